@@ -1,0 +1,69 @@
+"""Array aliases with rank and dtype, and the byte form of stored vectors."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.errors import VectorError
+
+Float32Vector: TypeAlias = NDArray[np.float32]
+"""Shape (dim,)."""
+Float32Matrix: TypeAlias = NDArray[np.float32]
+"""Shape (n, dim)."""
+Float32Cube: TypeAlias = NDArray[np.float32]
+"""Shape (n_windows, window_days, n_features)."""
+Float64Vector: TypeAlias = NDArray[np.float64]
+Float64Matrix: TypeAlias = NDArray[np.float64]
+Int64Vector: TypeAlias = NDArray[np.int64]
+DateVector: TypeAlias = NDArray[np.datetime64]
+"""Shape (n,), dtype datetime64[D]."""
+
+VECTOR_DTYPE = np.dtype("<f4")
+
+
+def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:
+    """Return the stored form of one vector: little-endian float32 bytes.
+
+    Raises
+    ------
+    VectorError
+        Not one-dimensional, empty, or not finite as float32.
+
+    Examples
+    --------
+    >>> encode_vector(np.array([1.0, -2.0])).hex()
+    '0000803f000000c0'
+    """
+    values = np.asarray(vector)
+    if values.ndim != 1 or values.size == 0:
+        raise VectorError(name, f"shape {values.shape} is not that of a vector")
+    with np.errstate(over="ignore"):
+        narrow = values.astype(VECTOR_DTYPE, copy=False)
+    require_finite(narrow, name)
+    return narrow.tobytes()
+
+
+def decode_vector(stored: bytes | memoryview, dim: int | None = None, name: str = "vector") -> Float32Vector:
+    """Return the vector stored as `stored`, read-only, shape (dim,).
+
+    Raises
+    ------
+    VectorError
+        The length is no multiple of four, or not that of `dim` values.
+    """
+    n_bytes = len(stored)
+    if n_bytes == 0 or n_bytes % VECTOR_DTYPE.itemsize:
+        raise VectorError(name, f"{n_bytes} stored bytes are no float32 vector")
+    if dim is not None and n_bytes != dim * VECTOR_DTYPE.itemsize:
+        raise VectorError(name, f"{n_bytes // VECTOR_DTYPE.itemsize} stored values, expected {dim}")
+    return np.frombuffer(stored, dtype=VECTOR_DTYPE)
+
+
+def require_finite(values: NDArray[np.floating], name: str) -> None:
+    """Raise `VectorError` if any value is NaN or infinite."""
+    n_bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
+    if n_bad:
+        raise VectorError(name, f"{n_bad} of {np.size(values)} values are NaN or infinite as float32")

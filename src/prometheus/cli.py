@@ -1,0 +1,56 @@
+"""The umbrella command: ``python -m prometheus COMMAND``, importing only the command that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from prometheus import __version__
+
+COMMANDS = {
+    "demo": "run the whole pipeline on the packaged sample",
+    "ingest": "load prices or instruments from CSV and Parquet files",
+    "data": "report on what is loaded",
+    "backfill_numeric_embeddings": "embed the windows of many instruments",
+    "run_numeric_regime": "compute the regime of a region",
+    "compute_regime_prototypes": "average embeddings over calibration windows",
+    "show_regimes": "print stored regimes",
+    "show_regime_transitions": "print the transition matrix",
+    "plot_regimes": "draw prices with regime bands",
+    "db": "migrate, inspect and stop the databases",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named first and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    name = arguments[0].replace("-", "_")
+    if arguments[0] == "--version":
+        sys.stdout.write(f"prometheus-regime {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"error: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}\n")
+        return 2
+    from prometheus.scripts.terminal import run  # noqa: PLC0415 -- the list of commands needs no Typer
+
+    module = importlib.import_module(f"prometheus.scripts.{name}")
+    return run(module.app, arguments[1:], prog_name=f"python -m prometheus {name}")
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join([
+        "Usage: python -m prometheus COMMAND [OPTIONS]",
+        "",
+        "Which regime is each market in: point-in-time embeddings and regimes in PostgreSQL.",
+        "",
+        *lines,
+        "",
+        "Each command explains itself: python -m prometheus COMMAND --help",
+        "",
+    ])  # fmt: skip

@@ -1,0 +1,1 @@
+"""Configuration, database connections, the embedded server, calendars and logging."""

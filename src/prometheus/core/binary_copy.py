@@ -1,0 +1,117 @@
+"""PostgreSQL's binary COPY format to and from numpy, without a Python loop over rows.
+
+A row of fixed-width columns is a fixed-width record: a two-byte field count, then per field a four-byte length and the
+value, all big-endian. One structured array therefore *is* the wire format. Source of the format: PostgreSQL
+documentation, COPY, "Binary Format". Columns never hold NULL; callers send NaN and turn it into NULL in SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from prometheus.arrays import DateVector
+
+HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+TRAILER = b"\xff\xff"
+POSTGRES_EPOCH = np.datetime64("2000-01-01", "D")
+_WRITE_BYTES = 1 << 20
+
+_WIRE_DTYPES = {"i2": ">i2", "i4": ">i4", "i8": ">i8", "f4": ">f4", "f8": ">f8", "b1": "|b1", "M8": ">i4"}
+
+
+def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Append equally long columns to a table.
+
+    Parameters
+    ----------
+    columns
+        By column name, shape (n,): integers, floats, booleans or datetime64[D]; or shape (n, dim) float32, which is
+        sent as little-endian bytes into a ``bytea`` column.
+    """
+    records = encode_rows(columns)
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table), names)
+    with cursor.copy(statement) as copy:
+        copy.write(HEADER)
+        raw = records.view(np.uint8).data
+        for start in range(0, len(raw), _WRITE_BYTES):
+            copy.write(raw[start : start + _WRITE_BYTES])
+        copy.write(TRAILER)
+
+
+def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+    """Return the rows of a query as one structured array in native byte order.
+
+    Parameters
+    ----------
+    query
+        Complete, with its values already composed in.
+    dtypes
+        Name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …
+    """
+    with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
+        raw = b"".join(copy)
+    wire = _record_dtype([(name, _wire_dtype(np.dtype(kind))) for name, kind in dtypes])
+    body = raw[len(HEADER) : -len(TRAILER)]
+    if len(body) % wire.itemsize:
+        raise psycopg.DataError("a NULL or a variable-width column stands in a fixed-width binary result")
+    records = np.frombuffer(body, dtype=wire)
+    rows = np.empty(len(records), dtype=np.dtype(list(dtypes)))
+    for name, kind in dtypes:
+        if (records[f"{name}:length"] != wire[name].itemsize).any():
+            raise psycopg.DataError(f"column {name} of a binary result holds NULL")
+        values = records[name]
+        rows[name] = decode_dates(values) if np.dtype(kind).kind == "M" else values
+    return rows
+
+
+def encode_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the records of `copy_in`: a structured array whose bytes are the rows on the wire."""
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    n_rows = {len(values) for values in arrays.values()}
+    if len(n_rows) != 1:
+        raise ValueError(f"columns of different length: {sorted(n_rows)}")
+    wire = _record_dtype([(name, _column_dtype(values)) for name, values in arrays.items()])
+    records = np.empty(n_rows.pop(), dtype=wire)
+    records["n_fields"] = len(arrays)
+    for name, values in arrays.items():
+        records[f"{name}:length"] = wire[name].itemsize
+        records[name] = encode_dates(values) if values.dtype.kind == "M" else values
+    return records
+
+
+def encode_dates(dates: DateVector) -> NDArray[np.int32]:
+    """Return days since PostgreSQL's epoch."""
+    return (dates.astype("M8[D]") - POSTGRES_EPOCH).astype(np.int32)
+
+
+def decode_dates(days: NDArray[np.int32]) -> DateVector:
+    """Return the dates of days since PostgreSQL's epoch."""
+    return POSTGRES_EPOCH + days.astype("m8[D]")
+
+
+def _record_dtype(fields: Sequence[tuple[str, np.dtype[Any]]]) -> np.dtype[Any]:
+    layout: list[tuple[str, Any]] = [("n_fields", ">i2")]
+    for name, dtype in fields:
+        layout += [(f"{name}:length", ">i4"), (name, dtype)]
+    return np.dtype(layout)
+
+
+def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
+    if values.ndim == 2:
+        return np.dtype(("<f4", (values.shape[1],)))
+    return _wire_dtype(values.dtype)
+
+
+def _wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    kind = "M8" if dtype.kind == "M" else f"{dtype.kind}{dtype.itemsize}"
+    try:
+        return np.dtype(_WIRE_DTYPES[kind])
+    except KeyError:
+        raise TypeError(f"no fixed-width PostgreSQL form for numpy dtype {dtype}") from None

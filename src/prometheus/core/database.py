@@ -1,0 +1,244 @@
+"""Connections to the two databases, with errors that say what to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
+
+from prometheus.core.config import PrometheusConfig, get_config
+from prometheus.core.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
+from prometheus.errors import (
+    DatabaseAuthenticationError,
+    DatabaseUnreachableError,
+    NotMigratedError,
+    PrometheusError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from prometheus.core.embedded import EmbeddedServer
+
+MAX_CONNECTIONS_PER_DATABASE = 8
+MINIMUM_SERVER_VERSION = 140_000
+
+
+class DatabaseManager:
+    """Pools of connections to the historical and the runtime database.
+
+    Nothing is opened before the first connection is asked for. That first one proves that the server answers and that
+    its schema is the one this version knows; an embedded server is started and migrated on the way.
+
+    Parameters
+    ----------
+    config
+        Where the databases are.
+    announce
+        Receives one line whenever something takes noticeable time (a server start, a migration).
+    """
+
+    def __init__(self, config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> None:
+        self.config = config
+        self._announce = announce or (lambda _message: None)
+        self._pools: dict[DatabaseName, ConnectionPool] = {}
+        self._lock = threading.Lock()
+
+    def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection to prices, embeddings and models; committed at the end, rolled back on an error."""
+        return self._connection("historical")
+
+    def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection to instruments and regimes; committed at the end, rolled back on an error."""
+        return self._connection("runtime")
+
+    def close_all(self) -> None:
+        """Close every pool; the next connection opens a new one."""
+        with self._lock:
+            pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.close()
+
+    def upgrade(self) -> dict[DatabaseName, tuple[str | None, str]]:
+        """Migrate both databases to the newest schema; return the revision before and after, by database."""
+        self._start_embedded_server()
+        return {database: self._upgrade(database) for database in DATABASE_NAMES}
+
+    def schema_revisions(self) -> dict[DatabaseName, str | None]:
+        """Return each database's revision, None where there is none; starts nothing."""
+        revisions: dict[DatabaseName, str | None] = {}
+        for database in DATABASE_NAMES:
+            with self._connect(database) as connection:
+                revisions[database] = _read_revision(connection, database)
+        return revisions
+
+    def server_version(self) -> str:
+        """Return the version of the server behind the historical database, such as ``18.4``."""
+        with self.get_historical_connection() as connection:
+            return str(connection.info.parameter_status("server_version"))
+
+    @contextmanager
+    def _connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
+        pool = self._pool(database)
+        try:
+            connection = pool.getconn(timeout=self.config.connect_timeout_s)
+        except psycopg.OperationalError as error:
+            raise _connection_error(database, error) from error
+        try:
+            with connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            if connection.broken or connection.closed:
+                raise DatabaseUnreachableError(database, _one_line(error)) from error
+            raise
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise DatabaseAuthenticationError(database, _one_line(error)) from error
+        finally:
+            pool.putconn(connection)
+
+    def _pool(self, database: DatabaseName) -> ConnectionPool:
+        with self._lock:
+            if database not in self._pools:
+                self._start_embedded_server()
+                self._prove_ready(database)
+                self._pools[database] = self._open_pool(database)
+            return self._pools[database]
+
+    def _open_pool(self, database: DatabaseName) -> ConnectionPool:
+        return ConnectionPool(
+            self._conninfo(database),
+            min_size=0,
+            max_size=MAX_CONNECTIONS_PER_DATABASE,
+            open=True,
+            check=None if self.config.uses_embedded_server else ConnectionPool.check_connection,
+            reconnect_timeout=self.config.connect_timeout_s,
+            name=f"prometheus-{database}",
+        )
+
+    def _prove_ready(self, database: DatabaseName) -> None:
+        with self._connect(database) as connection:
+            found = _read_revision(connection, database)
+        wanted = head_revision(database)
+        if found == wanted:
+            return
+        if not self.config.uses_embedded_server or (found is not None and found > wanted):
+            raise NotMigratedError(database, found, wanted)
+        self._announce(f"migrating the {database} database of the embedded server")
+        self._upgrade(database)
+
+    def _upgrade(self, database: DatabaseName) -> tuple[str | None, str]:
+        wanted = head_revision(database)
+        connection = self._connect(database, owner=True)
+        found = _read_revision(connection, database)
+        if found == wanted:
+            connection.close()
+            return found, wanted
+        if found is not None and found > wanted:
+            connection.close()
+            raise NotMigratedError(database, found, wanted)
+        connection.rollback()
+        from prometheus.core.migrations.environment import upgrade  # noqa: PLC0415 -- Alembic is slow to import
+
+        try:
+            upgrade(connection, database)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise DatabaseAuthenticationError(database, _one_line(error)) from error
+        return found, wanted
+
+    def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
+        try:
+            connection = psycopg.connect(self._conninfo(database, owner=owner))
+        except psycopg.OperationalError as error:
+            raise _connection_error(database, error) from error
+        if connection.info.server_version < MINIMUM_SERVER_VERSION:
+            version = connection.info.server_version // 10_000
+            connection.close()
+            raise DatabaseUnreachableError(database, f"PostgreSQL {version} is too old, 14 or newer is needed")
+        return connection
+
+    def _conninfo(self, database: DatabaseName, *, owner: bool = False) -> str:
+        if self.config.uses_embedded_server:
+            base = _embedded_conninfo(self.embedded_server, database, owner=owner)
+        else:
+            secret = self.config.historical_dsn if database == "historical" else self.config.runtime_dsn
+            base = secret.get_secret_value() if secret else ""
+        return _with_defaults(base, database, self.config)
+
+    @property
+    def embedded_server(self) -> EmbeddedServer:
+        """The embedded server of this configuration, whether it runs or not."""
+        from prometheus.core.embedded import EmbeddedServer, EmbeddedSettings  # noqa: PLC0415 -- own servers skip it
+
+        config = self.config
+        settings = EmbeddedSettings(config.home, config.embedded_account, config.embedded_idle_minutes)
+        return EmbeddedServer(settings, announce=self._announce)
+
+    def _start_embedded_server(self) -> None:
+        if self.config.uses_embedded_server:
+            self.embedded_server.ensure_running()
+
+
+@cache
+def get_db_manager() -> DatabaseManager:
+    """Return the manager of this process, for `get_config()`."""
+    return DatabaseManager(get_config())
+
+
+def _embedded_conninfo(server: EmbeddedServer, database: DatabaseName, *, owner: bool) -> str:
+    from prometheus.core import embedded  # noqa: PLC0415 -- own servers skip it
+
+    names = {"historical": embedded.HISTORICAL_DATABASE, "runtime": embedded.RUNTIME_DATABASE}
+    role = embedded.OWNER_ROLE if owner else embedded.APPLICATION_ROLE
+    return server.conninfo(names[database], role=role)
+
+
+def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) -> str:
+    """Add deadlines, UTC and a name to a DSN; what the user wrote wins."""
+    try:
+        given = conninfo_to_dict(base)
+    except psycopg.ProgrammingError:
+        raise UsageError(
+            f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)"
+        ) from None
+    options = f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8"
+    return make_conninfo(
+        base,
+        connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
+        application_name=given.get("application_name", "prometheus"),
+        keepalives_idle=given.get("keepalives_idle", 30),
+        tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
+        options=f"{options} {given['options']}" if given.get("options") else options,
+    )
+
+
+def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> str | None:
+    """Return the stored revision, None where no migration ever ran."""
+    table = version_table(database)
+    row = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    row = connection.execute(
+        psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -> PrometheusError:
+    text = _one_line(error)
+    if any(
+        sign in text
+        for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
+    ):
+        return DatabaseAuthenticationError(database, text)
+    return DatabaseUnreachableError(database, text)
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the last, most telling line of a libpq message (it may list every address it tried)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Prices, instruments and their checks: into the databases and out of them."""

@@ -1,0 +1,130 @@
+"""Prices out of the historical database: as a DataFrame for people, as arrays for windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from prometheus.core.binary_copy import copy_out
+from prometheus.data.bars import PriceBars
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import pandas as pd
+
+PRICE_COLUMNS = (
+    "instrument_id", "trade_date", "open", "high", "low", "close", "adjusted_close", "volume", "currency",
+)  # fmt: skip
+
+
+class HistoricalDatabase(Protocol):
+    """What a reader or a store of historical data needs of a database manager."""
+
+    def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection; commit at the end."""
+
+
+class DataReader:
+    """Reads ``prices_daily``.
+
+    Parameters
+    ----------
+    db_manager
+        Where the historical database is.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self._db = db_manager
+
+    def read_prices(self, instrument_ids: Sequence[str], start_date: date, end_date: date) -> pd.DataFrame:
+        """Return all bars of the instruments from `start_date` to `end_date`, both included.
+
+        Returns
+        -------
+        One row per instrument and date, sorted by both; columns `PRICE_COLUMNS`, ``trade_date`` as dates, missing
+        open, high or low as NaN. Instruments without bars have no rows.
+        """
+        import pandas as pd  # noqa: PLC0415 -- slow, and only this method needs it
+
+        columns = sql.SQL(", ").join(map(sql.Identifier, PRICE_COLUMNS))
+        query = sql.SQL(
+            "SELECT {} FROM prices_daily WHERE instrument_id = ANY(%s) AND trade_date BETWEEN %s AND %s "
+            "ORDER BY instrument_id, trade_date"
+        ).format(columns)
+        with self._db.get_historical_connection() as connection:
+            rows = connection.execute(query, (list(instrument_ids), start_date, end_date)).fetchall()
+        frame = pd.DataFrame(rows, columns=list(PRICE_COLUMNS))
+        return frame.astype(dict.fromkeys(PRICE_COLUMNS[2:8], "float64"))
+
+    def load_bars(
+        self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
+    ) -> PriceBars:
+        """Return the bars from `first` to `last` and what windows ending there reach back to, in one query.
+
+        Parameters
+        ----------
+        n_before
+            How many bars up to and including the newest one at or before `first` are needed; older ones are not read.
+        fields
+            Columns of ``prices_daily`` that are never NULL.
+        """
+        ids = tuple(dict.fromkeys(instrument_ids))
+        with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
+            rows = copy_out(
+                cursor,
+                _bars_query(ids, first, last, n_before, fields),
+                [("ordinal", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)],
+            )
+        order = np.lexsort((rows["trade_date"], rows["ordinal"]))
+        rows = rows[order]
+        return PriceBars(
+            instrument_ids=ids,
+            offsets=np.searchsorted(rows["ordinal"], np.arange(1, len(ids) + 2)),
+            dates=np.ascontiguousarray(rows["trade_date"]),
+            fields=tuple(fields),
+            values=np.stack([rows[field] for field in fields]),
+        )
+
+    def known_instruments(self, instrument_ids: Sequence[str]) -> set[str]:
+        """Return those of the instruments that have at least one bar."""
+        query = """
+            SELECT wanted.id FROM unnest(%s::text[]) AS wanted(id)
+            WHERE EXISTS (SELECT FROM prices_daily WHERE instrument_id = wanted.id)
+        """
+        with self._db.get_historical_connection() as connection:
+            return {row[0] for row in connection.execute(query, (list(instrument_ids),))}
+
+    def has_bar_on(self, day: date, instrument_ids: Sequence[str]) -> bool:
+        """Return whether any of the instruments has a bar of that date."""
+        query = "SELECT EXISTS (SELECT FROM prices_daily WHERE instrument_id = ANY(%s) AND trade_date = %s)"
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(query, (list(instrument_ids), day)).fetchone()
+        return bool(row and row[0])
+
+
+def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]) -> sql.Composed:
+    """Compose the query of `DataReader.load_bars`; COPY takes no parameters, so values are quoted here."""
+    return sql.SQL("""
+        SELECT wanted.ordinal::int4, bar.trade_date, {columns}
+        FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(instrument_id, ordinal)
+        LEFT JOIN LATERAL (
+            SELECT trade_date FROM prices_daily
+            WHERE instrument_id = wanted.instrument_id AND trade_date <= {first}
+            ORDER BY trade_date DESC OFFSET {skip} LIMIT 1
+        ) AS oldest ON true
+        JOIN prices_daily AS bar
+          ON bar.instrument_id = wanted.instrument_id
+         AND bar.trade_date BETWEEN coalesce(oldest.trade_date, '-infinity') AND {last}
+    """).format(
+        columns=sql.SQL(", ").join(sql.SQL("bar.{}").format(sql.Identifier(field)) for field in fields),
+        ids=sql.Literal(list(ids)),
+        first=sql.Literal(first),
+        skip=sql.Literal(n_before - 1),
+        last=sql.Literal(last),
+    )

@@ -1,0 +1,274 @@
+"""Numeric encoders at work: windows in, vectors out, stored under a model id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+
+from prometheus.arrays import (
+    DateVector,
+    Float32Cube,
+    Float32Matrix,
+    Float32Vector,
+    Int64Vector,
+    decode_vector,
+    require_finite,
+)
+from prometheus.core.binary_copy import copy_in, copy_out
+from prometheus.data.reader import HistoricalDatabase
+from prometheus.encoders.registry import ModelRegistry, model_config
+from prometheus.encoders.windows import FEATURES, NumericWindowSpec, WindowBatch
+from prometheus.errors import VectorError, WindowShapeError
+
+
+class NumericEmbeddingModel(Protocol):
+    """Turns windows into vectors; the same window gives the same bytes, alone or among others."""
+
+    def encode(self, window: Float32Matrix) -> Float32Vector:
+        """Return the vector of one window of shape (window_days, n_features), float32."""
+
+
+class BatchNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
+    """A model that also takes many windows at once, which is much faster."""
+
+    def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
+        """Return one vector per window, shape (n_windows, dim)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingBatch:
+    """Vectors of one model, ready to be stored.
+
+    Attributes
+    ----------
+    entity_ids, entity_index, as_of_dates, input_hashes
+        As in `WindowBatch`.
+    vectors
+        Shape (n, dim), float32, finite.
+    """
+
+    entity_type: str
+    model_id: str
+    window_days: int
+    entity_ids: tuple[str, ...]
+    entity_index: Int64Vector
+    as_of_dates: DateVector
+    input_hashes: Int64Vector | None
+    vectors: Float32Matrix
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.as_of_dates)
+        if self.vectors.ndim != 2 or len(self.vectors) != n_rows:
+            raise WindowShapeError("vectors", self.vectors.shape, (n_rows, "dim"))
+        if n_rows and self.vectors.shape[1] == 0:
+            raise VectorError(self.model_id, "the vectors are empty")
+        if not np.isfinite(self.vectors).all():
+            first = int(np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))[0])
+            entity = self.entity_ids[int(self.entity_index[first])]
+            require_finite(self.vectors[first], f"{self.model_id} vector of {entity} on {self.as_of_dates[first]}")
+
+    def __len__(self) -> int:
+        return len(self.as_of_dates)
+
+
+class NumericEmbeddingStore:
+    """The table ``numeric_window_embeddings``; every write is an upsert on the natural key.
+
+    Parameters
+    ----------
+    db_manager
+        Where the historical database is.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self.db_manager = db_manager
+
+    def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
+        """Store one vector; an equal stored one is left alone.
+
+        Raises
+        ------
+        VectorError
+            Not one-dimensional, empty or not finite.
+        """
+        values = np.asarray(vector, dtype=np.float32)
+        if values.ndim != 1:
+            raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
+        self.save_batch(
+            EmbeddingBatch(
+                entity_type=spec.entity_type,
+                model_id=model_id,
+                window_days=spec.window_days,
+                entity_ids=(spec.entity_id,),
+                entity_index=np.zeros(1, dtype=np.int64),
+                as_of_dates=np.array([as_of_date], dtype="M8[D]"),
+                input_hashes=None,
+                vectors=values[np.newaxis],
+            )
+        )
+
+    def save_batch(self, batch: EmbeddingBatch) -> int:
+        """Store a batch in one transaction; return how many rows were new or changed."""
+        if len(batch) == 0:
+            return 0
+        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+            return _upsert(cursor, batch)
+
+    def load_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str) -> Float32Vector | None:
+        """Return one stored vector, or None."""
+        query = """
+            SELECT vector, dim FROM numeric_window_embeddings
+            WHERE entity_type = %s AND entity_id = %s AND model_id = %s AND window_days = %s AND as_of_date = %s
+        """
+        key = (spec.entity_type, spec.entity_id, model_id, spec.window_days, as_of_date)
+        with self.db_manager.get_historical_connection() as connection:
+            row = connection.execute(query, key, binary=True).fetchone()
+        return None if row is None else decode_vector(row[0], row[1], model_id)
+
+    def load_input_hashes(
+        self, entity_type: str, entity_ids: Sequence[str], model_id: str, window_days: int, dates: DateVector
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return what is stored between the first and the last of `dates`.
+
+        Returns
+        -------
+        Structured, shape (n_stored,): ``entity_index`` into `entity_ids`, ``as_of_date``, ``input_hash``. Rows whose
+        inputs are unknown are left out.
+        """
+        query = psycopg.sql.SQL("""
+            SELECT (wanted.ordinal - 1)::int4, stored.as_of_date, stored.input_hash
+            FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(id, ordinal)
+            JOIN numeric_window_embeddings AS stored
+              ON stored.entity_type = {entity_type} AND stored.entity_id = wanted.id AND stored.model_id = {model_id}
+             AND stored.window_days = {window_days} AND stored.as_of_date BETWEEN {first} AND {last}
+            WHERE stored.input_hash IS NOT NULL
+        """).format(
+            ids=list(entity_ids),
+            entity_type=entity_type,
+            model_id=model_id,
+            window_days=window_days,
+            first=dates.min().item(),
+            last=dates.max().item(),
+        )
+        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+            return copy_out(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
+
+
+class WindowSource(Protocol):
+    """What the encoder needs of a builder; `NumericWindowBuilder` is one."""
+
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> WindowBatch:
+        """Return a batch of one window, or raise."""
+
+
+class NumericWindowEncoder:
+    """Builds a window, encodes it and stores the vector.
+
+    Parameters
+    ----------
+    builder, model, store
+        The three steps.
+    model_id
+        The name the vectors are stored under; it must mean this model for ever.
+    """
+
+    def __init__(
+        self, *, builder: WindowSource, model: NumericEmbeddingModel, store: NumericEmbeddingStore, model_id: str
+    ) -> None:
+        self.builder = builder
+        self.model = model
+        self.store = store
+        self.model_id = model_id
+        self._is_registered = False
+
+    def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Vector:
+        """Return the vector of one window, shape (dim,), and store it.
+
+        Raises
+        ------
+        InsufficientHistoryError, StaleHistoryError
+            The window cannot be built.
+        ModelFingerprintError
+            `model_id` belongs to another model.
+        """
+        batch = self.encode(self.builder.build_one(spec, as_of_date), spec.entity_type)
+        self.save(batch)
+        vector: Float32Vector = batch.vectors[0]
+        return vector
+
+    def encode(self, windows: WindowBatch, entity_type: str = "INSTRUMENT") -> EmbeddingBatch:
+        """Return the vectors of a batch of windows; nothing is stored."""
+        cube = windows.values()
+        encode_batch = getattr(self.model, "encode_batch", None)
+        vectors = encode_batch(cube) if encode_batch else _encode_one_by_one(self.model, cube)
+        return EmbeddingBatch(
+            entity_type=entity_type,
+            model_id=self.model_id,
+            window_days=windows.window_days,
+            entity_ids=windows.entity_ids,
+            entity_index=windows.entity_index,
+            as_of_dates=windows.as_of_dates,
+            input_hashes=windows.input_hashes,
+            vectors=vectors,
+        )
+
+    def save(self, batch: EmbeddingBatch) -> int:
+        """Store a batch under this encoder's model id; return how many rows were new or changed."""
+        self.register()
+        return self.store.save_batch(batch)
+
+    def register(self) -> None:
+        """Record the meaning of the model id, or prove that it is unchanged; asked once per encoder."""
+        if not self._is_registered:
+            ModelRegistry(self.store.db_manager).register(self.model_id, "numeric", model_config(self.model))
+            self._is_registered = True
+
+
+def _encode_one_by_one(model: NumericEmbeddingModel, windows: Float32Cube) -> Float32Matrix:
+    vectors = [np.asarray(model.encode(window), dtype=np.float32) for window in windows]
+    return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+
+
+def _upsert(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
+    cursor.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS incoming_numeric_embeddings"
+        " (entity_index int4, as_of_date date, input_hash int8, vector bytea) ON COMMIT DELETE ROWS"
+    )
+    has_hashes = batch.input_hashes is not None
+    hashes = batch.input_hashes if batch.input_hashes is not None else np.zeros(len(batch), dtype=np.int64)
+    copy_in(
+        cursor,
+        "incoming_numeric_embeddings",
+        {
+            "entity_index": batch.entity_index.astype(np.int32),
+            "as_of_date": batch.as_of_dates,
+            "input_hash": hashes,
+            "vector": batch.vectors,
+        },
+    )
+    spec = {"window_days": batch.window_days, "features": list(FEATURES)}
+    cursor.execute(
+        """
+        INSERT INTO numeric_window_embeddings AS stored
+            (entity_type, entity_id, model_id, window_days, as_of_date, window_spec, dim, vector, input_hash)
+        SELECT %(type)s, (%(ids)s::text[])[entity_index + 1], %(model)s, %(days)s, as_of_date, %(spec)s, %(dim)s,
+               vector, CASE WHEN %(has_hashes)s THEN input_hash END
+        FROM incoming_numeric_embeddings ORDER BY 2, as_of_date
+        ON CONFLICT (entity_type, entity_id, model_id, window_days, as_of_date) DO UPDATE
+        SET vector = excluded.vector, dim = excluded.dim, input_hash = excluded.input_hash,
+            window_spec = excluded.window_spec, created_at = now()
+        WHERE stored.vector IS DISTINCT FROM excluded.vector
+           OR stored.input_hash IS DISTINCT FROM coalesce(excluded.input_hash, stored.input_hash)
+        """,
+        {
+            "type": batch.entity_type, "ids": list(batch.entity_ids), "model": batch.model_id,
+            "days": batch.window_days, "spec": Jsonb(spec), "dim": batch.vectors.shape[1], "has_hashes": has_hashes,
+        },
+    )  # fmt: skip
+    return cursor.rowcount

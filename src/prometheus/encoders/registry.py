@@ -1,0 +1,111 @@
+"""Which model an id names, and proof that it still means the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from prometheus.data.reader import HistoricalDatabase
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.errors import ModelFingerprintError, UnknownModelError
+
+if TYPE_CHECKING:
+    from prometheus.encoders.numeric import NumericEmbeddingModel
+
+NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
+NUM_REGIME_CORE_V1 = "num-regime-core-v1"
+
+NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
+    NUM_REGIME_CORE_V1: lambda: PadToDimNumericEmbeddingModel(target_dim=384),
+    NUMERIC_SIMPLE_V1: FlattenNumericEmbeddingModel,
+}
+
+
+def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
+    """Return a new instance of the numeric model with that id.
+
+    Raises
+    ------
+    UnknownModelError
+        The message names the ids there are.
+    """
+    try:
+        factory = NUMERIC_MODELS[model_id]
+    except KeyError:
+        raise UnknownModelError(model_id, sorted(NUMERIC_MODELS)) from None
+    return factory()
+
+
+def model_config(model: object) -> dict[str, Any]:
+    """Return what decides a model's output: its ``config``, or its class where it states none."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return {"class": f"{type(model).__module__}.{type(model).__qualname__}"}
+    return dict(config)
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration in canonical JSON, as 64 hex digits.
+
+    Examples
+    --------
+    >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
+    True
+    """
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class ModelRegistry:
+    """The table ``models``: a model id means one thing for ever.
+
+    Parameters
+    ----------
+    db_manager
+        Where the historical database is.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self._db = db_manager
+
+    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Record what `model_id` means, or prove that it means the same as before.
+
+        Raises
+        ------
+        ModelFingerprintError
+            The id is taken; the message says what differs.
+        """
+        wanted = fingerprint(config)
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(
+                """
+                WITH added AS (
+                    INSERT INTO models (model_id, kind, fingerprint, config)
+                    VALUES (%(id)s, %(kind)s, %(print)s, %(config)s)
+                    ON CONFLICT (model_id) DO NOTHING
+                    RETURNING kind, fingerprint, config
+                )
+                SELECT * FROM added UNION ALL SELECT kind, fingerprint, config FROM models WHERE model_id = %(id)s
+                LIMIT 1
+                """,
+                {"id": model_id, "kind": kind, "print": wanted, "config": Jsonb(dict(config))},
+            ).fetchone()
+        if row is None:  # another process added it between our two looks
+            self.register(model_id, kind, config)
+        elif row[:2] != (kind, wanted):
+            stored = {"kind": row[0], **row[2]}
+            raise ModelFingerprintError(model_id, _differences(stored, {"kind": kind, **config}))
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    keys = sorted(stored.keys() | wanted.keys())
+    return [
+        f"{key}: stored {stored.get(key)!r}, now {wanted.get(key)!r}"
+        for key in keys
+        if stored.get(key) != wanted.get(key)
+    ]

@@ -1,0 +1,304 @@
+"""Every error Prometheus raises on purpose, in one tree.
+
+Each class answers three questions: whose fault it is (its branch), whether trying again may help
+(`RetryableError`) and which exit code a command ends with (`exit_code`). The message is one line that names the
+thing and the way out. Constructor arguments go to ``Exception.__init__``, so an error survives pickling to a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import date
+from typing import ClassVar
+
+
+class PrometheusError(Exception):
+    """Root of the tree; a command that ends with a bare one exits with 1."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RetryableError(PrometheusError):
+    """Trying the same thing again later may succeed."""
+
+
+class UsageError(PrometheusError, ValueError):
+    """The request contradicts itself; no look at the data is needed to see it."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class InputRefusedError(PrometheusError, ValueError):
+    """Data, a file or a stored row cannot be used as it is; nothing was changed."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class MissingExtraError(PrometheusError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(feature, extra)
+        self.feature, self.extra = feature, extra
+
+    def __str__(self) -> str:
+        return (
+            f"{self.feature} needs an optional package; install it with: pip install 'prometheus-regime[{self.extra}]'"
+        )
+
+
+class ForeignPackageError(PrometheusError, ImportError):
+    """Another distribution owns the import name ``prometheus``."""
+
+    def __init__(self, distribution: str) -> None:
+        super().__init__(distribution)
+        self.distribution = distribution
+
+    def __str__(self) -> str:
+        return (
+            f"the distribution '{self.distribution}' is installed and shares the import name 'prometheus'; "
+            f"run: pip uninstall {self.distribution} && pip install --force-reinstall prometheus-regime"
+        )
+
+
+class DatabaseError(PrometheusError):
+    """The database cannot be used; nothing was changed."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class DatabaseUnreachableError(RetryableError, DatabaseError, ConnectionError):
+    """No connection could be made, or it was lost."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database, self.reason = database, reason
+
+    def __str__(self) -> str:
+        return f"{self.database} database: {self.reason}; check that the server runs and that its DSN is right"
+
+
+class DatabaseAuthenticationError(DatabaseError, PermissionError):
+    """The server is there and refused the login or lacks a privilege."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database, self.reason = database, reason
+
+    def __str__(self) -> str:
+        return f"{self.database} database: {self.reason}; check user, password and grants"
+
+
+class NotMigratedError(DatabaseError):
+    """The schema is missing, older or newer than this version of Prometheus."""
+
+    def __init__(self, database: str, found: str | None, wanted: str) -> None:
+        super().__init__(database, found, wanted)
+        self.database, self.found, self.wanted = database, found, wanted
+
+    def __str__(self) -> str:
+        if self.found is not None and self.found > self.wanted:
+            return (
+                f"{self.database} database has schema {self.found}, newer than the {self.wanted} this version knows; "
+                "upgrade prometheus-regime"
+            )
+        state = (
+            "has no schema yet" if self.found is None else f"has schema {self.found}, this version needs {self.wanted}"
+        )
+        return f"{self.database} database {state}; run: python -m prometheus db upgrade"
+
+
+class EmbeddedServerError(DatabaseError):
+    """The embedded PostgreSQL cannot be started, reached or trusted."""
+
+
+class FileAccessError(InputRefusedError, OSError):
+    """A file the user named cannot be read or written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class UnknownModelError(UsageError, LookupError):
+    """No model of that id is registered."""
+
+    def __init__(self, model_id: str, known: Collection[str]) -> None:
+        super().__init__(model_id, tuple(known))
+        self.model_id, self.known = model_id, tuple(known)
+
+    def __str__(self) -> str:
+        return f"unknown model id {self.model_id!r}; known: {', '.join(self.known)}"
+
+
+class UnknownLabelError(InputRefusedError, LookupError):
+    """A regime label that does not exist."""
+
+    def __init__(self, label: str, known: Collection[str]) -> None:
+        super().__init__(label, tuple(known))
+        self.label, self.known = label, tuple(known)
+
+    def __str__(self) -> str:
+        return f"unknown regime label {self.label!r}; known: {', '.join(self.known)}"
+
+
+class UnknownMarketError(InputRefusedError, LookupError):
+    """No trading calendar stands behind a market id."""
+
+    def __init__(self, market: str, known: Collection[str]) -> None:
+        super().__init__(market, tuple(known))
+        self.market, self.known = market, tuple(known)
+
+    def __str__(self) -> str:
+        return f"unknown market {self.market!r}; known: {', '.join(self.known)}, or an ISO 10383 code such as XLON"
+
+
+class CalendarRangeError(InputRefusedError, LookupError):
+    """A date lies outside the span the trading calendar covers."""
+
+    def __init__(self, market: str, asked: date, first: date, last: date) -> None:
+        super().__init__(market, asked, first, last)
+        self.market, self.asked, self.first, self.last = market, asked, first, last
+
+    def __str__(self) -> str:
+        return f"{self.market}: the trading calendar covers {self.first} to {self.last}, not {self.asked}"
+
+
+class UnknownInstrumentError(InputRefusedError, LookupError):
+    """Neither prices nor a reference row exist for an instrument."""
+
+    def __init__(self, instrument_id: str) -> None:
+        super().__init__(instrument_id)
+        self.instrument_id = instrument_id
+
+    def __str__(self) -> str:
+        return f"unknown instrument {self.instrument_id!r}; load it with: python -m prometheus ingest prices FILE"
+
+
+class InsufficientHistoryError(InputRefusedError):
+    """Fewer sessions are stored than the window needs."""
+
+    def __init__(self, instrument_id: str, as_of: date, needed: int, found: int) -> None:
+        super().__init__(instrument_id, as_of, needed, found)
+        self.instrument_id, self.as_of = instrument_id, as_of
+        self.needed, self.found = needed, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instrument_id}: window ending {self.as_of} needs {self.needed} sessions, found {self.found}; "
+            "load older bars or shorten --window-days"
+        )
+
+
+class StaleHistoryError(InputRefusedError):
+    """The newest bar is too old for the date asked for."""
+
+    def __init__(self, instrument_id: str, as_of: date, last_session: date, age: int, allowed: int) -> None:
+        super().__init__(instrument_id, as_of, last_session, age, allowed)
+        self.instrument_id, self.as_of, self.last_session = instrument_id, as_of, last_session
+        self.age, self.allowed = age, allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instrument_id}: last bar before {self.as_of} is of {self.last_session}, {self.age} sessions old "
+            f"(at most {self.allowed}); load newer bars or ask for an earlier date"
+        )
+
+
+class WindowShapeError(InputRefusedError):
+    """A window or an array of them has another shape than promised."""
+
+    def __init__(self, name: str, found: Iterable[int], wanted: Iterable[int | str]) -> None:
+        super().__init__(name, tuple(found), tuple(wanted))
+        self.name, self.found, self.wanted = name, tuple(found), tuple(wanted)
+
+    def __str__(self) -> str:
+        return f"{self.name}: shape {self.found}, expected {self.wanted}"
+
+
+class VectorError(InputRefusedError):
+    """Vector bytes or values that must not be stored or used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class ModelFingerprintError(InputRefusedError):
+    """A model id already means something else."""
+
+    def __init__(self, model_id: str, differences: Collection[str]) -> None:
+        super().__init__(model_id, tuple(differences))
+        self.model_id, self.differences = model_id, tuple(differences)
+
+    def __str__(self) -> str:
+        return (
+            f"model id {self.model_id!r} is taken by another model ({'; '.join(self.differences)}); "
+            "choose a new id, the stored rows keep their meaning"
+        )
+
+
+class PrototypeError(InputRefusedError):
+    """A prototype set that cannot classify anything."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+class NoRegimesError(InputRefusedError, LookupError):
+    """No regime rows where some are needed."""
+
+    def __init__(self, region: str, detail: str) -> None:
+        super().__init__(region, detail)
+        self.region, self.detail = region, detail
+
+    def __str__(self) -> str:
+        return (
+            f"region {self.region!r} has no regimes {self.detail}; "
+            f"run: python -m prometheus run_numeric_regime --region {self.region} --instrument-id ID "
+            "--date-range START END"
+        )
+
+
+class AmbiguousModelError(InputRefusedError, LookupError):
+    """A region holds rows of several models and none was named."""
+
+    def __init__(self, region: str, model_ids: Collection[str]) -> None:
+        super().__init__(region, tuple(model_ids))
+        self.region, self.model_ids = region, tuple(model_ids)
+
+    def __str__(self) -> str:
+        listed = ", ".join(self.model_ids)
+        return f"region {self.region!r} has regimes of several models; name one (--model-id): {listed}"
+
+
+class UnknownRegionError(UsageError, LookupError):
+    """A regime model that has no instrument for a region."""
+
+    def __init__(self, region: str, known: Collection[str]) -> None:
+        super().__init__(region, tuple(known))
+        self.region, self.known = region, tuple(known)
+
+    def __str__(self) -> str:
+        return f"unknown region {self.region!r}; known: {', '.join(self.known)}"
+
+
+class DataCheckError(InputRefusedError):
+    """Rows of a file failed their checks under ``--on-error abort``; nothing was written."""
+
+    def __init__(self, summary: str) -> None:
+        super().__init__(summary)
+        self.summary = summary
+
+    def __str__(self) -> str:
+        return self.summary

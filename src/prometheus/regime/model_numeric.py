@@ -1,0 +1,243 @@
+"""The nearest-prototype regime model: a window's embedding against the centres of the regimes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
+from prometheus.encoders.windows import INSTRUMENT, require_window_days
+from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.regime.prototypes import prototypes_fingerprint, require_prototypes
+from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """Labels of many vectors.
+
+    Attributes
+    ----------
+    labels
+        The labels there are to choose from.
+    nearest
+        Shape (n,), index into `labels`.
+    confidences
+        Shape (n,), in [0, 1].
+    distances
+        Shape (n, n_labels), Euclidean.
+    """
+
+    labels: tuple[RegimeLabel, ...]
+    nearest: NDArray[np.intp]
+    confidences: Float64Vector
+    distances: Float64Matrix
+
+
+class _EncodingRegimeModel:
+    """What the models below share: a region's instrument, its window, and states made of embeddings."""
+
+    def __init__(
+        self,
+        *,
+        encoder: NumericWindowEncoder,
+        region_instruments: Mapping[str, str],
+        window_days: int,
+        model_id: str,
+    ) -> None:
+        self.encoder = encoder
+        self.region_instruments = dict(region_instruments)
+        self.window_days = require_window_days(window_days)
+        self._model_id = model_id
+
+    @property
+    def model_id(self) -> str:
+        """The name the states are stored under."""
+        return self._model_id
+
+    def classify(self, as_of_date: date, region: str) -> RegimeState:
+        """Embed and store the region's window, and return its regime.
+
+        Raises
+        ------
+        UnknownRegionError
+            The region has no instrument.
+        InsufficientHistoryError, StaleHistoryError
+            The window cannot be built.
+        """
+        spec = NumericWindowSpec(INSTRUMENT, self.instrument_of(region), self.window_days)
+        batch = self.encoder.encode(self.encoder.builder.build_one(spec, as_of_date))
+        state = self.states(batch, region)[0]
+        self.encoder.save(batch)
+        return state
+
+    def instrument_of(self, region: str) -> str:
+        """Return the instrument that stands for a region."""
+        try:
+            return self.region_instruments[region]
+        except KeyError:
+            raise UnknownRegionError(region, sorted(self.region_instruments)) from None
+
+    def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
+        """Return the regime of each vector of a batch, in its order."""
+        assignment = self.assign(batch.vectors)
+        source = {"instrument_id": self.instrument_of(region), "window_days": self.window_days}
+        dates: list[date] = batch.as_of_dates.tolist()
+        return [
+            RegimeState(
+                as_of_date=day,
+                region=region,
+                regime_label=assignment.labels[assignment.nearest[row]],
+                confidence=float(assignment.confidences[row]),
+                regime_embedding=batch.vectors[row],
+                metadata={**source, **self._explanation(assignment, row)},
+                model_id=self.model_id,
+                encoder_model_id=self.encoder.model_id,
+            )
+            for row, day in enumerate(dates)
+        ]
+
+    def assign(self, vectors: Float32Matrix) -> Assignment:
+        """Return labels for vectors of shape (n, dim)."""
+        raise NotImplementedError
+
+    def _explanation(self, assignment: Assignment, row: int) -> dict[str, Any]:
+        names = [label.name for label in assignment.labels]
+        return {"distances": dict(zip(names, assignment.distances[row].tolist(), strict=True))}
+
+
+class NumericRegimeModel(_EncodingRegimeModel):
+    """The label of the nearest prototype; confidence is the softmax of minus distance over temperature.
+
+    Parameters
+    ----------
+    encoder
+        Makes and stores the embeddings.
+    region_instruments
+        The instrument that stands for each region.
+    window_days
+        Sessions per window.
+    prototypes
+        At least one, all of the encoder's dimension, each label once.
+    temperature
+        Positive, in units of distance.
+    model_id
+        The name of the whole model; ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>`` by default.
+
+    Raises
+    ------
+    PrototypeError, UsageError
+        Prototypes that cannot classify; a temperature that is not positive and finite.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: NumericWindowEncoder,
+        region_instruments: Mapping[str, str],
+        window_days: int,
+        prototypes: Sequence[RegimePrototype],
+        temperature: float = 1.0,
+        model_id: str | None = None,
+    ) -> None:
+        require_prototypes(prototypes, "prototypes")
+        if not (temperature > 0 and np.isfinite(temperature)):
+            raise UsageError(f"temperature must be positive and finite, got {temperature}")
+        self.prototypes = tuple(prototypes)
+        self.temperature = float(temperature)
+        super().__init__(
+            encoder=encoder,
+            region_instruments=region_instruments,
+            window_days=window_days,
+            model_id=model_id or f"{encoder.model_id}@{prototypes_fingerprint(self.prototypes)[:8]}",
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides a label, beside the encoder's own configuration."""
+        return {
+            "encoder_model_id": self.encoder.model_id,
+            "prototypes": prototypes_fingerprint(self.prototypes),
+            "temperature": self.temperature,
+            "window_days": self.window_days,
+        }
+
+    def assign(self, vectors: Float32Matrix) -> Assignment:
+        """Return labels for vectors of shape (n, dim)."""
+        centers = np.stack([prototype.center for prototype in self.prototypes])
+        if vectors.shape[1] != centers.shape[1]:
+            raise PrototypeError(
+                "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
+            )
+        distances = euclidean_distances(vectors, centers)
+        return Assignment(
+            labels=tuple(prototype.label for prototype in self.prototypes),
+            nearest=distances.argmin(axis=1),
+            confidences=nearest_confidence(distances, self.temperature),
+            distances=distances,
+        )
+
+
+class SeedRegimeModel(_EncodingRegimeModel):
+    """The bootstrap model: every embedding is its own NEUTRAL prototype, so it says NEUTRAL with confidence 1.
+
+    Its use is to fill ``regimes`` with embeddings, from which prototypes are then computed. It is
+    `NumericRegimeModel` with one prototype at the vector itself, for any number of dates at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: NumericWindowEncoder,
+        region_instruments: Mapping[str, str],
+        window_days: int,
+        model_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            encoder=encoder,
+            region_instruments=region_instruments,
+            window_days=window_days,
+            model_id=model_id or encoder.model_id,
+        )
+
+    def assign(self, vectors: Float32Matrix) -> Assignment:
+        """Return NEUTRAL at distance 0 for every vector."""
+        n_vectors = len(vectors)
+        return Assignment(
+            labels=(RegimeLabel.NEUTRAL,),
+            nearest=np.zeros(n_vectors, dtype=np.intp),
+            confidences=np.ones(n_vectors),
+            distances=np.zeros((n_vectors, 1)),
+        )
+
+
+def euclidean_distances(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Matrix:
+    """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
+
+    Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;
+    a matrix product may add in another order for another number of rows.
+    """
+    distances = np.empty((len(vectors), len(centers)))
+    wide = vectors.astype(np.float64)
+    for column, center in enumerate(centers.astype(np.float64)):
+        differences = wide - center
+        distances[:, column] = np.sqrt((differences * differences).sum(axis=1))
+    return distances
+
+
+def nearest_confidence(distances: Float64Matrix, temperature: float) -> Float64Vector:
+    """Return softmax(-distance / temperature) of the nearest centre, shape (n,), in (0, 1].
+
+    Measured from the nearest distance, every exponent is at most 0: nothing overflows.
+    """
+    excess = distances - distances.min(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # a tiny temperature: exp(-inf) is 0, as it should be
+        weights = np.exp(-excess / temperature)
+    confidences: Float64Vector = 1.0 / weights.sum(axis=1)
+    return confidences

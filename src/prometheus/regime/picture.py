@@ -1,0 +1,80 @@
+"""A picture of regimes: price over time, with a band behind it for each spell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus.arrays import DateVector, Float64Vector
+from prometheus.errors import FileAccessError, MissingExtraError
+from prometheus.regime.types import RegimeLabel, RegimeState
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from matplotlib.figure import Figure
+
+BAND_COLOURS = {
+    RegimeLabel.CARRY: "#4c9f70",
+    RegimeLabel.NEUTRAL: "#dfe6ec",
+    RegimeLabel.RISK_OFF: "#f0b35b",
+    RegimeLabel.CRISIS: "#c8553d",
+}
+"""Told apart by lightness as well as by hue."""
+
+
+def spells(states: Sequence[RegimeState]) -> list[tuple[RegimeLabel, date, date]]:
+    """Return label, first date and end of each unbroken spell; a spell ends where the next one begins."""
+    runs = [(label, list(run)) for label, run in groupby(states, key=lambda state: state.regime_label)]
+    starts = [run[0].as_of_date for _, run in runs]
+    ends = [*starts[1:], states[-1].as_of_date] if states else []
+    return [(label, start, end) for (label, _), start, end in zip(runs, starts, ends, strict=True)]
+
+
+def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[RegimeState]) -> Figure:
+    """Return a figure of closes (log scale) over regime bands.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
+        from matplotlib.patches import Patch  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("drawing", "plots") from error
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    axes: Any = figure.add_subplot()
+    bands = spells(states)
+    for label, start, end in bands:
+        axes.axvspan(start, end, color=BAND_COLOURS[label], linewidth=0)
+    axes.plot(dates.astype("M8[D]"), closes, color="#1d2b3a", linewidth=0.9)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter("{x:,g}")
+    axes.margins(x=0)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_ylabel("close (log scale)")
+    seen = [label for label in RegimeLabel if any(band[0] is label for band in bands)]
+    patches = [Patch(color=BAND_COLOURS[label], label=label.name) for label in seen]
+    axes.legend(handles=patches, loc="upper left", framealpha=1)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG whose bytes depend on the picture only.
+
+    Raises
+    ------
+    FileAccessError
+        The file cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=130, metadata={"Software": None})
+    except OSError as error:
+        raise FileAccessError(str(path), f"cannot be written ({error.strerror}); choose another --output") from error

@@ -1,0 +1,250 @@
+"""Prototype sets: mean embeddings of calibration windows, as JSON files that people keep and version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import Float32Matrix, Float32Vector
+from prometheus.errors import FileAccessError, PrototypeError, UnknownLabelError, UsageError, VectorError
+from prometheus.regime.types import RegimeLabel, RegimePrototype
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationWindow:
+    """The dates, both included, whose embeddings stand for a label.
+
+    Raises
+    ------
+    UsageError
+        The end lies before the start.
+    """
+
+    label: RegimeLabel
+    start_date: date
+    end_date: date
+
+    def __post_init__(self) -> None:
+        if self.end_date < self.start_date:
+            raise UsageError(f"{self.label.name} window ends {self.end_date}, before it starts {self.start_date}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrototypeSet:
+    """The prototypes of one region in one encoder's space.
+
+    Attributes
+    ----------
+    windows
+        Calibration window by label; absent for sets made by other means.
+    encoder_model_id, window_days
+        The space the centres live in; None in files that do not say.
+    """
+
+    region: str
+    prototypes: tuple[RegimePrototype, ...]
+    windows: Mapping[RegimeLabel, CalibrationWindow]
+    encoder_model_id: str | None = None
+    window_days: int | None = None
+
+    def __post_init__(self) -> None:
+        require_prototypes(self.prototypes, self.region)
+
+    @property
+    def dim(self) -> int:
+        """The length of every centre."""
+        return int(self.prototypes[0].center.size)
+
+    def require_space(self, source: str, encoder_model_id: str, window_days: int) -> None:
+        """Raise `PrototypeError` if the centres were made by another encoder or from windows of another length."""
+        if self.encoder_model_id not in (None, encoder_model_id):
+            raise PrototypeError(source, f"made for model {self.encoder_model_id}, not {encoder_model_id}")
+        if self.window_days not in (None, window_days):
+            raise PrototypeError(source, f"made of windows of {self.window_days} sessions, not {window_days}")
+
+    def to_json(self) -> str:
+        """Return the file's text; equal sets give equal text."""
+        entries = {prototype.label.name: self._entry(prototype) for prototype in self.prototypes}
+        document: dict[str, Any] = {
+            "embedding_dim": self.dim,
+            "prototypes": entries,
+            "region": self.region,
+            "schema_version": SCHEMA_VERSION,
+        }
+        if self.encoder_model_id is not None:
+            document["model_id"] = self.encoder_model_id
+        if self.window_days is not None:
+            document["window_days"] = self.window_days
+        return json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+    def _entry(self, prototype: RegimePrototype) -> dict[str, Any]:
+        center = prototype.center.astype(np.float64)
+        entry: dict[str, Any] = {"center": center.tolist(), "l2_norm": float(np.sqrt((center * center).sum()))}
+        window = self.windows.get(prototype.label)
+        if window is not None:
+            entry["window"] = {"start_date": str(window.start_date), "end_date": str(window.end_date)}
+        return entry
+
+
+def mean_prototype(label: RegimeLabel, embeddings: Float32Matrix) -> RegimePrototype:
+    """Return the mean of embeddings, shape (n, dim), taken in float64 in row order."""
+    return RegimePrototype(label, embeddings.astype(np.float64).mean(axis=0).astype(np.float32))
+
+
+def require_prototypes(prototypes: Sequence[RegimePrototype], source: str) -> None:
+    """Raise `PrototypeError` unless there is at least one, of one dimension, each label once."""
+    if not prototypes:
+        raise PrototypeError(source, "there is no prototype")
+    labels = [prototype.label for prototype in prototypes]
+    doubled = sorted({label.name for label in labels if labels.count(label) > 1})
+    if doubled:
+        raise PrototypeError(source, f"more than one prototype of {', '.join(doubled)}")
+    dims = {prototype.label.name: int(prototype.center.size) for prototype in prototypes}
+    if len(set(dims.values())) > 1:
+        raise PrototypeError(source, f"prototypes of different dimension: {dims}")
+
+
+def prototypes_fingerprint(prototypes: Sequence[RegimePrototype]) -> str:
+    """Return the SHA-256 of labels and centres, as 64 hex digits; the order of the prototypes does not matter."""
+    digest = hashlib.sha256()
+    for prototype in sorted(prototypes, key=lambda each: each.label.name):
+        digest.update(f"{prototype.label.name}\0{prototype.center.size}\0".encode())
+        digest.update(prototype.center.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
+    """Write the JSON file in one step; return False when it already held the same bytes.
+
+    Raises
+    ------
+    FileAccessError
+        The folder is missing or cannot be written; the old file is untouched.
+    """
+    text = prototype_set.to_json()
+    try:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return False
+        _replace_file(path, text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileAccessError(str(path), f"cannot be written ({_reason(error)}); choose another --output") from error
+    return True
+
+
+def require_writable(path: Path) -> None:
+    """Raise `FileAccessError` unless a file can be put at `path`, before work is spent on its content."""
+    if path.is_dir():
+        raise FileAccessError(str(path), "is a folder; name a file with --output")
+    if not path.parent.is_dir():
+        raise FileAccessError(str(path), "its folder does not exist; create it or choose another --output")
+    if not os.access(path.parent, os.W_OK):
+        raise FileAccessError(str(path), "its folder cannot be written; choose another --output")
+
+
+def read_prototypes(path: Path) -> PrototypeSet:
+    """Read and check a prototype file.
+
+    Raises
+    ------
+    FileAccessError
+        It cannot be read.
+    PrototypeError, UnknownLabelError
+        Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileAccessError(str(path), f"cannot be read ({_reason(error)})") from error
+    except ValueError as error:
+        raise PrototypeError(str(path), f"is not a JSON file ({error})") from error
+    return _parse(document, str(path))
+
+
+def _parse(document: object, source: str) -> PrototypeSet:
+    if not isinstance(document, dict) or not isinstance(document.get("prototypes"), dict):
+        raise PrototypeError(source, "has no object 'prototypes'; write one with compute_regime_prototypes")
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise PrototypeError(source, f"schema_version {version!r} is not known, this version reads {SCHEMA_VERSION}")
+    entries = document["prototypes"]
+    try:
+        prototypes = tuple(_parse_prototype(name, entries[name], source) for name in sorted(entries))
+    except UnknownLabelError as error:
+        raise PrototypeError(source, str(error)) from error
+    windows = {
+        prototype.label: window
+        for prototype in prototypes
+        if (window := _parse_window(prototype.label, entries[prototype.label.name], source)) is not None
+    }
+    window_days = document.get("window_days")
+    parsed = PrototypeSet(
+        region=str(document.get("region", "")),
+        prototypes=prototypes,
+        windows=windows,
+        encoder_model_id=document.get("model_id"),
+        window_days=None if window_days is None else int(window_days),
+    )
+    stated = document.get("embedding_dim", parsed.dim)
+    if stated != parsed.dim:
+        raise PrototypeError(source, f"embedding_dim is {stated}, the centres have {parsed.dim} values")
+    return parsed
+
+
+def _parse_prototype(name: str, entry: object, source: str) -> RegimePrototype:
+    label = RegimeLabel.parse(name)
+    center = entry.get("center") if isinstance(entry, dict) else None
+    if not isinstance(center, list):
+        raise PrototypeError(source, f"{name} has no list 'center'")
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in center):
+        raise PrototypeError(source, f"{name}: 'center' holds something that is no number")
+    try:
+        return RegimePrototype(label, _as_vector(center))
+    except (VectorError, OverflowError) as error:
+        raise PrototypeError(source, str(error)) from error
+
+
+def _as_vector(center: list[float]) -> Float32Vector:
+    with np.errstate(over="ignore"):
+        return np.array(center, dtype=np.float64).astype(np.float32)
+
+
+def _parse_window(label: RegimeLabel, entry: Mapping[str, Any], source: str) -> CalibrationWindow | None:
+    window = entry.get("window")
+    if window is None:
+        return None
+    try:
+        return CalibrationWindow(
+            label, date.fromisoformat(window["start_date"]), date.fromisoformat(window["end_date"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise PrototypeError(source, f"{label.name}: 'window' is not a pair of ISO dates ({error})") from error
+
+
+def _replace_file(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()

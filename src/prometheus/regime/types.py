@@ -1,0 +1,117 @@
+"""What a regime is: a label with a confidence, for a region on a date, and the vector it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from prometheus.arrays import Float32Vector, require_finite
+from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
+
+DEFAULT_MODEL_ID = "num-regime-core-v1"
+
+
+class RegimeLabel(StrEnum):
+    """The regimes a market can be in; a label equals its name as a string."""
+
+    NEUTRAL = "NEUTRAL"
+    CRISIS = "CRISIS"
+    RISK_OFF = "RISK_OFF"
+    CARRY = "CARRY"
+
+    @classmethod
+    def parse(cls, name: str) -> RegimeLabel:
+        """Return the label of that name.
+
+        Raises
+        ------
+        UnknownLabelError
+            The message names the labels there are.
+        """
+        try:
+            return cls[name]
+        except KeyError:
+            raise UnknownLabelError(name, [label.name for label in cls]) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimeState:
+    """The regime of one region on one date.
+
+    Attributes
+    ----------
+    confidence
+        In [0, 1].
+    regime_embedding
+        Shape (dim,), float32, finite: what was classified.
+    metadata
+        JSON values; where the state came from (instrument, window, distances).
+    model_id
+        The whole regime model: encoder and prototypes.
+    encoder_model_id
+        Whose vector `regime_embedding` is; the part of `model_id` before ``@`` unless given.
+
+    Raises
+    ------
+    InputRefusedError, VectorError
+        A confidence outside [0, 1], a vector that is not one-dimensional or not finite.
+    """
+
+    as_of_date: date
+    region: str
+    regime_label: RegimeLabel
+    confidence: float
+    regime_embedding: Float32Vector
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    model_id: str = DEFAULT_MODEL_ID
+    encoder_model_id: str = ""
+
+    def __post_init__(self) -> None:
+        name = f"{self.region} {self.as_of_date}"
+        if not 0.0 <= self.confidence <= 1.0:
+            raise InputRefusedError(f"{name}: confidence {self.confidence} is not in [0, 1]")
+        if self.regime_embedding.ndim != 1 or self.regime_embedding.size == 0:
+            raise VectorError(name, f"shape {self.regime_embedding.shape} is not that of a vector")
+        require_finite(self.regime_embedding, name)
+        object.__setattr__(self, "regime_label", RegimeLabel.parse(str(self.regime_label)))
+        object.__setattr__(self, "metadata", dict(self.metadata))
+        if not self.encoder_model_id:
+            object.__setattr__(self, "encoder_model_id", self.model_id.partition("@")[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimePrototype:
+    """The centre of a regime in an encoder's space.
+
+    Raises
+    ------
+    VectorError
+        `center` is not one-dimensional, or not finite.
+    """
+
+    label: RegimeLabel
+    center: Float32Vector
+
+    def __post_init__(self) -> None:
+        center = np.array(self.center, dtype=np.float32)
+        if center.ndim != 1 or center.size == 0:
+            raise VectorError(f"prototype {self.label}", f"shape {center.shape} is not that of a vector")
+        require_finite(center, f"prototype {self.label}")
+        center.flags.writeable = False
+        object.__setattr__(self, "center", center)
+
+
+class RegimeModel(Protocol):
+    """Anything that can say which regime a region is in on a date, from data up to that date."""
+
+    @property
+    def model_id(self) -> str:
+        """The name its states are stored under."""
+
+    def classify(self, as_of_date: date, region: str) -> RegimeState:
+        """Return the regime of `region` on `as_of_date`."""

@@ -1,0 +1,77 @@
+"""Compute the regime of a region from one instrument's prices."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prometheus.errors import UsageError
+from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, parse_range, print_line, run
+
+logger = logging.getLogger(__name__)
+
+
+def run_numeric_regime(
+    region: Annotated[str, typer.Option(help="Region the regime is stored for.")],
+    instrument_id: Annotated[str, typer.Option(help="Instrument that stands for the region.")],
+    as_of: Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")] = None,
+    date_range: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
+    ] = None,
+    window_days: Annotated[int, typer.Option(help="Sessions in a window.")] = 63,
+    model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v1",
+    prototypes: Annotated[
+        Path | None, typer.Option(help="Prototype file; without it each embedding is its own NEUTRAL prototype.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Softness of the confidence, in units of distance.")] = 1.0,
+    regime_model_id: Annotated[str | None, typer.Option(help="Name to store the regimes under.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Compute, store and print the regime of a region on one date or over a range of dates."""
+    from prometheus.app import RegimeRequest
+    from prometheus.backfill import DateSpan
+
+    span_of = parse_range(date_range)
+    if (as_of is None) == (span_of is None):
+        raise UsageError("give either --as-of DATE or --date-range START END")
+    request = RegimeRequest(
+        region=region,
+        instrument_id=instrument_id,
+        span=DateSpan.of_range(*span_of) if span_of else DateSpan.of_date(parse_date(as_of or "")),
+        window_days=window_days,
+        model_id=model_id,
+        prototypes=prototypes,
+        temperature=temperature,
+        regime_model_id=regime_model_id,
+    )
+    with command_app(f"regimes of {region}") as app:
+        result = app.run_regime(request)
+    logger.info(
+        "%d sessions: %d embeddings and %d regimes written", result.regimes.planned, result.embeddings.written,
+        result.regimes.written,
+    )  # fmt: skip
+    latest = result.latest
+    if as_json:
+        print_line(json.dumps({
+            "as_of_date": str(latest.as_of_date), "region": region, "regime_label": latest.regime_label.name,
+            "confidence": latest.confidence, "model_id": latest.model_id, "metadata": latest.metadata,
+            "embeddings": result.embeddings.to_dict(), "regimes": result.regimes.to_dict(),
+        }))  # fmt: skip
+    else:
+        print_line(
+            f"Regime as of {latest.as_of_date} for region {region}: "
+            f"label={latest.regime_label.name}, confidence={latest.confidence:.3f}"
+        )
+    return 0
+
+
+app = new_command(run_numeric_regime)
+
+if __name__ == "__main__":
+    sys.exit(run(app, prog_name="python -m prometheus.scripts.run_numeric_regime"))
