@@ -1,3 +1,3 @@
 """Lists the fixtures; they live in `tests/fixtures`."""
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.market"]
+pytest_plugins = ["tests.fixtures.database", "tests.fixtures.market", "tests.fixtures.commands"]

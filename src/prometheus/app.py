@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, NumericRequest, RegimeBackfill, RegimeRun
 from prometheus.backfill.numeric import Progress
@@ -36,6 +37,10 @@ from prometheus.regime.transitions import (
     transition_counts,
     transition_matrix,
 )
+
+if TYPE_CHECKING:
+    from prometheus.data.ingest_report import IngestOptions, IngestReport
+    from prometheus.data.report import InstrumentReport
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +97,24 @@ class App:
         self.storage = RegimeStorage(db_manager=db_manager)
         self._progress: Progress = progress or (lambda _done, _total: None)
 
+    def ingest_prices(self, files: Sequence[Path], options: IngestOptions) -> IngestReport:
+        """Load files of daily bars."""
+        from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
+
+        return PriceIngest(self.db_manager, self._progress).ingest_prices(files, options)
+
+    def ingest_instruments(self, file: Path, options: IngestOptions) -> IngestReport:
+        """Load a file of reference rows."""
+        from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
+
+        return PriceIngest(self.db_manager, self._progress).ingest_instruments(file, options)
+
+    def data_report(self, instrument_ids: Sequence[str] | None, market_id: str | None) -> list[InstrumentReport]:
+        """Return what is stored of each instrument, and what looks wrong with it."""
+        from prometheus.data.report import build_data_report  # noqa: PLC0415 -- no other command needs it
+
+        return build_data_report(self.db_manager, instrument_ids=instrument_ids, market_id=market_id)
+
     def run_regime(self, request: RegimeRequest) -> RegimeRun:
         """Compute and store the regimes of a request; a date that is no session is moved to the last one before it."""
         market = self.catalog.markets_of([request.instrument_id]).get(request.instrument_id, US_EQ)
@@ -99,7 +122,7 @@ class App:
         builder = self._builder(market)
         model = self._regime_model(request, builder)
         self._warn_of_other_sources(request, model.model_id)
-        backfill = RegimeBackfill(builder, model, self.storage, self.reader)
+        backfill = RegimeBackfill(builder, model, self.storage, ModelRegistry(self.db_manager), self.reader)
         return backfill.run(request.region, span, self._progress)
 
     def backfill_numeric(self, request: NumericRequest, *, dry_run: bool = False) -> BackfillReport:
@@ -228,7 +251,7 @@ class App:
             )
         prototype_set = read_prototypes(request.prototypes)
         prototype_set.require_space(str(request.prototypes), request.model_id, request.window_days)
-        model = NumericRegimeModel(
+        return NumericRegimeModel(
             encoder=encoder,
             region_instruments=instruments,
             window_days=request.window_days,
@@ -236,8 +259,6 @@ class App:
             temperature=request.temperature,
             model_id=request.regime_model_id,
         )
-        ModelRegistry(self.db_manager).register(model.model_id, "regime", model.config)
-        return model
 
     def _encoder(self, builder: NumericWindowBuilder, model_id: str) -> NumericWindowEncoder:
         return NumericWindowEncoder(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prometheus.backfill.numeric import InstrumentSource, Progress, build_windows, name_unknown
 from prometheus.backfill.plan import CHUNK_WINDOWS, BackfillReport, DateSpan
 from prometheus.encoders import NumericWindowBuilder
+from prometheus.encoders.registry import ModelRegistry
 from prometheus.regime import NumericRegimeModel, RegimeState, RegimeStorage, SeedRegimeModel
 
 
@@ -30,6 +31,8 @@ class RegimeBackfill:
         Classifies; its encoder embeds and stores.
     storage
         Receives the states.
+    registry
+        Records what the regime model's id means, or refuses it, before the first state is stored.
     instruments
         Tells an unknown instrument from one with too little history.
     """
@@ -39,11 +42,13 @@ class RegimeBackfill:
         builder: NumericWindowBuilder,
         model: NumericRegimeModel | SeedRegimeModel,
         storage: RegimeStorage,
+        registry: ModelRegistry,
         instruments: InstrumentSource,
     ) -> None:
         self._builder = builder
         self._model = model
         self._storage = storage
+        self._registry = registry
         self._instruments = instruments
 
     def run(self, region: str, span: DateSpan, progress: Progress) -> RegimeRun:
@@ -65,6 +70,8 @@ class RegimeBackfill:
             windows = build.windows.take(slice(first, first + CHUNK_WINDOWS))
             batch = self._model.encoder.encode(windows)
             states = self._model.states(batch, region)
+            if first == 0 and isinstance(self._model, NumericRegimeModel):
+                self._registry.register(self._model.model_id, "regime", self._model.config)
             embeddings += BackfillReport(len(batch), self._model.encoder.save(batch))
             regimes += BackfillReport(len(states), self._storage.save_regimes(states))
             progress(first + len(windows), n_windows)

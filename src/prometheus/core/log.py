@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
+
+
+class _StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at the time, so that redirecting it later works."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """The current standard error."""
+        return sys.stderr
 
 
 def configure_logging(*, verbose: bool = False) -> None:
@@ -11,7 +24,7 @@ def configure_logging(*, verbose: bool = False) -> None:
     logger = logging.getLogger("prometheus")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StandardErrorHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
         logger.propagate = False

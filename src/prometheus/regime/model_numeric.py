@@ -14,7 +14,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.windows import INSTRUMENT, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
-from prometheus.regime.prototypes import prototypes_fingerprint, require_prototypes
+from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 
@@ -155,7 +155,7 @@ class NumericRegimeModel(_EncodingRegimeModel):
             encoder=encoder,
             region_instruments=region_instruments,
             window_days=window_days,
-            model_id=model_id or f"{encoder.model_id}@{prototypes_fingerprint(self.prototypes)[:8]}",
+            model_id=model_id or default_regime_model_id(encoder.model_id, self.prototypes),
         )
 
     @property

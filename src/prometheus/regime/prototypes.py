@@ -73,6 +73,10 @@ class PrototypeSet:
         if self.window_days not in (None, window_days):
             raise PrototypeError(source, f"made of windows of {self.window_days} sessions, not {window_days}")
 
+    def regime_model_id(self, encoder_model_id: str) -> str:
+        """Return the default name of the regime model made of an encoder and this set."""
+        return default_regime_model_id(encoder_model_id, self.prototypes)
+
     def to_json(self) -> str:
         """Return the file's text; equal sets give equal text."""
         entries = {prototype.label.name: self._entry(prototype) for prototype in self.prototypes}
@@ -122,6 +126,11 @@ def prototypes_fingerprint(prototypes: Sequence[RegimePrototype]) -> str:
         digest.update(f"{prototype.label.name}\0{prototype.center.size}\0".encode())
         digest.update(prototype.center.astype("<f4").tobytes())
     return digest.hexdigest()
+
+
+def default_regime_model_id(encoder_model_id: str, prototypes: Sequence[RegimePrototype]) -> str:
+    """Return ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>``."""
+    return f"{encoder_model_id}@{prototypes_fingerprint(prototypes)[:8]}"
 
 
 def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:

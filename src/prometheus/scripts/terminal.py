@@ -76,9 +76,9 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
         result = typer.main.get_command(application).main(arguments, prog_name=prog_name, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # the reader of our output went away, as `head` does; Typer, too, exits with 1 then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; nothing is half-written, run it again to go on", EXIT_INTERRUPTED)
     except (PrometheusError, TyperException) as error:
@@ -88,7 +88,8 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
     except Exception as error:
         if "--debug" in arguments:
             raise
-        return _fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", 1)
+        text = " ".join(str(error).split())
+        return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
 
 
 @contextmanager

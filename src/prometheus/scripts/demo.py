@@ -1,0 +1,93 @@
+"""The whole pipeline on the packaged sample, each step shown as the command that anyone could type."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prometheus.core.config import load_config
+from prometheus.data.sample import PRICES
+from prometheus.errors import UsageError
+from prometheus.scripts.terminal import Debug, new_command, run
+
+REGIONS = {"US": ("AAPL.US", "2000-01-01", "2025-07-23"), "US_INDEX": ("GSPC.INDX", "1990-01-01", "2023-12-28")}
+ENCODER = "num-regime-core-v1"
+SINGLE_DATE = (
+    f"run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
+)
+WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30"
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where prototype files and pictures go.")] = Path(),
+    allow_own_server: Annotated[
+        bool, typer.Option("--allow-own-server", help="Write the sample into the databases your DSNs name.")
+    ] = False,
+    debug: Debug = False,
+) -> int:
+    """Load the packaged prices, compute regimes, prototypes and transitions, and draw them."""
+    if not load_config().uses_embedded_server and not allow_own_server:
+        raise UsageError(
+            "your environment names a PostgreSQL server; unset PROMETHEUS_*_DSN and PG* to use the embedded one, "
+            "or pass --allow-own-server to write the sample there"
+        )
+    begin = time.monotonic()
+    pictures = [folder / f"regimes_{region}.png" for region in REGIONS]
+    for title, command in _steps(folder, pictures):
+        _say(f"\n{title}\n$ python -m prometheus {command}")
+        exit_code = _run(command)
+        if exit_code:
+            return exit_code
+    _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
+    _say("num-regime-core-v1 compares raw windows, and volume outweighs all else in them: a base to build on, no advice.")
+    _say("Everything is stored; run the same commands again and nothing is written twice.")
+    _say("The embedded server stops by itself when idle, or now with: python -m prometheus db stop")
+    return 0
+
+
+def _steps(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield title and command of each step; later ones name what earlier ones made."""
+    yield "A PostgreSQL of your own, and its tables:", "db upgrade"
+    yield "Prices of Apple and of the S&P 500:", f"ingest prices {shlex.quote(str(PRICES))}"
+    yield "What was loaded:", "data report"
+    for (region, (instrument, start, end)), picture in zip(REGIONS.items(), pictures, strict=True):
+        source = f"--region {region} --instrument-id {instrument}"
+        file = folder / f"regime_prototypes_{region}.json"
+        embed = f"run_numeric_regime {source} --date-range {start} {end}"
+        yield f"Embed every window of {instrument}:", embed
+        average = f"compute_regime_prototypes --region {region} {WINDOWS} --output {shlex.quote(str(file))}"
+        yield "A calm year and a crash become prototypes:", average
+        yield "Label every session by the nearer prototype:", f"{embed} --prototypes {shlex.quote(str(file))}"
+        model = f"--model-id {_regime_model_id(file)}"
+        yield "A picture of it:", f"plot_regimes {source} {model} --output {shlex.quote(str(picture))}"
+        yield "How its regimes follow each other:", f"show_regime_transitions --region {region} {model}"
+    yield "The regime of the US region on one evening:", SINGLE_DATE
+
+
+def _regime_model_id(file: Path) -> str:
+    from prometheus.regime.prototypes import read_prototypes
+
+    return read_prototypes(file).regime_model_id(ENCODER)
+
+
+def _run(command: str) -> int:
+    from prometheus.cli import main
+
+    return main(shlex.split(command))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+app = new_command(demo)
+
+if __name__ == "__main__":
+    sys.exit(run(app, prog_name="python -m prometheus demo"))

@@ -1,0 +1,47 @@
+"""The README's commands and snippet, run one after another as a reader would."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.commands import Run, run_process
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("sample")
+def test_the_way_from_prices_to_regimes_works_as_the_readme_shows_it(run: Run) -> None:
+    section = README.split("## From prices to regimes")[1].split("```bash\n")[1].split("```")[0]
+    commands = [line for line in section.replace("\\\n", " ").splitlines() if line.startswith("python")]
+    assert len(commands) == 5
+
+    for command in commands:
+        outcome = run(*shlex.split(command)[3:])
+        assert outcome.exit_code == 0, (command, outcome.stderr)
+
+    snippet = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert snippet is not None
+    shown = run_process("-c", snippet.group(1))
+    assert shown.stdout.splitlines()[-1] == "2025-07-23 NEUTRAL 1.0 (384,)", shown.stderr
+
+
+def test_the_demo_runs_and_a_second_time_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = run("demo", "--allow-own-server")
+    assert first.exit_code == 0, first.stderr
+    assert "Regime as of 2025-01-31 for region US: label=NEUTRAL, confidence=1.000" in first.stdout
+    assert (tmp_path / "regimes_US.png").stat().st_size > 10_000
+
+    second = run("demo", "--allow-own-server")
+
+    assert second.exit_code == 0
+    assert "0 written" in second.stdout
+    written = re.findall(r"(\d+) embeddings and (\d+) regimes written", second.stderr)
+    assert len(written) == 5
+    assert set(written) == {("0", "0")}

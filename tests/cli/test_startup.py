@@ -1,0 +1,52 @@
+"""Start-up is part of the product: help and single dates import nothing slow that they do not need."""
+
+from __future__ import annotations
+
+import pytest
+
+from prometheus.cli import COMMANDS
+from tests.fixtures.commands import US, run_process
+
+SLOW = ["pandas", "exchange_calendars", "alembic", "sqlalchemy", "pyarrow", "matplotlib", "torch", "onnxruntime"]
+REPORT = (
+    "import sys; from prometheus.cli import main; code = main({arguments!r}); "
+    "print('imported:', *[name for name in {slow!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+)
+
+
+def imported_by(*arguments: str) -> tuple[int, str]:
+    """Return exit code and the slow modules a command imported."""
+    outcome = run_process("-c", REPORT.format(arguments=list(arguments), slow=SLOW))
+    return outcome.exit_code, outcome.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["umbrella", *COMMANDS])
+def test_help_answers_without_slow_imports(command: list[str]) -> None:
+    outcome = run_process("-m", "prometheus", *command, "--help")
+
+    assert outcome.exit_code == 0
+    assert outcome.stdout.startswith("Usage: python -m prometheus")
+    assert imported_by(*command, "--help") == (0, "imported:")
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_single_date_imports_nothing_slow() -> None:
+    assert imported_by("run_numeric_regime", *US, "--as-of", "2025-01-31") == (0, "imported:")
+    assert imported_by("backfill_numeric_embeddings", "--instrument-id", "AAPL.US", "--as-of", "2025-01-31") == (
+        0,
+        "imported:",
+    )
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_weekend_needs_the_calendar() -> None:
+    code, modules = imported_by("run_numeric_regime", *US, "--as-of", "2025-02-02")
+
+    assert code == 0
+    assert "exchange_calendars" in modules, "otherwise the tests above prove nothing"
+
+
+def test_importing_the_package_is_cheap() -> None:
+    outcome = run_process("-c", "import sys, prometheus; print(len([m for m in sys.modules if 'numpy' in m]))")
+
+    assert outcome.stdout == "0\n"

@@ -1,0 +1,101 @@
+"""The documents say what is true: commands exist, links lead somewhere, snippets run, names import."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import prometheus
+from prometheus.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PUBLIC_NAMES = {
+    "prometheus.core.config": ["get_config"],
+    "prometheus.core.database": ["DatabaseManager", "get_db_manager"],
+    "prometheus.core.time": [
+        "TradingCalendar", "TradingCalendarConfig", "US_EQ", "is_trading_day", "trading_days_between",
+        "get_prev_trading_day", "get_next_trading_day",
+    ],
+    "prometheus.data.reader": ["DataReader"],
+    "prometheus.encoders": [
+        "NumericWindowSpec", "NumericWindowBuilder", "NumericEmbeddingModel", "NumericEmbeddingStore",
+        "NumericWindowEncoder",
+    ],
+    "prometheus.encoders.models_simple_numeric": ["FlattenNumericEmbeddingModel", "PadToDimNumericEmbeddingModel"],
+    "prometheus.regime": [
+        "RegimeLabel", "RegimeState", "RegimePrototype", "NumericRegimeModel", "RegimeModel", "RegimeEngine",
+        "RegimeStorage",
+    ],
+    "prometheus.regime.model_numeric": ["NumericRegimeModel"],
+    "prometheus.regime.types": ["RegimeLabel"],
+}  # fmt: skip
+
+
+def documented_commands() -> list[str]:
+    """Return every ``python -m prometheus`` line of the documents' shell blocks, continued lines joined."""
+    commands = []
+    for document in DOCUMENTS:
+        for block in re.findall(r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+            joined = block.replace("\\\n", " ")
+            commands += [line.split("#")[0].strip() for line in joined.splitlines() if "python -m prometheus" in line]
+    return commands
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC_NAMES.items() for name in names])
+def test_every_promised_name_can_be_imported(module: str, name: str) -> None:
+    assert getattr(importlib.import_module(module), name) is not None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_parse(command: str) -> None:
+    words = shlex.split(command)
+    assert words[:2] == ["python", "-m"]
+    name = words[3] if words[2] == "prometheus" else words[2].removeprefix("prometheus.scripts.")
+    assert name in COMMANDS
+    module = importlib.import_module(f"prometheus.scripts.{name}")
+    known = Path(module.__file__ or "").read_text(encoding="utf-8")
+    for option in [word for word in words if word.startswith("--")]:
+        spelled = option.removeprefix("--").replace("-", "_")
+        assert re.search(rf'\b{spelled}\b|"{option}"', known), option
+
+
+def test_the_readme_lists_every_command() -> None:
+    for name in COMMANDS:
+        assert f"`{name}" in README, name
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    assert README.index("make demo") < README.index("make test") < README.index("##")
+
+
+def test_the_changelog_knows_the_version() -> None:
+    assert f"## {prometheus.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_decision_record_is_listed() -> None:
+    index = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
+    records = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert records
+    assert all(name in index for name in records)
+
+
+def test_lock_files_pin_and_hash_everything_and_name_no_host() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        pins = re.findall(r"^[a-z0-9.\[\]-]+==", text, re.MULTILINE)
+        assert len(pins) > 20
+        assert "://" not in text
+        assert text.count("--hash=sha256:") >= len(pins)
+        assert not re.search(r"^(torch|nvidia-)", text, re.MULTILINE)
