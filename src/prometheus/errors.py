@@ -68,11 +68,11 @@ class DatabaseError(PrometheusError):
 
 
 class DatabaseUnreachableError(RetryableError, DatabaseError, ConnectionError):
-    """No connection could be made, or it was lost."""
+    """No connection could be made, or one that was there (`was_connected`) is lost."""
 
-    def __init__(self, database: str, reason: str) -> None:
-        super().__init__(database, reason)
-        self.database, self.reason = database, reason
+    def __init__(self, database: str, reason: str, was_connected: bool = False) -> None:
+        super().__init__(database, reason, was_connected)
+        self.database, self.reason, self.was_connected = database, reason, was_connected
 
     def __str__(self) -> str:
         return f"{self.database} database: {self.reason}; check that the server runs and that its DSN is right"
@@ -87,6 +87,17 @@ class DatabaseAuthenticationError(DatabaseError, PermissionError):
 
     def __str__(self) -> str:
         return f"{self.database} database: {self.reason}; check user, password and grants"
+
+
+class DatabaseRefusedError(DatabaseError):
+    """The server is there and cannot do what was asked: a full disk, a deadline, a read-only replica."""
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database, self.reason = database, reason
+
+    def __str__(self) -> str:
+        return f"{self.database} database: {self.reason}; nothing of this step was stored"
 
 
 class NotMigratedError(DatabaseError):

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from prometheus.core.database import DatabaseManager
 from tests.fixtures.commands import US, Run, run_process
 from tests.fixtures.database import TableDigest, set_environment
+
+from prometheus.core.database import DatabaseManager
 
 SINGLE = ["run_numeric_regime", *US, "--as-of", "2025-01-31"]
 BACKFILL = ["backfill_numeric_embeddings", "--as-of", "2025-01-31"]

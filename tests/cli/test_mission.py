@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.fixtures.commands import Run, run_process
 
 from prometheus.core.database import DatabaseManager
 from prometheus.regime import RegimeStorage
-from tests.fixtures.commands import Run, run_process
 
 RUN_NUMERIC_REGIME = (
     "-m prometheus.scripts.run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 "
@@ -66,7 +66,7 @@ def test_the_first_features_of_the_stored_window_are_the_prices_of_63_sessions_b
     window = np.frombuffer(stored, dtype="<f4")[:189].reshape(63, 3)
     np.testing.assert_array_equal(window[:, :2], np.array(bars, dtype=np.float32))
     assert window[0, 2] == 0
-    closes = np.array(bars)[:, 0]
+    closes = np.array([close for close, _ in bars])
     np.testing.assert_allclose(window[1:, 2], np.log(closes[1:] / closes[:-1]), rtol=1e-6)
 
 
@@ -98,7 +98,9 @@ def test_a_market_is_embedded_up_to_a_limit_and_named_instruments_without_one(
 def test_the_prototype_file_has_the_documented_form_and_the_mean_of_the_stored_embeddings(
     run: Run, db_manager: DatabaseManager
 ) -> None:
-    run("run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30")
+    run(
+        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30"
+    )
 
     outcome = run_process(*COMPUTE_PROTOTYPES.split())
 
@@ -120,7 +122,9 @@ def test_the_python_snippet_of_the_mission_runs_unchanged_on_the_file_the_comman
     mission = Path(__file__).parents[3] / "shared" / "mission" / "003_3a97b7029f3f98e8.txt"
     if not mission.exists():
         pytest.skip(f"needs the mission document {mission}")
-    run("run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30")
+    run(
+        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30"
+    )
     assert run_process(*COMPUTE_PROTOTYPES.split()).exit_code == 0
     snippet = mission.read_text().split("```python\n")[1].split("```")[0]
 
@@ -135,7 +139,9 @@ def test_the_python_snippet_of_the_mission_runs_unchanged_on_the_file_the_comman
 
 def test_a_range_and_its_dates_one_by_one_store_the_same(run: Run, db_manager: DatabaseManager) -> None:
     storage = RegimeStorage(db_manager=db_manager)
-    run("run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2019-01-01", "2020-06-30")
+    run(
+        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2019-01-01", "2020-06-30"
+    )
     compute = COMPUTE_PROTOTYPES.replace("2018-01-01", "2019-01-01").replace("2018-12-31", "2019-12-31")
     assert run_process(*compute.split()).exit_code == 0
     classify = ["run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US"]

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from tests.fixtures.commands import Run, run_process
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

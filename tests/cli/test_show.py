@@ -7,7 +7,6 @@ import io
 import json
 
 import pytest
-
 from tests.fixtures.commands import US, Run
 
 PROTOTYPES = ["--window", "NEUTRAL=2018-01-01:2018-12-31", "--window", "CRISIS=2020-03-01:2020-04-30"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.fixtures.commands import US, run_process
 
 from prometheus.cli import COMMANDS
-from tests.fixtures.commands import US, run_process
 
 SLOW = ["pandas", "exchange_calendars", "alembic", "sqlalchemy", "pyarrow", "matplotlib", "torch", "onnxruntime"]
 REPORT = (

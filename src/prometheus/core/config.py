@@ -33,7 +33,9 @@ class PrometheusConfig(BaseSettings):
     variables, the embedded server is used.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PROMETHEUS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PROMETHEUS_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Field(default_factory=default_home)
     historical_dsn: SecretStr | None = None
@@ -41,7 +43,7 @@ class PrometheusConfig(BaseSettings):
     embedded_account: str = "nobody"
     embedded_idle_minutes: Annotated[float, Field(gt=0)] = 30.0
     connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
-    statement_timeout_s: Annotated[int, Field(ge=1)] = 900
+    statement_timeout_s: Annotated[int, Field(ge=1, le=2_147_483)] = 900  # PostgreSQL counts milliseconds in an int4
 
     @field_validator("historical_dsn", "runtime_dsn", mode="before")
     @classmethod
@@ -51,7 +53,10 @@ class PrometheusConfig(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+        try:
+            return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+        except RuntimeError as error:  # ~name of an account that does not exist
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> PrometheusConfig:

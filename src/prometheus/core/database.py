@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ from prometheus.core.config import PrometheusConfig, get_config
 from prometheus.core.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
 from prometheus.errors import (
     DatabaseAuthenticationError,
+    DatabaseError,
+    DatabaseRefusedError,
     DatabaseUnreachableError,
     NotMigratedError,
     PrometheusError,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS_PER_DATABASE = 8
 MINIMUM_SERVER_VERSION = 140_000
+EMBEDDED_CHECK_EVERY_S = 5.0
 
 
 class DatabaseManager:
@@ -48,6 +52,7 @@ class DatabaseManager:
         self._announce = announce or (lambda _message: None)
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
+        self._embedded_check_due = 0.0
 
     def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield a connection to prices, embeddings and models; committed at the end, rolled back on an error."""
@@ -66,7 +71,7 @@ class DatabaseManager:
 
     def upgrade(self) -> dict[DatabaseName, tuple[str | None, str]]:
         """Migrate both databases to the newest schema; return the revision before and after, by database."""
-        self._start_embedded_server()
+        self._keep_embedded_server()
         return {database: self._upgrade(database) for database in DATABASE_NAMES}
 
     def schema_revisions(self) -> dict[DatabaseName, str | None]:
@@ -92,19 +97,18 @@ class DatabaseManager:
         try:
             with connection:
                 yield connection
-        except psycopg.OperationalError as error:
-            if connection.broken or connection.closed:
-                raise DatabaseUnreachableError(database, _one_line(error)) from error
-            raise
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise DatabaseAuthenticationError(database, _one_line(error)) from error
+        except psycopg.Error as error:
+            known = _statement_error(database, error, was_lost=connection.closed)
+            if known is None:
+                raise
+            raise known from error
         finally:
             pool.putconn(connection)
 
     def _pool(self, database: DatabaseName) -> ConnectionPool:
         with self._lock:
+            self._keep_embedded_server()
             if database not in self._pools:
-                self._start_embedded_server()
                 self._prove_ready(database)
                 self._pools[database] = self._open_pool(database)
             return self._pools[database]
@@ -115,7 +119,7 @@ class DatabaseManager:
             min_size=0,
             max_size=MAX_CONNECTIONS_PER_DATABASE,
             open=True,
-            check=None if self.config.uses_embedded_server else ConnectionPool.check_connection,
+            check=ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
         )
@@ -142,12 +146,14 @@ class DatabaseManager:
             connection.close()
             raise NotMigratedError(database, found, wanted)
         connection.rollback()
-        from prometheus.core.migrations.environment import upgrade  # noqa: PLC0415 -- Alembic is slow to import
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- slow to import, as is Alembic
+
+        from prometheus.core.migrations.environment import upgrade  # noqa: PLC0415
 
         try:
             upgrade(connection, database)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise DatabaseAuthenticationError(database, _one_line(error)) from error
+        except DBAPIError as error:
+            raise _migration_error(database, error.orig or error) from error
         return found, wanted
 
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
@@ -155,6 +161,8 @@ class DatabaseManager:
             connection = psycopg.connect(self._conninfo(database, owner=owner))
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
+        except psycopg.ProgrammingError:  # psycopg itself reads some of the options
+            raise _invalid_dsn(database) from None
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             version = connection.info.server_version // 10_000
             connection.close()
@@ -178,9 +186,12 @@ class DatabaseManager:
         settings = EmbeddedSettings(config.home, config.embedded_account, config.embedded_idle_minutes)
         return EmbeddedServer(settings, announce=self._announce)
 
-    def _start_embedded_server(self) -> None:
-        if self.config.uses_embedded_server:
+    def _keep_embedded_server(self) -> None:
+        """Start the embedded server, or tell it that it is in use; it may have stopped since the last call."""
+        now = time.monotonic()
+        if self.config.uses_embedded_server and now >= self._embedded_check_due:
             self.embedded_server.ensure_running()
+            self._embedded_check_due = now + EMBEDDED_CHECK_EVERY_S
 
 
 @cache
@@ -202,9 +213,7 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) 
     try:
         given = conninfo_to_dict(base)
     except psycopg.ProgrammingError:
-        raise UsageError(
-            f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)"
-        ) from None
+        raise _invalid_dsn(database) from None
     options = f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8"
     return make_conninfo(
         base,
@@ -216,15 +225,22 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) 
     )
 
 
+def _invalid_dsn(database: DatabaseName) -> UsageError:
+    return UsageError(f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)")
+
+
 def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> str | None:
     """Return the stored revision, None where no migration ever ran."""
     table = version_table(database)
-    row = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
-    if row is None or row[0] is None:
-        return None
-    row = connection.execute(
-        psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
-    ).fetchone()
+    query = psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
+    try:
+        exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
+        row = connection.execute(query).fetchone() if exists else None
+    except psycopg.Error as error:
+        known = _statement_error(database, error, was_lost=connection.closed)
+        if known is None:
+            raise
+        raise known from error
     return None if row is None else str(row[0])
 
 
@@ -238,7 +254,30 @@ def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -
     return DatabaseUnreachableError(database, text)
 
 
+def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: bool) -> PrometheusError | None:
+    """Return what an error inside a transaction means to the user, None where it is a defect of ours."""
+    if isinstance(error, psycopg.OperationalError) and was_lost:
+        return DatabaseUnreachableError(database, _one_line(error), was_connected=True)
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return DatabaseAuthenticationError(database, _one_line(error))
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return DatabaseRefusedError(database, "a statement outran PROMETHEUS_STATEMENT_TIMEOUT_S")
+    if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(database, _one_line(error))
+    return None
+
+
+def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return DatabaseAuthenticationError(database, _one_line(error))
+    if isinstance(error, psycopg.OperationalError):
+        return _connection_error(database, error)
+    return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {_one_line(error)}")
+
+
 def _one_line(error: BaseException) -> str:
-    """Return the last, most telling line of a libpq message (it may list every address it tried)."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return what the server says is wrong, or the last line of libpq's message, which lists each address it tried."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Is the server running" not in line]
     return lines[-1] if lines else type(error).__name__

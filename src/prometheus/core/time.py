@@ -75,14 +75,14 @@ class TradingCalendar:
         """Return the last session strictly before `day`."""
         position = self._first_at_or_after(self._within(day)) - 1
         if position < 0:
-            raise CalendarRangeError(self.market, day, self.config.first_date, self.config.last_date)
+            raise self._range_error(day)
         return self._sessions[position]
 
     def get_next_trading_day(self, day: date) -> date:
         """Return the first session strictly after `day`."""
         position = self._first_at_or_after(self._within(day)) + (day in self._positions)
         if position >= len(self._sessions):
-            raise CalendarRangeError(self.market, day, self.config.first_date, self.config.last_date)
+            raise self._range_error(day)
         return self._sessions[position]
 
     def last_session(self, day: date) -> date:
@@ -98,20 +98,22 @@ class TradingCalendar:
 
     @property
     def _sessions(self) -> tuple[date, ...]:
-        return _load_sessions(self.config)[0]
+        return _load_sessions(self.config).sessions
 
     @property
     def _positions(self) -> dict[date, int]:
-        return _load_sessions(self.config)[1]
+        return _load_sessions(self.config).positions
 
     def _first_at_or_after(self, day: date) -> int:
         return bisect_left(self._sessions, day)
 
     def _within(self, day: date) -> date:
-        first = self._sessions[0]
-        if not first <= day <= self.config.last_date:
-            raise CalendarRangeError(self.market, day, first, self.config.last_date)
+        if not _load_sessions(self.config).first_date <= day <= self.config.last_date:
+            raise self._range_error(day)
         return day
+
+    def _range_error(self, day: date) -> CalendarRangeError:
+        return CalendarRangeError(self.market, day, _load_sessions(self.config).first_date, self.config.last_date)
 
 
 def calendar_code(market: str) -> str:
@@ -157,8 +159,15 @@ def _calendar(market: str) -> TradingCalendar:
     return TradingCalendar(TradingCalendarConfig(market=market))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    first_date: date
+    sessions: tuple[date, ...]
+    positions: dict[date, int]
+
+
 @cache
-def _load_sessions(config: TradingCalendarConfig) -> tuple[tuple[date, ...], dict[date, int]]:
+def _load_sessions(config: TradingCalendarConfig) -> _Sessions:
     code = calendar_code(config.market)
     import exchange_calendars  # noqa: PLC0415 -- slow to import
 
@@ -168,5 +177,5 @@ def _load_sessions(config: TradingCalendarConfig) -> tuple[tuple[date, ...], dic
         except ValueError:  # the library knows this exchange's holidays only from a later year on
             continue
         sessions = tuple(calendar.sessions.date)
-        return sessions, {session: position for position, session in enumerate(sessions)}
+        return _Sessions(first, sessions, {session: position for position, session in enumerate(sessions)})
     raise CalendarRangeError(config.market, config.first_date, LATER_FIRST_DATES[-1], config.last_date)

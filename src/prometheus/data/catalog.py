@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
 
-import psycopg
-
+from prometheus.core.connections import RuntimeDatabase
 from prometheus.errors import UnknownMarketError
-
-
-class RuntimeDatabase(Protocol):
-    """What the catalogue needs of a database manager."""
-
-    def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection]:
-        """Yield a connection; commit at the end."""
 
 
 class InstrumentCatalog:

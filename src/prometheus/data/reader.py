@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psycopg
 from psycopg import sql
 
 from prometheus.core.binary_copy import copy_out
+from prometheus.core.connections import HistoricalDatabase
 from prometheus.data.bars import PriceBars
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import pandas as pd
 
 PRICE_COLUMNS = (
     "instrument_id", "trade_date", "open", "high", "low", "close", "adjusted_close", "volume", "currency",
 )  # fmt: skip
-
-
-class HistoricalDatabase(Protocol):
-    """What a reader or a store of historical data needs of a database manager."""
-
-    def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
-        """Yield a connection; commit at the end."""
 
 
 class DataReader:

@@ -21,7 +21,8 @@ from prometheus.arrays import (
     require_finite,
 )
 from prometheus.core.binary_copy import copy_in, copy_out
-from prometheus.data.reader import HistoricalDatabase
+from prometheus.core.connections import HistoricalDatabase
+from prometheus.core.retry import retry_lost_connection
 from prometheus.encoders.registry import ModelRegistry, model_config
 from prometheus.encoders.windows import FEATURES, NumericWindowSpec, WindowBatch
 from prometheus.errors import VectorError, WindowShapeError
@@ -115,8 +116,9 @@ class NumericEmbeddingStore:
 
     def save_batch(self, batch: EmbeddingBatch) -> int:
         """Store a batch in one transaction; return how many rows were new or changed."""
-        if len(batch) == 0:
-            return 0
+        return retry_lost_connection(lambda: self._save_batch(batch)) if len(batch) else 0
+
+    def _save_batch(self, batch: EmbeddingBatch) -> int:
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
             return _upsert(cursor, batch)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from prometheus.data.reader import HistoricalDatabase
+from prometheus.core.connections import HistoricalDatabase
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError, UnknownModelError
 

@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from prometheus.arrays import DateVector, Float32Cube, Float32Matrix, Float64Vector, Int64Vector
 from prometheus.data.bars import PriceBars
 from prometheus.errors import (
+    CalendarRangeError,
     InputRefusedError,
     InsufficientHistoryError,
     StaleHistoryError,
@@ -227,7 +228,7 @@ def windows_in_range(bars: PriceBars, start: date, end: date, window_days: int) 
         begin = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
         finish = int(np.searchsorted(dates, np.datetime64(end, "D"), side="right"))
         if begin >= finish:
-            failures.append(InsufficientHistoryError(instrument_id, end, window_days, finish))
+            failures.append(_range_failure(instrument_id, start, end, window_days, finish))
             continue
         entities.append(np.full(finish - begin, index, dtype=np.int64))
         ends.append(np.arange(first + begin + 1, first + finish + 1, dtype=np.int64))
@@ -245,10 +246,21 @@ def _date_failure(
     last_session: date = dates[-1].item()
     if (as_of_date - last_session).days <= MAX_AGE_SESSIONS:  # n days hold at most n sessions
         return None
-    age = calendar.n_sessions_after(last_session, as_of_date)
+    try:
+        age = calendar.n_sessions_after(last_session, as_of_date)
+    except CalendarRangeError as error:  # one bar from before all calendars must not stop the other instruments
+        return InputRefusedError(f"{instrument_id}: the age of its last bar, of {last_session}, is unknown ({error})")
     if age <= MAX_AGE_SESSIONS:
         return None
     return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS)
+
+
+def _range_failure(instrument_id: str, start: date, end: date, window_days: int, found: int) -> InputRefusedError:
+    if found < window_days:
+        return InsufficientHistoryError(instrument_id, end, window_days, found)
+    return InputRefusedError(
+        f"{instrument_id}: no bar from {start} to {end}; load newer bars or ask for an earlier range"
+    )
 
 
 def _window_batch(
@@ -288,7 +300,8 @@ def feature_table(bars: PriceBars) -> Float32Matrix:
 def log_returns(close: Float64Vector) -> Float64Vector:
     """Return ln(close[t] / close[t-1]) with 0 first, shape (n,), float64."""
     returns = np.zeros_like(close)
-    np.log(close[1:] / close[:-1], out=returns[1:])
+    with np.errstate(over="ignore", divide="ignore"):  # between two instruments any ratio can occur; it is not used
+        np.log(close[1:] / close[:-1], out=returns[1:])
     return returns
 
 

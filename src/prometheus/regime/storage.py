@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import Float32Matrix, decode_vector, encode_vector
+from prometheus.core.connections import RuntimeDatabase
+from prometheus.core.retry import retry_lost_connection
 from prometheus.errors import AmbiguousModelError, NoRegimesError, PrototypeError
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
 from prometheus.regime.types import RegimeLabel, RegimeState
@@ -26,13 +27,6 @@ _SELECT_STATES = """
     ORDER BY as_of_date
 """
 _SELECT_LATEST_DATE = "SELECT max(as_of_date) FROM regimes WHERE region = %s AND model_id = %s"
-
-
-class RuntimeDatabase(Protocol):
-    """What the storage needs of a database manager."""
-
-    def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection]:
-        """Yield a connection; commit at the end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +72,9 @@ class RegimeStorage:
         """
         by_key = {(*_group(state), state.as_of_date): state for state in states}
         ordered = [by_key[key] for key in sorted(by_key)]
+        return retry_lost_connection(lambda: self._save_ordered(ordered))
+
+    def _save_ordered(self, ordered: Sequence[RegimeState]) -> int:
         n_written = 0
         with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
             for (region, model_id), members in groupby(ordered, key=_group):

@@ -1,0 +1,171 @@
+"""Markets and instruments: the reference rows of the runtime database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from prometheus.core.time import MARKET_CALENDARS, US_EQ, calendar_code
+from prometheus.data.rejects import Reason
+from prometheus.errors import UnknownMarketError
+
+MARKETS: Mapping[str, tuple[str, str]] = {
+    US_EQ: ("United States equities", "USD"),
+    "UK_EQ": ("United Kingdom equities", "GBP"),
+    "DE_EQ": ("German equities", "EUR"),
+    "JP_EQ": ("Japanese equities", "JPY"),
+    "HK_EQ": ("Hong Kong equities", "HKD"),
+    "CRYPTO": ("Crypto assets", "USD"),
+}
+"""Name and currency of the markets `prometheus.core.time` knows by an id of ours."""
+
+_INSERT_MARKETS = """
+    INSERT INTO markets (market_id, name, calendar, currency)
+    SELECT * FROM unnest(%(ids)s::text[], %(names)s::text[], %(calendars)s::text[], %(currencies)s::text[])
+    ORDER BY 1
+    ON CONFLICT (market_id) DO NOTHING
+"""
+_REGISTER = """
+    INSERT INTO instruments (instrument_id, market_id, asset_class, symbol, currency)
+    SELECT id, %(market_id)s, %(asset_class)s, id, currency
+    FROM unnest(%(ids)s::text[], %(currencies)s::text[]) AS new(id, currency)
+    ORDER BY id
+    ON CONFLICT (instrument_id) DO NOTHING
+"""
+# a cell the file leaves empty keeps what is stored, or takes the default where nothing is
+_UPSERT = """
+    INSERT INTO instruments AS known (instrument_id, market_id, asset_class, symbol, name, currency, status)
+    SELECT given.id, m.market_id,
+           coalesce(given.asset_class, old.asset_class, %(asset_class)s), coalesce(given.symbol, old.symbol, given.id),
+           coalesce(given.name, old.name), coalesce(given.currency, old.currency, %(currency)s, m.currency, 'USD'),
+           coalesce(given.status, old.status, 'ACTIVE')
+    FROM unnest(%(instrument_id)s::text[], %(market_ids)s::text[], %(asset_classes)s::text[], %(symbol)s::text[],
+                %(name)s::text[], %(currencies)s::text[], %(status)s::text[])
+         AS given(id, market_id, asset_class, symbol, name, currency, status)
+    LEFT JOIN instruments old ON old.instrument_id = given.id
+    JOIN markets m ON m.market_id = coalesce(given.market_id, old.market_id, %(market_id)s)
+    ORDER BY given.id
+    ON CONFLICT (instrument_id) DO UPDATE
+    SET market_id = excluded.market_id, asset_class = excluded.asset_class, symbol = excluded.symbol,
+        name = excluded.name, currency = excluded.currency, status = excluded.status
+    WHERE (known.market_id, known.asset_class, known.symbol, known.name, known.currency, known.status)
+          IS DISTINCT FROM
+          (excluded.market_id, excluded.asset_class, excluded.symbol, excluded.name, excluded.currency, excluded.status)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentDefaults:
+    """What a new instrument gets where nothing is said; `currency` None means that of its market."""
+
+    market_id: str
+    asset_class: str
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRow:
+    """A reference row as a file gives it; None means the file does not say."""
+
+    instrument_id: str
+    market_id: str | None
+    asset_class: str | None
+    symbol: str | None
+    name: str | None
+    currency: str | None
+    status: str | None
+
+
+def market_fault(market_id: str) -> Reason:
+    """Return what is wrong with a market id."""
+    try:
+        calendar_code(market_id)
+    except UnknownMarketError:
+        return Reason.UNKNOWN_MARKET
+    return Reason.NONE
+
+
+def load_currencies(connection: psycopg.Connection[Any], instrument_ids: Sequence[str]) -> dict[str, str]:
+    """Return the currency of each instrument that has a reference row."""
+    found = connection.execute(
+        "SELECT instrument_id, currency FROM instruments WHERE instrument_id = ANY(%s)", (list(instrument_ids),)
+    )
+    return dict(found.fetchall())
+
+
+def load_market_currency(connection: psycopg.Connection[Any], market_id: str) -> str | None:
+    """Return the currency of a market, stored or known; None where it is neither."""
+    row = connection.execute("SELECT currency FROM markets WHERE market_id = %s", (market_id,)).fetchone()
+    if row is not None and row[0] is not None:
+        return str(row[0])
+    return MARKETS[market_id][1] if market_id in MARKETS else None
+
+
+def ensure_markets(connection: psycopg.Connection[Any], market_ids: Collection[str]) -> None:
+    """Create the markets that are missing; known ones stay as they are.
+
+    Raises
+    ------
+    UnknownMarketError
+        No trading calendar stands behind one of the ids.
+    """
+    ids = sorted(market_ids)
+    known = [MARKETS.get(market_id, (market_id, None)) for market_id in ids]
+    connection.execute(
+        _INSERT_MARKETS,
+        {
+            "ids": ids,
+            "names": [name for name, _ in known],
+            "calendars": [MARKET_CALENDARS.get(market_id) or calendar_code(market_id) for market_id in ids],
+            "currencies": [currency for _, currency in known],
+        },
+    )
+
+
+def register_instruments(
+    connection: psycopg.Connection[Any], currency_of: Mapping[str, str], defaults: InstrumentDefaults
+) -> int:
+    """Create the instruments that have no reference row yet; return how many."""
+    if not currency_of:
+        return 0
+    ensure_markets(connection, {defaults.market_id})
+    cursor = connection.execute(
+        _REGISTER,
+        {
+            "ids": list(currency_of),
+            "currencies": list(currency_of.values()),
+            "market_id": defaults.market_id,
+            "asset_class": defaults.asset_class,
+        },
+    )
+    return cursor.rowcount
+
+
+def upsert_instruments(
+    connection: psycopg.Connection[Any], rows: Iterable[InstrumentRow], defaults: InstrumentDefaults
+) -> tuple[int, int]:
+    """Store reference rows; return how many were new or changed, and how many of these were new."""
+    rows = tuple(rows)
+    if not rows:
+        return 0, 0
+    ensure_markets(connection, {row.market_id or defaults.market_id for row in rows})
+    n_known = len(load_currencies(connection, [row.instrument_id for row in rows]))
+    cursor = connection.execute(
+        _UPSERT,
+        {
+            "instrument_id": [row.instrument_id for row in rows],
+            "market_ids": [row.market_id for row in rows],
+            "asset_classes": [row.asset_class for row in rows],
+            "symbol": [row.symbol for row in rows],
+            "name": [row.name for row in rows],
+            "currencies": [row.currency for row in rows],
+            "status": [row.status for row in rows],
+            "market_id": defaults.market_id,
+            "asset_class": defaults.asset_class,
+            "currency": defaults.currency,
+        },
+    )
+    return cursor.rowcount, len(rows) - n_known

@@ -1,0 +1,102 @@
+"""Parquet files, streamed page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prometheus.data.columns import ColumnMap, Field, match_columns
+from prometheus.data.files import BATCH_ROWS, RawBatch, is_text, plain_type, require_kinds, row_numbers
+from prometheus.errors import FileAccessError
+
+_BUFFER_BYTES = 1 << 20
+_MAX_METADATA_BYTES = 16 << 20
+_MAX_METADATA_ITEMS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetTable:
+    """A Parquet file whose columns are known."""
+
+    row_word: ClassVar[str] = "row"
+
+    path: Path
+    columns: ColumnMap
+    text_columns: tuple[str, ...]
+    n_rows: int
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Yield the rows in order, at most `BATCH_ROWS` at a time.
+
+        Raises
+        ------
+        FileAccessError
+            The file is damaged, or holds another number of rows than it says.
+        """
+        n_read = 0
+        with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
+            names = list(self.columns.source.values())
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names, use_threads=False):
+                columns = {field: batch.column(name) for field, name in self.columns.source.items()}
+                _require_utf8(columns.values())
+                yield RawBatch(row_numbers(n_read + 1, batch.num_rows), columns)
+                n_read += batch.num_rows
+        if n_read != self.n_rows:
+            raise FileAccessError(str(self.path), f"is damaged (it says {self.n_rows} rows and holds {n_read})")
+
+
+def open_parquet(path: Path, fields: Sequence[Field], required: Collection[str]) -> ParquetTable:
+    """Return a Parquet file ready to be read; see `prometheus.data.files.open_table`."""
+    with _refuse_damage(path), _open(path) as file:
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
+        delta_encoded = _delta_encoded_columns(file.metadata)
+    columns = match_columns(str(path), schema.names, fields, required)
+    types = {field: schema.field(index).type for field, index in columns.position.items()}
+    require_kinds(path, fields, types)
+    texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
+    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), n_rows)
+
+
+def _delta_encoded_columns(metadata: Any) -> set[str]:
+    """Return the columns in an encoding that Arrow cannot read as a dictionary."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    return {
+        chunk.path_in_schema for chunk in chunks if any(encoding.startswith("DELTA") for encoding in chunk.encodings)
+    }
+
+
+def _open(path: Path, text_columns: Sequence[str] = ()) -> Any:
+    # text stays dictionary-encoded: a long string that stands in every row is then held once per batch
+    return pq.ParquetFile(
+        path,
+        read_dictionary=list(text_columns),
+        memory_map=False,
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        thrift_string_size_limit=_MAX_METADATA_BYTES,
+        thrift_container_size_limit=_MAX_METADATA_ITEMS,
+    )
+
+
+def _require_utf8(columns: Collection[pa.Array]) -> None:
+    for column in columns:
+        if is_text(plain_type(column.type)):
+            column.validate(full=True)
+
+
+@contextmanager
+def _refuse_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileAccessError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise FileAccessError(str(path), f"is damaged or no Parquet file we can read ({lines[0][:160]})") from error

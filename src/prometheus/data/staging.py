@@ -1,0 +1,228 @@
+"""Prices on their way into `prices_daily`: a temporary table, the look for duplicates, one upsert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from prometheus.arrays import Int64Vector
+from prometheus.core.binary_copy import copy_in, copy_out
+from prometheus.data.checks import NUMBER_NAMES, PriceRows
+from prometheus.errors import DataCheckError
+
+MAX_INSTRUMENTS = 1_000_000
+_NEVER = np.iinfo(np.int64).min
+
+_CREATE = """
+    CREATE TEMPORARY TABLE staged_prices (
+        file_no integer, row_no bigint, instrument integer, trade_date date, open double precision,
+        high double precision, low double precision, close double precision, adjusted_close double precision,
+        volume double precision, currency integer
+    ) ON COMMIT DROP
+"""
+_FIND_REPEATS = """
+    CREATE TEMPORARY TABLE repeated_prices ON COMMIT DROP AS
+    SELECT instrument, trade_date, count(*) AS n_rows,
+           (min(open), min(high), min(low), min(close), min(adjusted_close), min(volume), min(currency))
+           IS DISTINCT FROM
+           (max(open), max(high), max(low), max(close), max(adjusted_close), max(volume), max(currency))
+           AS is_conflicting
+    FROM staged_prices GROUP BY instrument, trade_date HAVING count(*) > 1
+"""
+_COUNT_REPEATS = """
+    SELECT coalesce(sum(n_rows - 1) FILTER (WHERE NOT is_conflicting), 0)::bigint,
+           coalesce(sum(n_rows) FILTER (WHERE is_conflicting), 0)::bigint
+    FROM repeated_prices
+"""
+_CONFLICTING_ROWS = """
+    SELECT s.file_no, s.row_no
+    FROM staged_prices s JOIN repeated_prices r USING (instrument, trade_date)
+    WHERE r.is_conflicting ORDER BY s.file_no, s.row_no
+"""
+_DROP_CONFLICTS = """
+    DELETE FROM staged_prices s USING repeated_prices r
+    WHERE r.is_conflicting AND s.instrument = r.instrument AND s.trade_date = r.trade_date
+"""
+_SUMMARIZE = """
+    SELECT i.id, c.code, s.first_date, s.last_date, s.n_rows
+    FROM (SELECT instrument, min(currency) AS currency, min(trade_date) AS first_date, max(trade_date) AS last_date,
+                 count(*) AS n_rows
+          FROM staged_prices GROUP BY instrument) s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
+    ORDER BY i.ordinal
+"""
+# the order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking
+_UPSERT = """
+    INSERT INTO prices_daily AS p
+           (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency)
+    SELECT DISTINCT ON (i.rank, s.trade_date)
+           i.id, s.trade_date, nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close,
+           s.adjusted_close, s.volume, c.code
+    FROM staged_prices s
+    JOIN unnest(%(ids)s::text[], %(ranks)s::integer[]) WITH ORDINALITY AS i(id, rank, ordinal)
+         ON i.ordinal = s.instrument
+    JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
+    ORDER BY i.rank, s.trade_date
+    ON CONFLICT (instrument_id, trade_date) DO UPDATE
+    SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+        adjusted_close = excluded.adjusted_close, volume = excluded.volume, currency = excluded.currency
+    WHERE (p.open, p.high, p.low, p.close, p.adjusted_close, p.volume, p.currency)
+          IS DISTINCT FROM
+          (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,
+           excluded.currency)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedInstrument:
+    """What the staged rows say of one instrument."""
+
+    instrument_id: str
+    currency: str
+    first_date: date
+    last_date: date
+    n_rows: int
+
+
+class Ordinals:
+    """Numbers texts from 1 in order of first appearance."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in the order of their numbers."""
+        return list(self._numbers)
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """Return the number of each text, new ones for new texts; shape (n,)."""
+        numbers = self._numbers
+        return np.array([numbers.setdefault(text, len(numbers) + 1) for text in texts], np.int32)
+
+
+class DateOrder:
+    """Watches whether the dates of every instrument ascend; where they do, no key stands twice."""
+
+    def __init__(self) -> None:
+        self._latest = np.full(1024, _NEVER)
+        self.has_repeats_or_steps_back = False
+        self.has_steps_back = False
+
+    def watch(self, instruments: NDArray[np.int32], days: Int64Vector) -> None:
+        """Look at further rows, shape (n,) each."""
+        if not len(days):
+            return
+        self._grow(int(instruments.max()))
+        order = np.argsort(instruments, kind="stable")
+        instrument, day = instruments[order], days[order]
+        is_first = np.diff(instrument, prepend=-1) != 0
+        before = np.where(is_first, self._latest[instrument], np.roll(day, 1))
+        self.has_repeats_or_steps_back |= bool((day <= before).any())
+        self.has_steps_back |= bool((day < before).any())
+        np.maximum.at(self._latest, instrument, day)
+
+    def _grow(self, largest: int) -> None:
+        if largest >= len(self._latest):
+            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
+
+
+class PriceStaging:
+    """The rows of one run, in a temporary table of the transaction that will store them."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._instruments, self._currencies = Ordinals(), Ordinals()
+        self._order = DateOrder()
+        self._n_duplicates = 0
+        connection.execute("SET LOCAL work_mem = '128MB'")
+        connection.execute(_CREATE)
+
+    @property
+    def has_steps_back(self) -> bool:
+        """Whether the dates of some instrument do not ascend."""
+        return self._order.has_steps_back
+
+    @property
+    def n_duplicates(self) -> int:
+        """How many rows repeat an equal one; known after `count_conflicts`."""
+        return self._n_duplicates
+
+    def append(self, file_no: int, rows: PriceRows, currency_of: Sequence[str], is_good: NDArray[np.bool_]) -> None:
+        """Add the good rows of a batch.
+
+        Parameters
+        ----------
+        currency_of
+            Currency of each distinct instrument of `rows`, used where the file has no currency column.
+        """
+        if not is_good.any():
+            return
+        instruments = _ordinals_of_rows(self._instruments, rows.instruments.codes[is_good], rows.instruments.values)
+        if len(self._instruments.texts) > MAX_INSTRUMENTS:
+            raise DataCheckError(f"more than {MAX_INSTRUMENTS} instruments in one run; load the files in several runs")
+        if rows.currency is None:
+            currencies = _ordinals_of_rows(self._currencies, rows.instruments.codes[is_good], currency_of)
+        else:
+            currencies = _ordinals_of_rows(self._currencies, rows.currency.codes[is_good], rows.currency.values)
+        self._order.watch(instruments, rows.dates.days[is_good])
+        columns: dict[str, NDArray[Any]] = {
+            "file_no": np.full(len(instruments), file_no, np.int32),
+            "row_no": rows.rows[is_good],
+            "instrument": instruments,
+            "trade_date": rows.trade_dates[is_good],
+            **{name: rows.values(name)[is_good] + 0.0 for name in NUMBER_NAMES},  # + 0.0 turns -0.0 into 0.0
+            "currency": currencies,
+        }
+        with self._connection.cursor() as cursor:
+            copy_in(cursor, "staged_prices", columns)
+
+    def count_conflicts(self) -> int:
+        """Look for keys that stand more than once; return how many rows contradict another of their key."""
+        if not self._order.has_repeats_or_steps_back:
+            return 0
+        self._connection.execute("ANALYZE staged_prices")
+        self._connection.execute(_FIND_REPEATS)
+        self._n_duplicates, n_conflicting = self._connection.execute(_COUNT_REPEATS).fetchall()[0]
+        return int(n_conflicting)
+
+    def conflicting_rows(self) -> NDArray[Any]:
+        """Return file_no and row_no of the contradicting rows, in that order; needs `count_conflicts`."""
+        with self._connection.cursor() as cursor:
+            return copy_out(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
+
+    def drop_conflicts(self) -> None:
+        """Remove every row that contradicts another: which of them is right, nobody can tell."""
+        self._connection.execute(_DROP_CONFLICTS)
+
+    def summarize(self) -> tuple[StagedInstrument, ...]:
+        """Return what is staged, by instrument."""
+        self._connection.execute("ANALYZE staged_prices")
+        found = self._connection.execute(
+            _SUMMARIZE, {"ids": self._instruments.texts, "currencies": self._currencies.texts}
+        ).fetchall()
+        return tuple(StagedInstrument(*row) for row in found)
+
+    def upsert(self) -> int:
+        """Store the rows; return how many were new or changed."""
+        ids = self._instruments.texts
+        rank = {instrument_id: place for place, instrument_id in enumerate(sorted(ids))}
+        cursor = self._connection.execute(
+            _UPSERT,
+            {"ids": ids, "ranks": [rank[instrument_id] for instrument_id in ids], "currencies": self._currencies.texts},
+        )
+        return cursor.rowcount
+
+
+def _ordinals_of_rows(ordinals: Ordinals, codes: Int64Vector, values: Sequence[str]) -> NDArray[np.int32]:
+    """Return the ordinal of each row's text; texts of no row get none."""
+    present, inverse = np.unique(codes, return_inverse=True)
+    return ordinals.of([values[code] for code in present])[inverse]

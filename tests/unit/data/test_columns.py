@@ -1,0 +1,57 @@
+import pytest
+
+from prometheus.data.columns import INSTRUMENT_FIELDS, PRICE_FIELDS, match_columns
+from prometheus.errors import DataCheckError
+
+REQUIRED = {"instrument_id", "trade_date", "open", "high", "low", "close", "volume"}
+
+
+def names(*first_two: str) -> list[str]:
+    return [*first_two, "Open", "High", "Low", "Close", "Volume"]
+
+
+@pytest.mark.parametrize("instrument", ["instrument_id", "Ticker", "SYMBOL", "Instrument", "Instrument ID"])
+@pytest.mark.parametrize("day", ["trade_date", "Date", "DATE", "datetime", "Timestamp", "trade date"])
+def test_names_differ_in_case_spaces_and_underscores(instrument: str, day: str) -> None:
+    columns = match_columns("f.csv", names(instrument, day), PRICE_FIELDS, REQUIRED)
+    assert columns.source["instrument_id"] == instrument
+    assert columns.position["trade_date"] == 1
+    assert columns.ignored == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["adjusted_close", "Adj Close", "adj_close", "AdjClose", "Adjusted Close", "adj-close"]
+)
+def test_adjusted_close_has_many_names(name: str) -> None:
+    columns = match_columns("f.csv", [*names("ticker", "date"), name], PRICE_FIELDS, REQUIRED)
+    assert columns.source["adjusted_close"] == name
+
+
+def test_two_columns_for_one_field_are_refused_by_name() -> None:
+    with pytest.raises(DataCheckError, match=r"f\.csv: columns 'ticker' and 'Symbol' both mean instrument_id"):
+        match_columns("f.csv", [*names("ticker", "date"), "Symbol"], PRICE_FIELDS, REQUIRED)
+
+
+def test_a_missing_column_is_named_with_those_found() -> None:
+    with pytest.raises(DataCheckError, match=r"f\.csv: no column close, volume; found 'ticker', 'date', 'open'"):
+        match_columns("f.csv", ["ticker", "date", "open", "high", "low"], PRICE_FIELDS, REQUIRED)
+
+
+def test_a_missing_instrument_column_names_the_option() -> None:
+    with pytest.raises(DataCheckError, match="--instrument-id"):
+        match_columns("f.csv", names("date", "dividends"), PRICE_FIELDS, REQUIRED)
+
+
+def test_semicolons_are_recognised_in_the_refusal() -> None:
+    with pytest.raises(DataCheckError, match="separate the columns by commas"):
+        match_columns("f.csv", ["Date;Open;High"], PRICE_FIELDS, REQUIRED)
+
+
+def test_unknown_columns_are_ignored_and_named() -> None:
+    columns = match_columns("f.csv", [*names("ticker", "date"), "Dividends", "repaired?"], PRICE_FIELDS, REQUIRED)
+    assert columns.ignored == ("Dividends", "repaired?")
+
+
+def test_in_a_file_of_instruments_the_symbol_is_a_field_of_its_own() -> None:
+    columns = match_columns("f.csv", ["ticker", "symbol"], INSTRUMENT_FIELDS, {"instrument_id"})
+    assert columns.source == {"instrument_id": "ticker", "symbol": "symbol"}
