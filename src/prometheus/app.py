@@ -14,6 +14,7 @@ from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, Numer
 from prometheus.backfill.numeric import Progress
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
+from prometheus.core.retry import retry_lost_connection
 from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
@@ -101,13 +102,15 @@ class App:
         """Load files of daily bars."""
         from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
-        return PriceIngest(self.db_manager, self._progress).ingest_prices(files, options)
+        ingest = PriceIngest(self.db_manager, self._progress)
+        return retry_lost_connection(lambda: ingest.ingest_prices(files, options))
 
     def ingest_instruments(self, file: Path, options: IngestOptions) -> IngestReport:
         """Load a file of reference rows."""
         from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
-        return PriceIngest(self.db_manager, self._progress).ingest_instruments(file, options)
+        ingest = PriceIngest(self.db_manager, self._progress)
+        return retry_lost_connection(lambda: ingest.ingest_instruments(file, options))
 
     def data_report(self, instrument_ids: Sequence[str] | None, market_id: str | None) -> list[InstrumentReport]:
         """Return what is stored of each instrument, and what looks wrong with it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fixtures.commands import Run, run_process
+from tests.fixtures.commands import US, Run, run_process
 
 from prometheus.core.database import DatabaseManager
 from prometheus.regime import RegimeStorage
@@ -55,7 +55,7 @@ def test_a_single_date_prints_one_line_and_stores_embedding_and_regime(
 def test_the_first_features_of_the_stored_window_are_the_prices_of_63_sessions_before(
     db_manager: DatabaseManager, run: Run
 ) -> None:
-    run("run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--as-of", "2025-01-31")
+    run("run_numeric_regime", *US, "--as-of", "2025-01-31")
 
     with db_manager.get_historical_connection() as connection:
         bars = connection.execute(
@@ -98,9 +98,7 @@ def test_a_market_is_embedded_up_to_a_limit_and_named_instruments_without_one(
 def test_the_prototype_file_has_the_documented_form_and_the_mean_of_the_stored_embeddings(
     run: Run, db_manager: DatabaseManager
 ) -> None:
-    run(
-        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30"
-    )
+    run("run_numeric_regime", *US, "--date-range", "2017-06-01", "2020-06-30")
 
     outcome = run_process(*COMPUTE_PROTOTYPES.split())
 
@@ -122,9 +120,7 @@ def test_the_python_snippet_of_the_mission_runs_unchanged_on_the_file_the_comman
     mission = Path(__file__).parents[3] / "shared" / "mission" / "003_3a97b7029f3f98e8.txt"
     if not mission.exists():
         pytest.skip(f"needs the mission document {mission}")
-    run(
-        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2017-06-01", "2020-06-30"
-    )
+    run("run_numeric_regime", *US, "--date-range", "2017-06-01", "2020-06-30")
     assert run_process(*COMPUTE_PROTOTYPES.split()).exit_code == 0
     snippet = mission.read_text().split("```python\n")[1].split("```")[0]
 
@@ -139,9 +135,7 @@ def test_the_python_snippet_of_the_mission_runs_unchanged_on_the_file_the_comman
 
 def test_a_range_and_its_dates_one_by_one_store_the_same(run: Run, db_manager: DatabaseManager) -> None:
     storage = RegimeStorage(db_manager=db_manager)
-    run(
-        "run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US", "--date-range", "2019-01-01", "2020-06-30"
-    )
+    run("run_numeric_regime", *US, "--date-range", "2019-01-01", "2020-06-30")
     compute = COMPUTE_PROTOTYPES.replace("2018-01-01", "2019-01-01").replace("2018-12-31", "2019-12-31")
     assert run_process(*compute.split()).exit_code == 0
     classify = ["run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 
 import pytest
 from tests.fixtures.commands import US, Run
@@ -47,7 +48,7 @@ def test_without_a_model_all_of_them_are_shown_and_a_limit_takes_the_newest(run:
 def test_transitions_follow_from_the_labels_that_show_regimes_prints(run: Run) -> None:
     rows = json.loads(run("show_regimes", "--region", "US", "--model-id", "two", "--json").stdout)
     labels = [row["regime_label"] for row in rows]
-    pairs = list(zip(labels, labels[1:], strict=False))
+    pairs = list(pairwise(labels))
 
     (report,) = json.loads(run("show_regime_transitions", "--region", "US", "--model-id", "two", "--json").stdout)
 

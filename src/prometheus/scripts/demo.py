@@ -45,9 +45,7 @@ def demo(
         if exit_code:
             return exit_code
     _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
-    _say(
-        "num-regime-core-v1 compares raw windows, in which volume outweighs all else: a base to build on, no advice."
-    )
+    _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else: a base to build on, no advice.")
     _say("Everything is stored; run the same commands again and nothing is written twice.")
     _say("The embedded server stops by itself when idle, or now with: python -m prometheus db stop")
     return 0

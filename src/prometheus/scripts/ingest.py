@@ -32,7 +32,7 @@ Market = Annotated[str, typer.Option(help="Market of instruments that are not kn
 Currency = Annotated[str | None, typer.Option(help="Currency where the file names none.")]
 AssetClass = Annotated[str, typer.Option(help="Asset class of instruments that are not known yet.")]
 OnErrorOption = Annotated[OnError, typer.Option(help="abort: write nothing; quarantine: set bad rows aside.")]
-Quarantine = Annotated[Path | None, typer.Option(metavar="FILE", help="Where bad rows go, with their reasons.")]
+QuarantinePath = Annotated[Path | None, typer.Option(metavar="FILE", help="Where bad rows go, with their reasons.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, check and count; write nothing.")]
 
 
@@ -48,7 +48,7 @@ def prices(
     ] = None,
     date_format: Annotated[str | None, typer.Option(help="Of dates that are not ISO, such as %d/%m/%Y.")] = None,
     on_error: OnErrorOption = OnError.abort,
-    quarantine: Quarantine = None,
+    quarantine_path: QuarantinePath = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -59,7 +59,7 @@ def prices(
     options = IngestOptions(
         today=latest_date_on_earth(),
         on_error=on_error.value,
-        quarantine_path=quarantine,
+        quarantine_path=quarantine_path,
         instrument_id=instrument_id,
         market_id=market_id,
         currency=currency,
@@ -80,7 +80,7 @@ def instruments(
     currency: Currency = None,
     asset_class: AssetClass = "EQUITY",
     on_error: OnErrorOption = OnError.abort,
-    quarantine: Quarantine = None,
+    quarantine_path: QuarantinePath = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -91,7 +91,7 @@ def instruments(
     options = IngestOptions(
         today=latest_date_on_earth(),
         on_error=on_error.value,
-        quarantine_path=quarantine,
+        quarantine_path=quarantine_path,
         market_id=market_id,
         currency=currency,
         asset_class=asset_class,
