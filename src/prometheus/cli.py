@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -35,10 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"error: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}\n")
         return 2
-    from prometheus.scripts.terminal import run  # noqa: PLC0415 -- the list of commands needs no Typer
+    from prometheus.scripts.terminal import run_named  # noqa: PLC0415 -- the list of commands needs no Typer
 
-    module = importlib.import_module(f"prometheus.scripts.{name}")
-    return run(module.app, arguments[1:], prog_name=f"python -m prometheus {name}")
+    return run_named(name, arguments[1:])
 
 
 def _help() -> str:

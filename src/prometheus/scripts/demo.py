@@ -14,7 +14,7 @@ import typer
 from prometheus.core.config import load_config
 from prometheus.data.sample import PRICES
 from prometheus.errors import UsageError
-from prometheus.scripts.terminal import Debug, new_command, run
+from prometheus.scripts.terminal import Debug, new_command, run, run_named
 
 REGIONS = {"US": ("AAPL.US", "2000-01-01", "2025-07-23"), "US_INDEX": ("GSPC.INDX", "1990-01-01", "2023-12-28")}
 ENCODER = "num-regime-core-v1"
@@ -41,7 +41,8 @@ def demo(
     pictures = [folder / f"regimes_{region}.png" for region in REGIONS]
     for title, command in _steps(folder, pictures):
         _say(f"\n{title}\n$ python -m prometheus {command}")
-        exit_code = _run(command)
+        name, *arguments = shlex.split(command)
+        exit_code = run_named(name, arguments)
         if exit_code:
             return exit_code
     _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
@@ -74,12 +75,6 @@ def _regime_model_id(file: Path) -> str:
     from prometheus.regime.prototypes import read_prototypes
 
     return read_prototypes(file).regime_model_id(ENCODER)
-
-
-def _run(command: str) -> int:
-    from prometheus.cli import main
-
-    return main(shlex.split(command))
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -90,6 +91,12 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
             raise
         text = " ".join(str(error).split())
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
+
+
+def run_named(name: str, argv: Sequence[str]) -> int:
+    """Run the command of that module name as ``python -m prometheus NAME`` and return its exit code."""
+    module = importlib.import_module(f"prometheus.scripts.{name}")
+    return run(module.app, argv, prog_name=f"python -m prometheus {name}")
 
 
 @contextmanager
