@@ -20,8 +20,8 @@ from prometheus.data.convert import (
     read_numbers,
     read_texts,
 )
-from prometheus.data.files import RawBatch
 from prometheus.data.rejects import Faults, Reason
+from prometheus.data.tables import RawBatch
 
 PRICE_NAMES = ("open", "high", "low", "close", "adjusted_close")
 NUMBER_NAMES = (*PRICE_NAMES, "volume")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float64Vector, Int64Vector
-from prometheus.data.files import is_text, plain_type
+from prometheus.data.column_types import is_text, plain_type
 from prometheus.data.rejects import Reason
 
 MISSING_CODE = -1

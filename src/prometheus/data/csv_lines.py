@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.data.columns import ColumnMap, Field, match_columns
-from prometheus.data.files import MalformedLine, RawBatch, access_error
 from prometheus.data.rejects import Reason
+from prometheus.data.tables import MalformedLine, RawBatch, access_error
 from prometheus.errors import DataCheckError, FileAccessError
 
 BLOCK_BYTES = 4 << 20

@@ -20,7 +20,7 @@ from prometheus.core.time import calendar_code
 from prometheus.data.checks import PRICE_COLUMNS, PriceRows, check_prices, read_price_rows
 from prometheus.data.columns import PRICE_FIELDS
 from prometheus.data.convert import DateReader
-from prometheus.data.files import TableFile, open_table
+from prometheus.data.files import open_table
 from prometheus.data.ingest_report import IngestOptions, IngestReport, Notes
 from prometheus.data.instrument_file import INSTRUMENT_COLUMNS, ingest_instruments
 from prometheus.data.instruments import (
@@ -32,6 +32,7 @@ from prometheus.data.instruments import (
 from prometheus.data.reject_log import RejectLog
 from prometheus.data.rejects import QuarantineFile
 from prometheus.data.staging import PriceStaging, StagedInstrument
+from prometheus.data.tables import TableFile
 from prometheus.errors import UsageError
 
 Progress = Callable[[int, int | None], None]

@@ -10,8 +10,8 @@ from typing import Literal
 
 from prometheus.core.time import US_EQ
 from prometheus.data.checks import currency_fault, text_fault
-from prometheus.data.files import TableFile
 from prometheus.data.rejects import Reason
+from prometheus.data.tables import TableFile
 from prometheus.errors import UsageError
 
 OPTIONAL_PRICES = ("open", "high", "low")

@@ -12,11 +12,12 @@ import psycopg
 from prometheus.data.checks import check_texts, currency_fault, text_fault
 from prometheus.data.columns import INSTRUMENT_FIELDS
 from prometheus.data.convert import read_texts
-from prometheus.data.files import RawBatch, TableFile, open_table
+from prometheus.data.files import open_table
 from prometheus.data.ingest_report import IngestOptions, IngestReport, Notes
 from prometheus.data.instruments import InstrumentDefaults, InstrumentRow, market_fault, upsert_instruments
 from prometheus.data.reject_log import RejectLog
 from prometheus.data.rejects import Faults, QuarantineFile, Reason
+from prometheus.data.tables import RawBatch, TableFile
 from prometheus.errors import DataCheckError
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prometheus.data.column_types import is_text, plain_type, require_kinds
 from prometheus.data.columns import ColumnMap, Field, match_columns
-from prometheus.data.files import BATCH_ROWS, RawBatch, is_text, plain_type, require_kinds, row_numbers
+from prometheus.data.tables import BATCH_ROWS, RawBatch, row_numbers
 from prometheus.errors import FileAccessError
 
 _BUFFER_BYTES = 1 << 20

@@ -9,8 +9,8 @@ import numpy as np
 
 from prometheus.arrays import Int64Vector
 from prometheus.data.checks import cells_as_text, count_by_reason
-from prometheus.data.files import RawBatch, TableFile
 from prometheus.data.rejects import Faults, QuarantineFile, Reason, Rejection, RejectTally, describe_refusal
+from prometheus.data.tables import RawBatch, TableFile
 from prometheus.errors import DataCheckError
 
 

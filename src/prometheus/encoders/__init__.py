@@ -2,10 +2,10 @@
 
 from prometheus.encoders.numeric import (
     EmbeddingBatch,
-    NumericEmbeddingModel,
     NumericEmbeddingStore,
     NumericWindowEncoder,
 )
+from prometheus.encoders.protocols import NumericEmbeddingModel
 from prometheus.encoders.windows import NumericWindowBuilder, NumericWindowSpec, WindowBatch, WindowBuild
 
 __all__ = [

@@ -23,23 +23,10 @@ from prometheus.arrays import (
 from prometheus.core.binary_copy import copy_in, copy_out
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
+from prometheus.encoders.protocols import BatchNumericEmbeddingModel, NumericEmbeddingModel
 from prometheus.encoders.registry import ModelRegistry, model_config
 from prometheus.encoders.windows import FEATURES, NumericWindowSpec, WindowBatch
 from prometheus.errors import VectorError, WindowShapeError
-
-
-class NumericEmbeddingModel(Protocol):
-    """Turns windows into vectors; the same window gives the same bytes, alone or among others."""
-
-    def encode(self, window: Float32Matrix) -> Float32Vector:
-        """Return the vector of one window of shape (window_days, n_features), float32."""
-
-
-class BatchNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
-    """A model that also takes many windows at once, which is much faster."""
-
-    def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
-        """Return one vector per window, shape (n_windows, dim)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,8 +194,10 @@ class NumericWindowEncoder:
     def encode(self, windows: WindowBatch, entity_type: str = "INSTRUMENT") -> EmbeddingBatch:
         """Return the vectors of a batch of windows; nothing is stored."""
         cube = windows.values()
-        encode_batch = getattr(self.model, "encode_batch", None)
-        vectors = encode_batch(cube) if encode_batch else _encode_one_by_one(self.model, cube)
+        if isinstance(self.model, BatchNumericEmbeddingModel):
+            vectors = self.model.encode_batch(cube)
+        else:
+            vectors = _encode_one_by_one(self.model, cube)
         return EmbeddingBatch(
             entity_type=entity_type,
             model_id=self.model_id,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.protocols import NumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError, UnknownModelError
-
-if TYPE_CHECKING:
-    from prometheus.encoders.numeric import NumericEmbeddingModel
 
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"

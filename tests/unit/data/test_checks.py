@@ -13,8 +13,8 @@ from prometheus.data.checks import (
     text_fault,
 )
 from prometheus.data.convert import DateReader
-from prometheus.data.files import RawBatch, row_numbers
 from prometheus.data.rejects import Reason
+from prometheus.data.tables import RawBatch, row_numbers
 
 TODAY = date(2024, 6, 28)
 GOOD: dict[str, str | None] = {

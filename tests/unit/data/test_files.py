@@ -12,8 +12,9 @@ import pytest
 
 from prometheus.data import csv_lines
 from prometheus.data.columns import PRICE_FIELDS
-from prometheus.data.files import RawBatch, open_table
+from prometheus.data.files import open_table
 from prometheus.data.rejects import Reason
+from prometheus.data.tables import RawBatch
 from prometheus.errors import DataCheckError, FileAccessError
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
