@@ -1,0 +1,116 @@
+"""First words with a running server: whether it is ours, and has its databases and roles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus.core.embedded.cluster import APPLICATION_ROLE, OWNER_ROLE
+
+if TYPE_CHECKING:
+    import psycopg
+
+HISTORICAL_DATABASE = "prometheus_historical"
+RUNTIME_DATABASE = "prometheus_runtime"
+MAINTENANCE_DATABASE = "postgres"
+
+_DONE = "prometheus bootstrap 1"
+"""Comment on the maintenance database once all steps are done; raise the number when a step is added."""
+
+_LOOK_SQL = (
+    "SELECT current_setting('data_directory'), current_setting('server_version'),"
+    " coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = current_database()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server says about itself."""
+
+    data_directory: str
+    server_version: str
+    is_bootstrapped: bool
+
+
+def ask(conninfo: str, timeout_s: int = 10) -> Answer:
+    """Connect and ask; raises `psycopg.OperationalError` where no server answers."""
+    with _connect(conninfo, timeout_s) as connection:
+        (data_directory, version, comment) = connection.execute(_LOOK_SQL).fetchall()[0]
+    return Answer(data_directory, version, comment == _DONE)
+
+
+def bootstrap(conninfo_to: Callable[[str], str]) -> None:
+    """Create roles, databases, privileges and the vector extension where missing.
+
+    Every step may be repeated, so whatever an interruption left is completed. The caller holds the lock.
+
+    Parameters
+    ----------
+    conninfo_to
+        Gives the connection string of a database, as the owner.
+    """
+    import psycopg  # noqa: PLC0415 -- only once there is a server
+
+    for attempt in range(20):
+        try:
+            _run_steps(conninfo_to)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase, psycopg.errors.ObjectInUse):
+            # The session of a killed predecessor still works on the same step.
+            if attempt == 19:
+                raise
+            time.sleep(0.25)
+        else:
+            return
+
+
+def _run_steps(conninfo_to: Callable[[str], str]) -> None:
+    with _connect(conninfo_to(MAINTENANCE_DATABASE)) as connection:
+        _create_role(connection)
+        for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
+            _create_database(connection, database)
+    for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
+        with _connect(conninfo_to(database)) as connection:
+            _grant(connection)
+            if database == HISTORICAL_DATABASE:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    with _connect(conninfo_to(MAINTENANCE_DATABASE)) as connection:
+        connection.execute(f"COMMENT ON DATABASE {MAINTENANCE_DATABASE} IS '{_DONE}'")
+
+
+def _create_role(connection: psycopg.Connection) -> None:
+    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (APPLICATION_ROLE,)).fetchone()
+    if row is None:
+        connection.execute(
+            f"CREATE ROLE {APPLICATION_ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        )
+
+
+def _create_database(connection: psycopg.Connection, database: str) -> None:
+    row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
+    if row is None:
+        connection.execute(f"CREATE DATABASE {database} OWNER {OWNER_ROLE} ENCODING 'UTF8'")
+    connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+    connection.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {APPLICATION_ROLE}")
+
+
+def _grant(connection: psycopg.Connection) -> None:
+    """Let the application role use, and only use, what the owner creates in ``public``."""
+    tables, sequences = "SELECT, INSERT, UPDATE, DELETE ON", "USAGE, SELECT ON"
+    later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER_ROLE} IN SCHEMA public"
+    for statement in (
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}",
+        f"GRANT {tables} ALL TABLES IN SCHEMA public TO {APPLICATION_ROLE}",
+        f"GRANT {sequences} ALL SEQUENCES IN SCHEMA public TO {APPLICATION_ROLE}",
+        f"{later} GRANT {tables} TABLES TO {APPLICATION_ROLE}",
+        f"{later} GRANT {sequences} SEQUENCES TO {APPLICATION_ROLE}",
+    ):
+        connection.execute(statement)
+
+
+def _connect(conninfo: str, timeout_s: int = 10) -> psycopg.Connection:
+    import psycopg  # noqa: PLC0415 -- only once there is a server
+
+    return psycopg.connect(conninfo, autocommit=True, connect_timeout=timeout_s)
