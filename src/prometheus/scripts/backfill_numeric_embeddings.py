@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from prometheus.errors import UsageError
-from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, parse_range, print_line, run
+from prometheus.scripts.options import AsOf, DateRange, span_of
+from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
 
 def backfill_numeric_embeddings(
-    as_of: Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")] = None,
-    date_range: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
-    ] = None,
+    as_of: AsOf = None,
+    date_range: DateRange = None,
     window_days: Annotated[int, typer.Option(help="Sessions in a window.")] = 63,
     market_id: Annotated[str | None, typer.Option(help="All instruments of a market, in order of id.")] = None,
     instrument_id: Annotated[list[str] | None, typer.Option(help="An instrument; may be repeated.")] = None,
@@ -28,12 +26,9 @@ def backfill_numeric_embeddings(
     debug: Debug = False,
 ) -> int:
     """Embed the windows of many instruments on one date or over a range, and store what is new or changed."""
-    from prometheus.backfill import DateSpan, NumericRequest
+    from prometheus.backfill import NumericRequest
 
-    span_of = parse_range(date_range)
-    if (as_of is None) == (span_of is None):
-        raise UsageError("give either --as-of DATE or --date-range START END")
-    span = DateSpan.of_range(*span_of) if span_of else DateSpan.of_date(parse_date(as_of or ""))
+    span = span_of(as_of, date_range)
     with command_app("instruments") as app:
         chosen = app.select_instruments(instrument_id or [], market_id, limit, offset)
         report = app.backfill_numeric(NumericRequest(chosen, span, window_days, model_id), dry_run=dry_run)

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from prometheus.errors import UsageError
-from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, parse_range, print_line, run
+from prometheus.scripts.options import AsOf, DateRange, span_of
+from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +19,8 @@ logger = logging.getLogger(__name__)
 def run_numeric_regime(
     region: Annotated[str, typer.Option(help="Region the regime is stored for.")],
     instrument_id: Annotated[str, typer.Option(help="Instrument that stands for the region.")],
-    as_of: Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")] = None,
-    date_range: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
-    ] = None,
+    as_of: AsOf = None,
+    date_range: DateRange = None,
     window_days: Annotated[int, typer.Option(help="Sessions in a window.")] = 63,
     model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v1",
     prototypes: Annotated[
@@ -35,15 +33,11 @@ def run_numeric_regime(
 ) -> int:
     """Compute, store and print the regime of a region on one date or over a range of dates."""
     from prometheus.app import RegimeRequest
-    from prometheus.backfill import DateSpan
 
-    span_of = parse_range(date_range)
-    if (as_of is None) == (span_of is None):
-        raise UsageError("give either --as-of DATE or --date-range START END")
     request = RegimeRequest(
         region=region,
         instrument_id=instrument_id,
-        span=DateSpan.of_range(*span_of) if span_of else DateSpan.of_date(parse_date(as_of or "")),
+        span=span_of(as_of, date_range),
         window_days=window_days,
         model_id=model_id,
         prototypes=prototypes,

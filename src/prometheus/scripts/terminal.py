@@ -46,11 +46,6 @@ def parse_date(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from None
 
 
-def parse_range(texts: tuple[str, str] | None) -> tuple[date, date] | None:
-    """Return both dates of a ``--date-range``."""
-    return None if texts is None else (parse_date(texts[0]), parse_date(texts[1]))
-
-
 def new_command(function: Callable[..., int]) -> typer.Typer:
     """Return a Typer application of one command."""
     application = new_group()
