@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from prometheus.errors import VectorError
 
@@ -24,6 +24,18 @@ DateVector: TypeAlias = NDArray[np.datetime64]
 VECTOR_DTYPE = np.dtype("<f4")
 
 
+def as_float32(values: ArrayLike) -> NDArray[np.float32]:
+    """Return the values as float32; one it cannot hold becomes infinite, without a warning.
+
+    Examples
+    --------
+    >>> as_float32([0.5, 1e300])
+    array([0.5, inf], dtype=float32)
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float32)
+
+
 def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:
     """Return the stored form of one vector: little-endian float32 bytes.
 
@@ -40,10 +52,9 @@ def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:
     values = np.asarray(vector)
     if values.ndim != 1 or values.size == 0:
         raise VectorError(name, f"shape {values.shape} is not that of a vector")
-    with np.errstate(over="ignore"):
-        narrow = values.astype(VECTOR_DTYPE, copy=False)
+    narrow = as_float32(values)
     require_finite(narrow, name)
-    return narrow.tobytes()
+    return narrow.astype(VECTOR_DTYPE, copy=False).tobytes()
 
 
 def decode_vector(stored: bytes | memoryview, dim: int | None = None, name: str = "vector") -> Float32Vector:

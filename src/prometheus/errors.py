@@ -281,6 +281,20 @@ class NoRegimesError(InputRefusedError, LookupError):
         )
 
 
+class NoJointRowsError(InputRefusedError, LookupError):
+    """No joint embeddings where some are asked for."""
+
+    def __init__(self, region: str, joint_type: str, model_id: str) -> None:
+        super().__init__(region, joint_type, model_id)
+        self.region, self.joint_type, self.model_id = region, joint_type, model_id
+
+    def __str__(self) -> str:
+        return (
+            f"region {self.region!r} has no {self.joint_type} rows of {self.model_id} on these dates; "
+            "build them with backfill_joint_regime_macro_context or backfill_joint_regime_context"
+        )
+
+
 class AmbiguousModelError(InputRefusedError, LookupError):
     """A region holds rows of several models and none was named."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.fixtures.commands import US, run_process
 
@@ -50,3 +52,22 @@ def test_importing_the_package_is_cheap() -> None:
     outcome = run_process("-c", "import sys, prometheus; print(len([m for m in sys.modules if 'numpy' in m]))")
 
     assert outcome.stdout == "0\n"
+
+
+def test_a_foreign_package_of_the_same_import_name_is_named_when_something_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "prometheus-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: prometheus\nVersion: 1.0\n")
+    (tmp_path / "broken.py").write_text(
+        "import sys, prometheus.scripts.db as db\ndel db.load_config\n"
+        "from prometheus.cli import main\nsys.exit(main(['db', 'stop']))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    outcome = run_process(str(tmp_path / "broken.py"))
+
+    assert outcome.exit_code == 1
+    assert "pip uninstall prometheus" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1

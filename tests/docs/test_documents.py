@@ -47,7 +47,9 @@ def documented_commands() -> list[str]:
     return commands
 
 
-@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC_NAMES.items() for name in names])
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in PUBLIC_NAMES.items() for name in names]
+)
 def test_every_promised_name_can_be_imported(module: str, name: str) -> None:
     assert getattr(importlib.import_module(module), name) is not None
 

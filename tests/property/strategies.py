@@ -6,7 +6,6 @@ from datetime import date, timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-
 from tests.reference.windows import Row
 
 FIRST_DATE = date(2024, 1, 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from prometheus.backfill.plan import (
     BackfillReport,
     DateSpan,
@@ -13,9 +15,9 @@ from prometheus.backfill.plan import (
     instruments_per_chunk,
     missing_windows,
 )
-from prometheus.encoders import NumericWindowBuilder, NumericWindowEncoder, WindowBatch, WindowBuild
+from prometheus.encoders import EmbeddingBatch, NumericWindowBuilder, NumericWindowEncoder, WindowBatch, WindowBuild
 from prometheus.encoders.windows import INSTRUMENT
-from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError, VectorError
 
 Progress = Callable[[int, int | None], None]
 """Receives how many units are done, and of how many."""
@@ -72,7 +74,31 @@ class NumericBackfill:
         missing = windows.take(missing_windows(windows, stored))
         if dry_run or not len(missing):
             return BackfillReport(planned=len(windows), written=len(missing))
-        return BackfillReport(planned=len(windows), written=self._encoder.save(self._encoder.encode(missing)))
+        batch, failures = self._encode_sound(missing)
+        n_refused = len(missing) - len(batch)
+        return BackfillReport(len(windows) - n_refused, self._encoder.save(batch), failures)
+
+    def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
+        """Return the vectors of the windows that have one, and an error per instrument with a window that has none.
+
+        One poisoned bar must not stop the other instruments of its chunk, nor the windows that do not hold it.
+        """
+        try:
+            return self._encoder.encode(windows), ()
+        except VectorError:
+            refused = self._refused(windows)
+        sound = np.setdiff1d(np.arange(len(windows)), list(refused))
+        first_of_each = {int(windows.entity_index[row]): error for row, error in sorted(refused.items(), reverse=True)}
+        return self._encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
+
+    def _refused(self, windows: WindowBatch) -> dict[int, VectorError]:
+        refused = {}
+        for row in range(len(windows)):
+            try:
+                self._encoder.encode(windows.take(slice(row, row + 1)))
+            except VectorError as error:
+                refused[row] = error
+        return refused
 
 
 def build_windows(

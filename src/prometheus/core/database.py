@@ -214,7 +214,10 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) 
         given = conninfo_to_dict(base)
     except psycopg.ProgrammingError:
         raise _invalid_dsn(database) from None
-    options = f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8"
+    options = (
+        f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
+        r"-c default_transaction_isolation=read\ committed"  # locks taken first must show what was committed before them
+    )
     return make_conninfo(
         base,
         connect_timeout=given.get("connect_timeout", config.connect_timeout_s),

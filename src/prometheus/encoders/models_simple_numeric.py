@@ -32,7 +32,7 @@ class FlattenNumericEmbeddingModel:
     def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, window_days * n_features)."""
         n_windows, window_days, n_features = windows.shape
-        return np.ascontiguousarray(windows, dtype=np.float32).reshape(n_windows, window_days * n_features)
+        return np.array(windows, dtype=np.float32, order="C").reshape(n_windows, window_days * n_features)
 
 
 class PadToDimNumericEmbeddingModel:

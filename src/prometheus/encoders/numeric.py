@@ -17,6 +17,7 @@ from prometheus.arrays import (
     Float32Matrix,
     Float32Vector,
     Int64Vector,
+    as_float32,
     decode_vector,
     require_finite,
 )
@@ -85,7 +86,7 @@ class NumericEmbeddingStore:
         VectorError
             Not one-dimensional, empty or not finite.
         """
-        values = np.asarray(vector, dtype=np.float32)
+        values = as_float32(vector)
         if values.ndim != 1:
             raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
         self.save_batch(
@@ -195,7 +196,7 @@ class NumericWindowEncoder:
         """Return the vectors of a batch of windows; nothing is stored."""
         cube = windows.values()
         if isinstance(self.model, BatchNumericEmbeddingModel):
-            vectors = self.model.encode_batch(cube)
+            vectors = as_float32(self.model.encode_batch(cube))
         else:
             vectors = _encode_one_by_one(self.model, cube)
         return EmbeddingBatch(
@@ -222,7 +223,7 @@ class NumericWindowEncoder:
 
 
 def _encode_one_by_one(model: NumericEmbeddingModel, windows: Float32Cube) -> Float32Matrix:
-    vectors = [np.asarray(model.encode(window), dtype=np.float32) for window in windows]
+    vectors = [as_float32(model.encode(window)) for window in windows]
     return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 

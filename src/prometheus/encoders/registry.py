@@ -97,7 +97,14 @@ class ModelRegistry:
             self.register(model_id, kind, config)
         elif row[:2] != (kind, wanted):
             stored = {"kind": row[0], **row[2]}
-            raise ModelFingerprintError(model_id, _differences(stored, {"kind": kind, **config}))
+            differences = _differences(stored, {"kind": kind, **config})
+            raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {row[1]}, now {wanted}"])
+
+    def load_config(self, model_id: str) -> dict[str, Any] | None:
+        """Return what is recorded under an id, None where nothing is."""
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute("SELECT config FROM models WHERE model_id = %s", (model_id,)).fetchone()
+        return None if row is None else dict(row[0])
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

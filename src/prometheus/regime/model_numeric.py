@@ -224,7 +224,7 @@ def euclidean_distances(vectors: Float32Matrix, centers: Float32Matrix) -> Float
     a matrix product may add in another order for another number of rows.
     """
     distances = np.empty((len(vectors), len(centers)))
-    wide = vectors.astype(np.float64)
+    wide = np.ascontiguousarray(vectors, dtype=np.float64)  # the order of a sum follows the layout in memory
     for column, center in enumerate(centers.astype(np.float64)):
         differences = wide - center
         distances[:, column] = np.sqrt((differences * differences).sum(axis=1))

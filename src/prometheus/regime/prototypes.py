@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector
+from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.errors import FileAccessError, PrototypeError, UnknownLabelError, UsageError, VectorError
 from prometheus.regime.types import RegimeLabel, RegimePrototype
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 
@@ -172,12 +174,20 @@ def read_prototypes(path: Path) -> PrototypeSet:
         Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
     except OSError as error:
         raise FileAccessError(str(path), f"cannot be read ({_reason(error)})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PrototypeError(str(path), f"is not a JSON file ({error})") from error
     return _parse(document, str(path))
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse what `json` would silently drop: two prototypes of one label."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
+    return dict(pairs)
 
 
 def _parse(document: object, source: str) -> PrototypeSet:
@@ -196,18 +206,25 @@ def _parse(document: object, source: str) -> PrototypeSet:
         for prototype in prototypes
         if (window := _parse_window(prototype.label, entries[prototype.label.name], source)) is not None
     }
-    window_days = document.get("window_days")
+    require_prototypes(prototypes, source)
     parsed = PrototypeSet(
         region=str(document.get("region", "")),
         prototypes=prototypes,
         windows=windows,
-        encoder_model_id=document.get("model_id"),
-        window_days=None if window_days is None else int(window_days),
+        encoder_model_id=_optional(document, "model_id", str, source),
+        window_days=_optional(document, "window_days", int, source),
     )
     stated = document.get("embedding_dim", parsed.dim)
     if stated != parsed.dim:
-        raise PrototypeError(source, f"embedding_dim is {stated}, the centres have {parsed.dim} values")
+        raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     return parsed
+
+
+def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:
+    value = document.get(key)
+    if value is not None and type(value) is not kind:  # True is no int here
+        raise PrototypeError(source, f"{key} is {value!r}, which is no {kind.__name__}")
+    return value
 
 
 def _parse_prototype(name: str, entry: object, source: str) -> RegimePrototype:
@@ -218,14 +235,9 @@ def _parse_prototype(name: str, entry: object, source: str) -> RegimePrototype:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in center):
         raise PrototypeError(source, f"{name}: 'center' holds something that is no number")
     try:
-        return RegimePrototype(label, _as_vector(center))
+        return RegimePrototype(label, as_float32(center))
     except (VectorError, OverflowError) as error:
         raise PrototypeError(source, str(error)) from error
-
-
-def _as_vector(center: list[float]) -> Float32Vector:
-    with np.errstate(over="ignore"):
-        return np.array(center, dtype=np.float64).astype(np.float32)
 
 
 def _parse_window(label: RegimeLabel, entry: Mapping[str, Any], source: str) -> CalibrationWindow | None:

@@ -37,12 +37,15 @@ class StoredEmbeddings:
     ----------
     instrument_id, window_days
         None where the states do not say.
+    dates
+        One per vector, ascending.
     vectors
-        Shape (n_dates, dim), float32, oldest first.
+        Shape (n_dates, dim), float32.
     """
 
     instrument_id: str | None
     window_days: int | None
+    dates: tuple[date, ...]
     vectors: Float32Matrix
 
 
@@ -127,7 +130,7 @@ class RegimeStorage:
         """
         query = """
             SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',
-                   (metadata->>'window_days')::int
+                   (metadata->>'window_days')::int, as_of_date
             FROM regimes WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s
             ORDER BY as_of_date, model_id
         """
@@ -142,9 +145,8 @@ class RegimeStorage:
                 f"region {region}", f"its embeddings of {encoder_model_id} in {start}..{end} mix {listed}"
             )
         instrument_id, window_days, dim = sources[0]
-        return StoredEmbeddings(
-            instrument_id, window_days, np.stack([decode_vector(row[0], dim, region) for row in rows])
-        )
+        vectors = np.stack([decode_vector(row[0], dim, region) for row in rows])
+        return StoredEmbeddings(instrument_id, window_days, tuple(row[4] for row in rows), vectors)
 
     def load_sources(self, region: str, model_id: str) -> dict[tuple[str, str], int]:
         """Return how many rows each (instrument, window length) has under a region and model."""

@@ -8,9 +8,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, Protocol
 
-import numpy as np
-
-from prometheus.arrays import Float32Vector, require_finite
+from prometheus.arrays import Float32Vector, as_float32, require_finite
 from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
 
 DEFAULT_MODEL_ID = "num-regime-core-v1"
@@ -98,7 +96,7 @@ class RegimePrototype:
     center: Float32Vector
 
     def __post_init__(self) -> None:
-        center = np.array(self.center, dtype=np.float32)
+        center = as_float32(self.center).copy()
         if center.ndim != 1 or center.size == 0:
             raise VectorError(f"prototype {self.label}", f"shape {center.shape} is not that of a vector")
         require_finite(center, f"prototype {self.label}")

@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from prometheus.core.config import load_config
 from prometheus.core.log import configure_logging
-from prometheus.errors import PrometheusError
+from prometheus.errors import ForeignPackageError, PrometheusError
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 130
+FOREIGN_DISTRIBUTION = "prometheus"
 LOG_EVERY_S = 60.0
 PROGRESS_AFTER_S = 0.5
 
@@ -85,6 +86,8 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
         if "--debug" in arguments:
             raise
         text = " ".join(str(error).split())
+        if _has_foreign_package():
+            text = f"{text} ({ForeignPackageError(FOREIGN_DISTRIBUTION)})"
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
 
 
@@ -167,6 +170,17 @@ def print_line(text: str) -> None:
 def _message(error: PrometheusError | TyperException) -> str:
     text = error.format_message() if isinstance(error, TyperException) else str(error)
     return " ".join(text.split())
+
+
+def _has_foreign_package() -> bool:
+    """Return whether another project that uses our import name is installed and may have replaced our files."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution(FOREIGN_DISTRIBUTION)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _fail(message: str, exit_code: int) -> int:

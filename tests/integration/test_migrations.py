@@ -1,0 +1,119 @@
+"""Migrations on real servers: alone, twice, two at once, and both histories in one database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of, schema
+
+from prometheus.core.migrations import DATABASE_NAMES, head_revision
+from prometheus.errors import DatabaseAuthenticationError, DatabaseError, NotMigratedError
+
+pytest_plugins = ["tests.fixtures.own_server"]
+
+
+def test_an_upgrade_brings_both_databases_to_their_heads(fresh_dsn: FreshDsn) -> None:
+    with manager_of(fresh_dsn(), fresh_dsn()) as manager:
+        assert manager.schema_revisions() == {"historical": None, "runtime": None}
+        assert manager.upgrade() == {name: (None, head_revision(name)) for name in DATABASE_NAMES}
+        assert manager.schema_revisions() == {name: head_revision(name) for name in DATABASE_NAMES}
+
+
+def test_both_histories_fit_into_one_database(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        with manager.get_historical_connection() as connection:
+            connection.execute("SELECT FROM prices_daily, numeric_window_embeddings, models, regimes, instruments")
+        assert manager.schema_revisions() == {name: head_revision(name) for name in DATABASE_NAMES}
+
+
+def test_a_second_upgrade_changes_nothing(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        before = schema(dsn)
+        assert manager.upgrade() == {name: (head_revision(name),) * 2 for name in DATABASE_NAMES}
+    assert schema(dsn) == before
+
+
+def test_upgrades_at_the_same_time_all_succeed(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    upgrade = "from prometheus.core.database import get_db_manager; print(get_db_manager().upgrade())"
+    environment = {
+        "PROMETHEUS_HISTORICAL_DSN": dsn,
+        "PROMETHEUS_RUNTIME_DSN": dsn,
+        "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+        "PATH": "/usr/bin:/bin",
+    }
+    start = partial(
+        subprocess.Popen, [sys.executable, "-W", "error", "-c", upgrade], env=environment, cwd="/",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    processes = [start() for _ in range(3)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    with manager_of(dsn, dsn) as manager:
+        assert manager.schema_revisions() == {name: head_revision(name) for name in DATABASE_NAMES}
+
+
+def test_upgrades_in_threads_of_one_process_all_succeed(fresh_dsn: FreshDsn) -> None:
+    historical, runtime = fresh_dsn(), fresh_dsn()
+    with manager_of(historical, runtime) as manager, ThreadPoolExecutor(3) as pool:
+        for outcome in [pool.submit(manager.upgrade) for _ in range(3)]:
+            assert {name: after for name, (_, after) in outcome.result(60).items()} == {
+                name: head_revision(name) for name in DATABASE_NAMES
+            }
+
+
+@pytest.mark.parametrize("database", DATABASE_NAMES)
+def test_a_server_of_the_users_own_is_never_migrated_unasked(database: str, fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with manager_of(dsn, dsn) as manager:
+        connect = manager.get_historical_connection if database == "historical" else manager.get_runtime_connection
+        with pytest.raises(NotMigratedError, match=f"{database} .*run: python -m prometheus db upgrade") as caught:
+            connect().__enter__()
+    assert caught.value.exit_code == 4
+    assert "column prices_daily.close" not in schema(dsn)
+
+
+def test_a_schema_from_the_future_is_neither_used_nor_touched(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        manager.close_all()
+        with psycopg.connect(dsn) as connection:
+            connection.execute("UPDATE alembic_version_historical SET version_num = '9999'")
+        before = schema(dsn)
+        for attempt in (manager.upgrade, manager.get_historical_connection().__enter__):
+            with pytest.raises(NotMigratedError, match="schema 9999, newer than the"):
+                attempt()
+        assert manager.schema_revisions()["historical"] == "9999"
+    assert schema(dsn) == before
+
+
+def test_a_failed_migration_leaves_no_half_of_itself(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE models (mine int)")  # in the way of the second statement
+    with manager_of(dsn, dsn) as manager:
+        with pytest.raises(DatabaseError, match='cannot be migrated, nothing was changed: relation "models" already'):
+            manager.upgrade()
+        assert manager.schema_revisions() == {"historical": None, "runtime": None}
+    assert "column prices_daily.close" not in schema(dsn)
+
+
+def test_a_role_that_may_not_create_tables_is_told_so(fresh_dsn: FreshDsn, own_server: OwnServer) -> None:
+    own_server.execute("CREATE ROLE reader LOGIN PASSWORD 'visiting'")
+    guest = make_conninfo(fresh_dsn(), user="reader", password="visiting")
+    with manager_of(guest, guest) as manager:
+        with pytest.raises(DatabaseAuthenticationError, match="permission denied for schema public; check user"):
+            manager.upgrade()
+        assert manager.schema_revisions() == {"historical": None, "runtime": None}

@@ -1,0 +1,422 @@
+"""Numeric embeddings and the registry of models, at rest."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from tests.fixtures.database import TableDigest
+from tests.fixtures.market import LoadPrices, random_walk, weekdays
+
+from prometheus.arrays import Float32Matrix, Float32Vector
+from prometheus.core.database import DatabaseManager
+from prometheus.core.time import TradingCalendar
+from prometheus.data.reader import DataReader
+from prometheus.encoders import (
+    EmbeddingBatch,
+    NumericEmbeddingModel,
+    NumericEmbeddingStore,
+    NumericWindowBuilder,
+    NumericWindowEncoder,
+    NumericWindowSpec,
+)
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.registry import ModelRegistry, fingerprint
+from prometheus.errors import ModelFingerprintError, VectorError, WindowShapeError
+
+FRIDAY = date(2025, 1, 31)
+SPEC = NumericWindowSpec("INSTRUMENT", "X", 63)
+MODEL = "m-v1"
+
+
+@pytest.fixture
+def store(db_manager: DatabaseManager) -> NumericEmbeddingStore:
+    return NumericEmbeddingStore(db_manager=db_manager)
+
+
+def vector_of(dim: int, seed: int = 1) -> Float32Vector:
+    return np.random.default_rng(seed).normal(size=dim).astype(np.float32)
+
+
+def batch_of(
+    vectors: Float32Matrix, hashes: list[int] | None = None, names: tuple[str, ...] = ("X",)
+) -> EmbeddingBatch:
+    n_rows = len(vectors)
+    return EmbeddingBatch(
+        entity_type="INSTRUMENT",
+        model_id=MODEL,
+        window_days=63,
+        entity_ids=names,
+        entity_index=np.arange(n_rows) % len(names),
+        as_of_dates=np.datetime64(FRIDAY, "D") - np.arange(n_rows) // len(names),
+        input_hashes=None if hashes is None else np.array(hashes, dtype=np.int64),
+        vectors=vectors,
+    )
+
+
+def rows_of(db_manager: DatabaseManager, column: str = "created_at") -> dict[tuple[str, date], Any]:
+    with db_manager.get_historical_connection() as connection:
+        query = f"SELECT entity_id, as_of_date, {column} FROM numeric_window_embeddings"
+        return {row[:2]: row[2] for row in connection.execute(query)}
+
+
+@pytest.mark.parametrize("dim", [1, 189, 384, 5_000])
+def test_a_stored_vector_is_reloaded_bit_for_bit(store: NumericEmbeddingStore, dim: int) -> None:
+    vector = vector_of(dim)
+    vector[0] = -0.0
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector)
+    loaded = store.load_embedding(SPEC, FRIDAY, MODEL)
+    assert loaded is not None
+    assert loaded.dtype == np.float32
+    assert loaded.tobytes() == vector.tobytes()
+
+
+def test_stored_bytes_are_what_the_mission_says_decodes_them(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    vector = vector_of(384)
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector)
+    with db_manager.get_historical_connection() as connection:
+        row = connection.execute(
+            "SELECT vector, dim, window_spec, window_days FROM numeric_window_embeddings"
+            " WHERE entity_type = 'INSTRUMENT' AND entity_id = 'X' AND as_of_date = '2025-01-31' AND model_id = %s",
+            (MODEL,),
+        ).fetchone()
+    assert row is not None
+    np.testing.assert_array_equal(np.frombuffer(row[0], dtype=np.float32), vector)
+    assert row[1:] == (384, {"window_days": 63, "features": ["close", "volume", "log_return"]}, 63)
+
+
+def test_what_is_not_stored_is_none(store: NumericEmbeddingStore) -> None:
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3))
+    assert store.load_embedding(SPEC, date(2025, 1, 30), MODEL) is None
+    assert store.load_embedding(SPEC, FRIDAY, "m-v2") is None
+    assert store.load_embedding(NumericWindowSpec("INSTRUMENT", "X", 64), FRIDAY, MODEL) is None
+    assert store.load_embedding(NumericWindowSpec("INSTRUMENT", "Y", 63), FRIDAY, MODEL) is None
+    assert store.load_embedding(NumericWindowSpec("MARKET", "X", 63), FRIDAY, MODEL) is None
+
+
+def test_every_part_of_the_key_makes_a_row_of_its_own(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    keys = [
+        (SPEC, FRIDAY, MODEL),
+        (NumericWindowSpec("MARKET", "X", 63), FRIDAY, MODEL),
+        (NumericWindowSpec("INSTRUMENT", "Y", 63), FRIDAY, MODEL),
+        (NumericWindowSpec("INSTRUMENT", "X", 21), FRIDAY, MODEL),
+        (SPEC, date(2025, 1, 30), MODEL),
+        (SPEC, FRIDAY, "m-v2"),
+    ]
+    for seed, key in enumerate(keys):
+        store.save_embedding(*key, vector_of(4, seed))
+    for seed, key in enumerate(keys):
+        loaded = store.load_embedding(*key)
+        assert loaded is not None
+        assert loaded.tobytes() == vector_of(4, seed).tobytes()
+
+
+def test_saving_the_same_again_writes_nothing(store: NumericEmbeddingStore, table_digests: TableDigest) -> None:
+    batch = batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4], ("X", "Y"))
+    assert store.save_batch(batch) == 4
+    before = table_digests()
+    assert store.save_batch(batch) == 0
+    store.save_embedding(SPEC, FRIDAY, MODEL, batch.vectors[0])
+    assert table_digests() == before
+
+
+def test_a_changed_vector_is_rewritten_alone(store: NumericEmbeddingStore, db_manager: DatabaseManager) -> None:
+    batch = batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4], ("X", "Y"))
+    store.save_batch(batch)
+    before = rows_of(db_manager)
+    vectors = batch.vectors.copy()
+    vectors[2, 1] += 1
+    assert store.save_batch(batch_of(vectors, [1, 2, 9, 4], ("X", "Y"))) == 1
+    after = rows_of(db_manager)
+    assert {key for key in before if before[key] != after[key]} == {("X", date(2025, 1, 30))}
+    assert rows_of(db_manager, "input_hash")["X", date(2025, 1, 30)] == 9
+
+
+def test_new_inputs_that_give_the_same_vector_are_remembered(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    # the core model cuts long windows: a correction in the part cut off must not be found again on every run
+    vectors = vector_of(3)[np.newaxis]
+    store.save_batch(batch_of(vectors, [7]))
+    assert store.save_batch(batch_of(vectors, [8])) == 1
+    assert rows_of(db_manager, "input_hash") == {("X", FRIDAY): 8}
+
+
+def test_a_vector_of_another_length_replaces_the_old_one(store: NumericEmbeddingStore) -> None:
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3))
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(5))
+    loaded = store.load_embedding(SPEC, FRIDAY, MODEL)
+    assert loaded is not None
+    assert loaded.tobytes() == vector_of(5).tobytes()
+
+
+def test_a_vector_replaced_by_hand_is_no_longer_taken_for_the_one_of_its_inputs(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    store.save_batch(batch_of(vector_of(3)[np.newaxis], [7]))
+    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3, seed=2))
+    assert rows_of(db_manager, "input_hash") == {("X", FRIDAY): None}
+    stored = store.load_input_hashes("INSTRUMENT", ["X"], MODEL, 63, np.array([FRIDAY], dtype="M8[D]"))
+    assert len(stored) == 0
+
+
+def test_input_hashes_are_those_of_the_instruments_model_length_and_dates_asked_for(
+    store: NumericEmbeddingStore,
+) -> None:
+    extremes = [-(2**63), 2**63 - 1, 0, -1]
+    store.save_batch(batch_of(vector_of(12).reshape(4, 3), extremes, ("X", "Y")))
+    days = np.array(["2025-01-30", "2025-01-31"], dtype="M8[D]")
+
+    def found(ids: list[str], model_id: str = MODEL, window_days: int = 63, dates: Any = days) -> set[tuple[Any, ...]]:
+        return set(store.load_input_hashes("INSTRUMENT", ids, model_id, window_days, dates).tolist())
+
+    thursday = date(2025, 1, 30)
+    assert found(["Y", "NONE", "X"]) == {
+        (2, FRIDAY, extremes[0]), (0, FRIDAY, extremes[1]), (2, thursday, extremes[2]), (0, thursday, extremes[3]),
+    }  # fmt: skip
+    assert found(["X"], dates=days[1:]) == {(0, FRIDAY, extremes[0])}
+    assert found(["X"], model_id="m-v2") == found(["X"], window_days=21) == set()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_refused_and_nothing_is_stored(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager, bad: float
+) -> None:
+    with pytest.raises(VectorError, match="m-v1 vector of X on 2025-01-31: 1 of 3 values are NaN or infinite"):
+        store.save_embedding(SPEC, FRIDAY, MODEL, np.array([1, bad, 2], dtype=np.float32))
+    assert rows_of(db_manager) == {}
+
+
+def test_a_float64_vector_beyond_float32_is_refused_without_a_warning(store: NumericEmbeddingStore) -> None:
+    with pytest.raises(VectorError, match="1 of 2 values"):
+        store.save_embedding(SPEC, FRIDAY, MODEL, np.array([1e300, 1.0]))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_what_is_no_vector_is_refused(store: NumericEmbeddingStore, shape: tuple[int, ...]) -> None:
+    with pytest.raises(VectorError):
+        store.save_embedding(SPEC, FRIDAY, MODEL, np.ones(shape, dtype=np.float32))
+
+
+def test_a_batch_names_the_entity_of_its_first_bad_vector() -> None:
+    vectors = np.ones((4, 3), dtype=np.float32)
+    vectors[3, 0] = np.nan
+    with pytest.raises(VectorError, match="m-v1 vector of Y on 2025-01-30: 1 of 3"):
+        batch_of(vectors, names=("X", "Y"))
+
+
+def test_a_batch_of_another_length_than_its_dates_is_refused() -> None:
+    whole = batch_of(np.ones((2, 3), dtype=np.float32))
+    with pytest.raises(WindowShapeError, match="vectors"):
+        EmbeddingBatch(
+            "INSTRUMENT", MODEL, 63, whole.entity_ids, whole.entity_index, whole.as_of_dates, None, whole.vectors[:1]
+        )
+
+
+@pytest.mark.parametrize("n_bytes", [0, 3, 8, 13])
+def test_the_database_itself_refuses_bytes_that_are_not_of_the_stated_dimension(
+    db_manager: DatabaseManager, n_bytes: int
+) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation), db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "INSERT INTO numeric_window_embeddings (entity_type, entity_id, model_id, window_days, as_of_date,"
+            " window_spec, dim, vector) VALUES ('INSTRUMENT', 'X', 'm', 63, '2025-01-31', '{}', 3, %s)",
+            (bytes(n_bytes),),
+        )
+
+
+def test_no_vectors_are_no_work(store: NumericEmbeddingStore) -> None:
+    assert store.save_batch(batch_of(np.empty((0, 0), dtype=np.float32))) == 0
+
+
+class MeanModel:
+    """A model of somebody else's: no batches, no configuration, float64."""
+
+    def encode(self, window: Float32Matrix) -> Float32Vector:
+        mean: Float32Vector = window.astype(np.float64).mean(axis=0)
+        return mean
+
+
+class ColumnMajorModel(MeanModel):
+    """The same for batches, in an unusual layout."""
+
+    def encode_batch(self, windows: np.ndarray[Any, np.dtype[np.float32]]) -> Float32Matrix:
+        means: Float32Matrix = np.asfortranarray([self.encode(window) for window in windows])
+        return means
+
+
+def encoder_of(
+    db_manager: DatabaseManager, model: NumericEmbeddingModel, model_id: str = MODEL
+) -> NumericWindowEncoder:
+    return NumericWindowEncoder(
+        builder=NumericWindowBuilder(DataReader(db_manager=db_manager), TradingCalendar()),
+        model=model,
+        store=NumericEmbeddingStore(db_manager=db_manager),
+        model_id=model_id,
+    )
+
+
+@pytest.mark.parametrize("model", [MeanModel(), ColumnMajorModel()])
+def test_a_model_that_only_encodes_single_windows_or_returns_float64_works(
+    db_manager: DatabaseManager, load_prices: LoadPrices, model: NumericEmbeddingModel
+) -> None:
+    load_prices("X", weekdays(80), *random_walk(80))
+    encoder = encoder_of(db_manager, model)
+    vector = encoder.embed_and_store(SPEC, FRIDAY)
+    window = encoder.builder.build_one(SPEC, FRIDAY).values()[0]
+    assert vector.dtype == np.float32
+    assert vector.tobytes() == MeanModel().encode(window).astype(np.float32).tobytes()
+    stored = encoder.store.load_embedding(SPEC, FRIDAY, MODEL)
+    assert stored is not None
+    assert stored.tobytes() == vector.tobytes()
+    batch = encoder.encode(encoder.builder.build_range(["X"], date(2025, 1, 1), FRIDAY, 63).windows)  # type: ignore[attr-defined]
+    assert batch.vectors[-1].tobytes() == vector.tobytes()
+    assert encoder.save(batch) == len(batch) - 1
+
+
+def test_a_volume_beyond_float32_is_refused_by_the_name_of_its_instrument(
+    db_manager: DatabaseManager, load_prices: LoadPrices
+) -> None:
+    closes, volumes = random_walk(63)
+    volumes[10] = 1e300
+    load_prices("X", weekdays(63), closes, volumes)
+    encoder = encoder_of(db_manager, PadToDimNumericEmbeddingModel(384))
+    with pytest.raises(VectorError, match="m-v1 vector of X on 2025-01-31: 1 of 384 values are NaN or infinite"):
+        encoder.embed_and_store(SPEC, FRIDAY)
+    assert rows_of(db_manager) == {}
+
+
+def test_an_encoder_stores_under_the_entity_type_of_the_spec(
+    db_manager: DatabaseManager, load_prices: LoadPrices
+) -> None:
+    load_prices("SPX", weekdays(63), *random_walk(63))
+    encoder = encoder_of(db_manager, FlattenNumericEmbeddingModel())
+    spec = NumericWindowSpec("INDEX", "SPX", 63)
+    vector = encoder.embed_and_store(spec, FRIDAY)
+    stored = encoder.store.load_embedding(spec, FRIDAY, MODEL)
+    assert stored is not None
+    assert stored.tobytes() == vector.tobytes()
+
+
+def test_an_id_that_means_another_model_stops_an_encoder_before_it_stores(
+    db_manager: DatabaseManager, load_prices: LoadPrices
+) -> None:
+    load_prices("X", weekdays(63), *random_walk(63))
+    encoder_of(db_manager, PadToDimNumericEmbeddingModel(384)).embed_and_store(SPEC, FRIDAY)
+    before = rows_of(db_manager, "vector")
+    other = encoder_of(db_manager, PadToDimNumericEmbeddingModel(512))
+    for _ in range(2):  # a refusal is not forgotten
+        with pytest.raises(ModelFingerprintError, match="target_dim: stored 384, now 512"):
+            other.embed_and_store(SPEC, FRIDAY)
+    assert rows_of(db_manager, "vector") == before
+
+
+@pytest.fixture
+def registry(db_manager: DatabaseManager) -> ModelRegistry:
+    return ModelRegistry(db_manager)
+
+
+def models_of(db_manager: DatabaseManager) -> list[tuple[str, str, str, dict[str, Any], datetime]]:
+    with db_manager.get_historical_connection() as connection:
+        return connection.execute(
+            "SELECT model_id, kind, fingerprint, config, created_at FROM models ORDER BY 1"
+        ).fetchall()
+
+
+def test_a_model_is_recorded_once_with_all_that_it_means(registry: ModelRegistry, db_manager: DatabaseManager) -> None:
+    config = {"family": "flatten-pad", "target_dim": 384, "temperature": 1.0, "labels": ["A", "B"]}
+    registry.register(MODEL, "numeric", config)
+    before = models_of(db_manager)
+    registry.register(MODEL, "numeric", dict(reversed(config.items())))
+    assert models_of(db_manager) == before
+    assert before[0][:4] == (MODEL, "numeric", fingerprint(config), config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "difference"),
+    [
+        ("numeric", {"a": 1, "b": 3}, "b: stored 2, now 3"),
+        ("numeric", {"a": 1}, "b: stored 2, now None"),
+        ("numeric", {"a": 1, "b": 2, "c": "x"}, "c: stored None, now 'x'"),
+        ("numeric", {"a": 9, "b": 8}, "a: stored 1, now 9; b: stored 2, now 8"),
+        ("regime", {"a": 1, "b": 2}, "kind: stored 'numeric', now 'regime'"),
+        ("numeric", {"a": 1, "b": 2.0}, "fingerprint: stored "),
+    ],
+)
+def test_another_meaning_is_refused_with_what_differs(
+    registry: ModelRegistry, db_manager: DatabaseManager, kind: str, config: dict[str, Any], difference: str
+) -> None:
+    registry.register(MODEL, "numeric", {"a": 1, "b": 2})
+    before = models_of(db_manager)
+    with pytest.raises(ModelFingerprintError) as caught:
+        registry.register(MODEL, kind, config)
+    assert f"model id 'm-v1' is taken by another model ({difference}" in str(caught.value)
+    assert caught.value.exit_code == 5
+    assert models_of(db_manager) == before
+
+
+def test_many_who_register_the_same_at_once_all_succeed(registry: ModelRegistry, db_manager: DatabaseManager) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: registry.register(MODEL, "numeric", {"a": 1}), range(24)))
+    assert len(models_of(db_manager)) == 1
+
+
+def test_of_many_who_register_different_meanings_at_once_one_wins(
+    registry: ModelRegistry, db_manager: DatabaseManager
+) -> None:
+    def attempt(value: int) -> int | None:
+        try:
+            registry.register(MODEL, "numeric", {"a": value})
+        except ModelFingerprintError:
+            return None
+        return value
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [value for value in pool.map(attempt, range(16)) if value is not None]
+    assert [row[3] for row in models_of(db_manager)] == [{"a": value} for value in winners]
+
+
+def test_registration_waits_for_one_that_is_not_committed_yet(
+    registry: ModelRegistry, db_manager: DatabaseManager
+) -> None:
+    with ThreadPoolExecutor(1) as pool, db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "INSERT INTO models (model_id, kind, fingerprint, config) VALUES (%s, 'numeric', %s, %s)",
+            (MODEL, fingerprint({"a": 1}), Jsonb({"a": 1})),
+        )
+        outcome = pool.submit(registry.register, MODEL, "numeric", {"a": 2})
+        with pytest.raises(TimeoutError):
+            outcome.result(0.3)
+        connection.commit()
+        with pytest.raises(ModelFingerprintError, match="a: stored 1, now 2"):
+            outcome.result(30)
+
+
+def test_a_save_survives_the_loss_of_its_connection(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prometheus.encoders import numeric
+
+    upsert, calls = numeric._upsert, []
+
+    def killed_once(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
+        calls.append(cursor.connection.info.backend_pid)
+        n_written = upsert(cursor, batch)
+        if len(calls) == 1:
+            with db_manager.get_historical_connection() as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", (calls[0],))
+        return n_written
+
+    monkeypatch.setattr(numeric, "_upsert", killed_once)
+    assert store.save_batch(batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4])) == 4
+    assert len(set(calls)) == 2
+    assert len(rows_of(db_manager)) == 4
