@@ -216,7 +216,7 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) 
         raise _invalid_dsn(database) from None
     options = (
         f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
-        r"-c default_transaction_isolation=read\ committed"  # locks taken first must show what was committed before them
+        r"-c default_transaction_isolation=read\ committed"  # whoever waited for a lock must see what its holder did
     )
     return make_conninfo(
         base,
