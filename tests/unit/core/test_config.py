@@ -82,6 +82,13 @@ def test_one_dsn_alone_is_refused_and_not_shown(given: str, absent: str) -> None
     assert "db.example" not in message
 
 
+def test_not_even_pydantics_own_error_repeats_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_HISTORICAL_DSN", DSN)
+    with pytest.raises(ValidationError) as caught:
+        PrometheusConfig()
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
 def test_a_blank_dsn_is_no_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, {"PROMETHEUS_HISTORICAL_DSN": "", "PROMETHEUS_RUNTIME_DSN": "  "})
     assert load_config().uses_embedded_server
