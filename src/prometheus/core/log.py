@@ -23,7 +23,7 @@ def configure_logging(*, verbose: bool = False) -> None:
     """Send the package's log to standard error; calling it again only changes the level."""
     logger = logging.getLogger("prometheus")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    if not logger.handlers:
+    if not any(isinstance(handler, _StandardErrorHandler) for handler in logger.handlers):
         handler = _StandardErrorHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
