@@ -101,12 +101,12 @@ def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str
         Prices a row may lack.
     """
     faults = Faults.none_of(len(rows.rows), PRICE_COLUMNS)
-    _mark_texts(faults, "instrument_id", rows.instruments, text_fault)
+    mark_texts(faults, "instrument_id", rows.instruments, text_fault)
     _mark_dates(faults, rows.dates, last_date)
     for name in NUMBER_NAMES:
         _mark_numbers(faults, name, rows.numbers[name], may_lack=name in may_be_missing)
     if rows.currency is not None:
-        _mark_texts(faults, "currency", rows.currency, currency_fault)
+        mark_texts(faults, "currency", rows.currency, currency_fault)
     faults.mark(rows.values("high") < rows.values("low"), "high", Reason.HIGH_BELOW_LOW)
     return faults
 
@@ -117,7 +117,7 @@ def check_texts(
     """Return the verdict on rows of texts alone, as instruments are; columns not required may have empty cells."""
     faults = Faults.none_of(n_rows, tuple(columns))
     for name, column in columns.items():
-        _mark_texts(faults, name, column, checks[name], may_lack=name not in required)
+        mark_texts(faults, name, column, checks[name], may_lack=name not in required)
     return faults
 
 
@@ -138,17 +138,22 @@ def currency_fault(text: str) -> Reason:
     return Reason.NONE if is_code else Reason.CURRENCY_NOT_THREE_LETTERS
 
 
-def _mark_texts(faults: Faults, name: str, column: TextColumn, check: TextCheck, *, may_lack: bool = False) -> None:
+def mark_texts(faults: Faults, name: str, column: TextColumn, check: TextCheck, *, may_lack: bool = False) -> None:
+    """Record what is wrong with the texts of a column; those it may lack are not missed."""
     missing = Reason.NONE if may_lack else check("")
     by_value = [missing if may_lack and not text else check(text) for text in column.values]
     verdicts = np.array([*by_value, missing], np.int8)  # MISSING_CODE, -1, is the last one
-    for reason in np.unique(verdicts[verdicts != Reason.NONE]):
-        faults.mark(verdicts[column.codes] == reason, name, Reason(reason))
+    mark_reasons(faults, name, verdicts[column.codes])
+
+
+def mark_reasons(faults: Faults, name: str, reasons: NDArray[np.int8]) -> None:
+    """Record the reasons that reading a column gave, shape (n,)."""
+    for reason in np.unique(reasons[reasons != Reason.NONE]):
+        faults.mark(reasons == reason, name, Reason(reason))
 
 
 def _mark_dates(faults: Faults, dates: DateColumn, last_date: date) -> None:
-    for reason in np.unique(dates.reasons[dates.reasons != Reason.NONE]):
-        faults.mark(dates.reasons == reason, "trade_date", Reason(reason))
+    mark_reasons(faults, "trade_date", dates.reasons)
     faults.mark(dates.days < (FIRST_DATE - _EPOCH).days, "trade_date", Reason.DATE_BEFORE_1800)
     faults.mark(dates.days > (last_date - _EPOCH).days, "trade_date", Reason.FUTURE_DATE)
 
@@ -167,21 +172,24 @@ def _mark_numbers(faults: Faults, name: str, column: NumberColumn, *, may_lack: 
 
 
 def cells_as_text(
-    columns: Mapping[str, pa.Array], names: Sequence[str], positions: Int64Vector
+    columns: Mapping[str, pa.Array],
+    names: Sequence[str],
+    positions: Int64Vector,
+    max_length: int | None = MAX_CELL_LENGTH,
 ) -> list[tuple[str, ...]]:
-    """Return the cells of some rows as their file wrote them, cut where very long; "" for a missing one."""
-    taken = {name: _as_texts(columns[name].take(pa.array(positions))) for name in names if name in columns}
+    """Return the cells of some rows as their file wrote them, cut after `max_length`; "" for a missing one."""
+    taken = {name: _as_texts(columns[name].take(pa.array(positions)), max_length) for name in names if name in columns}
     blank = [""] * len(positions)
     return list(zip(*(taken.get(name, blank) for name in names), strict=True))
 
 
-def _as_texts(column: pa.Array) -> list[str]:
+def _as_texts(column: pa.Array, max_length: int | None) -> list[str]:
     codes, values = distinct_values(column)
     try:
         texts = values.cast(pa.large_string()).to_pylist()
     except pa.ArrowException:  # a timestamp no calendar can show
         texts = values.cast(pa.int64(), safe=False).cast(pa.string()).to_pylist()
-    cut = ["" if text is None else text[:MAX_CELL_LENGTH] for text in texts]
+    cut = ["" if text is None else text[:max_length] for text in texts]
     cut.append("")
     return [cut[code] for code in codes.tolist()]
 

@@ -18,6 +18,11 @@ def require_kinds(path: Path, fields: Sequence[Field], types: Mapping[str, pa.Da
         "text": ("text", is_text),
         "number": ("numbers", lambda kind: is_text(kind) or is_number(kind)),
         "date": ("dates", lambda kind: is_text(kind) or is_date(kind)),
+        "instant": ("timestamps", lambda kind: is_text(kind) or is_date(kind)),
+        "scalar": (
+            "texts, numbers or dates",
+            lambda kind: is_text(kind) or is_number(kind) or is_date(kind) or pa.types.is_boolean(kind),
+        ),
     }
     for field in fields:
         if field.name not in types:

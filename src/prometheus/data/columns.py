@@ -8,7 +8,7 @@ from typing import Literal
 
 from prometheus.errors import DataCheckError
 
-FieldKind = Literal["text", "date", "number"]
+FieldKind = Literal["text", "date", "number", "instant", "scalar"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +71,105 @@ INSTRUMENT_FIELDS = (
 )
 
 
-def match_columns(path: str, found: Sequence[str], fields: Sequence[Field], required: Collection[str]) -> ColumnMap:
+MACRO_FIELDS = (
+    _field("event_type", "text", "type", "event", "category"),
+    _field(
+        "timestamp", "instant", "datetime", "date", "time", "releasedat", "releasedate", "availabledate", "publishedat"
+    ),
+    _field("known_at", "instant", "availableat"),
+    _field("country", "text", "countrycode", "currencyarea"),
+    _field("source", "text", "centralbank", "publisher"),
+    _field("description", "text", "text", "body", "content", "eventtext"),
+)
+
+NEWS_FIELDS = (
+    _field("published_at", "instant", "published", "timestamp", "datetime", "date", "releasedat"),
+    _field("known_at", "instant", "availableat"),
+    _field("language", "text", "lang"),
+    _field("source", "text", "publisher"),
+    _field("headline", "text", "title"),
+    _field("body", "text", "text", "content"),
+)
+
+
+def metadata_field(name: str) -> Field:
+    """Return the field of a column that is kept beside a text under its own name."""
+    return Field(name, "scalar", frozenset())
+
+
+def match_columns(
+    path: str,
+    found: Sequence[str],
+    fields: Sequence[Field],
+    required: Collection[str],
+    by_hand: Mapping[str, str] | None = None,
+) -> ColumnMap:
     """Return where each field stands among the columns of a file.
+
+    Parameters
+    ----------
+    by_hand
+        The column of some fields, named by the user; one may serve several fields, and no other field takes it. Where
+        it is given, even empty, a column with a field's own name goes before those with other names for it.
 
     Raises
     ------
     DataCheckError
-        A required field has no column, or a field has two.
+        A required field has no column, or a field has two, or a column named by hand is not there.
     """
-    position: dict[str, int] = {}
-    for index, name in enumerate(found):
-        field = next((field for field in fields if normalize_name(name) in field.aliases), None)
-        if field is None:
-            continue
+    position = {field: _find_named(path, found, field, name) for field, name in (by_hand or {}).items()}
+    named = set(position.values())
+    for field in fields:
         if field.name in position:
-            first = found[position[field.name]]
-            raise DataCheckError(f"{path}: columns {first!r} and {name!r} both mean {field.name}; remove or rename one")
-        position[field.name] = index
+            continue
+        hits = [
+            index for index, name in enumerate(found) if index not in named and normalize_name(name) in field.aliases
+        ]
+        if by_hand is not None:
+            hits = _own_name_first(field, hits, found)
+        if len(hits) > 1:
+            raise DataCheckError(_describe_two(path, field.name, found[hits[0]], found[hits[1]], by_hand))
+        if hits:
+            position[field.name] = hits[0]
     missing = [field.name for field in fields if field.name in required and field.name not in position]
     if missing:
-        raise DataCheckError(_describe_missing(path, missing, found))
+        raise DataCheckError(_describe_missing(path, missing, found, can_name=by_hand is not None))
     taken = set(position.values())
     ignored = tuple(name for index, name in enumerate(found) if index not in taken)
     return ColumnMap({field: found[index] for field, index in position.items()}, position, ignored)
 
 
-def _describe_missing(path: str, missing: Sequence[str], found: Sequence[str]) -> str:
-    names = ", ".join(repr(name[:40]) for name in found[:30]) + (", …" if len(found) > 30 else "")
+def _find_named(path: str, found: Sequence[str], field: str, name: str) -> int:
+    hits = [index for index, column in enumerate(found) if column == name]
+    hits = hits or [index for index, column in enumerate(found) if normalize_name(column) == normalize_name(name)]
+    if len(hits) == 1:
+        return hits[0]
+    fault = f"{len(hits)} columns {name!r}" if hits else f"no column {name[:40]!r}"
+    raise DataCheckError(f"{path}: {fault}, named for {field}; found {_list_names(found)}")
+
+
+def _own_name_first(field: Field, hits: list[int], found: Sequence[str]) -> list[int]:
+    own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
+    return own or hits
+
+
+def _describe_two(path: str, field: str, first: str, second: str, by_hand: Mapping[str, str] | None) -> str:
+    way_out = "remove or rename one" if by_hand is None else f"choose one, such as --column {field}={second}"
+    return f"{path}: columns {first!r} and {second!r} both mean {field}; {way_out}"
+
+
+def _describe_missing(path: str, missing: Sequence[str], found: Sequence[str], *, can_name: bool) -> str:
     way_out = ""
     if len(found) == 1 and any(mark in found[0] for mark in ";\t|"):
         way_out = "; separate the columns by commas"
     elif missing == ["instrument_id"]:
         way_out = "; name the instrument with --instrument-id"
-    return f"{path}: no column {', '.join(missing)}; found {names or 'none'}{way_out}"
+    elif missing == ["event_type"]:
+        way_out = "; name the type with --event-type, or its column with --column event_type=NAME"
+    elif can_name:
+        way_out = f"; name the column with --column {missing[0]}=NAME"
+    return f"{path}: no column {', '.join(missing)}; found {_list_names(found)}{way_out}"
+
+
+def _list_names(found: Sequence[str]) -> str:
+    return (", ".join(repr(name[:40]) for name in found[:30]) + (", …" if len(found) > 30 else "")) or "none"

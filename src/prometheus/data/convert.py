@@ -19,15 +19,18 @@ MISSING_CODE = -1
 _MAX_REMEMBERED_DATES = 200_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NOT_FINITE = {"nan": np.nan, "inf": np.inf, "infinity": np.inf}
-_CLOCK = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
-_DATE_FORMATS = {
+_CLOCK = (
+    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
+    r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
+)
+DATE_FORMATS = {
     "YYYY-MM-DD": re.compile(r"(\d{4})-(\d{2})-(\d{2})" + _CLOCK, re.ASCII),
     "YYYY/MM/DD": re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})" + _CLOCK, re.ASCII),
     "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII),
 }
-_AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
+AMBIGUOUS_DATE = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
 _EPOCH = date(1970, 1, 1).toordinal()
-_UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,40 +198,41 @@ def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason
             return datetime.strptime(text, date_format).date(), date_format  # noqa: DTZ007 -- a calendar date has no zone
         except ValueError:
             return Reason.NOT_A_DATE, ""
-    for form, pattern in _DATE_FORMATS.items():
+    for form, pattern in DATE_FORMATS.items():
         match = pattern.fullmatch(text)
         if match is not None:
             try:
-                return date(*map(int, match.groups())), form
+                return date(*map(int, match.group(1, 2, 3))), form
             except ValueError:
                 return Reason.NOT_A_DATE, ""
-    return (Reason.AMBIGUOUS_DATE if _AMBIGUOUS.fullmatch(text) else Reason.NOT_A_DATE), ""
+    return (Reason.AMBIGUOUS_DATE if AMBIGUOUS_DATE.fullmatch(text) else Reason.NOT_A_DATE), ""
 
 
 def _read_typed_dates(column: pa.Array) -> DateColumn:
     reasons = np.where(column.is_null().to_numpy(zero_copy_only=False), Reason.MISSING_VALUE, Reason.NONE)
-    ticks, per_day = _ticks(column)
+    ticks, per_day = read_ticks(column)
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-        in_range = (ticks >= _tick(1, per_day)) & (ticks < _tick(9999, per_day))
+        in_range = (ticks >= tick_of_year(1, per_day)) & (ticks < tick_of_year(9999, per_day))
         shown = pc.if_else(pa.array(in_range), column, None)
-        ticks, per_day = _ticks(pc.local_timestamp(shown))
+        ticks, per_day = read_ticks(pc.local_timestamp(shown))
         ticks = np.where(in_range, ticks, np.iinfo(np.int64).max)
     days = ticks // per_day
-    is_calendar_date = (days >= _tick(1, 1)) & (days < _tick(9999, 1))
+    is_calendar_date = (days >= tick_of_year(1, 1)) & (days < tick_of_year(9999, 1))
     reasons = np.where(is_calendar_date | (reasons != Reason.NONE), reasons, Reason.NOT_A_DATE).astype(np.int8)
     return DateColumn(np.where(reasons == Reason.NONE, days, 0), reasons)
 
 
-def _ticks(column: pa.Array) -> tuple[Int64Vector, int]:
+def read_ticks(column: pa.Array) -> tuple[Int64Vector, int]:
     """Return the integers behind dates or timestamps, and how many of them make a day."""
     if pa.types.is_date32(column.type):
         column, per_day = column.cast(pa.int32()), 1
     else:
-        per_day = _UNITS_PER_DAY["ms" if pa.types.is_date64(column.type) else column.type.unit]
+        per_day = UNITS_PER_DAY["ms" if pa.types.is_date64(column.type) else column.type.unit]
     ticks = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
     return ticks.astype(np.int64), per_day
 
 
-def _tick(year: int, per_day: int) -> int:
+def tick_of_year(year: int, per_day: int) -> int:
+    """Return the tick that begins a year, cut to what 64 bits hold."""
     ticks = (date(year, 1, 1).toordinal() - _EPOCH) * per_day
     return min(max(ticks, np.iinfo(np.int64).min), np.iinfo(np.int64).max)

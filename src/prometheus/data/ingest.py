@@ -30,7 +30,7 @@ from prometheus.data.instruments import (
     register_instruments,
 )
 from prometheus.data.reject_log import RejectLog
-from prometheus.data.rejects import QuarantineFile
+from prometheus.data.rejects import QuarantineFile, choose_quarantine_path
 from prometheus.data.staging import PriceStaging, StagedInstrument
 from prometheus.data.tables import TableFile
 from prometheus.errors import UsageError
@@ -71,7 +71,8 @@ class PriceIngest:
         with ExitStack() as stack:
             quarantine = None
             if options.on_error == "quarantine":
-                quarantine = stack.enter_context(QuarantineFile(quarantine_path(paths, options), PRICE_COLUMNS))
+                target = choose_quarantine_path(paths, options.quarantine_path)
+                quarantine = stack.enter_context(QuarantineFile(target, PRICE_COLUMNS))
             connection = stack.enter_context(self._db.get_historical_connection())
             run = _PriceRun(self._db, files, options, RejectLog(PRICE_COLUMNS, quarantine), PriceStaging(connection))
             run.read(self._progress)
@@ -94,24 +95,10 @@ class PriceIngest:
         with ExitStack() as stack:
             quarantine = None
             if options.on_error == "quarantine":
-                target = quarantine_path([path], options)
+                target = choose_quarantine_path([path], options.quarantine_path)
                 quarantine = stack.enter_context(QuarantineFile(target, INSTRUMENT_COLUMNS))
             connection = stack.enter_context(self._db.get_runtime_connection())
             return ingest_instruments(connection, path, options, quarantine, self._progress)
-
-
-def quarantine_path(paths: Sequence[Path], options: IngestOptions) -> Path:
-    """Return where refused rows go.
-
-    Raises
-    ------
-    UsageError
-        It is one of the files to read.
-    """
-    chosen = options.quarantine_path or Path(f"{paths[0].name}.rejected.csv")
-    if any(chosen.resolve() == path.resolve() for path in paths):
-        raise UsageError(f"{chosen} is one of the files to read; choose another --quarantine-path")
-    return chosen
 
 
 def _open_price_files(paths: Sequence[Path], options: IngestOptions) -> tuple[TableFile, ...]:

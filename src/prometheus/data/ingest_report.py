@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from prometheus.data.tables import TableFile
 from prometheus.errors import UsageError
 
 OPTIONAL_PRICES = ("open", "high", "low")
-_ALL_IN_DATE = date(2001, 12, 28)
+_ALL_IN_DATE = datetime(2001, 12, 28, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +57,33 @@ class IngestOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name, text in (("--instrument-id", self.instrument_id), ("--asset-class", self.asset_class)):
-            if text is not None and text_fault(text) is not Reason.NONE:
-                raise UsageError(f"{name} {text[:60]!r}: {text_fault(text).label}")
+        require_names({"--instrument-id": self.instrument_id, "--asset-class": self.asset_class})
         if self.currency is not None and currency_fault(self.currency) is not Reason.NONE:
             raise UsageError(f"--currency {self.currency[:60]!r}: {currency_fault(self.currency).label}")
-        if self.on_error not in {"abort", "quarantine"}:
-            raise UsageError(f"--on-error {self.on_error!r}: choose abort or quarantine")
+        require_on_error(self.on_error)
         unknown = [name for name in self.zero_as_missing if name not in OPTIONAL_PRICES]
         if unknown:
             raise UsageError(f"--zero-as-missing {unknown[0]!r}: choose from {', '.join(OPTIONAL_PRICES)}")
-        if self.date_format is not None and not names_whole_date(self.date_format):
-            raise UsageError(f"--date-format {self.date_format[:60]!r}: name year, month and day, such as %d/%m/%Y")
+        require_date_format(self.date_format)
+
+
+def require_names(names: Mapping[str, str | None]) -> None:
+    """Raise `UsageError` for an option, by its name, that is no name of anything."""
+    for option, text in names.items():
+        if text is not None and text_fault(text) is not Reason.NONE:
+            raise UsageError(f"{option} {text[:60]!r}: {text_fault(text).label}")
+
+
+def require_on_error(on_error: str) -> None:
+    """Raise `UsageError` if nobody knows what to do with a bad row."""
+    if on_error not in {"abort", "quarantine"}:
+        raise UsageError(f"--on-error {on_error!r}: choose abort or quarantine")
+
+
+def require_date_format(date_format: str | None) -> None:
+    """Raise `UsageError` for a format that names no whole date."""
+    if date_format is not None and not names_whole_date(date_format):
+        raise UsageError(f"--date-format {date_format[:60]!r}: name year, month and day, such as %d/%m/%Y")
 
 
 def names_whole_date(date_format: str) -> bool:
@@ -80,9 +95,10 @@ def names_whole_date(date_format: str) -> bool:
     (True, False)
     """
     try:
-        return datetime.strptime(_ALL_IN_DATE.strftime(date_format), date_format).date() == _ALL_IN_DATE  # noqa: DTZ007
+        read = datetime.strptime(_ALL_IN_DATE.strftime(date_format), date_format)  # noqa: DTZ007 -- only the date counts
     except ValueError:
         return False
+    return read.date() == _ALL_IN_DATE.date()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +146,16 @@ class Notes:
         """Remember which columns of a file nobody reads."""
         names = file.columns.ignored
         if names:
-            shown = ", ".join(name[:40] or "(no name)" for name in names[:30])
+            shown = ", ".join(_show_name(name[:40]) for name in names[:30])
             self.add(f"ignored columns {shown}{', …' if len(names) > 30 else ''}", str(file.path))
 
     def lines(self) -> tuple[str, ...]:
         """Return the remarks in order of appearance."""
         return tuple(f"{_name_files(files)}{remark}" for remark, files in self._files.items())
+
+
+def _show_name(name: str) -> str:
+    return (name if name.isprintable() else repr(name)) or "(no name)"
 
 
 def _name_files(files: Sequence[str]) -> str:

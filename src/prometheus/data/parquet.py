@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from prometheus.errors import FileAccessError
 _BUFFER_BYTES = 1 << 20
 _MAX_METADATA_BYTES = 16 << 20
 _MAX_METADATA_ITEMS = 1_000_000
+_MAX_TEXT_ROWS, _TEXT_BATCH_BYTES = 4_096, 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetTable:
-    """A Parquet file whose columns are known."""
+    """A Parquet file whose columns are known; `batch_rows` at a time where rows are long, else `BATCH_ROWS`."""
 
     row_word: ClassVar[str] = "row"
 
@@ -31,9 +32,10 @@ class ParquetTable:
     columns: ColumnMap
     text_columns: tuple[str, ...]
     n_rows: int
+    batch_rows: int | None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order, at most `BATCH_ROWS` at a time.
+        """Yield the rows in order.
 
         Raises
         ------
@@ -42,26 +44,37 @@ class ParquetTable:
         """
         n_read = 0
         with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
-            names = list(self.columns.source.values())
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names, use_threads=False):
+            names = list(dict.fromkeys(self.columns.source.values()))
+            size = self.batch_rows or BATCH_ROWS
+            for batch in file.iter_batches(batch_size=size, columns=names, use_threads=False):
                 columns = {field: batch.column(name) for field, name in self.columns.source.items()}
-                _require_utf8(columns.values())
+                _require_utf8(self.path, columns, n_read)
                 yield RawBatch(row_numbers(n_read + 1, batch.num_rows), columns)
                 n_read += batch.num_rows
         if n_read != self.n_rows:
             raise FileAccessError(str(self.path), f"is damaged (it says {self.n_rows} rows and holds {n_read})")
 
 
-def open_parquet(path: Path, fields: Sequence[Field], required: Collection[str]) -> ParquetTable:
-    """Return a Parquet file ready to be read; see `prometheus.data.files.open_table`."""
+def open_parquet(
+    path: Path, fields: Sequence[Field], required: Collection[str], *, by_hand: Mapping[str, str] | None = None
+) -> ParquetTable:
+    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.data.files`."""
     with _refuse_damage(path), _open(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         delta_encoded = _delta_encoded_columns(file.metadata)
-    columns = match_columns(str(path), schema.names, fields, required)
+        batch_rows = None if by_hand is None else _rows_of_texts(file.metadata)
+    columns = match_columns(str(path), schema.names, fields, required, by_hand)
     types = {field: schema.field(index).type for field, index in columns.position.items()}
     require_kinds(path, fields, types)
     texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), n_rows)
+    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), n_rows, batch_rows)
+
+
+def _rows_of_texts(metadata: Any) -> int:
+    """Return how many rows of the row group with the longest ones make a batch of moderate size."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    longest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(_MAX_TEXT_ROWS, _TEXT_BATCH_BYTES // max(longest, 1)))
 
 
 def _delta_encoded_columns(metadata: Any) -> set[str]:
@@ -86,10 +99,27 @@ def _open(path: Path, text_columns: Sequence[str] = ()) -> Any:
     )
 
 
-def _require_utf8(columns: Collection[pa.Array]) -> None:
-    for column in columns:
+def _require_utf8(path: Path, columns: Mapping[str, pa.Array], n_before: int) -> None:
+    for field, column in columns.items():
         if is_text(plain_type(column.type)):
-            column.validate(full=True)
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid as error:
+                row = _first_broken(column)
+                if row is None:
+                    raise
+                reason = f"row {n_before + row + 1}, column {field}: is not UTF-8 text"
+                raise FileAccessError(str(path), reason) from error
+
+
+def _first_broken(column: pa.Array) -> int | None:
+    """Return the position of the first text that is no UTF-8."""
+    for position in range(len(column)):
+        try:
+            column[position].as_py()
+        except UnicodeDecodeError:
+            return position
+    return None
 
 
 @contextmanager

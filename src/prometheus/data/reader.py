@@ -44,12 +44,13 @@ class DataReader:
         import pandas as pd  # noqa: PLC0415 -- slow, and only this method needs it
 
         columns = sql.SQL(", ").join(map(sql.Identifier, PRICE_COLUMNS))
+        wanted = [instrument_ids] if isinstance(instrument_ids, str) else list(instrument_ids)
         query = sql.SQL(
             "SELECT {} FROM prices_daily WHERE instrument_id = ANY(%s) AND trade_date BETWEEN %s AND %s "
             "ORDER BY instrument_id, trade_date"
         ).format(columns)
         with self._db.get_historical_connection() as connection:
-            rows = connection.execute(query, (list(instrument_ids), start_date, end_date)).fetchall()
+            rows = connection.execute(query, (wanted, start_date, end_date)).fetchall()
         frame = pd.DataFrame(rows, columns=list(PRICE_COLUMNS))
         return frame.astype(dict.fromkeys(PRICE_COLUMNS[2:8], "float64"))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prometheus.arrays import Int64Vector
-from prometheus.data.checks import cells_as_text, count_by_reason
+from prometheus.data.checks import MAX_CELL_LENGTH, cells_as_text, count_by_reason
 from prometheus.data.rejects import Faults, QuarantineFile, Reason, Rejection, RejectTally, describe_refusal
 from prometheus.data.tables import RawBatch, TableFile
 from prometheus.errors import DataCheckError
@@ -23,11 +23,19 @@ class RejectLog:
         The fields of the table, in the order of the quarantine file's columns.
     quarantine
         Where to write the rows; None keeps their number and the first of them only.
+    max_cell_length
+        Where to cut a cell; None keeps it whole, as a text must be that is corrected there and loaded again.
     """
 
-    def __init__(self, fields: Sequence[str], quarantine: QuarantineFile | None) -> None:
+    def __init__(
+        self,
+        fields: Sequence[str],
+        quarantine: QuarantineFile | None,
+        max_cell_length: int | None = MAX_CELL_LENGTH,
+    ) -> None:
         self._fields = tuple(fields)
         self._quarantine = quarantine
+        self._max_cell_length = max_cell_length
         self._first_row_word = "row"
         self.tally = RejectTally()
 
@@ -83,10 +91,11 @@ class RejectLog:
 
     def _malformed(self, file: TableFile, batch: RawBatch) -> list[Rejection]:
         blank = ("",) * len(self._fields)
-        return [Rejection(str(file.path), line.row, "", line.reason, blank, line.text) for line in batch.malformed]
+        path = str(file.path)
+        return [Rejection(path, line.row, line.column, line.reason, blank, line.text) for line in batch.malformed]
 
     def _faulty(self, file: TableFile, batch: RawBatch, faults: Faults, positions: Int64Vector) -> list[Rejection]:
-        cells = cells_as_text(batch.columns, self._fields, positions)
+        cells = cells_as_text(batch.columns, self._fields, positions, self._max_cell_length)
         return [
             Rejection(
                 file=str(file.path),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
-from prometheus.errors import DataCheckError, FileAccessError
+from prometheus.errors import DataCheckError, FileAccessError, UsageError
 
 
 class Reason(IntEnum):
@@ -46,6 +46,16 @@ class Reason(IntEnum):
     CURRENCY_NOT_THREE_LETTERS = 20
     UNKNOWN_MARKET = 21
     CONFLICTING_DUPLICATE = 22
+    TEXT_WITH_NUL = 23
+    LONE_SURROGATE = 24
+    TIMESTAMP_WITHOUT_ZONE = 25
+    TIME_THAT_DOES_NOT_EXIST = 26
+    AMBIGUOUS_TIME = 27
+    NOT_A_TEXT = 28
+    NOT_A_JSON_OBJECT = 29
+    BROKEN_JSON = 30
+    REPEATED_KEY = 31
+    JSON_NESTED_TOO_DEEPLY = 32
 
     @property
     def label(self) -> str:
@@ -91,7 +101,8 @@ class Faults:
 class Rejection:
     """One refused row: where it stands, why, and its values as the file wrote them.
 
-    `values` follow the fields of the table; `line` holds the whole line where it could not be split into cells.
+    `values` follow the fields of the table; `line` holds the whole line where it could not be split into cells, or
+    where one of them is none that a table can hold.
     """
 
     file: str
@@ -103,7 +114,7 @@ class Rejection:
 
     def offending(self, fields: Sequence[str]) -> str:
         """Return the text to show for the row: the bad cell, or the line."""
-        return self.values[fields.index(self.column)] if self.column in fields else self.line
+        return self.line or (self.values[fields.index(self.column)] if self.column in fields else "")
 
 
 class RejectTally:
@@ -164,7 +175,23 @@ def _way_out(tally: RejectTally) -> str:
             ways.append(f"read zeros as missing with --zero-as-missing {column}")
     if tally.by_reason[Reason.AMBIGUOUS_DATE] or tally.by_reason[Reason.DATE_IN_ANOTHER_FORMAT]:
         ways.append("name the format with --date-format, such as %d/%m/%Y or %m/%d/%Y")
+    if tally.by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
+        ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
     return ", or ".join(ways)
+
+
+def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
+    """Return where refused rows go: by default the name of the first file + ``.rejected.csv``, here.
+
+    Raises
+    ------
+    UsageError
+        It is one of the files to read.
+    """
+    target = chosen or Path(f"{paths[0].name}.rejected.csv")
+    if any(target.resolve() == path.resolve() for path in paths):
+        raise UsageError(f"{target} is one of the files to read; choose another --quarantine-path")
+    return target
 
 
 class QuarantineFile:

@@ -16,23 +16,26 @@ from prometheus.data.rejects import Reason
 from prometheus.errors import FileAccessError
 
 BATCH_ROWS = 65_536
+MAX_RECORD_BYTES = 32 << 20
+"""Longest row of a file of texts that is read at all; a text of a third of it is refused by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class MalformedLine:
-    """A line of a CSV that is no row."""
+    """A line that is no row; `column` names the cell at fault where one can be told."""
 
     row: int
     reason: Reason
     text: str
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawBatch:
     """Some rows of a file as they stand in it.
 
-    `rows` has shape (n,): the line of each row in a CSV (the header is line 1), its number in a Parquet file (from 1).
-    `columns` holds one Arrow array of n values per field that the file has.
+    `rows` has shape (n,): the line of each row in a CSV (the header is line 1) or in JSON lines, its number in a
+    Parquet file (from 1). `columns` holds one Arrow array of n values per field that the file has.
     """
 
     rows: Int64Vector

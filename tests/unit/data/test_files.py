@@ -243,7 +243,7 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     )
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"ticker": bad, "date": [20240102, 20240103], "close": [1, 2]}), path)
-    with pytest.raises(FileAccessError, match="UTF8"):
+    with pytest.raises(FileAccessError, match="UTF-8"):
         read(path)
 
 

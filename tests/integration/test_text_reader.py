@@ -1,0 +1,167 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from prometheus.core.database import DatabaseManager
+from prometheus.data import text_reader
+from prometheus.data.text_reader import StoredText, TextReader
+from prometheus.errors import InputRefusedError, UsageError
+
+MIDNIGHT = datetime(2024, 1, 3, tzinfo=UTC)
+
+Store = Callable[..., None]
+
+
+@pytest.fixture
+def store(db_manager: DatabaseManager) -> Store:
+    """Store macro events (type, instant, country, text), by hand as a user may."""
+
+    def insert(*rows: tuple[str, datetime, str | None, str]) -> None:
+        with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO macro_events (event_type, timestamp, country, description) VALUES (%s, %s, %s, %s)", rows
+            )
+
+    return insert
+
+
+def texts(batches: Iterator[list[StoredText]]) -> list[str]:
+    return [text.text for batch in batches for text in batch]
+
+
+class ZonedDatabase:
+    """A database whose sessions show another zone."""
+
+    def __init__(self, manager: DatabaseManager, zone: str) -> None:
+        self._manager, self._zone = manager, zone
+
+    def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self._connect()
+
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._manager.get_historical_connection() as connection:
+            connection.execute(sql.SQL("SET LOCAL TimeZone = {}").format(sql.Literal(self._zone)))
+            yield connection
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+def test_a_text_belongs_to_its_date_in_utc_whatever_the_session_shows(
+    db_manager: DatabaseManager, store: Store, zone: str
+) -> None:
+    second = timedelta(seconds=1)
+    shifts = {"before": -second, "first": 0 * second, "last": 86_400 * second - second / 1000, "after": 86_400 * second}
+    store(*[("X", MIDNIGHT + shift, "US", name) for name, shift in shifts.items()])
+    reader = TextReader(ZonedDatabase(db_manager, zone))
+    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3))) == ["first", "last"]
+    assert texts(reader.iter_macro_texts(date(2024, 1, 2), date(2024, 1, 3))) == ["before", "first", "last"]
+    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3), timezone="Asia/Tokyo")) == [
+        "before",
+        "first",
+    ]
+    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3), timezone="America/New_York")) == [
+        "last", "after",
+    ]  # fmt: skip
+
+
+def test_dates_follow_the_clock_of_a_zone_through_its_changes(db_manager: DatabaseManager, store: Store) -> None:
+    store(*[("X", datetime(2024, 3, 10, tzinfo=UTC) + timedelta(hours=hour), None, str(hour)) for hour in range(32)])
+    found = texts(
+        TextReader(db_manager).iter_macro_texts(date(2024, 3, 10), date(2024, 3, 10), timezone="America/New_York")
+    )
+    assert found == [str(hour) for hour in range(5, 28)]  # a day of 23 hours
+
+
+def test_filters_choose_and_unknown_ones_are_refused(db_manager: DatabaseManager, store: Store) -> None:
+    reader = TextReader(db_manager)
+    span = date(2024, 1, 1), date(2024, 1, 31)
+    with pytest.raises(InputRefusedError, match="no row of macro_events says any country"):
+        reader.iter_macro_texts(*span, country="US")
+    assert texts(reader.iter_macro_texts(*span)) == []
+    store(("CPI", MIDNIGHT, "US", "a"), ("CPI", MIDNIGHT, "DE", "b"), ("GDP", MIDNIGHT, None, "c"))
+    assert texts(reader.iter_macro_texts(*span, country="US")) == ["a"]
+    assert texts(reader.iter_macro_texts(*span, event_type="CPI")) == ["a", "b"]
+    assert texts(reader.iter_macro_texts(*span, country="DE", event_type="CPI")) == ["b"]
+    assert texts(reader.iter_macro_texts(*span, country="DE", event_type="GDP")) == []
+    assert texts(reader.iter_macro_texts(date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
+    with pytest.raises(InputRefusedError, match="country 'us' matches nothing in macro_events; known: DE, US"):
+        reader.iter_macro_texts(*span, country="us")
+    with pytest.raises(InputRefusedError, match="event type 'X' matches nothing in macro_events; known: CPI, GDP"):
+        reader.iter_macro_texts(*span, event_type="X")
+    store(*[("CPI", MIDNIGHT, f"C{n:02d}", "x") for n in range(20)])
+    with pytest.raises(InputRefusedError, match=r"known: C00, C01, .*C09, …$"):
+        reader.iter_macro_texts(*span, country="ZZ")
+
+
+def test_articles_join_headline_and_body(db_manager: DatabaseManager) -> None:
+    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO news_articles (published_at, language, headline, body) VALUES (%s, %s, %s, %s)",
+            [(MIDNIGHT, "en", "Head", "Body"), (MIDNIGHT, "de", "Kopf", ""), (MIDNIGHT, None, "", "corps")],
+        )
+    reader = TextReader(db_manager)
+    (batch,) = reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date())
+    assert [(text.source_type, text.text, text.language) for text in batch] == [
+        ("NEWS", "Head\n\nBody", "en"), ("NEWS", "Kopf", "de"), ("NEWS", "corps", None),
+    ]  # fmt: skip
+    assert texts(reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date(), language="de")) == ["Kopf"]
+    with pytest.raises(InputRefusedError, match="language 'fr' matches nothing in news_articles; known: de, en"):
+        reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date(), language="fr")
+
+
+def test_batches_change_nothing(db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(*[("X", MIDNIGHT + timedelta(seconds=n // 5), None, "x" * (n % 50) + str(n)) for n in range(300)])
+    reader, span = TextReader(db_manager), (MIDNIGHT.date(), MIDNIGHT.date())
+    whole = [text for batch in reader.iter_macro_texts(*span) for text in batch]
+    assert [int(text.source_id) for text in whole] == sorted(int(text.source_id) for text in whole)
+    for n_rows, n_bytes in ((7, 1 << 20), (1000, 60), (1, 1)):
+        monkeypatch.setattr(text_reader, "BATCH_ROWS", n_rows)
+        monkeypatch.setattr(text_reader, "BATCH_BYTES", n_bytes)
+        batches = list(reader.iter_macro_texts(*span))
+        assert [text for batch in batches for text in batch] == whole
+        assert max(len(batch) for batch in batches) <= n_rows
+        assert all(sum(len(text.text) for text in batch[:-1]) < n_bytes for batch in batches)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 300, 1000])
+def test_a_limit_takes_the_oldest(db_manager: DatabaseManager, store: Store, limit: int) -> None:
+    store(*[("X", MIDNIGHT + timedelta(seconds=n), None, str(n)) for n in range(600)])
+    found = texts(TextReader(db_manager).iter_macro_texts(MIDNIGHT.date(), MIDNIGHT.date(), limit=limit))
+    assert found == [str(n) for n in range(min(limit, 600))]
+
+
+def test_between_two_batches_nothing_is_locked_and_new_texts_may_come(
+    db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_reader, "BATCH_ROWS", 1)
+    store(("X", MIDNIGHT, None, "one"), ("X", MIDNIGHT, None, "two"))
+    batches = TextReader(db_manager).iter_macro_texts(MIDNIGHT.date(), MIDNIGHT.date())
+    assert next(batches)[0].text == "one"
+    store(("X", MIDNIGHT, None, "three"))
+    assert texts(batches) == ["two", "three"]
+
+
+def test_the_widest_range_is_read(db_manager: DatabaseManager, store: Store) -> None:
+    store(("X", datetime(1800, 1, 1, tzinfo=UTC), None, "old"), ("X", datetime(2999, 12, 31, tzinfo=UTC), None, "new"))
+    assert texts(TextReader(db_manager).iter_macro_texts(date.min, date.max)) == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"end": date(2023, 1, 1)}, r"the range ends \(2023-01-01\) before it starts"),
+        ({"limit": 0}, "--limit 0"),
+        ({"timezone": "Mars/Olympus"}, "--timezone 'Mars/Olympus': no such time zone"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(
+    db_manager: DatabaseManager, options: dict[str, Any], says: str
+) -> None:
+    arguments: dict[str, Any] = {"start": date(2024, 1, 1), "end": date(2024, 1, 2), **options}
+    with pytest.raises(UsageError, match=says):
+        TextReader(db_manager).iter_macro_texts(**arguments)
