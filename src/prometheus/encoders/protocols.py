@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from prometheus.arrays import Float32Cube, Float32Matrix, Float32Vector
+
+if TYPE_CHECKING:
+    from prometheus.encoders.joint import JointExample
+    from prometheus.encoders.text_documents import TextDoc, TextEncoding
 
 
 class NumericEmbeddingModel(Protocol):
@@ -20,3 +25,25 @@ class BatchNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
 
     def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, dim)."""
+
+
+class JointEmbeddingModel(Protocol):
+    """Joins the numeric and the text embedding of a date into one vector."""
+
+    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim)."""
+
+
+class TextEmbeddingModel(Protocol):
+    """Turns texts into vectors; the same text gives the same bytes, alone or among others."""
+
+    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
+        """Return one vector per text, shape (n, dim)."""
+
+
+@runtime_checkable
+class ChunkingTextEmbeddingModel(TextEmbeddingModel, Protocol):
+    """A model that reads long texts in pieces, and says in how many."""
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        """Return one vector per text with its number of chunks and its flags."""

@@ -1,0 +1,136 @@
+"""Cutting texts into chunks and joining the vectors of chunks, without a model."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fixtures.text_models import write_tokenizer
+
+from prometheus.arrays import Float32Vector
+from prometheus.encoders.models_onnx_text import read_tokenizer
+from prometheus.encoders.text_chunks import (
+    Chunk,
+    ChunkTokenizer,
+    LongText,
+    checked_long_text,
+    cut_into_segments,
+    encode_texts,
+    unit_length,
+)
+from prometheus.errors import InputRefusedError, UsageError
+
+RATE, BANK, UNKNOWN, CLS, SEP = 4, 7, 1, 2, 3
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> ChunkTokenizer:
+    return tokenizer_of(tmp_path, 5)
+
+
+def tokenizer_of(folder: Path, max_length: int) -> ChunkTokenizer:
+    write_tokenizer(folder / "tokenizer.json")
+    return ChunkTokenizer(read_tokenizer(folder / "tokenizer.json"), max_length, "tiny")
+
+
+def ids_of(tokenizer: ChunkTokenizer, text: str, long_text: LongText = "mean") -> list[list[int]]:
+    return [chunk.token_ids.tolist() for chunk in tokenizer.chunks(0, text, long_text)]
+
+
+def test_every_token_is_in_exactly_one_chunk_between_special_ones(tokenizer: ChunkTokenizer) -> None:
+    assert ids_of(tokenizer, "rate bank rate bank") == [[CLS, RATE, BANK, RATE, SEP], [CLS, BANK, SEP]]
+    assert ids_of(tokenizer, "rate bank rate") == [[CLS, RATE, BANK, RATE, SEP]]
+
+
+def test_truncation_keeps_the_first_chunk_and_says_so(tokenizer: ChunkTokenizer) -> None:
+    (chunk,) = tokenizer.chunks(0, "rate bank rate bank", "truncate")
+    assert (chunk.token_ids.tolist(), chunk.is_cut) == ([CLS, RATE, BANK, RATE, SEP], True)
+    (chunk,) = tokenizer.chunks(0, "rate bank rate", "truncate")
+    assert not chunk.is_cut
+
+
+def test_a_text_without_tokens_is_one_blank_chunk(tokenizer: ChunkTokenizer) -> None:
+    (chunk,) = tokenizer.chunks(0, " ", "mean")
+    assert (chunk.token_ids.tolist(), chunk.is_blank) == ([CLS, SEP], True)
+
+
+def test_a_length_without_room_for_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputRefusedError, match="tiny: a maximum length of 2 leaves no room for text"):
+        tokenizer_of(tmp_path, 2)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 13, 100])
+def test_segments_join_to_the_text(size: int) -> None:
+    text = "one two  three\n four-five six "
+    pieces = list(cut_into_segments(text, size))
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= size for piece in pieces)
+
+
+def test_where_segments_are_cut_changes_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tokenizer_of(tmp_path, 9)
+    text = "the rate of growth rose .  policy, high\n" * 40
+    whole = ids_of(tokenizer, text)
+    for size in (7, 20, 64):
+        monkeypatch.setattr(cut_into_segments, "__defaults__", (size,))
+        assert ids_of(tokenizer, text) == whole
+
+
+def fake_embed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+    """The counts of two words, as a model of two values."""
+    for chunk in chunks:
+        yield chunk, np.array([np.sum(chunk.token_ids == RATE), np.sum(chunk.token_ids == BANK)], dtype=np.float32)
+
+
+def test_a_long_text_is_the_mean_of_its_chunks_at_unit_length(tokenizer: ChunkTokenizer) -> None:
+    text = "rate rate rate bank bank bank"
+    raw = encode_texts([text], tokenizer, fake_embed, long_text="mean", normalize=False)
+    assert raw.vectors.tolist() == [[1.5, 1.5]]
+    unit = encode_texts([text], tokenizer, fake_embed, long_text="mean", normalize=True)
+    np.testing.assert_allclose(unit.vectors, [[0.5**0.5, 0.5**0.5]], rtol=1e-7)
+    assert unit.n_chunks == (2,)
+
+
+def test_texts_keep_their_order_and_equal_ones_are_embedded_once(tokenizer: ChunkTokenizer) -> None:
+    seen: list[Chunk] = []
+
+    def embed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+        for chunk, vector in fake_embed(chunks):
+            seen.append(chunk)
+            yield chunk, vector
+
+    found = encode_texts(
+        ["bank", "rate rate rate rate", "bank", "\u200b"], tokenizer, embed, long_text="truncate", normalize=False
+    )
+    assert found.vectors.tolist() == [[0, 1], [3, 0], [0, 1], [0, 0]]
+    assert found.n_chunks == (1, 1, 1, 1)
+    assert found.flags == ((), ("truncated",), (), ())
+    assert len(seen) == 3
+
+
+def test_a_text_of_ten_megabytes_is_read_a_piece_at_a_time(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(tmp_path, 256)
+    text = "the policy rate rose. " * 450_000
+    assert len(text) > 9_500_000
+    tracemalloc.start()
+    try:
+        n_tokens = sum(len(chunk.token_ids) - 2 for chunk in tokenizer.chunks(0, text, "mean"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert n_tokens == 5 * 450_000
+    assert peak < 4_000_000
+
+
+def test_unit_length_of_nothing_is_nothing() -> None:
+    assert unit_length(np.zeros(3)).tolist() == [0, 0, 0]
+    assert unit_length(np.array([3.0, 4.0])).tolist() == [0.6, 0.8]
+
+
+def test_an_unknown_way_to_read_long_texts_is_refused() -> None:
+    assert checked_long_text("truncate") == "truncate"
+    with pytest.raises(UsageError, match="long_text must be one of mean, truncate, not 'first'"):
+        checked_long_text("first")
