@@ -9,7 +9,7 @@ from prometheus import __version__
 
 COMMANDS = {
     "demo": "run the whole pipeline on the packaged sample",
-    "ingest": "load prices or instruments from CSV and Parquet files",
+    "ingest": "load prices, instruments, macro events or news from files",
     "data": "report on what is loaded",
     "backfill_numeric_embeddings": "embed the windows of many instruments",
     "run_numeric_regime": "compute the regime of a region",
@@ -17,6 +17,12 @@ COMMANDS = {
     "show_regimes": "print stored regimes",
     "show_regime_transitions": "print the transition matrix",
     "plot_regimes": "draw prices with regime bands",
+    "backfill_macro_text_embeddings": "embed macro events",
+    "backfill_text_embeddings": "embed news",
+    "backfill_joint_regime_macro_context": "join regimes with macro texts",
+    "backfill_joint_regime_context": "join regimes with news",
+    "show_joint_regime_macro_context": "print joint embeddings of regimes and macro texts",
+    "show_joint_regime_context": "print joint embeddings of regimes and news",
     "db": "migrate, inspect and stop the databases",
 }
 

@@ -119,6 +119,14 @@ def test_a_date_that_is_no_session_uses_the_last_one_and_says_which(run: Run) ->
 
 
 @pytest.mark.usefixtures("sample")
+def test_a_window_too_long_for_the_vector_is_warned_of(run: Run) -> None:
+    outcome = run(*SINGLE, "--window-days", "252")
+
+    assert outcome.exit_code == 0
+    assert "cuts off the newest 124 sessions: use at most 128" in outcome.stderr
+
+
+@pytest.mark.usefixtures("sample")
 def test_an_instrument_that_fails_is_named_and_the_others_are_stored(run: Run, db_manager: DatabaseManager) -> None:
     outcome = run(*BACKFILL, "--instrument-id", "NOPE", "--instrument-id", "AAPL.US", "--instrument-id", "GSPC.INDX")
 

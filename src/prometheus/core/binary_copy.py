@@ -53,7 +53,8 @@ def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequenc
     query
         Complete, with its values already composed in.
     dtypes
-        Name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …
+        Name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …, or ``V1536`` for ``bytea``
+        values of that many bytes.
     """
     with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
         raw = b"".join(copy)
@@ -110,6 +111,8 @@ def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
 
 
 def _wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "V":  # bytea of one length
+        return dtype
     kind = "M8" if dtype.kind == "M" else f"{dtype.kind}{dtype.itemsize}"
     try:
         return np.dtype(_WIRE_DTYPES[kind])

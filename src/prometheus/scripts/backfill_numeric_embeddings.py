@@ -30,8 +30,8 @@ def backfill_numeric_embeddings(
 
     span = span_of(as_of, date_range)
     with command_app("instruments") as app:
-        chosen = app.select_instruments(instrument_id or [], market_id, limit, offset)
-        report = app.backfill_numeric(NumericRequest(chosen, span, window_days, model_id), dry_run=dry_run)
+        chosen = app.regimes.select_instruments(instrument_id or [], market_id, limit, offset)
+        report = app.regimes.backfill_embeddings(NumericRequest(chosen, span, window_days, model_id), dry_run=dry_run)
     if as_json:
         print_line(json.dumps({"model_id": model_id, "instruments": len(chosen), **report.to_dict()}))
     else:

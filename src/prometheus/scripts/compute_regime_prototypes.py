@@ -35,7 +35,7 @@ def compute_regime_prototypes(
     if not windows:
         raise UsageError("name a window: --neutral-start/--neutral-end, --crisis-start/--crisis-end or --window")
     with command_app() as app:
-        prototypes, n_dates, is_changed = app.compute_prototypes(region, windows, model_id, output)
+        prototypes, n_dates, is_changed = app.regimes.compute_prototypes(region, windows, model_id, output)
     counted = ", ".join(f"{label.name} of {n} dates" for label, n in sorted(n_dates.items()))
     state = "wrote" if is_changed else "unchanged:"
     print_line(f"{state} {output}: {counted}; {prototypes.dim} values each")

@@ -36,7 +36,7 @@ def report(
 ) -> int:
     """Print span, rows, missing sessions, zero volume and jumps above 50 % of each instrument."""
     with command_app("instruments") as application:
-        reports = application.data_report(instrument_id, market_id)
+        reports = application.prices.report(instrument_id, market_id)
     if as_json:
         print_line(json.dumps([{**asdict(each), "n_jumps": each.n_jumps} for each in reports], default=str))
     else:

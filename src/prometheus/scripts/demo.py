@@ -21,6 +21,19 @@ ENCODER = "num-regime-core-v1"
 SINGLE_DATE = (
     f"run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
 )
+JANUARY = "2025-01-01 2025-01-31"
+EMBED_TEXTS = (
+    f"backfill_macro_text_embeddings --date-range {JANUARY} --model-id text-macro-v1 "
+    "--hf-model-name sentence-transformers/all-MiniLM-L6-v2"
+)
+JOIN = (
+    f"backfill_joint_regime_macro_context --region US --date-range {JANUARY} --text-model-id text-macro-v1 "
+    "--joint-model-id joint-regime-core-v1 --country US"
+)
+SHOW_JOINT = (
+    "show_joint_regime_macro_context --region US --start 2025-01-01 --end 2025-01-31 --model-id joint-regime-core-v1 "
+    "--limit 200"
+)
 WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30"
 
 
@@ -69,6 +82,18 @@ def _steps(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
         yield "A picture of it:", f"plot_regimes {source} {model} --output {shlex.quote(str(picture))}"
         yield "How its regimes follow each other:", f"show_regime_transitions --region {region} {model}"
     yield "The regime of the US region on one evening:", SINGLE_DATE
+    events = folder / "macro_events_sample.jsonl"
+    _write_macro_events(events)
+    yield "Weekly facts on US rates, spreads and volatility, in sentences:", f"ingest macro {shlex.quote(str(events))}"
+    yield "Their meaning as vectors, by a model that runs here:", EMBED_TEXTS
+    yield "Regime and texts of the same evenings, joined:", JOIN
+    yield "The joint rows:", SHOW_JOINT
+
+
+def _write_macro_events(path: Path) -> None:
+    from prometheus.data.sample.macro_events import write_sample_macro_events
+
+    write_sample_macro_events(path)
 
 
 def _regime_model_id(file: Path) -> str:

@@ -26,7 +26,7 @@ def plot_regimes(
     if last < first:
         raise UsageError(f"--end {last} lies before --start {first}")
     with command_app() as app:
-        n_dates = app.plot_regimes(region, instrument_id, first, last, model_id, output)
+        n_dates = app.regimes.plot(region, instrument_id, first, last, model_id, output)
     print_line(f"wrote {output}: {n_dates} dates")
     return 0
 

@@ -32,7 +32,7 @@ def run_numeric_regime(
     debug: Debug = False,
 ) -> int:
     """Compute, store and print the regime of a region on one date or over a range of dates."""
-    from prometheus.app import RegimeRequest
+    from prometheus.app.regimes import RegimeRequest
 
     request = RegimeRequest(
         region=region,
@@ -45,7 +45,7 @@ def run_numeric_regime(
         regime_model_id=regime_model_id,
     )
     with command_app(f"regimes of {region}") as app:
-        result = app.run_regime(request)
+        result = app.regimes.run(request)
     logger.info(
         "%d sessions: %d embeddings and %d regimes written", result.regimes.planned, result.embeddings.written,
         result.regimes.written,

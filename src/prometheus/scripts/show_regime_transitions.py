@@ -11,7 +11,7 @@ import typer
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.app import TransitionReport
+    from prometheus.app.regimes import TransitionReport
 
 
 def show_regime_transitions(
@@ -22,7 +22,7 @@ def show_regime_transitions(
 ) -> int:
     """Print the transition matrix of a region and the mean duration of each regime, per regime model."""
     with command_app() as app:
-        reports = app.transitions(region, model_id)
+        reports = app.regimes.transitions(region, model_id)
     if as_json:
         print_line(json.dumps([_to_json(report) for report in reports]))
     else:

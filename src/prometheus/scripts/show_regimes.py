@@ -27,7 +27,7 @@ def show_regimes(
     """Print the stored regimes of a region as CSV, oldest first."""
     first, last = _span(start, end)
     with command_app() as app:
-        states = app.regimes(region, first, last, model_id)
+        states = app.regimes.states(region, first, last, model_id)
     rows = [
         (str(state.as_of_date), state.region, state.regime_label.name, state.confidence, state.model_id)
         for state in (states[-limit:] if limit else states)

@@ -1,0 +1,68 @@
+"""The one place where objects are wired together; every command is one call of a method here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.database import DatabaseManager
+
+if TYPE_CHECKING:
+    from prometheus.app.prices import PriceTasks
+    from prometheus.app.regimes import RegimeTasks
+    from prometheus.app.texts import TextTasks
+    from prometheus.backfill.numeric import Progress
+
+
+class App:
+    """Everything the commands and the Python API do, over one pair of databases.
+
+    Its parts are imported when they are first asked for.
+
+    Parameters
+    ----------
+    db_manager
+        The databases.
+    progress
+        Receives how far long work is.
+    """
+
+    def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
+        self.db_manager = db_manager
+        self._progress: Progress = progress or (lambda _done, _total: None)
+
+    @cached_property
+    def prices(self) -> PriceTasks:
+        """Prices and instruments."""
+        from prometheus.app.prices import PriceTasks  # noqa: PLC0415
+
+        return PriceTasks(self.db_manager, self._progress)
+
+    @cached_property
+    def regimes(self) -> RegimeTasks:
+        """Numeric embeddings and regimes."""
+        from prometheus.app.regimes import RegimeTasks  # noqa: PLC0415
+
+        return RegimeTasks(self.db_manager, self._progress)
+
+    @cached_property
+    def texts(self) -> TextTasks:
+        """Macro events, news and joint embeddings."""
+        from prometheus.app.texts import TextTasks  # noqa: PLC0415
+
+        return TextTasks(self.db_manager, self._progress)
+
+
+@contextmanager
+def open_app(
+    config: PrometheusConfig, *, announce: Callable[[str], None] | None = None, progress: Progress | None = None
+) -> Iterator[App]:
+    """Yield an app over the configured databases; every connection is closed at the end."""
+    db_manager = DatabaseManager(config, announce=announce)
+    try:
+        yield App(db_manager, progress)
+    finally:
+        db_manager.close_all()

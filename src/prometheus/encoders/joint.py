@@ -1,0 +1,203 @@
+"""Joint embeddings: what the market did and what was said, in one vector per date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+
+from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, require_finite
+from prometheus.core.binary_copy import copy_in
+from prometheus.core.connections import HistoricalDatabase
+from prometheus.core.retry import retry_lost_connection
+from prometheus.encoders.protocols import JointEmbeddingModel
+from prometheus.encoders.registry import ModelRegistry, model_config
+from prometheus.errors import WindowShapeError
+
+TextSourceType = Literal["MACRO", "NEWS"]
+
+
+@dataclass(frozen=True, slots=True)
+class JointSpace:
+    """A kind of joint embedding: what it joins, and how its rows are labelled."""
+
+    joint_type: str
+    source: str
+    filters_key: str
+    text_source: TextSourceType
+
+    @property
+    def text_table(self) -> Literal["macro_events", "news_articles"]:
+        """The table of the texts."""
+        return "macro_events" if self.text_source == "MACRO" else "news_articles"
+
+    def entity_scope(self, region: str, filters: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return the scope of a region's rows; only the filters that were given stand in it.
+
+        Examples
+        --------
+        >>> REGIME_MACRO.entity_scope("US", {"country": "US", "event_type": None})
+        {'region': 'US', 'source': 'regime+macro', 'macro_filters': {'country': 'US'}}
+        """
+        given = {name: value for name, value in filters.items() if value is not None}
+        return {"region": region, "source": self.source, self.filters_key: given}
+
+
+REGIME_MACRO = JointSpace("REGIME_MACRO_V0", "regime+macro", "macro_filters", "MACRO")
+REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NEWS")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointExample:
+    """One date's numeric and text embedding, shape (dim,) each, float32."""
+
+    joint_type: str
+    as_of_date: date
+    entity_scope: Mapping[str, Any]
+    numeric_embedding: Float32Vector
+    text_embedding: Float32Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredJointEmbedding:
+    """One row of ``joint_embeddings``."""
+
+    joint_type: str
+    as_of_date: date
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    vector: Float32Vector
+
+    @property
+    def l2_norm(self) -> float:
+        """The Euclidean length, in float64."""
+        return float(np.linalg.norm(self.vector.astype(np.float64)))
+
+
+class JointEmbeddingStore:
+    """The table ``joint_embeddings``; every write is an upsert on the natural key.
+
+    Parameters
+    ----------
+    db_manager
+        Where the historical database is.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self.db_manager = db_manager
+
+    def save_embeddings(self, examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> int:
+        """Store one vector per example in one transaction; return how many rows were new or changed.
+
+        Raises
+        ------
+        WindowShapeError, VectorError
+            Another number of vectors than examples; a vector that is not finite.
+        """
+        if not examples:
+            return 0
+        if vectors.ndim != 2 or len(vectors) != len(examples):
+            raise WindowShapeError("joint vectors", vectors.shape, (len(examples), "dim"))
+        require_finite(vectors, f"{model_id} vectors")
+        return retry_lost_connection(lambda: self._save(examples, model_id, vectors))
+
+    def load(
+        self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None = None
+    ) -> list[StoredJointEmbedding]:
+        """Return a region's rows from `start` to `end`, both included, by date and scope; the first `limit` of them."""
+        query = """
+            SELECT joint_type, as_of_date, model_id, entity_scope, vector, dim FROM joint_embeddings
+            WHERE joint_type = %s AND model_id = %s AND as_of_date BETWEEN %s AND %s
+              AND entity_scope->>'region' = %s AND entity_scope->>'source' = %s
+            ORDER BY as_of_date, entity_scope::text COLLATE "C" LIMIT %s
+        """
+        key = (space.joint_type, model_id, start, end, region, space.source, limit)
+        with self.db_manager.get_historical_connection() as connection:
+            rows = connection.execute(query, key, binary=True).fetchall()
+        return [
+            StoredJointEmbedding(row[0], row[1], row[2], row[3], decode_vector(row[4], row[5], f"{model_id} {row[1]}"))
+            for row in rows
+        ]
+
+    def _save(self, examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> int:
+        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+            return _upsert(cursor, examples, model_id, vectors)
+
+
+class JointEmbeddingService:
+    """Joins examples with a model and stores the vectors.
+
+    Parameters
+    ----------
+    model, store
+        The two steps.
+    model_id
+        The name the vectors are stored under; it must mean this model for ever.
+    """
+
+    def __init__(self, *, model: JointEmbeddingModel, store: JointEmbeddingStore, model_id: str) -> None:
+        self.model = model
+        self.store = store
+        self.model_id = model_id
+
+    def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim), and store them; without examples shape (0, 0), nothing stored.
+
+        Raises
+        ------
+        ModelFingerprintError
+            `model_id` belongs to another model.
+        """
+        vectors, _ = self.embed_and_count(examples)
+        return vectors
+
+    def embed_and_count(self, examples: Sequence[JointExample]) -> tuple[Float32Matrix, int]:
+        """Return the vectors of `embed_and_store` and how many rows were new or changed."""
+        if not examples:
+            return np.empty((0, 0), dtype=np.float32), 0
+        vectors = self.model.embed_batch(examples)
+        ModelRegistry(self.store.db_manager).register(self.model_id, "joint", model_config(self.model))
+        return vectors, self.store.save_embeddings(examples, self.model_id, vectors)
+
+
+def _upsert(
+    cursor: psycopg.Cursor[Any], examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix
+) -> int:
+    labels = [(example.joint_type, json.dumps(example.entity_scope, sort_keys=True)) for example in examples]
+    ordinals = {label: position for position, label in enumerate(sorted(set(labels)))}
+    cursor.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS incoming_joint_embeddings"
+        " (label int4, as_of_date date, vector bytea) ON COMMIT DELETE ROWS"
+    )
+    copy_in(
+        cursor,
+        "incoming_joint_embeddings",
+        {
+            "label": np.array([ordinals[label] for label in labels], dtype=np.int32),
+            "as_of_date": np.array([example.as_of_date for example in examples], dtype="M8[D]"),
+            "vector": np.ascontiguousarray(vectors, dtype=np.float32),
+        },
+    )
+    cursor.execute(
+        """
+        INSERT INTO joint_embeddings AS stored (joint_type, as_of_date, model_id, entity_scope, dim, vector)
+        SELECT (%(types)s::text[])[label + 1], as_of_date, %(model)s, (%(scopes)s::jsonb[])[label + 1], %(dim)s, vector
+        FROM incoming_joint_embeddings ORDER BY label, as_of_date
+        ON CONFLICT (joint_type, as_of_date, model_id, entity_scope) DO UPDATE
+        SET vector = excluded.vector, dim = excluded.dim, created_at = now()
+        WHERE stored.vector IS DISTINCT FROM excluded.vector
+        """,
+        {
+            "types": [joint_type for joint_type, _ in ordinals],
+            "scopes": [Jsonb(json.loads(scope)) for _, scope in ordinals],
+            "model": model_id,
+            "dim": vectors.shape[1],
+        },
+    )
+    return cursor.rowcount

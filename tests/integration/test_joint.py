@@ -1,0 +1,337 @@
+"""Joint rows from stored regimes and stored text vectors: recomputed by hand, point in time, idempotent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fixtures.database import TableDigest
+
+from prometheus.app import App
+from prometheus.app.texts import JointModelChoice
+from prometheus.arrays import encode_vector
+from prometheus.backfill.joint import JointRequest, JointRun
+from prometheus.backfill.plan import DateSpan
+from prometheus.core.database import DatabaseManager
+from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointEmbeddingStore
+from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.errors import InputRefusedError, ModelFingerprintError, NoRegimesError, UsageError, VectorError
+from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
+
+DIM = 8
+FIRST = date(2024, 12, 2)
+SPAN = DateSpan.of_range(date(2024, 1, 1), date(2025, 12, 31))
+V1 = JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v1")
+SaveText = Callable[..., np.ndarray[Any, np.dtype[np.float32]]]
+
+
+@pytest.fixture
+def save_macro(db_manager: DatabaseManager) -> SaveText:
+    """Store one macro event and its vector."""
+
+    def save(
+        timestamp: datetime, *, known_at: datetime | None = None, country: str = "US", event_type: str = "CPI",
+        model_id: str = "text-macro-v1", dim: int = DIM,
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:  # fmt: skip
+        seed = abs(hash((timestamp, country, event_type))) % 2**32
+        vector = np.random.default_rng(seed).normal(size=dim).astype(np.float32)
+        with db_manager.get_historical_connection() as connection:
+            (event_id,) = connection.execute(
+                "INSERT INTO macro_events (event_type, timestamp, known_at, country, description)"
+                " VALUES (%s, %s, %s, %s, %s) RETURNING event_id",
+                (event_type, timestamp, known_at, country, f"text {timestamp} {country} {event_type}"),
+            ).fetchall()[0]
+            connection.execute(
+                "INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)"
+                " VALUES ('MACRO', %s, %s, %s, %s)",
+                (str(event_id), model_id, dim, encode_vector(vector)),
+            )
+        return vector
+
+    return save
+
+
+def at(day: date, hour: int = 14, minute: int = 0) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
+
+
+def save_regimes(db_manager: DatabaseManager, days: list[date], region: str = "US", dim: int = DIM) -> None:
+    generator = np.random.default_rng(5)
+    states = [
+        RegimeState(
+            day, region, RegimeLabel.NEUTRAL, 1.0, (1e8 * generator.normal(size=dim)).astype(np.float32),
+            {"instrument_id": "X", "window_days": 63},
+        )
+        for day in days
+    ]  # fmt: skip
+    RegimeStorage(db_manager=db_manager).save_regimes(states)
+
+
+def join(
+    db_manager: DatabaseManager, choice: JointModelChoice = V1, span: DateSpan = SPAN, **filters: str | None
+) -> JointRun:
+    timezone = filters.pop("timezone", None) or "UTC"
+    request = JointRequest(
+        REGIME_MACRO, "US", span, choice.numeric_model_id, choice.text_model_id, filters, timezone=timezone
+    )
+    (run,) = App(db_manager).texts.backfill_joint([request], choice)
+    return run
+
+
+def weekdays(n: int) -> list[date]:
+    return [FIRST + timedelta(days=day) for day in range(n)]
+
+
+def test_a_joint_row_is_the_mean_of_regime_and_texts_recomputed_by_hand(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest
+) -> None:
+    days = weekdays(3)
+    save_regimes(db_manager, days[:2])
+    texts = [save_macro(at(days[0])), save_macro(at(days[0], 15)), save_macro(at(days[2]))]
+    save_macro(at(days[0]), country="DE")
+
+    run = join(db_manager, country="US")
+
+    assert (run.report.planned, run.report.written) == (1, 1)
+    assert run.without_text == (days[1],)
+    assert run.without_regime == (days[2],)
+    (row,) = JointEmbeddingStore(db_manager).load(REGIME_MACRO, "US", "joint-regime-core-v1", SPAN.start, SPAN.end)
+    (state,) = RegimeStorage(db_manager=db_manager).get_history("US", days[0], days[0])
+    by_hand = 0.5 * state.regime_embedding.astype(float) + 0.5 * np.mean([t.astype(float) for t in texts[:2]], axis=0)
+    np.testing.assert_allclose(row.vector, by_hand, rtol=1e-6)
+    assert row.entity_scope == {"region": "US", "source": "regime+macro", "macro_filters": {"country": "US"}}
+    assert (row.joint_type, row.as_of_date) == ("REGIME_MACRO_V0", days[0])
+    tables = table_digests()
+    assert join(db_manager, country="US").report.written == 0
+    assert table_digests() == tables
+
+
+def test_filters_make_rows_of_their_own_and_only_those_given_stand_in_the_scope(
+    db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    save_regimes(db_manager, weekdays(1))
+    save_macro(at(FIRST))
+    save_macro(at(FIRST), event_type="FOMC")
+
+    for country, event_type in ((None, None), ("US", None), (None, "FOMC"), ("US", "CPI")):
+        assert join(db_manager, country=country, event_type=event_type).report.written == 1
+
+    rows = JointEmbeddingStore(db_manager).load(REGIME_MACRO, "US", "joint-regime-core-v1", SPAN.start, SPAN.end)
+    scopes = [row.entity_scope["macro_filters"] for row in rows]
+    assert len(scopes) == 4
+    assert {"event_type": "FOMC"} in scopes
+    assert {} in scopes
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "known_at", "is_used"),
+    [
+        (at(FIRST), None, True),
+        (at(FIRST), at(FIRST, 23, 59), True),
+        (at(FIRST), at(FIRST + timedelta(days=1), 0, 1), False),
+        (at(FIRST + timedelta(days=1), 0, 1), at(FIRST), False),
+        (at(FIRST, 0, 0), at(FIRST - timedelta(days=30)), True),
+    ],
+)
+def test_a_text_counts_on_its_own_date_and_only_if_it_was_known_then(
+    timestamp: datetime, known_at: datetime | None, is_used: bool, db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    save_macro(timestamp, known_at=known_at)
+
+    daily = DailyTextReader(db_manager).load("MACRO", "text-macro-v1", FIRST, FIRST, {})
+
+    assert list(daily.n_texts) == ([1] if is_used else [])
+
+
+@pytest.mark.parametrize("session_zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+def test_the_session_time_zone_changes_nothing(
+    session_zone: str, db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    for hour in (0, 3, 12, 23):
+        save_macro(at(FIRST, hour))
+    expected = DailyTextReader(db_manager).load("MACRO", "text-macro-v1", SPAN.start, SPAN.end, {})
+
+    class InZone:
+        def get_historical_connection(self) -> Any:
+            return self._connection()
+
+        def _connection(self) -> Any:
+            from contextlib import contextmanager
+
+            @contextmanager
+            def connected() -> Any:
+                with db_manager.get_historical_connection() as connection:
+                    connection.execute(f"SET LOCAL TimeZone = '{session_zone}'")
+                    yield connection
+
+            return connected()
+
+    found = DailyTextReader(InZone()).load("MACRO", "text-macro-v1", SPAN.start, SPAN.end, {})
+
+    assert found.dates.tolist() == expected.dates.tolist() == [FIRST]
+    assert found.vectors.tobytes() == expected.vectors.tobytes()
+
+
+def test_a_named_time_zone_moves_texts_to_its_dates_and_stands_in_the_scope(
+    db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    save_regimes(db_manager, weekdays(2))
+    save_macro(at(FIRST, 23))
+
+    assert join(db_manager).report.planned == 1
+    assert join(db_manager, timezone="Asia/Tokyo").report.written == 1
+
+    rows = JointEmbeddingStore(db_manager).load(REGIME_MACRO, "US", "joint-regime-core-v1", SPAN.start, SPAN.end)
+    assert [(row.as_of_date, row.entity_scope["macro_filters"]) for row in rows] == [
+        (FIRST, {}),
+        (FIRST + timedelta(days=1), {"timezone": "Asia/Tokyo"}),
+    ]
+
+
+def test_one_date_alone_and_the_whole_range_give_the_same_daily_means(
+    db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    for day in weekdays(5):
+        for hour in range(1 + day.day % 4):
+            save_macro(at(day, hour))
+    reader = DailyTextReader(db_manager)
+
+    whole = reader.load("MACRO", "text-macro-v1", date(2020, 1, 1), date(2026, 1, 1), {})
+
+    assert whole.dates.tolist() == weekdays(5)
+    for day, vector, n_texts in zip(whole.dates.tolist(), whole.vectors, whole.n_texts, strict=True):
+        alone = reader.load("MACRO", "text-macro-v1", day, day, {})
+        assert alone.vectors[0].tobytes() == vector.tobytes()
+        assert alone.n_texts[0] == n_texts == 1 + day.day % 4
+
+
+def test_a_short_regime_embedding_is_refused_and_nothing_is_stored(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest
+) -> None:
+    save_regimes(db_manager, weekdays(1), dim=5)
+    save_macro(at(FIRST))
+    before = table_digests()
+
+    with pytest.raises(VectorError, match="the numeric embedding has 5 values, the text embedding 8"):
+        join(db_manager)
+
+    assert table_digests() == before
+
+
+def test_a_region_without_regimes_and_texts_is_named(db_manager: DatabaseManager) -> None:
+    with pytest.raises(NoRegimesError, match="'US' has no regimes"):
+        join(db_manager)
+
+
+def test_other_weights_under_a_known_id_are_refused(db_manager: DatabaseManager, save_macro: SaveText) -> None:
+    save_regimes(db_manager, weekdays(1))
+    save_macro(at(FIRST))
+    join(db_manager)
+
+    with pytest.raises(ModelFingerprintError, match=r"numeric_weight: stored 0\.5, now 0\.9"):
+        join(db_manager, JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v1", 0.9, 0.5))
+
+
+def test_the_first_version_warns_of_the_branch_that_drowns_the_other(
+    db_manager: DatabaseManager, save_macro: SaveText, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_regimes(db_manager, weekdays(6))
+    for day in weekdays(6):
+        save_macro(at(day))
+
+    with caplog.at_level(logging.WARNING, logger="prometheus"):
+        logging.getLogger("prometheus").propagate = True
+        run = join(db_manager)
+
+    assert run.text_share is not None
+    assert run.text_share < 1e-12
+    assert "the numeric branch holds 100 % of the squared distance" in caplog.text
+
+
+def test_the_second_version_freezes_its_means_and_balances_the_branches(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest
+) -> None:
+    days = weekdays(300)
+    save_regimes(db_manager, days)
+    for day in days:
+        save_macro(at(day))
+    until = days[149]
+    later = DateSpan.of_range(days[150], days[-1])
+    v2 = JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v2", centre_until=until)
+
+    with pytest.raises(UsageError, match="--centre-until"):
+        join(db_manager, JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v2"), later)
+    first = join(db_manager, v2, later)
+
+    assert first.report.written == 150
+    assert first.text_share == pytest.approx(0.1, abs=0.03)
+    before = table_digests()
+    assert join(db_manager, v2, later).report.written == 0
+    alone = DateSpan.of_date(days[200])
+    again = join(db_manager, JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v2"), alone)
+    assert (again.report.planned, again.report.written) == (1, 0)
+    with pytest.raises(UsageError, match="frozen on dates up to"):
+        join(db_manager, JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v2",
+                                          centre_until=days[100]), later)  # fmt: skip
+    with pytest.raises(InputRefusedError, match="would know its own future"):
+        join(db_manager, v2, DateSpan.of_range(days[140], days[160]))
+    assert table_digests() == before
+
+
+def test_means_of_one_region_never_centre_another(db_manager: DatabaseManager, save_macro: SaveText) -> None:
+    days = weekdays(30)
+    for region in ("US", "EU"):
+        save_regimes(db_manager, days, region=region)
+    for day in days:
+        save_macro(at(day))
+    v2 = JointModelChoice("num-regime-core-v1", "text-macro-v1", "joint-regime-core-v2", centre_until=days[24])
+    later = DateSpan.of_range(days[25], days[-1])
+    join(db_manager, v2, later)
+    elsewhere = JointRequest(REGIME_MACRO, "EU", later, v2.numeric_model_id, v2.text_model_id, {})
+
+    with pytest.raises(UsageError, match="were taken of US, REGIME_MACRO_V0, num-regime-core-v1, text-macro-v1"):
+        App(db_manager).texts.backfill_joint([elsewhere], v2)
+
+
+def test_news_rows_have_their_own_type_and_scope(db_manager: DatabaseManager) -> None:
+    save_regimes(db_manager, weekdays(1))
+    with db_manager.get_historical_connection() as connection:
+        (article_id,) = connection.execute(
+            "INSERT INTO news_articles (published_at, language, headline) VALUES (%s, 'en', 'x') RETURNING article_id",
+            (at(FIRST),),
+        ).fetchall()[0]
+        connection.execute(
+            "INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)"
+            " VALUES ('NEWS', %s, 'text-fin-general-v1', %s, %s)",
+            (str(article_id), DIM, encode_vector(np.ones(DIM, dtype=np.float32))),
+        )
+    choice = JointModelChoice("num-regime-core-v1", "text-fin-general-v1", "joint-regime-core-v1")
+    request = JointRequest(REGIME_NEWS, "US", SPAN, choice.numeric_model_id, choice.text_model_id, {"language": "en"})
+
+    App(db_manager).texts.backfill_joint([request], choice)
+
+    (row,) = JointEmbeddingStore(db_manager).load(REGIME_NEWS, "US", "joint-regime-core-v1", SPAN.start, SPAN.end)
+    assert row.joint_type == "REGIME_CONTEXT_V0"
+    assert row.entity_scope == {"region": "US", "source": "regime+news", "news_filters": {"language": "en"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"numeric_weight": 0.0, "text_weight": 0.0}, "not both zero"),
+        ({"numeric_weight": float("nan")}, "finite"),
+        ({"text_share": 0.1}, "joint-regime-core-v2"),
+        ({"joint_model_id": "joint-regime-core-v2", "text_share": 0.1, "numeric_weight": 0.5}, "either"),
+        ({"joint_model_id": "joint-regime-core-v2", "text_share": 2.0}, "between 0 and 1"),
+        ({"joint_model_id": "joint-regime-core-v2", "numeric_weight": -1.0}, "not negative"),
+    ],
+)
+def test_a_choice_of_models_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+    defaults = {"numeric_model_id": "n", "text_model_id": "t", "joint_model_id": "joint-regime-core-v1"}
+
+    with pytest.raises(UsageError, match=message):
+        JointModelChoice(**{**defaults, **arguments})
