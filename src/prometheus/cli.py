@@ -21,6 +21,7 @@ COMMANDS = {
     "backfill_text_embeddings": "embed news",
     "backfill_joint_regime_macro_context": "join regimes with macro texts",
     "backfill_joint_regime_context": "join regimes with news",
+    "check_joint_harm": "compare forecasts of the joint and the numeric space",
     "show_joint_regime_macro_context": "print joint embeddings of regimes and macro texts",
     "show_joint_regime_context": "print joint embeddings of regimes and news",
     "db": "migrate, inspect and stop the databases",

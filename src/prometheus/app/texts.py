@@ -8,11 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prometheus.backfill.joint import JointRequest, JointRun, load_examples, run_joint_backfill
 from prometheus.backfill.numeric import Progress
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.database import DatabaseManager
 from prometheus.core.retry import retry_lost_connection
+from prometheus.data.reader import DataReader
 from prometheus.encoders.joint import JointEmbeddingService, JointEmbeddingStore, JointSpace, StoredJointEmbedding
 from prometheus.encoders.models_joint_centred import (
     DEFAULT_NUMERIC_WEIGHT,
@@ -20,12 +23,14 @@ from prometheus.encoders.models_joint_centred import (
     BranchCentres,
     CentredJointModel,
     numeric_weight_of,
+    unit_rows,
 )
 from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
 from prometheus.encoders.protocols import JointEmbeddingModel
 from prometheus.encoders.registry import ModelRegistry
 from prometheus.encoders.text_daily import DailyTextReader
-from prometheus.errors import NoJointRowsError, UsageError
+from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
+from prometheus.evaluation.neighbours import HarmCheck, check_harm, forward_log_volatility
 from prometheus.regime import RegimeStorage
 
 if TYPE_CHECKING:
@@ -197,6 +202,38 @@ class TextTasks:
         if not rows:
             raise NoJointRowsError(region, space.joint_type, model_id)
         return rows
+
+    def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
+        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone.
+
+        Raises
+        ------
+        NoJointRowsError, NoRegimesError, UnknownInstrumentError, InputRefusedError
+            There is nothing, or too little, to compare.
+        """
+        scope = request.entity_scope
+        start, end = request.span.start, request.span.end
+        rows = [
+            row
+            for row in self._joint_store.load(request.space, request.region, joint_model_id, start, end)
+            if row.entity_scope == scope
+        ]
+        if not rows:
+            raise NoJointRowsError(request.region, request.space.joint_type, joint_model_id)
+        stored = self._storage.load_embeddings(request.region, request.numeric_model_id, start, end)
+        numeric_of = dict(zip(stored.dates, stored.vectors, strict=True))
+        bars = DataReader(self._db).load_bars([instrument_id], start, date.max, 1, ["close"])
+        if not len(bars.dates):
+            raise UnknownInstrumentError(instrument_id)
+        session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
+        rows = [row for row in rows if row.as_of_date in session_of and row.as_of_date in numeric_of]
+        numeric = np.stack([numeric_of[row.as_of_date] for row in rows]).astype(np.float64)
+        config = ModelRegistry(self._db).load_config(joint_model_id)
+        if config is not None and config.get("family") == FAMILY:
+            numeric = unit_rows(numeric - BranchCentres.from_config(config["centres"]).numeric)
+        sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
+        targets = forward_log_volatility(bars.column("close"))[sessions]
+        return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
 
     def _joint_model(
         self, choice: JointModelChoice, request: JointRequest, texts: DailyTextReader

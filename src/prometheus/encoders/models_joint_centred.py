@@ -136,7 +136,7 @@ class CentredJointModel:
         numeric, text = stack_branches(examples)
         if not len(numeric):
             return numeric, text
-        return _unit(numeric - self.centres.numeric), _unit(text - self.centres.text)
+        return unit_rows(numeric - self.centres.numeric), unit_rows(text - self.centres.text)
 
 
 def text_share(numeric_weight: float) -> float:
@@ -180,7 +180,8 @@ def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: 
     return spread_text / total if total > 0 else float("nan")
 
 
-def _unit(vectors: Float64Matrix) -> Float64Matrix:
+def unit_rows(vectors: Float64Matrix) -> Float64Matrix:
+    """Return each row at unit length, shape (n, dim); a zero row stays zero."""
     lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
     units: Float64Matrix = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return units

@@ -1,0 +1,1 @@
+"""What stored embeddings are worth, measured point in time."""
