@@ -45,6 +45,7 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.startup
+	@$(BIN)/python -m benchmarks.text_encoding
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock

@@ -25,8 +25,10 @@ PUBLIC_NAMES = {
     "prometheus.data.reader": ["DataReader"],
     "prometheus.encoders": [
         "NumericWindowSpec", "NumericWindowBuilder", "NumericEmbeddingModel", "NumericEmbeddingStore",
-        "NumericWindowEncoder",
+        "NumericWindowEncoder", "TextDoc", "TextEmbeddingModel", "TextEmbeddingStore", "TextEmbeddingService",
+        "JointExample", "JointEmbeddingModel", "JointEmbeddingStore", "JointEmbeddingService",
     ],
+    "prometheus.encoders.models_joint_simple": ["SimpleAverageJointModel", "IdentityNumericJointModel"],
     "prometheus.encoders.models_simple_numeric": ["FlattenNumericEmbeddingModel", "PadToDimNumericEmbeddingModel"],
     "prometheus.regime": [
         "RegimeLabel", "RegimeState", "RegimePrototype", "NumericRegimeModel", "RegimeModel", "RegimeEngine",

@@ -26,8 +26,9 @@ from prometheus.encoders.models_joint_centred import (
     unit_rows,
 )
 from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
-from prometheus.encoders.protocols import JointEmbeddingModel
+from prometheus.encoders.protocols import JointEmbeddingModel, TextEmbeddingModel
 from prometheus.encoders.registry import ModelRegistry
+from prometheus.encoders.text import TextCounts, TextEmbeddingService, TextEmbeddingStore
 from prometheus.encoders.text_daily import DailyTextReader
 from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
 from prometheus.evaluation.neighbours import HarmCheck, check_harm, forward_log_volatility
@@ -35,8 +36,8 @@ from prometheus.regime import RegimeStorage
 
 if TYPE_CHECKING:
     from prometheus.data.text_options import TextIngestOptions, TextIngestReport
-    from prometheus.encoders.text import TextCounts, TextEmbeddingService
 
+ENGINES = ("onnx", "torch")
 CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
 
 
@@ -50,6 +51,8 @@ class TextRequest:
         A model of the hub, or a local folder.
     long_text
         ``mean`` of all chunks of a long text, or ``truncate`` to its first one.
+    engine
+        ``onnx``, or ``torch`` for any model of sentence-transformers (extra ``torch``).
     """
 
     span: DateSpan
@@ -61,6 +64,11 @@ class TextRequest:
     country: str | None = None
     event_type: str | None = None
     language: str | None = None
+    engine: str = "onnx"
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine {self.engine!r}: choose from {', '.join(ENGINES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +278,15 @@ class TextTasks:
         return CentredJointModel(centres, DEFAULT_NUMERIC_WEIGHT if weight is None else weight)
 
     def _text_service(self, request: TextRequest) -> TextEmbeddingService:
-        from prometheus.encoders.models_onnx_text import open_text_model  # noqa: PLC0415 -- ONNX Runtime is slow to import
-        from prometheus.encoders.text import TextEmbeddingService, TextEmbeddingStore  # noqa: PLC0415
+        store = TextEmbeddingStore(db_manager=self._db)
+        return TextEmbeddingService(model=self._text_model(request), store=store, model_id=request.model_id)
 
-        model = open_text_model(
-            request.hf_model_name, cache_dir=self._db.config.home / "models", long_text=request.long_text
-        )
-        return TextEmbeddingService(
-            model=model, store=TextEmbeddingStore(db_manager=self._db), model_id=request.model_id
-        )
+    def _text_model(self, request: TextRequest) -> TextEmbeddingModel:
+        if request.engine == "torch":
+            from prometheus.encoders.models_torch_text import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+
+            return TorchTextEmbeddingModel(request.hf_model_name, long_text=request.long_text)
+        from prometheus.encoders.models_onnx_text import open_text_model  # noqa: PLC0415 -- slow to import
+
+        cache_dir = self._db.config.home / "models"
+        return open_text_model(request.hf_model_name, cache_dir=cache_dir, long_text=request.long_text)

@@ -21,6 +21,7 @@ def backfill_macro_text_embeddings(
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = "text-macro-v1",
     hf_model_name: text_embeddings.HfModelName = text_embeddings.MINILM,
     long_text: text_embeddings.LongText = "mean",
+    engine: text_embeddings.Engine = "onnx",
     timezone: text_embeddings.Timezone = "UTC",
     as_json: Json = False,
     debug: Debug = False,
@@ -30,7 +31,7 @@ def backfill_macro_text_embeddings(
 
     request = TextRequest(
         span_of(as_of, date_range), model_id, hf_model_name, long_text, limit, timezone,
-        country=country, event_type=event_type,
+        country=country, event_type=event_type, engine=engine,
     )  # fmt: skip
     with command_app("macro events") as application:
         done = application.texts.embed_macro(request)

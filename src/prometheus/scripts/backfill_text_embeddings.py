@@ -20,6 +20,7 @@ def backfill_text_embeddings(
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = "text-fin-general-v1",
     hf_model_name: text_embeddings.HfModelName = text_embeddings.MINILM,
     long_text: text_embeddings.LongText = "mean",
+    engine: text_embeddings.Engine = "onnx",
     timezone: text_embeddings.Timezone = "UTC",
     as_json: Json = False,
     debug: Debug = False,
@@ -28,7 +29,14 @@ def backfill_text_embeddings(
     from prometheus.app.texts import TextRequest
 
     request = TextRequest(
-        span_of(as_of, date_range), model_id, hf_model_name, long_text, limit, timezone, language=language
+        span_of(as_of, date_range),
+        model_id,
+        hf_model_name,
+        long_text,
+        limit,
+        timezone,
+        language=language,
+        engine=engine,
     )
     with command_app("articles") as application:
         done = application.texts.embed_news(request)

@@ -17,6 +17,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 HfModelName = Annotated[str, typer.Option(help="A model of the Hugging Face hub, or a local folder.")]
 LongText = Annotated[str, typer.Option(help="mean: of all 256-token chunks of a long text; truncate: its first one.")]
+Engine = Annotated[str, typer.Option(help="onnx, or torch for any sentence-transformers model (extra: torch).")]
 Timezone = Annotated[str, typer.Option(help="In which a timestamp becomes a calendar date.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many texts.")]
 

@@ -62,6 +62,7 @@ STATEMENTS = (
     )
     """,
     "ALTER TABLE text_embeddings ALTER COLUMN vector SET STORAGE EXTERNAL",
+    "CREATE INDEX text_embeddings_by_text ON text_embeddings (model_id, text_hash)",
     """
     CREATE TABLE joint_embeddings (
         joint_type   text        NOT NULL,
