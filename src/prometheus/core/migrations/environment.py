@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 
 import psycopg
@@ -14,6 +15,9 @@ from prometheus.core.migrations import DatabaseName, script_directory, version_t
 
 MIGRATION_LOCK_KEY = 0x50524F4D
 """Advisory lock ("PROM" in ASCII): two processes must not migrate one database at once."""
+
+_ALEMBIC_LOCK = threading.Lock()
+"""Alembic keeps the running migration in module globals: one thread of a process at a time."""
 
 
 def alembic_config(database: DatabaseName) -> Config:
@@ -35,7 +39,7 @@ def upgrade(connection: psycopg.Connection, database: DatabaseName) -> None:
     """
     config = alembic_config(database)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
-    with closing(connection), engine.begin() as transaction:
+    with _ALEMBIC_LOCK, closing(connection), engine.begin() as transaction:
         transaction.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_KEY})
         config.attributes["connection"] = transaction
         command.upgrade(config, "head")
