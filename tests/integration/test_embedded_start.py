@@ -218,7 +218,7 @@ def test_no_lock_is_inherited(running: Driver) -> None:
     server = running
     locks = {server.layout.lock.stat().st_ino, server.layout.supervisor_lock.stat().st_ino}
     for pid in process.users_of(server.layout.data):
-        with suppress(FileNotFoundError):  # a session that has just ended
+        with suppress(FileNotFoundError, ProcessLookupError):  # a session that has just ended
             opened = {link.stat().st_ino for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()}
             assert not opened & locks
 
