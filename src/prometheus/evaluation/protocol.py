@@ -1,0 +1,196 @@
+"""The walk through the years: refitted on the past, applied day by day, never shown what comes after."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float64Vector
+from prometheus.errors import InputRefusedError, UsageError
+from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Verdicts, join_verdicts
+from prometheus.evaluation.neighbours import HORIZON_SESSIONS, forward_log_volatility
+
+Progress = Callable[[int, int | None], None]
+
+MIN_SESSIONS_BEFORE = 504
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What is declared before anything is run.
+
+    Attributes
+    ----------
+    start, end
+        First and last date of the test span; nothing after `end` is looked at.
+    warm_up_start
+        Sessions before it are left out.
+    calibration_span
+        Sessions a labeller is fitted on; whoever makes the labellers passes it to them.
+    horizon
+        Sessions of forward volatility.
+    top_fraction
+        Share of the test span whose forward volatility is high.
+    cost
+        Share of the position lost by one switch, 0.001 for 10 basis points.
+    delay
+        Sessions that trading lags behind beyond the one it needs.
+    min_sessions_before
+        Sessions that must precede the test span.
+    has_recession_months
+        Whether the recessions of the United States say anything about this market.
+
+    Raises
+    ------
+    UsageError
+        The span is empty or a number is out of its range.
+    """
+
+    start: date
+    end: date
+    warm_up_start: date = date(1960, 1, 1)
+    calibration_span: int = DEFAULT_SPAN
+    horizon: int = HORIZON_SESSIONS
+    top_fraction: float = 0.2
+    cost: float = 0.001
+    delay: int = 0
+    min_sessions_before: int = MIN_SESSIONS_BEFORE
+    has_recession_months: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.warm_up_start < self.start <= self.end:
+            raise UsageError(
+                f"the test span {self.start} to {self.end} must follow the start of the warm-up, {self.warm_up_start}"
+            )
+        if min(self.calibration_span, self.horizon, self.min_sessions_before) < 1 or self.delay < 0:
+            raise UsageError("calibration span, horizon and sessions before must be at least 1, the delay at least 0")
+        if not (0.0 < self.top_fraction < 1.0 and 0.0 <= self.cost < 1.0):
+            raise UsageError("the top fraction must lie between 0 and 1, the cost from 0 up to 1")
+
+    def visible(self, history: MarketHistory) -> MarketHistory:
+        """Return the part of a history that may be looked at: from the warm-up to the end of the test span."""
+        day_after = np.datetime64(self.end, "D") + 1
+        return history.until(history.position_of(day_after)).since(np.datetime64(self.warm_up_start, "D"))
+
+    def first_position(self, visible: MarketHistory) -> int:
+        """Return the position of the first session to be labelled.
+
+        Raises
+        ------
+        InputRefusedError
+            Too few sessions precede it, or none is left to label.
+        """
+        first = visible.position_of(np.datetime64(self.start, "D"))
+        if first < self.min_sessions_before:
+            raise InputRefusedError(
+                f"{visible.instrument_id}: {first} sessions from {self.warm_up_start} to {self.start}, "
+                f"{self.min_sessions_before} are needed to fit on; load older bars or start later"
+            )
+        if first == len(visible):
+            raise InputRefusedError(f"{visible.instrument_id}: no session from {self.start} to {self.end}")
+        return first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WalkForward:
+    """Verdicts over the test span, and what they cost.
+
+    Attributes
+    ----------
+    dates
+        Shape (n,), the sessions of `verdicts`.
+    first
+        Position of the first of them in the visible history.
+    threshold
+        Annualised forward volatility above which it was high.
+    fit_seconds
+        Median over the yearly fits.
+    day_seconds
+        Median over the years: one new session, from the raw history to its verdict.
+    """
+
+    name: str
+    dates: DateVector
+    first: int
+    threshold: float
+    verdicts: Verdicts
+    fit_seconds: float
+    day_seconds: float
+
+
+def forward_threshold(history: MarketHistory, plan: EvaluationPlan) -> float:
+    """Return the annualised forward volatility that the top fraction of the test span lies above.
+
+    Raises
+    ------
+    InputRefusedError
+        No session of the span has a forward volatility.
+    """
+    visible = plan.visible(history)
+    logs = forward_log_volatility(visible.closes, plan.horizon)[plan.first_position(visible) :]
+    known: Float64Vector = logs[np.isfinite(logs)]
+    if not len(known):
+        raise InputRefusedError(
+            f"{history.instrument_id}: no {plan.horizon} sessions follow any session of the test span"
+        )
+    return math.exp(float(np.quantile(known, 1.0 - plan.top_fraction)))
+
+
+def year_spans(dates: DateVector, first: int) -> list[tuple[int, int]]:
+    """Return (begin, end) positions of the sessions of each calendar year, from position `first` on."""
+    years = dates[first:].astype("M8[Y]")
+    begins = [first, *(first + 1 + np.flatnonzero(years[1:] != years[:-1])).tolist()]
+    return list(zip(begins, [*begins[1:], len(dates)], strict=True))
+
+
+def walk_forward(
+    labeller: Labeller,
+    history: MarketHistory,
+    plan: EvaluationPlan,
+    progress: Progress | None = None,
+    threshold: float | None = None,
+) -> WalkForward:
+    """Fit on the first session of each calendar year, on what precedes it, and label online within the year.
+
+    Parameters
+    ----------
+    progress
+        Receives (years done, years).
+    threshold
+        Instead of the one that `forward_threshold` finds in the test span.
+    """
+    visible = plan.visible(history)
+    first = plan.first_position(visible)
+    limit = forward_threshold(history, plan) if threshold is None else threshold
+    spans = year_spans(visible.dates, first)
+    parts, fit_seconds, day_seconds = [], [], []
+    for n_done, (begin, end) in enumerate(spans):
+        if progress is not None:
+            progress(n_done, len(spans))
+        clock = time.perf_counter()
+        fitted = labeller.fit(visible.until(begin), limit)
+        fit_seconds.append(time.perf_counter() - clock)
+        parts.append(fitted.verdicts(visible.until(end), end - begin))
+        day_seconds.append(_seconds_of_one_day(fitted, visible.until(end)))
+    return WalkForward(
+        name=labeller.name,
+        dates=visible.dates[first:],
+        first=first,
+        threshold=limit,
+        verdicts=join_verdicts(parts),
+        fit_seconds=median(fit_seconds),
+        day_seconds=median(day_seconds),
+    )
+
+
+def _seconds_of_one_day(fitted: FittedLabeller, history: MarketHistory) -> float:
+    clock = time.perf_counter()
+    fitted.verdicts(history, 1)
+    return time.perf_counter() - clock

@@ -1,0 +1,148 @@
+"""Whether labels of the past stay what they were: each date run again on data cut there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from prometheus.errors import InputRefusedError
+from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import FittedLabeller, Labeller
+from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, year_spans
+
+LabelFunction = Callable[[MarketHistory], Iterable[Any]]
+"""Returns one label per session; labels are compared by ``==``, NaN being equal to itself."""
+
+N_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Repainted:
+    """A date whose label was not the one it has now.
+
+    Attributes
+    ----------
+    then, now
+        The label on data cut at the date, and on all data.
+    """
+
+    day: date
+    then: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepaintReport:
+    """How many dates were run again, and how many labels had changed.
+
+    Attributes
+    ----------
+    first_changed
+        The first few of them, oldest first.
+    """
+
+    n_checked: int
+    n_changed: int
+    first_changed: tuple[Repainted, ...]
+
+    @property
+    def share(self) -> float:
+        """Changed over checked; wanted is exactly 0."""
+        return self.n_changed / self.n_checked if self.n_checked else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        listed = [{"date": str(each.day), "then": each.then, "now": each.now} for each in self.first_changed]
+        return {
+            "n_checked": self.n_checked,
+            "n_changed": self.n_changed,
+            "share": self.share,
+            "first_changed": listed,
+        }
+
+
+def check_repaint(
+    labeller: LabelFunction,
+    history: MarketHistory,
+    positions: Sequence[int],
+    progress: Progress | None = None,
+) -> RepaintReport:
+    """Label the whole history once, then again cut at each of some dates, and compare the labels of those dates.
+
+    Parameters
+    ----------
+    positions
+        Which sessions are run again, ascending.
+
+    Raises
+    ------
+    InputRefusedError
+        The labeller does not return one label per session.
+    """
+    now = _labels_of(labeller, history)
+    pairs = []
+    for n_done, position in enumerate(positions):
+        if progress is not None:
+            progress(n_done, len(positions))
+        then = _labels_of(labeller, history.until(position + 1))[position]
+        pairs.append((history.dates[position].item(), then, now[position]))
+    return _report(pairs)
+
+
+def check_walk(
+    labeller: Labeller,
+    history: MarketHistory,
+    plan: EvaluationPlan,
+    walk: WalkForward,
+    every: int = 1,
+    progress: Progress | None = None,
+) -> RepaintReport:
+    """Run sessions of a walk again, one by one, on data cut at each, the model of its year fitted afresh.
+
+    Parameters
+    ----------
+    every
+        1 for each session of the test span, 21 for each 21st.
+    """
+    visible = plan.visible(history)
+    pairs: list[tuple[date, Any, Any]] = []
+    for begin, end in year_spans(visible.dates, walk.first):
+        chosen = [position for position in range(begin, end) if (position - walk.first) % every == 0]
+        if not chosen:
+            continue
+        fitted = labeller.fit(visible.until(begin), walk.threshold)
+        for position in chosen:
+            if progress is not None:
+                progress(position - walk.first, len(walk.verdicts))
+            now = walk.verdicts.says(position - walk.first)
+            pairs.append((visible.dates[position].item(), _says_last(fitted, visible.until(position + 1)), now))
+    return _report(pairs)
+
+
+def _says_last(fitted: FittedLabeller, cut: MarketHistory) -> str:
+    return fitted.verdicts(cut, 1).says(0)
+
+
+def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:
+    labels = list(labeller(history))
+    if len(labels) != len(history):
+        raise InputRefusedError(
+            f"the labeller returned {len(labels)} labels for {len(history)} sessions up to {history.dates[-1]}; "
+            "one per session is needed"
+        )
+    return labels
+
+
+def _report(pairs: Iterable[tuple[date, Any, Any]]) -> RepaintReport:
+    n_checked, changed = 0, []
+    for day, then, now in pairs:
+        n_checked += 1
+        if not (then == now or (_is_nan(then) and _is_nan(now))):
+            changed.append(Repainted(day, str(then), str(now)))
+    return RepaintReport(n_checked, len(changed), tuple(changed[:N_LISTED]))
+
+
+def _is_nan(label: Any) -> bool:
+    return bool(label != label)  # noqa: PLR0124 -- only NaN differs from itself

@@ -1,0 +1,102 @@
+"""What every labeller promises; one added to the roster is tested here without a change."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from tests.unit.evaluation.sample_market import sample_history
+
+from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import FittedLabeller, Labeller, Verdicts
+from prometheus.evaluation.peers import MarkovSwitching
+from prometheus.evaluation.roster import peer_labellers, rule_labellers
+
+SPAN = 756
+THRESHOLD = 0.2
+N_FIT = 4600
+N_YEAR = 60
+"""Sessions after the fit: they reach into October 2008's wildest weeks."""
+
+LABELLERS: dict[str, Labeller] = {each.name: each for each in [*rule_labellers(SPAN), *peer_labellers(SPAN)]}
+if "statsmodels" in LABELLERS:
+    LABELLERS["statsmodels AR(1)"] = MarkovSwitching("statsmodels AR(1)", SPAN, order=1)
+each_labeller = pytest.mark.parametrize("name", sorted(LABELLERS))
+
+
+@cache
+def fitted(name: str) -> FittedLabeller:
+    return LABELLERS[name].fit(sample_history().until(N_FIT), THRESHOLD)
+
+
+def bytes_of(verdicts: Verdicts, row: int) -> tuple[bytes, ...]:
+    columns = (verdicts.is_risk_off, verdicts.scores, verdicts.probabilities)
+    return (*(column[row].tobytes() for column in columns), verdicts.says(row).encode())
+
+
+@each_labeller
+def test_a_verdict_is_the_same_bytes_whatever_follows(name: str) -> None:
+    history = sample_history()
+    together = fitted(name).verdicts(history.until(N_FIT + N_YEAR), N_YEAR)
+
+    for row in (0, 1, 20, 41, N_YEAR - 1):
+        alone = fitted(name).verdicts(history.until(N_FIT + row + 1), 1)
+        assert bytes_of(alone, 0) == bytes_of(together, row)
+        some = fitted(name).verdicts(history.until(N_FIT + row + 1), min(row + 1, 7))
+        assert bytes_of(some, -1) == bytes_of(together, row)
+
+
+@each_labeller
+def test_poisoned_sessions_after_a_date_do_not_reach_it(name: str) -> None:
+    history = sample_history().until(N_FIT + N_YEAR)
+    is_late = np.arange(len(history)) >= N_FIT + 30
+    poisoned = MarketHistory(
+        history.instrument_id, history.dates, np.where(is_late, history.closes * 5.0, history.closes),
+        volumes=None if history.volumes is None else np.where(is_late, 0.0, history.volumes),
+    )  # fmt: skip
+
+    clean, dirty = fitted(name).verdicts(history, N_YEAR), fitted(name).verdicts(poisoned, N_YEAR)
+
+    assert [bytes_of(clean, row) for row in range(30)] == [bytes_of(dirty, row) for row in range(30)]
+
+
+@each_labeller
+def test_fitting_again_gives_the_same_verdicts(name: str) -> None:
+    again = LABELLERS[name].fit(sample_history().until(N_FIT), THRESHOLD)
+    shown = sample_history().until(N_FIT + 20)
+    first, second = fitted(name).verdicts(shown, 20), again.verdicts(shown, 20)
+    assert [bytes_of(first, row) for row in range(20)] == [bytes_of(second, row) for row in range(20)]
+
+
+@each_labeller
+def test_verdicts_are_finite_and_probabilities_are_some(name: str) -> None:
+    verdicts = fitted(name).verdicts(sample_history().until(N_FIT + N_YEAR), N_YEAR)
+
+    assert len(verdicts) == N_YEAR
+    assert np.isfinite(verdicts.scores).all()
+    assert ((verdicts.probabilities >= 0) & (verdicts.probabilities <= 1)).all()
+    assert verdicts.is_risk_off.dtype == np.bool_
+
+
+@each_labeller
+def test_the_crash_of_2008_scores_above_the_calm_of_2006(name: str) -> None:
+    if name in {"holding", "num-regime-core-v1"}:
+        pytest.skip("has no opinion, or one of volumes only")
+    labeller, history = LABELLERS[name], sample_history()
+    crash = history.position_of(np.datetime64("2008-11-03"))
+    model = labeller.fit(history.until(history.position_of(np.datetime64("2008-01-02"))), THRESHOLD)
+
+    before = model.verdicts(history.until(crash), 20)
+    calm = model.verdicts(history.until(history.position_of(np.datetime64("2008-05-23"))), 20)
+
+    assert before.is_risk_off.all()
+    assert before.scores.mean() > calm.scores.mean()
+    assert before.probabilities.mean() > calm.probabilities.mean()
+
+
+@each_labeller
+def test_global_settings_are_left_as_they_were(name: str) -> None:
+    settings = np.geterr()
+    LABELLERS[name].fit(sample_history().until(1200), THRESHOLD)
+    assert np.geterr() == settings
