@@ -15,6 +15,10 @@ Float32Matrix: TypeAlias = NDArray[np.float32]
 """Shape (n, dim)."""
 Float32Cube: TypeAlias = NDArray[np.float32]
 """Shape (n_windows, window_days, n_features)."""
+FeatureTable: TypeAlias = NDArray[np.floating]
+"""Shape (n_rows, n_features), float32 or float64."""
+FeatureCube: TypeAlias = NDArray[np.floating]
+"""Shape (n_windows, window_days, n_features), float32 or float64."""
 Float64Vector: TypeAlias = NDArray[np.float64]
 Float64Matrix: TypeAlias = NDArray[np.float64]
 Int64Vector: TypeAlias = NDArray[np.int64]

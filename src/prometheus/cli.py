@@ -14,6 +14,7 @@ COMMANDS = {
     "backfill_numeric_embeddings": "embed the windows of many instruments",
     "run_numeric_regime": "compute the regime of a region",
     "compute_regime_prototypes": "average embeddings over calibration windows",
+    "calibrate": "find prototypes in a market's own past",
     "show_regimes": "print stored regimes",
     "show_regime_transitions": "print the transition matrix",
     "plot_regimes": "draw prices with regime bands",
@@ -24,6 +25,9 @@ COMMANDS = {
     "check_joint_harm": "compare forecasts of the joint and the numeric space",
     "show_joint_regime_macro_context": "print joint embeddings of regimes and macro texts",
     "show_joint_regime_context": "print joint embeddings of regimes and news",
+    "evaluate": "judge labellers under one causal protocol",
+    "check_repaint": "see whether a labeller of your own changes what it said",
+    "fit_scale_free_constants": "recompute the frozen constants of num-regime-core-v2",
     "db": "migrate, inspect and stop the databases",
 }
 

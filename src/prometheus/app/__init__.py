@@ -11,6 +11,8 @@ from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
 
 if TYPE_CHECKING:
+    from prometheus.app.calibrations import CalibrationTasks
+    from prometheus.app.evaluations import EvaluationTasks
     from prometheus.app.prices import PriceTasks
     from prometheus.app.regimes import RegimeTasks
     from prometheus.app.texts import TextTasks
@@ -47,6 +49,20 @@ class App:
         from prometheus.app.regimes import RegimeTasks  # noqa: PLC0415
 
         return RegimeTasks(self.db_manager, self._progress)
+
+    @cached_property
+    def calibrations(self) -> CalibrationTasks:
+        """Calibrated prototypes and explanations."""
+        from prometheus.app.calibrations import CalibrationTasks  # noqa: PLC0415
+
+        return CalibrationTasks(self.db_manager)
+
+    @cached_property
+    def evaluations(self) -> EvaluationTasks:
+        """Labellers under one protocol."""
+        from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415
+
+        return EvaluationTasks(self.db_manager, self._progress)
 
     @cached_property
     def texts(self) -> TextTasks:

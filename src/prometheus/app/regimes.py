@@ -8,25 +8,31 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from prometheus.app.encoding import EncoderWiring, calendar_of
 from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, NumericRequest, RegimeBackfill, RegimeRun
 from prometheus.backfill.numeric import Progress
 from prometheus.core.database import DatabaseManager
-from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
-from prometheus.data.catalog import InstrumentCatalog
-from prometheus.data.reader import DataReader
-from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.protocols import NumericEmbeddingModel
-from prometheus.encoders.registry import ModelRegistry, create_numeric_model
-from prometheus.encoders.windows import FEATURES
+from prometheus.core.files import require_writable
+from prometheus.core.time import US_EQ
+from prometheus.encoders import NumericWindowBuilder, NumericWindowEncoder
+from prometheus.encoders.registry import ModelRegistry, default_window_days
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
-from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimeState, RegimeStorage, SeedRegimeModel
+from prometheus.regime import (
+    NumericRegimeModel,
+    PersistentRegimeModel,
+    RegimeLabel,
+    RegimeState,
+    RegimeStorage,
+    SeedRegimeModel,
+)
+from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
+from prometheus.regime.model_numeric import EncodingRegimeModel
 from prometheus.regime.picture import draw_regimes, save_figure
 from prometheus.regime.prototypes import (
     CalibrationWindow,
     PrototypeSet,
     mean_prototype,
     read_prototypes,
-    require_writable,
     write_prototypes,
 )
 from prometheus.regime.transitions import (
@@ -46,8 +52,13 @@ class RegimeRequest:
 
     Attributes
     ----------
+    window_days
+        Sessions per window; None for what the encoder needs.
     prototypes
-        File of prototypes; None for the seed model, which says NEUTRAL of everything.
+        File of prototypes; None for the seed model, which says NEUTRAL of everything. One that was calibrated brings
+        its own decoding.
+    temperature
+        Softness of the confidence of prototypes that were not calibrated.
     regime_model_id
         Name to store the states under instead of the one made of encoder and prototypes.
     """
@@ -55,10 +66,10 @@ class RegimeRequest:
     region: str
     instrument_id: str
     span: DateSpan
-    window_days: int
+    window_days: int | None
     model_id: str
     prototypes: Path | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
     regime_model_id: str | None = None
 
 
@@ -72,6 +83,7 @@ class TransitionReport:
     counts: TransitionCounts
     matrix: TransitionMatrix
     mean_durations: dict[RegimeLabel, float]
+    change_risks: dict[RegimeLabel, tuple[ChangeRisk, ...]]
 
 
 class RegimeTasks:
@@ -79,18 +91,19 @@ class RegimeTasks:
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
         self._db = db_manager
-        self.reader = DataReader(db_manager=db_manager)
-        self.catalog = InstrumentCatalog(db_manager)
+        self._wiring = EncoderWiring(db_manager)
+        self.reader = self._wiring.reader
+        self.catalog = self._wiring.catalog
         self.storage = RegimeStorage(db_manager=db_manager)
         self._progress = progress
 
     def run(self, request: RegimeRequest) -> RegimeRun:
         """Compute and store the regimes of a request; a date that is no session is moved to the last one before it."""
-        market = self.catalog.markets_of([request.instrument_id]).get(request.instrument_id, US_EQ)
+        market = self._wiring.market_of(request.instrument_id)
         span = self._at_session(request.span, market, [request.instrument_id])
-        builder = self._builder(market)
+        builder = self._wiring.builder(market, request.model_id)
         model = self._regime_model(request, builder)
-        self._warn_of_other_sources(request, model.model_id)
+        self._warn_of_other_sources(request, model)
         backfill = RegimeBackfill(builder, model, self.storage, ModelRegistry(self._db), self.reader)
         return backfill.run(request.region, span, self._progress)
 
@@ -99,9 +112,9 @@ class RegimeTasks:
         report = BackfillReport()
         for market, instrument_ids in self._by_market(request.instrument_ids).items():
             span = self._at_session(request.span, market, instrument_ids)
-            builder = self._builder(market)
+            builder = self._wiring.builder(market, request.model_id)
             backfill = NumericBackfill(
-                builder, self._encoder(builder, request.model_id, request.window_days), self.reader
+                builder, self._wiring.encoder(builder, request.model_id, request.window_days), self.reader
             )
             part = NumericRequest(tuple(instrument_ids), span, request.window_days, request.model_id)
             report += backfill.run(part, self._progress, dry_run=dry_run)
@@ -178,9 +191,11 @@ class RegimeTasks:
         for each in [model_id] if model_id else self.storage.list_models(region):
             labels = self.storage.load_labels(region, each)
             counts = transition_counts(labels)
+            stays = count_stays(labels)
             report = TransitionReport(
-                region, each, len(labels), counts, transition_matrix(counts), mean_durations(labels)
-            )
+                region, each, len(labels), counts, transition_matrix(counts), mean_durations(labels),
+                {label: change_risks(stays.get(label)) for label in counts},
+            )  # fmt: skip
             reports += [report] if labels else []
         if not reports:
             raise NoRegimesError(region, f"of {model_id}" if model_id else "at all")
@@ -206,41 +221,48 @@ class RegimeTasks:
         save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
         return len(states)
 
-    def _regime_model(
-        self, request: RegimeRequest, builder: NumericWindowBuilder
-    ) -> NumericRegimeModel | SeedRegimeModel:
-        encoder = self._encoder(builder, request.model_id, request.window_days)
+    def _regime_model(self, request: RegimeRequest, builder: NumericWindowBuilder) -> EncodingRegimeModel:
+        window_days = default_window_days(request.model_id) if request.window_days is None else request.window_days
+        encoder = self._wiring.encoder(builder, request.model_id, window_days)
         instruments = {request.region: request.instrument_id}
         if request.prototypes is None:
             return SeedRegimeModel(
                 encoder=encoder,
                 region_instruments=instruments,
-                window_days=request.window_days,
+                window_days=window_days,
                 model_id=request.regime_model_id,
             )
         prototype_set = read_prototypes(request.prototypes)
-        prototype_set.require_space(str(request.prototypes), request.model_id, request.window_days)
+        prototype_set.require_space(str(request.prototypes), request.model_id, window_days)
+        if prototype_set.calibration is not None:
+            return self._persistent_model(request, encoder, prototype_set)
         return NumericRegimeModel(
             encoder=encoder,
             region_instruments=instruments,
-            window_days=request.window_days,
+            window_days=window_days,
             prototypes=prototype_set.prototypes,
-            temperature=request.temperature,
+            temperature=1.0 if request.temperature is None else request.temperature,
             model_id=request.regime_model_id,
         )
 
-    def _encoder(self, builder: NumericWindowBuilder, model_id: str, window_days: int) -> NumericWindowEncoder:
-        model = create_numeric_model(model_id)
-        _warn_of_cut_windows(model, window_days)
-        return NumericWindowEncoder(
-            builder=builder,
-            model=model,
-            store=NumericEmbeddingStore(db_manager=self._db),
-            model_id=model_id,
+    def _persistent_model(
+        self, request: RegimeRequest, encoder: NumericWindowEncoder, prototype_set: PrototypeSet
+    ) -> PersistentRegimeModel:
+        if request.temperature is not None:
+            raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
+        model = PersistentRegimeModel(
+            encoder=encoder,
+            region_instruments={request.region: request.instrument_id},
+            prototype_set=prototype_set,
+            model_id=request.regime_model_id,
         )
-
-    def _builder(self, market: str) -> NumericWindowBuilder:
-        return NumericWindowBuilder(self.reader, _calendar(market))
+        until = model.calibration.end
+        if request.span.start <= until:
+            logger.warning(
+                "the prototypes were calibrated on sessions up to %s; labels of dates up to then know their own future",
+                until,
+            )
+        return model
 
     def _by_market(self, instrument_ids: Sequence[str]) -> dict[str, list[str]]:
         markets = self.catalog.markets_of(instrument_ids)
@@ -253,32 +275,19 @@ class RegimeTasks:
         """Move a single date that is no session to the last one before it, and say so."""
         if span.is_range or self.reader.has_bar_on(span.start, instrument_ids):
             return span  # a bar proves a session; the calendar, slow to load, is not needed
-        session = _calendar(market).last_session(span.start)
+        session = calendar_of(market).last_session(span.start)
         if session != span.start:
             logger.warning("%s is no session of %s; using the last one, %s", span.start, market, session)
         return DateSpan.of_date(session)
 
-    def _warn_of_other_sources(self, request: RegimeRequest, model_id: str) -> None:
-        source = (request.instrument_id, str(request.window_days))
-        others = {key: n for key, n in self.storage.load_sources(request.region, model_id).items() if key != source}
-        for (instrument_id, window_days), n_rows in others.items():
+    def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
+        source = (request.instrument_id, str(model.window_days))
+        stored = self.storage.load_sources(request.region, model.model_id)
+        for (instrument_id, window_days), n_rows in stored.items():
+            if (instrument_id, window_days) == source:
+                continue
             logger.warning(
                 "region %s already holds %d rows of %s made from %s with %s sessions; a history of two sources cannot "
                 "be compared with itself: use another --region or --regime-model-id",
-                request.region, n_rows, model_id, instrument_id, window_days,
+                request.region, n_rows, model.model_id, instrument_id, window_days,
             )  # fmt: skip
-
-
-def _calendar(market: str) -> TradingCalendar:
-    return TradingCalendar(TradingCalendarConfig(market=market))
-
-
-def _warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None:
-    """Say so when a window is too long for the vector: the part that is cut off is the newest."""
-    dim = getattr(model, "target_dim", None)
-    if dim is not None and window_days * len(FEATURES) > dim:
-        longest = dim // len(FEATURES)
-        logger.warning(
-            "a window of %d sessions does not fit into %d values; the model, as specified, cuts off the newest %d "
-            "sessions: use at most %d", window_days, dim, window_days - longest, longest,
-        )  # fmt: skip

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prometheus.backfill.numeric import InstrumentSource, Progress, build_windows, name_unknown
+from prometheus.backfill.numeric import InstrumentSource, Progress, name_unknown
 from prometheus.backfill.plan import CHUNK_WINDOWS, BackfillReport, DateSpan
-from prometheus.encoders import NumericWindowBuilder
+from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec, WindowBatch
 from prometheus.encoders.registry import ModelRegistry
-from prometheus.regime import NumericRegimeModel, RegimeState, RegimeStorage, SeedRegimeModel
+from prometheus.encoders.windows import INSTRUMENT
+from prometheus.errors import InputRefusedError, InsufficientHistoryError
+from prometheus.regime import RegimeState, RegimeStorage, SeedRegimeModel
+from prometheus.regime.model_numeric import EncodingRegimeModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +43,7 @@ class RegimeBackfill:
     def __init__(
         self,
         builder: NumericWindowBuilder,
-        model: NumericRegimeModel | SeedRegimeModel,
+        model: EncodingRegimeModel,
         storage: RegimeStorage,
         registry: ModelRegistry,
         instruments: InstrumentSource,
@@ -59,20 +62,36 @@ class RegimeBackfill:
         InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError
             There is no window to classify.
         """
-        instrument_id = self._model.instrument_of(region)
-        build = build_windows(self._builder, [instrument_id], span, self._model.window_days)
-        if build.failures:
-            raise name_unknown(build.failures, self._instruments)[0]
+        windows = self._windows(self._model.instrument_of(region), span)
         embeddings = regimes = BackfillReport()
-        n_windows = len(build.windows)
-        progress(0, n_windows)
-        for first in range(0, n_windows, CHUNK_WINDOWS):
-            windows = build.windows.take(slice(first, first + CHUNK_WINDOWS))
-            batch = self._model.encoder.encode(windows)
+        n_lead = self._model.n_lead
+        n_wanted = len(windows) - n_lead
+        progress(0, n_wanted)
+        for first in range(0, n_wanted, CHUNK_WINDOWS):
+            chunk = windows.take(slice(first, first + CHUNK_WINDOWS + n_lead))
+            batch = self._model.encoder.encode(chunk)
             states = self._model.states(batch, region)
-            if first == 0 and isinstance(self._model, NumericRegimeModel):
+            if first == 0 and not isinstance(self._model, SeedRegimeModel):
                 self._registry.register(self._model.model_id, "regime", self._model.config)
-            embeddings += BackfillReport(len(batch), self._model.encoder.save(batch))
+            wanted = batch.take(slice(n_lead, None))
+            embeddings += BackfillReport(len(wanted), self._model.encoder.save(wanted))
             regimes += BackfillReport(len(states), self._storage.save_regimes(states))
-            progress(first + len(windows), n_windows)
+            progress(first + len(wanted), n_wanted)
         return RegimeRun(embeddings, regimes, states[-1])
+
+    def _windows(self, instrument_id: str, span: DateSpan) -> WindowBatch:
+        """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on."""
+        window_days, n_lead = self._model.window_days, self._model.n_lead
+        try:
+            if not span.is_range:
+                spec = NumericWindowSpec(INSTRUMENT, instrument_id, window_days)
+                return self._builder.build_trailing(spec, span.start, n_lead + 1)
+            build = self._builder.build_range([instrument_id], span.start, span.end, window_days, n_lead)
+            if build.failures:
+                raise build.failures[0]
+        except InputRefusedError as error:
+            raise name_unknown([error], self._instruments)[0] from None
+        if len(build.windows) <= n_lead:
+            found = len(build.windows) + window_days - 1
+            raise InsufficientHistoryError(instrument_id, span.end, window_days + n_lead, found)
+        return build.windows

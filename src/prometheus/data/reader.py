@@ -64,7 +64,7 @@ class DataReader:
         n_before
             How many bars up to and including the newest one at or before `first` are needed; older ones are not read.
         fields
-            Columns of ``prices_daily`` that are never NULL.
+            Numeric columns of ``prices_daily``; a missing open, high or low becomes NaN.
         """
         ids = tuple(dict.fromkeys(instrument_ids))
         with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
@@ -114,7 +114,9 @@ def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fiel
           ON bar.instrument_id = wanted.instrument_id
          AND bar.trade_date BETWEEN coalesce(oldest.trade_date, '-infinity') AND {last}
     """).format(
-        columns=sql.SQL(", ").join(sql.SQL("bar.{}").format(sql.Identifier(field)) for field in fields),
+        columns=sql.SQL(", ").join(
+            sql.SQL("coalesce(bar.{}, 'NaN')").format(sql.Identifier(field)) for field in fields
+        ),
         ids=sql.Literal(list(ids)),
         first=sql.Literal(first),
         skip=sql.Literal(n_before - 1),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Cube, Float32Matrix, Float32Vector
+from prometheus.arrays import FeatureCube, FeatureTable, Float32Matrix, Float32Vector
 from prometheus.errors import UsageError, WindowShapeError
 
 
@@ -18,7 +18,7 @@ class FlattenNumericEmbeddingModel:
         """What decides the bytes."""
         return {"family": "flatten", "code_version": 1}
 
-    def encode(self, window: Float32Matrix) -> Float32Vector:
+    def encode(self, window: FeatureTable) -> Float32Vector:
         """Return the vector of one window, shape (window_days * n_features,).
 
         Examples
@@ -29,7 +29,7 @@ class FlattenNumericEmbeddingModel:
         vector: Float32Vector = self.encode_batch(_batch_of_one(window))[0]
         return vector
 
-    def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
+    def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, window_days * n_features)."""
         n_windows, window_days, n_features = windows.shape
         return np.array(windows, dtype=np.float32, order="C").reshape(n_windows, window_days * n_features)
@@ -54,7 +54,7 @@ class PadToDimNumericEmbeddingModel:
         """What decides the bytes."""
         return {"family": "flatten-pad", "code_version": 1, "target_dim": self.target_dim}
 
-    def encode(self, window: Float32Matrix) -> Float32Vector:
+    def encode(self, window: FeatureTable) -> Float32Vector:
         """Return the vector of one window, shape (target_dim,).
 
         Examples
@@ -65,7 +65,7 @@ class PadToDimNumericEmbeddingModel:
         vector: Float32Vector = self.encode_batch(_batch_of_one(window))[0]
         return vector
 
-    def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
+    def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, target_dim)."""
         n_windows, window_days, n_features = windows.shape
         n_kept = min(window_days * n_features, self.target_dim)
@@ -74,7 +74,7 @@ class PadToDimNumericEmbeddingModel:
         return vectors
 
 
-def _batch_of_one(window: Float32Matrix) -> Float32Cube:
+def _batch_of_one(window: FeatureTable) -> FeatureCube:
     if window.ndim != 2:
         raise WindowShapeError("window", window.shape, ("window_days", "n_features"))
     return window[np.newaxis]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from prometheus.arrays import (
     DateVector,
-    Float32Cube,
+    FeatureCube,
     Float32Matrix,
     Float32Vector,
     Int64Vector,
@@ -24,9 +24,14 @@ from prometheus.arrays import (
 from prometheus.core.binary_copy import copy_in, copy_out
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
-from prometheus.encoders.protocols import BatchNumericEmbeddingModel, NumericEmbeddingModel
+from prometheus.encoders.features import CLOSE_VOLUME
+from prometheus.encoders.protocols import (
+    BatchNumericEmbeddingModel,
+    NumericEmbeddingModel,
+    TableNumericEmbeddingModel,
+)
 from prometheus.encoders.registry import ModelRegistry, model_config
-from prometheus.encoders.windows import FEATURES, NumericWindowSpec, WindowBatch
+from prometheus.encoders.windows import NumericWindowSpec, WindowBatch
 from prometheus.errors import VectorError, WindowShapeError
 
 
@@ -40,6 +45,8 @@ class EmbeddingBatch:
         As in `WindowBatch`.
     vectors
         Shape (n, dim), float32, finite.
+    feature_names
+        What the windows said of each session.
     """
 
     entity_type: str
@@ -50,6 +57,7 @@ class EmbeddingBatch:
     as_of_dates: DateVector
     input_hashes: Int64Vector | None
     vectors: Float32Matrix
+    feature_names: tuple[str, ...] = CLOSE_VOLUME.names
 
     def __post_init__(self) -> None:
         n_rows = len(self.as_of_dates)
@@ -64,6 +72,17 @@ class EmbeddingBatch:
 
     def __len__(self) -> int:
         return len(self.as_of_dates)
+
+    def take(self, chosen: slice) -> EmbeddingBatch:
+        """Return some of the rows."""
+        hashes = self.input_hashes
+        return replace(
+            self,
+            entity_index=self.entity_index[chosen],
+            as_of_dates=self.as_of_dates[chosen],
+            input_hashes=None if hashes is None else hashes[chosen],
+            vectors=self.vectors[chosen],
+        )
 
 
 class NumericEmbeddingStore:
@@ -156,6 +175,9 @@ class WindowSource(Protocol):
     def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> WindowBatch:
         """Return a batch of one window, or raise."""
 
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
 
 class NumericWindowEncoder:
     """Builds a window, encodes it and stores the vector.
@@ -194,11 +216,12 @@ class NumericWindowEncoder:
 
     def encode(self, windows: WindowBatch, entity_type: str = "INSTRUMENT") -> EmbeddingBatch:
         """Return the vectors of a batch of windows; nothing is stored."""
-        cube = windows.values()
-        if isinstance(self.model, BatchNumericEmbeddingModel):
-            vectors = as_float32(self.model.encode_batch(cube))
+        if isinstance(self.model, TableNumericEmbeddingModel):
+            vectors = self.model.encode_table(windows.features, windows.ends, windows.window_days)
+        elif isinstance(self.model, BatchNumericEmbeddingModel):
+            vectors = as_float32(self.model.encode_batch(windows.values()))
         else:
-            vectors = _encode_one_by_one(self.model, cube)
+            vectors = _encode_one_by_one(self.model, windows.values())
         return EmbeddingBatch(
             entity_type=entity_type,
             model_id=self.model_id,
@@ -208,6 +231,7 @@ class NumericWindowEncoder:
             as_of_dates=windows.as_of_dates,
             input_hashes=windows.input_hashes,
             vectors=vectors,
+            feature_names=windows.feature_set.names,
         )
 
     def save(self, batch: EmbeddingBatch) -> int:
@@ -222,7 +246,7 @@ class NumericWindowEncoder:
             self._is_registered = True
 
 
-def _encode_one_by_one(model: NumericEmbeddingModel, windows: Float32Cube) -> Float32Matrix:
+def _encode_one_by_one(model: NumericEmbeddingModel, windows: FeatureCube) -> Float32Matrix:
     vectors = [as_float32(model.encode(window)) for window in windows]
     return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
@@ -244,7 +268,7 @@ def _upsert(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
             "vector": batch.vectors,
         },
     )
-    spec = {"window_days": batch.window_days, "features": list(FEATURES)}
+    spec = {"window_days": batch.window_days, "features": list(batch.feature_names)}
     cursor.execute(
         """
         INSERT INTO numeric_window_embeddings AS stored

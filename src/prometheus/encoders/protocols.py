@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from prometheus.arrays import Float32Cube, Float32Matrix, Float32Vector
+from prometheus.arrays import FeatureCube, FeatureTable, Float32Matrix, Float32Vector, Int64Vector
+from prometheus.encoders.features import CLOSE_VOLUME, FeatureSet
 
 if TYPE_CHECKING:
     from prometheus.encoders.joint import JointExample
@@ -15,16 +16,35 @@ if TYPE_CHECKING:
 class NumericEmbeddingModel(Protocol):
     """Turns windows into vectors; the same window gives the same bytes, alone or among others."""
 
-    def encode(self, window: Float32Matrix) -> Float32Vector:
-        """Return the vector of one window of shape (window_days, n_features), float32."""
+    def encode(self, window: FeatureTable) -> Float32Vector:
+        """Return the vector of one window of shape (window_days, n_features)."""
 
 
 @runtime_checkable
 class BatchNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
     """A model that also takes many windows at once, which is much faster."""
 
-    def encode_batch(self, windows: Float32Cube) -> Float32Matrix:
+    def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, dim)."""
+
+
+@runtime_checkable
+class TableNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
+    """A model that reads windows where they lie in a shared table, without copying each one out."""
+
+    feature_set: FeatureSet
+
+    def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
+        """Return the vector of each window, shape (n_windows, dim).
+
+        `features` has shape (n_rows, n_features); a window is the `window_days` rows before its end.
+        """
+
+
+def feature_set_of(model: NumericEmbeddingModel) -> FeatureSet:
+    """Return what the model's windows say of each session: close, volume and log return unless it states otherwise."""
+    feature_set: FeatureSet = getattr(model, "feature_set", CLOSE_VOLUME)
+    return feature_set
 
 
 class JointEmbeddingModel(Protocol):

@@ -14,11 +14,22 @@ from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingMod
 from prometheus.encoders.protocols import NumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError, UnknownModelError
 
+DEFAULT_WINDOW_DAYS = 63
+_LONGEST_SHOWN = 120
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
+NUM_REGIME_CORE_V2 = "num-regime-core-v2"
+
+
+def _scale_free() -> NumericEmbeddingModel:
+    from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel  # noqa: PLC0415 -- reads a file
+
+    return ScaleFreeNumericEmbeddingModel()
+
 
 NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
     NUM_REGIME_CORE_V1: lambda: PadToDimNumericEmbeddingModel(target_dim=384),
+    NUM_REGIME_CORE_V2: _scale_free,
     NUMERIC_SIMPLE_V1: FlattenNumericEmbeddingModel,
 }
 
@@ -36,6 +47,17 @@ def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
     except KeyError:
         raise UnknownModelError(model_id, sorted(NUMERIC_MODELS)) from None
     return factory()
+
+
+def default_window_days(model_id: str) -> int:
+    """Return how many sessions the windows of a model hold unless a number is given.
+
+    Raises
+    ------
+    UnknownModelError
+        The message names the ids there are.
+    """
+    return int(getattr(create_numeric_model(model_id), "window_days", DEFAULT_WINDOW_DAYS))
 
 
 def model_config(model: object) -> dict[str, Any]:
@@ -110,7 +132,12 @@ class ModelRegistry:
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     keys = sorted(stored.keys() | wanted.keys())
     return [
-        f"{key}: stored {stored.get(key)!r}, now {wanted.get(key)!r}"
+        f"{key}: stored {_short(stored.get(key))}, now {_short(wanted.get(key))}"
         for key in keys
         if stored.get(key) != wanted.get(key)
     ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from prometheus.arrays import DateVector, Float32Cube, Float32Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector
 from prometheus.data.bars import PriceBars
+from prometheus.encoders.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -26,8 +27,6 @@ from prometheus.errors import (
 )
 
 INSTRUMENT = "INSTRUMENT"
-FEATURES = ("close", "volume", "log_return")
-BAR_FIELDS = ("close", "volume")
 MAX_AGE_SESSIONS = 5
 """A last bar older than this many sessions makes a window stale."""
 MAX_WINDOW_DAYS = 20_000
@@ -69,7 +68,7 @@ class WindowBatch:
     entity_index, as_of_dates, last_sessions, ends
         Shape (n_windows,): the entity, the date asked for, the date of the newest row, and one past its position.
     features
-        Shape (n_rows, 3), float32, C order: close, volume, log return of the close against the row before.
+        Shape (n_rows, n_features), C order, in the terms of `feature_set`.
     input_hashes
         Shape (n_windows,), int64: equal windows have equal hashes, whatever batch they came in.
     """
@@ -80,8 +79,9 @@ class WindowBatch:
     as_of_dates: DateVector
     last_sessions: DateVector
     ends: Int64Vector
-    features: Float32Matrix
+    features: FeatureTable
     input_hashes: Int64Vector
+    feature_set: FeatureSet
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -97,14 +97,15 @@ class WindowBatch:
             ends=self.ends[chosen],
             features=self.features,
             input_hashes=self.input_hashes[chosen],
+            feature_set=self.feature_set,
         )
 
-    def values(self) -> Float32Cube:
-        """Return the windows themselves, shape (n_windows, window_days, 3), a fresh array.
+    def values(self) -> FeatureCube:
+        """Return the windows themselves, shape (n_windows, window_days, n_features), a fresh array.
 
         The first session of a window has log return 0: the close before it is outside the window.
         """
-        n_features = len(FEATURES)
+        n_features = self.features.shape[1]
         row_bytes, value_bytes = self.features.strides
         n_positions = max(len(self.features) - self.window_days + 1, 0)
         all_windows = as_strided(
@@ -114,7 +115,8 @@ class WindowBatch:
             writeable=False,
         )
         windows = all_windows[self.ends - self.window_days]
-        windows[:, 0, FEATURES.index("log_return")] = 0.0
+        if LOG_RETURN in self.feature_set.names:
+            windows[:, 0, self.feature_set.names.index(LOG_RETURN)] = 0.0
         return windows
 
 
@@ -151,14 +153,19 @@ class NumericWindowBuilder:
         Source of bars.
     calendar
         Tells how old a bar is, in sessions; asked only when it is more than five days old.
+    feature_set
+        What the windows say of each session; close, volume and log return by default.
     """
 
-    def __init__(self, reader: BarSource, calendar: SessionCounter) -> None:
+    def __init__(self, reader: BarSource, calendar: SessionCounter, feature_set: FeatureSet | None = None) -> None:
         self._reader = reader
         self._calendar = calendar
+        self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
 
     def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Matrix:
-        """Return one window, shape (window_days, 3), float32: close, volume, log return; oldest session first.
+        """Return one window, oldest session first.
+
+        Shape (window_days, 3), float32: close, volume, log return; or as the builder's feature set says.
 
         Raises
         ------
@@ -175,20 +182,49 @@ class NumericWindowBuilder:
             raise build.failures[0]
         return build.windows
 
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
+        """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong.
+
+        Raises
+        ------
+        InsufficientHistoryError, StaleHistoryError
+            The message counts the sessions that all of them together need.
+        """
+        n_sessions = spec.window_days + n_windows - 1
+        bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
+        newest = windows_on_date(bars, as_of_date, n_sessions, self._calendar, self._feature_set)
+        if newest.failures:
+            raise newest.failures[0]
+        return lead_into(bars, newest.windows, spec.window_days, n_windows, self._feature_set)
+
     def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild:
         """Return the windows of many instruments on one date."""
         require_window_days(window_days)
-        bars = self._reader.load_bars(instrument_ids, as_of_date, as_of_date, window_days, BAR_FIELDS)
-        return windows_on_date(bars, as_of_date, window_days, self._calendar)
+        bars = self._load(instrument_ids, as_of_date, as_of_date, window_days)
+        return windows_on_date(bars, as_of_date, window_days, self._calendar, self._feature_set)
 
-    def build_range(self, instrument_ids: Sequence[str], start: date, end: date, window_days: int) -> WindowBuild:
-        """Return one window for every session observed from `start` to `end` that has enough history."""
+    def build_range(
+        self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
+    ) -> WindowBuild:
+        """Return one window for every session observed from `start` to `end` that has enough history.
+
+        With `n_lead`, also those of that many sessions before the first, so far as there is history for them.
+        """
         require_window_days(window_days)
-        bars = self._reader.load_bars(instrument_ids, start, end, window_days, BAR_FIELDS)
-        return windows_in_range(bars, start, end, window_days)
+        bars = self._load(instrument_ids, start, end, window_days + n_lead)
+        return windows_in_range(bars, start, end, window_days, self._feature_set, n_lead)
+
+    def _load(self, instrument_ids: Sequence[str], first: date, last: date, n_before: int) -> PriceBars:
+        return self._reader.load_bars(instrument_ids, first, last, n_before, self._feature_set.bar_fields)
 
 
-def windows_on_date(bars: PriceBars, as_of_date: date, window_days: int, calendar: SessionCounter) -> WindowBuild:
+def windows_on_date(
+    bars: PriceBars,
+    as_of_date: date,
+    window_days: int,
+    calendar: SessionCounter,
+    feature_set: FeatureSet | None = None,
+) -> WindowBuild:
     """Return the window of every instrument that ends at or shortly before `as_of_date`.
 
     An instrument with too few bars, or whose last one is more than five sessions old, becomes a failure.
@@ -209,15 +245,25 @@ def windows_on_date(bars: PriceBars, as_of_date: date, window_days: int, calenda
         ends.append(int(first) + found)
     positions = np.array(ends, dtype=np.int64)
     as_of_dates = np.full(len(positions), as_of)
-    windows = _window_batch(bars, np.array(entities, dtype=np.int64), as_of_dates, positions, window_days)
+    windows = _window_batch(
+        bars, np.array(entities, dtype=np.int64), as_of_dates, positions, window_days, feature_set or CLOSE_VOLUME
+    )
     return WindowBuild(windows, tuple(failures))
 
 
-def windows_in_range(bars: PriceBars, start: date, end: date, window_days: int) -> WindowBuild:
+def windows_in_range(
+    bars: PriceBars,
+    start: date,
+    end: date,
+    window_days: int,
+    feature_set: FeatureSet | None = None,
+    n_lead: int = 0,
+) -> WindowBuild:
     """Return one window per instrument and observed session in the range.
 
     Sessions with fewer than `window_days` bars up to them have no window; that is the beginning of a history, not a
-    failure. An instrument without a single window in the range is one.
+    failure. An instrument without a single window in the range is one. With `n_lead`, the windows of up to that many
+    sessions before the first one in the range come too.
     """
     entities: list[Int64Vector] = []
     ends: list[Int64Vector] = []
@@ -230,12 +276,26 @@ def windows_in_range(bars: PriceBars, start: date, end: date, window_days: int) 
         if begin >= finish:
             failures.append(_range_failure(instrument_id, start, end, window_days, finish))
             continue
+        begin = max(begin - n_lead, window_days - 1)
         entities.append(np.full(finish - begin, index, dtype=np.int64))
         ends.append(np.arange(first + begin + 1, first + finish + 1, dtype=np.int64))
     positions = np.concatenate(ends) if ends else np.empty(0, dtype=np.int64)
     entity_index = np.concatenate(entities) if entities else np.empty(0, dtype=np.int64)
-    windows = _window_batch(bars, entity_index, bars.dates[positions - 1], positions, window_days)
+    windows = _window_batch(
+        bars, entity_index, bars.dates[positions - 1], positions, window_days, feature_set or CLOSE_VOLUME
+    )
     return WindowBuild(windows, tuple(failures))
+
+
+def lead_into(
+    bars: PriceBars, newest: WindowBatch, window_days: int, n_windows: int, feature_set: FeatureSet
+) -> WindowBatch:
+    """Return the last `n_windows` windows up to the end of a longer one; the newest keeps the date it was asked for."""
+    end = int(newest.ends[0])
+    ends = np.arange(end - n_windows + 1, end + 1, dtype=np.int64)
+    as_of_dates = bars.dates[ends - 1].copy()
+    as_of_dates[-1] = newest.as_of_dates[0]
+    return _window_batch(bars, np.zeros(n_windows, dtype=np.int64), as_of_dates, ends, window_days, feature_set)
 
 
 def _date_failure(
@@ -264,12 +324,16 @@ def _range_failure(instrument_id: str, start: date, end: date, window_days: int,
 
 
 def _window_batch(
-    bars: PriceBars, entity_index: Int64Vector, as_of_dates: DateVector, ends: Int64Vector, window_days: int
+    bars: PriceBars,
+    entity_index: Int64Vector,
+    as_of_dates: DateVector,
+    ends: Int64Vector,
+    window_days: int,
+    feature_set: FeatureSet,
 ) -> WindowBatch:
     starts = ends - window_days
     if len(starts) and starts.min() < 0:
         raise WindowShapeError("window", (int(starts.min()),), ("a start at or after the first bar",))
-    features = feature_table(bars)
     return WindowBatch(
         window_days=window_days,
         entity_ids=bars.instrument_ids,
@@ -277,66 +341,7 @@ def _window_batch(
         as_of_dates=as_of_dates,
         last_sessions=bars.dates[ends - 1],
         ends=ends,
-        features=features,
-        input_hashes=window_hashes(bars, starts, ends),
+        features=feature_set.tabulate(bars),
+        input_hashes=window_hashes(bars, starts, ends, feature_set.bar_fields),
+        feature_set=feature_set,
     )
-
-
-def feature_table(bars: PriceBars) -> Float32Matrix:
-    """Return close, volume and log return of every bar, shape (n_rows, 3), float32.
-
-    The log return is taken in float64 and then narrowed. The first bar of an instrument has return 0.
-    """
-    close = bars.column("close")
-    table = np.empty((len(close), len(FEATURES)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # a volume beyond float32 becomes infinite and is refused with the vector
-        table[:, 0] = close
-        table[:, 1] = bars.column("volume")
-    table[:, 2] = log_returns(close)
-    table[bars.offsets[:-1][bars.offsets[:-1] < len(close)], 2] = 0.0
-    return table
-
-
-def log_returns(close: Float64Vector) -> Float64Vector:
-    """Return ln(close[t] / close[t-1]) with 0 first, shape (n,), float64."""
-    returns = np.zeros_like(close)
-    with np.errstate(over="ignore", divide="ignore"):  # between two instruments any ratio can occur; it is not used
-        np.log(close[1:] / close[:-1], out=returns[1:])
-    return returns
-
-
-def window_hashes(bars: PriceBars, starts: Int64Vector, ends: Int64Vector) -> Int64Vector:
-    """Return a 64-bit digest of each window's bars, shape (n_windows,), int64 (ADR-0004).
-
-    A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: exact, equal for equal bars
-    wherever they stand, and linear in the number of bars instead of windows times length.
-    """
-    rows = _row_digests(bars)
-    n_rows = len(rows)
-    powers = np.ones(n_rows + 1, dtype=np.uint64)
-    inverses = np.ones(n_rows + 1, dtype=np.uint64)
-    np.cumprod(np.full(n_rows, _BASE), out=powers[1:])
-    np.cumprod(np.full(n_rows, _BASE_INVERSE), out=inverses[1:])
-    prefix = np.zeros(n_rows + 1, dtype=np.uint64)
-    np.cumsum(rows * powers[:-1], out=prefix[1:])
-    digests = (prefix[ends] - prefix[starts]) * inverses[starts]
-    return _mix(digests).view(np.int64)
-
-
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64; 2**64 divided by the golden ratio
-_BASE_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
-
-
-def _row_digests(bars: PriceBars) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    digests = _mix(bars.dates.astype(np.int64).view(np.uint64))
-    for field in BAR_FIELDS:
-        digests = _mix(digests ^ bars.column(field).view(np.uint64))
-    return digests
-
-
-def _mix(values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """Return the finaliser of SplitMix64 of each value (Steele, Lea and Flood, 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

@@ -2,12 +2,14 @@
 
 from prometheus.regime.engine import RegimeEngine
 from prometheus.regime.model_numeric import NumericRegimeModel, SeedRegimeModel
+from prometheus.regime.model_persistent import PersistentRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.storage import RegimeStorage
 from prometheus.regime.types import RegimeLabel, RegimeModel, RegimePrototype, RegimeState
 
 __all__ = [
     "NumericRegimeModel",
+    "PersistentRegimeModel",
     "PrototypeSet",
     "RegimeEngine",
     "RegimeLabel",

@@ -14,6 +14,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.windows import INSTRUMENT, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
@@ -39,9 +40,25 @@ class Assignment:
     confidences: Float64Vector
     distances: Float64Matrix
 
+    def details(self, row: int) -> dict[str, Any]:
+        """Return JSON values that say how one label came about."""
+        return {"distances": self.by_label(self.distances[row])}
 
-class _EncodingRegimeModel:
-    """What the models below share: a region's instrument, its window, and states made of embeddings."""
+    def by_label(self, values: Float64Vector) -> dict[str, float]:
+        """Return values, shape (n_labels,), by the names of the labels."""
+        return dict(zip([label.name for label in self.labels], values.tolist(), strict=True))
+
+
+class EncodingRegimeModel:
+    """What the regime models share: a region's instrument, its window, and states made of embeddings.
+
+    Attributes
+    ----------
+    n_lead
+        How many sessions before the first one to be judged a batch must begin.
+    """
+
+    n_lead = 0
 
     def __init__(
         self,
@@ -61,6 +78,11 @@ class _EncodingRegimeModel:
         """The name the states are stored under."""
         return self._model_id
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides a label, beside the encoder's own configuration."""
+        return {"encoder_model_id": self.encoder.model_id, "window_days": self.window_days}
+
     def classify(self, as_of_date: date, region: str) -> RegimeState:
         """Embed and store the region's window, and return its regime.
 
@@ -72,9 +94,9 @@ class _EncodingRegimeModel:
             The window cannot be built.
         """
         spec = NumericWindowSpec(INSTRUMENT, self.instrument_of(region), self.window_days)
-        batch = self.encoder.encode(self.encoder.builder.build_one(spec, as_of_date))
+        batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.n_lead + 1))
         state = self.states(batch, region)[0]
-        self.encoder.save(batch)
+        self.encoder.save(batch.take(slice(self.n_lead, None)))
         return state
 
     def instrument_of(self, region: str) -> str:
@@ -85,18 +107,18 @@ class _EncodingRegimeModel:
             raise UnknownRegionError(region, sorted(self.region_instruments)) from None
 
     def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
-        """Return the regime of each vector of a batch, in its order."""
+        """Return the regime of each vector of a batch after the first `n_lead`, in its order."""
         assignment = self.assign(batch.vectors)
         source = {"instrument_id": self.instrument_of(region), "window_days": self.window_days}
-        dates: list[date] = batch.as_of_dates.tolist()
+        dates: list[date] = batch.as_of_dates[self.n_lead :].tolist()
         return [
             RegimeState(
                 as_of_date=day,
                 region=region,
                 regime_label=assignment.labels[assignment.nearest[row]],
                 confidence=float(assignment.confidences[row]),
-                regime_embedding=batch.vectors[row],
-                metadata={**source, **self._explanation(assignment, row)},
+                regime_embedding=batch.vectors[self.n_lead + row],
+                metadata={**source, **assignment.details(row)},
                 model_id=self.model_id,
                 encoder_model_id=self.encoder.model_id,
             )
@@ -104,15 +126,11 @@ class _EncodingRegimeModel:
         ]
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
-        """Return labels for vectors of shape (n, dim)."""
+        """Return labels for vectors of shape (n, dim), from the one after the first `n_lead` on."""
         raise NotImplementedError
 
-    def _explanation(self, assignment: Assignment, row: int) -> dict[str, Any]:
-        names = [label.name for label in assignment.labels]
-        return {"distances": dict(zip(names, assignment.distances[row].tolist(), strict=True))}
 
-
-class NumericRegimeModel(_EncodingRegimeModel):
+class NumericRegimeModel(EncodingRegimeModel):
     """The label of the nearest prototype; confidence is the softmax of minus distance over temperature.
 
     Parameters
@@ -162,10 +180,9 @@ class NumericRegimeModel(_EncodingRegimeModel):
     def config(self) -> dict[str, Any]:
         """What decides a label, beside the encoder's own configuration."""
         return {
-            "encoder_model_id": self.encoder.model_id,
+            **super().config,
             "prototypes": prototypes_fingerprint(self.prototypes),
             "temperature": self.temperature,
-            "window_days": self.window_days,
         }
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
@@ -184,7 +201,7 @@ class NumericRegimeModel(_EncodingRegimeModel):
         )
 
 
-class SeedRegimeModel(_EncodingRegimeModel):
+class SeedRegimeModel(EncodingRegimeModel):
     """The bootstrap model: every embedding is its own NEUTRAL prototype, so it says NEUTRAL with confidence 1.
 
     Its use is to fill ``regimes`` with embeddings, from which prototypes are then computed. It is
@@ -215,20 +232,6 @@ class SeedRegimeModel(_EncodingRegimeModel):
             confidences=np.ones(n_vectors),
             distances=np.zeros((n_vectors, 1)),
         )
-
-
-def euclidean_distances(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Matrix:
-    """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
-
-    Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;
-    a matrix product may add in another order for another number of rows.
-    """
-    distances = np.empty((len(vectors), len(centers)))
-    wide = np.ascontiguousarray(vectors, dtype=np.float64)  # the order of a sum follows the layout in memory
-    for column, center in enumerate(centers.astype(np.float64)):
-        differences = wide - center
-        distances[:, column] = np.sqrt((differences * differences).sum(axis=1))
-    return distances
 
 
 def nearest_confidence(distances: Float64Matrix, temperature: float) -> Float64Vector:

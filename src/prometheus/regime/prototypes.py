@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
+from prometheus.core.files import reason_of, write_if_changed
 from prometheus.errors import FileAccessError, PrototypeError, UnknownLabelError, UsageError, VectorError
+from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class PrototypeSet:
         Calibration window by label; absent for sets made by other means.
     encoder_model_id, window_days
         The space the centres live in; None in files that do not say.
+    calibration
+        How labels are decoded and how likely they are; None for sets of plain means.
     """
 
     region: str
@@ -59,6 +61,7 @@ class PrototypeSet:
     windows: Mapping[RegimeLabel, CalibrationWindow]
     encoder_model_id: str | None = None
     window_days: int | None = None
+    calibration: RegimeCalibration | None = None
 
     def __post_init__(self) -> None:
         require_prototypes(self.prototypes, self.region)
@@ -77,7 +80,11 @@ class PrototypeSet:
 
     def regime_model_id(self, encoder_model_id: str) -> str:
         """Return the default name of the regime model made of an encoder and this set."""
-        return default_regime_model_id(encoder_model_id, self.prototypes)
+        if self.calibration is None:
+            return default_regime_model_id(encoder_model_id, self.prototypes)
+        calibration = json.dumps(self.calibration.to_dict(), sort_keys=True, allow_nan=False)
+        digest = hashlib.sha256(f"{prototypes_fingerprint(self.prototypes)}\0{calibration}".encode())
+        return f"{encoder_model_id}@{digest.hexdigest()[:8]}"
 
     def to_json(self) -> str:
         """Return the file's text; equal sets give equal text."""
@@ -92,6 +99,8 @@ class PrototypeSet:
             document["model_id"] = self.encoder_model_id
         if self.window_days is not None:
             document["window_days"] = self.window_days
+        if self.calibration is not None:
+            document["calibration"] = self.calibration.to_dict()
         return json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
     def _entry(self, prototype: RegimePrototype) -> dict[str, Any]:
@@ -143,24 +152,7 @@ def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
     FileAccessError
         The folder is missing or cannot be written; the old file is untouched.
     """
-    text = prototype_set.to_json()
-    try:
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            return False
-        _replace_file(path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileAccessError(str(path), f"cannot be written ({_reason(error)}); choose another --output") from error
-    return True
-
-
-def require_writable(path: Path) -> None:
-    """Raise `FileAccessError` unless a file can be put at `path`, before work is spent on its content."""
-    if path.is_dir():
-        raise FileAccessError(str(path), "is a folder; name a file with --output")
-    if not path.parent.is_dir():
-        raise FileAccessError(str(path), "its folder does not exist; create it or choose another --output")
-    if not os.access(path.parent, os.W_OK):
-        raise FileAccessError(str(path), "its folder cannot be written; choose another --output")
+    return write_if_changed(path, prototype_set.to_json())
 
 
 def read_prototypes(path: Path) -> PrototypeSet:
@@ -176,7 +168,7 @@ def read_prototypes(path: Path) -> PrototypeSet:
     try:
         document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
     except OSError as error:
-        raise FileAccessError(str(path), f"cannot be read ({_reason(error)})") from error
+        raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
     except (ValueError, RecursionError) as error:
         raise PrototypeError(str(path), f"is not a JSON file ({error})") from error
     return _parse(document, str(path))
@@ -213,11 +205,17 @@ def _parse(document: object, source: str) -> PrototypeSet:
         windows=windows,
         encoder_model_id=_optional(document, "model_id", str, source),
         window_days=_optional(document, "window_days", int, source),
+        calibration=_parse_calibration(document, source),
     )
     stated = document.get("embedding_dim", parsed.dim)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     return parsed
+
+
+def _parse_calibration(document: Mapping[str, Any], source: str) -> RegimeCalibration | None:
+    entry = _optional(document, "calibration", dict, source)
+    return None if entry is None else RegimeCalibration.from_dict(entry, source)
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:
@@ -250,22 +248,3 @@ def _parse_window(label: RegimeLabel, entry: Mapping[str, Any], source: str) -> 
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PrototypeError(source, f"{label.name}: 'window' is not a pair of ISO dates ({error})") from error
-
-
-def _replace_file(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _reason(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or type(error).__name__).lower()

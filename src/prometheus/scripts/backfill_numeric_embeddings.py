@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from prometheus.scripts.options import AsOf, DateRange, span_of
+from prometheus.scripts.options import AsOf, DateRange, WindowDays, span_of
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
 
 def backfill_numeric_embeddings(
     as_of: AsOf = None,
     date_range: DateRange = None,
-    window_days: Annotated[int, typer.Option(help="Sessions in a window.")] = 63,
+    window_days: WindowDays = None,
     market_id: Annotated[str | None, typer.Option(help="All instruments of a market, in order of id.")] = None,
     instrument_id: Annotated[list[str] | None, typer.Option(help="An instrument; may be repeated.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the market's instruments.")] = None,
@@ -27,11 +27,13 @@ def backfill_numeric_embeddings(
 ) -> int:
     """Embed the windows of many instruments on one date or over a range, and store what is new or changed."""
     from prometheus.backfill import NumericRequest
+    from prometheus.encoders.registry import default_window_days
 
     span = span_of(as_of, date_range)
     with command_app("instruments") as app:
         chosen = app.regimes.select_instruments(instrument_id or [], market_id, limit, offset)
-        report = app.regimes.backfill_embeddings(NumericRequest(chosen, span, window_days, model_id), dry_run=dry_run)
+        request = NumericRequest(chosen, span, window_days or default_window_days(model_id), model_id)
+        report = app.regimes.backfill_embeddings(request, dry_run=dry_run)
     if as_json:
         print_line(json.dumps({"model_id": model_id, "instruments": len(chosen), **report.to_dict()}))
     else:

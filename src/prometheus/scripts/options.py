@@ -17,6 +17,10 @@ DateRange = Annotated[
     tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
 ]
 
+WindowDays = Annotated[
+    int | None, typer.Option(help="Sessions in a window; what the encoder needs without it: 63, or 513 for v2.")
+]
+
 
 def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
     """Return the dates wanted.

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from prometheus.scripts.options import AsOf, DateRange, span_of
+from prometheus.scripts.options import AsOf, DateRange, WindowDays, span_of
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
 logger = logging.getLogger(__name__)
@@ -21,12 +21,14 @@ def run_numeric_regime(
     instrument_id: Annotated[str, typer.Option(help="Instrument that stands for the region.")],
     as_of: AsOf = None,
     date_range: DateRange = None,
-    window_days: Annotated[int, typer.Option(help="Sessions in a window.")] = 63,
+    window_days: WindowDays = None,
     model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v1",
     prototypes: Annotated[
         Path | None, typer.Option(help="Prototype file; without it each embedding is its own NEUTRAL prototype.")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Softness of the confidence, in units of distance.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Softness of the confidence, in units of distance; 1, or as calibrated.")
+    ] = None,
     regime_model_id: Annotated[str | None, typer.Option(help="Name to store the regimes under.")] = None,
     as_json: Json = False,
     debug: Debug = False,

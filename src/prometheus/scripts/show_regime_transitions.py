@@ -31,20 +31,35 @@ def show_regime_transitions(
 
 
 def _to_table(report: TransitionReport) -> str:
+    from prometheus.regime.change_risk import HORIZONS
+
     labels = list(report.counts)
     lines = [
         f"{report.region}, {report.model_id}: {report.n_dates} dates",
-        "".join(["from \\ to ".ljust(12), *(label.name.rjust(10) for label in labels), "mean duration".rjust(16)]),
+        "".join(
+            [
+                "from \\ to ".ljust(12),
+                *(label.name.rjust(10) for label in labels),
+                "mean duration".rjust(16),
+                *(f"left in {horizon}".rjust(20) for horizon in HORIZONS),
+            ]
+        ),
     ]
     for before in labels:
         shares = report.matrix.get(before)
         cells = [f"{shares[after]:.4f}" if shares else "-" for after in labels]
         duration = f"{report.mean_durations[before]:.1f} dates"
-        lines.append("".join([before.name.ljust(12), *(cell.rjust(10) for cell in cells), duration.rjust(16)]))
+        risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.change_risks[before]]
+        lines.append("".join([
+            before.name.ljust(12), *(cell.rjust(10) for cell in cells), duration.rjust(16),
+            *(risk.rjust(20) for risk in risks),
+        ]))  # fmt: skip
     return "\n".join(lines)
 
 
 def _to_json(report: TransitionReport) -> dict[str, Any]:
+    from prometheus.regime.change_risk import risks_to_dict
+
     return {
         "region": report.region,
         "model_id": report.model_id,
@@ -52,6 +67,7 @@ def _to_json(report: TransitionReport) -> dict[str, Any]:
         "counts": report.counts,
         "matrix": report.matrix,
         "mean_duration": report.mean_durations,
+        "change_risk": {label: risks_to_dict(risks) for label, risks in report.change_risks.items()},
     }
 
 

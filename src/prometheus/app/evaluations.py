@@ -1,0 +1,274 @@
+"""The yardstick on the user's own data: our labellers, the rules and the peers under one protocol."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prometheus.backfill.numeric import Progress
+from prometheus.core.database import DatabaseManager
+from prometheus.data.catalog import InstrumentCatalog
+from prometheus.data.reader import DataReader
+from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
+from prometheus.evaluation.declared_grid import declared_cells, make_variant
+from prometheus.evaluation.figures import reliability_bins
+from prometheus.evaluation.grid import GridResult, run_grid
+from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import Labeller
+from prometheus.evaluation.panel import PanelResult, evaluate_panel
+from prometheus.evaluation.pictures import draw_labels, draw_reliability, draw_spread
+from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
+from prometheus.evaluation.repaint import check_walk
+from prometheus.evaluation.roster import missing_peers, peer_labellers, rule_labellers
+from prometheus.evaluation.strategy import sharpe_ratio
+from prometheus.evaluation.table import LabellerFigures, Targets, figures_of, figures_table
+from prometheus.evaluation.v2 import LabelConfidence, PersistentLabeller, label_confidence
+from prometheus.regime.picture import save_figure
+
+logger = logging.getLogger(__name__)
+
+_FIELDS = ("adjusted_close", "close", "high", "low", "volume")
+_SESSIONS_TO_LEARN = 3_000 + 513 + 126
+ZOOMS = {
+    "October 1987": (date(1987, 6, 1), date(1988, 6, 30)),
+    "2000 to 2002": (date(2000, 1, 3), date(2003, 6, 30)),
+    "2008 and 2009": (date(2007, 7, 2), date(2009, 12, 31)),
+    "March 2020": (date(2019, 10, 1), date(2020, 12, 31)),
+    "2022": (date(2021, 10, 1), date(2023, 3, 31)),
+}
+"""Spans that a risk manager looks at first; those outside the test span are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """What is to be judged.
+
+    Attributes
+    ----------
+    warm_up_instrument_id
+        An instrument with older bars of the same market, put in front of the first bar of `instrument_id`.
+    start, end
+        First and last date judged; the first year after enough history, and the last bar, without them.
+    labellers
+        Names to judge; all that are installed if empty.
+    repaint_every
+        Run every so many sessions again on data cut there; None for no check.
+    has_grid
+        Whether the declared variants of num-regime-core-v2 are walked too.
+    """
+
+    region: str
+    instrument_id: str
+    warm_up_instrument_id: str | None = None
+    start: date | None = None
+    end: date | None = None
+    labellers: tuple[str, ...] = ()
+    repaint_every: int | None = None
+    has_grid: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluationReport:
+    """What was found."""
+
+    request: EvaluationRequest
+    plan: EvaluationPlan
+    figures: tuple[LabellerFigures, ...]
+    confidence: LabelConfidence | None
+    grid: GridResult | None
+    missing: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "region": self.request.region,
+            "instrument_id": self.request.instrument_id,
+            "start": str(self.plan.start),
+            "end": str(self.plan.end),
+            "calibration_span": self.plan.calibration_span,
+            "labellers": [row.to_dict() for row in self.figures],
+            "label_confidence": None if self.confidence is None else asdict(self.confidence),
+            "grid": None if self.grid is None else self.grid.to_dict(),
+            "not_installed": list(self.missing),
+        }
+
+    def to_text(self) -> str:
+        """Return the table and what follows it."""
+        heading = (
+            f"{self.request.region}, {self.request.instrument_id}: {self.figures[0].n_sessions} sessions from "
+            f"{self.plan.start} to {self.plan.end}, refitted yearly on the {self.plan.calibration_span} before"
+        )
+        lines = [heading, figures_table(self.figures)]
+        if self.confidence is not None:
+            lines.append(
+                f"labels of num-regime-core-v2: stated {self.confidence.stated:.3f} sure, hindsight confirms "
+                f"{self.confidence.agreeing:.3f}, calibration error {self.confidence.calibration_error:.3f}"
+            )
+        if self.grid is not None:
+            lines.append(
+                f"Sharpe over {len(self.grid.cells)} declared variants: median {self.grid.median_sharpe:.3f}, "
+                f"worst {self.grid.worst.sharpe:.3f} ({self.grid.worst.cell.name})"
+            )
+        if self.missing:
+            lines.append(f"not installed: {', '.join(self.missing)} (pip install 'prometheus-regime[evaluation]')")
+        return "\n".join(lines)
+
+
+class EvaluationTasks:
+    """What is done to judge labellers.
+
+    Parameters
+    ----------
+    db_manager
+        The databases.
+    progress
+        Receives how far long work is.
+    """
+
+    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
+        self._reader = DataReader(db_manager=db_manager)
+        self._catalog = InstrumentCatalog(db_manager)
+        self._progress = progress
+
+    def evaluate(self, request: EvaluationRequest, output_dir: Path | None = None) -> EvaluationReport:
+        """Walk every labeller through the protocol, and draw pictures into a folder if one is given.
+
+        Raises
+        ------
+        UnknownInstrumentError, InputRefusedError, UsageError
+            There are no bars, too few of them, or no labeller of a name.
+        """
+        labellers = _chosen_labellers(request.labellers)
+        if output_dir is not None:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        history = self._history(request.instrument_id, request.warm_up_instrument_id)
+        plan = _plan(request, history)
+        walks, figures = [], []
+        for labeller in labellers:
+            logger.info("%s: walking from %s to %s", labeller.name, plan.start, plan.end)
+            walk = walk_forward(labeller, history, plan, self._progress)
+            repaint = None
+            if request.repaint_every is not None:
+                repaint = check_walk(labeller, history, plan, walk, request.repaint_every, self._progress)
+            walks.append(walk)
+            figures.append(figures_of(walk, history, plan, repaint))
+        own = next((each for each in labellers if isinstance(each, PersistentLabeller)), None)
+        confidence = None if own is None else label_confidence(own, history, plan)
+        grid = run_grid(declared_cells(), make_variant, history, plan, self._progress) if request.has_grid else None
+        if output_dir is not None:
+            _draw(output_dir, history, plan, walks, grid)
+        return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()))
+
+    def evaluate_panel(self, instrument_ids: Sequence[str], start: date, end: date) -> PanelResult:
+        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on many instruments."""
+        plan = EvaluationPlan(start, end)
+        return evaluate_panel(self._histories(instrument_ids), plan)
+
+    def panel_instruments(self, market_id: str) -> list[str]:
+        """Return the instruments of a market.
+
+        Raises
+        ------
+        UsageError
+            It has none.
+        """
+        listed = self._catalog.list_instruments(market_id, None, 0)
+        if not listed:
+            raise UsageError(f"market {market_id} has no instruments")
+        return listed
+
+    def _histories(self, instrument_ids: Sequence[str]) -> Iterator[MarketHistory]:
+        for n_done, instrument_id in enumerate(instrument_ids):
+            self._progress(n_done, len(instrument_ids))
+            yield self._history(instrument_id, None)
+
+    def _history(self, instrument_id: str, warm_up_instrument_id: str | None) -> MarketHistory:
+        bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
+        if not len(bars.dates):
+            raise UnknownInstrumentError(instrument_id)
+        history = MarketHistory.from_bars(bars)
+        if warm_up_instrument_id is None:
+            return history
+        return join_histories(self._history(warm_up_instrument_id, None), history)
+
+
+def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
+    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet.
+
+    Raises
+    ------
+    InputRefusedError
+        The older history has no bar on the first date of the newer one to compare levels by.
+    """
+    meets = older.position_of(newer.dates[0])
+    if meets == len(older) or older.dates[meets] != newer.dates[0]:
+        raise InputRefusedError(
+            f"{older.instrument_id} has no bar on {newer.dates[0]}, where {newer.instrument_id} begins; "
+            "the two cannot be joined"
+        )
+    before = older.until(meets)
+    level = newer.closes[0] / older.closes[meets]
+    columns = {
+        name: np.concatenate([getattr(before, name), getattr(newer, name)])
+        for name in ("high_over_close", "low_over_close", "volumes")
+        if getattr(before, name) is not None and getattr(newer, name) is not None
+    }
+    return replace(
+        newer,
+        dates=np.concatenate([before.dates, newer.dates]),
+        closes=np.concatenate([before.closes * level, newer.closes]),
+        high_over_close=columns.get("high_over_close"),
+        low_over_close=columns.get("low_over_close"),
+        volumes=columns.get("volumes"),
+    )
+
+
+def _plan(request: EvaluationRequest, history: MarketHistory) -> EvaluationPlan:
+    end = history.dates[-1].item() if request.end is None else request.end
+    start = request.start
+    if start is None:
+        at = min(_SESSIONS_TO_LEARN, len(history) // 2)
+        start = date(history.dates[at].item().year + 1, 1, 1)
+    return EvaluationPlan(start, end)
+
+
+def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
+    every: list[Labeller] = [PersistentLabeller(), *rule_labellers(), *peer_labellers()]
+    if not names:
+        return every
+    by_name = {labeller.name: labeller for labeller in every}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise UsageError(f"no labeller {', '.join(map(repr, unknown))}; there are {', '.join(map(repr, by_name))}")
+    return [by_name[name] for name in names]
+
+
+def _draw(
+    folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward], grid: GridResult | None
+) -> None:
+    """Write a PNG of labels for each walk, one of reliability, and one of the spread."""
+    visible = plan.visible(history)
+    curves = {}
+    for walk in walks:
+        dates, closes = walk.dates, visible.closes[walk.first :]
+        zooms = {name: span for name, span in ZOOMS.items() if dates[0] <= np.datetime64(span[0]) <= dates[-1]}
+        title = f"{history.instrument_id}, labels of {walk.name}"
+        name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in walk.name)
+        save_figure(draw_labels(title, dates, closes, walk.verdicts, zooms), folder / f"labels_{name}.png")
+        is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
+        curves[walk.name] = reliability_bins(walk.verdicts.probabilities[is_known], is_high)
+    save_figure(
+        draw_reliability(f"{history.instrument_id}, {plan.start} to {plan.end}", curves), folder / "reliability.png"
+    )
+    if grid is not None:
+        sharpes = [cell.sharpe for cell in grid.cells if math.isfinite(cell.sharpe)]
+        holding = sharpe_ratio(np.expm1(visible.log_returns)[walks[0].first :])
+        figure = draw_spread(f"{history.instrument_id}, declared variants", {"num-regime-core-v2": sharpes}, holding)
+        save_figure(figure, folder / "spread.png")

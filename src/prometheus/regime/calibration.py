@@ -1,0 +1,313 @@
+"""Prototypes found in a market's own past, without being told where its calm and its crises lie.
+
+The calmest and the wildest stretches of the span give an axis; sessions are grouped by where they fall on it, and the
+mean vector of each group is a prototype. What else a label needs to be believed is learned from the same span: how
+sharp its probability is, how volatility follows the score, how often each label was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders.models_scale_free import standard_scores
+from prometheus.errors import InputRefusedError, PrototypeError
+from prometheus.regime.change_risk import StayCounts, count_stays
+from prometheus.regime.decoding import hindsight_path, online_values, posterior
+from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.explanation import EXPLAINED_NAMES
+from prometheus.regime.high_volatility import HighVolatilityForecast, volatility_scores
+from prometheus.regime.types import RegimeLabel, RegimePrototype
+
+SPAN_SESSIONS = 3_000
+MIN_SESSIONS = 756
+PENALTY = 1.0
+"""Cost of a change of label, in standard deviations of the encoder's space."""
+DECODE_SESSIONS = 126
+ORDER = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL, RegimeLabel.RISK_OFF, RegimeLabel.CRISIS)
+"""From the calm end of the axis to the wild one."""
+RISK_OFF_SIDE = frozenset({RegimeLabel.RISK_OFF, RegimeLabel.CRISIS})
+
+_STRESS_NAMES = ("range_4", "range_16", "down_range_16")
+_TEMPERATURES = np.geomspace(0.02, 5.0, 60)
+_FALLBACK_PLACES = (0.1, 0.37, 0.62, 0.9)
+_FEWEST_IN_GROUP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSettings:
+    """How prototypes are found and labels decoded; the defaults were declared on 1990-2018 (ADR-0010).
+
+    Attributes
+    ----------
+    calm_lengths, wild_lengths
+        Sessions of the stretches whose mean stress is least and greatest; the ends of the axis are means over lengths.
+    cuts
+        Where the four groups part, as shares of the way from calm to wild.
+    penalty
+        Cost of a change of label, in distance.
+    decode_sessions
+        Sessions each label looks back on.
+    """
+
+    calm_lengths: tuple[int, ...] = (126, 252)
+    wild_lengths: tuple[int, ...] = (42, 63, 126)
+    cuts: tuple[float, float, float] = (0.25, 0.5, 0.75)
+    penalty: float = PENALTY
+    decode_sessions: int = DECODE_SESSIONS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DescribedSessions:
+    """Consecutive sessions of one market, and what is read from their vectors.
+
+    Attributes
+    ----------
+    dates
+        Shape (n,).
+    vectors
+        Shape (n, dim): where distances are taken.
+    stress
+        Shape (n,): what the calmest and wildest stretches are found by.
+    scores
+        Shape (n,): log odds of high volatility, up to a constant.
+    explained
+        Shape (n, n_explained): standard scores of the descriptors that explain a label.
+    """
+
+    dates: DateVector
+    vectors: Float32Matrix
+    stress: Float64Vector
+    scores: Float64Vector
+    explained: Float64Matrix
+
+    @classmethod
+    def of(cls, dates: DateVector, vectors: Float32Matrix) -> DescribedSessions:
+        """Return what vectors of the scale-free encoder, shape (n, 384), say of their sessions."""
+        return cls(
+            dates=dates,
+            vectors=vectors,
+            stress=standard_scores(vectors, _STRESS_NAMES).mean(axis=1),
+            scores=volatility_scores(vectors),
+            explained=standard_scores(vectors, EXPLAINED_NAMES),
+        )
+
+    def __len__(self) -> int:
+        return len(self.dates)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive sessions, by their first and last date."""
+
+    start: date
+    end: date
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimeCalibration:
+    """What a label needs beside its prototypes, all of it known at `end`.
+
+    Attributes
+    ----------
+    start, end, n_sessions
+        The span it was learned from.
+    penalty, decode_sessions
+        How labels are decoded online.
+    temperature
+        Makes the values of the decoding a probability of the label.
+    stays
+        Per label, sessions and exits.
+    norms
+        Median standard score of each descriptor that explains a label.
+    calm, wild
+        The stretches that made the axis.
+    """
+
+    start: date
+    end: date
+    n_sessions: int
+    penalty: float
+    decode_sessions: int
+    temperature: float
+    high_volatility: HighVolatilityForecast
+    stays: Mapping[RegimeLabel, StayCounts]
+    norms: Mapping[str, float]
+    calm: tuple[Stretch, ...]
+    wild: tuple[Stretch, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "start": str(self.start),
+            "end": str(self.end),
+            "n_sessions": self.n_sessions,
+            "penalty": self.penalty,
+            "decode_sessions": self.decode_sessions,
+            "temperature": self.temperature,
+            "high_volatility": self.high_volatility.to_dict(),
+            "stays": {label.name: counts.to_dict() for label, counts in self.stays.items()},
+            "norms": dict(self.norms),
+            "calm": [[str(stretch.start), str(stretch.end)] for stretch in self.calm],
+            "wild": [[str(stretch.start), str(stretch.end)] for stretch in self.wild],
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], source: str) -> RegimeCalibration:
+        """Return the calibration of a JSON object.
+
+        Raises
+        ------
+        PrototypeError
+            Something is missing or is not what it should be.
+        """
+        try:
+            calibration = cls(
+                start=date.fromisoformat(document["start"]),
+                end=date.fromisoformat(document["end"]),
+                n_sessions=int(document["n_sessions"]),
+                penalty=float(document["penalty"]),
+                decode_sessions=int(document["decode_sessions"]),
+                temperature=float(document["temperature"]),
+                high_volatility=HighVolatilityForecast.from_dict(document["high_volatility"]),
+                stays={
+                    RegimeLabel.parse(name): StayCounts(int(counts["n_sessions"]), int(counts["n_exits"]))
+                    for name, counts in document["stays"].items()
+                },
+                norms={str(name): float(norm) for name, norm in document["norms"].items()},
+                calm=_stretches(document["calm"]),
+                wild=_stretches(document["wild"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
+        if not (calibration.temperature > 0 and calibration.penalty >= 0 and calibration.decode_sessions >= 1):
+            raise PrototypeError(source, "'calibration' needs a positive temperature and no negative penalty")
+        return calibration
+
+
+def _stretches(pairs: Sequence[Sequence[str]]) -> tuple[Stretch, ...]:
+    return tuple(Stretch(date.fromisoformat(start), date.fromisoformat(end)) for start, end in pairs)
+
+
+def calibrate(
+    sessions: DescribedSessions,
+    forward_log_volatility: Float64Vector,
+    settings: CalibrationSettings | None = None,
+    threshold: float | None = None,
+) -> tuple[tuple[RegimePrototype, ...], RegimeCalibration]:
+    """Find four prototypes and learn what their labels need, from one span of a market.
+
+    Parameters
+    ----------
+    sessions
+        The span, oldest session first.
+    forward_log_volatility
+        Shape (n,): of the 21 sessions after each, NaN where they are not over within the span.
+    threshold
+        Annualised volatility that counts as high; the top fifth of the span without it.
+
+    Raises
+    ------
+    InputRefusedError
+        There are fewer than 756 sessions.
+    """
+    chosen = CalibrationSettings() if settings is None else settings
+    if len(sessions) < MIN_SESSIONS:
+        raise InputRefusedError(
+            f"{len(sessions)} sessions with a vector are too few to calibrate on, {MIN_SESSIONS} are needed: "
+            "load older bars or calibrate at a later date"
+        )
+    prototypes, calm, wild = find_prototypes(sessions, chosen)
+    costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
+    values = online_values(costs, chosen.penalty, chosen.decode_sessions)
+    labels = [ORDER[label] for label in values.argmin(axis=1)]
+    hindsight = hindsight_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
+    calibration = RegimeCalibration(
+        start=sessions.dates[0].item(),
+        end=sessions.dates[-1].item(),
+        n_sessions=len(sessions),
+        penalty=chosen.penalty,
+        decode_sessions=chosen.decode_sessions,
+        temperature=_likeliest_temperature(values, hindsight),
+        high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold),
+        stays=count_stays(labels),
+        norms=_norms(sessions),
+        calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
+        wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
+    )
+    return prototypes, calibration
+
+
+def find_prototypes(
+    sessions: DescribedSessions, settings: CalibrationSettings
+) -> tuple[tuple[RegimePrototype, ...], list[slice], list[slice]]:
+    """Return the prototypes from calm to wild, and the stretches that made the axis."""
+    calm = [_least_stretch(sessions.stress, length) for length in settings.calm_lengths]
+    wild = [_least_stretch(-sessions.stress, length) for length in settings.wild_lengths]
+    wide = sessions.vectors.astype(np.float64)
+    low = np.mean([wide[stretch].mean(axis=0) for stretch in calm], axis=0)
+    high = np.mean([wide[stretch].mean(axis=0) for stretch in wild], axis=0)
+    axis = high - low
+    places = ((wide - low) * axis).sum(axis=1) / (axis * axis).sum()
+    groups = np.searchsorted(settings.cuts, places, side="right")
+    centers = []
+    for group, place in enumerate(_FALLBACK_PLACES):
+        members = wide[groups == group]
+        centers.append(members.mean(axis=0) if len(members) >= _FEWEST_IN_GROUP else low + place * axis)
+    prototypes = tuple(
+        RegimePrototype(label, center.astype(np.float32)) for label, center in zip(ORDER, centers, strict=True)
+    )
+    return prototypes, calm, wild
+
+
+def aligned(
+    prototypes: Sequence[RegimePrototype], earlier: Sequence[RegimePrototype], source: str
+) -> tuple[RegimePrototype, ...]:
+    """Return the prototypes with the labels that keep them nearest to an earlier set, so that no refit swaps names.
+
+    Raises
+    ------
+    PrototypeError
+        The earlier set has other labels or another dimension.
+    """
+    centers = {prototype.label: prototype.center.astype(np.float64) for prototype in earlier}
+    labels = [prototype.label for prototype in prototypes]
+    dims = {center.size for center in centers.values()} | {prototype.center.size for prototype in prototypes}
+    if set(centers) != set(labels) or len(dims) > 1:
+        listed = ", ".join(sorted(label.name for label in centers))
+        raise PrototypeError(source, f"cannot be aligned to: it has {listed} of {sorted(dims)} values")
+
+    def moved(names: Sequence[RegimeLabel]) -> float:
+        pairs = zip(names, prototypes, strict=True)
+        return sum(float(((centers[name] - each.center) ** 2).sum()) for name, each in pairs)
+
+    best = min(permutations(labels), key=moved)
+    return tuple(RegimePrototype(label, prototype.center) for label, prototype in zip(best, prototypes, strict=True))
+
+
+def _least_stretch(stress: Float64Vector, length: int) -> slice:
+    sums = np.concatenate([[0.0], np.cumsum(stress)])
+    first = int((sums[length:] - sums[:-length]).argmin())
+    return slice(first, first + length)
+
+
+def _dated(dates: DateVector, stretch: slice) -> Stretch:
+    return Stretch(dates[stretch.start].item(), dates[stretch.stop - 1].item())
+
+
+def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+    """Return the temperature under which the labels of hindsight were likeliest."""
+    rows = np.arange(len(values))
+    losses = [-np.log(posterior(values, t)[rows, hindsight] + 1e-12).mean() for t in _TEMPERATURES]
+    return round(float(_TEMPERATURES[int(np.argmin(losses))]), 6)
+
+
+def _norms(sessions: DescribedSessions) -> dict[str, float]:
+    medians = np.median(sessions.explained, axis=0)
+    return {name: round(float(median), 6) for name, median in zip(EXPLAINED_NAMES, medians, strict=True)}

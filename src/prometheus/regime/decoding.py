@@ -1,0 +1,78 @@
+"""Labels with a price on changing them, given online: nothing that comes later is looked at, and none is taken back.
+
+The cost of a sequence of labels is the sum of each session's distance to the prototype of its label, plus a penalty for
+every change. Online, the label of a date is the last one of the cheapest sequence over a stated number of trailing
+sessions, so it depends on those sessions alone. The recursion is Viterbi's (1967) without the backward pass; the
+penalised cost is that of statistical jump models (Bemporad, Breschi, Piga and Boyd, 2018).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import Float64Matrix
+from prometheus.errors import WindowShapeError
+
+
+def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:
+    """Return what the cheapest sequence that ends in each label costs above the cheapest of all, at every session.
+
+    Parameters
+    ----------
+    costs
+        Shape (n, n_labels), finite, oldest session first.
+    penalty
+        Cost of a change, in units of `costs`.
+    n_sessions
+        How many sessions up to and including its own each row looks back on.
+
+    Returns
+    -------
+    Shape (n - n_sessions + 1, n_labels), between 0 and `penalty` plus a session's spread; the least is 0. The first row
+    belongs to session ``n_sessions - 1``.
+
+    Raises
+    ------
+    WindowShapeError
+        There are fewer than `n_sessions` rows.
+    """
+    n_out = len(costs) - n_sessions + 1
+    if n_out < 1:
+        raise WindowShapeError("costs to decode", costs.shape, (f"at least {n_sessions}", "n_labels"))
+    by_label = np.ascontiguousarray(costs.T)
+    values = np.zeros((by_label.shape[0], n_out))
+    for first in range(n_sessions):
+        values = np.minimum(values, values.min(axis=0) + penalty) + by_label[:, first : first + n_out]
+        values -= values.min(axis=0)
+    return np.ascontiguousarray(values.T)
+
+
+def hindsight_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
+    """Return the labels of the cheapest sequence of all, shape (n,): what one would have said knowing how it went on.
+
+    For calibration on the past only; no label of a date is ever taken from it.
+    """
+    n_labels = costs.shape[1]
+    stayed = list(range(n_labels))
+    came_from: list[list[int]] = []
+    values = [0.0] * n_labels
+    for row in costs.tolist():  # plain floats: a call of numpy costs more than four labels do
+        least = min(values)
+        cheapest, ceiling = values.index(least), least + penalty
+        came_from.append([cheapest if value > ceiling else label for label, value in zip(stayed, values, strict=True)])
+        values = [min(value, ceiling) + cost for value, cost in zip(values, row, strict=True)]
+    path = np.empty(len(costs), dtype=np.intp)
+    label = values.index(min(values))
+    for session in range(len(costs) - 1, -1, -1):
+        path[session] = label
+        label = came_from[session][label]
+    return path
+
+
+def posterior(values: Float64Matrix, temperature: float) -> Float64Matrix:
+    """Return softmax(-values / temperature), shape (n, n_labels), rows adding to 1; values have 0 as their least."""
+    with np.errstate(over="ignore"):  # a tiny temperature: exp(-inf) is 0, as it should be
+        weights = np.exp(-values / temperature)
+    shares: Float64Matrix = weights / weights.sum(axis=1, keepdims=True)
+    return shares

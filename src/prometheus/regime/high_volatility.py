@@ -1,0 +1,111 @@
+"""The probability that the next 21 sessions will be volatile, read from a scale-free vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import Float32Matrix, Float64Vector
+from prometheus.encoders.models_scale_free import standard_scores
+from prometheus.errors import InputRefusedError
+from prometheus.regime.logistic import fit_logistic, sigmoid
+
+HORIZON_SESSIONS = 21
+TOP_SHARE = 0.2
+"""Forward volatility is high when it lies in the top fifth of what the calibration span saw."""
+SCORE_WEIGHTS: Mapping[str, float] = {
+    "range_2": 0.2383,
+    "range_4": 0.6095,
+    "range_16": 0.7279,
+    "down_range_4": 0.2759,
+    "down_range_16": -0.2779,
+    "sortino_32": -0.2672,
+}
+"""Log odds per standard deviation, by logistic regression on ^GSPC 1964-1989 (`fit_score_weights`, ADR-0010)."""
+_WEAK = 0.003
+_AS_STRONG_AS_THE_DATA = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HighVolatilityForecast:
+    """A score's way to a probability, learned from the past of one market.
+
+    Attributes
+    ----------
+    threshold
+        Annualised volatility above which the next 21 sessions count as volatile; 0.25 means 25 %.
+    intercept, slope
+        Log odds at score 0, and per unit of score.
+    """
+
+    threshold: float
+    intercept: float
+    slope: float
+
+    def probabilities(self, scores: Float64Vector) -> Float64Vector:
+        """Return the probability of high volatility for each score, shape (n,)."""
+        return sigmoid(self.intercept + self.slope * scores)
+
+    @classmethod
+    def fit(
+        cls, scores: Float64Vector, forward_log_volatility: Float64Vector, threshold: float | None = None
+    ) -> HighVolatilityForecast:
+        """Learn from scores and what followed, both shape (n,), NaN where that is not yet known.
+
+        The slope is drawn towards that of the frozen weights as strongly as the data pull it away; the intercept is
+        free, as markets differ in level. Without a `threshold`, the top fifth of the known volatilities is high.
+
+        Raises
+        ------
+        InputRefusedError
+            Nothing is known yet, or every outcome is the same.
+        """
+        is_known = np.isfinite(forward_log_volatility)
+        known = forward_log_volatility[is_known]
+        if not len(known):
+            raise InputRefusedError(f"no session of the span is followed by {HORIZON_SESSIONS} others yet")
+        limit = float(np.exp(np.quantile(known, 1.0 - TOP_SHARE))) if threshold is None else threshold
+        outcomes = (known > np.log(limit)).astype(np.float64)
+        intercept, slope = fit_logistic(
+            scores[is_known][:, np.newaxis],
+            outcomes,
+            prior=np.array([0.0, 1.0]),
+            precision=np.array([1e-4, _AS_STRONG_AS_THE_DATA]),
+        )
+        return cls(limit, float(intercept), float(slope))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return JSON values."""
+        return {"threshold": self.threshold, "intercept": self.intercept, "slope": self.slope}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> HighVolatilityForecast:
+        """Return the forecast of a JSON object."""
+        return cls(*(float(document[name]) for name in ("threshold", "intercept", "slope")))
+
+
+def volatility_scores(vectors: Float32Matrix) -> Float64Vector:
+    """Return the frozen log odds of vectors of the scale-free encoder, up to a constant, shape (n,)."""
+    scores = np.zeros(len(vectors))
+    columns = standard_scores(vectors, tuple(SCORE_WEIGHTS))
+    for column, weight in enumerate(SCORE_WEIGHTS.values()):
+        scores += weight * columns[:, column]  # one after another: a matrix product may add in another order
+    return scores
+
+
+def fit_score_weights(
+    vectors: Float32Matrix, forward_log_volatility: Float64Vector, names: tuple[str, ...] = tuple(SCORE_WEIGHTS)
+) -> dict[str, float]:
+    """Return weights by descriptor that best tell the top fifth of forward volatility, rounded to 4 decimals."""
+    is_known = np.isfinite(forward_log_volatility)
+    outcomes = forward_log_volatility[is_known] > np.quantile(forward_log_volatility[is_known], 1.0 - TOP_SHARE)
+    weights = fit_logistic(
+        standard_scores(vectors[is_known], names),
+        outcomes.astype(np.float64),
+        prior=np.zeros(len(names) + 1),
+        precision=np.full(len(names) + 1, _WEAK) * (np.arange(len(names) + 1) > 0),
+    )
+    return {name: round(float(weight), 4) for name, weight in zip(names, weights[1:], strict=True)}

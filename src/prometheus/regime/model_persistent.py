@@ -1,0 +1,162 @@
+"""The regime model with a price on changing its mind, and with probabilities that were checked against the past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders import NumericWindowEncoder
+from prometheus.errors import PrototypeError
+from prometheus.regime.calibration import RegimeCalibration
+from prometheus.regime.change_risk import change_risks, risks_to_dict
+from prometheus.regime.decoding import online_values, posterior
+from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
+from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.types import RegimePrototype
+
+FAMILY = "persistent"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedAssignment(Assignment):
+    """Labels of a decoding, with what is said beside them.
+
+    Attributes
+    ----------
+    posteriors
+        Shape (n, n_labels), rows adding to 1.
+    high_volatility
+        Shape (n,): probability that the next 21 sessions are volatile.
+    threshold
+        Annualised volatility that counts as such.
+    change_risk
+        By label, JSON values of the probability of leaving it.
+    """
+
+    posteriors: Float64Matrix
+    high_volatility: Float64Vector
+    threshold: float
+    change_risk: Mapping[str, Mapping[str, Any]]
+
+    def details(self, row: int) -> dict[str, Any]:
+        """Return JSON values that say how one label came about."""
+        return {
+            "distances": self.by_label(self.distances[row]),
+            "probabilities": self.by_label(self.posteriors[row]),
+            "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
+            "change_risk": self.change_risk[self.labels[self.nearest[row]].name],
+        }
+
+
+class PersistentRegimeModel(EncodingRegimeModel):
+    """Labels decoded online with a penalty on every change, over a stated number of trailing sessions.
+
+    A label depends on those sessions' windows and on the calibration alone: it never changes once given, and one date
+    alone gets the label of the whole run. `NumericRegimeModel` is its sibling without memory.
+
+    Parameters
+    ----------
+    encoder
+        Makes and stores the embeddings; its vectors must be those the prototypes were found among.
+    region_instruments
+        The instrument that stands for each region.
+    prototype_set
+        Prototypes with their calibration.
+    model_id
+        The name of the whole model; ``<encoder id>@<first 8 hex digits of the set's fingerprint>`` by default.
+
+    Raises
+    ------
+    PrototypeError
+        The set has no calibration, or does not say its window length.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: NumericWindowEncoder,
+        region_instruments: Mapping[str, str],
+        prototype_set: PrototypeSet,
+        model_id: str | None = None,
+    ) -> None:
+        if prototype_set.calibration is None or prototype_set.window_days is None:
+            raise PrototypeError(
+                prototype_set.region, "has no calibration; write one with: python -m prometheus calibrate"
+            )
+        self.calibration = prototype_set.calibration
+        self.prototype_set = prototype_set
+        self.n_lead = self.calibration.decode_sessions - 1
+        super().__init__(
+            encoder=encoder,
+            region_instruments=region_instruments,
+            window_days=prototype_set.window_days,
+            model_id=model_id or prototype_set.regime_model_id(encoder.model_id),
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides a label, beside the encoder's own configuration; enough to explain it later."""
+        return {
+            **super().config,
+            "family": FAMILY,
+            "code_version": 1,
+            "centers": {each.label.name: each.center.tolist() for each in self.prototype_set.prototypes},
+            "calibration": self.calibration.to_dict(),
+        }
+
+    def assign(self, vectors: Float32Matrix) -> DecodedAssignment:
+        """Return labels for vectors of consecutive sessions, shape (n, dim), from the one after the first `n_lead` on.
+
+        Raises
+        ------
+        PrototypeError
+            The vectors are of another dimension than the prototypes.
+        """
+        return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration)
+
+
+def decode(
+    vectors: Float32Matrix,
+    scores: Float64Vector,
+    prototypes: Sequence[RegimePrototype],
+    calibration: RegimeCalibration,
+) -> DecodedAssignment:
+    """Return the labels of all sessions but the first ``decode_sessions - 1``, which are only looked back on.
+
+    Parameters
+    ----------
+    vectors, scores
+        Shape (n, dim) and (n,): consecutive sessions, oldest first, and their scores of high volatility.
+
+    Raises
+    ------
+    PrototypeError
+        The vectors are of another dimension than the prototypes.
+    """
+    centers = np.stack([prototype.center for prototype in prototypes])
+    if vectors.shape[1] != centers.shape[1]:
+        raise PrototypeError(
+            "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
+        )
+    n_lead = calibration.decode_sessions - 1
+    labels = tuple(prototype.label for prototype in prototypes)
+    distances = euclidean_distances(vectors, centers)
+    values = online_values(distances, calibration.penalty, calibration.decode_sessions)
+    posteriors = posterior(values, calibration.temperature)
+    nearest = values.argmin(axis=1)
+    return DecodedAssignment(
+        labels=labels,
+        nearest=nearest,
+        confidences=posteriors[np.arange(len(nearest)), nearest],
+        distances=distances[n_lead:],
+        posteriors=posteriors,
+        high_volatility=calibration.high_volatility.probabilities(scores[n_lead:]),
+        threshold=calibration.high_volatility.threshold,
+        change_risk={label.name: risks_to_dict(change_risks(calibration.stays.get(label))) for label in labels},
+    )
