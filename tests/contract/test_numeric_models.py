@@ -10,21 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
-from prometheus.arrays import Float32Cube
+from prometheus.arrays import FeatureCube
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.encoders.protocols import BatchNumericEmbeddingModel
+from prometheus.encoders.protocols import BatchNumericEmbeddingModel, TableNumericEmbeddingModel
 from prometheus.encoders.registry import NUMERIC_MODELS, create_numeric_model, model_config
 from prometheus.errors import UsageError, WindowShapeError
 
 each_model = pytest.mark.parametrize("model_id", sorted(NUMERIC_MODELS))
-DIMS_OF_63_DAYS = {"numeric-simple-v1": 189, "num-regime-core-v1": 384}
+DIMS_OF_63_DAYS = {"numeric-simple-v1": 189, "num-regime-core-v1": 384, "num-regime-core-v2": 384}
+OLDER_DAYS = {"num-regime-core-v2": 512}
+"""Sessions that a model reads before those that a test asks for."""
 
 
-def windows_of(n_windows: int, window_days: int, seed: int = 1) -> Float32Cube:
-    """Windows like real ones: closes about 100, volumes about a million, small returns."""
+def windows_of(n_windows: int, window_days: int, seed: int = 1, model_id: str = "") -> FeatureCube:
+    """Windows like real ones, in what the model sees.
+
+    Closes about 100, volumes about a million, small returns; or a random walk with highs and lows around it.
+    """
     generator = np.random.default_rng(seed)
-    scale = np.array([100, 1e6, 0.01], dtype=np.float32)
-    return generator.normal(size=(n_windows, window_days, 3)).astype(np.float32) * scale
+    window_days += OLDER_DAYS.get(model_id, 0)
+    noise = generator.normal(size=(n_windows, window_days, 3))
+    if model_id in OLDER_DAYS:
+        return np.dstack([np.cumsum(noise[:, :, 0], axis=1), np.abs(noise[:, :, 1:])]) * 0.01
+    return noise.astype(np.float32) * np.array([100, 1e6, 0.01], dtype=np.float32)
 
 
 def batch_model(model_id: str) -> BatchNumericEmbeddingModel:
@@ -37,7 +45,7 @@ def batch_model(model_id: str) -> BatchNumericEmbeddingModel:
 @bounded(25)
 @given(n_windows=st.integers(1, 7), window_days=st.integers(1, 140), seed=st.integers(0, 1000))
 def test_a_batch_equals_its_windows_one_by_one(model_id: str, n_windows: int, window_days: int, seed: int) -> None:
-    model, windows = batch_model(model_id), windows_of(n_windows, window_days, seed)
+    model, windows = batch_model(model_id), windows_of(n_windows, window_days, seed, model_id)
     together = model.encode_batch(windows)
     alone = np.stack([model.encode(window) for window in windows])
     assert together.dtype == alone.dtype == np.float32
@@ -45,8 +53,21 @@ def test_a_batch_equals_its_windows_one_by_one(model_id: str, n_windows: int, wi
 
 
 @each_model
+def test_a_table_equals_the_windows_cut_out_of_it(model_id: str) -> None:
+    model, table = create_numeric_model(model_id), windows_of(1, 40, model_id=model_id)[0]
+    if isinstance(model, TableNumericEmbeddingModel):
+        window_days = OLDER_DAYS[model_id] + 3
+        ends = np.array([len(table), window_days, len(table) - 7], dtype=np.int64)
+        vectors = model.encode_table(table, ends, window_days)
+        assert [each.tobytes() for each in vectors] == [
+            model.encode(table[end - window_days : end]).tobytes() for end in ends
+        ]
+        assert vectors.dtype == np.float32
+
+
+@each_model
 def test_two_instances_give_the_same_bytes(model_id: str) -> None:
-    windows = windows_of(3, 63)
+    windows = windows_of(3, 63, model_id=model_id)
     assert (
         batch_model(model_id).encode_batch(windows).tobytes() == batch_model(model_id).encode_batch(windows).tobytes()
     )
@@ -54,7 +75,7 @@ def test_two_instances_give_the_same_bytes(model_id: str) -> None:
 
 @each_model
 def test_the_layout_of_a_batch_in_memory_does_not_matter(model_id: str) -> None:
-    model, windows = batch_model(model_id), windows_of(4, 63)
+    model, windows = batch_model(model_id), windows_of(4, 63, model_id=model_id)
     expected = model.encode_batch(windows).tobytes()
     assert model.encode_batch(np.asfortranarray(windows)).tobytes() == expected
     assert model.encode_batch(np.repeat(windows, 2, axis=0)[::2]).tobytes() == expected
@@ -63,7 +84,7 @@ def test_the_layout_of_a_batch_in_memory_does_not_matter(model_id: str) -> None:
 
 @each_model
 def test_a_window_is_neither_changed_nor_kept(model_id: str) -> None:
-    model, windows = batch_model(model_id), windows_of(2, 63)
+    model, windows = batch_model(model_id), windows_of(2, 63, model_id=model_id)
     untouched = windows.copy()
     windows.flags.writeable = False
     vectors, vector = model.encode_batch(windows), model.encode(windows[0])
@@ -74,12 +95,14 @@ def test_a_window_is_neither_changed_nor_kept(model_id: str) -> None:
 
 @each_model
 def test_the_dimension_is_the_documented_one(model_id: str) -> None:
-    assert create_numeric_model(model_id).encode(windows_of(1, 63)[0]).shape == (DIMS_OF_63_DAYS[model_id],)
+    assert create_numeric_model(model_id).encode(windows_of(1, 63, model_id=model_id)[0]).shape == (
+        DIMS_OF_63_DAYS[model_id],
+    )
 
 
 @each_model
 def test_no_windows_are_no_vectors(model_id: str) -> None:
-    vectors = batch_model(model_id).encode_batch(windows_of(0, 63))
+    vectors = batch_model(model_id).encode_batch(windows_of(0, 63, model_id=model_id))
     assert vectors.shape == (0, DIMS_OF_63_DAYS[model_id])
     assert vectors.dtype == np.float32
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -9,11 +11,27 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.strategies import FIRST_DATE, bounded, histories, legal_closes, legal_volumes
-from tests.reference.windows import Histories, MemoryBars, NoDatabase, Row, WeekdayCalendar, bars_of_histories
+from tests.property.strategies import (
+    FIRST_DATE,
+    bounded,
+    histories,
+    legal_bars,
+    legal_closes,
+    legal_volumes,
+    long_histories,
+)
+from tests.reference.windows import (
+    Histories,
+    MemoryBars,
+    NoDatabase,
+    WeekdayCalendar,
+    bar_walk,
+    bars_of_histories,
+)
 
-from prometheus.data.bars import PriceBars
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, WindowBatch
+from prometheus.encoders.features import CLOSE_VOLUME, LOG_PRICES, FeatureSet
+from prometheus.encoders.protocols import feature_set_of
 from prometheus.encoders.registry import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.windows import windows_in_range, windows_on_date
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
@@ -22,6 +40,31 @@ Said = dict[tuple[str, date], tuple[Any, ...]]
 """Everything said about an instrument and date, bit for bit."""
 
 END = date(2026, 12, 31)
+
+
+@dataclass(frozen=True)
+class Market:
+    """Histories for the models that see one feature set: long enough for a window, short enough for a warm-up."""
+
+    feature_set: FeatureSet
+    histories: st.SearchStrategy[Any]
+    """Short rows for close and volume, whole bars for the others."""
+    window_days: st.SearchStrategy[int]
+
+    def draw_anything(self, data: st.DataObject, day: date) -> tuple[date, float, float, *tuple[float, ...]]:
+        """Anything legal in the place of what is known of a day."""
+        if self.feature_set is LOG_PRICES:
+            return data.draw(legal_bars(day))
+        return day, data.draw(legal_closes), data.draw(legal_volumes)
+
+
+SHORT = Market(CLOSE_VOLUME, histories(max_size=14), st.integers(1, 7))
+LONG = Market(LOG_PRICES, long_histories(), st.integers(513, 515))
+each_market = pytest.mark.parametrize("market", [SHORT, LONG], ids=["close and volume", "log prices"])
+
+
+def models_that_see(feature_set: FeatureSet) -> list[str]:
+    return [name for name in NUMERIC_MODELS if feature_set_of(create_numeric_model(name)) is feature_set]
 
 
 def regime_models(model_id: str, window_days: int) -> list[NumericRegimeModel | SeedRegimeModel]:
@@ -47,7 +90,7 @@ def regime_models(model_id: str, window_days: int) -> list[NumericRegimeModel | 
 
 
 def said_of(windows: WindowBatch) -> Said:
-    """Windows, hashes, embeddings of every registered model, and the regimes they lead to."""
+    """Windows, hashes, embeddings of every registered model that sees them, and the regimes they lead to."""
     keys = [
         (windows.entity_ids[index], day)
         for index, day in zip(windows.entity_index, windows.as_of_dates.tolist(), strict=True)
@@ -55,7 +98,7 @@ def said_of(windows: WindowBatch) -> Said:
     said: dict[tuple[str, date], list[Any]] = {key: [] for key in keys}
     for key, values, digest in zip(keys, windows.values(), windows.input_hashes.tolist(), strict=True):
         said[key] += [values.tobytes(), digest]
-    for model_id in NUMERIC_MODELS:
+    for model_id in models_that_see(windows.feature_set):
         for model in regime_models(model_id, windows.window_days):
             batch = model.encoder.encode(windows)
             for key, state in zip(keys, model.states(batch, "R") if len(batch) else [], strict=True):
@@ -64,72 +107,85 @@ def said_of(windows: WindowBatch) -> Said:
     return {key: tuple(parts) for key, parts in said.items()}
 
 
-def said_up_to(bars: PriceBars, as_of: date, window_days: int) -> tuple[Said, list[str]]:
+def said_up_to(known: Histories, as_of: date, window_days: int, feature_set: FeatureSet) -> tuple[Said, list[str]]:
     """What a table says about all dates up to one, and about that one alone with its failures.
 
     The whole table takes part, whatever it holds of later dates.
     """
-    everything = windows_in_range(bars, FIRST_DATE, END, window_days).windows
+    bars = bars_of_histories(known, fields=feature_set.bar_fields)
+    everything = windows_in_range(bars, FIRST_DATE, END, window_days, feature_set).windows
     past = np.flatnonzero(everything.as_of_dates <= np.datetime64(as_of, "D"))
-    on_date = windows_on_date(bars, as_of, window_days, WeekdayCalendar())
+    on_date = windows_on_date(bars, as_of, window_days, WeekdayCalendar(), feature_set)
     said = said_of(everything.take(past))
     for (name, _), parts in said_of(on_date.windows).items():
         said[f"{name} alone", as_of] = parts
     return said, [str(failure) for failure in on_date.failures]
 
 
+def days_of(known: Histories) -> list[date]:
+    """The last days on which anything happened: all of a short history, the end of a long one."""
+    return sorted({row[0] for rows in known.values() for row in rows[-14:]})
+
+
+@each_market
 @bounded(60)
-@given(data=st.data(), window_days=st.integers(1, 7))
-def test_neither_cutting_nor_poisoning_the_future_changes_a_byte(data: st.DataObject, window_days: int) -> None:
-    known = {name: data.draw(histories(max_size=14), label=name) for name in ("X", "Y", "Z")}
-    days = sorted({day for rows in known.values() for day, _, _ in rows})
+@given(data=st.data())
+def test_neither_cutting_nor_poisoning_the_future_changes_a_byte(market: Market, data: st.DataObject) -> None:
+    window_days = data.draw(market.window_days, label="window_days")
+    known: Histories = {name: data.draw(market.histories, label=name) for name in ("X", "Y", "Z")}
     # cuts may fall anywhere: before the first bar and inside the warm-up of a history too
-    as_of = data.draw(st.sampled_from([FIRST_DATE, *days]), label="as of")
-    poisoned: dict[str, list[Row]] = {}
-    for name, rows in known.items():
-        poisoned[name] = [
-            row if row[0] <= as_of else (row[0], data.draw(legal_closes), data.draw(legal_volumes)) for row in rows
-        ]
+    as_of = data.draw(st.sampled_from([FIRST_DATE, *days_of(known)]), label="as of")
+    poisoned = {
+        name: [row if row[0] <= as_of else market.draw_anything(data, row[0]) for row in rows]
+        for name, rows in known.items()
+    }
     cut = {name: [row for row in rows if row[0] <= as_of] for name, rows in known.items()}
-    expected = said_up_to(bars_of_histories(known), as_of, window_days)
-    assert said_up_to(bars_of_histories(poisoned), as_of, window_days) == expected
-    assert said_up_to(bars_of_histories(cut), as_of, window_days) == expected
+    expected = said_up_to(known, as_of, window_days, market.feature_set)
+    assert said_up_to(poisoned, as_of, window_days, market.feature_set) == expected
+    assert said_up_to(cut, as_of, window_days, market.feature_set) == expected
 
 
+@each_market
 @bounded(40)
-@given(data=st.data(), window_days=st.integers(1, 7))
-def test_one_date_at_a_time_chunks_and_the_whole_range_say_the_same(data: st.DataObject, window_days: int) -> None:
-    known: Histories = {name: data.draw(histories(max_size=14), label=name) for name in ("X", "Y", "Z")}
-    builder = NumericWindowBuilder(MemoryBars(known), WeekdayCalendar())
+@given(data=st.data())
+def test_one_date_at_a_time_chunks_and_the_whole_range_say_the_same(market: Market, data: st.DataObject) -> None:
+    window_days = data.draw(market.window_days, label="window_days")
+    known: Histories = {name: data.draw(market.histories, label=name) for name in ("X", "Y", "Z")}
+    builder = NumericWindowBuilder(MemoryBars(known), WeekdayCalendar(), market.feature_set)
     ids = list(known)
-    whole = said_of(builder.build_range(ids, FIRST_DATE, END, window_days).windows)
+    start = days_of(known)[0] if days_of(known) else FIRST_DATE
 
-    days = sorted({day for rows in known.values() for day, _, _ in rows})
+    def said_in(names: Iterable[str], first: date, last: date) -> Said:
+        return said_of(builder.build_range(list(names), first, last, window_days).windows)
+
+    whole = said_in(ids, start, END)
     alone: Said = {}
-    for day in days:
+    for day in days_of(known):
         said = said_of(builder.build_date(ids, day, window_days).windows)
         alone |= {key: parts for key, parts in said.items() if any(row[0] == day for row in known[key[0]])}
     assert alone == whole
 
-    cuts = sorted(data.draw(st.sets(st.dates(FIRST_DATE, date(2024, 3, 1)), max_size=4), label="cuts"))
-    starts = [FIRST_DATE, *cuts]
+    cuts = sorted(data.draw(st.sets(st.dates(start, date(2024, 3, 1)), max_size=4), label="cuts"))
+    starts = [start, *cuts]
     ends = [*(date.fromordinal(cut.toordinal() - 1) for cut in cuts), END]
     chunked: Said = {}
-    for start, end in zip(starts, ends, strict=True):
-        if start <= end:
-            chunked |= said_of(builder.build_range(ids, start, end, window_days).windows)
+    for first, last in zip(starts, ends, strict=True):
+        if first <= last:
+            chunked |= said_in(ids, first, last)
     assert chunked == whole
 
     one_by_one: Said = {}
     for name in data.draw(st.permutations(ids), label="order"):
-        one_by_one |= said_of(builder.build_range([name], FIRST_DATE, END, window_days).windows)
+        one_by_one |= said_in([name], start, END)
     assert one_by_one == whole
 
 
 @pytest.mark.parametrize("model_id", sorted(NUMERIC_MODELS))
 def test_the_property_above_looks_at_something(model_id: str) -> None:
-    rows = [(date(2024, 1, day), 100.0 + day, 1e3 * day) for day in range(2, 12)]
-    said, failures = said_up_to(bars_of_histories({"X": rows}), date(2024, 1, 11), 3)
+    feature_set = feature_set_of(create_numeric_model(model_id))
+    window_days = 513 if feature_set is LOG_PRICES else 3
+    rows = bar_walk(window_days + 7, date(2024, 1, 11))
+    said, failures = said_up_to({"X": rows}, date(2024, 1, 11), window_days, feature_set)
     assert failures == []
     assert len(said) == 9
     parts = said["X", date(2024, 1, 11)]

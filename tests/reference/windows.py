@@ -9,14 +9,21 @@ from datetime import date, timedelta
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow.parquet as pq
 from tests.fixtures.market import random_walk
 
 from prometheus.data.bars import PriceBars
+from prometheus.data.sample import PRICES
 
 Row: TypeAlias = tuple[date, float, float]
 """Date, close, volume."""
+Bar: TypeAlias = tuple[date, float, float, float, float, float]
+"""A row with adjusted close, high and low after it; the last two may be NaN."""
 Features: TypeAlias = list[tuple[float, float, float]]
-Histories: TypeAlias = Mapping[str, Sequence[Row]]
+Histories: TypeAlias = Mapping[str, Sequence[tuple[date, float, float, *tuple[float, ...]]]]
+"""Instruments and their rows, short or long."""
+CLOSE_AND_VOLUME = ("close", "volume")
+BAR_FIELDS = (*CLOSE_AND_VOLUME, "adjusted_close", "high", "low")
 
 
 def slow_window(rows: Sequence[Row], as_of_date: date, window_days: int) -> Features | None:
@@ -44,7 +51,9 @@ def float32_bytes(values: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(values)}f", *values)
 
 
-def bars_of_histories(histories: Histories, instrument_ids: Sequence[str] | None = None) -> PriceBars:
+def bars_of_histories(
+    histories: Histories, instrument_ids: Sequence[str] | None = None, fields: Sequence[str] = CLOSE_AND_VOLUME
+) -> PriceBars:
     """Everything that is known of the instruments, in the form the reader hands over."""
     ids = tuple(histories) if instrument_ids is None else tuple(dict.fromkeys(instrument_ids))
     rows = [sorted(histories.get(name, ())) for name in ids]
@@ -53,8 +62,8 @@ def bars_of_histories(histories: Histories, instrument_ids: Sequence[str] | None
         instrument_ids=ids,
         offsets=np.cumsum([0, *map(len, rows)]).astype(np.int64),
         dates=np.array([row[0] for row in flat], dtype="M8[D]"),
-        fields=("close", "volume"),
-        values=np.array([[row[1] for row in flat], [row[2] for row in flat]], dtype=np.float64),
+        fields=tuple(fields),
+        values=np.array([[row[1 + BAR_FIELDS.index(name)] for row in flat] for name in fields], dtype=np.float64),
     )
 
 
@@ -67,13 +76,12 @@ class MemoryBars:
     def load_bars(
         self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
     ) -> PriceBars:
-        assert tuple(fields) == ("close", "volume")
         loaded = {}
         for name in instrument_ids:
             rows = sorted(self.histories.get(name, ()))
             reaching_back = [row for row in rows if row[0] <= first][-n_before:]
             loaded[name] = reaching_back + [row for row in rows if first < row[0] <= last]
-        return bars_of_histories(loaded)
+        return bars_of_histories(loaded, fields=fields)
 
 
 class WeekdayCalendar:
@@ -105,3 +113,19 @@ def walk(n: int, last: date = date(2025, 1, 31), seed: int = 7) -> list[Row]:
     """Rows of a seeded random walk on weekdays; the values of `tests.fixtures.market.random_walk`."""
     closes, volumes = random_walk(n, seed)
     return list(zip(weekday_list(n, last), closes.tolist(), volumes.tolist(), strict=True))
+
+
+def bar_walk(n: int, last: date = date(2025, 1, 31), seed: int = 7) -> list[Bar]:
+    """The same walk with dividends in the adjusted close, and a high and a low around each close."""
+    generator = np.random.default_rng(seed)
+    above, below = (1 + generator.uniform(0, 0.02, n)).tolist(), (1 - generator.uniform(0, 0.02, n)).tolist()
+    return [
+        (day, close, volume, close * 0.9999 ** (n - at), close * above[at], close * below[at])
+        for at, (day, close, volume) in enumerate(walk(n, last, seed))
+    ]
+
+
+def sample_bars(instrument_id: str) -> list[Bar]:
+    """The bars of one instrument of the packaged sample."""
+    table = pq.read_table(PRICES, columns=["trade_date", *BAR_FIELDS], filters=[("instrument_id", "==", instrument_id)])
+    return [(row["trade_date"], *(row[name] for name in BAR_FIELDS)) for row in table.to_pylist()]

@@ -14,6 +14,7 @@ from tests.reference.regimes import slow_missing
 
 from prometheus.backfill import BackfillReport, DateSpan, NumericRequest
 from prometheus.backfill.plan import chunked, instruments_per_chunk, missing_windows
+from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.encoders import WindowBatch
 from prometheus.errors import UnknownInstrumentError, UsageError
 
@@ -40,6 +41,7 @@ def batch_of(wanted: list[Key]) -> WindowBatch:
         ends=np.arange(1, len(wanted) + 1),
         features=np.zeros((len(wanted), 3), dtype=np.float32),
         input_hashes=np.array([digest for _, _, digest in wanted], dtype=np.int64),
+        feature_set=CLOSE_VOLUME,
     )
 
 

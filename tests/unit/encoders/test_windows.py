@@ -10,7 +10,7 @@ from tests.reference.windows import Histories, MemoryBars, WeekdayCalendar, bars
 
 from prometheus.core.time import TradingCalendar
 from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec
-from prometheus.encoders.windows import feature_table, log_returns, windows_in_range, windows_on_date
+from prometheus.encoders.windows import windows_in_range, windows_on_date
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -215,17 +215,6 @@ def test_extreme_but_legal_prices_raise_no_warning() -> None:
     rows = [(date(2025, 1, 30), 5e-324, 0.0), (FRIDAY, 1.7e308, 1.7e308)]
     windows = windows_in_range(bars_of_histories({"X": rows, "Y": rows}), FRIDAY, FRIDAY, 2).windows
     assert not np.isfinite(windows.values()).all()  # refused later, with the vector
-
-
-def test_log_returns_are_taken_in_float64() -> None:
-    closes = np.array([100.0, 100.0000001])
-    assert log_returns(closes)[1] == np.log(100.0000001 / 100.0)
-
-
-def test_the_first_bar_of_each_instrument_has_return_zero_in_the_shared_table() -> None:
-    bars = bars_of_histories({"A": walk(3), "NONE": [], "B": walk(2, seed=8), "END": []})
-    table = feature_table(bars)
-    assert (table[:, 2] == 0).tolist() == [True, False, False, True, False]
 
 
 def test_no_windows_are_an_empty_batch() -> None:
