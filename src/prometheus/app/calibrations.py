@@ -23,7 +23,7 @@ from prometheus.encoders.registry import NUM_REGIME_CORE_V2, ModelRegistry, defa
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.regime import PrototypeSet, RegimeState
-from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, aligned, calibrate
+from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
 from prometheus.regime.explanation import Reason, explain
 from prometheus.regime.high_volatility import fit_score_weights
 from prometheus.regime.model_persistent import FAMILY
@@ -79,7 +79,9 @@ class CalibrationTasks:
             There are too few sessions, or none at all.
         """
         require_writable(request.output)
-        earlier = None if request.align_to is None else read_prototypes(request.align_to)
+        earlier = None
+        if request.align_to is not None:
+            earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
         window_days = default_window_days(request.model_id)
         windows = self._windows(request.instrument_id, date.min, request.until, request.model_id)
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
@@ -90,10 +92,8 @@ class CalibrationTasks:
             )  # fmt: skip
         vectors = ScaleFreeNumericEmbeddingModel().encode_table(windows.features, windows.ends, window_days)
         prototypes, calibration = calibrate(
-            DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings
+            DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
         )
-        if earlier is not None:
-            prototypes = aligned(prototypes, earlier.prototypes, str(request.align_to))
         prototype_set = PrototypeSet(
             region=request.region,
             prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),

@@ -35,7 +35,7 @@ ORDER = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL, RegimeLabel.RISK_OFF, RegimeLab
 RISK_OFF_SIDE = frozenset({RegimeLabel.RISK_OFF, RegimeLabel.CRISIS})
 
 _STRESS_NAMES = ("range_4", "range_16", "down_range_16")
-_TEMPERATURES = np.geomspace(0.02, 5.0, 60)
+_TEMPERATURES = np.geomspace(0.02, 5.0, 24)
 _FALLBACK_PLACES = (0.1, 0.37, 0.62, 0.9)
 _FEWEST_IN_GROUP = 20
 
@@ -100,6 +100,14 @@ class DescribedSessions:
 
     def __len__(self) -> int:
         return len(self.dates)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrototypeSource:
+    """Prototypes of an earlier calibration, and where they came from."""
+
+    prototypes: tuple[RegimePrototype, ...]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +208,7 @@ def calibrate(
     forward_log_volatility: Float64Vector,
     settings: CalibrationSettings | None = None,
     threshold: float | None = None,
+    earlier: PrototypeSource | None = None,
 ) -> tuple[tuple[RegimePrototype, ...], RegimeCalibration]:
     """Find four prototypes and learn what their labels need, from one span of a market.
 
@@ -211,11 +220,15 @@ def calibrate(
         Shape (n,): of the 21 sessions after each, NaN where they are not over within the span.
     threshold
         Annualised volatility that counts as high; the top fifth of the span without it.
+    earlier
+        Prototypes whose labels the new ones keep.
 
     Raises
     ------
     InputRefusedError
         There are fewer than 756 sessions.
+    PrototypeError
+        The earlier prototypes have other labels or another dimension.
     """
     chosen = CalibrationSettings() if settings is None else settings
     if len(sessions) < MIN_SESSIONS:
@@ -224,9 +237,11 @@ def calibrate(
             "load older bars or calibrate at a later date"
         )
     prototypes, calm, wild = find_prototypes(sessions, chosen)
+    if earlier is not None:
+        prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
     values = online_values(costs, chosen.penalty, chosen.decode_sessions)
-    labels = [ORDER[label] for label in values.argmin(axis=1)]
+    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
     hindsight = hindsight_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),
@@ -250,16 +265,19 @@ def find_prototypes(
     """Return the prototypes from calm to wild, and the stretches that made the axis."""
     calm = [_least_stretch(sessions.stress, length) for length in settings.calm_lengths]
     wild = [_least_stretch(-sessions.stress, length) for length in settings.wild_lengths]
-    wide = sessions.vectors.astype(np.float64)
-    low = np.mean([wide[stretch].mean(axis=0) for stretch in calm], axis=0)
-    high = np.mean([wide[stretch].mean(axis=0) for stretch in wild], axis=0)
+    vectors = sessions.vectors
+    low = np.mean([vectors[stretch].mean(axis=0, dtype=np.float64) for stretch in calm], axis=0)
+    high = np.mean([vectors[stretch].mean(axis=0, dtype=np.float64) for stretch in wild], axis=0)
     axis = high - low
-    places = ((wide - low) * axis).sum(axis=1) / (axis * axis).sum()
+    along = np.einsum("ij,j->i", vectors, axis)  # not @, whose order of adding is the library's
+    places = (along - (low * axis).sum()) / (axis * axis).sum()
     groups = np.searchsorted(settings.cuts, places, side="right")
     centers = []
     for group, place in enumerate(_FALLBACK_PLACES):
-        members = wide[groups == group]
-        centers.append(members.mean(axis=0) if len(members) >= _FEWEST_IN_GROUP else low + place * axis)
+        members = vectors[groups == group]
+        centers.append(
+            members.mean(axis=0, dtype=np.float64) if len(members) >= _FEWEST_IN_GROUP else low + place * axis
+        )
     prototypes = tuple(
         RegimePrototype(label, center.astype(np.float32)) for label, center in zip(ORDER, centers, strict=True)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,11 +45,13 @@ class ChangeRisk:
 
 def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
     """Return the counts of each label that was followed by another session."""
-    counts = dict.fromkeys(labels[:-1], StayCounts(0, 0))
-    for before, after in pairwise(labels):
-        known = counts[before]
-        counts[before] = StayCounts(known.n_sessions + 1, known.n_exits + (before != after))
-    return {label: counts[label] for label in RegimeLabel if label in counts}
+    pairs = Counter(pairwise(labels))
+    sessions = Counter(labels[:-1])
+    return {
+        label: StayCounts(sessions[label], sessions[label] - pairs[label, label])
+        for label in RegimeLabel
+        if label in sessions
+    }
 
 
 def change_risks(counts: StayCounts | None) -> tuple[ChangeRisk, ...]:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import WindowShapeError
 
+_FEW_SESSIONS = 3
+"""Up to so many sessions are decoded in plain floats."""
+
 
 def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:
     """Return what the cheapest sequence that ends in each label costs above the cheapest of all, at every session.
@@ -40,6 +43,9 @@ def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Floa
     n_out = len(costs) - n_sessions + 1
     if n_out < 1:
         raise WindowShapeError("costs to decode", costs.shape, (f"at least {n_sessions}", "n_labels"))
+    if n_out <= _FEW_SESSIONS:
+        looked_back = [costs[first : first + n_sessions].tolist() for first in range(n_out)]
+        return np.array([_values_of_last(rows, penalty) for rows in looked_back])
     by_label = np.ascontiguousarray(costs.T)
     values = np.zeros((by_label.shape[0], n_out))
     for first in range(n_sessions):
@@ -48,25 +54,36 @@ def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Floa
     return np.ascontiguousarray(values.T)
 
 
+def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
+    """Return the values of one session in plain floats: the same operations, without numpy's cost per call."""
+    values = [0.0] * len(rows[0])
+    for row in rows:
+        ceiling = min(values) + penalty
+        values = [min(ceiling, value) + cost for value, cost in zip(values, row, strict=True)]
+        least = min(values)
+        values = [value - least for value in values]
+    return values
+
+
 def hindsight_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
     """Return the labels of the cheapest sequence of all, shape (n,): what one would have said knowing how it went on.
 
     For calibration on the past only; no label of a date is ever taken from it.
     """
-    n_labels = costs.shape[1]
-    stayed = list(range(n_labels))
-    came_from: list[list[int]] = []
-    values = [0.0] * n_labels
+    values = [0.0] * costs.shape[1]
+    before: list[tuple[list[float], float, float]] = []
     for row in costs.tolist():  # plain floats: a call of numpy costs more than four labels do
         least = min(values)
-        cheapest, ceiling = values.index(least), least + penalty
-        came_from.append([cheapest if value > ceiling else label for label, value in zip(stayed, values, strict=True)])
-        values = [min(value, ceiling) + cost for value, cost in zip(values, row, strict=True)]
+        ceiling = least + penalty
+        before.append((values, least, ceiling))
+        values = [min(ceiling, value) + cost for value, cost in zip(values, row, strict=True)]
     path = np.empty(len(costs), dtype=np.intp)
     label = values.index(min(values))
     for session in range(len(costs) - 1, -1, -1):
         path[session] = label
-        label = came_from[session][label]
+        earlier, least, ceiling = before[session]
+        if earlier[label] > ceiling:
+            label = earlier.index(least)
     return path
 
 

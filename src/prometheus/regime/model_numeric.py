@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.windows import INSTRUMENT, require_window_days
+from prometheus.encoders.windows import require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
@@ -50,7 +50,9 @@ class Assignment:
 
 
 class EncodingRegimeModel:
-    """What the regime models share: a region's instrument, its window, and states made of embeddings.
+    """What the regime models share: what stands for a region, its window, and states made of embeddings.
+
+    What stands for a region is an instrument, or, where the encoder's windows are those of regions, the region itself.
 
     Attributes
     ----------
@@ -93,14 +95,18 @@ class EncodingRegimeModel:
         InsufficientHistoryError, StaleHistoryError
             The window cannot be built.
         """
-        spec = NumericWindowSpec(INSTRUMENT, self.instrument_of(region), self.window_days)
+        spec = self.spec_of(region)
         batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.n_lead + 1))
         state = self.states(batch, region)[0]
         self.encoder.save(batch.take(slice(self.n_lead, None)))
         return state
 
+    def spec_of(self, region: str) -> NumericWindowSpec:
+        """Return whose windows a region's labels are read from."""
+        return NumericWindowSpec(self.encoder.entity_type, self.instrument_of(region), self.window_days)
+
     def instrument_of(self, region: str) -> str:
-        """Return the instrument that stands for a region."""
+        """Return the instrument, or other entity of the encoder's, that stands for a region."""
         try:
             return self.region_instruments[region]
         except KeyError:
@@ -109,7 +115,7 @@ class EncodingRegimeModel:
     def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
         """Return the regime of each vector of a batch after the first `n_lead`, in its order."""
         assignment = self.assign(batch.vectors)
-        source = {"instrument_id": self.instrument_of(region), "window_days": self.window_days}
+        sources = self._sources(batch, region)
         dates: list[date] = batch.as_of_dates[self.n_lead :].tolist()
         return [
             RegimeState(
@@ -118,12 +124,19 @@ class EncodingRegimeModel:
                 regime_label=assignment.labels[assignment.nearest[row]],
                 confidence=float(assignment.confidences[row]),
                 regime_embedding=batch.vectors[self.n_lead + row],
-                metadata={**source, **assignment.details(row)},
+                metadata={**sources[self.n_lead + row], **assignment.details(row)},
                 model_id=self.model_id,
                 encoder_model_id=self.encoder.model_id,
             )
             for row, day in enumerate(dates)
         ]
+
+    def _sources(self, batch: EmbeddingBatch, region: str) -> Sequence[Mapping[str, Any]]:
+        """Return for each vector of a batch JSON values that say what it was made of."""
+        length = {"window_days": self.window_days}
+        if batch.sources is None:
+            return [{"instrument_id": self.instrument_of(region), **length}] * len(batch)
+        return [{**length, **source} for source in batch.sources]
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return labels for vectors of shape (n, dim), from the one after the first `n_lead` on."""
