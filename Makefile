@@ -46,6 +46,7 @@ format: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.numeric_encoding
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.regime_labels
 	@$(BIN)/python -m benchmarks.text_encoding
 
 lock:

@@ -128,7 +128,7 @@ _FAMILIES: Sequence[_Family] = (
     _Family(
         tuple(name for name in RISK_NAMES if name.startswith("down_range")),
         lambda now, norm: (
-            f"sessions fall {_percent(now['fall'], 2)} on average against a norm of {_percent(norm['fall'], 2)}"
+            f"sessions dip {_percent(now['fall'], 2)} on average against a norm of {_percent(norm['fall'], 2)}"
         ),
     ),
     _Family(

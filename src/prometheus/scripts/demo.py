@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,11 @@ from prometheus.data.sample import PRICES
 from prometheus.errors import UsageError
 from prometheus.scripts.terminal import Debug, new_command, run, run_named
 
-REGIONS = {"US": ("AAPL.US", "2000-01-01", "2025-07-23"), "US_INDEX": ("GSPC.INDX", "1990-01-01", "2023-12-28")}
 ENCODER = "num-regime-core-v1"
+SCALE_FREE = "num-regime-core-v2"
+US = "--region US --instrument-id AAPL.US"
+INDEX = "--region US_INDEX --instrument-id GSPC.INDX"
+EXPLAINED_DATES = ("2008-10-10", "2017-07-03", "2020-03-16")
 SINGLE_DATE = (
     f"run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
 )
@@ -51,37 +55,62 @@ def demo(
             "or pass --allow-own-server to write the sample there"
         )
     begin = time.monotonic()
-    pictures = [folder / f"regimes_{region}.png" for region in REGIONS]
-    for title, command in _steps(folder, pictures):
+    pictures = [folder / "regimes_US.png", folder / "regimes_US_INDEX.png"]
+    steps = chain(
+        _load_steps(),
+        _index_steps(folder, pictures[1]),
+        _first_version_steps(folder, pictures[0]),
+        _text_steps(folder),
+    )
+    for title, command in steps:
         _say(f"\n{title}\n$ python -m prometheus {command}")
         name, *arguments = shlex.split(command)
         exit_code = run_named(name, arguments)
         if exit_code:
             return exit_code
     _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
-    _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else: a base to build on, no advice.")
+    _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else; use num-regime-core-v2.")
     _say("Everything is stored; run the same commands again and nothing is written twice.")
     _say("The embedded server stops by itself when idle, or now with: python -m prometheus db stop")
     return 0
 
 
-def _steps(folder: Path, pictures: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield title and command of each step; later ones name what earlier ones made."""
+def _load_steps() -> Iterator[tuple[str, str]]:
     yield "A PostgreSQL of your own, and its tables:", "db upgrade"
     yield "Prices of Apple and of the S&P 500:", f"ingest prices {shlex.quote(str(PRICES))}"
     yield "What was loaded:", "data report"
-    for (region, (instrument, start, end)), picture in zip(REGIONS.items(), pictures, strict=True):
-        source = f"--region {region} --instrument-id {instrument}"
-        file = folder / f"regime_prototypes_{region}.json"
-        embed = f"run_numeric_regime {source} --date-range {start} {end}"
-        yield f"Embed every window of {instrument}:", embed
-        average = f"compute_regime_prototypes --region {region} {WINDOWS} --output {shlex.quote(str(file))}"
-        yield "A calm year and a crash become prototypes:", average
-        yield "Label every session by the nearer prototype:", f"{embed} --prototypes {shlex.quote(str(file))}"
-        model = f"--model-id {_regime_model_id(file)}"
-        yield "A picture of it:", f"plot_regimes {source} {model} --output {shlex.quote(str(picture))}"
-        yield "How its regimes follow each other:", f"show_regime_transitions --region {region} {model}"
+
+
+def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
+    """Yield the steps from the own past of an index to its labels; later ones name what earlier ones made."""
+    file = folder / "regime_calibration_US_INDEX.json"
+    yield (
+        "What calm and crisis looked like up to 2007, found without being told where they lie:",
+        f"calibrate {INDEX} --until 2007-12-31 --output {shlex.quote(str(file))}",
+    )
+    label = f"run_numeric_regime {INDEX} --model-id {SCALE_FREE} --prototypes {shlex.quote(str(file))}"
+    yield "Label every session of the years after it:", f"{label} --date-range 2008-01-01 2023-12-28"
+    model = f"--model-id {_regime_model_id(file, SCALE_FREE)}"
+    for day in EXPLAINED_DATES:
+        yield f"Why {day} got its label:", f"show_regimes --region US_INDEX {model} --start {day} --end {day} --explain"
+    yield "How its regimes follow each other:", f"show_regime_transitions --region US_INDEX {model}"
+    yield "A picture of it:", f"plot_regimes {INDEX} {model} --output {shlex.quote(str(picture))}"
+
+
+def _first_version_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
+    """Yield the steps of the first version, as it was asked for."""
+    file = folder / "regime_prototypes_US.json"
+    embed = f"run_numeric_regime {US} --date-range 2000-01-01 2025-07-23"
+    yield "Embed every window of AAPL.US with the first encoder:", embed
+    average = f"compute_regime_prototypes --region US {WINDOWS} --output {shlex.quote(str(file))}"
+    yield "A calm year and a crash become prototypes:", average
+    yield "Label every session by the nearer prototype:", f"{embed} --prototypes {shlex.quote(str(file))}"
+    model = f"--model-id {_regime_model_id(file, ENCODER)}"
+    yield "A picture of it:", f"plot_regimes {US} {model} --output {shlex.quote(str(picture))}"
     yield "The regime of the US region on one evening:", SINGLE_DATE
+
+
+def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
     events = folder / "macro_events_sample.jsonl"
     _write_macro_events(events)
     yield "Weekly facts on US rates, spreads and volatility, in sentences:", f"ingest macro {shlex.quote(str(events))}"
@@ -96,10 +125,10 @@ def _write_macro_events(path: Path) -> None:
     write_sample_macro_events(path)
 
 
-def _regime_model_id(file: Path) -> str:
+def _regime_model_id(file: Path, encoder: str) -> str:
     from prometheus.regime.prototypes import read_prototypes
 
-    return read_prototypes(file).regime_model_id(ENCODER)
+    return read_prototypes(file).regime_model_id(encoder)
 
 
 def _say(text: str) -> None:
