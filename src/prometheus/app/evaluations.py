@@ -262,6 +262,8 @@ def _draw(
         title = f"{history.instrument_id}, labels of {walk.name}"
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in walk.name)
         save_figure(draw_labels(title, dates, closes, walk.verdicts, zooms), folder / f"labels_{name}.png")
+        if np.ptp(walk.verdicts.scores) == 0:
+            continue  # holding says the same every day: a yearly base rate is no curve
         is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
         curves[walk.name] = reliability_bins(walk.verdicts.probabilities[is_known], is_high)
     save_figure(

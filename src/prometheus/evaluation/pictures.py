@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_COLOURS[RegimeLabel.NEUTRAL]}
 """Colours of a labeller that knows two labels."""
 _LINE = "#1d2b3a"
-_DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc")
+_DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
 def draw_labels(
@@ -82,8 +82,11 @@ def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
     axes: Any = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=0.8, linestyle="--")
     for number, (name, bins) in enumerate(curves.items()):
-        colour = _DOTS[number % len(_DOTS)]
-        axes.plot(bins[:, 0], bins[:, 1], marker="o", markersize=4, linewidth=1.2, color=colour, label=name)
+        colour, is_first = _DOTS[number % len(_DOTS)], number == 0
+        axes.plot(
+            bins[:, 0], bins[:, 1], marker="o", markersize=5 if is_first else 3, linewidth=2.2 if is_first else 1.0,
+            color=colour, label=name, zorder=3 if is_first else 2,
+        )  # fmt: skip
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")

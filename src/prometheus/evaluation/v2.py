@@ -74,7 +74,10 @@ class PersistentLabeller:
         if self.constants_span is None:
             return None
         first, last = (np.datetime64(day, "D") for day in self.constants_span)
-        ends = np.arange(history.position_of(first), history.position_of(last + 1), dtype=np.int64) + 1
+        begin = max(history.position_of(first), descriptors.WINDOW_DAYS - 1)
+        ends = np.arange(begin, history.position_of(last + 1), dtype=np.int64) + 1
+        if not len(ends):
+            raise InputRefusedError(f"{history.instrument_id}: no session from {first} to {last} has a window")
         source = {"start": str(first), "end": str(last), "instrument_id": history.instrument_id}
         return ScaleFreeConstants.fit(descriptors.describe(_table(history), ends), source)
 

@@ -7,6 +7,7 @@ sharp its probability is, how volatility follows the score, how often each label
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +18,7 @@ import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.models_scale_free import standard_scores
-from prometheus.errors import InputRefusedError, PrototypeError
+from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.change_risk import StayCounts, count_stays
 from prometheus.regime.decoding import hindsight_path, online_values, posterior
 from prometheus.regime.distances import euclidean_distances
@@ -54,6 +55,11 @@ class CalibrationSettings:
         Cost of a change of label, in distance.
     decode_sessions
         Sessions each label looks back on.
+
+    Raises
+    ------
+    UsageError
+        A penalty that is negative or not finite, or no session to look back on.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -61,6 +67,12 @@ class CalibrationSettings:
     cuts: tuple[float, float, float] = (0.25, 0.5, 0.75)
     penalty: float = PENALTY
     decode_sessions: int = DECODE_SESSIONS
+
+    def __post_init__(self) -> None:
+        if not (self.penalty >= 0 and math.isfinite(self.penalty)):
+            raise UsageError(f"penalty must be finite and not negative, got {self.penalty}")
+        if self.decode_sessions < 1:
+            raise UsageError(f"decode_sessions must be at least 1, got {self.decode_sessions}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,11 +204,25 @@ class RegimeCalibration:
                 calm=_stretches(document["calm"]),
                 wild=_stretches(document["wild"]),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
-        if not (calibration.temperature > 0 and calibration.penalty >= 0 and calibration.decode_sessions >= 1):
-            raise PrototypeError(source, "'calibration' needs a positive temperature and no negative penalty")
+        fault = calibration.fault()
+        if fault is not None:
+            raise PrototypeError(source, f"'calibration' {fault}")
         return calibration
+
+    def fault(self) -> str | None:
+        """Return why labels cannot be decoded or explained by this, None where they can."""
+        forecast = self.high_volatility
+        numbers = (self.temperature, self.penalty, forecast.threshold, forecast.intercept, forecast.slope)
+        if not all(map(math.isfinite, (*numbers, *self.norms.values()))):
+            return "holds numbers that are not finite"
+        if not (self.temperature > 0 and self.penalty >= 0 and self.decode_sessions >= 1):
+            return "needs a positive temperature and no negative penalty"
+        if not all(0 <= counts.n_exits <= counts.n_sessions for counts in self.stays.values()):
+            return "counts more exits than sessions"
+        missing = sorted(set(EXPLAINED_NAMES) - self.norms.keys())
+        return f"has no norm of {', '.join(missing)}" if missing else None
 
 
 def _stretches(pairs: Sequence[Sequence[str]]) -> tuple[Stretch, ...]:
@@ -226,14 +252,15 @@ def calibrate(
     Raises
     ------
     InputRefusedError
-        There are fewer than 756 sessions.
+        There are fewer than 756 sessions, or fewer than each label looks back on.
     PrototypeError
         The earlier prototypes have other labels or another dimension.
     """
     chosen = CalibrationSettings() if settings is None else settings
-    if len(sessions) < MIN_SESSIONS:
+    n_needed = max(MIN_SESSIONS, chosen.decode_sessions)
+    if len(sessions) < n_needed:
         raise InputRefusedError(
-            f"{len(sessions)} sessions with a vector are too few to calibrate on, {MIN_SESSIONS} are needed: "
+            f"{len(sessions)} sessions with a vector are too few to calibrate on, {n_needed} are needed: "
             "load older bars or calibrate at a later date"
         )
     prototypes, calm, wild = find_prototypes(sessions, chosen)
@@ -322,8 +349,19 @@ def _dated(dates: DateVector, stretch: slice) -> Stretch:
 def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
     """Return the temperature under which the labels of hindsight were likeliest."""
     rows = np.arange(len(values))
-    losses = [-np.log(posterior(values, t)[rows, hindsight] + 1e-12).mean() for t in _TEMPERATURES]
-    return round(float(_TEMPERATURES[int(np.argmin(losses))]), 6)
+    known: dict[int, float] = {}
+
+    def loss(place: int) -> float:
+        if place not in known:
+            shares = posterior(values, float(_TEMPERATURES[place]))[rows, hindsight]
+            known[place] = float(-np.log(shares + 1e-12).mean())
+        return known[place]
+
+    low, high = 0, len(_TEMPERATURES) - 1
+    while low < high:  # the loss has one valley
+        middle = (low + high) // 2
+        low, high = (low, middle) if loss(middle) <= loss(middle + 1) else (middle + 1, high)
+    return round(float(_TEMPERATURES[low]), 6)
 
 
 def _norms(sessions: DescribedSessions) -> dict[str, float]:

@@ -1,0 +1,91 @@
+"""The yardstick as a command, on the packaged index up to 2018."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+from tests.fixtures.commands import Run
+from tests.fixtures.market import LoadPrices, random_walk, weekdays
+
+EVALUATE = ["evaluate", "--region", "US", "--instrument-id", "GSPC.INDX"]
+SPAN = ["--start", "2008-01-02", "--end", "2009-12-31"]
+OURS_AND_EWMA = ["--labeller", "num-regime-core-v2", "--labeller", "EWMA volatility"]
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_table_json_and_pictures(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "new" / "pictures"
+
+    shown = run(*EVALUATE, *SPAN, *OURS_AND_EWMA, "--output-dir", str(folder))
+    document = json.loads(run(*EVALUATE, *SPAN, *OURS_AND_EWMA, "--repaint-every", "50", "--json").stdout)
+
+    assert shown.exit_code == 0, shown.stderr
+    assert "505 sessions from 2008-01-02 to 2009-12-31" in shown.stdout
+    assert "labels of num-regime-core-v2: stated" in shown.stdout
+    assert [row["name"] for row in document["labellers"]] == ["num-regime-core-v2", "EWMA volatility"]
+    assert {row["repaint"] for row in document["labellers"]} == {0.0}
+    assert {row["n_repaint_checked"] for row in document["labellers"]} == {11}
+    assert {path.name for path in folder.iterdir()} == {
+        "labels_EWMA_volatility.png", "labels_num-regime-core-v2.png", "reliability.png",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("sample")
+def test_nothing_after_the_end_is_looked_at(run: Run, load_prices: LoadPrices) -> None:
+    before = run(*EVALUATE, *SPAN, *OURS_AND_EWMA, "--json").stdout
+    load_prices("GSPC.INDX", weekdays(5), *([values.tolist() for values in random_walk(5)]))
+    after = run(*EVALUATE, *SPAN, *OURS_AND_EWMA, "--json").stdout
+
+    def judged(text: str) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = json.loads(text)["labellers"]
+        return [{key: value for key, value in row.items() if not key.endswith("_seconds")} for row in rows]
+
+    assert judged(before) == judged(after)
+
+
+@pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["evaluate", "--region", "US"], 2, "give either --instrument-id or --market-id"),
+        (["evaluate", "--region", "US", "--market-id", "US_EQ"], 2, "--market-id needs --start and --end"),
+        (["evaluate", "--region", "US", "--market-id", "NO", *SPAN], 5, "NO"),
+        (["evaluate", "--region", "US", "--instrument-id", "NOBODY"], 5, "unknown instrument 'NOBODY'"),
+        ([*EVALUATE, *SPAN, "--labeller", "oracle"], 2, "no labeller 'oracle'; there are 'num-regime-core-v2'"),
+        ([*EVALUATE, "--start", "1990-06-01", "--end", "1991-01-02"], 5, "504 are needed to fit on"),
+        ([*EVALUATE, "--start", "2009-01-02", "--end", "2008-01-02"], 2, "must follow the start"),
+        ([*EVALUATE, *SPAN, "--warm-up-instrument-id", "AAPL.US"], 5, "cannot be joined"),
+    ],
+)
+def test_bad_requests_get_one_line(run: Run, arguments: list[str], code: int, message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code, done.stderr
+    assert done.stdout == ""
+    assert len(done.errors) == 1
+    assert message in done.errors[0]
+
+
+@pytest.mark.usefixtures("sample")
+def test_older_bars_of_the_same_market_are_put_in_front(run: Run, load_prices: LoadPrices) -> None:
+    closes, volumes = random_walk(900)
+    load_prices("OLDER", weekdays(900, date(1990, 1, 2)), closes.tolist(), volumes.tolist())
+    start = ["--start", "1990-01-02", "--end", "1990-12-31", "--labeller", "EWMA volatility"]
+
+    alone = run(*EVALUATE, *start)
+    joined = run(*EVALUATE, *start, "--warm-up-instrument-id", "OLDER")
+
+    assert "0 sessions from" in alone.errors[0]
+    assert joined.exit_code == 0, joined.stderr
+    assert "253 sessions from 1990-01-02" in joined.stdout
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_market_is_judged_instrument_by_instrument(run: Run) -> None:
+    panel = ["evaluate", "--region", "US", "--market-id", "US_EQ", "--start", "2003-01-02", "--end", "2018-12-31"]
+    document = json.loads(run(*panel, "--json").stdout)
+    assert {row["instrument_id"] for row in document["rows"]} == {"AAPL.US", "GSPC.INDX"}
+    assert "not worse than EWMA volatility on" in run(*panel).stdout
