@@ -318,6 +318,35 @@ class UnknownRegionError(UsageError, LookupError):
         return f"unknown region {self.region!r}; known: {', '.join(self.known)}"
 
 
+class UnconfiguredRegionError(UsageError, LookupError):
+    """A region is asked for by its name alone, and no setting says what it is made of."""
+
+    def __init__(self, region: str, known: Collection[str]) -> None:
+        super().__init__(region, tuple(known))
+        self.region, self.known = region, tuple(known)
+
+    def __str__(self) -> str:
+        return (
+            f"region {self.region!r} is not configured (configured: {', '.join(self.known) or 'none'}); give "
+            "--instrument-id ID, or set PROMETHEUS_REGIONS to a JSON object such as "
+            f'{{"{self.region}": {{"members": {{"ID": 0.6, "ID2": 0.4}}}}}}'
+        )
+
+
+class RegionMembersError(InputRefusedError):
+    """Too few members of a region can be seen on a date for the region to have an embedding."""
+
+    def __init__(self, region: str, as_of: date, rule: str, absent: Collection[str]) -> None:
+        super().__init__(region, as_of, rule, tuple(absent))
+        self.region, self.as_of, self.rule, self.absent = region, as_of, rule, tuple(absent)
+
+    def __str__(self) -> str:
+        return (
+            f"region {self.region!r} has no embedding on {self.as_of}: {self.rule} ({'; '.join(self.absent)}); "
+            "load the missing bars or change the region"
+        )
+
+
 class DataCheckError(InputRefusedError):
     """Rows of a file failed their checks under ``--on-error abort``; nothing was written."""
 

@@ -272,13 +272,14 @@ def test_a_model_that_only_encodes_single_windows_or_returns_float64_works(
     load_prices("X", weekdays(80), *random_walk(80))
     encoder = encoder_of(db_manager, model)
     vector = encoder.embed_and_store(SPEC, FRIDAY)
+    assert isinstance(encoder.builder, NumericWindowBuilder)
     window = encoder.builder.build_one(SPEC, FRIDAY).values()[0]
     assert vector.dtype == np.float32
     assert vector.tobytes() == MeanModel().encode(window).astype(np.float32).tobytes()
     stored = encoder.store.load_embedding(SPEC, FRIDAY, MODEL)
     assert stored is not None
     assert stored.tobytes() == vector.tobytes()
-    batch = encoder.encode(encoder.builder.build_range(["X"], date(2025, 1, 1), FRIDAY, 63).windows)  # type: ignore[attr-defined]
+    batch = encoder.encode(encoder.builder.build_range(["X"], date(2025, 1, 1), FRIDAY, 63).windows)
     assert batch.vectors[-1].tobytes() == vector.tobytes()
     assert encoder.save(batch) == len(batch) - 1
 

@@ -41,6 +41,8 @@ EXAMPLES: list[PrometheusError] = [
     errors.NoJointRowsError("US", "REGIME_MACRO_V0", "joint-regime-core-v1"),
     errors.AmbiguousModelError("US", ["a-v1", "b-v1"]),
     errors.UnknownRegionError("MOON", ["US"]),
+    errors.UnconfiguredRegionError("MOON", ["US", "EU"]),
+    errors.RegionMembersError("US", DAY, "its anchor is missing", ["SPX has no bars", "TLT has 7 of 513 sessions"]),
     errors.DataCheckError("3 of 10 rows failed their checks"),
 ]
 each_example = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
@@ -114,6 +116,7 @@ def test_whatever_stands_outside_the_branches_exits_with_1() -> None:
         (errors.UnknownMarketError, LookupError),
         (errors.UnknownInstrumentError, LookupError),
         (errors.UnknownRegionError, LookupError),
+        (errors.UnconfiguredRegionError, LookupError),
         (errors.CalendarRangeError, LookupError),
         (errors.NoRegimesError, LookupError),
         (errors.NoJointRowsError, LookupError),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.encoding import EncoderWiring
+from prometheus.app.encoding import EncoderWiring, Subject, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
 from prometheus.backfill.numeric import name_unknown
 from prometheus.core.database import DatabaseManager
@@ -19,7 +19,8 @@ from prometheus.core.files import require_writable, write_if_changed
 from prometheus.encoders import WindowBatch
 from prometheus.encoders.descriptors import describe
 from prometheus.encoders.models_scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2, ModelRegistry, default_window_days
+from prometheus.encoders.regions import RegionWindowBatch
+from prometheus.encoders.registry import NUM_REGIME_CORE_V2, ModelRegistry
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.regime import PrototypeSet, RegimeState
@@ -38,6 +39,8 @@ class CalibrationRequest:
 
     Attributes
     ----------
+    instrument_id
+        What stands for the region; None for the members it is configured with.
     until
         Last date that may be used.
     span
@@ -47,16 +50,16 @@ class CalibrationRequest:
     """
 
     region: str
-    instrument_id: str
+    instrument_id: str | None
     until: date
     output: Path
     span: int
     settings: CalibrationSettings
     align_to: Path | None = None
-    model_id: str = NUM_REGIME_CORE_V2
+    model_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.model_id != NUM_REGIME_CORE_V2:
+        if self.instrument_id is not None and self.model_id not in (None, NUM_REGIME_CORE_V2):
             raise UsageError(
                 f"calibrate reads vectors of {NUM_REGIME_CORE_V2}, not of {self.model_id}; "
                 "for others average windows with compute_regime_prototypes"
@@ -82,15 +85,17 @@ class CalibrationTasks:
         earlier = None
         if request.align_to is not None:
             earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
-        window_days = default_window_days(request.model_id)
-        windows = self._windows(request.instrument_id, date.min, request.until, request.model_id)
+        subject = self._wiring.subject_of(
+            request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
+        )
+        windows = self._windows(subject, date.min, request.until)
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
         if len(windows) < request.span:
             logger.warning(
                 "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
-                request.instrument_id, len(windows), request.until, request.span,
+                subject.entity_id, len(windows), request.until, request.span,
             )  # fmt: skip
-        vectors = ScaleFreeNumericEmbeddingModel().encode_table(windows.features, windows.ends, window_days)
+        vectors = subject.encoder.encode(windows).vectors
         prototypes, calibration = calibrate(
             DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
         )
@@ -98,8 +103,8 @@ class CalibrationTasks:
             region=request.region,
             prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
             windows={},
-            encoder_model_id=request.model_id,
-            window_days=window_days,
+            encoder_model_id=subject.encoder.model_id,
+            window_days=subject.window_days,
             calibration=calibration,
         )
         return prototype_set, write_prototypes(prototype_set, request.output)
@@ -126,7 +131,8 @@ class CalibrationTasks:
         The constants, the weights, and whether the file changed.
         """
         require_writable(output)
-        windows = self._windows(instrument_id, start, end, NUM_REGIME_CORE_V2)
+        subject = self._wiring.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
+        windows = self._windows(subject, start, end)
         source = {
             "instrument_id": instrument_id, "start": str(start), "end": str(end), "command": RECOMPUTE_COMMAND,
         }  # fmt: skip
@@ -136,16 +142,19 @@ class CalibrationTasks:
         weights = fit_score_weights(vectors, _followed(windows))
         return constants, weights, write_if_changed(output, constants.to_json())
 
-    def _windows(self, instrument_id: str, start: date, end: date, model_id: str) -> WindowBatch:
-        builder = self._wiring.builder(self._wiring.market_of(instrument_id), model_id)
-        build = builder.build_range([instrument_id], start, end, default_window_days(model_id))
-        if build.failures:
-            raise name_unknown(build.failures, self._wiring.reader)[0]
+    def _windows(self, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
+        build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
+        if build.failures and not len(build.windows):
+            raise name_unknown(build.failures, self._wiring.reader)[-1]
+        warn_of_sessions_left_out(build.failures)
         return build.windows
 
 
-def _followed(windows: WindowBatch) -> Float64Vector:
-    """Return the forward log volatility of each window's last session, known from sessions of the same table only."""
+def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
+    """Return the forward log volatility of each window's last session, known from sessions of the same table only.
+
+    The table begins with the instrument, or the anchor of the region, whose volatility is meant.
+    """
     closes = np.exp(windows.features[: int(windows.ends[-1]), 0])
     return forward_log_volatility(closes)[windows.ends - 1]
 

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus.core.database import DatabaseManager
+from prometheus.core.regions import RegionDefinition
 from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.encoders.protocols import NumericEmbeddingModel, feature_set_of
-from prometheus.encoders.registry import create_numeric_model
+from prometheus.encoders.registry import create_numeric_model, default_window_days
+from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
+
+if TYPE_CHECKING:
+    from prometheus.encoders.region_windows import RegionWindowBuilder
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What stands for a region, and how it is embedded: one instrument, or the members the region is configured with.
+
+    Attributes
+    ----------
+    entity_id
+        The instrument, or the region itself.
+    anchor
+        The instrument whose sessions are the dates.
+    """
+
+    entity_id: str
+    anchor: str
+    market: str
+    builder: NumericWindowBuilder | RegionWindowBuilder
+    encoder: NumericWindowEncoder
+    window_days: int
 
 
 class EncoderWiring:
@@ -50,6 +78,53 @@ class EncoderWiring:
             model_id=model_id,
         )
 
+    def subject_of(
+        self, region: str, instrument_id: str | None, model_id: str | None, window_days: int | None, default_model: str
+    ) -> Subject:
+        """Return what stands for a region: the instrument, or without one the configured members.
+
+        Raises
+        ------
+        UnconfiguredRegionError, UnknownModelError, UsageError
+            No setting says what the region is made of; a model or window length that it cannot have.
+        """
+        if instrument_id is None:
+            return self._region_subject(region, model_id, window_days)
+        chosen = model_id or default_model
+        market = self.market_of(instrument_id)
+        n_sessions = default_window_days(chosen) if window_days is None else window_days
+        builder = self.builder(market, chosen)
+        encoder = self.encoder(builder, chosen, n_sessions)
+        return Subject(instrument_id, instrument_id, market, builder, encoder, n_sessions)
+
+    def _region_subject(self, region: str, model_id: str | None, window_days: int | None) -> Subject:
+        # only here, as a single date of one instrument must not wait for the scale-free encoder
+        from prometheus.encoders.region_windows import RegionWindowBuilder  # noqa: PLC0415
+        from prometheus.encoders.regions import REGION, RegionMeanModel, region_model_id  # noqa: PLC0415
+
+        definition = self._definition_of(region)
+        model, own_id = RegionMeanModel(definition), region_model_id(definition)
+        if model_id not in (None, own_id):
+            raise UsageError(
+                f"region {region} is embedded by {own_id}, not by {model_id}; leave --model-id away or give "
+                "--instrument-id"
+            )
+        if window_days not in (None, model.window_days):
+            raise UsageError(
+                f"{own_id} reads {model.window_days} sessions, not {window_days}; leave --window-days away"
+            )
+        market = self.market_of(definition.anchor)
+        builder = RegionWindowBuilder(self.reader, calendar_of(market), {region: definition})
+        store = NumericEmbeddingStore(db_manager=self._db)
+        encoder = NumericWindowEncoder(builder=builder, model=model, store=store, model_id=own_id, entity_type=REGION)
+        return Subject(region, definition.anchor, market, builder, encoder, model.window_days)
+
+    def _definition_of(self, region: str) -> RegionDefinition:
+        configured = self._db.config.regions
+        if region not in configured:
+            raise UnconfiguredRegionError(region, sorted(configured))
+        return configured[region]
+
 
 def calendar_of(market: str) -> TradingCalendar:
     """Return the trading calendar of a market."""
@@ -64,4 +139,15 @@ def _warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None
         logger.warning(
             "a window of %d sessions does not fit into %d values; the model, as specified, cuts off the newest %d "
             "sessions: use at most %d", window_days, dim, window_days - longest, longest,
+        )  # fmt: skip
+
+
+def warn_of_sessions_left_out(failures: Sequence[PrometheusError]) -> None:
+    """Say once which sessions a region has no embedding on; `--json` names each."""
+    left_out = [failure for failure in failures if isinstance(failure, RegionMembersError)]
+    if left_out:
+        first, last = left_out[0], left_out[-1]
+        logger.warning(
+            "region %s: %d sessions from %s to %s left out, the last because %s (%s)",
+            first.region, len(left_out), first.as_of, last.as_of, last.rule, "; ".join(last.absent),
         )  # fmt: skip

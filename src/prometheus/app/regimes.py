@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from prometheus.app.encoding import EncoderWiring, calendar_of
+from prometheus.app.encoding import EncoderWiring, Subject, calendar_of, warn_of_sessions_left_out
 from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, NumericRequest, RegimeBackfill, RegimeRun
 from prometheus.backfill.numeric import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
 from prometheus.core.time import US_EQ
-from prometheus.encoders import NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.registry import ModelRegistry, default_window_days
+from prometheus.encoders.registry import NUM_REGIME_CORE_V1, ModelRegistry
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.regime import (
     NumericRegimeModel,
@@ -52,8 +51,12 @@ class RegimeRequest:
 
     Attributes
     ----------
+    instrument_id
+        What stands for the region; None for the members it is configured with.
     window_days
         Sessions per window; None for what the encoder needs.
+    model_id
+        The encoder; None for that of the region, or num-regime-core-v1 for an instrument.
     prototypes
         File of prototypes; None for the seed model, which says NEUTRAL of everything. One that was calibrated brings
         its own decoding.
@@ -64,10 +67,10 @@ class RegimeRequest:
     """
 
     region: str
-    instrument_id: str
+    instrument_id: str | None
     span: DateSpan
     window_days: int | None
-    model_id: str
+    model_id: str | None
     prototypes: Path | None = None
     temperature: float | None = None
     regime_model_id: str | None = None
@@ -99,13 +102,16 @@ class RegimeTasks:
 
     def run(self, request: RegimeRequest) -> RegimeRun:
         """Compute and store the regimes of a request; a date that is no session is moved to the last one before it."""
-        market = self._wiring.market_of(request.instrument_id)
-        span = self._at_session(request.span, market, [request.instrument_id])
-        builder = self._wiring.builder(market, request.model_id)
-        model = self._regime_model(request, builder)
+        subject = self._wiring.subject_of(
+            request.region, request.instrument_id, request.model_id, request.window_days, NUM_REGIME_CORE_V1
+        )
+        span = self._at_session(request.span, subject.market, [subject.anchor])
+        model = self._regime_model(request, subject)
         self._warn_of_other_sources(request, model)
-        backfill = RegimeBackfill(builder, model, self.storage, ModelRegistry(self._db), self.reader)
-        return backfill.run(request.region, span, self._progress)
+        backfill = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
+        done = backfill.run(request.region, span, self._progress)
+        warn_of_sessions_left_out(done.embeddings.failures)
+        return done
 
     def backfill_embeddings(self, request: NumericRequest, *, dry_run: bool = False) -> BackfillReport:
         """Compute and store the embeddings of a request, market by market."""
@@ -221,10 +227,9 @@ class RegimeTasks:
         save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
         return len(states)
 
-    def _regime_model(self, request: RegimeRequest, builder: NumericWindowBuilder) -> EncodingRegimeModel:
-        window_days = default_window_days(request.model_id) if request.window_days is None else request.window_days
-        encoder = self._wiring.encoder(builder, request.model_id, window_days)
-        instruments = {request.region: request.instrument_id}
+    def _regime_model(self, request: RegimeRequest, subject: Subject) -> EncodingRegimeModel:
+        window_days, encoder = subject.window_days, subject.encoder
+        instruments = {request.region: subject.entity_id}
         if request.prototypes is None:
             return SeedRegimeModel(
                 encoder=encoder,
@@ -233,9 +238,9 @@ class RegimeTasks:
                 model_id=request.regime_model_id,
             )
         prototype_set = read_prototypes(request.prototypes)
-        prototype_set.require_space(str(request.prototypes), request.model_id, window_days)
+        prototype_set.require_space(str(request.prototypes), encoder.model_id, window_days)
         if prototype_set.calibration is not None:
-            return self._persistent_model(request, encoder, prototype_set)
+            return self._persistent_model(request, subject, prototype_set)
         return NumericRegimeModel(
             encoder=encoder,
             region_instruments=instruments,
@@ -246,13 +251,13 @@ class RegimeTasks:
         )
 
     def _persistent_model(
-        self, request: RegimeRequest, encoder: NumericWindowEncoder, prototype_set: PrototypeSet
+        self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet
     ) -> PersistentRegimeModel:
         if request.temperature is not None:
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
         model = PersistentRegimeModel(
-            encoder=encoder,
-            region_instruments={request.region: request.instrument_id},
+            encoder=subject.encoder,
+            region_instruments={request.region: subject.entity_id},
             prototype_set=prototype_set,
             model_id=request.regime_model_id,
         )

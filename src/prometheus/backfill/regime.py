@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
 
 from prometheus.backfill.numeric import InstrumentSource, Progress, name_unknown
 from prometheus.backfill.plan import CHUNK_WINDOWS, BackfillReport, DateSpan
-from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec, WindowBatch
+from prometheus.encoders import NumericWindowSpec
+from prometheus.encoders.numeric import EncodableWindows
 from prometheus.encoders.registry import ModelRegistry
-from prometheus.encoders.windows import INSTRUMENT
 from prometheus.errors import InputRefusedError, InsufficientHistoryError
 from prometheus.regime import RegimeState, RegimeStorage, SeedRegimeModel
 from prometheus.regime.model_numeric import EncodingRegimeModel
@@ -16,11 +19,38 @@ from prometheus.regime.model_numeric import EncodingRegimeModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeRun:
-    """What a regime backfill did, and the newest state it computed."""
+    """What a regime backfill did, and the newest state it computed.
+
+    The failures of `embeddings` are the sessions of a region that were left out, each with the reason.
+    """
 
     embeddings: BackfillReport
     regimes: BackfillReport
     latest: RegimeState
+
+
+class RangeBuild(Protocol):
+    """The windows that could be built, and why the others could not."""
+
+    @property
+    def windows(self) -> EncodableWindows:
+        """By date."""
+
+    @property
+    def failures(self) -> tuple[InputRefusedError, ...]:
+        """One per session, or per entity, without any."""
+
+
+class RegimeWindowSource(Protocol):
+    """What a backfill needs of a builder, of instruments' windows or of regions'."""
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
+    def build_range(
+        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int, /
+    ) -> RangeBuild:
+        """Return the windows of a range, and those of as many sessions before it."""
 
 
 class RegimeBackfill:
@@ -42,7 +72,7 @@ class RegimeBackfill:
 
     def __init__(
         self,
-        builder: NumericWindowBuilder,
+        builder: RegimeWindowSource,
         model: EncodingRegimeModel,
         storage: RegimeStorage,
         registry: ModelRegistry,
@@ -59,11 +89,11 @@ class RegimeBackfill:
 
         Raises
         ------
-        InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError
+        InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError, RegionMembersError
             There is no window to classify.
         """
-        windows = self._windows(self._model.instrument_of(region), span)
-        embeddings = regimes = BackfillReport()
+        windows, left_out = self._windows(self._model.spec_of(region), span)
+        embeddings, regimes = BackfillReport(failures=left_out), BackfillReport()
         n_lead = self._model.n_lead
         n_wanted = len(windows) - n_lead
         progress(0, n_wanted)
@@ -79,19 +109,23 @@ class RegimeBackfill:
             progress(first + len(wanted), n_wanted)
         return RegimeRun(embeddings, regimes, states[-1])
 
-    def _windows(self, instrument_id: str, span: DateSpan) -> WindowBatch:
-        """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on."""
-        window_days, n_lead = self._model.window_days, self._model.n_lead
+    def _windows(
+        self, spec: NumericWindowSpec, span: DateSpan
+    ) -> tuple[EncodableWindows, tuple[InputRefusedError, ...]]:
+        """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on.
+
+        And the sessions wanted that have none.
+        """
+        n_lead = self._model.n_lead
         try:
             if not span.is_range:
-                spec = NumericWindowSpec(INSTRUMENT, instrument_id, window_days)
-                return self._builder.build_trailing(spec, span.start, n_lead + 1)
-            build = self._builder.build_range([instrument_id], span.start, span.end, window_days, n_lead)
-            if build.failures:
-                raise build.failures[0]
+                return self._builder.build_trailing(spec, span.start, n_lead + 1), ()
+            build = self._builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, n_lead)
+            if build.failures and not len(build.windows):
+                raise build.failures[-1]
         except InputRefusedError as error:
             raise name_unknown([error], self._instruments)[0] from None
         if len(build.windows) <= n_lead:
-            found = len(build.windows) + window_days - 1
-            raise InsufficientHistoryError(instrument_id, span.end, window_days + n_lead, found)
-        return build.windows
+            found = len(build.windows) + spec.window_days - 1
+            raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + n_lead, found)
+        return build.windows, build.failures

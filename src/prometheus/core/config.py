@@ -9,8 +9,9 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from prometheus.core.regions import Regions, parse_regions, read_regions
 from prometheus.errors import UsageError
 
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
@@ -30,7 +31,7 @@ class PrometheusConfig(BaseSettings):
     """All settings of one process, frozen.
 
     Each field is read from the environment variable ``PROMETHEUS_<FIELD>``. Without DSNs, and without libpq's own
-    variables, the embedded server is used.
+    variables, the embedded server is used. Regions come from a JSON object, or from a file that is read here, once.
     """
 
     model_config = SettingsConfigDict(
@@ -44,17 +45,24 @@ class PrometheusConfig(BaseSettings):
     embedded_idle_minutes: Annotated[float, Field(gt=0)] = 30.0
     connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
     statement_timeout_s: Annotated[int, Field(ge=1, le=2_147_483)] = 900  # PostgreSQL counts milliseconds in an int4
+    regions: Annotated[Regions, NoDecode] = Field(default_factory=dict)
+    regions_file: Path | None = None
 
     @field_validator("historical_dsn", "runtime_dsn", mode="before")
     @classmethod
     def _blank_is_absent(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
 
-    @field_validator("home")
+    @field_validator("regions", mode="before")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _parse_regions(cls, value: object) -> object:
+        return parse_regions(value) if isinstance(value, str) else value
+
+    @field_validator("home", "regions_file")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
         try:
-            return Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+            return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 -- resolve() would follow links
         except RuntimeError as error:  # ~name of an account that does not exist
             raise ValueError(str(error)) from error
 
@@ -65,6 +73,18 @@ class PrometheusConfig(BaseSettings):
             raise ValueError(
                 f"PROMETHEUS_{present}_DSN is set and PROMETHEUS_{absent}_DSN is not; set both (they may be equal)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _read_regions_file(self) -> PrometheusConfig:
+        if self.regions_file is None:
+            return self
+        if self.regions:
+            raise ValueError("PROMETHEUS_REGIONS and PROMETHEUS_REGIONS_FILE are both set; keep one of them")
+        try:
+            object.__setattr__(self, "regions", read_regions(self.regions_file))
+        except ValueError as error:
+            raise ValueError(f"PROMETHEUS_REGIONS_FILE: {error}") from error
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol
@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 
 from prometheus.arrays import (
     DateVector,
-    FeatureCube,
     Float32Matrix,
     Float32Vector,
     Int64Vector,
@@ -24,14 +23,10 @@ from prometheus.arrays import (
 from prometheus.core.binary_copy import copy_in, copy_out
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
-from prometheus.encoders.features import CLOSE_VOLUME
-from prometheus.encoders.protocols import (
-    BatchNumericEmbeddingModel,
-    NumericEmbeddingModel,
-    TableNumericEmbeddingModel,
-)
+from prometheus.encoders.features import CLOSE_VOLUME, FeatureSet
+from prometheus.encoders.protocols import NumericEmbeddingModel
 from prometheus.encoders.registry import ModelRegistry, model_config
-from prometheus.encoders.windows import NumericWindowSpec, WindowBatch
+from prometheus.encoders.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import VectorError, WindowShapeError
 
 
@@ -47,6 +42,8 @@ class EmbeddingBatch:
         Shape (n, dim), float32, finite.
     feature_names
         What the windows said of each session.
+    sources
+        For each row JSON values that say what it was made of, where the entity does not say it all.
     """
 
     entity_type: str
@@ -58,6 +55,7 @@ class EmbeddingBatch:
     input_hashes: Int64Vector | None
     vectors: Float32Matrix
     feature_names: tuple[str, ...] = CLOSE_VOLUME.names
+    sources: Sequence[Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         n_rows = len(self.as_of_dates)
@@ -82,6 +80,7 @@ class EmbeddingBatch:
             as_of_dates=self.as_of_dates[chosen],
             input_hashes=None if hashes is None else hashes[chosen],
             vectors=self.vectors[chosen],
+            sources=None if self.sources is None else self.sources[chosen],
         )
 
 
@@ -169,13 +168,54 @@ class NumericEmbeddingStore:
             return copy_out(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
 
+class EncodableWindows(Protocol):
+    """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""
+
+    @property
+    def window_days(self) -> int:
+        """Sessions per window."""
+
+    @property
+    def entity_ids(self) -> tuple[str, ...]:
+        """Names; `entity_index` points into them."""
+
+    @property
+    def entity_index(self) -> Int64Vector:
+        """The entity of each window."""
+
+    @property
+    def as_of_dates(self) -> DateVector:
+        """The date of each window."""
+
+    @property
+    def input_hashes(self) -> Int64Vector:
+        """Equal windows have equal hashes."""
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """What the windows say of each session."""
+
+    @property
+    def sources(self) -> Sequence[Mapping[str, Any]] | None:
+        """What each window was made of, where the entity does not say it all."""
+
+    def __len__(self) -> int:
+        """Return how many windows there are."""
+
+    def take(self, chosen: slice, /) -> EncodableWindows:
+        """Return some of them."""
+
+    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
+        """Return a model's vector of each window, shape (n_windows, dim)."""
+
+
 class WindowSource(Protocol):
     """What the encoder needs of a builder; `NumericWindowBuilder` is one."""
 
-    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> WindowBatch:
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
         """Return a batch of one window, or raise."""
 
-    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
         """Return the windows of the last sessions up to a date, oldest first, or raise."""
 
 
@@ -188,15 +228,24 @@ class NumericWindowEncoder:
         The three steps.
     model_id
         The name the vectors are stored under; it must mean this model for ever.
+    entity_type
+        Whose windows they are, instruments' or regions'.
     """
 
     def __init__(
-        self, *, builder: WindowSource, model: NumericEmbeddingModel, store: NumericEmbeddingStore, model_id: str
+        self,
+        *,
+        builder: WindowSource,
+        model: NumericEmbeddingModel,
+        store: NumericEmbeddingStore,
+        model_id: str,
+        entity_type: str = INSTRUMENT,
     ) -> None:
         self.builder = builder
         self.model = model
         self.store = store
         self.model_id = model_id
+        self.entity_type = entity_type
         self._is_registered = False
 
     def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Vector:
@@ -214,24 +263,19 @@ class NumericWindowEncoder:
         vector: Float32Vector = batch.vectors[0]
         return vector
 
-    def encode(self, windows: WindowBatch, entity_type: str = "INSTRUMENT") -> EmbeddingBatch:
+    def encode(self, windows: EncodableWindows, entity_type: str | None = None) -> EmbeddingBatch:
         """Return the vectors of a batch of windows; nothing is stored."""
-        if isinstance(self.model, TableNumericEmbeddingModel):
-            vectors = self.model.encode_table(windows.features, windows.ends, windows.window_days)
-        elif isinstance(self.model, BatchNumericEmbeddingModel):
-            vectors = as_float32(self.model.encode_batch(windows.values()))
-        else:
-            vectors = _encode_one_by_one(self.model, windows.values())
         return EmbeddingBatch(
-            entity_type=entity_type,
+            entity_type=self.entity_type if entity_type is None else entity_type,
             model_id=self.model_id,
             window_days=windows.window_days,
             entity_ids=windows.entity_ids,
             entity_index=windows.entity_index,
             as_of_dates=windows.as_of_dates,
             input_hashes=windows.input_hashes,
-            vectors=vectors,
+            vectors=windows.vectors(self.model),
             feature_names=windows.feature_set.names,
+            sources=windows.sources,
         )
 
     def save(self, batch: EmbeddingBatch) -> int:
@@ -244,11 +288,6 @@ class NumericWindowEncoder:
         if not self._is_registered:
             ModelRegistry(self.store.db_manager).register(self.model_id, "numeric", model_config(self.model))
             self._is_registered = True
-
-
-def _encode_one_by_one(model: NumericEmbeddingModel, windows: FeatureCube) -> Float32Matrix:
-    vectors = [as_float32(model.encode(window)) for window in windows]
-    return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
 def _upsert(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:

@@ -14,9 +14,14 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector
+from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector, as_float32
 from prometheus.data.bars import PriceBars
 from prometheus.encoders.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
+from prometheus.encoders.protocols import (
+    BatchNumericEmbeddingModel,
+    NumericEmbeddingModel,
+    TableNumericEmbeddingModel,
+)
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -83,6 +88,11 @@ class WindowBatch:
     input_hashes: Int64Vector
     feature_set: FeatureSet
 
+    @property
+    def sources(self) -> None:
+        """Nothing beside the entity itself: a window is made of the bars of one instrument."""
+        return
+
     def __len__(self) -> int:
         return len(self.ends)
 
@@ -118,6 +128,15 @@ class WindowBatch:
         if LOG_RETURN in self.feature_set.names:
             windows[:, 0, self.feature_set.names.index(LOG_RETURN)] = 0.0
         return windows
+
+    def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
+        """Return a model's vector of each window, shape (n_windows, dim)."""
+        if isinstance(model, TableNumericEmbeddingModel):
+            return model.encode_table(self.features, self.ends, self.window_days)
+        if isinstance(model, BatchNumericEmbeddingModel):
+            return as_float32(model.encode_batch(self.values()))
+        vectors = [as_float32(model.encode(window)) for window in self.values()]
+        return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 
 def calibrate(
     region: Annotated[str, typer.Option(help="Region the prototypes are for.")],
-    instrument_id: Annotated[str, typer.Option(help="Instrument that stands for the region.")],
     until: Annotated[str, typer.Option(metavar="DATE", help="Last date that may be used.")],
     output: Annotated[Path, typer.Option(help="Prototype file to write, for run_numeric_regime --prototypes.")],
+    instrument_id: Annotated[
+        str | None, typer.Option(help="Instrument that stands for the region; without it the configured members do.")
+    ] = None,
     span: Annotated[int, typer.Option(min=1, help="Sessions up to then that are learned from.")] = 3_000,
     penalty: Annotated[
         float, typer.Option(min=0.0, help="Cost of a change of label, in standard deviations; 0 for none.")
     ] = 1.0,
     decode_sessions: Annotated[int, typer.Option(min=1, help="Sessions each label looks back on.")] = 126,
     align_to: Annotated[Path | None, typer.Option(help="Earlier prototype file whose labels are kept.")] = None,
-    model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v2",
+    model_id: Annotated[
+        str | None, typer.Option(help="Numeric encoder of the instrument; num-regime-core-v2 without it.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -46,15 +50,16 @@ def calibrate(
     )
     with command_app() as app:
         prototype_set, is_changed = app.calibrations.calibrate(request)
+    name = prototype_set.regime_model_id(prototype_set.encoder_model_id or "")
     if as_json:
         calibration = prototype_set.calibration
         print_line(json.dumps({
             "output": str(output), "is_changed": is_changed, "region": region,
-            "regime_model_id": prototype_set.regime_model_id(model_id),
+            "regime_model_id": name,
             "calibration": None if calibration is None else calibration.to_dict(),
         }))  # fmt: skip
     else:
-        print_line(f"{'wrote' if is_changed else 'unchanged:'} {output}: {prototype_set.regime_model_id(model_id)}")
+        print_line(f"{'wrote' if is_changed else 'unchanged:'} {output}: {name}")
         print_line(_summary(prototype_set))
     return 0
 

@@ -1,4 +1,4 @@
-"""Compute the regime of a region from one instrument's prices."""
+"""Compute the regime of a region from the prices of one instrument, or of those it is configured with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ logger = logging.getLogger(__name__)
 
 def run_numeric_regime(
     region: Annotated[str, typer.Option(help="Region the regime is stored for.")],
-    instrument_id: Annotated[str, typer.Option(help="Instrument that stands for the region.")],
+    instrument_id: Annotated[
+        str | None, typer.Option(help="Instrument that stands for the region; without it the configured members do.")
+    ] = None,
     as_of: AsOf = None,
     date_range: DateRange = None,
     window_days: WindowDays = None,
-    model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v1",
+    model_id: Annotated[
+        str | None, typer.Option(help="Numeric encoder of the instrument; num-regime-core-v1 without it.")
+    ] = None,
     prototypes: Annotated[
         Path | None, typer.Option(help="Prototype file; without it each embedding is its own NEUTRAL prototype.")
     ] = None,

@@ -185,3 +185,79 @@ def test_settings_are_not_read_from_variables_without_the_prefix(monkeypatch: py
     assert config.historical_dsn is None
     assert config.connect_timeout_s == 10
     assert os.environ["CONNECT_TIMEOUT_S"] == "1"
+
+
+REGIONS = '{"US": {"members": {"GSPC.INDX": 0.6, "TLT": 0.2, "HYG": 0.2}}}'
+
+
+def test_regions_come_from_their_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config().regions == {}
+    monkeypatch.setenv("PROMETHEUS_REGIONS", REGIONS)
+    region = load_config().regions["US"]
+    assert region.members == {"GSPC.INDX": 0.6, "TLT": 0.2, "HYG": 0.2}
+    assert region.anchor == "GSPC.INDX"
+    with pytest.raises(ValidationError):
+        region.anchor = "TLT"
+
+
+def test_the_anchor_is_the_heaviest_and_of_equal_members_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_REGIONS", '{"A": {"members": {"X": 1, "Y": 3, "Z": 3}}}')
+    assert load_config().regions["A"].anchor == "Y"
+    monkeypatch.setenv("PROMETHEUS_REGIONS", '{"A": {"members": {"X": 1, "Y": 3}, "anchor": "X"}}')
+    assert load_config().regions["A"].anchor == "X"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("r.json", REGIONS), ("r.toml", '[US.members]\n"GSPC.INDX" = 0.6\nTLT = 0.2\nHYG = 0.2\n')],
+)
+def test_regions_come_from_a_file(name: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMETHEUS_REGIONS_FILE", name)
+    config = load_config()
+    assert config.regions["US"].members == {"GSPC.INDX": 0.6, "TLT": 0.2, "HYG": 0.2}
+    assert config.regions_file == tmp_path / name
+
+
+def test_a_variable_and_a_file_of_regions_are_one_too_many() -> None:
+    message = refusal(PROMETHEUS_REGIONS=REGIONS, PROMETHEUS_REGIONS_FILE="r.json")
+    assert message == "PROMETHEUS_REGIONS and PROMETHEUS_REGIONS_FILE are both set; keep one of them"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[1]", "valid dictionary"),
+        ('{"US"', "is no JSON object of regions"),
+        ('{"US": {"members": {"X": 1}}, "US": {"members": {"Y": 1}}}', "'US' stands there twice"),
+        ('{"US": {"members": {"X": 1, "X": 2}}}', "'X' stands there twice"),
+        ('{"US": {"members": {}}}', "US.members: "),
+        ('{"US": {}}', "US.members: Field required"),
+        ('{"US": {"members": {"X.Y": 0}}}', "US.members.X.Y: Input should be greater than 0"),
+        ('{"US": {"members": {"X": -1}}}', "US.members.X: "),
+        ('{"US": {"members": {"X": NaN}}}', "US.members.X: "),
+        ('{"US": {"members": {"X": 1e999}}}', "US.members.X: "),
+        ('{"US": {"members": {"X": "1"}}}', "US.members.X: "),
+        ('{"US": {"members": {"X": true}}}', "US.members.X: "),
+        ('{"US": {"members": {"X": 1}, "anchor": "Y"}}', "US.anchor: 'Y' is no member; choose one of X"),
+        ('{"US": {"members": {"X": 1}, "ancor": "X"}}', "US.ancor: "),
+        ('{"": {"members": {"X": 1}}}', "at least 1 character"),
+    ],
+)
+def test_malformed_regions_are_refused_by_what_is_wrong(text: str, wrong: str, tmp_path: Path) -> None:
+    message = refusal(PROMETHEUS_REGIONS=text)
+    assert message.startswith("PROMETHEUS_REGIONS: ")
+    assert wrong in message
+    (tmp_path / "r.json").write_text(text)
+    from_file = refusal(PROMETHEUS_REGIONS_FILE=str(tmp_path / "r.json"))
+    assert from_file.startswith(f"PROMETHEUS_REGIONS_FILE: {tmp_path / 'r.json'}: ")
+    assert wrong in from_file
+
+
+def test_a_regions_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(PROMETHEUS_REGIONS_FILE=str(tmp_path / "no.json")) == (
+        f"PROMETHEUS_REGIONS_FILE: {tmp_path / 'no.json'} cannot be read (no such file or directory)"
+    )
+    (tmp_path / "r.toml").write_text("[US")
+    assert "r.toml: is no TOML table of regions (" in refusal(PROMETHEUS_REGIONS_FILE=str(tmp_path / "r.toml"))
