@@ -54,6 +54,9 @@ def test_a_verdict_is_the_same_bytes_whatever_follows(name: str) -> None:
 def test_poisoned_sessions_after_a_date_do_not_reach_it(name: str) -> None:
     history = sample_history().until(N_FIT + N_YEAR)
     is_late = np.arange(len(history)) >= N_FIT + 30
+    assert history.high_over_close is not None
+    assert history.low_over_close is not None
+    assert history.volumes is not None
     poisoned = replace(
         history,
         closes=np.where(is_late, history.closes * 5.0, history.closes),

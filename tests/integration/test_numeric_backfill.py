@@ -17,7 +17,15 @@ from prometheus.core.database import DatabaseManager
 from prometheus.core.time import TradingCalendar
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, create_numeric_model
+from prometheus.encoders.protocols import feature_set_of
+from prometheus.encoders.registry import (
+    NUM_REGIME_CORE_V1,
+    NUM_REGIME_CORE_V2,
+    NUMERIC_MODELS,
+    NUMERIC_SIMPLE_V1,
+    create_numeric_model,
+    default_window_days,
+)
 from prometheus.errors import (
     InsufficientHistoryError,
     ModelFingerprintError,
@@ -36,17 +44,28 @@ Key = tuple[str, date]
 @pytest.fixture
 def prices(load_prices: LoadPrices) -> None:
     """Three instruments of 60, 70 and 80 bars up to one Friday."""
+    load_histories(load_prices, WINDOW_DAYS)
+
+
+def load_histories(load_prices: LoadPrices, window_days: int) -> None:
+    """Store three instruments with bars for 41, 51 and 61 windows up to one Friday."""
     for number, name in enumerate(NAMES):
-        n_rows = 60 + 10 * number
+        n_rows = 40 + window_days + 10 * number
         load_prices(name, weekdays(n_rows), *random_walk(n_rows, seed=number))
+
+
+def window_days_of(model_id: str) -> int:
+    """Twenty sessions, for models that take any number."""
+    return default_window_days(model_id) if model_id == NUM_REGIME_CORE_V2 else WINDOW_DAYS
 
 
 def backfill_of(db_manager: DatabaseManager, model_id: str = NUM_REGIME_CORE_V1) -> NumericBackfill:
     reader = DataReader(db_manager=db_manager)
-    builder = NumericWindowBuilder(reader, TradingCalendar())
+    model = create_numeric_model(model_id)
+    builder = NumericWindowBuilder(reader, TradingCalendar(), feature_set_of(model))
     encoder = NumericWindowEncoder(
         builder=builder,
-        model=create_numeric_model(model_id),
+        model=model,
         store=NumericEmbeddingStore(db_manager=db_manager),
         model_id=model_id,
     )
@@ -60,7 +79,7 @@ def run(
     model_id: str = NUM_REGIME_CORE_V1,
     dry_run: bool = False,
 ) -> BackfillReport:
-    request = NumericRequest(names or NAMES, span, WINDOW_DAYS, model_id)
+    request = NumericRequest(names or NAMES, span, window_days_of(model_id), model_id)
     return backfill_of(db_manager, model_id).run(request, lambda _done, _total: None, dry_run=dry_run)
 
 
@@ -175,8 +194,12 @@ def range_by_range(db_manager: DatabaseManager, model_id: str) -> None:
 @pytest.mark.parametrize("model_id", sorted(NUMERIC_MODELS))
 @pytest.mark.parametrize("way", [date_by_date, instrument_by_instrument, range_by_range])
 def test_any_way_through_the_dates_and_instruments_leaves_the_same_bytes(
-    db_manager: DatabaseManager, prices: None, way: Callable[[DatabaseManager, str], None], model_id: str
+    db_manager: DatabaseManager,
+    load_prices: LoadPrices,
+    way: Callable[[DatabaseManager, str], None],
+    model_id: str,
 ) -> None:
+    load_histories(load_prices, window_days_of(model_id))
     whole_range(db_manager, model_id)
     expected = rows_of(db_manager)
     assert len(expected) == 41 + 51 + 61
@@ -270,7 +293,7 @@ def test_a_range_without_bars_is_not_called_a_lack_of_history(db_manager: Databa
 
 
 def test_two_models_store_side_by_side(db_manager: DatabaseManager, prices: None) -> None:
-    for model_id in NUMERIC_MODELS:
+    for model_id in (NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1):
         assert run(db_manager, "A", model_id=model_id).written == 41
     sizes = {(key[0], len(row[0])) for key, row in rows_of(db_manager).items()}
     assert sizes == {("num-regime-core-v1", 4 * 384), ("numeric-simple-v1", 4 * 3 * WINDOW_DAYS)}

@@ -25,7 +25,7 @@ from prometheus.regime import (
     SeedRegimeModel,
 )
 from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
-from prometheus.regime.model_numeric import EncodingRegimeModel
+from prometheus.regime.model_numeric import EncodingRegimeModel, default_temperature
 from prometheus.regime.picture import draw_regimes, save_figure
 from prometheus.regime.prototypes import (
     CalibrationWindow,
@@ -241,12 +241,15 @@ class RegimeTasks:
         prototype_set.require_space(str(request.prototypes), encoder.model_id, window_days)
         if prototype_set.calibration is not None:
             return self._persistent_model(request, subject, prototype_set)
+        temperature = request.temperature
+        if temperature is None:
+            temperature = default_temperature(encoder.model_id, prototype_set.prototypes)
         return NumericRegimeModel(
             encoder=encoder,
             region_instruments=instruments,
             window_days=window_days,
             prototypes=prototype_set.prototypes,
-            temperature=1.0 if request.temperature is None else request.temperature,
+            temperature=temperature,
             model_id=request.regime_model_id,
         )
 

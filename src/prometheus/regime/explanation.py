@@ -19,6 +19,7 @@ EXPLAINED_NAMES = (
     "momentum_128", "drawdown_512",
 )  # fmt: skip
 """Descriptors whose norm a calibration keeps."""
+_RANGE_RATIO = "range_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Reason:
         What was seen, against its norm, in plain units.
     share
         Its part of the decision for the label against the runner-up: above 0 speaks for the label, below against; the
-        shares of all lines add to 1. NaN for a line that only informs.
+        shares of all lines add to 1, or to -1 where the runner-up is nearer and only the price of a change keeps the
+        label. NaN for a line that only informs.
     """
 
     text: str
@@ -57,7 +59,9 @@ def explain(
     wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
     pulls = (wide - other) ** 2 - (wide - own) ** 2
     size = abs(float(pulls.sum())) or 1.0
-    plain, usual = _plain_values(_raw_of_vector(wide)), _plain_values(_raw_of_norms(norms))
+    raw = _raw_of_vector(wide)
+    range_ratio = math.exp(raw[_RANGE_RATIO])
+    plain, usual = _plain_values(raw, range_ratio), _plain_values(_raw_of_norms(norms), range_ratio)
     reasons = [
         Reason(family.text(plain, usual), float(pulls[[NAMES.index(name) for name in family.names]].sum()) / size)
         for family in _FAMILIES
@@ -86,7 +90,7 @@ def _raw_of_vector(vector: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, f
     weights = {name: group.share / len(group.names) for group in GROUPS for name in group.names}
     return {
         name: float(vector[at] / math.sqrt(weights[name]) * constants.deviations[at] + constants.means[at])
-        for name in EXPLAINED_NAMES
+        for name in (*EXPLAINED_NAMES, _RANGE_RATIO)
         for at in [NAMES.index(name)]
     }
 
@@ -100,14 +104,17 @@ def _raw_of_norms(norms: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _plain_values(raw: Mapping[str, float]) -> dict[str, float]:
-    """Return shares of 1: volatilities per year, moves as simple returns."""
+def _plain_values(raw: Mapping[str, float], range_ratio: float) -> dict[str, float]:
+    """Return shares of 1: volatilities per year, moves as simple returns.
+
+    The encoder divides dips by the market's ratio of ranges to absolute returns; `range_ratio` undoes that.
+    """
     year = math.sqrt(_SESSIONS_PER_YEAR)
     unit = math.exp(raw["volatility_64"]) * math.sqrt(128)
     return {
         "volatility": math.exp(raw["volatility_32"]) * year,
         "downside": math.exp(raw["downside_32"]) * year,
-        "fall": math.exp(raw["down_range_16"]),
+        "fall": math.exp(raw["down_range_16"]) * range_ratio,
         "sortino": raw["sortino_64"],
         "average": math.expm1(raw["average_128"] * unit),
         "drawdown": -math.expm1(raw["drawdown_128"]),

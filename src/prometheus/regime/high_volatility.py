@@ -61,7 +61,7 @@ class HighVolatilityForecast:
         Raises
         ------
         InputRefusedError
-            Nothing is known yet, or every outcome is the same.
+            Nothing is known yet.
         """
         is_known = np.isfinite(forward_log_volatility)
         known = forward_log_volatility[is_known]

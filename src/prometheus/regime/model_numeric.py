@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
+from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.windows import require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime.distances import euclidean_distances
@@ -245,6 +246,20 @@ class SeedRegimeModel(EncodingRegimeModel):
             confidences=np.ones(n_vectors),
             distances=np.zeros((n_vectors, 1)),
         )
+
+
+def default_temperature(encoder_model_id: str, prototypes: Sequence[RegimePrototype]) -> float:
+    """Return the temperature that is used when none is given.
+
+    A quarter of the smallest distance between two prototypes: at a prototype its label is 98 % sure against the nearest
+    other one, half-way between them 50 %. The encoders of the first version keep their 1, as specified.
+    """
+    if encoder_model_id in {NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1} or len(prototypes) < 2:
+        return 1.0
+    centers = np.stack([prototype.center for prototype in prototypes])
+    distances = euclidean_distances(centers, centers)
+    smallest = float(distances[~np.eye(len(centers), dtype=bool)].min())
+    return smallest / 4.0 if smallest > 0 else 1.0
 
 
 def nearest_confidence(distances: Float64Matrix, temperature: float) -> Float64Vector:

@@ -31,7 +31,10 @@ def run_numeric_regime(
         Path | None, typer.Option(help="Prototype file; without it each embedding is its own NEUTRAL prototype.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Softness of the confidence, in units of distance; 1, or as calibrated.")
+        float | None,
+        typer.Option(
+            help="Softness of the confidence, in units of distance; by the scale of the prototypes without it."
+        ),
     ] = None,
     regime_model_id: Annotated[str | None, typer.Option(help="Name to store the regimes under.")] = None,
     as_json: Json = False,

@@ -14,8 +14,8 @@ from tests.reference.regimes import slow_missing
 
 from prometheus.backfill import BackfillReport, DateSpan, NumericRequest
 from prometheus.backfill.plan import chunked, instruments_per_chunk, missing_windows
-from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.encoders import WindowBatch
+from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.errors import UnknownInstrumentError, UsageError
 
 DAY = date(2025, 1, 31)
