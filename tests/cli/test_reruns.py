@@ -21,6 +21,11 @@ COMMANDS = {
     "classified": (
         ["run_numeric_regime", *US, *RANGE, "--prototypes", "p.json"], "0 embeddings and 0 regimes written",
     ),
+    "calibrate": (["calibrate", *US, "--until", "2017-05-31", "--output", "c.json"], "unchanged"),
+    "calibrated": (
+        ["run_numeric_regime", *US, *RANGE, "--model-id", "num-regime-core-v2", "--prototypes", "c.json"],
+        "0 embeddings and 0 regimes written",
+    ),
     "one date": (["run_numeric_regime", *US, "--as-of", "2020-03-20"], "0 embeddings and 0 regimes written"),
     "picture": (
         ["plot_regimes", *US, "--model-id", "num-regime-core-v1", "--output", "picture.png"], "wrote",
@@ -33,7 +38,7 @@ def test_the_second_run_of_every_command_writes_nothing(run: Run, table_digests:
         first = run(*command)
         assert first.exit_code == 0, first.stderr
     tables = table_digests()
-    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (Path("p.json"),)}
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (Path("p.json"), Path("c.json"))}
     picture = Path("picture.png").read_bytes()
 
     for name, (command, sign) in COMMANDS.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import US, run_process
+from tests.fixtures.commands import US, Run, run_process
 
 from prometheus.cli import COMMANDS
 
@@ -38,6 +38,15 @@ def test_a_single_date_imports_nothing_slow() -> None:
         0,
         "imported:",
     )
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_calibrated_date_and_its_explanation_import_nothing_slow(run: Run) -> None:
+    spx = ["--region", "SPX", "--instrument-id", "GSPC.INDX"]
+    assert run("calibrate", *spx, "--until", "2007-12-31", "--output", "p.json").exit_code == 0
+    labels = ["--model-id", "num-regime-core-v2", "--prototypes", "p.json", "--as-of", "2008-10-10"]
+    assert imported_by("run_numeric_regime", *spx, *labels) == (0, "imported:")
+    assert imported_by("show_regimes", "--region", "SPX", "--explain") == (0, "imported:")
 
 
 @pytest.mark.usefixtures("sample")

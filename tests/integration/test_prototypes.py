@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.regime.sample_sessions import sample_set
 
+from prometheus.core.files import require_writable
 from prometheus.errors import FileAccessError, PrototypeError
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
-from prometheus.regime.prototypes import CalibrationWindow, read_prototypes, require_writable, write_prototypes
+from prometheus.regime.prototypes import CalibrationWindow, default_regime_model_id, read_prototypes, write_prototypes
 
 WINDOW = CalibrationWindow(RegimeLabel.CRISIS, date(2020, 3, 1), date(2020, 4, 30))
 
@@ -88,7 +90,20 @@ def test_the_minimal_file_of_another_tool_is_read(path: Path) -> None:
     path.write_text(json.dumps({"prototypes": {"NEUTRAL": {"center": [1, 2.5]}}, "note": "by hand"}), encoding="utf-8")
     read = read_prototypes(path)
     assert read.prototypes[0].center.tolist() == [1, 2.5]
-    assert (read.region, read.windows, read.encoder_model_id) == ("", {}, None)
+    assert (read.region, read.windows, read.encoder_model_id, read.calibration) == ("", {}, None, None)
+    assert read.regime_model_id("x") == default_regime_model_id("x", read.prototypes)
+
+
+def test_a_calibrated_set_comes_back_from_its_file(path: Path) -> None:
+    saved = sample_set()
+    assert saved.calibration is not None
+    assert write_prototypes(saved, path)
+    read = read_prototypes(path)
+    assert read.calibration is not None
+    assert read.calibration.to_dict() == saved.calibration.to_dict()
+    assert read.to_json() == path.read_text(encoding="utf-8") == saved.to_json()
+    assert read.regime_model_id("num-regime-core-v2") == saved.regime_model_id("num-regime-core-v2")
+    assert not write_prototypes(read, path)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +149,9 @@ def test_a_file_that_cannot_classify_is_refused_with_the_reason(path: Path, text
         ({"window_days": "many"}, "window_days"),
         ({"window_days": [63]}, "window_days"),
         ({"model_id": 5}, "model_id"),
+        ({"calibration": {}}, "'calibration' cannot be read"),
+        ({"calibration": []}, "calibration is [], which is no dict"),
+        ({"calibration": "good"}, "calibration is 'good', which is no dict"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused_with_the_reason(
@@ -231,9 +249,10 @@ def test_a_file_that_is_no_text_is_not_overwritten(path: Path) -> None:
 
 def test_every_refusal_is_one_of_ours(path: Path) -> None:
     generator = np.random.default_rng(12)
-    text = set_of(dim=3, encoder_model_id="m", window_days=63).to_json()
-    for _ in range(300):  # one byte of a good file replaced by another
+    calibrated = set_of(dim=3, encoder_model_id="m", window_days=63, calibration=sample_set().calibration)
+    text = calibrated.to_json()
+    for _ in range(600):  # one byte of a good file replaced by another
         at, byte = int(generator.integers(len(text))), chr(int(generator.integers(32, 127)))
         path.write_text(text[:at] + byte + text[at + 1 :], encoding="utf-8")
         with suppress(PrototypeError):  # and nothing else
-            read_prototypes(path)
+            read_prototypes(path).regime_model_id("m")

@@ -16,7 +16,8 @@ from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, Num
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
-from prometheus.regime.model_numeric import euclidean_distances, nearest_confidence
+from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.model_numeric import default_temperature, nearest_confidence
 
 distances = st.floats(min_value=0, max_value=1e12)
 temperatures = st.floats(min_value=1e-300, max_value=1e300)
@@ -177,3 +178,24 @@ def test_the_configuration_changes_with_all_that_decides_a_label() -> None:
     assert base != model({"NEUTRAL": [0, 2]}).config
     assert base != model({"CRISIS": [0, 1]}).config
     assert base != model({"NEUTRAL": [0, 1]}, 2.0).config
+
+
+@pytest.mark.parametrize(
+    ("encoder_model_id", "centers", "expected"),
+    [
+        ("num-regime-core-v1", [[0, 0], [8, 0]], 1.0),
+        ("numeric-simple-v1", [[0, 0], [8, 0]], 1.0),
+        ("num-regime-core-v2", [[0, 0], [8, 0], [8, 2]], 0.5),
+        ("num-regime-core-v2", [[0, 0]], 1.0),
+        ("num-regime-core-v2", [[1, 1], [1, 1]], 1.0),
+    ],
+)
+def test_the_default_temperature_follows_the_scale_of_the_prototypes(
+    encoder_model_id: str, centers: list[list[float]], expected: float
+) -> None:
+    labels = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL, RegimeLabel.CRISIS)
+    prototypes = [
+        RegimePrototype(label, np.array(center, dtype=np.float32))
+        for label, center in zip(labels, centers, strict=False)
+    ]
+    assert default_temperature(encoder_model_id, prototypes) == expected

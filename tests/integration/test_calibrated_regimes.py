@@ -1,0 +1,245 @@
+"""Calibrated regimes over real rows: one file makes the model, and any way through the dates leaves the same rows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fixtures.database import TableDigest
+from tests.reference.windows import sample_bars
+
+from prometheus.app.calibrations import CalibrationRequest, CalibrationTasks
+from prometheus.app.regimes import RegimeRequest, RegimeTasks
+from prometheus.backfill import DateSpan, RegimeRun, regime
+from prometheus.core.binary_copy import copy_in
+from prometheus.core.database import DatabaseManager
+from prometheus.encoders.registry import ModelRegistry
+from prometheus.errors import (
+    InputRefusedError,
+    InsufficientHistoryError,
+    ModelFingerprintError,
+    PrototypeError,
+    UnknownInstrumentError,
+)
+from prometheus.regime import PrototypeSet
+from prometheus.regime.calibration import CalibrationSettings
+from prometheus.regime.prototypes import read_prototypes
+
+UNTIL = date(2007, 12, 31)
+CRASH = DateSpan.of_range(date(2008, 8, 1), date(2008, 12, 31))
+
+
+@pytest.fixture
+def prices(db_manager: DatabaseManager) -> None:
+    """The packaged index from 1998 to 2009: enough to calibrate on and to be judged."""
+    bars = [bar for bar in sample_bars("GSPC.INDX") if date(1998, 1, 1) <= bar[0] <= date(2009, 12, 31)]
+    fields = ("close", "volume", "adjusted_close", "high", "low")
+    columns = {name: np.array([bar[at + 1] for bar in bars]) for at, name in enumerate(fields)}
+    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE bars (trade_date date, close float8, volume float8, adjusted_close float8, high float8,"
+            " low float8) ON COMMIT DROP"
+        )
+        copy_in(cursor, "bars", {"trade_date": np.array([bar[0] for bar in bars], dtype="M8[D]"), **columns})
+        cursor.execute(
+            "INSERT INTO prices_daily (instrument_id, trade_date, close, volume, adjusted_close, high, low, currency)"
+            " SELECT 'GSPC.INDX', trade_date, close, volume, adjusted_close, high, low, 'USD' FROM bars"
+        )
+
+
+def calibrate(
+    db_manager: DatabaseManager, output: Path, until: date = UNTIL, instrument_id: str = "GSPC.INDX", **settings: Any
+) -> tuple[PrototypeSet, bool]:
+    request = CalibrationRequest(
+        region="SPX", instrument_id=instrument_id, until=until, output=output, span=2_000,
+        settings=CalibrationSettings(**settings),
+    )  # fmt: skip
+    return CalibrationTasks(db_manager).calibrate(request)
+
+
+@pytest.fixture
+def path(db_manager: DatabaseManager, prices: None, tmp_path: Path) -> Path:
+    """What ``calibrate`` wrote."""
+    calibrate(db_manager, tmp_path / "p.json")
+    return tmp_path / "p.json"
+
+
+def run(
+    db_manager: DatabaseManager, prototypes: Path, span: DateSpan = CRASH, regime_model_id: str | None = None
+) -> RegimeRun:
+    request = RegimeRequest(
+        region="SPX", instrument_id="GSPC.INDX", span=span, window_days=None, model_id="num-regime-core-v2",
+        prototypes=prototypes, regime_model_id=regime_model_id,
+    )  # fmt: skip
+    return RegimeTasks(db_manager, lambda _done, _total: None).run(request)
+
+
+def everything_stored(db_manager: DatabaseManager) -> dict[date, tuple[Any, ...]]:
+    """All rows of regimes and embeddings by date, but for when they were written."""
+    with db_manager.get_runtime_connection() as connection:
+        regimes = connection.execute(
+            "SELECT as_of_date, region, model_id, regime_label, confidence::text, encoder_model_id, regime_embedding,"
+            " metadata::text FROM regimes ORDER BY 1"
+        ).fetchall()
+    with db_manager.get_historical_connection() as connection:
+        embeddings = connection.execute(
+            "SELECT as_of_date, entity_id, window_days, vector, input_hash FROM numeric_window_embeddings ORDER BY 1"
+        ).fetchall()
+    assert [row[0] for row in regimes] == [row[0] for row in embeddings]
+    return {row[0]: (*row, *embedding) for row, embedding in zip(regimes, embeddings, strict=True)}
+
+
+def forget_results(db_manager: DatabaseManager) -> None:
+    with db_manager.get_runtime_connection() as connection:
+        connection.execute("DELETE FROM regimes")
+        connection.execute("DELETE FROM regime_transitions")
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM numeric_window_embeddings")
+
+
+def test_one_date_alone_and_any_chunks_leave_the_rows_of_the_whole_range(
+    db_manager: DatabaseManager, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(db_manager, path)
+    whole = everything_stored(db_manager)
+    assert done.regimes.planned == done.regimes.written == done.embeddings.written == len(whole) == 106
+    assert {"RISK_OFF", "CRISIS"} <= {row[3] for row in whole.values()}
+    assert whole[date(2008, 10, 10)][3] == "CRISIS"
+
+    forget_results(db_manager)
+    days = [day for day in whole if day.month == 10][::5]
+    for day in reversed(days):
+        alone = run(db_manager, path, DateSpan.of_date(day))
+        assert (alone.regimes.written, alone.embeddings.written) == (1, 1)
+    assert everything_stored(db_manager) == {day: whole[day] for day in days}
+
+    monkeypatch.setattr(regime, "CHUNK_WINDOWS", 17)
+    assert run(db_manager, path).regimes.written == 106 - len(days)
+    assert everything_stored(db_manager) == whole
+
+
+def test_a_second_run_writes_nothing(db_manager: DatabaseManager, path: Path, table_digests: TableDigest) -> None:
+    run(db_manager, path)
+    before, text = table_digests(), path.read_bytes()
+    again = run(db_manager, path)
+    assert (again.regimes.written, again.embeddings.written, again.regimes.unchanged) == (0, 0, 106)
+    _, is_changed = calibrate(db_manager, path)
+    assert (is_changed, path.read_bytes()) == (False, text)
+    assert table_digests() == before
+
+
+def test_bars_after_the_date_change_neither_the_file_nor_the_rows(db_manager: DatabaseManager, path: Path) -> None:
+    cut = date(2008, 10, 10)
+    run(db_manager, path)
+    before = {day: row for day, row in everything_stored(db_manager).items() if day <= cut}
+    for change, last in (
+        ("UPDATE prices_daily SET adjusted_close = 1e30, low = 1e-30", cut),
+        ("DELETE FROM prices_daily", cut),
+        ("DELETE FROM prices_daily", UNTIL),
+    ):
+        with db_manager.get_historical_connection() as connection:
+            connection.execute(f"{change} WHERE trade_date > %s", (last,))
+        assert calibrate(db_manager, path)[1] is False
+        if last == cut:
+            forget_results(db_manager)
+            run(db_manager, path)
+            assert {day: row for day, row in everything_stored(db_manager).items() if day <= cut} == before
+
+
+def test_the_file_and_the_row_of_models_hold_the_same_and_both_hold_all(
+    db_manager: DatabaseManager, path: Path
+) -> None:
+    run(db_manager, path, DateSpan.of_date(date(2008, 10, 10)))
+    read = read_prototypes(path)
+    assert read.to_json() == path.read_text(encoding="utf-8")
+    assert read.calibration is not None
+    assert read.calibration.end == UNTIL
+    config = ModelRegistry(db_manager).load_config(read.regime_model_id("num-regime-core-v2"))
+    assert config is not None
+    assert config["calibration"] == read.calibration.to_dict()
+    for prototype in read.prototypes:
+        stored = np.array(config["centers"][prototype.label.name], dtype=np.float32)
+        assert stored.tobytes() == prototype.center.tobytes()
+
+
+def test_a_registered_name_with_another_calibration_is_refused_in_one_line(
+    db_manager: DatabaseManager, path: Path, table_digests: TableDigest
+) -> None:
+    span = DateSpan.of_date(date(2008, 10, 10))
+    run(db_manager, path, span, "desk-view")
+    other = path.with_name("other.json")
+    calibrate(db_manager, other, penalty=2.0)
+    before = table_digests()
+    with pytest.raises(ModelFingerprintError, match=r"'desk-view' is taken by another model \(calibration: ") as caught:
+        run(db_manager, other, span, "desk-view")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 500
+    assert table_digests() == before
+    assert run(db_manager, other, span).latest.model_id != run(db_manager, path, span).latest.model_id
+
+
+def test_an_explanation_needs_no_file(db_manager: DatabaseManager, path: Path) -> None:
+    latest = run(db_manager, path, DateSpan.of_date(date(2008, 10, 10))).latest
+    path.unlink()
+    tasks = RegimeTasks(db_manager, lambda _done, _total: None)
+    states = tasks.states("SPX", date.min, date.max, None)
+    (reasons,) = CalibrationTasks(db_manager).explain(states)
+    assert [state.metadata for state in states] == [latest.metadata]
+    assert any("below the two-year high" in reason.text for reason in reasons)
+    assert sum(reason.share for reason in reasons if not math.isnan(reason.share)) == pytest.approx(1)
+
+
+def test_labels_of_the_calibration_span_are_warned_of(
+    db_manager: DatabaseManager, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(db_manager, path)
+        assert "know their own future" not in caplog.text
+        run(db_manager, path, DateSpan.of_date(UNTIL))
+    assert "calibrated on sessions up to 2007-12-31; labels of dates up to then know their own future" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("until", "instrument_id", "error", "reason"),
+    [
+        (UNTIL, "NOPE", UnknownInstrumentError, "'NOPE'"),
+        (date(1997, 12, 31), "GSPC.INDX", InsufficientHistoryError, "GSPC.INDX: .* found 0;"),
+        (date(2002, 12, 31), "GSPC.INDX", InputRefusedError, "sessions with a vector are too few to calibrate on"),
+    ],
+)
+def test_what_cannot_be_calibrated_leaves_no_file(
+    db_manager: DatabaseManager, prices: None, tmp_path: Path, until: date, instrument_id: str,
+    error: type[InputRefusedError], reason: str,
+) -> None:  # fmt: skip
+    with pytest.raises(error, match=reason) as caught:
+        calibrate(db_manager, tmp_path / "p.json", until, instrument_id)
+    assert caught.value.exit_code == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_date_with_a_window_and_no_past_to_look_back_on_is_refused(
+    db_manager: DatabaseManager, path: Path, table_digests: TableDigest
+) -> None:
+    before = table_digests()
+    for span in (DateSpan.of_date(date(2000, 6, 30)), DateSpan.of_range(date(2000, 2, 1), date(2000, 6, 30))):
+        with pytest.raises(InsufficientHistoryError, match="needs 638 sessions, found 630"):
+            run(db_manager, path, span)
+    assert table_digests() == before
+    started = run(db_manager, path, DateSpan.of_range(date(2000, 2, 1), date(2000, 7, 31)))
+    with db_manager.get_historical_connection() as connection:
+        dates = connection.execute("SELECT trade_date FROM prices_daily ORDER BY 1 LIMIT 638").fetchall()
+    assert min(everything_stored(db_manager)) == dates[-1][0]
+    assert started.latest.as_of_date == date(2000, 7, 31)
+
+
+def test_a_broken_file_stores_nothing(db_manager: DatabaseManager, path: Path, table_digests: TableDigest) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace('"temperature": ', '"temperature": -'), encoding="utf-8")
+    before = table_digests()
+    with pytest.raises(PrototypeError, match=r"p\.json: 'calibration' needs a positive temperature"):
+        run(db_manager, path)
+    assert table_digests() == before
