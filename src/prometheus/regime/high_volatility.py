@@ -26,6 +26,8 @@ SCORE_WEIGHTS: Mapping[str, float] = {
 }
 """Log odds per standard deviation, by logistic regression on ^GSPC 1964-1989 (`fit_score_weights`, ADR-0010)."""
 _WEAK = 0.003
+_DECIMALS = 9
+"""What is learned is rounded, so that the last bit of a library's matrix product does not make another model."""
 _AS_STRONG_AS_THE_DATA = 1.0
 
 
@@ -75,7 +77,7 @@ class HighVolatilityForecast:
             prior=np.array([0.0, 1.0]),
             precision=np.array([1e-4, _AS_STRONG_AS_THE_DATA]),
         )
-        return cls(limit, float(intercept), float(slope))
+        return cls(*(round(float(value), _DECIMALS) for value in (limit, intercept, slope)))
 
     def to_dict(self) -> dict[str, float]:
         """Return JSON values."""
