@@ -251,3 +251,12 @@ def test_the_recompute_command_makes_the_packaged_constants_and_weights(run: Run
         atol=1e-9,
     )
     assert run(*arguments, "--output", "constants.json").stdout.startswith("unchanged: constants.json: 384 descriptors")
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_prototype_file_names_its_own_encoder(run: Run) -> None:
+    named = run(*LABEL, "--as-of", "2008-10-10", "--json")
+    unnamed = [word for word in LABEL if word not in {"--model-id", "num-regime-core-v2"}]
+    found = run(*unnamed, "--as-of", "2008-10-10", "--json")
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["model_id"] == json.loads(named.stdout)["model_id"]

@@ -18,7 +18,11 @@ from prometheus.app.regimes import RegimeRequest, RegimeTasks
 from prometheus.backfill import DateSpan, RegimeRun, regime
 from prometheus.core.binary_copy import copy_in
 from prometheus.core.database import DatabaseManager
-from prometheus.encoders.registry import ModelRegistry
+from prometheus.core.time import TradingCalendar
+from prometheus.data.reader import DataReader
+from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
+from prometheus.encoders.features import LOG_PRICES
+from prometheus.encoders.registry import ModelRegistry, create_numeric_model
 from prometheus.errors import (
     InputRefusedError,
     InsufficientHistoryError,
@@ -26,7 +30,7 @@ from prometheus.errors import (
     PrototypeError,
     UnknownInstrumentError,
 )
-from prometheus.regime import PrototypeSet
+from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeEngine, RegimeStorage
 from prometheus.regime.calibration import CalibrationSettings
 from prometheus.regime.prototypes import read_prototypes
 
@@ -121,6 +125,25 @@ def test_one_date_alone_and_any_chunks_leave_the_rows_of_the_whole_range(
     monkeypatch.setattr(regime, "CHUNK_WINDOWS", 17)
     assert run(db_manager, path).regimes.written == 106 - len(days)
     assert everything_stored(db_manager) == whole
+
+
+def test_the_engine_stores_the_row_of_the_command(db_manager: DatabaseManager, path: Path) -> None:
+    day = date(2008, 10, 10)
+    run(db_manager, path, DateSpan.of_date(day))
+    expected = everything_stored(db_manager)
+    forget_results(db_manager)
+    encoder = NumericWindowEncoder(
+        builder=NumericWindowBuilder(DataReader(db_manager=db_manager), TradingCalendar(), LOG_PRICES),
+        model=create_numeric_model("num-regime-core-v2"),
+        store=NumericEmbeddingStore(db_manager=db_manager),
+        model_id="num-regime-core-v2",
+    )
+    model = PersistentRegimeModel(
+        encoder=encoder, region_instruments={"SPX": "GSPC.INDX"}, prototype_set=read_prototypes(path)
+    )
+    state = RegimeEngine(model=model, storage=RegimeStorage(db_manager=db_manager)).get_regime(day, "SPX")
+    assert state.regime_label.name == "CRISIS"
+    assert everything_stored(db_manager) == expected
 
 
 def test_a_second_run_writes_nothing(db_manager: DatabaseManager, path: Path, table_digests: TableDigest) -> None:

@@ -111,7 +111,7 @@ def states_in(bars: Sequence[Bar], span: DateSpan) -> list[RegimeState]:
     storage, builder = MemoryStorage(), NumericWindowBuilder(MemoryBars({"X": bars}), WeekdayCalendar(), LOG_PRICES)
     backfill = RegimeBackfill(builder, model_of(bars), storage, OpenRegistry(), AllKnown())  # type: ignore[arg-type]
     run = backfill.run("R", span, lambda _done, _total: None)
-    assert run.regimes.planned == len(storage.states)
+    assert run.regimes.planned == len(storage.states) == len({state.as_of_date for state in storage.states})
     return storage.states
 
 

@@ -14,7 +14,7 @@ from prometheus.backfill.numeric import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
 from prometheus.core.time import US_EQ
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, ModelRegistry
+from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, ModelRegistry
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.regime import (
     NumericRegimeModel,
@@ -102,11 +102,14 @@ class RegimeTasks:
 
     def run(self, request: RegimeRequest) -> RegimeRun:
         """Compute and store the regimes of a request; a date that is no session is moved to the last one before it."""
+        prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
+        made_by = "" if prototype_set is None else prototype_set.encoder_model_id or ""
+        default_model = made_by if made_by in NUMERIC_MODELS else NUM_REGIME_CORE_V1
         subject = self._wiring.subject_of(
-            request.region, request.instrument_id, request.model_id, request.window_days, NUM_REGIME_CORE_V1
+            request.region, request.instrument_id, request.model_id, request.window_days, default_model
         )
         span = self._at_session(request.span, subject.market, [subject.anchor])
-        model = self._regime_model(request, subject)
+        model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
         backfill = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
         done = backfill.run(request.region, span, self._progress)
@@ -227,17 +230,18 @@ class RegimeTasks:
         save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
         return len(states)
 
-    def _regime_model(self, request: RegimeRequest, subject: Subject) -> EncodingRegimeModel:
+    def _regime_model(
+        self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None
+    ) -> EncodingRegimeModel:
         window_days, encoder = subject.window_days, subject.encoder
         instruments = {request.region: subject.entity_id}
-        if request.prototypes is None:
+        if prototype_set is None:
             return SeedRegimeModel(
                 encoder=encoder,
                 region_instruments=instruments,
                 window_days=window_days,
                 model_id=request.regime_model_id,
             )
-        prototype_set = read_prototypes(request.prototypes)
         prototype_set.require_space(str(request.prototypes), encoder.model_id, window_days)
         if prototype_set.calibration is not None:
             return self._persistent_model(request, subject, prototype_set)

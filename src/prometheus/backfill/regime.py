@@ -124,7 +124,11 @@ class RegimeBackfill:
             if build.failures and not len(build.windows):
                 raise build.failures[-1]
         except InputRefusedError as error:
-            raise name_unknown([error], self._instruments)[0] from None
+            named = name_unknown([error], self._instruments)[0]
+            if span.is_range and isinstance(named, InsufficientHistoryError):
+                needed = spec.window_days + n_lead  # of a range the builder asks for one window only
+                raise InsufficientHistoryError(named.instrument_id, named.as_of, needed, named.found) from None
+            raise named from None
         if len(build.windows) <= n_lead:
             found = len(build.windows) + spec.window_days - 1
             raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + n_lead, found)

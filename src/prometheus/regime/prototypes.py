@@ -65,6 +65,8 @@ class PrototypeSet:
 
     def __post_init__(self) -> None:
         require_prototypes(self.prototypes, self.region)
+        if self.calibration is not None and len(self.prototypes) < 2:
+            raise PrototypeError(self.region, "a calibration needs at least two prototypes to choose from")
 
     @property
     def dim(self) -> int:

@@ -25,7 +25,8 @@ def run_numeric_regime(
     date_range: DateRange = None,
     window_days: WindowDays = None,
     model_id: Annotated[
-        str | None, typer.Option(help="Numeric encoder of the instrument; num-regime-core-v1 without it.")
+        str | None,
+        typer.Option(help="Numeric encoder; without it the one the prototypes were made with, or num-regime-core-v1."),
     ] = None,
     prototypes: Annotated[
         Path | None, typer.Option(help="Prototype file; without it each embedding is its own NEUTRAL prototype.")

@@ -105,6 +105,17 @@ def test_counts_belong_to_the_names_that_alignment_gave() -> None:
     assert under_other_names.stays == {swap[label]: counts for label, counts in calibration.stays.items()}
 
 
+def test_stays_are_those_of_the_labels_given_online() -> None:
+    _, calibration = calibrated_until()
+    first, last = own_span(BEFORE_THE_CRISIS).dates[[calibration.decode_sessions - 1, -1]].tolist()
+    labels = labels_of(BEFORE_THE_CRISIS, first, last)
+    pairs = list(pairwise(labels))
+    for label, counts in calibration.stays.items():
+        exits = sum(before is label and after is not label for before, after in pairs)
+        assert (counts.n_sessions, counts.n_exits) == (labels[:-1].count(label), exits)
+    assert set(calibration.stays) == set(ORDER)
+
+
 def test_what_cannot_be_aligned_to_is_refused_with_what_it_has() -> None:
     prototypes, _ = calibrated_until()
     short = [RegimePrototype(label, np.zeros(2, dtype=np.float32)) for label in ORDER]

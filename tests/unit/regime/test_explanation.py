@@ -23,7 +23,7 @@ from tests.unit.regime.sample_sessions import (
 from prometheus.arrays import Float32Vector
 from prometheus.regime.explanation import Reason, explain
 
-CRASH = date(2008, 10, 10)
+CRASH = date(2008, 11, 20)
 CALM = date(2005, 7, 29)
 CLOSE = 0.0052
 """Figures are rounded to a percent; a move of 0.01 % is added to every mean."""
