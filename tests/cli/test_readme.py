@@ -14,9 +14,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.usefixtures("sample")
 def test_the_way_from_prices_to_regimes_works_as_the_readme_shows_it(run: Run) -> None:
-    section = README.split("## From prices to regimes")[1].split("```bash\n")[1].split("```")[0]
-    commands = [line for line in section.replace("\\\n", " ").splitlines() if line.startswith("python")]
-    assert len(commands) == 5
+    section = README.split("\n## From prices to regimes")[1].split("\n## ")[0]
+    blocks = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    commands = [line for line in blocks.replace("\\\n", " ").splitlines() if line.startswith("python")]
+    assert len(commands) == 9
 
     for command in commands:
         outcome = run(*shlex.split(command)[3:])
@@ -35,12 +36,15 @@ def test_the_demo_runs_and_a_second_time_writes_nothing(
     first = run("demo", "--allow-own-server")
     assert first.exit_code == 0, first.stderr
     assert "Regime as of 2025-01-31 for region US: label=NEUTRAL, confidence=1.000" in first.stdout
-    assert (tmp_path / "regimes_US.png").stat().st_size > 10_000
+    assert "2008-10-10 US_INDEX: CRISIS" in first.stdout
+    assert "2017-07-03 US_INDEX: CARRY" in first.stdout
+    for picture in ("regimes_US.png", "regimes_US_INDEX.png"):
+        assert (tmp_path / picture).stat().st_size > 10_000
 
     second = run("demo", "--allow-own-server")
 
     assert second.exit_code == 0
     assert "0 written" in second.stdout
     written = re.findall(r"(\d+) embeddings and (\d+) regimes written", second.stderr)
-    assert len(written) == 5
+    assert len(written) == 4
     assert set(written) == {("0", "0")}
