@@ -27,10 +27,11 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q
-	@$(BIN)/python -m pytest -q --server tcp tests/integration tests/cli
+	@$(BIN)/python -m pytest -q --server tcp tests/integration tests/cli/test_mission.py tests/cli/test_reruns.py
 
 test-deep: $(READY)
 	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800
+	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 --server tcp tests/integration tests/cli
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .

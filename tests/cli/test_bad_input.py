@@ -46,7 +46,9 @@ CASES = {
     "prototypes of another length": ([*SINGLE, "--prototypes", "short.json"], 5, ["2 values", "384 values"]),
     "prototypes with NaN": ([*SINGLE, "--prototypes", "nan.json"], 5, ["nan.json", "NaN"]),
     "prototypes of an unknown label": ([*SINGLE, "--prototypes", "label.json"], 5, ["PANIC", "CRISIS"]),
-    "prototypes of another encoder": ([*SINGLE, "--prototypes", "foreign.json"], 5, ["numeric-simple-v1"]),
+    "prototypes of another encoder": (
+        [*SINGLE, "--model-id", "num-regime-core-v1", "--prototypes", "foreign.json"], 5, ["numeric-simple-v1"],
+    ),
     "prototypes that are no JSON": ([*SINGLE, "--prototypes", "broken.json"], 5, ["broken.json", "JSON"]),
     "nothing to embed": (BACKFILL, 2, ["--instrument-id", "--market-id"]),
     "unknown market": ([*BACKFILL, "--market-id", "MARS_EQ"], 5, ["MARS_EQ", "US_EQ"]),

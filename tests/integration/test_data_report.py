@@ -97,6 +97,7 @@ def test_what_lies_before_the_calendar_is_left_unchecked(db_manager: DatabaseMan
     assert (report.n_missing_sessions, report.n_off_session) == (1, 0)
 
 
+@pytest.mark.deep
 def test_a_large_real_history(db_manager: DatabaseManager, shared_data: Path) -> None:
     path = shared_data / "prices" / "sp500_a_daily_2000_2020.parquet"
     PriceIngest(db_manager).ingest_prices([path], IngestOptions(today=date(2024, 6, 28)))

@@ -17,7 +17,7 @@ TODAY = date(2026, 1, 1)
     [
         ("sample/prices_sample.parquet", 14_991, 2),
         ("prices/m6_etf_stock_raw_adj_2017_2020.parquet", 90_473, 99),
-        ("prices/sp500_a_daily_2000_2020.parquet", 933_337, 206),
+        pytest.param("prices/sp500_a_daily_2000_2020.parquet", 933_337, 206, marks=pytest.mark.deep),
     ],
 )
 def test_clean_files_load_whole_and_only_once(
