@@ -402,22 +402,68 @@ def test_registration_waits_for_one_that_is_not_committed_yet(
             outcome.result(30)
 
 
+@pytest.mark.parametrize(("writer", "is_new"), [("upsert_rows", False), ("copy_new_rows", True)])
 def test_a_save_survives_the_loss_of_its_connection(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+    store: NumericEmbeddingStore,
+    db_manager: DatabaseManager,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+    is_new: bool,
 ) -> None:
     from prometheus.encoders import numeric
 
-    upsert, calls = numeric._upsert, []
+    write, calls = getattr(numeric, writer), []
 
     def killed_once(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
         calls.append(cursor.connection.info.backend_pid)
-        n_written = upsert(cursor, batch)
+        n_written: int = write(cursor, batch)
         if len(calls) == 1:
             with db_manager.get_historical_connection() as other:
                 other.execute("SELECT pg_terminate_backend(%s, 5000)", (calls[0],))
         return n_written
 
-    monkeypatch.setattr(numeric, "_upsert", killed_once)
-    assert store.save_batch(batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4])) == 4
+    monkeypatch.setattr(numeric, writer, killed_once)
+    assert store.save_batch(batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4]), is_new=is_new) == 4
     assert len(set(calls)) == 2
     assert len(rows_of(db_manager)) == 4
+
+
+WHOLE_ROW = "(entity_type, model_id, window_days, window_spec, dim, vector, input_hash)::text"
+UNSORTED = ("ZÜRICH", "a b", "É", "B'; --", "A")
+
+
+def test_rows_copied_straight_in_are_those_of_an_upsert(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    batch = batch_of(vector_of(12 * 384).reshape(12, 384), list(range(-6, 6)), UNSORTED)
+
+    assert store.save_batch(batch, is_new=True) == 12
+    copied = rows_of(db_manager, WHOLE_ROW)
+    assert store.save_batch(batch) == 0
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM numeric_window_embeddings")
+    assert store.save_batch(batch) == 12
+
+    assert rows_of(db_manager, WHOLE_ROW) == copied
+    assert len(copied) == 12
+
+
+def test_rows_that_were_there_after_all_are_upserted(store: NumericEmbeddingStore, db_manager: DatabaseManager) -> None:
+    vectors = vector_of(4 * 3).reshape(4, 3)
+    store.save_batch(batch_of(vectors[:2], [1, 2]))
+    changed = vectors.copy()
+    changed[1] += 1.0
+
+    assert store.save_batch(batch_of(changed, [1, 9, 3, 4]), is_new=True) == 3
+    assert set(rows_of(db_manager, "input_hash").values()) == {1, 9, 3, 4}
+    assert store.save_batch(batch_of(changed, [1, 9, 3, 4]), is_new=True) == 0
+
+
+def test_two_runs_that_copy_the_same_rows_leave_one_of_each(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager
+) -> None:
+    batch = batch_of(vector_of(300 * 384).reshape(300, 384), list(range(300)), UNSORTED)
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(lambda is_new: store.save_batch(batch, is_new=is_new), [True, False, True, True]))
+    assert sum(written) == 300
+    assert len(rows_of(db_manager)) == 300

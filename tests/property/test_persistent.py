@@ -35,7 +35,7 @@ Said = dict[date, tuple[Any, ...]]
 class ForgetfulEncoder(NumericWindowEncoder):
     """Stores nothing."""
 
-    def save(self, batch: EmbeddingBatch) -> int:
+    def save(self, batch: EmbeddingBatch, **_how: bool) -> int:
         return len(batch)
 
 

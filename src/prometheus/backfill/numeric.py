@@ -76,7 +76,7 @@ class NumericBackfill:
             return BackfillReport(planned=len(windows), written=len(missing))
         batch, failures = self._encode_sound(missing)
         n_refused = len(missing) - len(batch)
-        return BackfillReport(len(windows) - n_refused, self._encoder.save(batch), failures)
+        return BackfillReport(len(windows) - n_refused, self._encoder.save(batch, is_new=not len(stored)), failures)
 
     def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
         """Return the vectors of the windows that have one, and an error per instrument with a window that has none.

@@ -7,7 +7,8 @@ documentation, COPY, "Binary Format". Columns never hold NULL; callers send NaN 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,44 @@ def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArr
     Parameters
     ----------
     columns
-        By column name, shape (n,): integers, floats, booleans or datetime64[D]; or shape (n, dim) float32, which is
-        sent as little-endian bytes into a ``bytea`` column.
+        By column name, shape (n,): integers, floats, booleans, datetime64[D] or bytes of one length; or shape (n, dim)
+        float32, which is sent as little-endian bytes into a ``bytea`` column.
     """
-    records = encode_rows(columns)
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    copy_blocks_in(cursor, table, [columns])
+
+
+def copy_blocks_in(cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Append blocks of rows to a table in one COPY; bytes and text may be of another length in each block.
+
+    Parameters
+    ----------
+    blocks
+        At least one, all with the same column names in the same order; each as in `copy_in`.
+    """
+    parts = iter(blocks)
+    first = next(parts)
+    names = sql.SQL(", ").join(map(sql.Identifier, first))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table), names)
     with cursor.copy(statement) as copy:
         copy.write(HEADER)
-        raw = records.view(np.uint8).data
-        for start in range(0, len(raw), _WRITE_BYTES):
-            copy.write(raw[start : start + _WRITE_BYTES])
+        for columns in chain([first], parts):
+            raw = encode_rows(columns).view(np.uint8).data
+            for start in range(0, len(raw), _WRITE_BYTES):
+                copy.write(raw[start : start + _WRITE_BYTES])
         copy.write(TRAILER)
+
+
+def constant_bytes(value: bytes, n_rows: int) -> NDArray[np.bytes_]:
+    """Return a column that says the same in every row, for text, or for jsonb after a byte 1; shape (n_rows,).
+
+    Raises
+    ------
+    ValueError
+        The value is empty or ends with a zero byte, which numpy would drop.
+    """
+    if not value or value.endswith(b"\x00"):
+        raise ValueError(f"{value!r} is no constant of a column")
+    return np.full(n_rows, value, dtype=f"S{len(value)}")
 
 
 def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
@@ -111,7 +138,7 @@ def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
 
 
 def _wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.kind == "V":  # bytea of one length
+    if dtype.kind in "VS":  # bytes of one length
         return dtype
     kind = "M8" if dtype.kind == "M" else f"{dtype.kind}{dtype.itemsize}"
     try:
