@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prometheus.app import open_app
+from prometheus.app import App, open_app
 from prometheus.backfill import DateSpan, NumericRequest
 from prometheus.core.binary_copy import copy_in
 from prometheus.core.config import PrometheusConfig
@@ -44,39 +46,44 @@ def main() -> None:
     parser.add_argument("--dates", type=int, default=2_500)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
-        found = measure(arguments.instruments, arguments.dates)
-    print(
-        json.dumps(found)
-        if arguments.json
-        else "\n".join(f"{name:<28}{value:>14,.3f}" for name, value in found.items())
-    )
+    found = measure(arguments.instruments, arguments.dates)
+    lines = [f"{name:<28}{value:>14,.3f}" for name, value in found.items()]
+    print(json.dumps(found) if arguments.json else "\n".join(lines))
 
 
 def measure(n_instruments: int, n_dates: int) -> dict[str, float]:
     """Return seconds, rates and ratios."""
-    config = PrometheusConfig()
-    with open_app(config) as app:
+    with own_server() as app:
         names = load_random_walks(app.db_manager, n_instruments, n_dates + WINDOW_DAYS - 1)
         request = NumericRequest(names, DateSpan.of_range(date(2000, 1, 1), LAST), WINDOW_DAYS, NUM_REGIME_CORE_V1)
         first, report = seconds(lambda: app.regimes.backfill_embeddings(request))
         again, second = seconds(lambda: app.regimes.backfill_embeddings(request))
         assert (report.written, second.written) == (n_instruments * n_dates, 0), (report, second)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         looped = seconds_of_a_loop(app.db_manager, names[0])
-        copied = seconds_of_a_copy(app.db_manager)
-        app.db_manager.close_all()
-    run_named("db", ["stop"])
-    per_window = first / report.written
+        rows = dump(app.db_manager)
+    with own_server() as app:
+        copied, _ = seconds(lambda: load(app.db_manager, rows))
     return {
         "windows": report.written,
         "backfill_s": first,
         "windows_per_s": report.written / first,
-        "times_the_loop": looped / per_window,
+        "times_the_loop": looped / (first / report.written),
         "share_of_bare_copy": copied / first,
         "second_run_share": again / first,
+        "peak_mib": peak,
     }
+
+
+@contextmanager
+def own_server() -> Iterator[App]:
+    """Yield an app over an empty embedded server, which is stopped and removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
+        with open_app(PrometheusConfig()) as app:
+            yield app
+        run_named("db", ["stop"])
 
 
 def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int) -> tuple[str, ...]:
@@ -133,22 +140,25 @@ def seconds_of_a_loop(db_manager: DatabaseManager, name: str) -> float:
     return took / N_LOOPED
 
 
-def seconds_of_a_copy(db_manager: DatabaseManager) -> float:
-    """Return how long PostgreSQL takes to take the stored bytes into the emptied table, without anything else."""
-    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-        with cursor.copy(DUMP) as copy:
-            raw = [bytes(part) for part in copy]
-        cursor.execute("TRUNCATE numeric_window_embeddings")
-    blob = b"".join(raw)
-    clock = time.perf_counter()
+def dump(db_manager: DatabaseManager) -> bytes:
+    """Return the stored rows as PostgreSQL sends them."""
+    with (
+        db_manager.get_historical_connection() as connection,
+        connection.cursor() as cursor,
+        cursor.copy(DUMP) as copy,
+    ):
+        return b"".join(copy)
+
+
+def load(db_manager: DatabaseManager, rows: bytes) -> None:
+    """Give rows to an empty table, as fast as it takes them."""
     with (
         db_manager.get_historical_connection() as connection,
         connection.cursor() as cursor,
         cursor.copy(LOAD) as copy,
     ):
-        for start in range(0, len(blob), 1 << 20):
-            copy.write(blob[start : start + (1 << 20)])
-    return time.perf_counter() - clock
+        for start in range(0, len(rows), 1 << 20):
+            copy.write(rows[start : start + (1 << 20)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from psycopg import sql
 from tests.property.strategies import bounded, finite_float32
 
-from prometheus.core.binary_copy import HEADER, TRAILER, copy_in, copy_out, encode_rows
+from prometheus.core.binary_copy import (
+    HEADER,
+    TRAILER,
+    constant_bytes,
+    copy_blocks_in,
+    copy_in,
+    copy_out,
+    encode_rows,
+    fetch_packed,
+)
 from prometheus.core.database import DatabaseManager
 
 TYPES = {
@@ -89,11 +99,15 @@ def test_whatever_goes_in_comes_out(migrated: DatabaseManager, columns: dict[str
         create_table(cursor)
         copy_in(cursor, "wire", columns)
         names = sql.SQL(", ").join(map(sql.Identifier, DTYPES))
-        rows = copy_out(cursor, sql.SQL("SELECT {} FROM wire").format(names), list(DTYPES.items()))
+        query = sql.SQL("SELECT {} FROM wire").format(names)
+        rows = copy_out(cursor, query, list(DTYPES.items()))
+        packed = fetch_packed(cursor, query, list(DTYPES.items()))
         stored = cursor.execute("SELECT vector FROM wire").fetchall()
         connection.rollback()
     for name in DTYPES:
         assert rows[name].dtype.isnative
+        assert packed[name].dtype == rows[name].dtype
+        assert packed[name].tobytes() == columns[name].tobytes()
         assert rows[name].tobytes() == columns[name].tobytes()
     assert [row[0] for row in stored] == [vector.astype("<f4").tobytes() for vector in columns["vector"]]
 
@@ -108,15 +122,21 @@ def test_a_batch_larger_than_many_network_writes_arrives_whole(db_manager: Datab
     assert b"".join(row[0] for row in stored) == vectors.tobytes()
 
 
-def test_no_rows_are_no_rows(db_manager: DatabaseManager) -> None:
+both_ways = pytest.mark.parametrize("fetch", [copy_out, fetch_packed])
+Fetch = Callable[[psycopg.Cursor[Any], sql.Composable, Sequence[tuple[str, str]]], np.ndarray[Any, Any]]
+
+
+@both_ways
+def test_no_rows_are_no_rows(db_manager: DatabaseManager, fetch: Fetch) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE few (n int4) ON COMMIT DROP")
         copy_in(cursor, "few", {"n": np.empty(0, dtype=np.int32)})
-        rows = copy_out(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])
+        rows = fetch(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])
     assert len(rows) == 0
     assert rows.dtype.names == ("n",)
 
 
+@both_ways
 @pytest.mark.parametrize(
     "query",
     [
@@ -125,29 +145,33 @@ def test_no_rows_are_no_rows(db_manager: DatabaseManager) -> None:
         "SELECT n, x FROM (VALUES (1, 1.0::float8), (NULL, 2), (3, NULL)) AS t(n, x)",
     ],
 )
-def test_null_is_refused_and_never_read_as_a_number(db_manager: DatabaseManager, query: str) -> None:
+def test_null_is_refused_and_never_read_as_a_number(db_manager: DatabaseManager, query: str, fetch: Fetch) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg.DataError, match="NULL"):
-            copy_out(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")])
+            fetch(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")])
         connection.rollback()
 
 
-def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(db_manager: DatabaseManager) -> None:
+@both_ways
+def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(
+    db_manager: DatabaseManager, fetch: Fetch
+) -> None:
     # a row of int2 and float8 has 20 bytes; two NULLs of each leave out 2 + 2 + 8 + 8
     query = (
         "SELECT CASE WHEN n > 2 THEN n::int2 END, CASE WHEN n NOT IN (3, 4) THEN 1.0::float8 END"
         " FROM generate_series(1, 6) AS t(n) ORDER BY n"
     )
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-        with pytest.raises(psycopg.DataError, match="holds NULL"):
-            copy_out(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")])
+        with pytest.raises(psycopg.DataError, match="NULL"):
+            fetch(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")])
         connection.rollback()
 
 
-def test_a_column_of_another_width_is_refused(db_manager: DatabaseManager) -> None:
+@both_ways
+def test_a_column_of_another_width_is_refused(db_manager: DatabaseManager, fetch: Fetch) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-        with pytest.raises(psycopg.DataError):
-            copy_out(cursor, sql.SQL("SELECT 1::int8, 1::int4"), [("n", "i4"), ("x", "i8")])
+        with pytest.raises((psycopg.DataError, psycopg.errors.UndefinedFunction)):
+            fetch(cursor, sql.SQL("SELECT 1::int8, 1::int4"), [("n", "i4"), ("x", "i8")])
         connection.rollback()
 
 
@@ -165,3 +189,22 @@ def test_names_are_quoted(db_manager: DatabaseManager) -> None:
         copy_in(cursor, "odd; name", {"select": np.array([date(2025, 1, 31)], dtype="M8[D]")})
         row = cursor.execute('SELECT "select" FROM "odd; name"').fetchone()
     assert row == (date(2025, 1, 31),)
+
+
+def test_blocks_of_texts_of_different_length_arrive_in_one_copy(db_manager: DatabaseManager) -> None:
+    names = ["É", "a longer name", "x"]
+    blocks = [
+        {"name": constant_bytes(name.encode(), n), "n": np.arange(n, dtype=np.int32)}
+        for n, name in enumerate(names, start=1)
+    ]
+    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE named (name text, n int4) ON COMMIT DROP")
+        copy_blocks_in(cursor, "named", blocks)
+        stored = cursor.execute("SELECT name, n FROM named").fetchall()
+    assert stored == [(name, row) for n, name in enumerate(names, start=1) for row in range(n)]
+
+
+@pytest.mark.parametrize("value", [b"", b"ends\x00"])
+def test_a_constant_that_numpy_would_cut_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="no constant"):
+        constant_bytes(value, 3)

@@ -23,6 +23,10 @@ TRAILER = b"\xff\xff"
 POSTGRES_EPOCH = np.datetime64("2000-01-01", "D")
 _WRITE_BYTES = 1 << 20
 
+_SEND = {
+    "i2": "int2send", "i4": "int4send", "i8": "int8send", "f4": "float4send", "f8": "float8send", "b1": "boolsend",
+    "M8": "date_send",
+}  # fmt: skip
 _WIRE_DTYPES = {"i2": ">i2", "i4": ">i4", "i8": ">i8", "f4": ">f4", "f8": ">f8", "b1": "|b1", "M8": ">i4"}
 
 
@@ -99,6 +103,43 @@ def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequenc
     return rows
 
 
+def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+    """Return the rows of a query as one structured array in native byte order, as `copy_out` does.
+
+    The server packs all rows into one value. psycopg hands COPY's rows over one by one, which costs more than reading
+    them: for rows of a few numbers this takes less than half the time.
+
+    Parameters
+    ----------
+    query
+        Complete, with its values already composed in.
+    dtypes
+        As for `copy_out`, numbers and dates only.
+
+    Raises
+    ------
+    psycopg.DataError
+        A value is NULL.
+    """
+    names = [sql.Identifier(f"column_{number}") for number in range(len(dtypes))]
+    packed = sql.SQL(" || ").join(
+        sql.SQL("{}({})").format(sql.SQL(_SEND[_kind(np.dtype(kind))]), name)
+        for name, (_, kind) in zip(names, dtypes, strict=True)
+    )
+    statement = sql.SQL("SELECT count(*), coalesce(string_agg({}, ''::bytea), ''::bytea) FROM ({}) AS rows ({})")
+    cursor.execute(statement.format(packed, query, sql.SQL(", ").join(names)), binary=True)
+    found = cursor.fetchone()
+    n_rows, raw = (0, b"") if found is None else found
+    wire = np.dtype([(name, _wire_dtype(np.dtype(kind))) for name, kind in dtypes])
+    if len(raw) != n_rows * wire.itemsize:
+        raise psycopg.DataError("a NULL stands in a result of fixed-width rows")
+    records = np.frombuffer(raw, dtype=wire)
+    rows = np.empty(n_rows, dtype=np.dtype(list(dtypes)))
+    for name, kind in dtypes:
+        rows[name] = decode_dates(records[name]) if np.dtype(kind).kind == "M" else records[name]
+    return rows
+
+
 def encode_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Return the records of `copy_in`: a structured array whose bytes are the rows on the wire."""
     arrays = {name: np.asarray(values) for name, values in columns.items()}
@@ -140,8 +181,11 @@ def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
 def _wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind in "VS":  # bytes of one length
         return dtype
-    kind = "M8" if dtype.kind == "M" else f"{dtype.kind}{dtype.itemsize}"
     try:
-        return np.dtype(_WIRE_DTYPES[kind])
+        return np.dtype(_WIRE_DTYPES[_kind(dtype)])
     except KeyError:
         raise TypeError(f"no fixed-width PostgreSQL form for numpy dtype {dtype}") from None
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "M8" if dtype.kind == "M" else f"{dtype.kind}{dtype.itemsize}"

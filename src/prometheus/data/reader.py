@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
-from prometheus.core.binary_copy import copy_out
+from prometheus.core.binary_copy import fetch_packed
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.data.bars import PriceBars
 
@@ -68,7 +68,7 @@ class DataReader:
         """
         ids = tuple(dict.fromkeys(instrument_ids))
         with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
-            rows = copy_out(
+            rows = fetch_packed(
                 cursor,
                 _bars_query(ids, first, last, n_before, fields),
                 [("ordinal", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)],

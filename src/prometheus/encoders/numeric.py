@@ -20,7 +20,7 @@ from prometheus.arrays import (
     decode_vector,
     require_finite,
 )
-from prometheus.core.binary_copy import copy_out
+from prometheus.core.binary_copy import fetch_packed
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
 from prometheus.encoders.features import CLOSE_VOLUME, FeatureSet
@@ -181,7 +181,7 @@ class NumericEmbeddingStore:
             last=dates.max().item(),
         )
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return copy_out(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
+            return fetch_packed(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
 
 class EncodableWindows(Protocol):
