@@ -179,7 +179,7 @@ def date_by_date(db_manager: DatabaseManager, model_id: str) -> None:
 
 def instrument_by_instrument(db_manager: DatabaseManager, model_id: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numeric, "instruments_per_chunk", lambda _span: 1)
+        patch.setattr(numeric, "instruments_per_chunk", lambda _span, _window_days: 1)
         run(db_manager, *reversed(NAMES), model_id=model_id)
 
 

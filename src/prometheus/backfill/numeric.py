@@ -57,7 +57,9 @@ class NumericBackfill:
             self._encoder.register()
         report, n_done, n_all = BackfillReport(), 0, len(request.instrument_ids)
         progress(0, n_all)
-        for instrument_ids in chunked(sorted(request.instrument_ids), instruments_per_chunk(request.span)):
+        for instrument_ids in chunked(
+            sorted(request.instrument_ids), instruments_per_chunk(request.span, request.window_days)
+        ):
             build = build_windows(self._builder, instrument_ids, request.span, request.window_days)
             report += self._run_chunk(build.windows, dry_run=dry_run)
             report += BackfillReport(failures=name_unknown(build.failures, self._instruments))

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 CHUNK_WINDOWS = 16_384
 """Windows encoded and written at once: 24 MiB of vectors of 384 values."""
+CHUNK_BARS = 4_000_000
+"""Bars read at once: up to 160 MB as they come, far below the gigabyte that PostgreSQL puts into one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,10 @@ def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[first : first + size]
 
 
-def instruments_per_chunk(span: DateSpan, chunk_windows: int = CHUNK_WINDOWS) -> int:
-    """Return how many instruments to read at once so that a chunk holds about `chunk_windows` windows."""
+def instruments_per_chunk(span: DateSpan, window_days: int, chunk_windows: int = CHUNK_WINDOWS) -> int:
+    """Return how many instruments to read at once: about `chunk_windows` windows, and no more than `CHUNK_BARS` bars."""
     sessions = 1 if not span.is_range else max(1, (span.end - span.start).days * 261 // 365)
-    return max(1, chunk_windows // sessions)
+    return max(1, min(chunk_windows // sessions, CHUNK_BARS // (sessions + window_days)))
 
 
 def _keys(entity_index: Int64Vector, dates: NDArray[np.datetime64]) -> Int64Vector:

@@ -13,7 +13,13 @@ from tests.property.strategies import bounded
 from tests.reference.regimes import slow_missing
 
 from prometheus.backfill import BackfillReport, DateSpan, NumericRequest
-from prometheus.backfill.plan import chunked, instruments_per_chunk, missing_windows
+from prometheus.backfill.plan import (
+    CHUNK_BARS,
+    CHUNK_WINDOWS,
+    chunked,
+    instruments_per_chunk,
+    missing_windows,
+)
 from prometheus.encoders import WindowBatch
 from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.errors import UnknownInstrumentError, UsageError
@@ -100,7 +106,14 @@ def test_chunks_are_full_but_for_the_last_and_lose_nothing(items: list[int], siz
     ],
 )
 def test_a_chunk_holds_about_as_many_windows_as_it_may(span: DateSpan, n_instruments: int) -> None:
-    assert instruments_per_chunk(span, chunk_windows=1000) == n_instruments
+    assert instruments_per_chunk(span, 63, chunk_windows=1000) == n_instruments
+
+
+def test_long_windows_make_chunks_of_fewer_instruments() -> None:
+    one_date = DateSpan.of_date(DAY)
+    assert instruments_per_chunk(one_date, 63) == CHUNK_WINDOWS
+    assert instruments_per_chunk(one_date, 20_000) * 20_001 <= CHUNK_BARS < CHUNK_WINDOWS * 20_001
+    assert instruments_per_chunk(one_date, 10 * CHUNK_BARS) == 1
 
 
 def test_a_span_that_ends_before_it_starts_is_refused() -> None:
