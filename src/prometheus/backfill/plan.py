@@ -135,7 +135,7 @@ def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def instruments_per_chunk(span: DateSpan, window_days: int, chunk_windows: int = CHUNK_WINDOWS) -> int:
-    """Return how many instruments to read at once: about `chunk_windows` windows, and no more than `CHUNK_BARS` bars."""
+    """Return how many instruments to read at once: about `chunk_windows` windows, at most `CHUNK_BARS` bars."""
     sessions = 1 if not span.is_range else max(1, (span.end - span.start).days * 261 // 365)
     return max(1, min(chunk_windows // sessions, CHUNK_BARS // (sessions + window_days)))
 
