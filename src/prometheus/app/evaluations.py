@@ -148,7 +148,7 @@ class EvaluationTasks:
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        history = self._history(request.instrument_id, request.warm_up_instrument_id)
+        history = self.history(request.instrument_id, request.warm_up_instrument_id)
         plan = _plan(request, history)
         walks, figures = [], []
         for labeller in labellers:
@@ -187,16 +187,23 @@ class EvaluationTasks:
     def _histories(self, instrument_ids: Sequence[str]) -> Iterator[MarketHistory]:
         for n_done, instrument_id in enumerate(instrument_ids):
             self._progress(n_done, len(instrument_ids))
-            yield self._history(instrument_id, None)
+            yield self.history(instrument_id)
 
-    def _history(self, instrument_id: str, warm_up_instrument_id: str | None) -> MarketHistory:
+    def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
+        """Return all stored sessions of an instrument, after those of another one from before if one is given.
+
+        Raises
+        ------
+        UnknownInstrumentError, InputRefusedError
+            There are no bars, or the two cannot be joined.
+        """
         bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
         if not len(bars.dates):
             raise UnknownInstrumentError(instrument_id)
         history = MarketHistory.from_bars(bars)
         if warm_up_instrument_id is None:
             return history
-        return join_histories(self._history(warm_up_instrument_id, None), history)
+        return join_histories(self.history(warm_up_instrument_id), history)
 
 
 def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation.history import MarketHistory
+from prometheus.regime.calibration import SPAN_SESSIONS
 
-DEFAULT_SPAN = 3_000
+DEFAULT_SPAN = SPAN_SESSIONS
 """Sessions a labeller is fitted on (EVALUATION protocol)."""
 
 BoolVector = NDArray[np.bool_]

@@ -12,8 +12,8 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
+from prometheus.regime.high_volatility import HORIZON_SESSIONS
 
-HORIZON_SESSIONS = 21
 N_NEIGHBOURS = 20
 MIN_CANDIDATES = 100
 MIN_FORECASTS = 50

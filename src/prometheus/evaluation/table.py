@@ -23,10 +23,10 @@ from prometheus.evaluation.figures import (
     switches_per_year,
 )
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import BoolVector, Labeller
+from prometheus.evaluation.labeller import BoolVector
 from prometheus.evaluation.neighbours import forward_log_volatility
-from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, walk_forward
-from prometheus.evaluation.repaint import RepaintReport, check_walk
+from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
+from prometheus.evaluation.repaint import RepaintReport
 from prometheus.evaluation.strategy import Trading, max_drawdown, sharpe_difference_interval, sharpe_ratio, trade
 
 
@@ -116,27 +116,6 @@ def trade_walk(history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, 
     """Return what trading a walk's labels would have earned, with the plan's cost and delay or another delay."""
     returns = Targets.of(history, plan, walk).returns
     return trade(walk.verdicts.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
-
-
-def evaluate_labeller(
-    labeller: Labeller,
-    history: MarketHistory,
-    plan: EvaluationPlan,
-    progress: Progress | None = None,
-    repaint_every: int | None = None,
-) -> LabellerFigures:
-    """Walk a labeller through the plan and return its figures.
-
-    Parameters
-    ----------
-    repaint_every
-        Run each session of so many again on data cut there; None for no repaint check.
-    """
-    walk = walk_forward(labeller, history, plan, progress)
-    repaint = None
-    if repaint_every is not None:
-        repaint = check_walk(labeller, history, plan, walk, repaint_every, progress)
-    return figures_of(walk, history, plan, repaint)
 
 
 def figures_of(

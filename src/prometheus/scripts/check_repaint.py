@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
+from prometheus.errors import InputRefusedError, UsageError
 from prometheus.scripts.terminal import (
     Debug,
     Json,
@@ -53,7 +53,8 @@ def check_repaint(
     from prometheus.evaluation.repaint import check_repaint as check
 
     function = load_labeller(labeller)
-    history = _history(instrument_id)
+    with command_app() as application:
+        history = application.evaluations.history(instrument_id)
     positions = _positions(history, first, last)[::every]
     if not positions:
         raise InputRefusedError(
@@ -67,16 +68,6 @@ def check_repaint(
     else:
         _print_report(labeller, instrument_id, report)
     return EXIT_REPAINTED if report.n_changed else 0
-
-
-def _history(instrument_id: str) -> MarketHistory:
-    from prometheus.evaluation.history import MarketHistory
-
-    with command_app() as application:
-        bars = application.regimes.reader.load_bars([instrument_id], date.min, date.max, 1, ["adjusted_close"])
-    if not len(bars.dates):
-        raise UnknownInstrumentError(instrument_id)
-    return MarketHistory.from_bars(bars)
 
 
 def _positions(history: MarketHistory, first: date | None, last: date) -> list[int]:

@@ -21,15 +21,23 @@ from prometheus.evaluation.jump import StatisticalJump
 from prometheus.evaluation.labeller import Labeller, Verdicts
 from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
+from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.rules import Holding, ewma_volatility_rule
 from prometheus.evaluation.strategy import sharpe_ratio
-from prometheus.evaluation.table import evaluate_labeller, figures_table, trade_walk
+from prometheus.evaluation.table import LabellerFigures, figures_of, figures_table, trade_walk
 
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
 
 
+def figures_for(labeller: Labeller, plan: EvaluationPlan, repaint_every: int | None = None) -> LabellerFigures:
+    history = sample_history()
+    walk = walk_forward(labeller, history, plan)
+    repaint = None if repaint_every is None else check_walk(labeller, history, plan, walk, repaint_every)
+    return figures_of(walk, history, plan, repaint)
+
+
 def test_known_rules_reach_what_they_are_known_for() -> None:
-    figures = evaluate_labeller(ewma_volatility_rule(), sample_history(), LONG_PLAN, repaint_every=500)
+    figures = figures_for(ewma_volatility_rule(), LONG_PLAN, repaint_every=500)
 
     assert 0.82 < figures.auc < 0.92
     assert 0.25 < figures.eta2 < 0.45
@@ -42,7 +50,7 @@ def test_known_rules_reach_what_they_are_known_for() -> None:
 
 
 def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
-    figures = evaluate_labeller(Holding(), sample_history(), replace(SHORT_PLAN, has_recession_months=False))
+    figures = figures_for(Holding(), replace(SHORT_PLAN, has_recession_months=False))
 
     assert (figures.auc, figures.switches_per_year, figures.turnover) == (0.5, 0.0, 0.0)
     document = json.loads(json.dumps(figures.to_dict(), allow_nan=False))
@@ -52,12 +60,12 @@ def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
 
 
 def test_what_repaints_is_told_in_the_figures() -> None:
-    figures = evaluate_labeller(FullSampleLabeller(), sample_history(), SHORT_PLAN, repaint_every=5)
+    figures = figures_for(FullSampleLabeller(), SHORT_PLAN, repaint_every=5)
     assert figures.repaint > 0.0
 
 
 def test_the_table_has_a_line_of_equal_length_for_each() -> None:
-    rows = [evaluate_labeller(each, sample_history(), SHORT_PLAN) for each in (Holding(), ewma_volatility_rule())]
+    rows = [figures_for(each, SHORT_PLAN) for each in (Holding(), ewma_volatility_rule())]
     lines = figures_table(rows).splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
