@@ -10,10 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy
+from alembic import command
 from psycopg.conninfo import make_conninfo
 from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of, schema
 
 from prometheus.core.migrations import DATABASE_NAMES, head_revision
+from prometheus.core.migrations.environment import alembic_config
 from prometheus.errors import DatabaseAuthenticationError, DatabaseError, NotMigratedError
 
 pytest_plugins = ["tests.fixtures.own_server"]
@@ -117,3 +120,45 @@ def test_a_role_that_may_not_create_tables_is_told_so(fresh_dsn: FreshDsn, own_s
         with pytest.raises(DatabaseAuthenticationError, match="permission denied for schema public; check user"):
             manager.upgrade()
         assert manager.schema_revisions() == {"historical": None, "runtime": None}
+
+
+def upgrade_historical_to(dsn: str, revision: str) -> None:
+    config = alembic_config("historical")
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+    with engine.begin() as transaction:
+        config.attributes["connection"] = transaction
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+INSERT_EMBEDDING = """
+    INSERT INTO numeric_window_embeddings
+        (entity_type, entity_id, model_id, window_days, as_of_date, window_spec, dim, vector, input_hash)
+    SELECT 'INSTRUMENT', 'X', 'm-v1', 63, '2025-01-01'::date + day, '{}', 1, '\\x00000000', nullif(day, 3)
+    FROM generate_series(1, 100) AS day
+"""
+
+
+def test_stored_embeddings_survive_the_exchange_of_their_key(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    upgrade_historical_to(dsn, "0002")
+    every_row = "SELECT t::text FROM numeric_window_embeddings AS t ORDER BY as_of_date"
+    with psycopg.connect(dsn) as connection:
+        connection.execute(INSERT_EMBEDDING)
+        before = connection.execute(every_row).fetchall()
+    columns = {name: text for name, text in schema(dsn).items() if name.startswith("column numeric_window_embeddings")}
+    with manager_of(dsn, dsn) as manager:
+        assert manager.upgrade()["historical"] == ("0002", head_revision("historical"))
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute(every_row).fetchall() == before
+        with pytest.raises(psycopg.errors.UniqueViolation, match="numeric_window_embeddings_pkey"):
+            connection.execute(INSERT_EMBEDDING)
+    after = schema(dsn)
+    assert len(before) == 100
+    assert columns.items() <= after.items()
+    assert after["constraint numeric_window_embeddings.numeric_window_embeddings_pkey"] == (
+        "PRIMARY KEY (entity_type, entity_id, model_id, window_days, as_of_date) INCLUDE (input_hash)"
+    )
+    assert [name for name in after if name.startswith("index numeric_window")] == [
+        "index numeric_window_embeddings_pkey"
+    ]

@@ -187,6 +187,28 @@ def test_input_hashes_are_those_of_the_instruments_model_length_and_dates_asked_
     assert found(["X"], model_id="m-v2") == found(["X"], window_days=21) == set()
 
 
+def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
+    store: NumericEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prometheus.encoders import numeric
+
+    plans: list[str] = []
+
+    def explained(cursor: psycopg.Cursor[Any], query: psycopg.sql.Composable, dtypes: Any) -> None:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(psycopg.sql.SQL("EXPLAIN {}").format(query))
+        plans.extend(line for (line,) in cursor.fetchall())
+
+    names = tuple(f"N{number:03d}" for number in range(100))
+    store.save_batch(batch_of(vector_of(3_000).reshape(1_000, 3), list(range(1_000)), names))  # no statistics yet
+    monkeypatch.setattr(numeric, "fetch_packed", explained)
+    store.load_input_hashes("INSTRUMENT", names, MODEL, 63, np.array(["2025-01-22", FRIDAY], dtype="M8[D]"))
+    plan = "\n".join(plans)
+    assert "Index Only Scan using numeric_window_embeddings_pkey" in plan
+    assert "(entity_id = wanted.id)" in plan
+    assert "Join Filter" not in plan
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_vector_that_is_not_finite_is_refused_and_nothing_is_stored(
     store: NumericEmbeddingStore, db_manager: DatabaseManager, bad: float
