@@ -356,3 +356,30 @@ class DataCheckError(InputRefusedError):
 
     def __str__(self) -> str:
         return self.summary
+
+
+class ClusterError(PrometheusError):
+    """A Ray cluster, or a node of it, cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"Ray cluster, {self.name}: {self.reason}"
+
+
+class WorkerDiedError(PrometheusError):
+    """Whichever worker had this piece of a backfill ended without a word, as when memory runs out."""
+
+    def __init__(self, chunk: str, n_deaths: int, worker_exit_code: int | None) -> None:
+        super().__init__(chunk, n_deaths, worker_exit_code)
+        self.chunk, self.n_deaths, self.worker_exit_code = chunk, n_deaths, worker_exit_code
+
+    def __str__(self) -> str:
+        code = self.worker_exit_code
+        words = "" if code is None else f", the last with exit code {code} (-9: killed, often for memory)"
+        return (
+            f"{self.chunk}: {self.n_deaths} workers in a row ended while they had it{words}; "
+            "it was left out, run it alone with --workers 1"
+        )

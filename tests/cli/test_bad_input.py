@@ -133,7 +133,7 @@ def test_an_instrument_that_fails_is_named_and_the_others_are_stored(run: Run, d
     outcome = run(*BACKFILL, "--instrument-id", "NOPE", "--instrument-id", "AAPL.US", "--instrument-id", "GSPC.INDX")
 
     assert outcome.exit_code == 3
-    assert outcome.stdout.endswith("1 windows, 1 written, 0 unchanged, 2 failed\n")
+    assert "1 windows, 1 written, 0 unchanged, 2 failed" in outcome.stdout
     assert "failed: unknown instrument 'NOPE'" in outcome.stderr
     assert "failed: GSPC.INDX: last bar before 2025-01-31 is of 2023-12-28" in outcome.stderr
     with db_manager.get_historical_connection() as connection:

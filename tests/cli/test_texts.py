@@ -120,6 +120,42 @@ def test_news_go_the_same_way(run: Run, sample: None) -> None:
     assert row["entity_scope"] == {"region": "US", "source": "regime+news", "news_filters": {"language": "en"}}
 
 
+@pytest.mark.usefixtures("macro")
+def test_a_plan_writes_nothing_and_a_run_is_summed_up(run: Run, table_digests: TableDigest) -> None:
+    command = EMBED.replace("-m prometheus.scripts.", "").split()
+    before = table_digests()
+
+    planned = json.loads(run(*command, "--plan", "--json").stdout)
+
+    assert table_digests() == before
+    assert (planned["dry_run"], planned["written"], planned["bytes"]) == (True, 35, 35 * 384 * 4)
+    done = json.loads(run(*command, "--json", "--engine", "onnx").stdout)
+    assert (done["model_id"], done["flags"], done["flagged"], done["failures"]) == ("text-macro-v1", {}, 0, [])
+    counts = ("texts", "planned", "encoded", "written", "unchanged", "failed", "bytes")
+    assert [done[name] for name in counts] == [35, 35, 30, 35, 0, 0, 35 * 384 * 4]
+    assert len(done["run_id"]) == 32
+    assert done["seconds"] > 0
+
+
+@pytest.mark.usefixtures("cli_environment")
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("--engine dask", ["dask", "local, ray"]),
+        ("--runtime jax", ["jax", "onnx, torch"]),
+        ("--engine torch --runtime onnx", ["leave --engine away"]),
+        ("--workers 0", ["--workers 0"]),
+        ("--engine onnx --ray-address auto", ["--engine ray"]),
+    ],
+)
+def test_engines_and_runtimes_that_are_none_are_refused(options: str, named: list[str], run: Run) -> None:
+    for command in ("backfill_macro_text_embeddings", "backfill_text_embeddings"):
+        outcome = run(command, "--as-of", "2025-01-31", *options.split())
+
+        assert outcome.exit_code == 2
+        assert all(text in outcome.stderr for text in named)
+
+
 BAD = {
     "country of nothing": (
         "backfill_macro_text_embeddings --as-of 2025-01-31 --country Atlantis", 5, ["Atlantis", "US"],

@@ -15,7 +15,7 @@ from tests.reference.windows import sample_bars
 
 from prometheus.app.calibrations import CalibrationRequest, CalibrationTasks
 from prometheus.app.regimes import RegimeRequest, RegimeTasks
-from prometheus.backfill import DateSpan, RegimeRun, regime
+from prometheus.backfill import DateSpan, RegimeReport, plan
 from prometheus.core.binary_copy import copy_in
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import TradingCalendar
@@ -75,12 +75,12 @@ def path(db_manager: DatabaseManager, prices: None, tmp_path: Path) -> Path:
 
 def run(
     db_manager: DatabaseManager, prototypes: Path, span: DateSpan = CRASH, regime_model_id: str | None = None
-) -> RegimeRun:
+) -> RegimeReport:
     request = RegimeRequest(
         region="SPX", instrument_id="GSPC.INDX", span=span, window_days=None, model_id="num-regime-core-v2",
         prototypes=prototypes, regime_model_id=regime_model_id,
     )  # fmt: skip
-    return RegimeTasks(db_manager, lambda _done, _total: None).run(request)
+    return RegimeTasks(db_manager, lambda _done, _total: None).run(request).report
 
 
 def everything_stored(db_manager: DatabaseManager) -> dict[date, tuple[Any, ...]]:
@@ -122,7 +122,7 @@ def test_one_date_alone_and_any_chunks_leave_the_rows_of_the_whole_range(
         assert (alone.regimes.written, alone.embeddings.written) == (1, 1)
     assert everything_stored(db_manager) == {day: whole[day] for day in days}
 
-    monkeypatch.setattr(regime, "CHUNK_WINDOWS", 17)
+    monkeypatch.setattr(plan, "CHUNK_DAYS", 17)
     assert run(db_manager, path).regimes.written == 106 - len(days)
     assert everything_stored(db_manager) == whole
 
@@ -203,11 +203,11 @@ def test_a_registered_name_with_another_calibration_is_refused_in_one_line(
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 500
     assert table_digests() == before
-    assert run(db_manager, other, span).latest.model_id != run(db_manager, path, span).latest.model_id
+    assert run(db_manager, other, span).newest_state().model_id != run(db_manager, path, span).newest_state().model_id
 
 
 def test_an_explanation_needs_no_file(db_manager: DatabaseManager, path: Path) -> None:
-    latest = run(db_manager, path, DateSpan.of_date(date(2008, 10, 10))).latest
+    latest = run(db_manager, path, DateSpan.of_date(date(2008, 10, 10))).newest_state()
     path.unlink()
     tasks = RegimeTasks(db_manager, lambda _done, _total: None)
     states = tasks.states("SPX", date.min, date.max, None)
@@ -257,7 +257,7 @@ def test_a_date_with_a_window_and_no_past_to_look_back_on_is_refused(
     with db_manager.get_historical_connection() as connection:
         dates = connection.execute("SELECT trade_date FROM prices_daily ORDER BY 1 LIMIT 638").fetchall()
     assert min(everything_stored(db_manager)) == dates[-1][0]
-    assert started.latest.as_of_date == date(2000, 7, 31)
+    assert started.newest_state().as_of_date == date(2000, 7, 31)
 
 
 def test_a_broken_file_stores_nothing(db_manager: DatabaseManager, path: Path, table_digests: TableDigest) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from tests.fixtures.database import empty_databases
+from tests.fixtures.texts import texts_of
 
 from prometheus.core.database import DatabaseManager
 from prometheus.data import csv_lines, json_lines
@@ -211,9 +212,7 @@ def _load_in_session(db_manager: DatabaseManager, path: Path, zone: str) -> tupl
             "SELECT DISTINCT (timestamp AT TIME ZONE 'UTC')::date FROM macro_events ORDER BY 1"
         ).fetchall()
     reader = TextReader(database)
-    texts = {
-        day.isoformat(): [text.text for batch in reader.iter_macro_texts(day, day) for text in batch] for (day,) in days
-    }
+    texts = {day.isoformat(): texts_of(reader, reader.iter_macro_keys(day, day)) for (day,) in days}
     assert all(len(found) > 0 for found in texts.values())
-    assert not list(reader.iter_macro_texts(days[-1][0] + timedelta(days=1), days[-1][0] + timedelta(days=2)))
+    assert not list(reader.iter_macro_keys(days[-1][0] + timedelta(days=1), days[-1][0] + timedelta(days=2)))
     return hashes, texts

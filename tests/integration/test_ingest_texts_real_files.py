@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.fixtures.texts import texts_of
 
 from prometheus.core.database import DatabaseManager
 from prometheus.data.text_ingest import TextIngest
@@ -113,8 +114,8 @@ def test_no_document_and_no_article_is_lost(db_manager: DatabaseManager, shared_
     bad = tmp_path / "bad.csv"
     load(db_manager, shared_data / REUTERS.name, REUTERS, on_error="quarantine", quarantine_path=bad)
     reader = TextReader(db_manager)
-    documents = [text.text for batch in reader.iter_macro_texts(date.min, date.max) for text in batch]
-    articles = [text.text for batch in reader.iter_news_texts(date.min, date.max) for text in batch]
+    documents = texts_of(reader, reader.iter_macro_keys(date.min, date.max))
+    articles = texts_of(reader, reader.iter_news_keys(date.min, date.max), "NEWS")
     real = pq.read_table(shared_data / CENTRAL_BANKS.name, columns=["text"])["text"].to_pylist()
     assert sorted(documents) == sorted(real)
     news = pq.read_table(shared_data / REUTERS.name, columns=list(REUTERS.key)).to_pylist()

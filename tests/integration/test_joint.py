@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.database import TableDigest
 
 from prometheus.app import App
-from prometheus.app.texts import JointModelChoice
+from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest, JointRun
 from prometheus.backfill.plan import DateSpan
@@ -78,7 +78,7 @@ def join(
     request = JointRequest(
         REGIME_MACRO, "US", span, choice.numeric_model_id, choice.text_model_id, filters, timezone=timezone
     )
-    (run,) = App(db_manager).texts.backfill_joint([request], choice)
+    (run,) = App(db_manager).joint.backfill([request], choice).report.runs
     return run
 
 
@@ -294,7 +294,7 @@ def test_means_of_one_region_never_centre_another(db_manager: DatabaseManager, s
     elsewhere = JointRequest(REGIME_MACRO, "EU", later, v2.numeric_model_id, v2.text_model_id, {})
 
     with pytest.raises(UsageError, match="were taken of US, REGIME_MACRO_V0, num-regime-core-v1, text-macro-v1"):
-        App(db_manager).texts.backfill_joint([elsewhere], v2)
+        App(db_manager).joint.backfill([elsewhere], v2)
 
 
 def test_news_rows_have_their_own_type_and_scope(db_manager: DatabaseManager) -> None:
@@ -312,7 +312,7 @@ def test_news_rows_have_their_own_type_and_scope(db_manager: DatabaseManager) ->
     choice = JointModelChoice("num-regime-core-v1", "text-fin-general-v1", "joint-regime-core-v1")
     request = JointRequest(REGIME_NEWS, "US", SPAN, choice.numeric_model_id, choice.text_model_id, {"language": "en"})
 
-    App(db_manager).texts.backfill_joint([request], choice)
+    App(db_manager).joint.backfill([request], choice)
 
     (row,) = JointEmbeddingStore(db_manager).load(REGIME_NEWS, "US", "joint-regime-core-v1", SPAN.start, SPAN.end)
     assert row.joint_type == "REGIME_CONTEXT_V0"

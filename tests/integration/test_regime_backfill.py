@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fixtures.backfills import run_regimes
 from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.regimes import slow_transitions
 from tests.reference.windows import weekday_list
 
-from prometheus.backfill import DateSpan, RegimeBackfill, RegimeRun, regime
+from prometheus.backfill import DateSpan, RegimeBackfill, RegimeReport, plan
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import TradingCalendar
 from prometheus.data.reader import DataReader
@@ -81,8 +82,8 @@ def backfill_of(
 
 def run(
     db_manager: DatabaseManager, span: DateSpan = EVERYTHING, prototypes: list[RegimePrototype] | None = None
-) -> RegimeRun:
-    return backfill_of(db_manager, prototypes).run("US", span, lambda _done, _total: None)
+) -> RegimeReport:
+    return run_regimes(backfill_of(db_manager, prototypes), "US", span)
 
 
 def everything_stored(db_manager: DatabaseManager) -> tuple[Any, ...]:
@@ -118,7 +119,7 @@ def test_a_range_has_a_state_per_session_and_its_embedding(db_manager: DatabaseM
     assert [row[6] for row in regimes] == [row[2] for row in embeddings]
     assert transitions == []
     assert (done.regimes.written, done.embeddings.written) == (len(days), len(days))
-    assert (done.latest.as_of_date, done.latest.regime_label) == (FRIDAY, RegimeLabel.NEUTRAL)
+    assert (done.newest_state().as_of_date, done.newest_state().regime_label) == (FRIDAY, RegimeLabel.NEUTRAL)
 
 
 def test_a_second_run_writes_nothing(
@@ -150,7 +151,7 @@ def test_any_way_through_the_dates_leaves_the_same_bytes(
 
     def small_chunks() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(regime, "CHUNK_WINDOWS", 7)
+            patch.setattr(plan, "CHUNK_DAYS", 7)
             run(db_manager, prototypes=prototypes)
 
     def later_half_first() -> None:
@@ -178,19 +179,19 @@ def test_an_interrupted_run_is_resumed_by_running_it_again(
     run(db_manager, prototypes=prototypes)
     complete = everything_stored(db_manager)
     forget_results(db_manager)
-    monkeypatch.setattr(regime, "CHUNK_WINDOWS", 20)
+    monkeypatch.setattr(plan, "CHUNK_DAYS", 20)
 
     def interrupt(done: int, _total: int | None) -> None:
-        if done >= 40:
+        if done >= 340:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backfill_of(db_manager, prototypes).run("US", EVERYTHING, interrupt)
+        run_regimes(backfill_of(db_manager, prototypes), "US", EVERYTHING, interrupt)
     regimes, transitions, _ = everything_stored(db_manager)
-    assert len(regimes) == 40
+    assert 0 < len(regimes) < 61
     assert set(transitions) == slow_transitions({row[0]: row[3] for row in regimes})
     resumed = run(db_manager, prototypes=prototypes)
-    assert (resumed.regimes.planned, resumed.regimes.written) == (61, 21)
+    assert (resumed.regimes.planned, resumed.regimes.written) == (61, 61 - len(regimes))
     assert everything_stored(db_manager) == complete
 
 
@@ -244,7 +245,7 @@ def test_what_cannot_be_classified_is_refused_and_leaves_nothing(
 ) -> None:
     before = table_digests()
     with pytest.raises(error, match=instrument_id) as caught:
-        backfill_of(db_manager, instrument_id=instrument_id).run("US", span, lambda _done, _total: None)
+        run_regimes(backfill_of(db_manager, instrument_id=instrument_id), "US", span)
     assert caught.value.exit_code == 5
     assert table_digests() == before
 
@@ -264,7 +265,7 @@ def test_a_regime_model_id_means_one_set_of_prototypes_for_ever(
 ) -> None:
     def run_as_desk_view(centers: list[RegimePrototype]) -> None:
         span = DateSpan.of_date(FRIDAY)
-        backfill_of(db_manager, centers, model_id="desk-view").run("US", span, lambda _done, _total: None)
+        run_regimes(backfill_of(db_manager, centers, model_id="desk-view"), "US", span)
 
     run_as_desk_view(prototypes)
     before = table_digests()
@@ -284,5 +285,5 @@ def test_a_poisoned_bar_stops_the_region_and_is_named(db_manager: DatabaseManage
 
 def test_progress_counts_dates_up_to_all_of_them(db_manager: DatabaseManager, prices: None) -> None:
     seen: list[tuple[int, int | None]] = []
-    backfill_of(db_manager).run("US", EVERYTHING, lambda done, total: seen.append((done, total)))
-    assert seen == [(0, 61), (61, 61)]
+    run_regimes(backfill_of(db_manager), "US", EVERYTHING, lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 397), (397, 397)]  # calendar days: how many are sessions shows only when they are read

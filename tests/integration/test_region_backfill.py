@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fixtures.backfills import run_regimes
 from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
-from prometheus.backfill import DateSpan, RegimeBackfill, RegimeRun, regime
+from prometheus.backfill import DateSpan, RegimeBackfill, RegimeReport, plan
 from prometheus.core.database import DatabaseManager
 from prometheus.core.regions import RegionDefinition
 from prometheus.core.time import TradingCalendar
@@ -56,7 +57,7 @@ def encoder_of(
     )
 
 
-def run(db_manager: DatabaseManager, span: DateSpan = EVERYTHING, region: RegionDefinition = US) -> RegimeRun:
+def run(db_manager: DatabaseManager, span: DateSpan = EVERYTHING, region: RegionDefinition = US) -> RegimeReport:
     windows = builder_of(db_manager).build_range(["US"], EVERYTHING.start, EVERYTHING.end, 513).windows
     vectors = windows.vectors(RegionMeanModel(US))
     model = NumericRegimeModel(
@@ -70,7 +71,7 @@ def run(db_manager: DatabaseManager, span: DateSpan = EVERYTHING, region: Region
         builder_of(db_manager, region), model, RegimeStorage(db_manager=db_manager), ModelRegistry(db_manager),
         DataReader(db_manager=db_manager),
     )  # fmt: skip
-    return backfill.run("US", span, lambda _done, _total: None)
+    return run_regimes(backfill, "US", span)
 
 
 def everything_stored(db_manager: DatabaseManager) -> tuple[Any, ...]:
@@ -111,7 +112,7 @@ def test_any_way_through_the_dates_leaves_the_same_bytes(
         run(db_manager, DateSpan.of_date(DAYS[at].item()))
     assert everything_stored(db_manager) == stored
     forget_results(db_manager)
-    monkeypatch.setattr(regime, "CHUNK_WINDOWS", 5)
+    monkeypatch.setattr(plan, "CHUNK_DAYS", 5)
     run(db_manager)
     assert everything_stored(db_manager) == stored
 

@@ -6,10 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from tests.fixtures.texts import texts_of
 
 from prometheus.core.database import DatabaseManager
 from prometheus.data import text_reader
-from prometheus.data.text_reader import StoredText, TextReader
+from prometheus.data.text_reader import TextReader
 from prometheus.errors import InputRefusedError, UsageError
 
 MIDNIGHT = datetime(2024, 1, 3, tzinfo=UTC)
@@ -28,10 +29,6 @@ def store(db_manager: DatabaseManager) -> Store:
             )
 
     return insert
-
-
-def texts(batches: Iterator[list[StoredText]]) -> list[str]:
-    return [text.text for batch in batches for text in batch]
 
 
 class ZonedDatabase:
@@ -58,22 +55,21 @@ def test_a_text_belongs_to_its_date_in_utc_whatever_the_session_shows(
     shifts = {"before": -second, "first": 0 * second, "last": 86_400 * second - second / 1000, "after": 86_400 * second}
     store(*[("X", MIDNIGHT + shift, "US", name) for name, shift in shifts.items()])
     reader = TextReader(ZonedDatabase(db_manager, zone))
-    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3))) == ["first", "last"]
-    assert texts(reader.iter_macro_texts(date(2024, 1, 2), date(2024, 1, 3))) == ["before", "first", "last"]
-    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3), timezone="Asia/Tokyo")) == [
-        "before",
-        "first",
-    ]
-    assert texts(reader.iter_macro_texts(date(2024, 1, 3), date(2024, 1, 3), timezone="America/New_York")) == [
-        "last", "after",
-    ]  # fmt: skip
+    day = date(2024, 1, 3)
+
+    def found(start: date, timezone: str = "UTC") -> list[str]:
+        return texts_of(reader, reader.iter_macro_keys(start, day, timezone=timezone))
+
+    assert found(day) == ["first", "last"]
+    assert found(date(2024, 1, 2)) == ["before", "first", "last"]
+    assert found(day, timezone="Asia/Tokyo") == ["before", "first"]
+    assert found(day, timezone="America/New_York") == ["last", "after"]
 
 
 def test_dates_follow_the_clock_of_a_zone_through_its_changes(db_manager: DatabaseManager, store: Store) -> None:
     store(*[("X", datetime(2024, 3, 10, tzinfo=UTC) + timedelta(hours=hour), None, str(hour)) for hour in range(32)])
-    found = texts(
-        TextReader(db_manager).iter_macro_texts(date(2024, 3, 10), date(2024, 3, 10), timezone="America/New_York")
-    )
+    reader = TextReader(db_manager)
+    found = texts_of(reader, reader.iter_macro_keys(date(2024, 3, 10), date(2024, 3, 10), timezone="America/New_York"))
     assert found == [str(hour) for hour in range(5, 28)]  # a day of 23 hours
 
 
@@ -81,21 +77,21 @@ def test_filters_choose_and_unknown_ones_are_refused(db_manager: DatabaseManager
     reader = TextReader(db_manager)
     span = date(2024, 1, 1), date(2024, 1, 31)
     with pytest.raises(InputRefusedError, match="no row of macro_events says any country"):
-        reader.iter_macro_texts(*span, country="US")
-    assert texts(reader.iter_macro_texts(*span)) == []
+        reader.iter_macro_keys(*span, country="US")
+    assert texts_of(reader, reader.iter_macro_keys(*span)) == []
     store(("CPI", MIDNIGHT, "US", "a"), ("CPI", MIDNIGHT, "DE", "b"), ("GDP", MIDNIGHT, None, "c"))
-    assert texts(reader.iter_macro_texts(*span, country="US")) == ["a"]
-    assert texts(reader.iter_macro_texts(*span, event_type="CPI")) == ["a", "b"]
-    assert texts(reader.iter_macro_texts(*span, country="DE", event_type="CPI")) == ["b"]
-    assert texts(reader.iter_macro_texts(*span, country="DE", event_type="GDP")) == []
-    assert texts(reader.iter_macro_texts(date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
+    assert texts_of(reader, reader.iter_macro_keys(*span, country="US")) == ["a"]
+    assert texts_of(reader, reader.iter_macro_keys(*span, event_type="CPI")) == ["a", "b"]
+    assert texts_of(reader, reader.iter_macro_keys(*span, country="DE", event_type="CPI")) == ["b"]
+    assert texts_of(reader, reader.iter_macro_keys(*span, country="DE", event_type="GDP")) == []
+    assert texts_of(reader, reader.iter_macro_keys(date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
     with pytest.raises(InputRefusedError, match="country 'us' matches nothing in macro_events; known: DE, US"):
-        reader.iter_macro_texts(*span, country="us")
+        reader.iter_macro_keys(*span, country="us")
     with pytest.raises(InputRefusedError, match="event type 'X' matches nothing in macro_events; known: CPI, GDP"):
-        reader.iter_macro_texts(*span, event_type="X")
+        reader.iter_macro_keys(*span, event_type="X")
     store(*[("CPI", MIDNIGHT, f"C{n:02d}", "x") for n in range(20)])
     with pytest.raises(InputRefusedError, match=r"known: C00, C01, .*C09, …$"):
-        reader.iter_macro_texts(*span, country="ZZ")
+        reader.iter_macro_keys(*span, country="ZZ")
 
 
 def test_articles_join_headline_and_body(db_manager: DatabaseManager) -> None:
@@ -105,50 +101,66 @@ def test_articles_join_headline_and_body(db_manager: DatabaseManager) -> None:
             [(MIDNIGHT, "en", "Head", "Body"), (MIDNIGHT, "de", "Kopf", ""), (MIDNIGHT, None, "", "corps")],
         )
     reader = TextReader(db_manager)
-    (batch,) = reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date())
-    assert [(text.source_type, text.text, text.language) for text in batch] == [
+    (page,) = reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    assert [key.n_characters for key in page] == [8, 4, 5]
+    found = reader.load_texts("NEWS", [key.source_id for key in page])
+    assert [(text.source_type, text.text, text.language) for text in found] == [
         ("NEWS", "Head\n\nBody", "en"), ("NEWS", "Kopf", "de"), ("NEWS", "corps", None),
     ]  # fmt: skip
-    assert texts(reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date(), language="de")) == ["Kopf"]
+    assert texts_of(reader, reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date(), language="de"), "NEWS") == ["Kopf"]
     with pytest.raises(InputRefusedError, match="language 'fr' matches nothing in news_articles; known: de, en"):
-        reader.iter_news_texts(MIDNIGHT.date(), MIDNIGHT.date(), language="fr")
+        reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date(), language="fr")
 
 
-def test_batches_change_nothing(db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(*[("X", MIDNIGHT + timedelta(seconds=n // 5), None, "x" * (n % 50) + str(n)) for n in range(300)])
+def test_pages_change_nothing(db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(*[("X", MIDNIGHT + timedelta(seconds=n // 5), None, "é" * (n % 50) + str(n)) for n in range(300)])
     reader, span = TextReader(db_manager), (MIDNIGHT.date(), MIDNIGHT.date())
-    whole = [text for batch in reader.iter_macro_texts(*span) for text in batch]
-    assert [int(text.source_id) for text in whole] == sorted(int(text.source_id) for text in whole)
-    for n_rows, n_bytes in ((7, 1 << 20), (1000, 60), (1, 1)):
-        monkeypatch.setattr(text_reader, "BATCH_ROWS", n_rows)
-        monkeypatch.setattr(text_reader, "BATCH_BYTES", n_bytes)
-        batches = list(reader.iter_macro_texts(*span))
-        assert [text for batch in batches for text in batch] == whole
-        assert max(len(batch) for batch in batches) <= n_rows
-        assert all(sum(len(text.text) for text in batch[:-1]) < n_bytes for batch in batches)
+    (whole,) = reader.iter_macro_keys(*span)
+    assert [key.n_characters for key in whole] == [n % 50 + len(str(n)) for n in range(300)]
+    assert [key.source_id for key in whole] == sorted(key.source_id for key in whole)
+    for n_rows in (7, 1):
+        monkeypatch.setattr(text_reader, "PAGE_ROWS", n_rows)
+        pages = list(reader.iter_macro_keys(*span))
+        assert [key for page in pages for key in page] == whole
+        assert max(len(page) for page in pages) == n_rows
+
+
+def test_texts_come_in_the_order_asked_and_those_that_are_gone_are_left_out(
+    db_manager: DatabaseManager, store: Store
+) -> None:
+    store(*[("X", MIDNIGHT + timedelta(seconds=n), None, str(n)) for n in range(3)])
+    reader = TextReader(db_manager)
+    (page,) = reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    first, second, third = (key.source_id for key in page)
+    found = reader.load_texts("MACRO", [third, 10**12, first, second])
+    assert [(text.source_id, text.text) for text in found] == [(str(third), "2"), (str(first), "0"), (str(second), "1")]
+    assert reader.load_texts("NEWS", [first]) == []
 
 
 @pytest.mark.parametrize("limit", [1, 7, 300, 1000])
 def test_a_limit_takes_the_oldest(db_manager: DatabaseManager, store: Store, limit: int) -> None:
     store(*[("X", MIDNIGHT + timedelta(seconds=n), None, str(n)) for n in range(600)])
-    found = texts(TextReader(db_manager).iter_macro_texts(MIDNIGHT.date(), MIDNIGHT.date(), limit=limit))
+    reader = TextReader(db_manager)
+    found = texts_of(reader, reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date(), limit=limit))
     assert found == [str(n) for n in range(min(limit, 600))]
 
 
-def test_between_two_batches_nothing_is_locked_and_new_texts_may_come(
+def test_between_two_pages_nothing_is_locked_and_new_texts_may_come(
     db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_reader, "BATCH_ROWS", 1)
+    monkeypatch.setattr(text_reader, "PAGE_ROWS", 1)
     store(("X", MIDNIGHT, None, "one"), ("X", MIDNIGHT, None, "two"))
-    batches = TextReader(db_manager).iter_macro_texts(MIDNIGHT.date(), MIDNIGHT.date())
-    assert next(batches)[0].text == "one"
+    reader = TextReader(db_manager)
+    pages = reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    assert texts_of(reader, iter([next(pages)])) == ["one"]
     store(("X", MIDNIGHT, None, "three"))
-    assert texts(batches) == ["two", "three"]
+    assert texts_of(reader, pages) == ["two", "three"]
 
 
 def test_the_widest_range_is_read(db_manager: DatabaseManager, store: Store) -> None:
     store(("X", datetime(1800, 1, 1, tzinfo=UTC), None, "old"), ("X", datetime(2999, 12, 31, tzinfo=UTC), None, "new"))
-    assert texts(TextReader(db_manager).iter_macro_texts(date.min, date.max)) == ["old", "new"]
+    reader = TextReader(db_manager)
+    assert texts_of(reader, reader.iter_macro_keys(date.min, date.max)) == ["old", "new"]
 
 
 @pytest.mark.parametrize(
@@ -164,4 +176,4 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
 ) -> None:
     arguments: dict[str, Any] = {"start": date(2024, 1, 1), "end": date(2024, 1, 2), **options}
     with pytest.raises(UsageError, match=says):
-        TextReader(db_manager).iter_macro_texts(**arguments)
+        TextReader(db_manager).iter_macro_keys(**arguments)

@@ -214,8 +214,9 @@ def test_chunks_are_written_before_the_next_is_asked_for(
 
 def test_a_chunk_is_also_bounded_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "CHARACTERS_PER_CHUNK", 10)
-    chunks = [[doc.text for doc in chunk] for chunk in text.chunks_of(docs_of("a" * 4, "b" * 20, "c", "d" * 9, "e"))]
-    assert [[each[0] for each in chunk] for chunk in chunks] == [["a", "b"], ["c", "d"], ["e"]]
+    docs = docs_of("a" * 4, "b" * 20, "c", "d" * 9, "e", "f" * 9, "g" * 2)
+    chunks = text.chunks_of(docs, lambda doc: len(doc.text))
+    assert ["".join(doc.text[0] for doc in chunk) for chunk in chunks] == ["a", "b", "cd", "ef", "g"]
 
 
 def test_a_model_id_means_one_model_for_ever(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:

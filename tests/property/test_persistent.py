@@ -7,13 +7,17 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.fixtures.backfills import run_regimes
 from tests.property.strategies import FIRST_DATE, bounded, legal_bars, ordinary_bars
 from tests.reference.windows import Bar, MemoryBars, NoDatabase, WeekdayCalendar, bar_walk, bars_of_histories
 
-from prometheus.backfill import DateSpan, RegimeBackfill, regime
+from prometheus.arrays import Int64Vector
+from prometheus.backfill import DateSpan, RegimeBackfill, plan
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.features import LOG_PRICES
 from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel
@@ -38,6 +42,16 @@ class ForgetfulEncoder(NumericWindowEncoder):
     def save(self, batch: EmbeddingBatch, **_how: bool) -> int:
         return len(batch)
 
+    def require_same(self) -> None:
+        pass
+
+
+class EmptyStore(NumericEmbeddingStore):
+    """Knows no row."""
+
+    def load_input_hashes(self, *_wanted: object) -> NDArray[Any]:
+        return np.empty(0, dtype=[("as_of_date", "M8[D]"), ("input_hash", "i8")])
+
 
 class MemoryStorage:
     """Keeps states instead of writing them."""
@@ -45,9 +59,13 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.states: list[RegimeState] = []
 
-    def save_regimes(self, states: Sequence[RegimeState]) -> int:
+    def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector) -> int:
+        assert len(input_hashes) == len(states)
         self.states += states
         return len(states)
+
+    def load_input_hashes(self, *_wanted: object) -> NDArray[Any]:
+        return np.empty(0, dtype=[("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
 
 class OpenRegistry(ModelRegistry):
@@ -57,6 +75,9 @@ class OpenRegistry(ModelRegistry):
         pass
 
     def register(self, *named: object) -> None:
+        assert named[1] == "regime"
+
+    def require_same(self, *named: object) -> None:
         assert named[1] == "regime"
 
 
@@ -88,7 +109,7 @@ def model_of(bars: Sequence[Bar]) -> PersistentRegimeModel:
     encoder = ForgetfulEncoder(
         builder=NumericWindowBuilder(MemoryBars({"X": bars}), WeekdayCalendar(), LOG_PRICES),
         model=ScaleFreeNumericEmbeddingModel(),
-        store=NumericEmbeddingStore(NoDatabase()),  # type: ignore[arg-type]
+        store=EmptyStore(NoDatabase()),  # type: ignore[arg-type]
         model_id="num-regime-core-v2",
     )
     return PersistentRegimeModel(encoder=encoder, region_instruments={"R": "X"}, prototype_set=prototype_set())
@@ -110,7 +131,7 @@ def states_in(bars: Sequence[Bar], span: DateSpan) -> list[RegimeState]:
     """What a backfill would store of a span."""
     storage, builder = MemoryStorage(), NumericWindowBuilder(MemoryBars({"X": bars}), WeekdayCalendar(), LOG_PRICES)
     backfill = RegimeBackfill(builder, model_of(bars), storage, OpenRegistry(), AllKnown())  # type: ignore[arg-type]
-    run = backfill.run("R", span, lambda _done, _total: None)
+    run = run_regimes(backfill, "R", span)
     assert run.regimes.planned == len(storage.states) == len({state.as_of_date for state in storage.states})
     return storage.states
 
@@ -162,10 +183,11 @@ def test_one_date_at_a_time_chunks_and_the_whole_range_say_the_same(bars: list[B
     alone = [said_in(bars, DateSpan.of_date(day)) for day in data.draw(st.permutations(days), label="order")]
     assert {day: parts for said in alone for day, parts in said.items()} == whole
 
-    for n_windows in (1, data.draw(st.integers(2, 7), label="windows a chunk")):
+    for n_days in (1, data.draw(st.integers(2, 7), label="days a chunk")):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(regime, "CHUNK_WINDOWS", n_windows)
-            assert said_from(bars, bars[0][0]) == whole
+            patch.setattr(plan, "CHUNK_DAYS", n_days)
+            few = DateSpan.of_range(days[0] - timedelta(days=4), days[-1] + timedelta(days=1))
+            assert said_in(bars, few) == whole
 
     start, end = sorted(data.draw(st.tuples(st.sampled_from(days), st.sampled_from(days)), label="part"))
     part = said_in(bars, DateSpan.of_range(start, end))

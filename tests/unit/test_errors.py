@@ -43,6 +43,8 @@ EXAMPLES: list[PrometheusError] = [
     errors.UnknownRegionError("MOON", ["US"]),
     errors.UnconfiguredRegionError("MOON", ["US", "EU"]),
     errors.RegionMembersError("US", DAY, "its anchor is missing", ["SPX has no bars", "TLT has 7 of 513 sessions"]),
+    errors.ClusterError("10.0.0.7:6379", "nobody answers"),
+    errors.WorkerDiedError("A.US on 2025-01-31", 3, -9),
     errors.DataCheckError("3 of 10 rows failed their checks"),
 ]
 each_example = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

@@ -13,10 +13,11 @@ from prometheus.core.database import DatabaseManager
 if TYPE_CHECKING:
     from prometheus.app.calibrations import CalibrationTasks
     from prometheus.app.evaluations import EvaluationTasks
+    from prometheus.app.joint import JointTasks
     from prometheus.app.prices import PriceTasks
     from prometheus.app.regimes import RegimeTasks
     from prometheus.app.texts import TextTasks
-    from prometheus.backfill.numeric import Progress
+    from prometheus.backfill.work import Progress
 
 
 class App:
@@ -65,8 +66,15 @@ class App:
         return EvaluationTasks(self.db_manager, self._progress)
 
     @cached_property
+    def joint(self) -> JointTasks:
+        """Joint embeddings of regimes and texts."""
+        from prometheus.app.joint import JointTasks  # noqa: PLC0415
+
+        return JointTasks(self.db_manager, self._progress)
+
+    @cached_property
     def texts(self) -> TextTasks:
-        """Macro events, news and joint embeddings."""
+        """Macro events, news and their embeddings."""
         from prometheus.app.texts import TextTasks  # noqa: PLC0415
 
         return TextTasks(self.db_manager, self._progress)

@@ -14,7 +14,7 @@ from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.features import CLOSE_VOLUME
-from prometheus.encoders.protocols import NumericEmbeddingModel, feature_set_of
+from prometheus.encoders.protocols import feature_set_of
 from prometheus.encoders.registry import create_numeric_model, default_window_days
 from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
 
@@ -67,13 +67,11 @@ class EncoderWiring:
         feature_set = feature_set_of(create_numeric_model(model_id))
         return NumericWindowBuilder(self.reader, calendar_of(market), feature_set)
 
-    def encoder(self, builder: NumericWindowBuilder, model_id: str, window_days: int) -> NumericWindowEncoder:
+    def encoder(self, builder: NumericWindowBuilder, model_id: str) -> NumericWindowEncoder:
         """Return an encoder that stores under a model id."""
-        model = create_numeric_model(model_id)
-        _warn_of_cut_windows(model, window_days)
         return NumericWindowEncoder(
             builder=builder,
-            model=model,
+            model=create_numeric_model(model_id),
             store=NumericEmbeddingStore(db_manager=self._db),
             model_id=model_id,
         )
@@ -94,7 +92,8 @@ class EncoderWiring:
         market = self.market_of(instrument_id)
         n_sessions = default_window_days(chosen) if window_days is None else window_days
         builder = self.builder(market, chosen)
-        encoder = self.encoder(builder, chosen, n_sessions)
+        encoder = self.encoder(builder, chosen)
+        warn_of_cut_windows(chosen, n_sessions)
         return Subject(instrument_id, instrument_id, market, builder, encoder, n_sessions)
 
     def _region_subject(self, region: str, model_id: str | None, window_days: int | None) -> Subject:
@@ -131,9 +130,9 @@ def calendar_of(market: str) -> TradingCalendar:
     return TradingCalendar(TradingCalendarConfig(market=market))
 
 
-def _warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None:
+def warn_of_cut_windows(model_id: str, window_days: int) -> None:
     """Say so when a window is too long for the vector: the part that is cut off is the newest."""
-    dim = getattr(model, "target_dim", None)
+    dim = getattr(create_numeric_model(model_id), "target_dim", None)
     if dim is not None and window_days * len(CLOSE_VOLUME.names) > dim:
         longest = dim // len(CLOSE_VOLUME.names)
         logger.warning(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.backfill.numeric import Progress
+from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus.backfill.numeric import Progress
+from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.retry import retry_lost_connection
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from prometheus.app.encoding import EncoderWiring, Subject, calendar_of, warn_of_sessions_left_out
-from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, NumericRequest, RegimeBackfill, RegimeRun
-from prometheus.backfill.numeric import Progress
+from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, NumericWorkFactory, numeric_backfill
+from prometheus.app.encoding import (
+    EncoderWiring,
+    Subject,
+    calendar_of,
+    warn_of_cut_windows,
+    warn_of_sessions_left_out,
+)
+from prometheus.backfill import BackfillReport, DateSpan, NumericRequest, RegimeBackfill, RegimeReport
+from prometheus.backfill.plan import numeric_chunks, regime_chunks
+from prometheus.backfill.run import BackfillRun
+from prometheus.backfill.runner import ReadyWork
+from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
 from prometheus.core.time import US_EQ
+from prometheus.encoders import JointEmbeddingStore
 from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, ModelRegistry
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.regime import (
@@ -98,10 +109,16 @@ class RegimeTasks:
         self.reader = self._wiring.reader
         self.catalog = self._wiring.catalog
         self.storage = RegimeStorage(db_manager=db_manager)
-        self._progress = progress
+        self._backfills = Backfills(db_manager, progress)
 
-    def run(self, request: RegimeRequest) -> RegimeRun:
-        """Compute and store the regimes of a request; a date that is no session is moved to the last one before it."""
+    def run(self, request: RegimeRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
+        """Compute and store the regimes of a request; a date that is no session is moved to the last one before it.
+
+        Raises
+        ------
+        InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError, RegionMembersError
+            There is no window to classify.
+        """
         prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
         made_by = "" if prototype_set is None else prototype_set.encoder_model_id or ""
         default_model = made_by if made_by in NUMERIC_MODELS else NUM_REGIME_CORE_V1
@@ -111,23 +128,45 @@ class RegimeTasks:
         span = self._at_session(request.span, subject.market, [subject.anchor])
         model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
-        backfill = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
-        done = backfill.run(request.region, span, self._progress)
-        warn_of_sessions_left_out(done.embeddings.failures)
-        return done
+        work = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
+        chunks = regime_chunks(request.region, span)
+        named, choice = BackfillName("regime", model.model_id), EngineChoice(workers=1, dry_run=dry_run)
+        done = self._backfills.run(named, ReadyWork(work), chunks, RegimeReport.nothing(), choice)
+        if not done.report.planned:
+            raise done.report.refused[-1]
+        warn_of_sessions_left_out(done.report.embeddings.failures)
+        if dry_run:
+            return done
+        joined_anew = self._join_anew(request.region, model.encoder.model_id, span)
+        return replace(done, report=replace(done.report, joined_anew=joined_anew))
 
-    def backfill_embeddings(self, request: NumericRequest, *, dry_run: bool = False) -> BackfillReport:
-        """Compute and store the embeddings of a request, market by market."""
-        report = BackfillReport()
-        for market, instrument_ids in self._by_market(request.instrument_ids).items():
-            span = self._at_session(request.span, market, instrument_ids)
-            builder = self._wiring.builder(market, request.model_id)
-            backfill = NumericBackfill(
-                builder, self._wiring.encoder(builder, request.model_id, request.window_days), self.reader
+    def backfill_embeddings(
+        self, request: NumericRequest, choice: EngineChoice | None = None
+    ) -> BackfillRun[BackfillReport]:
+        """Compute and store the embeddings of a request; see `EngineChoice` for who does it.
+
+        A dry run reports as ``written`` what would be, and writes nothing.
+        """
+        chosen = choice or EngineChoice(workers=1)
+        chunks = [
+            chunk
+            for market, instrument_ids in self._by_market(request.instrument_ids).items()
+            for chunk in numeric_chunks(
+                replace(
+                    request,
+                    instrument_ids=tuple(instrument_ids),
+                    span=self._at_session(request.span, market, instrument_ids),
+                ),
+                market,
             )
-            part = NumericRequest(tuple(instrument_ids), span, request.window_days, request.model_id)
-            report += backfill.run(part, self._progress, dry_run=dry_run)
-        return report
+        ]
+        warn_of_cut_windows(request.model_id, request.window_days)
+        numeric_backfill(self._db, request.model_id).require_same()
+        factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
+        named = BackfillName("numeric", request.model_id)
+        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen)
+        self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+        return done
 
     def select_instruments(
         self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
@@ -230,6 +269,14 @@ class RegimeTasks:
         save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
         return len(states)
 
+    def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> dict[str, int]:
+        """Bring the rows of the joint space in step with the regimes of a span."""
+        if not JointEmbeddingStore(self._db).groups(region, encoder_model_id, span.start, span.end):
+            return {}
+        from prometheus.app.joint import JointTasks  # noqa: PLC0415 -- most runs have no joint rows
+
+        return JointTasks(self._db, lambda _done, _total: None).refresh(region, encoder_model_id, span.start, span.end)
+
     def _regime_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None
     ) -> EncodingRegimeModel:
@@ -291,6 +338,17 @@ class RegimeTasks:
         if session != span.start:
             logger.warning("%s is no session of %s; using the last one, %s", span.start, market, session)
         return DateSpan.of_date(session)
+
+    def _warn_of_stale_regimes(self, model_id: str, rewritten: Sequence[str]) -> None:
+        """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
+        if not rewritten:
+            return
+        for region, regime_model_id, instrument_id in self.storage.regions_made_of(model_id, rewritten):
+            logger.warning(
+                "embeddings of %s were rewritten, and regimes of %s by %s rest on them; bring those in step with: "
+                "python -m prometheus run_numeric_regime --region %s --instrument-id %s --date-range START END",
+                instrument_id, region, regime_model_id, region, instrument_id,
+            )  # fmt: skip
 
     def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
         source = (request.instrument_id, str(model.window_days))

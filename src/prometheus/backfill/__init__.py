@@ -2,6 +2,6 @@
 
 from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest
-from prometheus.backfill.regime import RegimeBackfill, RegimeRun
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 
-__all__ = ["BackfillReport", "DateSpan", "NumericBackfill", "NumericRequest", "RegimeBackfill", "RegimeRun"]
+__all__ = ["BackfillReport", "DateSpan", "NumericBackfill", "NumericRequest", "RegimeBackfill", "RegimeReport"]

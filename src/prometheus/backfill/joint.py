@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
+from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan
-from prometheus.encoders.joint import JointEmbeddingService, JointExample, JointSpace
+from prometheus.encoders.joint import JointEmbeddingService, JointEmbeddingStore, JointExample, JointSpace
 from prometheus.encoders.models_joint_centred import CentredJointModel, measured_text_share
 from prometheus.encoders.models_joint_simple import SimpleAverageJointModel, stack_branches
+from prometheus.encoders.protocols import JointEmbeddingModel
 from prometheus.encoders.text_daily import DailyTextReader
-from prometheus.errors import NoRegimesError
+from prometheus.errors import NoRegimesError, PrometheusError
 from prometheus.regime.storage import RegimeStorage
 
 DOMINANCE = 0.99
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JointRequest:
-    """A region's joint rows wanted, and where their branches come from.
+    """A region's joint rows wanted, and where their branches come from; a chunk of a backfill by itself.
 
     Attributes
     ----------
@@ -44,6 +46,22 @@ class JointRequest:
     text_model_id: str
     filters: Mapping[str, str | None]
     timezone: str = "UTC"
+
+    @property
+    def key(self) -> str:
+        """Kind, region, branches, filters and dates."""
+        given = ", ".join(f"{name}={value}" for name, value in sorted(self.filters.items()) if value is not None)
+        made_of = f"{self.numeric_model_id} and {self.text_model_id}"
+        return f"{self.space.joint_type} of {self.region} from {made_of} ({given}), {self.span}, {self.timezone}"
+
+    @property
+    def n_items(self) -> int:
+        """One region."""
+        return 1
+
+    def halves(self) -> tuple[JointRequest, ...]:
+        """Return nothing: it is one region's."""
+        return ()
 
     @property
     def source(self) -> dict[str, str]:
@@ -81,6 +99,36 @@ class JointRun:
     text_share: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class JointReport:
+    """What a joint backfill did, region by region."""
+
+    runs: tuple[JointRun, ...] = ()
+
+    @property
+    def planned(self) -> int:
+        """Dates that have both branches."""
+        return sum(run.report.planned for run in self.runs)
+
+    @property
+    def written(self) -> int:
+        """Rows that were new or changed."""
+        return sum(run.report.written for run in self.runs)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the vectors in the rows written."""
+        return sum(run.report.n_bytes for run in self.runs)
+
+    @property
+    def failures(self) -> tuple[PrometheusError, ...]:
+        """None: a date without one of its branches is skipped by rule."""
+        return ()
+
+    def __add__(self, other: JointReport) -> JointReport:
+        return JointReport(self.runs + other.runs)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedDates:
     """The dates that have both branches, and those that have one."""
@@ -88,6 +136,93 @@ class JoinedDates:
     examples: tuple[JointExample, ...]
     without_text: tuple[date, ...]
     without_regime: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WantedJoins:
+    """A region's dates with both branches, and what joins them."""
+
+    request: JointRequest
+    joined: JoinedDates
+    model: JointEmbeddingModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedJoins:
+    """The rows of a region; `vectors` has shape (n_examples, dim), float32."""
+
+    wanted: WantedJoins
+    vectors: Float32Matrix
+    text_share: float | None
+
+
+class JointBackfill:
+    """Fills ``joint_embeddings``; a `prometheus.backfill.work.ChunkWork` whose chunks are requests.
+
+    Parameters
+    ----------
+    storage, texts
+        Where the two branches come from.
+    store
+        Receives the rows.
+    model_id
+        The name the rows are stored under.
+    model_of
+        Gives the model of a request.
+    only
+        The dates to join; None for all that have both branches.
+    """
+
+    def __init__(
+        self,
+        storage: RegimeStorage,
+        texts: DailyTextReader,
+        store: JointEmbeddingStore,
+        model_id: str,
+        model_of: Callable[[JointRequest], JointEmbeddingModel],
+        *,
+        only: Collection[date] | None = None,
+    ) -> None:
+        self._storage = storage
+        self._texts = texts
+        self._store = store
+        self._model_id = model_id
+        self._model_of = model_of
+        self._only = only
+
+    def read(self, request: JointRequest) -> WantedJoins:
+        """Read both branches, each in one pass whatever the range."""
+        joined = load_examples(self._storage, self._texts, request)
+        if self._only is not None:
+            kept = tuple(example for example in joined.examples if example.as_of_date in self._only)
+            joined = replace(joined, examples=kept)
+        return WantedJoins(request, joined, self._model_of(request))
+
+    def count(self, wanted: WantedJoins) -> JointReport:
+        """Return how many dates would be joined; which of them are unchanged shows only when they are written."""
+        encoded = self.encode(wanted)
+        n_rows = len(wanted.joined.examples)
+        return self._report(encoded, BackfillReport(n_rows, n_rows, (), encoded.vectors.nbytes))
+
+    def encode(self, wanted: WantedJoins) -> EncodedJoins:
+        """Join, and measure how much of the distances each branch holds."""
+        examples = wanted.joined.examples
+        vectors = wanted.model.embed_batch(examples) if examples else np.empty((0, 0), dtype=np.float32)
+        return EncodedJoins(wanted, vectors, _measure_share(wanted.model, examples, self._model_id))
+
+    def write(self, encoded: EncodedJoins) -> JointReport:
+        """Store the rows of a region in one transaction."""
+        wanted = encoded.wanted
+        examples, request = wanted.joined.examples, wanted.request
+        service = JointEmbeddingService(model=wanted.model, store=self._store, model_id=self._model_id)
+        n_written = service.save(examples, encoded.vectors, (request.numeric_model_id, request.text_model_id))
+        n_bytes = n_written * (encoded.vectors[0].nbytes if examples else 0)
+        return self._report(encoded, BackfillReport(len(examples), n_written, (), n_bytes))
+
+    def _report(self, encoded: EncodedJoins, report: BackfillReport) -> JointReport:
+        joined, region = encoded.wanted.joined, encoded.wanted.request.region
+        run = JointRun(region, report, joined.without_text, joined.without_regime, encoded.text_share)
+        return JointReport((run,))
 
 
 def load_examples(storage: RegimeStorage, texts: DailyTextReader, request: JointRequest) -> JoinedDates:
@@ -111,14 +246,6 @@ def load_examples(storage: RegimeStorage, texts: DailyTextReader, request: Joint
         without_text=tuple(sorted(regime_of.keys() - text_of.keys())),
         without_regime=tuple(sorted(text_of.keys() - regime_of.keys())),
     )
-
-
-def run_joint_backfill(service: JointEmbeddingService, joined: JoinedDates, region: str) -> JointRun:
-    """Join, store, and measure how much of the distances each branch holds."""
-    share = _measure_share(service.model, joined.examples, service.model_id)
-    _, written = service.embed_and_count(joined.examples)
-    report = BackfillReport(planned=len(joined.examples), written=written)
-    return JointRun(region, report, joined.without_text, joined.without_regime, share)
 
 
 def _measure_share(model: object, examples: Sequence[JointExample], model_id: str) -> float | None:

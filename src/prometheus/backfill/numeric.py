@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from prometheus.backfill.plan import (
-    BackfillReport,
-    DateSpan,
-    NumericRequest,
-    chunked,
-    instruments_per_chunk,
-    missing_windows,
-)
+from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk, missing_windows, rewritten_entities
 from prometheus.encoders import EmbeddingBatch, NumericWindowBuilder, NumericWindowEncoder, WindowBatch, WindowBuild
 from prometheus.encoders.windows import INSTRUMENT
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError, VectorError
-
-Progress = Callable[[int, int | None], None]
-"""Receives how many units are done, and of how many."""
 
 
 class InstrumentSource(Protocol):
@@ -30,55 +21,110 @@ class InstrumentSource(Protocol):
         """Return those that have at least one bar."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MissingWindows:
+    """What of a chunk is to be written.
+
+    Attributes
+    ----------
+    windows
+        Those without a stored row of equal input.
+    n_wanted
+        Windows that could be built, stored ones included.
+    is_new
+        Nothing of the chunk is stored.
+    failures
+        Of instruments without any window.
+    rewritten
+        Instruments of which stored rows are to be written anew.
+    """
+
+    windows: WindowBatch
+    n_wanted: int
+    is_new: bool
+    failures: tuple[InputRefusedError, ...]
+    rewritten: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedWindows:
+    """The rows of a chunk; the failures of both steps, the rest as in `MissingWindows`."""
+
+    batch: EmbeddingBatch | None
+    n_wanted: int
+    is_new: bool
+    failures: tuple[InputRefusedError, ...]
+    rewritten: tuple[str, ...] = ()
+
+
 class NumericBackfill:
-    """Fills ``numeric_window_embeddings``.
+    """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
     Parameters
     ----------
-    builder, encoder
-        Make windows and vectors; the encoder's store receives them.
+    builder_of
+        Makes the windows of a market's instruments.
+    encoder
+        Makes vectors; its store receives them.
     instruments
         Tells an unknown instrument from one with too little history.
     """
 
     def __init__(
-        self, builder: NumericWindowBuilder, encoder: NumericWindowEncoder, instruments: InstrumentSource
+        self,
+        builder_of: Callable[[str], NumericWindowBuilder],
+        encoder: NumericWindowEncoder,
+        instruments: InstrumentSource,
     ) -> None:
-        self._builder = builder
+        self._builder_of = builder_of
         self._encoder = encoder
         self._instruments = instruments
 
-    def run(self, request: NumericRequest, progress: Progress, *, dry_run: bool = False) -> BackfillReport:
-        """Compute and store what is missing or changed; every chunk is a transaction of its own.
+    def require_same(self) -> None:
+        """Prove that the model id means this encoder or nothing yet, before rows are compared under it."""
+        self._encoder.require_same()
 
-        A dry run reports as ``written`` what would be, and writes nothing.
-        """
-        if not dry_run:
-            self._encoder.register()
-        report, n_done, n_all = BackfillReport(), 0, len(request.instrument_ids)
-        progress(0, n_all)
-        for instrument_ids in chunked(
-            sorted(request.instrument_ids), instruments_per_chunk(request.span, request.window_days)
-        ):
-            build = build_windows(self._builder, instrument_ids, request.span, request.window_days)
-            report += self._run_chunk(build.windows, dry_run=dry_run)
-            report += BackfillReport(failures=name_unknown(build.failures, self._instruments))
-            n_done += len(instrument_ids)
-            progress(n_done, n_all)
-        return report
-
-    def _run_chunk(self, windows: WindowBatch, *, dry_run: bool) -> BackfillReport:
+    def read(self, chunk: NumericChunk) -> MissingWindows:
+        """Build the windows of a chunk and keep those without a stored row of equal input."""
+        build = build_windows(self._builder_of(chunk.market), chunk.instrument_ids, chunk.span, chunk.window_days)
+        windows, failures = build.windows, name_unknown(build.failures, self._instruments)
         if len(windows) == 0:
-            return BackfillReport()
+            return MissingWindows(windows, 0, is_new=True, failures=failures)
         stored = self._encoder.store.load_input_hashes(
             INSTRUMENT, windows.entity_ids, self._encoder.model_id, windows.window_days, windows.as_of_dates
         )
         missing = windows.take(missing_windows(windows, stored))
-        if dry_run or not len(missing):
-            return BackfillReport(planned=len(windows), written=len(missing))
-        batch, failures = self._encode_sound(missing)
-        n_refused = len(missing) - len(batch)
-        return BackfillReport(len(windows) - n_refused, self._encoder.save(batch, is_new=not len(stored)), failures)
+        rewritten = rewritten_entities(missing, stored)
+        return MissingWindows(missing, len(windows), is_new=not len(stored), failures=failures, rewritten=rewritten)
+
+    def count(self, wanted: MissingWindows) -> BackfillReport:
+        """Return what there is to write."""
+        n_missing = len(wanted.windows)
+        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * self._vector_bytes(wanted))
+
+    def encode(self, wanted: MissingWindows) -> EncodedWindows:
+        """Return the vectors of the windows that have one; an instrument with one that has none is a failure."""
+        if not len(wanted.windows):
+            return EncodedWindows(None, wanted.n_wanted, wanted.is_new, wanted.failures)
+        batch, refused = self._encode_sound(wanted.windows)
+        n_refused = len(wanted.windows) - len(batch)
+        failures = (*wanted.failures, *refused)
+        return EncodedWindows(batch, wanted.n_wanted - n_refused, wanted.is_new, failures, wanted.rewritten)
+
+    def write(self, encoded: EncodedWindows) -> BackfillReport:
+        """Store the rows of a chunk in one transaction."""
+        if encoded.batch is None:
+            return BackfillReport(encoded.n_wanted, 0, encoded.failures)
+        n_written = self._encoder.save(encoded.batch, is_new=encoded.is_new)
+        n_bytes = n_written * encoded.batch.vectors.shape[1] * encoded.batch.vectors.itemsize
+        return BackfillReport(encoded.n_wanted, n_written, encoded.failures, n_bytes, encoded.rewritten)
+
+    def _vector_bytes(self, wanted: MissingWindows) -> int:
+        """Return the size of one vector, by encoding a window."""
+        if not len(wanted.windows):
+            return 0
+        batch, _ = self._encode_sound(wanted.windows.take(slice(0, 1)))
+        return int(batch.vectors.shape[1]) * batch.vectors.itemsize
 
     def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
         """Return the vectors of the windows that have one, and an error per instrument with a window that has none.

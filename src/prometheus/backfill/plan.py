@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.encoders import WindowBatch
+from prometheus.encoders.text import chunks_of
 from prometheus.encoders.windows import require_window_days
 from prometheus.errors import PrometheusError, UsageError
+
+if TYPE_CHECKING:
+    from prometheus.data.text_reader import SourceType, TextKey
 
 T = TypeVar("T")
 
 CHUNK_WINDOWS = 16_384
 """Windows encoded and written at once: 24 MiB of vectors of 384 values."""
+CHUNK_DAYS = CHUNK_WINDOWS * 365 // 262
+"""Calendar days of one entity in a chunk; no market has more sessions than weekdays."""
 CHUNK_BARS = 4_000_000
 """Bars read at once: up to 160 MB as they come, far below the gigabyte that PostgreSQL puts into one value."""
 
@@ -41,6 +47,9 @@ class DateSpan:
         if self.end < self.start:
             raise UsageError(f"the range ends {self.end}, before it starts {self.start}")
 
+    def __str__(self) -> str:
+        return f"{self.start}..{self.end}" if self.is_range else str(self.start)
+
     @classmethod
     def of_date(cls, as_of_date: date) -> DateSpan:
         """Return the span of one date."""
@@ -50,6 +59,17 @@ class DateSpan:
     def of_range(cls, start: date, end: date) -> DateSpan:
         """Return the span from `start` to `end`, both included."""
         return cls(start, end, is_range=True)
+
+    def pieces(self, n_days: int) -> list[DateSpan]:
+        """Return the span cut into consecutive ones of at most `n_days` calendar days."""
+        if not self.is_range:
+            return [self]
+        cuts = range(self.start.toordinal(), self.end.toordinal() + 1, n_days)
+        lasts = [min(first + n_days - 1, self.end.toordinal()) for first in cuts]
+        return [
+            DateSpan.of_range(date.fromordinal(first), date.fromordinal(last))
+            for first, last in zip(cuts, lasts, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,90 @@ class NumericRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class NumericChunk:
+    """The windows of some instruments of one market, all of whose dates are wanted.
+
+    Attributes
+    ----------
+    instrument_ids
+        Ascending.
+    market
+        Whose calendar tells how old a bar is.
+    """
+
+    instrument_ids: tuple[str, ...]
+    market: str
+    span: DateSpan
+    window_days: int
+    model_id: str
+
+    @property
+    def key(self) -> str:
+        """Model, instruments and dates."""
+        names = "..".join(dict.fromkeys((self.instrument_ids[0], self.instrument_ids[-1])))
+        return f"{self.model_id}/{self.window_days} of {names}, {self.span}"
+
+    @property
+    def n_items(self) -> int:
+        """Instruments."""
+        return len(self.instrument_ids)
+
+    def halves(self) -> tuple[NumericChunk, ...]:
+        """Return the first and the second half of the instruments, nothing for a single one."""
+        middle = len(self.instrument_ids) // 2
+        parts = (self.instrument_ids[:middle], self.instrument_ids[middle:])
+        return tuple(replace(self, instrument_ids=part) for part in parts) if middle else ()
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeChunk:
+    """The regimes of one region over a span of dates."""
+
+    region: str
+    span: DateSpan
+
+    @property
+    def key(self) -> str:
+        """Region and dates."""
+        return f"regimes of {self.region}, {self.span}"
+
+    @property
+    def n_items(self) -> int:
+        """Calendar days."""
+        return (self.span.end - self.span.start).days + 1
+
+    def halves(self) -> tuple[RegimeChunk, ...]:
+        """Return nothing: it is one region's."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """Some texts of one kind, by the ids of their rows, oldest first."""
+
+    source_type: SourceType
+    source_ids: tuple[int, ...]
+    model_id: str
+
+    @property
+    def key(self) -> str:
+        """Model, kind and rows."""
+        first, last = self.source_ids[0], self.source_ids[-1]
+        return f"{self.model_id} of {len(self.source_ids)} texts, {self.source_type} {first}..{last}"
+
+    @property
+    def n_items(self) -> int:
+        """Texts."""
+        return len(self.source_ids)
+
+    def halves(self) -> tuple[TextChunk, ...]:
+        """Return the first and the second half of the texts, nothing for a single one."""
+        middle = len(self.source_ids) // 2
+        parts = (self.source_ids[:middle], self.source_ids[middle:])
+        return tuple(replace(self, source_ids=part) for part in parts) if middle else ()
+
+
+@dataclass(frozen=True, slots=True)
 class BackfillReport:
     """What a backfill did.
 
@@ -77,25 +181,30 @@ class BackfillReport:
         Rows that were new or changed.
     failures
         One error per item that could not be done.
+    n_bytes
+        Of the vectors in the rows written.
+    rewritten
+        Instruments of which stored rows were made of other inputs than there are now.
     """
 
     planned: int = 0
     written: int = 0
     failures: tuple[PrometheusError, ...] = ()
+    n_bytes: int = 0
+    rewritten: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> int:
         """Rows that were already as wanted."""
         return self.planned - self.written
 
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 when some items failed."""
-        return 3 if self.failures else 0
-
     def __add__(self, other: BackfillReport) -> BackfillReport:
         return BackfillReport(
-            self.planned + other.planned, self.written + other.written, self.failures + other.failures
+            self.planned + other.planned,
+            self.written + other.written,
+            self.failures + other.failures,
+            self.n_bytes + other.n_bytes,
+            self.rewritten + other.rewritten,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,8 +214,29 @@ class BackfillReport:
             "written": self.written,
             "unchanged": self.unchanged,
             "failed": len(self.failures),
+            "bytes": self.n_bytes,
             "failures": [str(failure) for failure in self.failures],
         }
+
+
+def numeric_chunks(request: NumericRequest, market: str) -> list[NumericChunk]:
+    """Cut a request for instruments of one market into chunks of bounded size, in order of instrument."""
+    size = instruments_per_chunk(request.span, request.window_days)
+    return [
+        NumericChunk(tuple(names), market, request.span, request.window_days, request.model_id)
+        for names in chunked(sorted(set(request.instrument_ids)), size)
+    ]
+
+
+def regime_chunks(region: str, span: DateSpan) -> list[RegimeChunk]:
+    """Cut a region's dates into chunks of bounded size, oldest first."""
+    return [RegimeChunk(region, piece) for piece in span.pieces(CHUNK_DAYS)]
+
+
+def text_chunks(source_type: SourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
+    """Cut texts into chunks of bounded size, in the order in which they come."""
+    for chunk in chunks_of(keys, lambda key: key.n_characters):
+        yield TextChunk(source_type, tuple(key.source_id for key in chunk), model_id)
 
 
 def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:
@@ -126,6 +256,13 @@ def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:
     at = np.minimum(np.searchsorted(stored_keys, wanted_keys), len(stored_keys) - 1)
     is_equal = (stored_keys[at] == wanted_keys) & (stored_hashes[at] == windows.input_hashes)
     return np.flatnonzero(~is_equal).astype(np.int64)
+
+
+def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str, ...]:
+    """Return the entities of missing windows that have a stored row, of another input; `stored` as above."""
+    stored_keys = _keys(stored["entity_index"].astype(np.int64), stored["as_of_date"])
+    is_stored = np.isin(_keys(missing.entity_index, missing.as_of_dates), stored_keys)
+    return tuple(missing.entity_ids[index] for index in np.unique(missing.entity_index[is_stored]).tolist())
 
 
 def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -2,31 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
-from prometheus.backfill.numeric import InstrumentSource, Progress, name_unknown
-from prometheus.backfill.plan import CHUNK_WINDOWS, BackfillReport, DateSpan
-from prometheus.encoders import NumericWindowSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import DateVector, Int64Vector
+from prometheus.backfill.numeric import InstrumentSource, name_unknown
+from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk
+from prometheus.encoders import EmbeddingBatch, NumericWindowSpec
+from prometheus.encoders.features import digests_of_runs
 from prometheus.encoders.numeric import EncodableWindows
 from prometheus.encoders.registry import ModelRegistry
-from prometheus.errors import InputRefusedError, InsufficientHistoryError
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, PrometheusError
 from prometheus.regime import RegimeState, RegimeStorage, SeedRegimeModel
 from prometheus.regime.model_numeric import EncodingRegimeModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RegimeRun:
-    """What a regime backfill did, and the newest state it computed.
+class RegimeReport:
+    """What became of the dates of a region.
 
-    The failures of `embeddings` are the sessions of a region that were left out, each with the reason.
+    Attributes
+    ----------
+    embeddings, regimes
+        The rows of the two tables; the failures of `embeddings` are the sessions of a region that were left out.
+    latest
+        The state of the newest date, None where there is none.
+    refused
+        Why a span has no state at all.
+    joined_anew
+        Rows of the joint space that had been joined from states which have changed since, by joint model.
     """
 
     embeddings: BackfillReport
     regimes: BackfillReport
-    latest: RegimeState
+    latest: RegimeState | None = None
+    refused: tuple[InputRefusedError, ...] = ()
+    joined_anew: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls) -> RegimeReport:
+        """Return the report of no date."""
+        return cls(BackfillReport(), BackfillReport())
+
+    def newest_state(self) -> RegimeState:
+        """Return the state of the newest date.
+
+        Raises
+        ------
+        InputRefusedError
+            There is none, and this is why.
+        """
+        if self.latest is None:
+            raise self.refused[-1]
+        return self.latest
+
+    @property
+    def planned(self) -> int:
+        """States wanted."""
+        return self.regimes.planned
+
+    @property
+    def written(self) -> int:
+        """States that were new or changed."""
+        return self.regimes.written
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the vectors in both tables."""
+        return self.embeddings.n_bytes + self.regimes.n_bytes
+
+    @property
+    def failures(self) -> tuple[PrometheusError, ...]:
+        """None: what is left out of a region is part of its rule."""
+        return ()
+
+    def __add__(self, other: RegimeReport) -> RegimeReport:
+        states = [state for state in (self.latest, other.latest) if state is not None]
+        return RegimeReport(
+            self.embeddings + other.embeddings,
+            self.regimes + other.regimes,
+            max(states, key=lambda state: state.as_of_date, default=None),
+            self.refused + other.refused,
+            Counter(self.joined_anew) + Counter(other.joined_anew),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MissingRegimes:
+    """What of a span is to be computed.
+
+    Attributes
+    ----------
+    windows
+        From the first date that is missing to the last, after as many as the model looks back on; None for nothing.
+    input_hashes
+        Shape (n_windows - n_lead,), int64: what each state is made of, the windows looked back on included.
+    newest
+        The last date wanted.
+    """
+
+    region: str
+    windows: EncodableWindows | None
+    input_hashes: Int64Vector
+    newest: date | None
+    n_wanted: int
+    left_out: tuple[InputRefusedError, ...] = ()
+    refused: tuple[InputRefusedError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedRegimes:
+    """The rows of a span, for both tables."""
+
+    missing: MissingRegimes
+    batch: EmbeddingBatch | None
+    states: Sequence[RegimeState]
 
 
 class RangeBuild(Protocol):
@@ -54,7 +151,7 @@ class RegimeWindowSource(Protocol):
 
 
 class RegimeBackfill:
-    """Fills ``numeric_window_embeddings``, ``regimes`` and ``regime_transitions`` for one region.
+    """Fills ``numeric_window_embeddings``, ``regimes`` and ``regime_transitions``; a `ChunkWork` for one region.
 
     Parameters
     ----------
@@ -84,30 +181,85 @@ class RegimeBackfill:
         self._registry = registry
         self._instruments = instruments
 
-    def run(self, region: str, span: DateSpan, progress: Progress) -> RegimeRun:
-        """Compute and store the regimes of one date or of every session observed in a range.
+    def read(self, chunk: RegimeChunk) -> MissingRegimes:
+        """Build the windows of a span, and find the dates whose state or embedding is missing or was made of others."""
+        spec, n_lead = self._model.spec_of(chunk.region), self._model.n_lead
+        try:
+            windows, left_out = self._windows(spec, chunk.span)
+        except InputRefusedError as error:
+            return MissingRegimes(chunk.region, None, np.empty(0, np.int64), None, 0, refused=(error,))
+        self._require_same_models()
+        wanted = windows.take(slice(n_lead, None))
+        hashes = state_hashes(windows.input_hashes, n_lead, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
+        missing = np.flatnonzero(~(self._has_state(chunk.region, wanted, hashes) & self._has_embedding(wanted)))
+        newest: date = wanted.as_of_dates[-1].item()
+        found = MissingRegimes(chunk.region, None, hashes[:0], newest, len(wanted), left_out)
+        if not len(missing):
+            return found
+        first, stop = int(missing[0]), int(missing[-1]) + 1
+        return replace(found, windows=windows.take(slice(first, stop + n_lead)), input_hashes=hashes[first:stop])
 
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError, RegionMembersError
-            There is no window to classify.
-        """
-        windows, left_out = self._windows(self._model.spec_of(region), span)
-        embeddings, regimes = BackfillReport(failures=left_out), BackfillReport()
-        n_lead = self._model.n_lead
-        n_wanted = len(windows) - n_lead
-        progress(0, n_wanted)
-        for first in range(0, n_wanted, CHUNK_WINDOWS):
-            chunk = windows.take(slice(first, first + CHUNK_WINDOWS + n_lead))
-            batch = self._model.encoder.encode(chunk)
-            states = self._model.states(batch, region)
-            if first == 0 and not isinstance(self._model, SeedRegimeModel):
+    def count(self, wanted: MissingRegimes) -> RegimeReport:
+        """Return what there is to compute; some of it may prove to be unchanged."""
+        n_missing = len(wanted.input_hashes)
+        report = BackfillReport(wanted.n_wanted, n_missing)
+        return RegimeReport(replace(report, failures=wanted.left_out), report, refused=wanted.refused)
+
+    def encode(self, wanted: MissingRegimes) -> EncodedRegimes:
+        """Return the embeddings and the states."""
+        if wanted.windows is None:
+            return EncodedRegimes(wanted, None, ())
+        batch = self._model.encoder.encode(wanted.windows)
+        states = self._model.states(batch, wanted.region)
+        return EncodedRegimes(wanted, batch.take(slice(self._model.n_lead, None)), states)
+
+    def write(self, encoded: EncodedRegimes) -> RegimeReport:
+        """Store embeddings, states and transitions; one transaction for each of the two databases."""
+        missing = encoded.missing
+        n_embeddings = n_states = 0
+        if encoded.batch is not None:
+            if self._is_named:
                 self._registry.register(self._model.model_id, "regime", self._model.config)
-            wanted = batch.take(slice(n_lead, None))
-            embeddings += BackfillReport(len(wanted), self._model.encoder.save(wanted))
-            regimes += BackfillReport(len(states), self._storage.save_regimes(states))
-            progress(first + len(wanted), n_wanted)
-        return RegimeRun(embeddings, regimes, states[-1])
+            n_embeddings = self._model.encoder.save(encoded.batch)
+            n_states = self._storage.save_regimes(encoded.states, missing.input_hashes)
+        vector_bytes = encoded.batch.vectors[0].nbytes if encoded.batch is not None else 0
+        return RegimeReport(
+            BackfillReport(missing.n_wanted, n_embeddings, missing.left_out, n_embeddings * vector_bytes),
+            BackfillReport(missing.n_wanted, n_states, (), n_states * vector_bytes),
+            self._latest(encoded),
+            missing.refused,
+        )
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether the model's id means something beyond its encoder."""
+        return not isinstance(self._model, SeedRegimeModel)
+
+    def _require_same_models(self) -> None:
+        """Refuse another model under a known id before anything is compared with its rows."""
+        self._model.encoder.require_same()
+        if self._is_named:
+            self._registry.require_same(self._model.model_id, "regime", self._model.config)
+
+    def _latest(self, encoded: EncodedRegimes) -> RegimeState | None:
+        newest = encoded.missing.newest
+        if newest is None:
+            return None
+        if encoded.states and encoded.states[-1].as_of_date == newest:
+            return encoded.states[-1]
+        return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)[0]
+
+    def _has_state(self, region: str, wanted: EncodableWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
+        stored = self._storage.load_input_hashes(region, self._model.model_id, wanted.as_of_dates)
+        return _is_stored(wanted.as_of_dates, hashes, stored)
+
+    def _has_embedding(self, wanted: EncodableWindows) -> NDArray[np.bool_]:
+        encoder = self._model.encoder
+        entity_ids = [wanted.entity_ids[int(wanted.entity_index[0])]]
+        stored = encoder.store.load_input_hashes(
+            encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, wanted.as_of_dates
+        )
+        return _is_stored(wanted.as_of_dates, wanted.input_hashes, stored)
 
     def _windows(
         self, spec: NumericWindowSpec, span: DateSpan
@@ -133,3 +285,31 @@ class RegimeBackfill:
             found = len(build.windows) + spec.window_days - 1
             raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + n_lead, found)
         return build.windows, build.failures
+
+
+def state_hashes(window_hashes: Int64Vector, n_lead: int, source: str) -> Int64Vector:
+    """Return what each state is made of: its window, those looked back on, and whose they are.
+
+    Parameters
+    ----------
+    window_hashes
+        Shape (n_lead + n,), of consecutive sessions.
+
+    Returns
+    -------
+    Shape (n,), int64.
+    """
+    owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
+    starts = np.arange(len(window_hashes) - n_lead, dtype=np.int64)
+    return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + n_lead + 1)
+
+
+def _is_stored(dates: DateVector, hashes: Int64Vector, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return for each date, all different and ascending, whether a row of equal input is stored."""
+    order = np.argsort(stored["as_of_date"])
+    stored_dates, stored_hashes = stored["as_of_date"][order], stored["input_hash"][order]
+    if not len(stored_dates):
+        return np.zeros(len(dates), dtype=np.bool_)
+    at = np.minimum(np.searchsorted(stored_dates, dates), len(stored_dates) - 1)
+    is_equal: NDArray[np.bool_] = (stored_dates[at] == dates) & (stored_hashes[at] == hashes)
+    return is_equal

@@ -1,8 +1,8 @@
-"""Macro events and news out of the historical database, in batches of bounded size."""
+"""Macro events and news out of the historical database: which ones there are, and then the texts of some."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
@@ -14,33 +14,58 @@ from prometheus.data.zones import load_zone
 from prometheus.errors import InputRefusedError, UsageError
 
 SourceType = Literal["MACRO", "NEWS"]
+Table = Literal["macro_events", "news_articles"]
 
-BATCH_ROWS = 512
-BATCH_BYTES = 8 << 20
+PAGE_ROWS = 8_192
 _N_SHOWN = 10
 _DAY = timedelta(days=1)
 
-_MACRO_TEXT = "description"
-_NEWS_TEXT = "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))"
-_BYTES = {"MACRO": "octet_length(description)", "NEWS": "octet_length(headline) + octet_length(body)"}
 
-# The outer bounds let the index find the rows whatever the zone; the date is what counts. A row is never left out for
-# its length: a batch holds at least one.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the texts of one kind are, and what makes one of a row."""
+
+    table: Table
+    key: str
+    timestamp: str
+    parts: tuple[str, ...]
+    text: str
+    language: str
+
+
+_SOURCES: Mapping[SourceType, _Source] = {
+    "MACRO": _Source("macro_events", "event_id", "timestamp", ("description",), "description", "NULL::text"),
+    "NEWS": _Source(
+        "news_articles", "article_id", "published_at", ("headline", "body"),
+        "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))", "language",
+    ),
+}  # fmt: skip
+
+# The outer bounds let the index find the rows whatever the zone; the date is what counts. The limit stands inside, so
+# that only the texts of one page are measured.
 _PAGE = """
-    SELECT {key}, {timestamp}, {text}, {language}
+    SELECT {key}, {timestamp}, {length}
     FROM (
-        SELECT *, sum({n_bytes}) OVER (ORDER BY {timestamp}, {key}) - ({n_bytes}) AS n_bytes_before
-        FROM (
-            SELECT * FROM {table}
-            WHERE {timestamp} >= %(earliest)s AND {timestamp} < %(latest)s
-              AND ({timestamp} AT TIME ZONE %(timezone)s)::date BETWEEN %(start)s AND %(end)s
-              AND ({timestamp}, {key}) > (%(after)s, %(after_id)s) {filters}
-            ORDER BY {timestamp}, {key} LIMIT %(n_rows)s
-        ) AS page
-    ) AS measured
-    WHERE n_bytes_before < %(n_bytes)s
+        SELECT {key}, {timestamp}, {parts} FROM {table}
+        WHERE {timestamp} >= %(earliest)s AND {timestamp} < %(latest)s
+          AND ({timestamp} AT TIME ZONE %(timezone)s)::date BETWEEN %(start)s AND %(end)s
+          AND ({timestamp}, {key}) > (%(after)s, %(after_id)s) {filters}
+        ORDER BY {timestamp}, {key} LIMIT %(n_rows)s
+    ) AS page
     ORDER BY {timestamp}, {key}
 """
+_TEXTS = """
+    SELECT {key}, {text}, {language} FROM {table}
+    WHERE {key} = ANY(%s::bigint[]) ORDER BY array_position(%s::bigint[], {key})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TextKey:
+    """One stored text by the id of its row, and how long it is."""
+
+    source_id: int
+    n_characters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +82,6 @@ class StoredText:
 class _Query:
     """What is asked of one table."""
 
-    source_type: SourceType
     statement: sql.Composed
     parameters: Mapping[str, Any]
     earliest: datetime
@@ -78,7 +102,7 @@ class TextReader:
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager
 
-    def iter_macro_texts(
+    def iter_macro_keys(
         self,
         start: date,
         end: date,
@@ -87,10 +111,10 @@ class TextReader:
         event_type: str | None = None,
         limit: int | None = None,
         timezone: str = "UTC",
-    ) -> Iterator[list[StoredText]]:
-        """Yield the macro events dated `start` to `end`, both included, oldest first.
+    ) -> Iterator[list[TextKey]]:
+        """Yield the macro events dated `start` to `end`, both included, oldest first, page by page.
 
-        Each batch is one short query that takes up where the last one ended: between two of them no transaction is
+        Each page is one short query that takes up where the last one ended: between two of them no transaction is
         open, however long the caller takes.
 
         Raises
@@ -101,21 +125,32 @@ class TextReader:
             The dates, the limit or the zone make no sense.
         """
         filters = {"country": country, "event_type": event_type}
-        return self._iterate("MACRO", "macro_events", start, end, filters, limit, timezone)
+        return self._iterate("MACRO", start, end, filters, limit, timezone)
 
-    def iter_news_texts(
+    def iter_news_keys(
         self, start: date, end: date, *, language: str | None = None, limit: int | None = None, timezone: str = "UTC"
-    ) -> Iterator[list[StoredText]]:
-        """Yield the articles dated `start` to `end`: headline and body, a blank line between them.
+    ) -> Iterator[list[TextKey]]:
+        """Yield the articles dated `start` to `end`; as for macro events."""
+        return self._iterate("NEWS", start, end, {"language": language}, limit, timezone)
 
-        Raises
-        ------
-        InputRefusedError, UsageError
-            As for macro events.
+    def load_texts(self, source_type: SourceType, source_ids: Sequence[int]) -> list[StoredText]:
+        """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
+
+        Rows that are no more are left out.
         """
-        return self._iterate("NEWS", "news_articles", start, end, {"language": language}, limit, timezone)
+        source = _SOURCES[source_type]
+        statement = sql.SQL(_TEXTS).format(
+            table=sql.Identifier(source.table),
+            key=sql.Identifier(source.key),
+            text=sql.SQL(source.text),
+            language=sql.SQL(source.language),
+        )
+        wanted = list(source_ids)
+        with self._db.get_historical_connection() as connection:
+            rows = connection.execute(statement, (wanted, wanted)).fetchall()
+        return [StoredText(source_type, str(key), text, language) for key, text, language in rows]
 
-    def require_known(self, table: Literal["macro_events", "news_articles"], filters: Mapping[str, str | None]) -> None:
+    def require_known(self, table: Table, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
         with self._db.get_historical_connection() as connection:
             for column, value in filters.items():
@@ -133,33 +168,32 @@ class TextReader:
     def _iterate(
         self,
         source_type: SourceType,
-        table: Literal["macro_events", "news_articles"],
         start: date,
         end: date,
         filters: Mapping[str, str | None],
         limit: int | None,
         timezone: str,
-    ) -> Iterator[list[StoredText]]:
+    ) -> Iterator[list[TextKey]]:
         if end < start:
             raise UsageError(f"the range ends ({end}) before it starts ({start})")
         if limit is not None and limit < 1:
             raise UsageError(f"--limit {limit}: name a number above zero")
         load_zone("--timezone", timezone)
+        source = _SOURCES[source_type]
         given = {column: value for column, value in filters.items() if value is not None}
-        self.require_known(table, given)
+        self.require_known(source.table, given)
         earliest = _midnight(start, -_DAY)
         parameters = {
             **given, "start": start, "end": end, "timezone": timezone, "earliest": earliest,
-            "latest": _midnight(end, 2 * _DAY), "n_bytes": BATCH_BYTES,
+            "latest": _midnight(end, 2 * _DAY),
         }  # fmt: skip
-        query = _Query(source_type, _compose(source_type, table, tuple(given)), parameters, earliest)
-        return self._pages(query, limit)
+        return self._pages(_Query(_compose(source, tuple(given)), parameters, earliest), limit)
 
-    def _pages(self, query: _Query, limit: int | None) -> Iterator[list[StoredText]]:
+    def _pages(self, query: _Query, limit: int | None) -> Iterator[list[TextKey]]:
         after, after_id = query.earliest, -1
         n_left = limit
         while n_left is None or n_left > 0:
-            n_rows = BATCH_ROWS if n_left is None else min(BATCH_ROWS, n_left)
+            n_rows = PAGE_ROWS if n_left is None else min(PAGE_ROWS, n_left)
             position = {"after": after, "after_id": after_id, "n_rows": n_rows}
             with self._db.get_historical_connection() as connection:
                 rows = connection.execute(query.statement, {**query.parameters, **position}).fetchall()
@@ -167,19 +201,18 @@ class TextReader:
                 return
             after_id, after = rows[-1][:2]
             n_left = None if n_left is None else n_left - len(rows)
-            yield [StoredText(query.source_type, str(key), text, language) for key, _, text, language in rows]
+            yield [TextKey(key, n_characters) for key, _, n_characters in rows]
 
 
-def _compose(source_type: SourceType, table: str, filters: tuple[str, ...]) -> sql.Composed:
-    is_macro = source_type == "MACRO"
+def _compose(source: _Source, filters: tuple[str, ...]) -> sql.Composed:
     conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in filters]
+    parts = [sql.Identifier(name) for name in source.parts]
     return sql.SQL(_PAGE).format(
-        table=sql.Identifier(table),
-        key=sql.Identifier("event_id" if is_macro else "article_id"),
-        timestamp=sql.Identifier("timestamp" if is_macro else "published_at"),
-        text=sql.SQL(_MACRO_TEXT if is_macro else _NEWS_TEXT),
-        language=sql.SQL("NULL::text" if is_macro else "language"),
-        n_bytes=sql.SQL(_BYTES[source_type]),
+        table=sql.Identifier(source.table),
+        key=sql.Identifier(source.key),
+        timestamp=sql.Identifier(source.timestamp),
+        parts=sql.SQL(", ").join(parts),
+        length=sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
         filters=sql.SQL(" ").join(conditions),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prometheus.arrays import FeatureTable, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import FeatureTable, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, UInt64Vector
 from prometheus.data.bars import PriceBars
 
 LOG_RETURN = "log_return"
@@ -104,14 +104,18 @@ def window_hashes(
     A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: exact, equal for equal bars
     wherever they stand, and linear in the number of bars instead of windows times length.
     """
-    rows = _row_digests(bars, fields)
-    n_rows = len(rows)
+    return digests_of_runs(_row_digests(bars, fields), starts, ends)
+
+
+def digests_of_runs(values: UInt64Vector, starts: Int64Vector, ends: Int64Vector) -> Int64Vector:
+    """Return a 64-bit digest of each run ``values[start:end]``, shape (n_runs,), int64; see `window_hashes`."""
+    n_rows = len(values)
     powers = np.ones(n_rows + 1, dtype=np.uint64)
     inverses = np.ones(n_rows + 1, dtype=np.uint64)
     np.cumprod(np.full(n_rows, _BASE), out=powers[1:])
     np.cumprod(np.full(n_rows, _BASE_INVERSE), out=inverses[1:])
     prefix = np.zeros(n_rows + 1, dtype=np.uint64)
-    np.cumsum(rows * powers[:-1], out=prefix[1:])
+    np.cumsum(values * powers[:-1], out=prefix[1:])
     digests = (prefix[ends] - prefix[starts]) * inverses[starts]
     return _mix(digests).view(np.int64)
 
@@ -120,14 +124,14 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64;
 _BASE_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 
 
-def _row_digests(bars: PriceBars, fields: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _row_digests(bars: PriceBars, fields: Sequence[str]) -> UInt64Vector:
     digests = _mix(bars.dates.astype(np.int64).view(np.uint64))
     for field in fields:
         digests = _mix(digests ^ bars.column(field).view(np.uint64))
     return digests
 
 
-def _mix(values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _mix(values: UInt64Vector) -> UInt64Vector:
     """Return the finaliser of SplitMix64 of each value (Steele, Lea and Flood, 2014)."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

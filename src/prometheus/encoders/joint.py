@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -80,6 +80,18 @@ class StoredJointEmbedding:
         return float(np.linalg.norm(self.vector.astype(np.float64)))
 
 
+@dataclass(frozen=True, slots=True)
+class JointGroup:
+    """Stored rows of one kind, model and scope, and their first and last date."""
+
+    joint_type: str
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    text_model_id: str
+    first: date
+    last: date
+
+
 class JointEmbeddingStore:
     """The table ``joint_embeddings``; every write is an upsert on the natural key.
 
@@ -92,8 +104,19 @@ class JointEmbeddingStore:
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self.db_manager = db_manager
 
-    def save_embeddings(self, examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> int:
+    def save_embeddings(
+        self,
+        examples: Sequence[JointExample],
+        model_id: str,
+        vectors: Float32Matrix,
+        branch_models: tuple[str, str] | None = None,
+    ) -> int:
         """Store one vector per example in one transaction; return how many rows were new or changed.
+
+        Parameters
+        ----------
+        branch_models
+            The models of the numeric and of the text branch; None where that is unknown.
 
         Raises
         ------
@@ -105,7 +128,29 @@ class JointEmbeddingStore:
         if vectors.ndim != 2 or len(vectors) != len(examples):
             raise WindowShapeError("joint vectors", vectors.shape, (len(examples), "dim"))
         require_finite(vectors, f"{model_id} vectors")
-        return retry_lost_connection(lambda: self._save(examples, model_id, vectors))
+        return retry_lost_connection(lambda: self._save(examples, model_id, vectors, branch_models or (None, None)))
+
+    def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
+        """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
+        query = """
+            SELECT joint_type, model_id, entity_scope, text_model_id, min(as_of_date), max(as_of_date)
+            FROM joint_embeddings
+            WHERE entity_scope->>'region' = %s AND numeric_model_id = %s AND as_of_date BETWEEN %s AND %s
+            GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, entity_scope::text COLLATE "C", 4
+        """
+        with self.db_manager.get_historical_connection() as connection:
+            rows = connection.execute(query, (region, numeric_model_id, start, end)).fetchall()
+        return [JointGroup(*row) for row in rows]
+
+    def written(self, group: JointGroup) -> dict[date, datetime]:
+        """Return when each row of a group was written, by date."""
+        query = """
+            SELECT as_of_date, created_at FROM joint_embeddings
+            WHERE joint_type = %s AND model_id = %s AND entity_scope = %s AND as_of_date BETWEEN %s AND %s
+        """
+        key = (group.joint_type, group.model_id, Jsonb(dict(group.entity_scope)), group.first, group.last)
+        with self.db_manager.get_historical_connection() as connection:
+            return dict(connection.execute(query, key).fetchall())
 
     def load(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None = None
@@ -125,9 +170,15 @@ class JointEmbeddingStore:
             for row in rows
         ]
 
-    def _save(self, examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> int:
+    def _save(
+        self,
+        examples: Sequence[JointExample],
+        model_id: str,
+        vectors: Float32Matrix,
+        branch_models: tuple[str | None, str | None],
+    ) -> int:
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return _upsert(cursor, examples, model_id, vectors)
+            return _upsert(cursor, examples, model_id, vectors, branch_models)
 
 
 class JointEmbeddingService:
@@ -154,20 +205,37 @@ class JointEmbeddingService:
         ModelFingerprintError
             `model_id` belongs to another model.
         """
-        vectors, _ = self.embed_and_count(examples)
+        if not examples:
+            return np.empty((0, 0), dtype=np.float32)
+        vectors = self.model.embed_batch(examples)
+        self.save(examples, vectors)
         return vectors
 
-    def embed_and_count(self, examples: Sequence[JointExample]) -> tuple[Float32Matrix, int]:
-        """Return the vectors of `embed_and_store` and how many rows were new or changed."""
+    def save(
+        self,
+        examples: Sequence[JointExample],
+        vectors: Float32Matrix,
+        branch_models: tuple[str, str] | None = None,
+    ) -> int:
+        """Store vectors of this model, shape (n, dim), and return how many rows were new or changed.
+
+        Parameters
+        ----------
+        branch_models
+            As in `JointEmbeddingStore.save_embeddings`.
+        """
         if not examples:
-            return np.empty((0, 0), dtype=np.float32), 0
-        vectors = self.model.embed_batch(examples)
+            return 0
         ModelRegistry(self.store.db_manager).register(self.model_id, "joint", model_config(self.model))
-        return vectors, self.store.save_embeddings(examples, self.model_id, vectors)
+        return self.store.save_embeddings(examples, self.model_id, vectors, branch_models)
 
 
 def _upsert(
-    cursor: psycopg.Cursor[Any], examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix
+    cursor: psycopg.Cursor[Any],
+    examples: Sequence[JointExample],
+    model_id: str,
+    vectors: Float32Matrix,
+    branch_models: tuple[str | None, str | None],
 ) -> int:
     labels = [(example.joint_type, json.dumps(example.entity_scope, sort_keys=True)) for example in examples]
     ordinals = {label: position for position, label in enumerate(sorted(set(labels)))}
@@ -186,18 +254,26 @@ def _upsert(
     )
     cursor.execute(
         """
-        INSERT INTO joint_embeddings AS stored (joint_type, as_of_date, model_id, entity_scope, dim, vector)
-        SELECT (%(types)s::text[])[label + 1], as_of_date, %(model)s, (%(scopes)s::jsonb[])[label + 1], %(dim)s, vector
+        INSERT INTO joint_embeddings AS stored
+            (joint_type, as_of_date, model_id, entity_scope, dim, vector, numeric_model_id, text_model_id)
+        SELECT (%(types)s::text[])[label + 1], as_of_date, %(model)s, (%(scopes)s::jsonb[])[label + 1], %(dim)s, vector,
+               %(numeric)s, %(text)s
         FROM incoming_joint_embeddings ORDER BY label, as_of_date
         ON CONFLICT (joint_type, as_of_date, model_id, entity_scope) DO UPDATE
-        SET vector = excluded.vector, dim = excluded.dim, created_at = now()
+        SET vector = excluded.vector, dim = excluded.dim, created_at = now(),
+            numeric_model_id = excluded.numeric_model_id, text_model_id = excluded.text_model_id
         WHERE stored.vector IS DISTINCT FROM excluded.vector
+           OR (stored.numeric_model_id, stored.text_model_id) IS DISTINCT FROM
+              (coalesce(excluded.numeric_model_id, stored.numeric_model_id),
+               coalesce(excluded.text_model_id, stored.text_model_id))
         """,
         {
             "types": [joint_type for joint_type, _ in ordinals],
             "scopes": [Jsonb(json.loads(scope)) for _, scope in ordinals],
             "model": model_id,
             "dim": vectors.shape[1],
+            "numeric": branch_models[0],
+            "text": branch_models[1],
         },
     )
     return cursor.rowcount

@@ -7,8 +7,6 @@ ADR-0006 has the reasons and the price.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector
+from prometheus.core.machine import available_cores
 from prometheus.encoders.bert_graph import GRAPH_VERSION
 from prometheus.encoders.text_chunks import CHUNKING_VERSION, Chunk, ChunkTokenizer, checked_long_text, encode_texts
 from prometheus.encoders.text_documents import TextDoc, TextEncoding, no_vectors
@@ -32,14 +31,16 @@ if TYPE_CHECKING:
 CHUNKS_AHEAD_PER_THREAD = 8
 
 
-def open_text_model(hf_model_name: str, *, cache_dir: Path, long_text: str = "mean") -> OnnxTextEmbeddingModel:
+def open_text_model(
+    hf_model_name: str, *, cache_dir: Path, long_text: str = "mean", threads: int | None = None
+) -> OnnxTextEmbeddingModel:
     """Return the model of a local folder or of a hub name, ready to encode.
 
     Parameters
     ----------
     cache_dir
         Where the graph built from a model's weights is kept.
-    long_text
+    long_text, threads
         As in `OnnxTextEmbeddingModel`.
 
     Raises
@@ -48,7 +49,8 @@ def open_text_model(hf_model_name: str, *, cache_dir: Path, long_text: str = "me
         As in `find_text_folder` and `OnnxTextEmbeddingModel`.
     """
     checked_long_text(long_text)
-    return OnnxTextEmbeddingModel(find_text_folder(hf_model_name), long_text=long_text, cache_dir=cache_dir)
+    folder = find_text_folder(hf_model_name)
+    return OnnxTextEmbeddingModel(folder, long_text=long_text, cache_dir=cache_dir, threads=threads)
 
 
 class OnnxTextEmbeddingModel:
@@ -143,13 +145,6 @@ class OnnxTextEmbeddingModel:
         if vector.ndim != 1 or not np.isfinite(vector).all():
             raise InputRefusedError(f"{self._folder.weights}: the graph gives no finite vector for a text")
         return len(vector)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

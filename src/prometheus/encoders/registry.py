@@ -117,16 +117,36 @@ class ModelRegistry:
             ).fetchone()
         if row is None:  # another process added it between our two looks
             self.register(model_id, kind, config)
-        elif row[:2] != (kind, wanted):
-            stored = {"kind": row[0], **row[2]}
-            differences = _differences(stored, {"kind": kind, **config})
-            raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {row[1]}, now {wanted}"])
+        else:
+            _require_same(model_id, row, kind, config)
+
+    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Prove that `model_id` means this or nothing yet; nothing is recorded.
+
+        Raises
+        ------
+        ModelFingerprintError
+            The id is taken; the message says what differs.
+        """
+        query = "SELECT kind, fingerprint, config FROM models WHERE model_id = %s"
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(query, (model_id,)).fetchone()
+        if row is not None:
+            _require_same(model_id, row, kind, config)
 
     def load_config(self, model_id: str) -> dict[str, Any] | None:
         """Return what is recorded under an id, None where nothing is."""
         with self._db.get_historical_connection() as connection:
             row = connection.execute("SELECT config FROM models WHERE model_id = %s", (model_id,)).fetchone()
         return None if row is None else dict(row[0])
+
+
+def _require_same(model_id: str, row: tuple[Any, ...], kind: str, config: Mapping[str, Any]) -> None:
+    wanted = fingerprint(config)
+    if row[:2] != (kind, wanted):
+        stored = {"kind": row[0], **row[2]}
+        differences = _differences(stored, {"kind": kind, **config})
+        raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {row[1]}, now {wanted}"])
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -150,7 +150,11 @@ def _spans(start: date, end: date) -> Iterator[tuple[date, date]]:
 def _query(
     source: TextSourceType, model_id: str, first: date, last: date, filters: Mapping[str, str | None], timezone: str
 ) -> sql.Composed:
-    """Compose the query of one span; the instants around it let the index on time be used."""
+    """Compose the query of one span; the instants around it let the index on time be used.
+
+    The vector of each text is looked up by its whole key: a server that has not seen the rows of a fresh load counted
+    yet would else walk through all vectors of the model, fifty times slower.
+    """
     table, id_column, time_column, _ = _TABLES[source]
     given = [
         sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Literal(value))
@@ -159,8 +163,10 @@ def _query(
     ]
     return sql.SQL("""
         SELECT ({time} AT TIME ZONE {zone})::date, {id}, embedding.vector
-        FROM {table} JOIN text_embeddings AS embedding
-          ON embedding.source_type = {source} AND embedding.source_id = {id}::text AND embedding.model_id = {model}
+        FROM {table} CROSS JOIN LATERAL (
+            SELECT vector FROM text_embeddings
+            WHERE source_type = {source} AND source_id = {table}.{id}::text AND model_id = {model} LIMIT 1
+        ) AS embedding
         WHERE {time} >= ({first}::date)::timestamp AT TIME ZONE {zone}
           AND {time} < ({last}::date + 1)::timestamp AT TIME ZONE {zone}
           AND (coalesce(known_at, {time}) AT TIME ZONE {zone})::date <= ({time} AT TIME ZONE {zone})::date

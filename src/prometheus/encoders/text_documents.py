@@ -1,13 +1,15 @@
-"""The parcels of text encoding: a text to encode, and what a model made of several."""
+"""The parcels of text encoding: texts to encode, what is stored of them, what a model made of them, what came of it."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, require_finite
+from prometheus.arrays import Float32Matrix, Float32Vector, require_finite
 from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 
 HASH_BYTES = 16
@@ -84,6 +86,122 @@ class TextEncoding:
 
     def __len__(self) -> int:
         return len(self.n_chunks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredText:
+    """A vector as it is stored, or as it will be, and what is known about it.
+
+    Attributes
+    ----------
+    text_hash
+        Of the text it was made of, None where that is unknown.
+    vector
+        Shape (dim,), float32.
+    n_chunks
+        Pieces the text was embedded in, None where that is unknown.
+    """
+
+    text_hash: str | None
+    vector: Float32Vector
+    n_chunks: int | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WantedTexts:
+    """Texts, and what is stored of them under a model id.
+
+    Attributes
+    ----------
+    docs, hashes
+        The texts in the order wanted, and the hash of each.
+    current
+        Positions of those whose own row was made of this very text.
+    known
+        Vectors by text hash: of those rows, and of rows of other names that hold an equal text.
+    """
+
+    docs: tuple[TextDoc, ...]
+    hashes: tuple[str, ...]
+    current: frozenset[int]
+    known: Mapping[str, StoredText]
+
+    @property
+    def fresh(self) -> dict[str, TextDoc]:
+        """The texts that no stored vector was made of, each once, by hash."""
+        pairs = zip(self.hashes, self.docs, strict=True)
+        return {text_hash: doc for text_hash, doc in pairs if text_hash not in self.known}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedTexts:
+    """Texts with their vectors.
+
+    Attributes
+    ----------
+    fresh
+        What the model made, by text hash.
+    failures
+        One error per text that has no vector.
+    """
+
+    wanted: WantedTexts
+    fresh: Mapping[str, StoredText]
+    failures: tuple[InputRefusedError, ...] = ()
+
+    @property
+    def found(self) -> dict[int, StoredText]:
+        """What each text has, by its position; those that failed are left out."""
+        every = {**self.wanted.known, **self.fresh}
+        return {at: every[text_hash] for at, text_hash in enumerate(self.wanted.hashes) if text_hash in every}
+
+
+@dataclass(frozen=True, slots=True)
+class TextCounts:
+    """What came of a number of texts.
+
+    Attributes
+    ----------
+    texts
+        How many there were, without those that failed.
+    encoded
+        How many times the model made a vector; the other texts were stored already, or equal to another one.
+    written
+        How many rows were new or changed.
+    flags
+        How many texts carry each flag.
+    flagged
+        How many carry any.
+    n_bytes
+        Of the vectors in the rows written.
+    failures
+        One error per text that has no vector.
+    """
+
+    texts: int = 0
+    encoded: int = 0
+    written: int = 0
+    flags: Mapping[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    n_bytes: int = 0
+    failures: tuple[InputRefusedError, ...] = ()
+
+    @property
+    def planned(self) -> int:
+        """Rows wanted that could be computed: one per text."""
+        return self.texts
+
+    def __add__(self, other: TextCounts) -> TextCounts:
+        return TextCounts(
+            self.texts + other.texts,
+            self.encoded + other.encoded,
+            self.written + other.written,
+            Counter(self.flags) + Counter(other.flags),
+            self.flagged + other.flagged,
+            self.n_bytes + other.n_bytes,
+            self.failures + other.failures,
+        )
 
 
 def hash_text(text: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prometheus.arrays import Float32Matrix, decode_vector, encode_vector
+from prometheus.arrays import DateVector, Float32Matrix, Int64Vector, decode_vector, encode_vector
+from prometheus.core.binary_copy import fetch_packed
 from prometheus.core.connections import RuntimeDatabase
 from prometheus.core.retry import retry_lost_connection
 from prometheus.errors import AmbiguousModelError, NoRegimesError, PrototypeError
@@ -20,6 +23,9 @@ from prometheus.regime.transitions import TransitionMatrix, transition_counts, t
 from prometheus.regime.types import RegimeLabel, RegimeState
 
 ROWS_PER_STATEMENT = 1_000
+
+_HashedState: TypeAlias = tuple[RegimeState, int | None]
+"""A state, and the hash of what it was made of."""
 
 _SELECT_STATES = """
     SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
@@ -68,25 +74,48 @@ class RegimeStorage:
         """Store one state and bring the transitions around its date in step, in one transaction."""
         self.save_regimes([state])
 
-    def save_regimes(self, states: Sequence[RegimeState]) -> int:
+    def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
         """Store states of any regions, models and order in one transaction; return how many rows were new or changed.
 
         Of two states for one region, model and date the later one in the sequence counts.
+
+        Parameters
+        ----------
+        input_hashes
+            Of what each state was made; None where that is unknown.
         """
-        by_key = {(*_group(state), state.as_of_date): state for state in states}
+        hashes: list[int | None] = [None] * len(states) if input_hashes is None else input_hashes.tolist()
+        by_key = {
+            (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
+        }
         ordered = [by_key[key] for key in sorted(by_key)]
         return retry_lost_connection(lambda: self._save_ordered(ordered))
 
-    def _save_ordered(self, ordered: Sequence[RegimeState]) -> int:
+    def _save_ordered(self, ordered: Sequence[_HashedState]) -> int:
         n_written = 0
         with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            for (region, model_id), members in groupby(ordered, key=_group):
+            for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
                 group = list(members)
                 _lock_history(cursor, region, model_id)
                 for first in range(0, len(group), ROWS_PER_STATEMENT):
                     n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
-                _rebuild_transitions(cursor, region, model_id, group[0].as_of_date, group[-1].as_of_date)
+                _rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
         return n_written
+
+    def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
+        """Return what is known of the inputs of states between the first and the last of `dates`.
+
+        Returns
+        -------
+        Structured, shape (n_stored,): ``as_of_date``, ``input_hash``. States whose inputs are unknown are left out.
+        """
+        query = sql.SQL("""
+            SELECT as_of_date, input_hash FROM regimes
+            WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {first} AND {last}
+              AND input_hash IS NOT NULL
+        """).format(region=region, model_id=model_id, first=dates.min().item(), last=dates.max().item())
+        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
+            return fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
     def get_latest_regime(self, region: str, model_id: str | None = None) -> RegimeState | None:
         """Return the state of the newest date, or None where the region has none."""
@@ -121,6 +150,8 @@ class RegimeStorage:
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
         """Return the embeddings of one encoder from `start` to `end`, one per date, oldest first.
 
+        Where several regime models keep the same encoder's vector of a date, the one written last counts.
+
         Raises
         ------
         NoRegimesError
@@ -132,7 +163,7 @@ class RegimeStorage:
             SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',
                    (metadata->>'window_days')::int, as_of_date
             FROM regimes WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s
-            ORDER BY as_of_date, model_id
+            ORDER BY as_of_date, created_at DESC, model_id
         """
         with self._db.get_runtime_connection() as connection:
             rows = connection.execute(query, (region, encoder_model_id, start, end), binary=True).fetchall()
@@ -147,6 +178,25 @@ class RegimeStorage:
         instrument_id, window_days, dim = sources[0]
         vectors = np.stack([decode_vector(row[0], dim, region) for row in rows])
         return StoredEmbeddings(instrument_id, window_days, tuple(row[4] for row in rows), vectors)
+
+    def written(self, region: str, encoder_model_id: str, start: date, end: date) -> dict[date, datetime]:
+        """Return when the newest state of each date from `start` to `end` by one encoder was written."""
+        query = """
+            SELECT as_of_date, max(created_at) FROM regimes
+            WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s GROUP BY 1
+        """
+        with self._db.get_runtime_connection() as connection:
+            return dict(connection.execute(query, (region, encoder_model_id, start, end)).fetchall())
+
+    def regions_made_of(self, encoder_model_id: str, instrument_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return (region, regime model, instrument) of the states that an encoder's vectors of instruments are in."""
+        query = """
+            SELECT DISTINCT region, model_id, metadata->>'instrument_id' FROM regimes
+            WHERE encoder_model_id = %s AND metadata->>'instrument_id' = ANY(%s) ORDER BY 1, 2, 3
+        """
+        with self._db.get_runtime_connection() as connection:
+            rows = connection.execute(query, (encoder_model_id, list(instrument_ids))).fetchall()
+        return [(row[0], row[1], row[2]) for row in rows]
 
     def load_sources(self, region: str, model_id: str) -> dict[tuple[str, str], int]:
         """Return how many rows each (instrument, window length) has under a region and model."""
@@ -203,23 +253,25 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
     )
 
 
-def _upsert_states(cursor: psycopg.Cursor[Any], states: Sequence[RegimeState]) -> int:
+def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) -> int:
+    states = [state for state, _ in hashed]
     cursor.execute(
         """
         INSERT INTO regimes AS stored (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim,
-                                       regime_embedding, metadata)
+                                       regime_embedding, metadata, input_hash)
         SELECT %(region)s, %(model_id)s, new.* FROM unnest(
             %(dates)b::date[], %(labels)s::text[], %(confidences)b::float8[], %(encoders)s::text[], %(dims)s::int[],
-            %(vectors)b::bytea[], %(metadata)s::jsonb[]
+            %(vectors)b::bytea[], %(metadata)s::jsonb[], %(hashes)s::int8[]
         ) AS new
         ON CONFLICT (region, model_id, as_of_date) DO UPDATE
         SET regime_label = excluded.regime_label, confidence = excluded.confidence, dim = excluded.dim,
             encoder_model_id = excluded.encoder_model_id, regime_embedding = excluded.regime_embedding,
-            metadata = excluded.metadata, created_at = now()
+            metadata = excluded.metadata, input_hash = excluded.input_hash, created_at = now()
         WHERE (stored.regime_label, stored.confidence, stored.encoder_model_id, stored.regime_embedding,
-               stored.metadata)
+               stored.metadata, stored.input_hash)
               IS DISTINCT FROM (excluded.regime_label, excluded.confidence, excluded.encoder_model_id,
-                                excluded.regime_embedding, excluded.metadata)
+                                excluded.regime_embedding, excluded.metadata,
+                                coalesce(excluded.input_hash, stored.input_hash))
         """,
         {
             "region": states[0].region,
@@ -231,6 +283,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], states: Sequence[RegimeState]) -
             "dims": [int(state.regime_embedding.size) for state in states],
             "vectors": [encode_vector(state.regime_embedding) for state in states],
             "metadata": [Jsonb(dict(state.metadata)) for state in states],
+            "hashes": [made_of for _, made_of in hashed],
         },
     )
     return cursor.rowcount

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prometheus.scripts import joint
+from prometheus.scripts.backfills import DryRun
 from prometheus.scripts.terminal import Debug, Json, new_command, parse_date, run
 
 
@@ -25,11 +26,12 @@ def backfill_joint_regime_context(
     centre_until: joint.CentreUntil = None,
     timezone: joint.Timezone = "UTC",
     verbose: joint.Verbose = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Store one joint embedding per region and date that has a regime and news."""
-    from prometheus.app.texts import JointModelChoice
+    from prometheus.app.joint import JointModelChoice
     from prometheus.encoders.joint import REGIME_NEWS
 
     models = JointModelChoice(
@@ -38,7 +40,7 @@ def backfill_joint_regime_context(
     )  # fmt: skip
     return joint.backfill_joint(
         REGIME_NEWS, region, as_of, date_range, {"language": language}, models,
-        timezone=timezone, verbose=verbose, as_json=as_json,
+        timezone=timezone, verbose=verbose, dry_run=dry_run, as_json=as_json,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prometheus.scripts import joint
+from prometheus.scripts.backfills import DryRun
 from prometheus.scripts.terminal import Debug, Json, new_command, parse_date, run
 
 
@@ -26,11 +27,12 @@ def backfill_joint_regime_macro_context(
     centre_until: joint.CentreUntil = None,
     timezone: joint.Timezone = "UTC",
     verbose: joint.Verbose = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Store one joint embedding per region and date that has a regime and macro texts."""
-    from prometheus.app.texts import JointModelChoice
+    from prometheus.app.joint import JointModelChoice
     from prometheus.encoders.joint import REGIME_MACRO
 
     models = JointModelChoice(
@@ -39,7 +41,16 @@ def backfill_joint_regime_macro_context(
     )  # fmt: skip
     filters = {"country": country, "event_type": event_type}
     return joint.backfill_joint(
-        REGIME_MACRO, region, as_of, date_range, filters, models, timezone=timezone, verbose=verbose, as_json=as_json
+        REGIME_MACRO,
+        region,
+        as_of,
+        date_range,
+        filters,
+        models,
+        timezone=timezone,
+        verbose=verbose,
+        dry_run=dry_run,
+        as_json=as_json,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prometheus.scripts import joint, text_embeddings
+from prometheus.scripts.backfills import DryRun, RayAddress
 from prometheus.scripts.options import span_of
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, run
 
@@ -20,14 +21,19 @@ def backfill_text_embeddings(
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = "text-fin-general-v1",
     hf_model_name: text_embeddings.HfModelName = text_embeddings.MINILM,
     long_text: text_embeddings.LongText = "mean",
-    engine: text_embeddings.Engine = "onnx",
+    runtime: text_embeddings.Runtime = None,
     timezone: text_embeddings.Timezone = "UTC",
+    workers: text_embeddings.Workers = None,
+    engine: text_embeddings.Engine = "local",
+    ray_address: RayAddress = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Embed the news of a date or a range, headline and body joined, and store what is new or changed."""
-    from prometheus.app.texts import TextRequest
+    from prometheus.app.text_work import TextRequest
 
+    choice, chosen = text_embeddings.read_engine(engine, runtime, workers, ray_address, dry_run=dry_run)
     request = TextRequest(
         span_of(as_of, date_range),
         model_id,
@@ -36,10 +42,10 @@ def backfill_text_embeddings(
         limit,
         timezone,
         language=language,
-        engine=engine,
+        runtime=chosen,
     )
     with command_app("articles") as application:
-        done = application.texts.embed_news(request)
+        done = application.texts.embed_news(request, choice)
     return text_embeddings.show_run(done, model_id, as_json=as_json)
 
 

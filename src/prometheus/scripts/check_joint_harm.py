@@ -48,7 +48,7 @@ def check_joint_harm(
     span = DateSpan.of_range(parse_date(start), parse_date(end))
     request = JointRequest(chosen, region, span, numeric_model_id, "", filters)
     with command_app() as application:
-        check = application.texts.check_harm(request, model_id, instrument_id)
+        check = application.joint.check_harm(request, model_id, instrument_id)
     if as_json:
         print_line(json.dumps({**asdict(check), "difference": check.difference, "is_harmless": check.is_harmless}))
     else:

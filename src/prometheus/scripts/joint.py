@@ -14,7 +14,7 @@ from prometheus.scripts.options import span_of
 from prometheus.scripts.terminal import command_app, parse_date, print_line
 
 if TYPE_CHECKING:
-    from prometheus.app.texts import JointModelChoice
+    from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointRun
     from prometheus.encoders.joint import JointSpace
 
@@ -46,6 +46,7 @@ def backfill_joint(
     *,
     timezone: str,
     verbose: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Build and store the joint rows of some regions, and print a line for each."""
@@ -57,12 +58,13 @@ def backfill_joint(
         for region in dict.fromkeys(regions)
     ]
     with command_app("regions") as app:
-        runs = app.texts.backfill_joint(requests, models)
+        done = app.joint.backfill(requests, models, dry_run=dry_run)
     if as_json:
-        print_line(json.dumps([_facts(run, models.joint_model_id) for run in runs]))
+        closing = {key: value for key, value in done.to_dict().items() if key in ("run_id", "seconds", "dry_run")}
+        print_line(json.dumps([{**_facts(run, models.joint_model_id), **closing} for run in done.report.runs]))
         return 0
-    for run in runs:
-        print_line(_summary(run, models.joint_model_id))
+    for run in done.report.runs:
+        print_line(_summary(run, models.joint_model_id, "to write" if dry_run else "written"))
         if verbose:
             for reason, days in (("no text", run.without_text), ("no regime", run.without_regime)):
                 sys.stderr.write("".join(f"skipped: {run.region} {day}: {reason}\n" for day in days))
@@ -75,7 +77,7 @@ def show_joint(
     """Print a region's joint rows as CSV or JSON."""
     first, last = parse_date(start), parse_date(end)
     with command_app() as app:
-        rows = app.texts.joint_rows(space, region, model_id, first, last, limit)
+        rows = app.joint.rows(space, region, model_id, first, last, limit)
     if as_json:
         facts = [
             {
@@ -92,10 +94,10 @@ def show_joint(
     return 0
 
 
-def _summary(run: JointRun, model_id: str) -> str:
+def _summary(run: JointRun, model_id: str, verb: str) -> str:
     share = "" if run.text_share is None else f"; texts hold {run.text_share:.3g} of the squared distance"
     return (
-        f"{model_id}: {run.region}, {run.report.planned} dates joined, {run.report.written} written, "
+        f"{model_id}: {run.region}, {run.report.planned} dates joined, {run.report.written} {verb}, "
         f"{run.report.unchanged} unchanged; skipped {len(run.without_text)} without text, "
         f"{len(run.without_regime)} without regime{share}"
     )
@@ -108,6 +110,8 @@ def _facts(run: JointRun, model_id: str) -> dict[str, Any]:
         "planned": run.report.planned,
         "written": run.report.written,
         "unchanged": run.report.unchanged,
+        "failed": 0,
+        "bytes": run.report.n_bytes,
         "without_text": [str(day) for day in run.without_text],
         "without_regime": [str(day) for day in run.without_regime],
         "text_share": run.text_share,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from prometheus.scripts.backfills import DryRun, show_run
 from prometheus.scripts.options import AsOf, DateRange, WindowDays, span_of
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, print_line, run
 
@@ -38,6 +39,7 @@ def run_numeric_regime(
         ),
     ] = None,
     regime_model_id: Annotated[str | None, typer.Option(help="Name to store the regimes under.")] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -55,17 +57,23 @@ def run_numeric_regime(
         regime_model_id=regime_model_id,
     )
     with command_app(f"regimes of {region}") as app:
-        result = app.regimes.run(request)
+        done = app.regimes.run(request, dry_run=dry_run)
+    report = done.report
+    if dry_run:
+        return show_run(done, {"region": region}, f"regimes of {region}: {report.planned} sessions", as_json=as_json)
     logger.info(
-        "%d sessions: %d embeddings and %d regimes written", result.regimes.planned, result.embeddings.written,
-        result.regimes.written,
+        "%d sessions: %d embeddings and %d regimes written", report.regimes.planned, report.embeddings.written,
+        report.regimes.written,
     )  # fmt: skip
-    latest = result.latest
+    for joint_model_id, n_rows in report.joined_anew.items():
+        logger.info("%d rows of %s were joined anew with these regimes", n_rows, joint_model_id)
+    latest = report.newest_state()
     if as_json:
         print_line(json.dumps({
             "as_of_date": str(latest.as_of_date), "region": region, "regime_label": latest.regime_label.name,
             "confidence": latest.confidence, "model_id": latest.model_id, "metadata": latest.metadata,
-            "embeddings": result.embeddings.to_dict(), "regimes": result.regimes.to_dict(),
+            "embeddings": report.embeddings.to_dict(), "regimes": report.regimes.to_dict(),
+            "joined_anew": dict(report.joined_anew), **done.to_dict(),
         }))  # fmt: skip
     else:
         print_line(

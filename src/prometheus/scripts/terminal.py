@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -25,12 +28,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 FOREIGN_DISTRIBUTION = "prometheus"
 LOG_EVERY_S = 60.0
 PROGRESS_AFTER_S = 0.5
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM; whatever ends cleanly on Ctrl-C does so then, too."""
 
 
 def parse_date(text: str) -> date:
@@ -70,14 +78,15 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
     arguments = list(sys.argv[1:] if argv is None else argv)
     configure_logging()
     try:
-        result = typer.main.get_command(application).main(arguments, prog_name=prog_name, standalone_mode=False)
+        result = _call(application, arguments, prog_name)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:  # the reader of our output went away, as `head` does; Typer, too, exits with 1 then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing is half-written, run it again to go on", EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort) as interruption:
+        exit_code = EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+        return _fail("interrupted; nothing is half-written, run it again to go on", exit_code)
     except (PrometheusError, TyperException) as error:
         if "--debug" in arguments:
             raise
@@ -122,12 +131,18 @@ def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[int
 class _MinuteLog:
     def __init__(self, label: str) -> None:
         self._label = label
-        self._next = time.monotonic() + LOG_EVERY_S
+        self._begin = time.monotonic()
+        self._next = self._begin + LOG_EVERY_S
 
     def __call__(self, done: int, total: int | None) -> None:
-        if time.monotonic() >= self._next:
-            self._next += LOG_EVERY_S
-            logger.info("%s: %d of %s", self._label, done, "unknown" if total is None else total)
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOG_EVERY_S
+        rate = done / (now - self._begin)
+        left = "" if total is None or not done else f", {(total - done) / rate / 60:.0f} minutes left"
+        of = "" if total is None else f" of {total:,}"
+        logger.info("%s: %s%s, %s a second%s", self._label, f"{done:,}", of, f"{rate:,.1f}", left)
 
 
 class _LazyBar:
@@ -144,7 +159,8 @@ class _LazyBar:
             if time.monotonic() - self._begin < PROGRESS_AFTER_S:
                 return
             self._open()
-        self._bar.update(self._task, completed=done, total=total)
+        rate = done / (time.monotonic() - self._begin)
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -155,16 +171,43 @@ class _LazyBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
         )  # fmt: skip
-        self._task = self._bar.add_task(self._label, total=None)
+        self._task = self._bar.add_task(self._label, total=None, rate="")
         self._bar.start()
 
 
 def print_line(text: str) -> None:
     """Write one line of data to standard output."""
     sys.stdout.write(f"{text}\n")
+
+
+def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:
+    with _ends_on_sigterm() as came:
+        result = typer.main.get_command(application).main(arguments, prog_name=prog_name, standalone_mode=False)
+    if result == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt of any kind
+        raise Terminated if came.is_set() else KeyboardInterrupt
+    return result
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[threading.Event]:
+    """Make SIGTERM raise `Terminated` meanwhile, and yield whether it came."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # the only one that may set handlers, or needs them
+        yield came
+        return
+
+    def stop(_signal_number: int, _frame: FrameType | None) -> None:
+        came.set()
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _message(error: PrometheusError | TyperException) -> str:

@@ -134,15 +134,9 @@ def test_a_request_for_impossible_windows_is_refused() -> None:
 
 def test_reports_add_up() -> None:
     failure = UnknownInstrumentError("NOPE.US")
-    report = BackfillReport(5, 2) + BackfillReport(3, 3, (failure,))
-    assert report == BackfillReport(8, 5, (failure,))
+    report = BackfillReport(5, 2, (), 800) + BackfillReport(3, 3, (failure,), 1_200)
+    assert report == BackfillReport(8, 5, (failure,), 2_000)
     assert report.unchanged == 3
     assert json.loads(json.dumps(report.to_dict())) == {
-        "planned": 8, "written": 5, "unchanged": 3, "failed": 1, "failures": [str(failure)],
+        "planned": 8, "written": 5, "unchanged": 3, "failed": 1, "bytes": 2_000, "failures": [str(failure)],
     }  # fmt: skip
-
-
-def test_a_report_exits_with_3_exactly_when_something_failed() -> None:
-    assert BackfillReport(5, 5).exit_code == 0
-    assert BackfillReport().exit_code == 0
-    assert BackfillReport(5, 5, (UnknownInstrumentError("NOPE.US"),)).exit_code == 3

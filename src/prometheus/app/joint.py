@@ -1,0 +1,259 @@
+"""The joint space: regimes joined with texts, shown, judged, and kept in step with the regimes they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
+from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
+from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.run import BackfillRun
+from prometheus.backfill.runner import ReadyWork
+from prometheus.backfill.work import Progress
+from prometheus.core.database import DatabaseManager
+from prometheus.data.reader import DataReader
+from prometheus.data.text_reader import TextReader
+from prometheus.encoders.joint import (
+    REGIME_MACRO,
+    REGIME_NEWS,
+    JointEmbeddingStore,
+    JointGroup,
+    JointSpace,
+    StoredJointEmbedding,
+)
+from prometheus.encoders.models_joint_centred import (
+    DEFAULT_NUMERIC_WEIGHT,
+    FAMILY,
+    BranchCentres,
+    CentredJointModel,
+    numeric_weight_of,
+    unit_rows,
+)
+from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
+from prometheus.encoders.protocols import JointEmbeddingModel
+from prometheus.encoders.registry import ModelRegistry
+from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
+from prometheus.evaluation.neighbours import HarmCheck, check_harm, forward_log_volatility
+from prometheus.regime import RegimeStorage
+
+CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class JointModelChoice:
+    """Which models a joint backfill uses, as the user named them.
+
+    Raises
+    ------
+    UsageError
+        Weights and a share at once, or weights that make no average.
+    """
+
+    numeric_model_id: str
+    text_model_id: str
+    joint_model_id: str
+    numeric_weight: float | None = None
+    text_weight: float | None = None
+    text_share: float | None = None
+    centre_until: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.text_share is not None and (self.numeric_weight is not None or self.text_weight is not None):
+            raise UsageError("give either --text-share or weights")
+        if not self.is_centred:
+            if self.text_share is not None or self.centre_until is not None:
+                raise UsageError(f"--text-share and --centre-until belong to {CENTRED_FAMILY_PREFIX}")
+            self.simple_model()
+        elif self.text_share is not None:
+            numeric_weight_of(self.text_share)
+        else:
+            SimpleAverageJointModel(*self._weights())
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the joint model centres its branches."""
+        return self.joint_model_id.startswith(CENTRED_FAMILY_PREFIX)
+
+    def simple_model(self) -> SimpleAverageJointModel:
+        """Return the model of the first version with these weights."""
+        return SimpleAverageJointModel(
+            0.5 if self.numeric_weight is None else self.numeric_weight,
+            0.5 if self.text_weight is None else self.text_weight,
+        )
+
+    def centred_weight(self) -> float | None:
+        """Return the numeric weight of the second version, the two adding to 1; None where nothing was said."""
+        if self.text_share is not None:
+            return numeric_weight_of(self.text_share)
+        if self.numeric_weight is None and self.text_weight is None:
+            return None
+        numeric, text = self._weights()
+        return numeric / (numeric + text)
+
+    def _weights(self) -> tuple[float, float]:
+        """Return both weights; one that is not given makes them add to 1."""
+        numeric, text = self.numeric_weight, self.text_weight
+        if numeric is None:
+            numeric = DEFAULT_NUMERIC_WEIGHT if text is None else 1.0 - text
+        return numeric, 1.0 - numeric if text is None else text
+
+
+class JointTasks:
+    """What is done with the joint space."""
+
+    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
+        self._db = db_manager
+        self._backfills = Backfills(db_manager, progress)
+        self._storage = RegimeStorage(db_manager=db_manager)
+        self._store = JointEmbeddingStore(db_manager)
+        self._texts = DailyTextReader(db_manager)
+        self._registry = ModelRegistry(db_manager)
+
+    def backfill(
+        self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool = False
+    ) -> BackfillRun[JointReport]:
+        """Join and store the rows of each request.
+
+        Raises
+        ------
+        UsageError, InputRefusedError
+            The centred model has no frozen means yet, or cannot have them from these data.
+        """
+        reader = TextReader(self._db)
+        for request in requests:
+            reader.require_known(request.space.text_table, request.filters)
+        work = JointBackfill(
+            self._storage, self._texts, self._store, choice.joint_model_id,
+            lambda request: self._chosen_model(choice, request),
+        )  # fmt: skip
+        named, engine = BackfillName("joint", choice.joint_model_id), EngineChoice(workers=1, dry_run=dry_run)
+        return self._backfills.run(named, ReadyWork(work), requests, JointReport(), engine)
+
+    def refresh(self, region: str, numeric_model_id: str, start: date, end: date) -> dict[str, int]:
+        """Join anew the stored rows of a region that are older than the regimes they were joined from.
+
+        What is stale is told by the times of writing, so a run that was killed between the two is made good by the
+        next one. No row is added; one that does not say what it was joined from is left alone.
+
+        Returns
+        -------
+        How many rows changed, by joint model, those without any left out.
+        """
+        changed: dict[str, int] = {}
+        regimes = self._storage.written(region, numeric_model_id, start, end)
+        for group in self._store.groups(region, numeric_model_id, start, end):
+            joined = self._store.written(group)
+            stale = {day for day, at in joined.items() if day in regimes and regimes[day] > at}
+            config = self._registry.load_config(group.model_id) or {}
+            if not stale or config.get("family") not in _MODELS:
+                continue
+            model = _MODELS[config["family"]](config)
+            work = JointBackfill(self._storage, self._texts, self._store, group.model_id, _always(model), only=stale)
+            request = _request_of(group, region, numeric_model_id, DateSpan.of_range(min(stale), max(stale)))
+            report = work.write(work.encode(work.read(request)))
+            if report.written:
+                changed[group.model_id] = changed.get(group.model_id, 0) + report.written
+        return changed
+
+    def rows(
+        self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None
+    ) -> list[StoredJointEmbedding]:
+        """Return stored joint embeddings of a region, oldest first.
+
+        Raises
+        ------
+        NoJointRowsError
+            There are none.
+        """
+        rows = self._store.load(space, region, model_id, start, end, limit)
+        if not rows:
+            raise NoJointRowsError(region, space.joint_type, model_id)
+        return rows
+
+    def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
+        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone.
+
+        Raises
+        ------
+        NoJointRowsError, NoRegimesError, UnknownInstrumentError, InputRefusedError
+            There is nothing, or too little, to compare.
+        """
+        scope = request.entity_scope
+        start, end = request.span.start, request.span.end
+        rows = [
+            row
+            for row in self._store.load(request.space, request.region, joint_model_id, start, end)
+            if row.entity_scope == scope
+        ]
+        if not rows:
+            raise NoJointRowsError(request.region, request.space.joint_type, joint_model_id)
+        stored = self._storage.load_embeddings(request.region, request.numeric_model_id, start, end)
+        numeric_of = dict(zip(stored.dates, stored.vectors, strict=True))
+        bars = DataReader(self._db).load_bars([instrument_id], start, date.max, 1, ["close"])
+        if not len(bars.dates):
+            raise UnknownInstrumentError(instrument_id)
+        session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
+        rows = [row for row in rows if row.as_of_date in session_of and row.as_of_date in numeric_of]
+        numeric = np.stack([numeric_of[row.as_of_date] for row in rows]).astype(np.float64)
+        config = self._registry.load_config(joint_model_id)
+        if config is not None and config.get("family") == FAMILY:
+            numeric = unit_rows(numeric - BranchCentres.from_config(config["centres"]).numeric)
+        sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
+        targets = forward_log_volatility(bars.column("close"))[sessions]
+        return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
+
+    def _chosen_model(self, choice: JointModelChoice, request: JointRequest) -> JointEmbeddingModel:
+        if not choice.is_centred:
+            return choice.simple_model()
+        weight = choice.centred_weight()
+        stored = self._registry.load_config(choice.joint_model_id)
+        if stored is not None and stored.get("family") == FAMILY:
+            centres = BranchCentres.from_config(stored["centres"])
+            if dict(centres.source) != request.source:
+                made_of = ", ".join(centres.source.get(key, "?") for key in request.source)
+                raise UsageError(
+                    f"the means of {choice.joint_model_id} were taken of {made_of}; for others choose a new "
+                    f"--joint-model-id, such as {CENTRED_FAMILY_PREFIX}-{request.region}"
+                )
+            if choice.centre_until not in (None, centres.until):
+                raise UsageError(
+                    f"the means of {choice.joint_model_id} are frozen on dates up to {centres.until}; for others "
+                    f"choose a new --joint-model-id, such as {CENTRED_FAMILY_PREFIX}-{choice.centre_until}"
+                )
+            return CentredJointModel(centres, stored["numeric_weight"] if weight is None else weight)
+        if choice.centre_until is None:
+            raise UsageError(
+                f"{choice.joint_model_id} has no frozen means yet; "
+                "give --centre-until DATE, earlier than all dates joined"
+            )
+        past = JointRequest(
+            request.space, request.region, DateSpan.of_range(date.min, choice.centre_until), request.numeric_model_id,
+            request.text_model_id, request.filters, request.timezone,
+        )  # fmt: skip
+        examples = load_examples(self._storage, self._texts, past).examples
+        centres = BranchCentres.fit(examples, choice.centre_until, request.source)
+        return CentredJointModel(centres, DEFAULT_NUMERIC_WEIGHT if weight is None else weight)
+
+
+def _always(model: JointEmbeddingModel) -> Callable[[JointRequest], JointEmbeddingModel]:
+    return lambda _request: model
+
+
+_MODELS: Mapping[str, Callable[[Mapping[str, Any]], JointEmbeddingModel]] = {
+    FAMILY: lambda config: CentredJointModel(BranchCentres.from_config(config["centres"]), config["numeric_weight"]),
+    "weighted-average": lambda config: SimpleAverageJointModel(config["numeric_weight"], config["text_weight"]),
+}
+
+
+def _request_of(group: JointGroup, region: str, numeric_model_id: str, span: DateSpan) -> JointRequest:
+    """Return the request that the rows of a group came from."""
+    space = REGIME_MACRO if group.joint_type == REGIME_MACRO.joint_type else REGIME_NEWS
+    filters = dict(group.entity_scope[space.filters_key])
+    timezone = filters.pop("timezone", "UTC")
+    return JointRequest(space, region, span, numeric_model_id, group.text_model_id, filters, timezone)

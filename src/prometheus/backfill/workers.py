@@ -1,0 +1,263 @@
+"""Several processes at work on one backfill: chunks go out by pipe as keys, reports come back.
+
+The driver never touches a frame. Each worker has its own connections and models; one that dies loses nothing but the
+time spent on its chunk, which goes to another. A chunk that kills worker after worker is halved until the item that
+does it stands alone, and that item is named as a failure of the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic
+
+from prometheus.backfill.runner import InProcess, run_chunks
+from prometheus.backfill.tickets import Ticket
+from prometheus.backfill.work import Chunk, ChunkT, Listener, WorkFactory
+from prometheus.core.log import configure_logging
+from prometheus.errors import PrometheusError, WorkerDiedError
+
+AHEAD = 3
+"""Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more at hand."""
+AT_HAND_S = 0.02
+"""How long a worker waits for its next chunk before it goes on to write what is ready."""
+BUSY_PAUSE_S = 0.1
+BUSY = "another run is at it"
+STOP_PATIENCE_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Worker(Generic[ChunkT]):
+    """A process, our end of its pipe, and what it was given and has not reported yet."""
+
+    process: BaseProcess
+    pipe: Connection
+    tickets: dict[str, Ticket[ChunkT]] = field(default_factory=dict)
+    is_silent: bool = False
+
+    def takes(self, ticket: Ticket[ChunkT], n_at_most: int) -> bool:
+        """Return whether it can be given a ticket; a suspect one only while it has no other."""
+        if len(self.tickets) >= n_at_most:
+            return False
+        return not self.tickets or not any(each.is_suspect for each in (ticket, *self.tickets.values()))
+
+    def give(self, ticket: Ticket[ChunkT]) -> None:
+        self.tickets[ticket.chunk.key] = ticket
+        with suppress(OSError):  # it died a moment ago: its sentinel says so
+            self.pipe.send(ticket.chunk)
+
+    def next_word(self) -> tuple[str, Any] | None:
+        """Return what it said, None when there is nothing more for now."""
+        try:
+            return self.pipe.recv() if not self.is_silent and self.pipe.poll() else None
+        except (EOFError, OSError):
+            self.is_silent = True
+            return None
+
+    def close(self) -> None:
+        """Tell it that nothing more will come."""
+        with suppress(OSError):
+            self.pipe.send(None)
+
+
+class LocalWorkers:
+    """The engine of several processes on this machine.
+
+    Parameters
+    ----------
+    n_workers
+        Processes; no more are started than there are chunks, and one chunk is done without any.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+
+    def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+        """Do every chunk; see `prometheus.backfill.work.Engine`.
+
+        Raises
+        ------
+        PrometheusError
+            What a worker stopped at; the others finish the chunk they are writing.
+        """
+        n_workers = min(self._n_workers, len(chunks))
+        if n_workers <= 1:
+            InProcess().run(factory, chunks, listener)
+            return
+        _Crew(factory, n_workers, chunks, listener).run()
+
+
+class _Crew(Generic[ChunkT]):
+    """The driver's side of one run."""
+
+    def __init__(
+        self, factory: WorkFactory, n_workers: int, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]
+    ) -> None:
+        self._factory = factory
+        self._n_workers = n_workers
+        self._listener = listener
+        self._queue = deque(Ticket(chunk) for chunk in chunks)
+        self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
+        self._workers: list[_Worker[ChunkT]] = []
+
+    def run(self) -> None:
+        try:
+            self._workers = [self._start() for _ in range(self._n_workers)]
+            self._hand_out()
+            while any(worker.tickets for worker in self._workers):
+                self._serve()
+            for worker in self._workers:
+                worker.close()
+            for worker in self._workers:
+                worker.process.join()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _start(self) -> _Worker[ChunkT]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work_on, args=(theirs, self._factory, self._n_workers), name="prometheus-worker", daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _hand_out(self) -> None:
+        """Give what waits to whoever has least, and nobody more than a fair share of what is left."""
+        n_left = len(self._queue) + sum(len(worker.tickets) for worker in self._workers)
+        n_at_most = min(AHEAD, -(-n_left // self._n_workers))
+        while self._queue:
+            takers = [worker for worker in self._workers if worker.takes(self._queue[0], n_at_most)]
+            if not takers:
+                return
+            min(takers, key=lambda worker: len(worker.tickets)).give(self._queue.popleft())
+
+    def _serve(self) -> None:
+        """Wait for a report or an end, and act on it."""
+        by_handle: dict[Any, _Worker[ChunkT]] = {worker.process.sentinel: worker for worker in self._workers}
+        by_handle |= {worker.pipe: worker for worker in self._workers if not worker.is_silent}
+        for worker in {by_handle[handle].process.pid: by_handle[handle] for handle in wait(list(by_handle))}.values():
+            has_ended = not worker.process.is_alive()  # asked first: what it said before is still in the pipe
+            while (word := worker.next_word()) is not None:
+                self._receive(worker, word)
+            if has_ended:
+                self._bury(worker)
+        self._hand_out()
+
+    def _receive(self, worker: _Worker[ChunkT], word: tuple[str, Any]) -> None:
+        key, outcome = word
+        if isinstance(outcome, BaseException):
+            raise outcome
+        ticket = worker.tickets.pop(key)
+        if outcome == BUSY:
+            self._queue.append(ticket)
+        else:
+            self._listener.done(ticket.chunk, outcome)
+
+    def _bury(self, worker: _Worker[ChunkT]) -> None:
+        """Take a worker out; others, and a new one, get what it left behind."""
+        self._workers.remove(worker)
+        worker.process.join()
+        worker.pipe.close()
+        logger.warning(
+            "a worker ended with exit code %s; %d chunks go to another one",
+            worker.process.exitcode, len(worker.tickets),
+        )  # fmt: skip
+        for ticket in worker.tickets.values():
+            self._requeue(ticket, worker.process.exitcode)
+        if self._queue:
+            self._workers.append(self._start())
+
+    def _requeue(self, ticket: Ticket[ChunkT], exit_code: int | None) -> None:
+        again = ticket.after_death()
+        self._queue.extend(again)
+        if not again:
+            error = WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, exit_code)
+            self._listener.failed(ticket.chunk, error)
+
+    def _stop(self) -> None:
+        """Let every worker finish or roll back the chunk it is at; whoever takes too long is ended."""
+        for worker in self._workers:
+            worker.pipe.close()  # to the worker the end of its orders
+        for worker in self._workers:
+            worker.process.join(STOP_PATIENCE_S)
+            if worker.process.is_alive():
+                worker.process.terminate()
+                worker.process.join()
+
+
+def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
+    """Do the chunks that come through a pipe until it ends; the main function of a worker process.
+
+    Ctrl-C reaches every process of a terminal: the driver alone acts on it. When the driver is gone, so is the pipe,
+    and the worker ends after the chunk it is at.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging()
+    try:
+        with factory.open(n_processes) as opened:
+            run_chunks(opened, _orders(pipe), _Reporter(pipe), lambda chunk: _hand_back(pipe, chunk))
+    except _DriverGoneError:
+        return
+    except Exception as error:
+        error.add_note(f"in a worker:\n{traceback.format_exc()}")
+        with suppress(_DriverGoneError):
+            _send(pipe, ("", error))
+
+
+class _DriverGoneError(Exception):
+    """Nobody is left to report to."""
+
+
+class _Reporter:
+    """Sends each report to the driver."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def done(self, chunk: Chunk, report: object) -> None:
+        """Say that a chunk is done."""
+        _send(self._pipe, (chunk.key, report))
+
+    def failed(self, chunk: Chunk, error: PrometheusError) -> None:
+        """Say that a chunk cannot be done."""
+        _send(self._pipe, (chunk.key, error))
+
+
+def _orders(pipe: Connection) -> Iterator[Chunk | None]:
+    """Yield chunks as they come, and None whenever none is at hand."""
+    while True:
+        try:
+            if not pipe.poll(AT_HAND_S):
+                yield None
+            chunk = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if chunk is None:
+            return
+        yield chunk
+
+
+def _hand_back(pipe: Connection, chunk: Chunk) -> None:
+    """Let the driver keep a chunk for later, after a pause so that the two do not spin."""
+    time.sleep(BUSY_PAUSE_S)
+    _send(pipe, (chunk.key, BUSY))
+
+
+def _send(pipe: Connection, word: tuple[str, Any]) -> None:
+    try:
+        pipe.send(word)
+    except OSError:
+        raise _DriverGoneError from None

@@ -1,0 +1,16 @@
+"""What each state was made of, so that a run that changes nothing need not compute it again."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE regimes ADD COLUMN input_hash bigint")  # NULL: unknown, computed again by the next run
+
+
+def downgrade() -> None:
+    raise NotImplementedError("schemas only move forward; restore a backup instead")
