@@ -1,143 +1,159 @@
-"""The whole history of many instruments through ``num-regime-core-v1``, against a loop and against a bare COPY.
+"""The whole history of many instruments through ``num-regime-core-v1``: against a loop, a bare COPY, and two workers.
 
 Run ``python -m benchmarks.numeric_backfill``. Random walks are loaded into an embedded server of its own. Measured side
-by side in one run: the backfill; the same again with nothing changed; one query and one insert per window, on a sample
-of them; and a binary COPY of the very bytes the backfill stored into the same empty table with its indexes.
+by side, in turn, several rounds of: the backfill by one worker into the empty table; the same again with nothing
+changed; a binary COPY of the very bytes the backfill stored into the same empty table with its indexes; the backfill
+by two workers. The loop of one query and one insert per window is measured on a sample. Medians are reported.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import multiprocessing
 import resource
-import tempfile
+import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tests.reference.loops import embed_by_the_api, embed_one_by_one
 
-from prometheus.app import App, open_app
+from benchmarks.recording import record
+from benchmarks.servers import LAST, empty_table, load_random_walks, own_server
+from prometheus.app import App
+from prometheus.app.backfills import EngineChoice
 from prometheus.backfill import DateSpan, NumericRequest
-from prometheus.core.binary_copy import copy_in
-from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
-from prometheus.data.reader import DataReader
-from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, create_numeric_model
-from prometheus.scripts.terminal import run_named
+from prometheus.encoders.registry import NUM_REGIME_CORE_V1
 
 WINDOW_DAYS = 63
-LAST = date(2025, 1, 31)
-N_LOOPED = 400
-DUMP = "COPY numeric_window_embeddings TO STDOUT (FORMAT BINARY)"
-LOAD = "COPY numeric_window_embeddings FROM STDIN (FORMAT BINARY)"
+N_LOOPED = 1_000
+TABLE = "numeric_window_embeddings"
+DUMP = f"COPY {TABLE} TO STDOUT (FORMAT BINARY)"
+LOAD = f"COPY {TABLE} FROM STDIN (FORMAT BINARY)"
 
 
 def main() -> None:
-    """Print rows per second and ratios, and as JSON with ``--json``."""
+    """Print rates and ratios, and keep them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=100)
+    parser.add_argument("--instruments", type=int, default=500)
     parser.add_argument("--dates", type=int, default=2_500)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--try", dest="is_trial", action="store_true", help="keep no result")
     arguments = parser.parse_args()
-    found = measure(arguments.instruments, arguments.dates)
-    lines = [f"{name:<28}{value:>14,.3f}" for name, value in found.items()]
-    print(json.dumps(found) if arguments.json else "\n".join(lines))
+    figures = measure(arguments.instruments, arguments.dates, arguments.rounds)
+    settings = {"instruments": arguments.instruments, "dates": arguments.dates, "rounds": arguments.rounds}
+    record("numeric_backfill", settings, figures, keep=not arguments.is_trial)
 
 
-def measure(n_instruments: int, n_dates: int) -> dict[str, float]:
-    """Return seconds, rates and ratios."""
+def measure(n_instruments: int, n_dates: int, n_rounds: int) -> dict[str, float]:
+    """Return rates, ratios and peaks."""
     with own_server() as app:
         names = load_random_walks(app.db_manager, n_instruments, n_dates + WINDOW_DAYS - 1)
         request = NumericRequest(names, DateSpan.of_range(date(2000, 1, 1), LAST), WINDOW_DAYS, NUM_REGIME_CORE_V1)
-        first, report = seconds(lambda: app.regimes.backfill_embeddings(request))
-        again, second = seconds(lambda: app.regimes.backfill_embeddings(request))
-        assert (report.written, second.written) == (n_instruments * n_dates, 0), (report, second)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        looped = seconds_of_a_loop(app.db_manager, names[0])
+        n_windows = n_instruments * n_dates
+        empty_table(app.db_manager, TABLE)
+        run(app, request, 1, n_windows)
+        peak_of_one = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rows = dump(app.db_manager)
-    with own_server() as app:
-        copied, _ = seconds(lambda: load(app.db_manager, rows))
+        rounds = [one_round(app, request, n_windows, rows) for _ in range(n_rounds)]
+        looped = seconds_of_loops(app.db_manager, names[0])
+    one = statistics.median(each.one for each in rounds)
     return {
-        "windows": report.written,
-        "backfill_s": first,
-        "windows_per_s": report.written / first,
-        "times_the_loop": looped / (first / report.written),
-        "share_of_bare_copy": copied / first,
-        "second_run_share": again / first,
-        "peak_mib": peak,
+        "windows": n_windows,
+        "one worker, seconds": one,
+        "windows a second": n_windows / one,
+        "the loop in SQL, milliseconds a window": looped[0] * 1e3,
+        "the loop by the API, milliseconds a window": looped[1] * 1e3,
+        "times the loop in SQL": looped[0] / (one / n_windows),
+        "times the loop by the API": looped[1] / (one / n_windows),
+        "bare COPY / one worker": statistics.median(each.copy / each.one for each in rounds),
+        "second run / first": statistics.median(each.again / each.one for each in rounds),
+        "one worker / two workers": statistics.median(each.one / each.two for each in rounds),
+        "peak MiB, one worker": peak_of_one,
+        "peak MiB, each of two workers": max(each.worker_peak for each in rounds),
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Seconds of each contestant, and the peak memory of a worker process in MiB."""
+
+    one: float
+    again: float
+    copy: float
+    two: float
+    worker_peak: float
+
+
+def one_round(app: App, request: NumericRequest, n_windows: int, rows: bytes) -> Round:
+    """Let each contestant fill the empty table once."""
+    empty_table(app.db_manager, TABLE)
+    one = seconds(lambda: run(app, request, 1, n_windows))
+    again = seconds(lambda: run(app, request, 1, 0))
+    empty_table(app.db_manager, TABLE)
+    copy = seconds(lambda: load(app.db_manager, rows))
+    empty_table(app.db_manager, TABLE)
+    with peak_of_children() as peaks:
+        two = seconds(lambda: run(app, request, 2, n_windows))
+    return Round(one, again, copy, two, max(peaks, default=0.0))
+
+
 @contextmanager
-def own_server() -> Iterator[App]:
-    """Yield an app over an empty embedded server, which is stopped and removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
-        with open_app(PrometheusConfig()) as app:
-            yield app
-        run_named("db", ["stop"])
+def peak_of_children() -> Iterator[list[float]]:
+    """Yield a list that fills with the peak memory, in MiB, of this process's workers while they live."""
+    peaks: list[float] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.05):
+            peaks.extend(peak_mib(child.pid) for child in multiprocessing.active_children())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        is_over.set()
+        thread.join()
 
 
-def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int) -> tuple[str, ...]:
-    """Store bars of seeded random walks and return the names of the instruments."""
-    names = tuple(f"B{number:04d}" for number in range(n_instruments))
-    days = np.busday_offset(np.datetime64(LAST, "D"), np.arange(1 - n_rows, 1)).astype("M8[D]")
-    generator = np.random.default_rng(1)
-    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TEMP TABLE walk (number int4, trade_date date, close float8, volume float8) ON COMMIT DROP"
-        )
-        for number in range(n_instruments):
-            closes = 100 * np.exp(generator.normal(0, 0.01, n_rows).cumsum())
-            volumes = generator.integers(1_000, 1_000_000, n_rows).astype(np.float64)
-            columns = {
-                "number": np.full(n_rows, number, np.int32),
-                "trade_date": days,
-                "close": closes,
-                "volume": volumes,
-            }
-            copy_in(cursor, "walk", columns)
-        cursor.execute(
-            "INSERT INTO prices_daily (instrument_id, trade_date, close, adjusted_close, volume, currency)"
-            " SELECT 'B' || lpad(number::text, 4, '0'), trade_date, close, close, volume, 'USD' FROM walk ORDER BY 1, 2"
-        )
-    with db_manager.get_historical_connection() as connection:
-        connection.execute("ANALYZE prices_daily")
-    return names
+def peak_mib(pid: int | None) -> float:
+    """Return the peak resident memory of a process so far, 0 where it cannot be told."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return how long it took, and what came of it."""
+def run(app: App, request: NumericRequest, n_workers: int, n_expected: int) -> None:
+    """Run a backfill and prove that it wrote what it should."""
+    report = app.regimes.backfill_embeddings(request, EngineChoice(workers=n_workers)).report
+    if report.written != n_expected:
+        raise SystemExit(f"{report.written} rows written, {n_expected} expected")
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long it took."""
     clock = time.perf_counter()
-    result = work()
-    return time.perf_counter() - clock, result
+    work()
+    return time.perf_counter() - clock
 
 
-def seconds_of_a_loop(db_manager: DatabaseManager, name: str) -> float:
-    """Return the time per window of one query and one insert each, into the table as it is."""
-    reader = DataReader(db_manager=db_manager)
-    builder = NumericWindowBuilder(reader, TradingCalendar())
-    encoder = NumericWindowEncoder(
-        builder=builder,
-        model=create_numeric_model(NUM_REGIME_CORE_V1),
-        store=NumericEmbeddingStore(db_manager=db_manager),
-        model_id="looped",
-    )
-    days = np.busday_offset(np.datetime64(LAST, "D"), np.arange(1 - N_LOOPED, 1)).astype("M8[D]").tolist()
-    spec = NumericWindowSpec("INSTRUMENT", name, WINDOW_DAYS)
-    encoder.register()
-    took, _ = seconds(lambda: [encoder.embed_and_store(spec, day) for day in days])
+def seconds_of_loops(db_manager: DatabaseManager, name: str) -> tuple[float, float]:
+    """Return the time per window of one query and one insert each, in plain SQL and by the API, into the full table."""
+    query = "SELECT trade_date FROM prices_daily WHERE instrument_id = %s ORDER BY trade_date DESC LIMIT %s"
     with db_manager.get_historical_connection() as connection:
-        connection.execute("DELETE FROM numeric_window_embeddings WHERE model_id = 'looped'")
-    return took / N_LOOPED
+        wanted = [(name, row[0]) for row in connection.execute(query, (name, N_LOOPED)).fetchall()]
+        in_sql = seconds(lambda: embed_one_by_one(connection, wanted, WINDOW_DAYS, "looped"))
+    by_api = seconds(lambda: embed_by_the_api(db_manager, wanted, WINDOW_DAYS, "looped-by-api"))
+    return in_sql / N_LOOPED, by_api / N_LOOPED
 
 
 def dump(db_manager: DatabaseManager) -> bytes:

@@ -1,0 +1,66 @@
+"""PostgreSQL servers of a benchmark's own, and prices to fill them with."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from prometheus.app import App, open_app
+from prometheus.core.binary_copy import copy_in
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.database import DatabaseManager
+from prometheus.scripts.terminal import run_named
+
+LAST = date(2025, 1, 31)
+
+
+@contextmanager
+def own_server() -> Iterator[App]:
+    """Yield an app over an empty embedded server, which is stopped and removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
+        with open_app(PrometheusConfig()) as app:
+            yield app
+        run_named("db", ["stop"])
+
+
+def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int) -> tuple[str, ...]:
+    """Store bars of seeded random walks up to `LAST` and return the names of the instruments."""
+    names = tuple(f"B{number:04d}" for number in range(n_instruments))
+    days = np.busday_offset(np.datetime64(LAST, "D"), np.arange(1 - n_rows, 1)).astype("M8[D]")
+    generator = np.random.default_rng(1)
+    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE walk (number int4, trade_date date, close float8, volume float8) ON COMMIT DROP"
+        )
+        for number in range(n_instruments):
+            columns = {
+                "number": np.full(n_rows, number, np.int32),
+                "trade_date": days,
+                "close": 100 * np.exp(generator.normal(0, 0.01, n_rows).cumsum()),
+                "volume": generator.integers(1_000, 1_000_000, n_rows).astype(np.float64),
+            }
+            copy_in(cursor, "walk", columns)
+        cursor.execute(
+            "INSERT INTO prices_daily (instrument_id, trade_date, close, adjusted_close, volume, currency)"
+            " SELECT 'B' || lpad(number::text, 4, '0'), trade_date, close, close, volume, 'USD' FROM walk ORDER BY 1, 2"
+        )
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("ANALYZE prices_daily")
+    return names
+
+
+def empty_table(db_manager: DatabaseManager, table: str) -> None:
+    """Leave nothing of a table but its definition and indexes, as its owner, and let the server settle."""
+    with db_manager._connect("historical", owner=True) as connection:  # noqa: SLF001 -- only the owner may
+        connection.execute(f"TRUNCATE {table}")
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("CHECKPOINT")
