@@ -54,20 +54,23 @@ class SessionClaims:
         self._databases = databases
         self._scope = ExitStack()
         self._connection: psycopg.Connection | None = None
+        self._busy_since: dict[str, float] = {}
 
     def try_claim(self, key: str) -> bool:
-        """Claim a piece of work; False while another run holds it."""
+        """Claim a piece of work; False while another run holds it, but for `PATIENCE_S` at most."""
         try:
             row = self._open().execute(_TRY, (key,)).fetchone()
         except (psycopg.OperationalError, DatabaseError):
             self.close()
             return True
-        return row is None or bool(row[0])
+        if row is None or bool(row[0]):
+            return True
+        now = time.monotonic()
+        return now - self._busy_since.setdefault(key, now) > PATIENCE_S
 
     def wait_for(self, key: str) -> None:
-        """Claim a piece of work as soon as no other run holds it, or go on without after `PATIENCE_S`."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not self.try_claim(key) and time.monotonic() < deadline:
+        """Claim a piece of work as soon as no other run holds it."""
+        while not self.try_claim(key):
             time.sleep(POLL_S)
 
     def release(self, key: str) -> None:
