@@ -22,8 +22,8 @@ from benchmarks.servers import LAST, empty_table, own_server
 from prometheus.app import App
 from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
-from prometheus.backfill import DateSpan
 from prometheus.backfill.joint import JointRequest
+from prometheus.backfill.plan import DateSpan
 from prometheus.encoders.joint import REGIME_MACRO
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 

@@ -27,7 +27,7 @@ from benchmarks.recording import record
 from benchmarks.servers import LAST, empty_table, load_random_walks, own_server
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
-from prometheus.backfill import DateSpan, NumericRequest
+from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.core.database import DatabaseManager
 from prometheus.encoders.registry import NUM_REGIME_CORE_V1
 
@@ -134,7 +134,7 @@ def peak_mib(pid: int | None) -> float:
 
 def run(app: App, request: NumericRequest, n_workers: int, n_expected: int) -> None:
     """Run a backfill and prove that it wrote what it should."""
-    report = app.regimes.backfill_embeddings(request, EngineChoice(workers=n_workers)).report
+    report = app.embeddings.backfill(request, EngineChoice(workers=n_workers)).report
     if report.written != n_expected:
         raise SystemExit(f"{report.written} rows written, {n_expected} expected")
 

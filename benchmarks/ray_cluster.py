@@ -19,7 +19,7 @@ from psycopg import sql
 from benchmarks.servers import own_server
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
-from prometheus.backfill import DateSpan, NumericRequest
+from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.core.machine import available_cores
 from prometheus.data.ingest_report import IngestOptions
 from prometheus.encoders.registry import NUM_REGIME_CORE_V1
@@ -71,7 +71,7 @@ def carry_out(prices: Path, choice: EngineChoice) -> tuple[float, int, Digests]:
         app.prices.ingest_prices([prices], IngestOptions(today=SPAN.end))
         names = instruments_of(app)
         request = NumericRequest(names, SPAN, WINDOW_DAYS, NUM_REGIME_CORE_V1)
-        done = app.regimes.backfill_embeddings(request, choice)
+        done = app.embeddings.backfill(request, choice)
         return done.seconds, done.report.written, digests_of(app)
 
 

@@ -36,8 +36,7 @@ import pyarrow.parquet as pq
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.text_work import TextRequest, TextWorkFactory
-from prometheus.backfill import DateSpan
-from prometheus.backfill.plan import text_chunks
+from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.run import run_backfill
 from prometheus.backfill.runner import InProcess
 from prometheus.backfill.work import OpenedWork

@@ -11,8 +11,7 @@ import sys
 from tests.faults.harness import progress_file
 
 from prometheus.app import backfills as wiring
-from prometheus.backfill import NumericBackfill
-from prometheus.backfill.numeric import MissingWindows
+from prometheus.backfill.numeric import MissingWindows, NumericBackfill
 from prometheus.backfill.plan import NumericChunk
 from prometheus.core.config import load_config
 from prometheus.scripts.backfill_numeric_embeddings import app

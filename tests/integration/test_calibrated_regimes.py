@@ -15,7 +15,9 @@ from tests.reference.windows import sample_bars
 
 from prometheus.app.calibrations import CalibrationRequest, CalibrationTasks
 from prometheus.app.regimes import RegimeRequest, RegimeTasks
-from prometheus.backfill import DateSpan, RegimeReport, plan
+from prometheus.backfill import plan
+from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.regime import RegimeReport
 from prometheus.core.binary_copy import copy_in
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import TradingCalendar

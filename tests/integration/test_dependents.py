@@ -15,8 +15,8 @@ from prometheus.app import App
 from prometheus.app.joint import JointModelChoice
 from prometheus.app.regimes import RegimeRequest
 from prometheus.arrays import encode_vector
-from prometheus.backfill import DateSpan, NumericRequest
 from prometheus.backfill.joint import JointRequest
+from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.core.database import DatabaseManager
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.joint import REGIME_MACRO
@@ -134,8 +134,8 @@ def test_a_numeric_backfill_names_the_regimes_that_rest_on_what_it_rewrote(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)
     request = NumericRequest(("SPX",), SPAN, WINDOW_DAYS, "num-regime-core-v1")
-    app.regimes.backfill_embeddings(request)
+    app.embeddings.backfill(request)
     assert "rest on them" not in caplog.text
     correct_a_price(app)
-    assert app.regimes.backfill_embeddings(request).report.rewritten == ("SPX",)
+    assert app.embeddings.backfill(request).report.rewritten == ("SPX",)
     assert "regimes of US by num-regime-core-v1 rest on them" in caplog.text

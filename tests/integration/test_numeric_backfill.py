@@ -14,8 +14,9 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.loops import embed_one_by_one
 from tests.reference.windows import weekday_list
 
-from prometheus.backfill import BackfillReport, DateSpan, NumericBackfill, NumericRequest, plan
-from prometheus.backfill.plan import numeric_chunks
+from prometheus.backfill import plan
+from prometheus.backfill.numeric import NumericBackfill
+from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest, numeric_chunks
 from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import US_EQ, TradingCalendar

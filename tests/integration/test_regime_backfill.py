@@ -14,7 +14,9 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.regimes import slow_transitions
 from tests.reference.windows import weekday_list
 
-from prometheus.backfill import DateSpan, RegimeBackfill, RegimeReport, plan
+from prometheus.backfill import plan
+from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import TradingCalendar
 from prometheus.data.reader import DataReader

@@ -10,7 +10,9 @@ from tests.fixtures.backfills import run_regimes
 from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
-from prometheus.backfill import DateSpan, RegimeBackfill, RegimeReport, plan
+from prometheus.backfill import plan
+from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.core.database import DatabaseManager
 from prometheus.core.regions import RegionDefinition
 from prometheus.core.time import TradingCalendar

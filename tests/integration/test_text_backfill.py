@@ -19,8 +19,7 @@ from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.text_work import TextRequest, TextWorkFactory
 from prometheus.arrays import Float32Matrix
-from prometheus.backfill import DateSpan
-from prometheus.backfill.plan import TextChunk, text_chunks
+from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.text import TextBackfill
 from prometheus.core.database import DatabaseManager

@@ -17,7 +17,9 @@ from tests.property.strategies import FIRST_DATE, bounded, legal_bars, ordinary_
 from tests.reference.windows import Bar, MemoryBars, NoDatabase, WeekdayCalendar, bar_walk, bars_of_histories
 
 from prometheus.arrays import Int64Vector
-from prometheus.backfill import DateSpan, RegimeBackfill, plan
+from prometheus.backfill import plan
+from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.regime import RegimeBackfill
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.features import LOG_PRICES
 from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel

@@ -18,8 +18,8 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.fixtures.ray_cluster import TroubledFactory
 
 from prometheus.app.backfills import NumericWorkFactory
-from prometheus.backfill import BackfillReport, DateSpan, ray_engine
-from prometheus.backfill.plan import NumericChunk
+from prometheus.backfill import ray_engine
+from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk
 from prometheus.backfill.ray_engine import RayEngine
 from prometheus.backfill.run import BackfillRun, run_backfill
 from prometheus.backfill.runner import InProcess

@@ -12,6 +12,7 @@ from prometheus.core.database import DatabaseManager
 
 if TYPE_CHECKING:
     from prometheus.app.calibrations import CalibrationTasks
+    from prometheus.app.embeddings import EmbeddingTasks
     from prometheus.app.evaluations import EvaluationTasks
     from prometheus.app.joint import JointTasks
     from prometheus.app.prices import PriceTasks
@@ -45,8 +46,15 @@ class App:
         return PriceTasks(self.db_manager, self._progress)
 
     @cached_property
+    def embeddings(self) -> EmbeddingTasks:
+        """Numeric embeddings of many instruments."""
+        from prometheus.app.embeddings import EmbeddingTasks  # noqa: PLC0415
+
+        return EmbeddingTasks(self.db_manager, self._progress)
+
+    @cached_property
     def regimes(self) -> RegimeTasks:
-        """Numeric embeddings and regimes."""
+        """Regimes, their prototypes and transitions."""
         from prometheus.app.regimes import RegimeTasks  # noqa: PLC0415
 
         return RegimeTasks(self.db_manager, self._progress)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prometheus.backfill.plan import DateSpan
 from prometheus.core.database import DatabaseManager
 from prometheus.core.regions import RegionDefinition
 from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
@@ -75,6 +76,15 @@ class EncoderWiring:
             store=NumericEmbeddingStore(db_manager=self._db),
             model_id=model_id,
         )
+
+    def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
+        """Move a single date that is no session to the last one before it, and say so."""
+        if span.is_range or self.reader.has_bar_on(span.start, instrument_ids):
+            return span  # a bar proves a session; the calendar, slow to load, is not needed
+        session = calendar_of(market).last_session(span.start)
+        if session != span.start:
+            logger.warning("%s is no session of %s; using the last one, %s", span.start, market, session)
+        return DateSpan.of_date(session)
 
     def subject_of(
         self, region: str, instrument_id: str | None, model_id: str | None, window_days: int | None, default_model: str

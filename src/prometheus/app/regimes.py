@@ -8,22 +8,19 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, NumericWorkFactory, numeric_backfill
+from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
 from prometheus.app.encoding import (
     EncoderWiring,
     Subject,
-    calendar_of,
-    warn_of_cut_windows,
     warn_of_sessions_left_out,
 )
-from prometheus.backfill import BackfillReport, DateSpan, NumericRequest, RegimeBackfill, RegimeReport
-from prometheus.backfill.plan import numeric_chunks, regime_chunks
+from prometheus.backfill.plan import DateSpan, regime_chunks
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.runner import ReadyWork
 from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
-from prometheus.core.time import US_EQ
 from prometheus.encoders import JointEmbeddingStore
 from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, ModelRegistry
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
@@ -125,7 +122,7 @@ class RegimeTasks:
         subject = self._wiring.subject_of(
             request.region, request.instrument_id, request.model_id, request.window_days, default_model
         )
-        span = self._at_session(request.span, subject.market, [subject.anchor])
+        span = self._wiring.at_session(request.span, subject.market, [subject.anchor])
         model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
         work = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
@@ -139,51 +136,6 @@ class RegimeTasks:
             return done
         joined_anew = self._join_anew(request.region, model.encoder.model_id, span)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
-
-    def backfill_embeddings(
-        self, request: NumericRequest, choice: EngineChoice | None = None
-    ) -> BackfillRun[BackfillReport]:
-        """Compute and store the embeddings of a request; see `EngineChoice` for who does it.
-
-        A dry run reports as ``written`` what would be, and writes nothing.
-        """
-        chosen = choice or EngineChoice(workers=1)
-        chunks = [
-            chunk
-            for market, instrument_ids in self._by_market(request.instrument_ids).items()
-            for chunk in numeric_chunks(
-                replace(
-                    request,
-                    instrument_ids=tuple(instrument_ids),
-                    span=self._at_session(request.span, market, instrument_ids),
-                ),
-                market,
-            )
-        ]
-        warn_of_cut_windows(request.model_id, request.window_days)
-        numeric_backfill(self._db, request.model_id).require_same()
-        factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
-        named = BackfillName("numeric", request.model_id)
-        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen)
-        self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
-        return done
-
-    def select_instruments(
-        self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
-    ) -> tuple[str, ...]:
-        """Return the instruments named, and those of a market from `offset` on, each once.
-
-        Raises
-        ------
-        UsageError
-            Nothing is named, or nothing is there.
-        """
-        if not instrument_ids and market_id is None:
-            raise UsageError("name instruments with --instrument-id or a market with --market-id")
-        listed = self.catalog.list_instruments(market_id, limit, offset) if market_id is not None else []
-        if not listed and not instrument_ids:
-            raise UsageError(f"market {market_id} has no instruments from offset {offset} on")
-        return tuple(dict.fromkeys([*instrument_ids, *listed]))
 
     def compute_prototypes(
         self, region: str, windows: Sequence[CalibrationWindow], encoder_model_id: str, output: Path
@@ -322,33 +274,6 @@ class RegimeTasks:
                 until,
             )
         return model
-
-    def _by_market(self, instrument_ids: Sequence[str]) -> dict[str, list[str]]:
-        markets = self.catalog.markets_of(instrument_ids)
-        grouped: dict[str, list[str]] = {}
-        for instrument_id in instrument_ids:
-            grouped.setdefault(markets.get(instrument_id, US_EQ), []).append(instrument_id)
-        return grouped
-
-    def _at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
-        """Move a single date that is no session to the last one before it, and say so."""
-        if span.is_range or self.reader.has_bar_on(span.start, instrument_ids):
-            return span  # a bar proves a session; the calendar, slow to load, is not needed
-        session = calendar_of(market).last_session(span.start)
-        if session != span.start:
-            logger.warning("%s is no session of %s; using the last one, %s", span.start, market, session)
-        return DateSpan.of_date(session)
-
-    def _warn_of_stale_regimes(self, model_id: str, rewritten: Sequence[str]) -> None:
-        """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
-        if not rewritten:
-            return
-        for region, regime_model_id, instrument_id in self.storage.regions_made_of(model_id, rewritten):
-            logger.warning(
-                "embeddings of %s were rewritten, and regimes of %s by %s rest on them; bring those in step with: "
-                "python -m prometheus run_numeric_regime --region %s --instrument-id %s --date-range START END",
-                instrument_id, region, regime_model_id, region, instrument_id,
-            )  # fmt: skip
 
     def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
         source = (request.instrument_id, str(model.window_days))

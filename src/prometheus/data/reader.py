@@ -101,24 +101,40 @@ class DataReader:
 
 
 def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]) -> sql.Composed:
-    """Compose the query of `DataReader.load_bars`; COPY takes no parameters, so values are quoted here."""
+    """Compose the query of `DataReader.load_bars`; COPY takes no parameters, so values are quoted here.
+
+    Each instrument is one walk along the primary key. A plain join would let the server read the whole table instead
+    whenever it misjudges how few of its rows are wanted.
+    """
     return sql.SQL("""
         SELECT wanted.ordinal::int4, bar.trade_date, {columns}
         FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(instrument_id, ordinal)
-        LEFT JOIN LATERAL (
-            SELECT trade_date FROM prices_daily
-            WHERE instrument_id = wanted.instrument_id AND trade_date <= {first}
-            ORDER BY trade_date DESC OFFSET {skip} LIMIT 1
-        ) AS oldest ON true
-        JOIN prices_daily AS bar
-          ON bar.instrument_id = wanted.instrument_id
-         AND bar.trade_date BETWEEN coalesce(oldest.trade_date, '-infinity') AND {last}
+        CROSS JOIN LATERAL ({bars}) AS bar
     """).format(
         columns=sql.SQL(", ").join(
             sql.SQL("coalesce(bar.{}, 'NaN')").format(sql.Identifier(field)) for field in fields
         ),
         ids=sql.Literal(list(ids)),
-        first=sql.Literal(first),
-        skip=sql.Literal(n_before - 1),
-        last=sql.Literal(last),
+        bars=(_NEWEST_BARS if first == last else _BARS_OF_A_RANGE).format(
+            fields=sql.SQL(", ").join(map(sql.Identifier, fields)),
+            first=sql.Literal(first),
+            last=sql.Literal(last),
+            n_before=sql.Literal(n_before),
+        ),
     )
+
+
+_NEWEST_BARS = sql.SQL("""
+    SELECT trade_date, {fields} FROM prices_daily
+    WHERE instrument_id = wanted.instrument_id AND trade_date <= {last}
+    ORDER BY trade_date DESC LIMIT {n_before}
+""")
+_BARS_OF_A_RANGE = sql.SQL("""
+    SELECT trade_date, {fields} FROM prices_daily
+    WHERE instrument_id = wanted.instrument_id AND trade_date <= {last} AND trade_date >= coalesce((
+        SELECT trade_date FROM prices_daily
+        WHERE instrument_id = wanted.instrument_id AND trade_date <= {first}
+        ORDER BY trade_date DESC OFFSET {n_before} - 1 LIMIT 1
+    ), '-infinity')
+    OFFSET 0
+""")

@@ -32,18 +32,25 @@ def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
 
 
 def _blocks(batch: EmbeddingBatch) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Yield the rows of one entity after the other, in the order of `upsert_rows`, so that two runs cannot deadlock."""
+    """Yield the rows of all entities whose ids are equally long, the shortest first.
+
+    The order is that of `upsert_rows`, so that two runs cannot deadlock; ids of one length make rows of one width.
+    """
     hashes = np.zeros(len(batch), dtype=np.int64) if batch.input_hashes is None else batch.input_hashes
     spec = _JSONB_VERSION + json.dumps(_window_spec(batch)).encode()
-    ranks = {index: rank for rank, index in enumerate(np.argsort(np.array(batch.entity_ids)).tolist())}
-    rank_of_row = np.array([ranks[index] for index in batch.entity_index.tolist()], dtype=np.int64)
-    order = np.lexsort((batch.as_of_dates, rank_of_row))
-    cuts = np.flatnonzero(np.diff(batch.entity_index[order])) + 1
-    for rows in np.split(order, cuts):
-        n_rows = len(rows)
+    ids = [entity_id.encode() for entity_id in batch.entity_ids]
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=lambda index: (len(ids[index]), ids[index]))] = np.arange(len(ids))
+    order = np.lexsort((batch.as_of_dates, ranks[batch.entity_index]))
+    lengths = np.array([len(entity_id) for entity_id in ids])[batch.entity_index[order]]
+    for rows in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
+        n_rows, width = len(rows), len(ids[int(batch.entity_index[rows[0]])])
+        named = {index: ids[index] for index in np.unique(batch.entity_index[rows]).tolist()}
+        column = np.zeros(len(ids), dtype=f"S{width}")
+        column[list(named)] = list(named.values())
         yield {
             "entity_type": constant_bytes(batch.entity_type.encode(), n_rows),
-            "entity_id": constant_bytes(batch.entity_ids[batch.entity_index[rows[0]]].encode(), n_rows),
+            "entity_id": column[batch.entity_index[rows]],
             "model_id": constant_bytes(batch.model_id.encode(), n_rows),
             "window_days": np.full(n_rows, batch.window_days, dtype=np.int32),
             "as_of_date": batch.as_of_dates[rows],
@@ -83,7 +90,8 @@ def upsert_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
         SELECT %(type)s, (%(ids)s::text[])[entity_index + 1], %(model)s, %(days)s, as_of_date, %(spec)s, %(dim)s,
                vector, CASE WHEN %(has_hashes)s THEN input_hash END
         FROM incoming_numeric_embeddings
-        ORDER BY (%(ids)s::text[])[entity_index + 1] COLLATE "C", as_of_date
+        ORDER BY octet_length((%(ids)s::text[])[entity_index + 1]), (%(ids)s::text[])[entity_index + 1] COLLATE "C",
+                 as_of_date
         ON CONFLICT (entity_type, entity_id, model_id, window_days, as_of_date) DO UPDATE
         SET vector = excluded.vector, dim = excluded.dim, input_hash = excluded.input_hash,
             window_spec = excluded.window_spec, created_at = now()

@@ -30,15 +30,15 @@ def backfill_numeric_embeddings(
 ) -> int:
     """Embed the windows of many instruments on one date or over a range, and store what is new or changed."""
     from prometheus.app.backfills import EngineChoice
-    from prometheus.backfill import NumericRequest
+    from prometheus.backfill.plan import NumericRequest
     from prometheus.encoders.registry import default_window_days
 
     span = span_of(as_of, date_range)
     choice = EngineChoice(engine, workers, ray_address, dry_run)
     with command_app("instruments") as app:
-        chosen = app.regimes.select_instruments(instrument_id or [], market_id, limit, offset)
+        chosen = app.embeddings.select(instrument_id or [], market_id, limit, offset)
         request = NumericRequest(chosen, span, window_days or default_window_days(model_id), model_id)
-        run_of = app.regimes.backfill_embeddings(request, choice)
+        run_of = app.embeddings.backfill(request, choice)
     return show_run(
         run_of,
         {"model_id": model_id, "instruments": len(chosen)},

@@ -39,8 +39,8 @@ def check_joint_harm(
 
     The joint space passes when the 95 % interval of the difference in R squared lies above -0.02.
     """
-    from prometheus.backfill import DateSpan
     from prometheus.backfill.joint import JointRequest
+    from prometheus.backfill.plan import DateSpan
     from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS
 
     chosen = REGIME_MACRO if space is Space.macro else REGIME_NEWS

@@ -10,7 +10,7 @@ from prometheus.errors import UsageError
 from prometheus.scripts.terminal import parse_date
 
 if TYPE_CHECKING:
-    from prometheus.backfill import DateSpan
+    from prometheus.backfill.plan import DateSpan
 
 AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")]
 DateRange = Annotated[
@@ -30,7 +30,7 @@ def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
     UsageError
         Not exactly one of the two options is given.
     """
-    from prometheus.backfill import DateSpan
+    from prometheus.backfill.plan import DateSpan
 
     if (as_of is None) == (date_range is None):
         raise UsageError("give either --as-of DATE or --date-range START END")

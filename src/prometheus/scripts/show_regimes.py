@@ -86,7 +86,7 @@ def _to_text(state: RegimeState, reasons: list[Reason]) -> str:
 
 
 def _span(start: str, end: str) -> tuple[date, date]:
-    from prometheus.backfill import DateSpan
+    from prometheus.backfill.plan import DateSpan
 
     span = DateSpan.of_range(parse_date(start), parse_date(end))
     return span.start, span.end

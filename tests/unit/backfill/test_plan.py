@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 from tests.reference.regimes import slow_missing
 
-from prometheus.backfill import BackfillReport, DateSpan, NumericRequest
 from prometheus.backfill.plan import (
     CHUNK_BARS,
     CHUNK_WINDOWS,
+    BackfillReport,
+    DateSpan,
+    NumericRequest,
     chunked,
     instruments_per_chunk,
     missing_windows,

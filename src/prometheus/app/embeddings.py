@@ -1,0 +1,91 @@
+"""Numeric embeddings of many instruments."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, NumericWorkFactory, numeric_backfill
+from prometheus.app.encoding import EncoderWiring, warn_of_cut_windows
+from prometheus.backfill.plan import BackfillReport, NumericRequest, numeric_chunks
+from prometheus.backfill.run import BackfillRun
+from prometheus.backfill.work import Progress
+from prometheus.core.database import DatabaseManager
+from prometheus.core.time import US_EQ
+from prometheus.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddingTasks:
+    """What is done with numeric embeddings."""
+
+    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
+        self._db = db_manager
+        self._wiring = EncoderWiring(db_manager)
+        self._backfills = Backfills(db_manager, progress)
+
+    def backfill(self, request: NumericRequest, choice: EngineChoice | None = None) -> BackfillRun[BackfillReport]:
+        """Compute and store the embeddings of a request; see `EngineChoice` for who does it.
+
+        A dry run reports as ``written`` what would be, and writes nothing.
+        """
+        chosen = choice or EngineChoice(workers=1)
+        chunks = [
+            chunk
+            for market, instrument_ids in self._by_market(request.instrument_ids).items()
+            for chunk in numeric_chunks(
+                replace(
+                    request,
+                    instrument_ids=tuple(instrument_ids),
+                    span=self._wiring.at_session(request.span, market, instrument_ids),
+                ),
+                market,
+            )
+        ]
+        warn_of_cut_windows(request.model_id, request.window_days)
+        numeric_backfill(self._db, request.model_id).require_same()
+        factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
+        named = BackfillName("numeric", request.model_id)
+        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen)
+        self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+        return done
+
+    def select(
+        self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
+    ) -> tuple[str, ...]:
+        """Return the instruments named, and those of a market from `offset` on, each once.
+
+        Raises
+        ------
+        UsageError
+            Nothing is named, or nothing is there.
+        """
+        if not instrument_ids and market_id is None:
+            raise UsageError("name instruments with --instrument-id or a market with --market-id")
+        listed = self._wiring.catalog.list_instruments(market_id, limit, offset) if market_id is not None else []
+        if not listed and not instrument_ids:
+            raise UsageError(f"market {market_id} has no instruments from offset {offset} on")
+        return tuple(dict.fromkeys([*instrument_ids, *listed]))
+
+    def _by_market(self, instrument_ids: Sequence[str]) -> dict[str, list[str]]:
+        markets = self._wiring.catalog.markets_of(instrument_ids)
+        grouped: dict[str, list[str]] = {}
+        for instrument_id in instrument_ids:
+            grouped.setdefault(markets.get(instrument_id, US_EQ), []).append(instrument_id)
+        return grouped
+
+    def _warn_of_stale_regimes(self, model_id: str, rewritten: Sequence[str]) -> None:
+        """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
+        if not rewritten:
+            return
+        from prometheus.regime import RegimeStorage  # noqa: PLC0415 -- rarely needed, and slow to import
+
+        storage = RegimeStorage(db_manager=self._db)
+        for region, regime_model_id, instrument_id in storage.regions_made_of(model_id, rewritten):
+            logger.warning(
+                "embeddings of %s were rewritten, and regimes of %s by %s rest on them; bring those in step with: "
+                "python -m prometheus run_numeric_regime --region %s --instrument-id %s --date-range START END",
+                instrument_id, region, regime_model_id, region, instrument_id,
+            )  # fmt: skip
