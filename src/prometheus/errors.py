@@ -369,6 +369,20 @@ class ClusterError(PrometheusError):
         return f"Ray cluster, {self.name}: {self.reason}"
 
 
+class WorkerStartError(PrometheusError):
+    """A worker process ended before it could begin."""
+
+    def __init__(self, worker_exit_code: int | None) -> None:
+        super().__init__(worker_exit_code)
+        self.worker_exit_code = worker_exit_code
+
+    def __str__(self) -> str:
+        return (
+            f"a worker process ended with exit code {self.worker_exit_code} before it began; use --workers 1, or in a "
+            "script of your own start the work below: if __name__ == '__main__':"
+        )
+
+
 class WorkerDiedError(PrometheusError):
     """Whichever worker had this piece of a backfill ended without a word, as when memory runs out."""
 

@@ -44,6 +44,7 @@ EXAMPLES: list[PrometheusError] = [
     errors.UnconfiguredRegionError("MOON", ["US", "EU"]),
     errors.RegionMembersError("US", DAY, "its anchor is missing", ["SPX has no bars", "TLT has 7 of 513 sessions"]),
     errors.ClusterError("10.0.0.7:6379", "nobody answers"),
+    errors.WorkerStartError(1),
     errors.WorkerDiedError("A.US on 2025-01-31", 3, -9),
     errors.DataCheckError("3 of 10 rows failed their checks"),
 ]

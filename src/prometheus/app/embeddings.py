@@ -13,7 +13,10 @@ from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import US_EQ
-from prometheus.errors import UsageError
+from prometheus.encoders import NumericEmbeddingStore
+from prometheus.errors import DatabaseError, UsageError
+
+LARGE_LOAD_ROWS = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +52,16 @@ class EmbeddingTasks:
         factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
         named = BackfillName("numeric", request.model_id)
         done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen)
+        if done.report.written >= LARGE_LOAD_ROWS and not chosen.dry_run:
+            self._tidy()
         self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
         return done
+
+    def _tidy(self) -> None:
+        try:
+            NumericEmbeddingStore(db_manager=self._db).tidy()
+        except DatabaseError as error:  # the rows are stored: what is left is the server's to do
+            logger.warning("the table was not tidied after the load, the server will do it later: %s", error)
 
     def select(
         self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int

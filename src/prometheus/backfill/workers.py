@@ -24,7 +24,7 @@ from prometheus.backfill.runner import InProcess, run_chunks
 from prometheus.backfill.tickets import Ticket
 from prometheus.backfill.work import Chunk, ChunkT, Listener, WorkFactory
 from prometheus.core.log import configure_logging
-from prometheus.errors import PrometheusError, WorkerDiedError
+from prometheus.errors import PrometheusError, WorkerDiedError, WorkerStartError
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more at hand."""
@@ -32,6 +32,7 @@ AT_HAND_S = 0.02
 """How long a worker waits for its next chunk before it goes on to write what is ready."""
 BUSY_PAUSE_S = 0.1
 BUSY = "another run is at it"
+READY = "ready"
 STOP_PATIENCE_S = 30.0
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class _Worker(Generic[ChunkT]):
     process: BaseProcess
     pipe: Connection
     tickets: dict[str, Ticket[ChunkT]] = field(default_factory=dict)
+    is_ready: bool = False
     is_silent: bool = False
 
     def takes(self, ticket: Ticket[ChunkT], n_at_most: int) -> bool:
@@ -160,6 +162,9 @@ class _Crew(Generic[ChunkT]):
         key, outcome = word
         if isinstance(outcome, BaseException):
             raise outcome
+        if outcome == READY:
+            worker.is_ready = True
+            return
         ticket = worker.tickets.pop(key)
         if outcome == BUSY:
             self._queue.append(ticket)
@@ -171,6 +176,8 @@ class _Crew(Generic[ChunkT]):
         self._workers.remove(worker)
         worker.process.join()
         worker.pipe.close()
+        if not worker.is_ready:
+            raise WorkerStartError(worker.process.exitcode)
         logger.warning(
             "a worker ended with exit code %s; %d chunks go to another one",
             worker.process.exitcode, len(worker.tickets),
@@ -208,6 +215,7 @@ def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
     configure_logging()
     try:
         with factory.open(n_processes) as opened:
+            _send(pipe, ("", READY))
             run_chunks(opened, _orders(pipe), _Reporter(pipe), lambda chunk: _hand_back(pipe, chunk))
     except _DriverGoneError:
         return

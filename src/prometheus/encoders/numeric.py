@@ -187,6 +187,20 @@ class NumericEmbeddingStore:
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
             return fetch_packed(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
+    def tidy(self) -> None:
+        """Do at once what the server does by itself some minutes after a large load: count the rows, mark them settled.
+
+        Until then plans are made for an empty table, and the next run looks into every row instead of into the index.
+        A role that may not do it leaves it to the server.
+        """
+        statement = "VACUUM (ANALYZE, INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) numeric_window_embeddings"
+        with self.db_manager.get_historical_connection() as connection:
+            connection.autocommit = True  # VACUUM refuses to run in a transaction
+            try:
+                connection.execute(statement)
+            finally:
+                connection.autocommit = False
+
 
 class EncodableWindows(Protocol):
     """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""

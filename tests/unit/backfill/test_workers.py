@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from prometheus.backfill.run import BackfillRun, run_backfill
 from prometheus.backfill.runner import InProcess
 from prometheus.backfill.work import Engine
 from prometheus.backfill.workers import LocalWorkers
-from prometheus.errors import UsageError, WorkerDiedError
+from prometheus.errors import UsageError, WorkerDiedError, WorkerStartError
 
 
 def carry_out(engine: Engine, file: Path, *chunks: str) -> BackfillRun[LineReport]:
@@ -71,3 +73,13 @@ def test_a_dry_run_only_counts(tmp_path: Path) -> None:
     run = carry_out(InProcess(dry_run=True), tmp_path / "lines", "a b", "deadly")
     assert run.report.names == ("a", "b", "deadly")
     assert not (tmp_path / "lines").exists()
+
+
+def test_workers_that_cannot_start_end_the_run_instead_of_being_started_for_ever(tmp_path: Path) -> None:
+    class HereOnly(LineFactory):
+        def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+            return os._exit, (9,)
+
+    chunks = [Items((name,)) for name in "abcd"]
+    with pytest.raises(WorkerStartError, match="exit code 9 before it began"):
+        run_backfill(LocalWorkers(2), HereOnly(tmp_path / "lines"), chunks, LineReport(), lambda _done, _total: None)

@@ -96,8 +96,8 @@ def _create_database(connection: psycopg.Connection, database: str) -> None:
 
 
 def _grant(connection: psycopg.Connection) -> None:
-    """Let the application role use, and only use, what the owner creates in ``public``."""
-    tables, sequences = "SELECT, INSERT, UPDATE, DELETE ON", "USAGE, SELECT ON"
+    """Let the application role use and vacuum, and nothing more, what the owner creates in ``public``."""
+    tables, sequences = "SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON", "USAGE, SELECT ON"
     later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER_ROLE} IN SCHEMA public"
     for statement in (
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",

@@ -32,7 +32,9 @@ _SETTINGS = {
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "effective_cache_size": "1GB",
-    "max_wal_size": "1GB",
+    # A checkpoint in the middle of a load makes the server write every page of it twice.
+    "max_wal_size": "4GB",
+    "wal_buffers": "16MB",
     "synchronous_commit": "on",
     # Floating point sums must not depend on how many workers happened to be free.
     "max_parallel_workers_per_gather": "0",
