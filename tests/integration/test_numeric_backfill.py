@@ -14,6 +14,7 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.loops import embed_one_by_one
 from tests.reference.windows import weekday_list
 
+from prometheus.app import App, embeddings
 from prometheus.backfill import plan
 from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest, numeric_chunks
@@ -351,3 +352,16 @@ def test_a_loop_of_one_query_and_one_insert_stores_the_same_vectors(db_manager: 
     ours = {key[1:]: vector for key, vector in vectors.items() if key[0] != "looped"}
     assert {key[1:]: vector for key, vector in vectors.items() if key[0] == "looped"} == ours
     assert len(ours) == 153
+
+
+def test_a_large_load_leaves_a_table_whose_rows_are_counted_and_settled(
+    db_manager: DatabaseManager, prices: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "LARGE_LOAD_ROWS", 153)
+    request = NumericRequest(NAMES, EVERYTHING, WINDOW_DAYS, NUM_REGIME_CORE_V1)
+    assert App(db_manager).embeddings.backfill(request).report.written == 153
+    query = """
+        SELECT reltuples, relallvisible = relpages FROM pg_class WHERE oid = 'numeric_window_embeddings'::regclass
+    """
+    with db_manager.get_historical_connection() as connection:
+        assert connection.execute(query).fetchone() == (153, True)

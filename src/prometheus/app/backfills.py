@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -97,7 +97,13 @@ class Backfills:
         self._progress = progress
 
     def run(
-        self, named: BackfillName, factory: WorkFactory, chunks: Sequence[Chunk], nothing: SumT, choice: EngineChoice
+        self,
+        named: BackfillName,
+        factory: WorkFactory,
+        chunks: Sequence[Chunk],
+        nothing: SumT,
+        choice: EngineChoice,
+        hear: Callable[[SumT], None] | None = None,
     ) -> BackfillRun[SumT]:
         """Do every chunk as was chosen; a dry run estimates how long it would take at the rate of the last one.
 
@@ -105,8 +111,10 @@ class Backfills:
         ----------
         nothing
             The report of no chunk.
+        hear
+            Receives the report of each chunk as it comes in.
         """
-        done = run_backfill(choice.engine(self._config), factory, chunks, nothing, self._progress)
+        done = run_backfill(choice.engine(self._config), factory, chunks, nothing, self._progress, hear)
         if choice.dry_run:
             rate = self._log.seconds_per_row(named.kind, named.model_id)
             return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, NumericWorkFactory, numeric_backfill
@@ -51,17 +52,12 @@ class EmbeddingTasks:
         numeric_backfill(self._db, request.model_id).require_same()
         factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
         named = BackfillName("numeric", request.model_id)
-        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen)
-        if done.report.written >= LARGE_LOAD_ROWS and not chosen.dry_run:
-            self._tidy()
+        with _Tidying(NumericEmbeddingStore(db_manager=self._db)) as tidying:
+            done = self._backfills.run(
+                named, factory, chunks, BackfillReport(), chosen, None if chosen.dry_run else tidying.hear
+            )
         self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
         return done
-
-    def _tidy(self) -> None:
-        try:
-            NumericEmbeddingStore(db_manager=self._db).tidy()
-        except DatabaseError as error:  # the rows are stored: what is left is the server's to do
-            logger.warning("the table was not tidied after the load, the server will do it later: %s", error)
 
     def select(
         self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
@@ -100,3 +96,39 @@ class EmbeddingTasks:
                 "python -m prometheus run_numeric_regime --region %s --instrument-id %s --date-range START END",
                 instrument_id, region, regime_model_id, region, instrument_id,
             )  # fmt: skip
+
+
+class _Tidying:
+    """Keeps a table tidy while it is being filled: whenever enough rows are new, and once more at the end.
+
+    A context; left by an error it tidies no more. Done meanwhile, by another core, most of the work costs no time.
+    """
+
+    def __init__(self, store: NumericEmbeddingStore) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
+        self._running: Future[None] | None = None
+        self._is_large = False
+        self._n_new = 0
+
+    def __enter__(self) -> _Tidying:
+        return self
+
+    def hear(self, report: BackfillReport) -> None:
+        """Count the rows of a chunk."""
+        self._n_new += report.written
+        is_idle = self._running is None or self._running.done()
+        if self._n_new >= LARGE_LOAD_ROWS and is_idle:
+            self._is_large, self._n_new = True, 0
+            self._running = self._pool.submit(self._tidy, is_last=False)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._is_large:
+            self._pool.submit(self._tidy, is_last=True)
+        self._pool.shutdown(wait=kind is None)
+
+    def _tidy(self, *, is_last: bool) -> None:
+        try:
+            self._store.tidy(analyze=is_last)
+        except DatabaseError as error:  # the rows are stored: what is left is the server's to do
+            logger.warning("the table was not tidied, the server will do it later: %s", error)

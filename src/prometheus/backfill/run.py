@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -87,7 +87,12 @@ class BackfillRun(Generic[SumT]):
 
 
 def run_backfill(
-    engine: Engine, factory: WorkFactory, chunks: Sequence[Chunk], nothing: SumT, progress: Progress
+    engine: Engine,
+    factory: WorkFactory,
+    chunks: Sequence[Chunk],
+    nothing: SumT,
+    progress: Progress,
+    hear: Callable[[SumT], None] | None = None,
 ) -> BackfillRun[SumT]:
     """Do every chunk and add up what came of them.
 
@@ -95,9 +100,11 @@ def run_backfill(
     ----------
     nothing
         The report of no chunk.
+    hear
+        Receives the report of each chunk as it comes in.
     """
     begin = time.monotonic()
-    tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress)
+    tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress, hear)
     engine.run(factory, chunks, tally)
     return BackfillRun(tally.report, tuple(tally.left_out), time.monotonic() - begin, uuid.uuid4().hex)
 
@@ -105,8 +112,9 @@ def run_backfill(
 class _Tally(Generic[ChunkT, SumT]):
     """Adds up the reports as they come in, and moves the progress."""
 
-    def __init__(self, nothing: SumT, n_items: int, progress: Progress) -> None:
+    def __init__(self, nothing: SumT, n_items: int, progress: Progress, hear: Callable[[SumT], None] | None) -> None:
         self.report = nothing
+        self._hear = hear
         self.left_out: list[PrometheusError] = []
         self._n_items = n_items
         self._n_done = 0
@@ -116,6 +124,8 @@ class _Tally(Generic[ChunkT, SumT]):
     def done(self, chunk: ChunkT, report: SumT) -> None:
         """Add a report."""
         self.report += report
+        if self._hear is not None:
+            self._hear(report)
         self._advance(chunk)
 
     def failed(self, chunk: ChunkT, error: PrometheusError) -> None:

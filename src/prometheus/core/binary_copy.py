@@ -114,30 +114,33 @@ def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Seq
     query
         Complete, with its values already composed in.
     dtypes
-        As for `copy_out`, numbers and dates only.
+        As for `copy_out`.
 
     Raises
     ------
     psycopg.DataError
-        A value is NULL.
+        A value is NULL, or a ``bytea`` of another length.
     """
     names = [sql.Identifier(f"column_{number}") for number in range(len(dtypes))]
-    packed = sql.SQL(" || ").join(
-        sql.SQL("{}({})").format(sql.SQL(_SEND[_kind(np.dtype(kind))]), name)
-        for name, (_, kind) in zip(names, dtypes, strict=True)
-    )
+    packed = sql.SQL(" || ").join(_packed(name, np.dtype(kind)) for name, (_, kind) in zip(names, dtypes, strict=True))
     statement = sql.SQL("SELECT count(*), coalesce(string_agg({}, ''::bytea), ''::bytea) FROM ({}) AS rows ({})")
     cursor.execute(statement.format(packed, query, sql.SQL(", ").join(names)), binary=True)
     found = cursor.fetchone()
     n_rows, raw = (0, b"") if found is None else found
     wire = np.dtype([(name, _wire_dtype(np.dtype(kind))) for name, kind in dtypes])
     if len(raw) != n_rows * wire.itemsize:
-        raise psycopg.DataError("a NULL stands in a result of fixed-width rows")
+        raise psycopg.DataError("a NULL, or a value of another length, stands in a result of fixed-width rows")
     records = np.frombuffer(raw, dtype=wire)
     rows = np.empty(n_rows, dtype=np.dtype(list(dtypes)))
     for name, kind in dtypes:
         rows[name] = decode_dates(records[name]) if np.dtype(kind).kind == "M" else records[name]
     return rows
+
+
+def _packed(name: sql.Identifier, dtype: np.dtype[Any]) -> sql.Composed:
+    if dtype.kind == "V":
+        return sql.SQL("CASE octet_length({0}) WHEN {1} THEN {0} END").format(name, sql.Literal(dtype.itemsize))
+    return sql.SQL("{}({})").format(sql.SQL(_SEND[_kind(dtype)]), name)
 
 
 def encode_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

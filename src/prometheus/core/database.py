@@ -93,11 +93,14 @@ class DatabaseManager:
         try:
             connection = pool.getconn(timeout=self.config.connect_timeout_s)
         except psycopg.OperationalError as error:
+            self._embedded_check_due = 0.0
             raise _connection_error(database, error) from error
         try:
             with connection:
                 yield connection
         except psycopg.Error as error:
+            if connection.closed:  # so that whoever tries again finds an embedded server started again
+                self._embedded_check_due = 0.0
             known = _statement_error(database, error, was_lost=connection.closed)
             if known is None:
                 raise

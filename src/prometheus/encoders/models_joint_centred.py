@@ -174,10 +174,14 @@ def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: 
 
     The mean squared distance over all pairs of rows is twice the total variance of the columns.
     """
-    spread_numeric = w_numeric**2 * float(numeric.var(axis=0).sum())
-    spread_text = w_text**2 * float(text.var(axis=0).sum())
+    spread_numeric, spread_text = w_numeric**2 * _total_variance(numeric), w_text**2 * _total_variance(text)
     total = spread_numeric + spread_text
     return spread_text / total if total > 0 else float("nan")
+
+
+def _total_variance(vectors: Float64Matrix) -> float:
+    deviations = vectors - vectors.mean(axis=0)
+    return float(np.vdot(deviations, deviations)) / max(len(vectors), 1)
 
 
 def unit_rows(vectors: Float64Matrix) -> Float64Matrix:

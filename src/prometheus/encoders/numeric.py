@@ -187,13 +187,14 @@ class NumericEmbeddingStore:
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
             return fetch_packed(cursor, query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
-    def tidy(self) -> None:
-        """Do at once what the server does by itself some minutes after a large load: count the rows, mark them settled.
+    def tidy(self, *, analyze: bool) -> None:
+        """Do at once what the server does by itself some minutes after a large load: mark rows settled, count them.
 
-        Until then plans are made for an empty table, and the next run looks into every row instead of into the index.
-        A role that may not do it leaves it to the server.
+        Until then the next run looks into every row instead of into the index, and, if `analyze` was never asked for,
+        plans are made for an empty table. A role that may not do it leaves it to the server.
         """
-        statement = "VACUUM (ANALYZE, INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) numeric_window_embeddings"
+        also = "ANALYZE, " if analyze else ""
+        statement = f"VACUUM ({also}INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) numeric_window_embeddings"
         with self.db_manager.get_historical_connection() as connection:
             connection.autocommit = True  # VACUUM refuses to run in a transaction
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -12,13 +13,15 @@ import psycopg
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Float32Matrix, Int64Vector
-from prometheus.core.binary_copy import copy_out
+from prometheus.core.binary_copy import fetch_packed
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.encoders.joint import TextSourceType
 from prometheus.errors import UsageError, VectorError
 
 DAYS_PER_QUERY = 366
 """Texts read at once; a year of a hundred thousand articles is 150 MiB of vectors."""
+
+SPANS_AT_ONCE = 2
 
 _TABLES = {
     "MACRO": ("macro_events", "event_id", "timestamp", ("country", "event_type")),
@@ -83,10 +86,12 @@ class DailyTextReader:
         dim, extent = self._dim(source, model_id), self._extent(source, timezone)
         if dim is None or extent is None:
             return _no_texts()
-        parts = [
-            self._load_span(_query(source, model_id, first, last, filters, timezone), dim)
+        queries = [
+            _query(source, model_id, first, last, filters, timezone)
             for first, last in _spans(max(start, extent[0]), min(end, extent[1]))
         ]
+        with ThreadPoolExecutor(SPANS_AT_ONCE, thread_name_prefix="prometheus-texts") as pool:
+            parts = list(pool.map(lambda query: self._load_span(query, dim), queries))
         found = [part for part in parts if len(part.dates)]
         if not found:
             return _no_texts()
@@ -115,7 +120,7 @@ class DailyTextReader:
         dtypes = [("day", "M8[D]"), ("text_id", "i8"), ("vector", f"V{4 * dim}")]
         try:
             with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
-                rows = copy_out(cursor, query, dtypes)
+                rows = fetch_packed(cursor, query, dtypes)
         except psycopg.DataError as error:
             raise VectorError(
                 "text_embeddings", f"vectors of one model differ in length, {dim} values expected"
