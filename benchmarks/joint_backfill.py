@@ -35,7 +35,7 @@ def main() -> None:
     """Print the ratio, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--years", type=int, default=25)
-    parser.add_argument("--texts-a-day", type=int, default=3)
+    parser.add_argument("--texts-a-day", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--looped", type=int, default=1_000, help="dates the loop does")
     parser.add_argument("--try", dest="is_trial", action="store_true", help="keep no result")

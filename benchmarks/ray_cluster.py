@@ -16,6 +16,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from benchmarks.recording import write_result
 from benchmarks.servers import own_server
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
@@ -44,6 +45,7 @@ def main() -> None:
     found = measure(arguments.prices)
     lines = [f"{name:<28}{value:>40}" for name, value in found.items()]
     print(json.dumps(found) if arguments.json else "\n".join(lines))
+    write_result("ray_cluster", {}, found)
 
 
 def measure(prices: Path) -> dict[str, str | float | int]:

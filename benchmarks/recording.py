@@ -22,9 +22,14 @@ def record(name: str, settings: Mapping[str, object], figures: Mapping[str, floa
     for label, value in figures.items():
         print(f"{label:<44}{value:>14,.3f}")
     if keep:
-        RESULTS.mkdir(exist_ok=True)
-        document = {"settings": dict(settings), "figures": dict(figures), **circumstances()}
-        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+        write_result(name, settings, figures)
+
+
+def write_result(name: str, settings: Mapping[str, object], figures: Mapping[str, object]) -> None:
+    """Replace ``benchmarks/results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    document = {"settings": dict(settings), "figures": dict(figures), **circumstances()}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
 def circumstances() -> dict[str, object]:

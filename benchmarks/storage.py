@@ -21,6 +21,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from benchmarks.recording import write_result
 from benchmarks.servers import own_server
 from prometheus.arrays import DateVector
 from prometheus.core.database import DatabaseManager
@@ -147,6 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = measure(arguments.rows, arguments.levels)
     print(json.dumps(found) if arguments.json else to_table(found))
+    write_result("storage", {"rows": arguments.rows, "levels": arguments.levels}, found)
 
 
 def measure(n_rows: int, levels: Sequence[int]) -> dict[str, dict[str, float]]:

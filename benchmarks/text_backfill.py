@@ -33,6 +33,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.recording import write_result
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.text_work import TextRequest, TextWorkFactory
@@ -87,6 +88,7 @@ def main() -> None:
     found = measure(arguments.data, arguments.documents, arguments.articles, arguments.rounds)
     lines = [f"{name:<28}{value:>14,.3f}" for name, value in found.items()]
     print(json.dumps(found) if arguments.json else "\n".join(lines))
+    write_result("text_backfill", {"rounds": arguments.rounds, "real_texts": arguments.data is not None}, found)
 
 
 def measure(data: Path | None, n_documents: int, n_articles: int, n_rounds: int) -> dict[str, float]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix
+from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan
 from prometheus.encoders.joint import JointEmbeddingService, JointEmbeddingStore, JointExample, JointSpace
 from prometheus.encoders.models_joint_centred import CentredJointModel, measured_text_share
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel, stack_branches
+from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
 from prometheus.encoders.protocols import JointEmbeddingModel
 from prometheus.encoders.text_daily import DailyTextReader
 from prometheus.errors import NoRegimesError, PrometheusError
@@ -206,9 +206,13 @@ class JointBackfill:
 
     def encode(self, wanted: WantedJoins) -> EncodedJoins:
         """Join, and measure how much of the distances each branch holds."""
-        examples = wanted.joined.examples
-        vectors = wanted.model.embed_batch(examples) if examples else np.empty((0, 0), dtype=np.float32)
-        return EncodedJoins(wanted, vectors, _measure_share(wanted.model, examples, self._model_id))
+        examples, model = wanted.joined.examples, wanted.model
+        if not examples:
+            return EncodedJoins(wanted, np.empty((0, 0), dtype=np.float32), None)
+        if not isinstance(model, CentredJointModel | SimpleAverageJointModel):
+            return EncodedJoins(wanted, model.embed_batch(examples), None)
+        numeric, text = model.branches(examples)
+        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self._model_id))
 
     def write(self, encoded: EncodedJoins) -> JointReport:
         """Store the rows of a region in one transaction."""
@@ -248,22 +252,19 @@ def load_examples(storage: RegimeStorage, texts: DailyTextReader, request: Joint
     )
 
 
-def _measure_share(model: object, examples: Sequence[JointExample], model_id: str) -> float | None:
+def _measure_share(
+    model: CentredJointModel | SimpleAverageJointModel, numeric: Float64Matrix, text: Float64Matrix, model_id: str
+) -> float | None:
     """Return the texts' share of squared distance; warn where it is not what the model's weights promise."""
-    if not examples:
-        return None
     if isinstance(model, CentredJointModel):
-        share = measured_text_share(*model.branches(examples), model.numeric_weight, 1.0 - model.numeric_weight)
-        if len(examples) > 1 and abs(share - model.text_share) > SHARE_TOLERANCE:
+        share = measured_text_share(numeric, text, model.numeric_weight, 1.0 - model.numeric_weight)
+        if len(numeric) > 1 and abs(share - model.text_share) > SHARE_TOLERANCE:
             logger.warning(
                 "%s: the texts hold %.3f of the squared distance, the weights declare %.3f; "
                 "the frozen means no longer centre these dates", model_id, share, model.text_share,
             )  # fmt: skip
         return _finite_or_none(share)
-    if not isinstance(model, SimpleAverageJointModel):
-        return None
-    numeric, text = stack_branches(examples)
-    if len(examples) == 1:  # no distance to measure: compare lengths
+    if len(numeric) == 1:  # no distance to measure: compare lengths
         numeric, text = np.concatenate([numeric, -numeric]), np.concatenate([text, -text])
     share = measured_text_share(numeric, text, model.numeric_weight, model.text_weight)
     if not 1.0 - DOMINANCE <= share <= DOMINANCE:

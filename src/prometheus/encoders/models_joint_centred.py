@@ -119,6 +119,20 @@ class CentredJointModel:
         Raises
         ------
         InputRefusedError
+            As `branches` does.
+        """
+        return self.combine(*self.branches(examples))
+
+    def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
+        """Return the weighted sum of both branches, shape (n, dim)."""
+        return (self.numeric_weight * numeric + (1.0 - self.numeric_weight) * text).astype(np.float32)
+
+    def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
+        """Return both branches centred and at unit length, before weighting, shape (n, dim) each.
+
+        Raises
+        ------
+        InputRefusedError
             An example is dated within the span of the means: its vector would know its own future.
         """
         for example in examples:
@@ -127,12 +141,6 @@ class CentredJointModel:
                     f"{example.as_of_date} is not after {self.centres.until}, up to which the frozen means of this "
                     "joint model were taken; a vector of it would know its own future"
                 )
-        numeric, text = self.branches(examples)
-        weighted = self.numeric_weight * numeric + (1.0 - self.numeric_weight) * text
-        return weighted.astype(np.float32)
-
-    def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
-        """Return both branches centred and at unit length, before weighting, shape (n, dim) each."""
         numeric, text = stack_branches(examples)
         if not len(numeric):
             return numeric, text

@@ -47,7 +47,20 @@ class SimpleAverageJointModel:
         VectorError
             The branches of an example differ in dimension.
         """
-        numeric, text = stack_branches(examples)
+        return self.combine(*self.branches(examples))
+
+    def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
+        """Return both branches as they are, shape (n, dim) each.
+
+        Raises
+        ------
+        VectorError
+            The branches of an example differ in dimension.
+        """
+        return stack_branches(examples)
+
+    def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
+        """Return the weighted mean of both branches, shape (n, dim)."""
         total = self.numeric_weight + self.text_weight
         return ((self.numeric_weight * numeric + self.text_weight * text) / total).astype(np.float32)
 
