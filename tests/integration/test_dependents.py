@@ -125,6 +125,7 @@ def test_a_dry_run_says_what_a_correction_costs_and_writes_nothing(app: App) -> 
     before = joint_rows(app)
     report = app.regimes.run(WANTED, dry_run=True).report
     assert (report.planned, report.written) == (61, WINDOW_DAYS)
+    assert report.n_bytes == 2 * WINDOW_DAYS * 4 * 384  # in both tables
     assert joint_rows(app) == before
     assert app.regimes.run(WANTED).report.written == WINDOW_DAYS
 

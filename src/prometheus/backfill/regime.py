@@ -202,8 +202,14 @@ class RegimeBackfill:
     def count(self, wanted: MissingRegimes) -> RegimeReport:
         """Return what there is to compute; some of it may prove to be unchanged."""
         n_missing = len(wanted.input_hashes)
-        report = BackfillReport(wanted.n_wanted, n_missing)
+        report = BackfillReport(wanted.n_wanted, n_missing, (), n_missing * self._vector_bytes(wanted))
         return RegimeReport(replace(report, failures=wanted.left_out), report, refused=wanted.refused)
+
+    def _vector_bytes(self, wanted: MissingRegimes) -> int:
+        """Return the size of one vector, by encoding a window."""
+        if wanted.windows is None:
+            return 0
+        return int(self._model.encoder.encode(wanted.windows.take(slice(0, 1))).vectors.nbytes)
 
     def encode(self, wanted: MissingRegimes) -> EncodedRegimes:
         """Return the embeddings and the states."""
