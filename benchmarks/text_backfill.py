@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.recording import write_result
+from benchmarks.servers import own_server
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.text_work import TextRequest, TextWorkFactory
@@ -48,7 +48,6 @@ from prometheus.core.machine import available_cores
 from prometheus.data.sample.macro_events import write_sample_macro_events
 from prometheus.data.text_reader import TextReader
 from prometheus.encoders.text import TextCounts
-from prometheus.scripts.terminal import run_named
 
 MODEL_ID = "text-macro-v1"
 HF_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -112,17 +111,6 @@ def measure(data: Path | None, n_documents: int, n_articles: int, n_rounds: int)
         each["default"]["encoded"] - each["one"]["encoded"] for each in rounds
     )
     return found
-
-
-@contextmanager
-def own_server() -> Iterator[App]:
-    """Yield an app over an empty embedded server, which is stopped and removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
-        with open_app(PrometheusConfig()) as app:
-            yield app
-        run_named("db", ["stop"])
 
 
 def sample_texts() -> list[str]:

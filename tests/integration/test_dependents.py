@@ -12,6 +12,7 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.windows import weekday_list
 
 from prometheus.app import App
+from prometheus.app.backfills import EngineChoice
 from prometheus.app.joint import JointModelChoice
 from prometheus.app.regimes import RegimeRequest
 from prometheus.arrays import encode_vector
@@ -140,3 +141,35 @@ def test_a_numeric_backfill_names_the_regimes_that_rest_on_what_it_rewrote(
     correct_a_price(app)
     assert app.embeddings.backfill(request).report.rewritten == ("SPX",)
     assert "regimes of US by num-regime-core-v1 rest on them" in caplog.text
+
+
+def test_rows_of_another_text_model_keep_their_own_texts(app: App) -> None:
+    with app.db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)"
+            " SELECT source_type, source_id, 'other-texts', dim, decode(repeat('0000803f', 384), 'hex')"
+            " FROM text_embeddings"
+        )
+        connection.execute("DELETE FROM joint_embeddings WHERE as_of_date = %s", (TOUCHED[2],))
+    other = JointRequest(
+        REGIME_MACRO, "US", DateSpan.of_date(TOUCHED[2]), "num-regime-core-v1", "other-texts", {"country": "US"}
+    )
+    app.joint.backfill([other], V1)
+    before = joint_rows(app)
+    correct_a_price(app)
+    app.regimes.run(WANTED)
+    after = joint_rows(app)
+    assert after.keys() == before.keys()
+    assert after[TOUCHED[2]] != before[TOUCHED[2]]
+    app.joint.backfill([other], V1)
+    assert joint_rows(app)[TOUCHED[2]] == after[TOUCHED[2]]
+
+
+def test_a_dry_run_of_embeddings_calls_nothing_rewritten(
+    app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)
+    correct_a_price(app)
+    request = NumericRequest(("SPX",), SPAN, WINDOW_DAYS, "num-regime-core-v1")
+    assert app.embeddings.backfill(request, EngineChoice(dry_run=True)).report.written == WINDOW_DAYS
+    assert "were rewritten" not in caplog.text

@@ -74,12 +74,15 @@ def save_regimes(db_manager: DatabaseManager, days: list[date], region: str = "U
 def join(
     db_manager: DatabaseManager, choice: JointModelChoice = V1, span: DateSpan = SPAN, **filters: str | None
 ) -> JointRun:
+    (run,) = App(db_manager).joint.backfill([request_of(span, choice, **filters)], choice).report.runs
+    return run
+
+
+def request_of(span: DateSpan, choice: JointModelChoice = V1, **filters: str | None) -> JointRequest:
     timezone = filters.pop("timezone", None) or "UTC"
-    request = JointRequest(
+    return JointRequest(
         REGIME_MACRO, "US", span, choice.numeric_model_id, choice.text_model_id, filters, timezone=timezone
     )
-    (run,) = App(db_manager).joint.backfill([request], choice).report.runs
-    return run
 
 
 def weekdays(n: int) -> list[date]:
@@ -108,6 +111,25 @@ def test_a_joint_row_is_the_mean_of_regime_and_texts_recomputed_by_hand(
     tables = table_digests()
     assert join(db_manager, country="US").report.written == 0
     assert table_digests() == tables
+
+
+def test_a_plan_counts_the_rows_that_are_new_or_differ_and_writes_none(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest
+) -> None:
+    days = weekdays(6)
+    save_regimes(db_manager, days)
+    for day in days:
+        save_macro(at(day))
+    joint, wanted = App(db_manager).joint, [request_of(SPAN)]
+    assert joint.backfill(wanted, V1, dry_run=True).report.written == 6
+    join(db_manager, span=DateSpan.of_range(days[0], days[3]))
+    before = table_digests()
+    plan = joint.backfill(wanted, V1, dry_run=True)
+    assert (plan.report.planned, plan.report.written, plan.report.n_bytes) == (6, 2, 2 * 4 * DIM)
+    assert table_digests() == before
+    join(db_manager)
+    again = joint.backfill(wanted, V1, dry_run=True)
+    assert (again.report.written, again.estimated_seconds) == (0, 0.0)
 
 
 def test_filters_make_rows_of_their_own_and_only_those_given_stand_in_the_scope(

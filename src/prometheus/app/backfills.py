@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.app.encoding import EncoderWiring
 from prometheus.backfill.numeric import NumericBackfill
-from prometheus.backfill.run import BackfillRun, SumT, run_backfill
-from prometheus.backfill.runner import InProcess
-from prometheus.backfill.work import Chunk, Engine, OpenedWork, Progress, WorkFactory
+from prometheus.backfill.run import BackfillRun, Beside, SumT, run_backfill
+from prometheus.backfill.runner import InProcess, ReadyWork
+from prometheus.backfill.work import Chunk, ChunkWork, Engine, OpenedWork, Progress, WorkFactory
 from prometheus.core.claims import open_claims
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
@@ -75,11 +76,12 @@ class EngineChoice:
             from prometheus.backfill.ray_engine import RayEngine  # noqa: PLC0415 -- optional, slow to import
 
             return RayEngine(self.ray_address, self.workers, is_local_database(config), dry_run=self.dry_run)
-        if self.dry_run:
-            return InProcess(dry_run=True)
+        n_workers = self.workers or available_cores()
+        if self.dry_run or n_workers == 1:
+            return InProcess(dry_run=self.dry_run)
         from prometheus.backfill.workers import LocalWorkers  # noqa: PLC0415 -- one process needs no others
 
-        return LocalWorkers(self.workers or available_cores())
+        return LocalWorkers(n_workers)
 
 
 class Backfills:
@@ -92,6 +94,7 @@ class Backfills:
     """
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
+        self._db_manager = db_manager
         self._config = db_manager.config
         self._log = RunLog(db_manager)
         self._progress = progress
@@ -103,20 +106,19 @@ class Backfills:
         chunks: Sequence[Chunk],
         nothing: SumT,
         choice: EngineChoice,
-        hear: Callable[[SumT], None] | None = None,
+        beside: Beside[SumT] | None = None,
     ) -> BackfillRun[SumT]:
         """Do every chunk as was chosen; a dry run estimates how long it would take at the rate of the last one.
 
         Parameters
         ----------
-        nothing
-            The report of no chunk.
-        hear
-            Receives the report of each chunk as it comes in.
+        nothing, beside
+            As for `run_backfill`.
         """
-        done = run_backfill(choice.engine(self._config), factory, chunks, nothing, self._progress, hear)
+        engine = choice.engine(self._config)
+        done = run_backfill(engine, factory, chunks, nothing, self._progress, None if choice.dry_run else beside)
         if choice.dry_run:
-            rate = self._log.seconds_per_row(named.kind, named.model_id)
+            rate = self._log.seconds_per_row(named.kind, named.model_id) if done.report.written else 0.0
             return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)
         report = done.report
         self._log.record(
@@ -126,6 +128,19 @@ class Backfills:
             )
         )  # fmt: skip
         return done
+
+    def run_here(
+        self,
+        named: BackfillName,
+        work: ChunkWork[Any, SumT],
+        chunks: Sequence[Chunk],
+        nothing: SumT,
+        *,
+        dry_run: bool = False,
+    ) -> BackfillRun[SumT]:
+        """Do every chunk in this process, with work that is open already."""
+        with open_claims(self._db_manager) as claims:
+            return self.run(named, ReadyWork(work, claims), chunks, nothing, EngineChoice(workers=1, dry_run=dry_run))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -52,11 +52,10 @@ class EmbeddingTasks:
         numeric_backfill(self._db, request.model_id).require_same()
         factory = NumericWorkFactory(self._db.config, request.model_id, self._db)
         named = BackfillName("numeric", request.model_id)
-        with _Tidying(NumericEmbeddingStore(db_manager=self._db)) as tidying:
-            done = self._backfills.run(
-                named, factory, chunks, BackfillReport(), chosen, None if chosen.dry_run else tidying.hear
-            )
-        self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+        tidying = _Tidying(NumericEmbeddingStore(db_manager=self._db))
+        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen, tidying)
+        if not chosen.dry_run:
+            self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
         return done
 
     def select(
@@ -111,8 +110,8 @@ class _Tidying:
         self._is_large = False
         self._n_new = 0
 
-    def __enter__(self) -> _Tidying:
-        return self
+    def __enter__(self) -> Callable[[BackfillReport], None]:
+        return self.hear
 
     def hear(self, report: BackfillReport) -> None:
         """Count the rows of a chunk."""

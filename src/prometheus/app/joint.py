@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
+from prometheus.app.backfills import BackfillName, Backfills
+from prometheus.backfill.dependents import StaleJoins
 from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.run import BackfillRun
-from prometheus.backfill.runner import ReadyWork
 from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.data.reader import DataReader
@@ -132,30 +132,24 @@ class JointTasks:
             self._storage, self._texts, self._store, choice.joint_model_id,
             lambda request: self._chosen_model(choice, request),
         )  # fmt: skip
-        named, engine = BackfillName("joint", choice.joint_model_id), EngineChoice(workers=1, dry_run=dry_run)
-        return self._backfills.run(named, ReadyWork(work), requests, JointReport(), engine)
+        named = BackfillName("joint", choice.joint_model_id)
+        return self._backfills.run_here(named, work, requests, JointReport(), dry_run=dry_run)
 
-    def refresh(self, region: str, numeric_model_id: str, start: date, end: date) -> dict[str, int]:
-        """Join anew the stored rows of a region that are older than the regimes they were joined from.
-
-        What is stale is told by the times of writing, so a run that was killed between the two is made good by the
-        next one. No row is added; one that does not say what it was joined from is left alone.
+    def join_anew(self, region: str, numeric_model_id: str, stale: Sequence[StaleJoins]) -> dict[str, int]:
+        """Write rows again that are older than the regimes they were joined from; none is added.
 
         Returns
         -------
         How many rows changed, by joint model, those without any left out.
         """
         changed: dict[str, int] = {}
-        regimes = self._storage.written(region, numeric_model_id, start, end)
-        for group in self._store.groups(region, numeric_model_id, start, end):
-            joined = self._store.written(group)
-            stale = {day for day, at in joined.items() if day in regimes and regimes[day] > at}
+        for group, dates in ((each.group, each.dates) for each in stale):
             config = self._registry.load_config(group.model_id) or {}
-            if not stale or config.get("family") not in _MODELS:
+            if config.get("family") not in _MODELS:
                 continue
             model = _MODELS[config["family"]](config)
-            work = JointBackfill(self._storage, self._texts, self._store, group.model_id, _always(model), only=stale)
-            request = _request_of(group, region, numeric_model_id, DateSpan.of_range(min(stale), max(stale)))
+            work = JointBackfill(self._storage, self._texts, self._store, group.model_id, _always(model), only=dates)
+            request = _request_of(group, region, numeric_model_id, DateSpan.of_range(min(dates), max(dates)))
             report = work.write(work.encode(work.read(request)))
             if report.written:
                 changed[group.model_id] = changed.get(group.model_id, 0) + report.written

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
+from prometheus.app.backfills import BackfillName, Backfills
 from prometheus.app.encoding import (
     EncoderWiring,
     Subject,
     warn_of_sessions_left_out,
 )
+from prometheus.backfill.dependents import stale_joins
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.backfill.run import BackfillRun
-from prometheus.backfill.runner import ReadyWork
 from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
@@ -127,8 +127,8 @@ class RegimeTasks:
         self._warn_of_other_sources(request, model)
         work = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
         chunks = regime_chunks(request.region, span)
-        named, choice = BackfillName("regime", model.model_id), EngineChoice(workers=1, dry_run=dry_run)
-        done = self._backfills.run(named, ReadyWork(work), chunks, RegimeReport.nothing(), choice)
+        named = BackfillName("regime", model.model_id)
+        done = self._backfills.run_here(named, work, chunks, RegimeReport.nothing(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
         warn_of_sessions_left_out(done.report.embeddings.failures)
@@ -223,11 +223,13 @@ class RegimeTasks:
 
     def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> dict[str, int]:
         """Bring the rows of the joint space in step with the regimes of a span."""
-        if not JointEmbeddingStore(self._db).groups(region, encoder_model_id, span.start, span.end):
+        store = JointEmbeddingStore(self._db)
+        stale = stale_joins(store, self.storage, region, encoder_model_id, span.start, span.end)
+        if not stale:
             return {}
-        from prometheus.app.joint import JointTasks  # noqa: PLC0415 -- most runs have no joint rows
+        from prometheus.app.joint import JointTasks  # noqa: PLC0415 -- most runs have nothing to join
 
-        return JointTasks(self._db, lambda _done, _total: None).refresh(region, encoder_model_id, span.start, span.end)
+        return JointTasks(self._db, lambda _done, _total: None).join_anew(region, encoder_model_id, stale)
 
     def _regime_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None

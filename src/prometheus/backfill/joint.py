@@ -199,10 +199,17 @@ class JointBackfill:
         return WantedJoins(request, joined, self._model_of(request))
 
     def count(self, wanted: WantedJoins) -> JointReport:
-        """Return how many dates would be joined; which of them are unchanged shows only when they are written."""
+        """Return how many rows are new or differ from what is stored."""
         encoded = self.encode(wanted)
-        n_rows = len(wanted.joined.examples)
-        return self._report(encoded, BackfillReport(n_rows, n_rows, (), encoded.vectors.nbytes))
+        request, span = wanted.request, wanted.request.span
+        rows = self._store.load(request.space, request.region, self._model_id, span.start, span.end)
+        stored = {row.as_of_date: row.vector.tobytes() for row in rows if row.entity_scope == request.entity_scope}
+        n_missing = sum(
+            stored.get(example.as_of_date) != vector.tobytes()
+            for example, vector in zip(wanted.joined.examples, encoded.vectors, strict=True)
+        )
+        n_bytes = n_missing * (encoded.vectors[0].nbytes if n_missing else 0)
+        return self._report(encoded, BackfillReport(len(wanted.joined.examples), n_missing, (), n_bytes))
 
     def encode(self, wanted: WantedJoins) -> EncodedJoins:
         """Join, and measure how much of the distances each branch holds."""

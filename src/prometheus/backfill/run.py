@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from prometheus.backfill.work import Chunk, ChunkT, Engine, Progress, WorkFactory
 from prometheus.errors import PrometheusError
@@ -36,6 +37,9 @@ class Report(Protocol):
 
 
 SumT = TypeVar("SumT", bound=Report)
+
+Beside: TypeAlias = AbstractContextManager[Callable[[SumT], None]]
+"""A context around the chunks; what it gives receives the report of each as it comes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def run_backfill(
     chunks: Sequence[Chunk],
     nothing: SumT,
     progress: Progress,
-    hear: Callable[[SumT], None] | None = None,
+    beside: Beside[SumT] | None = None,
 ) -> BackfillRun[SumT]:
     """Do every chunk and add up what came of them.
 
@@ -100,12 +104,13 @@ def run_backfill(
     ----------
     nothing
         The report of no chunk.
-    hear
-        Receives the report of each chunk as it comes in.
+    beside
+        Something to be done beside the chunks; its time counts.
     """
     begin = time.monotonic()
-    tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress, hear)
-    engine.run(factory, chunks, tally)
+    with nullcontext() if beside is None else beside as hear:
+        tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress, hear)
+        engine.run(factory, chunks, tally)
     return BackfillRun(tally.report, tuple(tally.left_out), time.monotonic() - begin, uuid.uuid4().hex)
 
 

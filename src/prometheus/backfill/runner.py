@@ -9,15 +9,15 @@ from itertools import chain
 from typing import Any
 
 from prometheus.backfill.work import ChunkT, ChunkWork, Listener, OpenedWork, ReportT, WorkFactory
-from prometheus.core.claims import NoClaims
+from prometheus.core.claims import Claims, NoClaims
 from prometheus.core.retry import retry_lost_connection
 
 
 class ReadyWork:
     """Work that is open already, in this process alone; a `prometheus.backfill.work.WorkFactory`."""
 
-    def __init__(self, work: ChunkWork[Any, Any]) -> None:
-        self._opened = OpenedWork(work, NoClaims())
+    def __init__(self, work: ChunkWork[Any, Any], claims: Claims) -> None:
+        self._opened = OpenedWork(work, claims)
 
     @contextmanager
     def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:

@@ -82,14 +82,19 @@ class StoredJointEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class JointGroup:
-    """Stored rows of one kind, model and scope, and their first and last date."""
+    """Stored rows of one kind, model, scope and text model.
+
+    Attributes
+    ----------
+    written
+        When each date's row was written.
+    """
 
     joint_type: str
     model_id: str
     entity_scope: Mapping[str, Any]
     text_model_id: str
-    first: date
-    last: date
+    written: Mapping[date, datetime]
 
 
 class JointEmbeddingStore:
@@ -133,24 +138,17 @@ class JointEmbeddingStore:
     def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
         """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
         query = """
-            SELECT joint_type, model_id, entity_scope, text_model_id, min(as_of_date), max(as_of_date)
+            SELECT joint_type, model_id, entity_scope, text_model_id, array_agg(as_of_date), array_agg(created_at)
             FROM joint_embeddings
             WHERE entity_scope->>'region' = %s AND numeric_model_id = %s AND as_of_date BETWEEN %s AND %s
             GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, entity_scope::text COLLATE "C", 4
         """
         with self.db_manager.get_historical_connection() as connection:
             rows = connection.execute(query, (region, numeric_model_id, start, end)).fetchall()
-        return [JointGroup(*row) for row in rows]
-
-    def written(self, group: JointGroup) -> dict[date, datetime]:
-        """Return when each row of a group was written, by date."""
-        query = """
-            SELECT as_of_date, created_at FROM joint_embeddings
-            WHERE joint_type = %s AND model_id = %s AND entity_scope = %s AND as_of_date BETWEEN %s AND %s
-        """
-        key = (group.joint_type, group.model_id, Jsonb(dict(group.entity_scope)), group.first, group.last)
-        with self.db_manager.get_historical_connection() as connection:
-            return dict(connection.execute(query, key).fetchall())
+        return [
+            JointGroup(joint_type, model_id, scope, text_model_id, dict(zip(days, written, strict=True)))
+            for joint_type, model_id, scope, text_model_id, days, written in rows
+        ]
 
     def load(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prometheus.scripts.backfills import describe
 from prometheus.scripts.options import span_of
 from prometheus.scripts.terminal import command_app, parse_date, print_line
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus.backfill.joint import JointRun
     from prometheus.encoders.joint import JointSpace
 
+_OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
 
 Regions = Annotated[list[str], typer.Option(help="Region to join; may be repeated.")]
@@ -60,9 +62,11 @@ def backfill_joint(
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=dry_run)
     if as_json:
-        closing = {key: value for key, value in done.to_dict().items() if key in ("run_id", "seconds", "dry_run")}
+        closing = {key: value for key, value in done.to_dict().items() if key in _OF_THE_RUN}
         print_line(json.dumps([{**_facts(run, models.joint_model_id), **closing} for run in done.report.runs]))
         return 0
+    if dry_run:
+        print_line(f"{models.joint_model_id}: {describe(done)}")
     for run in done.report.runs:
         print_line(_summary(run, models.joint_model_id, "to write" if dry_run else "written"))
         if verbose:

@@ -10,7 +10,3 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("ALTER TABLE regimes ADD COLUMN input_hash bigint")  # NULL: unknown, computed again by the next run
-
-
-def downgrade() -> None:
-    raise NotImplementedError("schemas only move forward; restore a backup instead")
