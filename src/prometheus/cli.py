@@ -25,9 +25,15 @@ COMMANDS = {
     "check_joint_harm": "compare forecasts of the joint and the numeric space",
     "show_joint_regime_macro_context": "print joint embeddings of regimes and macro texts",
     "show_joint_regime_context": "print joint embeddings of regimes and news",
+    "similar": "find past dates that looked like one, and what followed",
+    "similar_texts": "find texts by meaning",
+    "similar_index": "make and check the index of similar windows",
+    "nightly": "bring every configured region up to date",
     "evaluate": "judge labellers under one causal protocol",
     "check_repaint": "see whether a labeller of your own changes what it said",
     "fit_scale_free_constants": "recompute the frozen constants of num-regime-core-v2",
+    "config": "print every setting and where it came from",
+    "serve": "show the page and answer the API",
     "db": "migrate, inspect and stop the databases",
 }
 

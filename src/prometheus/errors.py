@@ -295,6 +295,92 @@ class NoJointRowsError(InputRefusedError, LookupError):
         )
 
 
+class NoEmbeddingError(InputRefusedError, LookupError):
+    """No vector where a search needs one; `known` is the first and the last date that have one, None without any."""
+
+    def __init__(self, name: str, as_of: date | None, known: tuple[date, date] | None) -> None:
+        super().__init__(name, as_of, known)
+        self.name, self.as_of, self.known = name, as_of, known
+
+    def __str__(self) -> str:
+        if self.known is None:
+            when = "yet" if self.as_of is None else f"up to {self.as_of}"
+            return f"{self.name} has no embedding {when}; backfill it first"
+        first, last = self.known
+        return f"{self.name} has no embedding on {self.as_of}; there are some from {first} to {last}"
+
+
+class ModelNotKnownYetError(InputRefusedError, LookupError):
+    """A model whose numbers were taken from data later than the date it is asked about."""
+
+    def __init__(self, model_id: str, known_from: date, as_of: date) -> None:
+        super().__init__(model_id, known_from, as_of)
+        self.model_id, self.known_from, self.as_of = model_id, known_from, as_of
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model_id} was made from data up to {self.known_from}, so nobody could have had it on {self.as_of}; "
+            "ask for a later date or another --model-id"
+        )
+
+
+class NoTextEmbeddingsError(InputRefusedError, LookupError):
+    """No text vectors where some are searched: none at all, none of a model, or none known by a date."""
+
+    def __init__(self, kinds: Collection[str], model_id: str | None = None, as_of: date | None = None) -> None:
+        super().__init__(tuple(kinds), model_id, as_of)
+        self.kinds, self.model_id, self.as_of = tuple(kinds), model_id, as_of
+
+    def __str__(self) -> str:
+        kinds = " or ".join(self.kinds)
+        of_model = "" if self.model_id is None else f" of {self.model_id}"
+        until = "" if self.as_of is None else f" for {self.as_of}"
+        return (
+            f"there are no {kinds + ' ' if kinds else ''}text embeddings{of_model}{until}; make them with "
+            "backfill_macro_text_embeddings or backfill_text_embeddings"
+        )
+
+
+class UnnamedTextModelError(InputRefusedError, LookupError):
+    """Several text models have vectors and none was named; vectors of two models are never compared."""
+
+    def __init__(self, kinds: Collection[str], model_ids: Collection[str]) -> None:
+        super().__init__(tuple(kinds), tuple(model_ids))
+        self.kinds, self.model_ids = tuple(kinds), tuple(model_ids)
+
+    def __str__(self) -> str:
+        kinds = " and ".join(self.kinds)
+        return f"several models have embedded {kinds} texts; name one (--model-id): {', '.join(self.model_ids)}"
+
+
+class MissingIndexError(InputRefusedError, LookupError):
+    """There is no index of a model's windows."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(model_id)
+        self.model_id = model_id
+
+    def __str__(self) -> str:
+        return (
+            f"there is no index of the windows of {self.model_id}; make it with: "
+            f"python -m prometheus similar_index build --model-id {self.model_id}"
+        )
+
+
+class VectorExtensionError(DatabaseError):
+    """The server lacks pgvector, or has one too old."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"historical database: {self.reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector "
+            "as a superuser once"
+        )
+
+
 class AmbiguousModelError(InputRefusedError, LookupError):
     """A region holds rows of several models and none was named."""
 
@@ -397,3 +483,87 @@ class WorkerDiedError(PrometheusError):
             f"{self.chunk}: {self.n_deaths} workers in a row ended while they had it{words}; "
             "it was left out, run it alone with --workers 1"
         )
+
+
+class NoRegionsError(UsageError):
+    """A command works on the configured regions, and there are none."""
+
+    def __str__(self) -> str:
+        return (
+            "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as "
+            '{"US": {"instrument_id": "GSPC.INDX", "prototypes": "regimes_US.json"}}, or PROMETHEUS_REGIONS_FILE '
+            "to a file of such regions"
+        )
+
+
+class StalePricesError(InputRefusedError):
+    """Configured regions lack the newest bars; nothing was written."""
+
+    def __init__(self, stale: Collection[str]) -> None:
+        super().__init__(tuple(stale))
+        self.stale = tuple(stale)
+
+    def __str__(self) -> str:
+        return (
+            f"prices are missing: {'; '.join(self.stale)}; load newer bars, allow older ones with "
+            "--max-age-sessions N, or leave these regions out with --skip-stale"
+        )
+
+
+class RunUnderWayError(RetryableError):
+    """Only one run of a kind may be under way on a database, and one is."""
+
+    def __init__(self, kind: str, since: str) -> None:
+        super().__init__(kind, since)
+        self.kind, self.since = kind, since
+
+    def __str__(self) -> str:
+        return f"another {self.kind} run is under way since {self.since}; wait until it has ended"
+
+
+class NoRegimeOnDateError(InputRefusedError, LookupError):
+    """A region has regimes of a model, and none on the date asked for."""
+
+    def __init__(self, region: str, model_id: str, asked: date, first: date, last: date) -> None:
+        super().__init__(region, model_id, asked, first, last)
+        self.region, self.model_id, self.asked = region, model_id, asked
+        self.first, self.last = first, last
+
+    def __str__(self) -> str:
+        return (
+            f"region {self.region!r} has no regime of {self.model_id} on {self.asked}; its dates are sessions from "
+            f"{self.first} to {self.last}"
+        )
+
+
+class UnknownRunError(InputRefusedError, LookupError):
+    """No backfill of that id is in the log."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return f"unknown run {self.run_id!r}; take the cursor from the field 'next' of a page"
+
+
+class TokenFileError(InputRefusedError):
+    """A file that does not keep a token secret, or holds none worth keeping."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class AddressError(PrometheusError):
+    """A server cannot listen where it was told to."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address, self.reason = address, reason
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.address}: {self.reason}; choose another --port or --host"

@@ -26,7 +26,7 @@ def test_the_way_from_prices_to_regimes_works_as_the_readme_shows_it(run: Run) -
     snippet = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert snippet is not None
     shown = run_process("-c", snippet.group(1))
-    assert shown.stdout.splitlines()[-1] == "2025-07-23 NEUTRAL 1.0 (384,)", shown.stderr
+    assert shown.stdout.splitlines()[-1] == "(4026, 384) float32", shown.stderr
 
 
 def test_the_demo_runs_and_a_second_time_writes_nothing(

@@ -63,6 +63,23 @@ def test_importing_the_package_is_cheap() -> None:
     assert outcome.stdout == "0\n"
 
 
+def test_the_python_interface_is_imported_when_it_is_first_asked_for() -> None:
+    slow = [*SLOW, "numpy", "psycopg", "pydantic"]
+    outcome = run_process(
+        "-c",
+        "import sys, prometheus as pm\n"
+        f"imported = lambda: [name for name in {slow!r} if name in sys.modules]\n"
+        "print(imported(), sorted(dir(pm)) == sorted(pm.__all__), hasattr(pm, 'opne'), imported())\n"
+        "everything = [getattr(pm, name) for name in pm.__all__]\n"
+        "print(sorted(imported()), pm.open is pm.open, pm.open.__module__, pm.Regimes.__name__)\n",
+    )
+
+    assert outcome.stdout.splitlines() == [
+        "[] True False []",
+        "['numpy', 'psycopg', 'pydantic'] True prometheus.results.opened Regimes",
+    ], outcome.stderr
+
+
 def test_a_foreign_package_of_the_same_import_name_is_named_when_something_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,19 @@ EXAMPLES: list[PrometheusError] = [
     errors.WorkerStartError(1),
     errors.WorkerDiedError("A.US on 2025-01-31", 3, -9),
     errors.DataCheckError("3 of 10 rows failed their checks"),
+    errors.NoEmbeddingError("US", DAY, (date(1990, 1, 2), date(2025, 1, 30))),
+    errors.NoRegimeOnDateError("US", "num-regime-core-v1", DAY, date(2000, 3, 31), date(2025, 1, 30)),
+    errors.UnknownRunError("0197f7c2"),
+    errors.TokenFileError("token.txt", "others can read it"),
+    errors.AddressError("127.0.0.1:8321", "address already in use"),
+    errors.ModelNotKnownYetError("num-regime-core-v2", date(1989, 12, 29), date(1985, 1, 2)),
+    errors.NoTextEmbeddingsError(["MACRO"], "text-macro-v1", DAY),
+    errors.UnnamedTextModelError(["MACRO", "NEWS"], ["text-fin-general-v1", "text-macro-v1"]),
+    errors.MissingIndexError("num-regime-core-v2"),
+    errors.VectorExtensionError("could not open extension control file"),
+    errors.NoRegionsError(),
+    errors.StalePricesError(["US as of 2025-01-31 lacks SPX (no bars)", "EU as of 2025-01-31 lacks DAX (no bars)"]),
+    errors.RunUnderWayError("nightly", "2025-01-31 22:00:00 UTC"),
 ]
 each_example = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 
@@ -133,9 +146,9 @@ def test_code_that_knows_only_python_can_catch_it(error: type[PrometheusError], 
     assert issubclass(error, builtin)
 
 
-def test_only_a_lost_connection_is_worth_trying_again() -> None:
+def test_only_a_lost_connection_and_another_run_are_worth_trying_again() -> None:
     retryable = {each for each in tree(PrometheusError) if issubclass(each, errors.RetryableError)}
-    assert retryable == {errors.RetryableError, errors.DatabaseUnreachableError}
+    assert retryable == {errors.RetryableError, errors.DatabaseUnreachableError, errors.RunUnderWayError}
 
 
 def test_a_missing_or_older_schema_says_how_to_migrate() -> None:

@@ -11,13 +11,18 @@ from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
 
 if TYPE_CHECKING:
+    from prometheus.app.analogs import AnalogTasks
+    from prometheus.app.briefings import BriefingTasks
     from prometheus.app.calibrations import CalibrationTasks
     from prometheus.app.embeddings import EmbeddingTasks
     from prometheus.app.evaluations import EvaluationTasks
     from prometheus.app.joint import JointTasks
+    from prometheus.app.nightly import NightlyTasks
     from prometheus.app.prices import PriceTasks
     from prometheus.app.regimes import RegimeTasks
+    from prometheus.app.text_search import TextSearchTasks
     from prometheus.app.texts import TextTasks
+    from prometheus.app.window_search import WindowSearchTasks
     from prometheus.backfill.work import Progress
 
 
@@ -81,11 +86,46 @@ class App:
         return JointTasks(self.db_manager, self._progress)
 
     @cached_property
+    def analogs(self) -> AnalogTasks:
+        """Past dates that looked like one."""
+        from prometheus.app.analogs import AnalogTasks  # noqa: PLC0415
+
+        return AnalogTasks(self.db_manager)
+
+    @cached_property
+    def text_search(self) -> TextSearchTasks:
+        """Texts by meaning."""
+        from prometheus.app.text_search import TextSearchTasks  # noqa: PLC0415
+
+        return TextSearchTasks(self.db_manager)
+
+    @cached_property
+    def briefings(self) -> BriefingTasks:
+        """Everything about one region on one evening."""
+        from prometheus.app.briefings import BriefingTasks  # noqa: PLC0415
+
+        return BriefingTasks(self)
+
+    @cached_property
+    def window_search(self) -> WindowSearchTasks:
+        """Windows of any instrument that looked like one."""
+        from prometheus.app.window_search import WindowSearchTasks  # noqa: PLC0415
+
+        return WindowSearchTasks(self.db_manager, self._progress)
+
+    @cached_property
     def texts(self) -> TextTasks:
         """Macro events, news and their embeddings."""
         from prometheus.app.texts import TextTasks  # noqa: PLC0415
 
         return TextTasks(self.db_manager, self._progress)
+
+    @cached_property
+    def nightly(self) -> NightlyTasks:
+        """All that is missing up to a date, of every configured region."""
+        from prometheus.app.nightly import NightlyTasks  # noqa: PLC0415
+
+        return NightlyTasks(self.db_manager, self.regimes, self.texts, self.joint)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from prometheus.backfill.work import Progress
 from prometheus.core.database import DatabaseManager
 from prometheus.core.time import US_EQ
 from prometheus.encoders import NumericEmbeddingStore
+from prometheus.encoders.window_index import WindowIndex
 from prometheus.errors import DatabaseError, UsageError
 
 LARGE_LOAD_ROWS = 100_000
@@ -56,6 +57,8 @@ class EmbeddingTasks:
         done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen, tidying)
         if not chosen.dry_run:
             self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+            if done.report.written:
+                WindowIndex(self._db, request.model_id).sync()
         return done
 
     def select(

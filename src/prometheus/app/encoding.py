@@ -16,7 +16,7 @@ from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.features import CLOSE_VOLUME
 from prometheus.encoders.protocols import feature_set_of
-from prometheus.encoders.registry import create_numeric_model, default_window_days
+from prometheus.encoders.registry import NUM_REGIME_CORE_V2, create_numeric_model, default_window_days
 from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
 
 if TYPE_CHECKING:
@@ -89,16 +89,21 @@ class EncoderWiring:
     def subject_of(
         self, region: str, instrument_id: str | None, model_id: str | None, window_days: int | None, default_model: str
     ) -> Subject:
-        """Return what stands for a region: the instrument, or without one the configured members.
+        """Return what stands for a region: the instrument, or without one what the region is configured with.
 
         Raises
         ------
         UnconfiguredRegionError, UnknownModelError, UsageError
             No setting says what the region is made of; a model or window length that it cannot have.
         """
-        if instrument_id is None:
-            return self._region_subject(region, model_id, window_days)
-        chosen = model_id or default_model
+        if instrument_id is not None:
+            return self._instrument_subject(instrument_id, model_id or default_model, window_days)
+        definition = self._definition_of(region)
+        if definition.instrument_id is not None:
+            return self._instrument_subject(definition.instrument_id, model_id or NUM_REGIME_CORE_V2, window_days)
+        return self._region_subject(region, definition, model_id, window_days)
+
+    def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market = self.market_of(instrument_id)
         n_sessions = default_window_days(chosen) if window_days is None else window_days
         builder = self.builder(market, chosen)
@@ -106,12 +111,13 @@ class EncoderWiring:
         warn_of_cut_windows(chosen, n_sessions)
         return Subject(instrument_id, instrument_id, market, builder, encoder, n_sessions)
 
-    def _region_subject(self, region: str, model_id: str | None, window_days: int | None) -> Subject:
+    def _region_subject(
+        self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
+    ) -> Subject:
         # only here, as a single date of one instrument must not wait for the scale-free encoder
         from prometheus.encoders.region_windows import RegionWindowBuilder  # noqa: PLC0415
         from prometheus.encoders.regions import REGION, RegionMeanModel, region_model_id  # noqa: PLC0415
 
-        definition = self._definition_of(region)
         model, own_id = RegionMeanModel(definition), region_model_id(definition)
         if model_id not in (None, own_id):
             raise UsageError(

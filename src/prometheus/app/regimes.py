@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from prometheus.app.backfills import BackfillName, Backfills
 from prometheus.app.encoding import (
     EncoderWiring,
     Subject,
     warn_of_sessions_left_out,
 )
+from prometheus.app.region_prices import Closes, RegionPrices
 from prometheus.backfill.dependents import stale_joins
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
@@ -23,6 +26,7 @@ from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
 from prometheus.encoders import JointEmbeddingStore
 from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, ModelRegistry
+from prometheus.encoders.window_index import WindowIndex
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.regime import (
     NumericRegimeModel,
@@ -41,6 +45,15 @@ from prometheus.regime.prototypes import (
     mean_prototype,
     read_prototypes,
     write_prototypes,
+)
+from prometheus.regime.timeline import (
+    LABELS,
+    DatedVectors,
+    RegimeHistory,
+    RegimeTimeline,
+    RegimeTimelines,
+    VectorSource,
+    preferred_history,
 )
 from prometheus.regime.transitions import (
     TransitionCounts,
@@ -97,6 +110,16 @@ class TransitionReport:
     change_risks: dict[RegimeLabel, tuple[ChangeRisk, ...]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimeEmbeddings:
+    """The vectors behind a region's regimes, all of one encoder and one source."""
+
+    region: str
+    encoder_model_id: str
+    source: VectorSource
+    rows: DatedVectors
+
+
 class RegimeTasks:
     """What is done with numeric embeddings and regimes."""
 
@@ -106,6 +129,7 @@ class RegimeTasks:
         self.reader = self._wiring.reader
         self.catalog = self._wiring.catalog
         self.storage = RegimeStorage(db_manager=db_manager)
+        self._timelines = RegimeTimelines(db_manager)
         self._backfills = Backfills(db_manager, progress)
 
     def run(self, request: RegimeRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
@@ -134,6 +158,8 @@ class RegimeTasks:
         warn_of_sessions_left_out(done.report.embeddings.failures)
         if dry_run:
             return done
+        if done.report.embeddings.written:
+            WindowIndex(self._db, model.encoder.model_id).sync()
         joined_anew = self._join_anew(request.region, model.encoder.model_id, span)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
 
@@ -179,8 +205,87 @@ class RegimeTasks:
             raise NoRegimesError(region, f"of {model_id}" if model_id else f"from {start} to {end}")
         return sorted(states, key=lambda state: (state.as_of_date, state.model_id))
 
-    def transitions(self, region: str, model_id: str | None) -> list[TransitionReport]:
-        """Return matrix and mean durations of one regime model, or of each that has rows of the region.
+    def histories(self, region: str | None = None) -> list[RegimeHistory]:
+        """Return what is stored, by region and regime model; of one region where it is named.
+
+        Raises
+        ------
+        NoRegimesError
+            Nothing is stored of that region.
+        """
+        found = self._timelines.histories()
+        if region is None:
+            return found
+        of_region = [each for each in found if each.region == region]
+        if not of_region:
+            known = ", ".join(sorted({each.region for each in found})) or "none"
+            raise NoRegimesError(region, f"at all (regions that have: {known})")
+        return of_region
+
+    def history(self, region: str, model_id: str | None = None) -> RegimeHistory:
+        """Return the history that answers for a region: of the model named, or the one `preferred_history` chooses.
+
+        Raises
+        ------
+        NoRegimesError
+            There is none.
+        """
+        found = self.histories(region)
+        if model_id is None:
+            return preferred_history(found)
+        for each in found:
+            if each.model_id == model_id:
+                return each
+        raise NoRegimesError(region, f"of {model_id} (models that have: {', '.join(each.model_id for each in found)})")
+
+    def timeline(
+        self, region: str, start: date, end: date, model_id: str | None = None, limit: int | None = None
+    ) -> RegimeTimeline:
+        """Return labels and confidences from `start` to `end`, both included, or the first of them.
+
+        Parameters
+        ----------
+        model_id
+            See `history` for the default.
+
+        Raises
+        ------
+        NoRegimesError
+            The region has no regimes of that model; a span without dates is no error.
+        """
+        return self._timelines.timeline(region, self.history(region, model_id).model_id, start, end, limit)
+
+    def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
+        """Return the vectors from `start` to `end`, both included: those that analogs of `end` are found among.
+
+        Parameters
+        ----------
+        model_id
+            An encoder, or a regime model for its encoder; see `history` for the default.
+
+        Raises
+        ------
+        NoRegimesError
+            The region has no regimes of that model; a span without dates is no error.
+        """
+        encoders = {each.encoder_model_id for each in self.histories(region)}
+        encoder = model_id if model_id in encoders else self.history(region, model_id).encoder_model_id
+        until = (end, date.max)  # vectors of a span before the first one are none, but of a known length
+        found = (self._timelines.vector_source(region, encoder, each) for each in until)
+        source = next((each for each in found if each is not None), None)
+        if source is None:
+            raise NoRegimesError(region, f"of {encoder}")
+        rows = self._timelines.load_vectors(region, encoder, source)
+        first = int(np.searchsorted(rows.dates, np.datetime64(start, "D"), side="left"))
+        last = int(np.searchsorted(rows.dates, np.datetime64(end, "D"), side="right"))
+        return RegimeEmbeddings(region, encoder, source, DatedVectors(rows.dates[first:last], rows.vectors[first:last]))
+
+    def closes(self, history: RegimeHistory, start: date, end: date) -> Closes:
+        """Return the closes behind a history from `start` to `end`; none where no instrument or no bar is known."""
+        return RegionPrices(self._db).behind(history, start, end)
+
+    def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:
+        """Return matrix and mean durations of one regime model, or of each that has rows, over dates up to one.
 
         Raises
         ------
@@ -189,7 +294,8 @@ class RegimeTasks:
         """
         reports = []
         for each in [model_id] if model_id else self.storage.list_models(region):
-            labels = self.storage.load_labels(region, each)
+            timeline = self._timelines.timeline(region, each, date.min, until)
+            labels = [LABELS[number] for number in timeline.labels.tolist()]
             counts = transition_counts(labels)
             stays = count_stays(labels)
             report = TransitionReport(
@@ -278,7 +384,7 @@ class RegimeTasks:
         return model
 
     def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
-        source = (request.instrument_id, str(model.window_days))
+        source = (model.spec_of(request.region).entity_id, str(model.window_days))
         stored = self.storage.load_sources(request.region, model.model_id)
         for (instrument_id, window_days), n_rows in stored.items():
             if (instrument_id, window_days) == source:

@@ -37,7 +37,8 @@ def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArr
     ----------
     columns
         By column name, shape (n,): integers, floats, booleans, datetime64[D] or bytes of one length; or shape (n, dim)
-        float32, which is sent as little-endian bytes into a ``bytea`` column.
+        float32, which is sent as little-endian bytes into a ``bytea`` column; or shape (n, dim) float16, which is sent
+        into a ``halfvec`` column of pgvector.
     """
     copy_blocks_in(cursor, table, [columns])
 
@@ -154,7 +155,12 @@ def encode_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     records["n_fields"] = len(arrays)
     for name, values in arrays.items():
         records[f"{name}:length"] = wire[name].itemsize
-        records[name] = encode_dates(values) if values.dtype.kind == "M" else values
+        if values.dtype == np.float16:
+            records[name]["dim"] = values.shape[1]
+            records[name]["unused"] = 0
+            records[name]["values"] = values
+        else:
+            records[name] = encode_dates(values) if values.dtype.kind == "M" else values
     return records
 
 
@@ -176,6 +182,8 @@ def _record_dtype(fields: Sequence[tuple[str, np.dtype[Any]]]) -> np.dtype[Any]:
 
 
 def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
+    if values.ndim == 2 and values.dtype == np.float16:  # as pgvector's halfvec_recv reads it
+        return np.dtype([("dim", ">i2"), ("unused", ">i2"), ("values", ">f2", (values.shape[1],))])
     if values.ndim == 2:
         return np.dtype(("<f4", (values.shape[1],)))
     return _wire_dtype(values.dtype)

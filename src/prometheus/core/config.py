@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from prometheus.core.regions import Regions, parse_regions, read_regions
+from prometheus.core.regions import Name, Regions, parse_regions, read_regions
 from prometheus.errors import UsageError
 
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
@@ -32,6 +32,8 @@ class PrometheusConfig(BaseSettings):
 
     Each field is read from the environment variable ``PROMETHEUS_<FIELD>``. Without DSNs, and without libpq's own
     variables, the embedded server is used. Regions come from a JSON object, or from a file that is read here, once.
+    The names of models say what `nightly` embeds and joins texts with; in those of joint models ``{region}`` stands for
+    the region.
     """
 
     model_config = SettingsConfigDict(
@@ -47,6 +49,11 @@ class PrometheusConfig(BaseSettings):
     statement_timeout_s: Annotated[int, Field(ge=1, le=2_147_483)] = 900  # PostgreSQL counts milliseconds in an int4
     regions: Annotated[Regions, NoDecode] = Field(default_factory=dict)
     regions_file: Path | None = None
+    hf_model_name: Name = "sentence-transformers/all-MiniLM-L6-v2"
+    text_model_id: Name = "text-macro-v1"
+    news_text_model_id: Name = "text-fin-general-v1"
+    joint_model_id: Name = "joint-regime-core-v1"
+    news_joint_model_id: Name = "joint-regime-core-v1"
 
     @field_validator("historical_dsn", "runtime_dsn", mode="before")
     @classmethod

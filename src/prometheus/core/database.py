@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
+from prometheus.core.attempts import SharedAttempt
 from prometheus.core.config import PrometheusConfig, get_config
+from prometheus.core.liveness import require_answer
 from prometheus.core.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
 from prometheus.errors import (
     DatabaseAuthenticationError,
@@ -45,14 +47,22 @@ class DatabaseManager:
         Where the databases are.
     announce
         Receives one line whenever something takes noticeable time (a server start, a migration).
+    read_only
+        For those who must answer in time and change nothing: every transaction only reads, on the embedded server as
+        a role that may do no more, and nobody waits for a server longer than ``connect_timeout_s``. What takes longer
+        (a start, a recovery) goes on in the background.
     """
 
-    def __init__(self, config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, config: PrometheusConfig, announce: Callable[[str], None] | None = None, *, read_only: bool = False
+    ) -> None:
         self.config = config
+        self._is_read_only = read_only
         self._announce = announce or (lambda _message: None)
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
         self._embedded_check_due = 0.0
+        self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
 
     def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield a connection to prices, embeddings and models; committed at the end, rolled back on an error."""
@@ -62,10 +72,36 @@ class DatabaseManager:
         """Yield a connection to instruments and regimes; committed at the end, rolled back on an error."""
         return self._connection("runtime")
 
+    @contextmanager
+    def get_owner_connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
+        """Yield a connection that may create tables and indexes, without a deadline; committed at the end.
+
+        Raises
+        ------
+        DatabaseRefusedError
+            This manager only reads.
+        """
+        if self._is_read_only:
+            raise DatabaseRefusedError(database, "this process may only read")
+        self._pool(database)  # proves that the server answers and that the schema is there
+        with self._connect(database, owner=True) as connection:
+            try:
+                connection.execute("SET statement_timeout = 0")
+                yield connection
+            except psycopg.Error as error:
+                known = _statement_error(database, error, was_lost=connection.closed)
+                if known is None:
+                    raise
+                raise known from error
+
     def close_all(self) -> None:
         """Close every pool; the next connection opens a new one."""
-        with self._lock:
+        has_lock = self._lock.acquire(timeout=self.config.connect_timeout_s if self._is_read_only else -1)
+        try:
             pools, self._pools = list(self._pools.values()), {}
+        finally:
+            if has_lock:
+                self._lock.release()
         for pool in pools:
             pool.close()
 
@@ -109,6 +145,18 @@ class DatabaseManager:
             pool.putconn(connection)
 
     def _pool(self, database: DatabaseName) -> ConnectionPool:
+        if not self._is_read_only:
+            return self._open(database)
+        pool = self._pools.get(database)
+        if pool is not None and not self._is_embedded_check_due():
+            return pool
+        try:
+            return self._openings[database].result(self.config.connect_timeout_s)
+        except TimeoutError:
+            reason = f"no answer within {self.config.connect_timeout_s} s"
+            raise DatabaseUnreachableError(database, reason) from None
+
+    def _open(self, database: DatabaseName) -> ConnectionPool:
         with self._lock:
             self._keep_embedded_server()
             if database not in self._pools:
@@ -117,12 +165,14 @@ class DatabaseManager:
             return self._pools[database]
 
     def _open_pool(self, database: DatabaseName) -> ConnectionPool:
+        silence_s = self.config.connect_timeout_s
+        is_alive = partial(require_answer, timeout_s=silence_s / 2)  # so that another connection can be had in time
         return ConnectionPool(
             self._conninfo(database),
             min_size=0,
             max_size=MAX_CONNECTIONS_PER_DATABASE,
             open=True,
-            check=ConnectionPool.check_connection,
+            check=is_alive if self._is_read_only else ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
         )
@@ -174,11 +224,11 @@ class DatabaseManager:
 
     def _conninfo(self, database: DatabaseName, *, owner: bool = False) -> str:
         if self.config.uses_embedded_server:
-            base = _embedded_conninfo(self.embedded_server, database, owner=owner)
+            base = _embedded_conninfo(self.embedded_server, database, self._is_read_only, owner=owner)
         else:
             secret = self.config.historical_dsn if database == "historical" else self.config.runtime_dsn
             base = secret.get_secret_value() if secret else ""
-        return _with_defaults(base, database, self.config)
+        return _with_defaults(base, database, self.config, read_only=self._is_read_only and not owner)
 
     @property
     def embedded_server(self) -> EmbeddedServer:
@@ -191,10 +241,13 @@ class DatabaseManager:
 
     def _keep_embedded_server(self) -> None:
         """Start the embedded server, or tell it that it is in use; it may have stopped since the last call."""
-        now = time.monotonic()
-        if self.config.uses_embedded_server and now >= self._embedded_check_due:
+        if self._is_embedded_check_due():
+            now = time.monotonic()
             self.embedded_server.ensure_running()
             self._embedded_check_due = now + EMBEDDED_CHECK_EVERY_S
+
+    def _is_embedded_check_due(self) -> bool:
+        return self.config.uses_embedded_server and time.monotonic() >= self._embedded_check_due
 
 
 @cache
@@ -203,16 +256,16 @@ def get_db_manager() -> DatabaseManager:
     return DatabaseManager(get_config())
 
 
-def _embedded_conninfo(server: EmbeddedServer, database: DatabaseName, *, owner: bool) -> str:
+def _embedded_conninfo(server: EmbeddedServer, database: DatabaseName, read_only: bool, *, owner: bool) -> str:
     from prometheus.core import embedded  # noqa: PLC0415 -- own servers skip it
 
     names = {"historical": embedded.HISTORICAL_DATABASE, "runtime": embedded.RUNTIME_DATABASE}
-    role = embedded.OWNER_ROLE if owner else embedded.APPLICATION_ROLE
-    return server.conninfo(names[database], role=role)
+    user = embedded.READER_ROLE if read_only else embedded.APPLICATION_ROLE
+    return server.conninfo(names[database], role=embedded.OWNER_ROLE if owner else user)
 
 
-def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) -> str:
-    """Add deadlines, UTC and a name to a DSN; what the user wrote wins."""
+def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
+    """Add deadlines, UTC and a name to a DSN; what the user wrote wins, but for the right to write."""
     try:
         given = conninfo_to_dict(base)
     except psycopg.ProgrammingError:
@@ -221,13 +274,14 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig) 
         f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
         r"-c default_transaction_isolation=read\ committed"  # whoever waited for a lock must see what its holder did
     )
+    last = ["-c default_transaction_read_only=on"] if read_only else []
     return make_conninfo(
         base,
         connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
         application_name=given.get("application_name", "prometheus"),
         keepalives_idle=given.get("keepalives_idle", 30),
         tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
-        options=f"{options} {given['options']}" if given.get("options") else options,
+        options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
     )
 
 

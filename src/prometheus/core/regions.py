@@ -1,13 +1,23 @@
-"""Regions of several instruments, as a user writes them down: members with weights, and the one that sets the dates."""
+"""Regions as a user writes them down: members with weights, or one instrument, and what a night does with them."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from prometheus.core.files import reason_of
 
@@ -16,20 +26,46 @@ Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, strict=True)]
 
 
 class RegionDefinition(BaseModel):
-    """Which instruments make a region, and how much each counts; frozen.
+    """What a region is made of: members, each with a weight, or one instrument; frozen.
+
+    Members, weights and anchor are its identity and part of the id of its embeddings; what stands below them only says
+    what `nightly` does with it.
 
     Attributes
     ----------
     members
-        Positive weight by instrument id; at least one. Only their ratios matter.
+        Positive weight by instrument id; at least one. Only their ratios matter. The instrument alone, where it is one.
     anchor
         The member whose sessions are the region's dates; the heaviest unless given, of equal ones the first named.
+    instrument_id
+        Stands for the region by itself, embedded as an instrument; given instead of `members`.
+    prototypes
+        File that labels the region, absolute; None for the seed model. A relative path starts at the folder of the
+        file the region is written in, or at the current one.
+    country
+        Whose macro events are joined with the region; None for all.
+    language
+        In which articles are joined with the region; None for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     members: Annotated[dict[Name, Weight], Field(min_length=1)]
     anchor: Annotated[str, Field(validate_default=True)] = ""
+    instrument_id: Name | None = None
+    prototypes: Path | None = None
+    country: Name | None = None
+    language: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_instrument_is_the_only_member(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("instrument_id"), str):
+            return given
+        alone = {given["instrument_id"]: 1.0}
+        if given.get("members", alone) != alone:
+            raise ValueError("has members and an instrument_id; keep one of them")
+        return {**given, "members": alone}
 
     @field_validator("anchor")
     @classmethod
@@ -41,13 +77,29 @@ class RegionDefinition(BaseModel):
             raise ValueError(f"{anchor!r} is no member; choose one of {', '.join(members)}")
         return anchor
 
+    @field_validator("prototypes")
+    @classmethod
+    def _start_at_the_folder(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
+            return None
+        folder = (info.context or {}).get("folder", Path())
+        try:
+            return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+        except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
+            raise ValueError(str(error)) from error
+
 
 Regions = dict[Name, RegionDefinition]
 """Regions by name."""
 
 
-def parse_regions(text: str) -> Regions:
+def parse_regions(text: str, folder: Path | None = None) -> Regions:
     """Return the regions of a JSON object.
+
+    Parameters
+    ----------
+    folder
+        Where relative paths start; None for the current one.
 
     Raises
     ------
@@ -58,7 +110,7 @@ def parse_regions(text: str) -> Regions:
         document = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON object of regions ({error})") from error
-    return _checked(document)
+    return _checked(document, folder)
 
 
 def read_regions(path: Path) -> Regions:
@@ -74,24 +126,25 @@ def read_regions(path: Path) -> Regions:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
     try:
-        return _parse_toml(text) if path.suffix.lower() == ".toml" else parse_regions(text)
+        parse = _parse_toml if path.suffix.lower() == ".toml" else parse_regions
+        return parse(text, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _parse_toml(text: str) -> Regions:
+def _parse_toml(text: str, folder: Path | None) -> Regions:
     import tomllib  # noqa: PLC0415 -- only for those who keep regions in TOML
 
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"is no TOML table of regions ({error})") from error
-    return _checked(document)
+    return _checked(document, folder)
 
 
-def _checked(document: object) -> Regions:
+def _checked(document: object, folder: Path | None) -> Regions:
     try:
-        return TypeAdapter(Regions).validate_python(document)
+        return TypeAdapter(Regions).validate_python(document, context={"folder": folder or Path()})
     except ValidationError as error:
         mistakes = [
             ": ".join([".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
 
 from prometheus import __version__
 from prometheus.core.connections import HistoricalDatabase
+from prometheus.errors import UnknownRunError
 
 MINIMUM_ROWS = 100
 """A run of fewer rows says nothing about the rate."""
@@ -23,6 +27,15 @@ class LoggedRun:
     failed: int
     n_bytes: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A backfill of the log, when it ended and which version of Prometheus did it."""
+
+    run: LoggedRun
+    finished_at: datetime
+    version: str
 
 
 class RunLog:
@@ -50,6 +63,31 @@ class RunLog:
         with self._db.get_historical_connection() as connection:
             connection.execute(query, values)
 
+    def newest(self, limit: int, kind: str | None = None, before: str | None = None) -> list[FinishedRun]:
+        """Return at most `limit` runs, of one kind or of all, newest first.
+
+        Parameters
+        ----------
+        before
+            Id of a run: only runs that ended before it.
+
+        Raises
+        ------
+        UnknownRunError
+            No run has that id.
+        """
+        query = """
+            SELECT run_id, kind, model_id, planned, written, failed, n_bytes, seconds, finished_at, version
+            FROM backfill_runs
+            WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+              AND (%(ended)s::timestamptz IS NULL OR (finished_at, run_id) < (%(ended)s, %(before)s))
+            ORDER BY finished_at DESC, run_id DESC LIMIT %(limit)s
+        """
+        with self._db.get_historical_connection() as connection:
+            ended = None if before is None else _end_of(connection, before)
+            parameters = {"kind": kind, "ended": ended, "before": before, "limit": limit}
+            return [FinishedRun(LoggedRun(*row[:8]), *row[8:]) for row in connection.execute(query, parameters)]
+
     def seconds_per_row(self, kind: str, model_id: str) -> float | None:
         """Return how long a row took in the newest run that mostly wrote; None where there was none."""
         query = """
@@ -60,3 +98,11 @@ class RunLog:
         with self._db.get_historical_connection() as connection:
             row = connection.execute(query, (kind, model_id, MINIMUM_ROWS)).fetchone()
         return None if row is None else float(row[0])
+
+
+def _end_of(connection: psycopg.Connection, run_id: str) -> datetime:
+    row = connection.execute("SELECT finished_at FROM backfill_runs WHERE run_id = %s", (run_id,)).fetchone()
+    if row is None:
+        raise UnknownRunError(run_id)
+    ended: datetime = row[0]
+    return ended

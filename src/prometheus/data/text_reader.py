@@ -31,13 +31,19 @@ class _Source:
     parts: tuple[str, ...]
     text: str
     language: str
+    dated: str
 
 
 _SOURCES: Mapping[SourceType, _Source] = {
-    "MACRO": _Source("macro_events", "event_id", "timestamp", ("description",), "description", "NULL::text"),
+    "MACRO": _Source(
+        "macro_events", "event_id", "timestamp", ("description",), "description", "NULL::text",
+        "event_id, timestamp, known_at, event_type, coalesce(country, ''), coalesce(source, ''), description",
+    ),
     "NEWS": _Source(
         "news_articles", "article_id", "published_at", ("headline", "body"),
         "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))", "language",
+        "article_id, published_at, known_at, '', coalesce(language, ''), coalesce(source, ''), "
+        "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))",
     ),
 }  # fmt: skip
 
@@ -76,6 +82,45 @@ class StoredText:
     source_id: str
     text: str
     language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatedText:
+    """One stored text for people to read.
+
+    Attributes
+    ----------
+    timestamp, known_at
+        UTC instants: which moment it belongs to, and when it became known where that was another one.
+    kind
+        The type of a macro event; empty for news.
+    place
+        The country of a macro event, the language of an article; empty where nobody said it.
+    origin
+        Who published it.
+    """
+
+    source_type: SourceType
+    source_id: int
+    timestamp: datetime
+    known_at: datetime | None
+    kind: str
+    place: str
+    origin: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "source_type": self.source_type,
+            "source_id": self.source_id,
+            "timestamp": self.timestamp.isoformat(),
+            "known_at": None if self.known_at is None else self.known_at.isoformat(),
+            "kind": self.kind,
+            "place": self.place,
+            "origin": self.origin,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +194,45 @@ class TextReader:
         with self._db.get_historical_connection() as connection:
             rows = connection.execute(statement, (wanted, wanted)).fetchall()
         return [StoredText(source_type, str(key), text, language) for key, text, language in rows]
+
+    def load_dated(self, source_type: SourceType, source_ids: Sequence[int]) -> list[DatedText]:
+        """Return these texts with all that is known of them; rows that are no more are left out."""
+        statement = sql.SQL("SELECT {columns} FROM {table} WHERE {key} = ANY(%s::bigint[])")
+        return self._dated(source_type, statement, (list(source_ids),))
+
+    def texts_of(self, source_type: SourceType, day: date) -> list[DatedText]:
+        """Return the texts dated on a day in UTC and known on it, in order of their time."""
+        statement = sql.SQL("""
+            SELECT {columns} FROM {table}
+            WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
+            ORDER BY {timestamp}, {key}
+        """)
+        return self._dated(
+            source_type, statement, {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY)}
+        )
+
+    def newest(self, source_type: SourceType, until: date) -> date | None:
+        """Return the date in UTC of the newest text dated and known up to a date; None where there is none."""
+        source = _SOURCES[source_type]
+        query = sql.SQL("""
+            SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
+            WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
+            ORDER BY {timestamp} DESC LIMIT 1
+        """).format(table=sql.Identifier(source.table), timestamp=sql.Identifier(source.timestamp))
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(query, {"after": _midnight(until, _DAY)}).fetchone()
+        return None if row is None else row[0]
+
+    def _dated(self, source_type: SourceType, statement: sql.SQL, parameters: Any) -> list[DatedText]:
+        source = _SOURCES[source_type]
+        named = statement.format(
+            columns=sql.SQL(source.dated),
+            table=sql.Identifier(source.table),
+            key=sql.Identifier(source.key),
+            timestamp=sql.Identifier(source.timestamp),
+        )
+        with self._db.get_historical_connection() as connection:
+            return [DatedText(source_type, *row) for row in connection.execute(named, parameters)]
 
     def require_known(self, table: Table, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""

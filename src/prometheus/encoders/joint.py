@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, require_finite
-from prometheus.core.binary_copy import copy_in
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, decode_vector, require_finite
+from prometheus.core.binary_copy import copy_in, fetch_packed
 from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
 from prometheus.encoders.protocols import JointEmbeddingModel
@@ -97,6 +98,27 @@ class JointGroup:
     written: Mapping[date, datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class JointRows:
+    """Which rows are stored of one kind, model and scope, and of which branch models.
+
+    Attributes
+    ----------
+    numeric_model_id, text_model_id
+        None where the rows do not say.
+    """
+
+    joint_type: str
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    numeric_model_id: str | None
+    text_model_id: str | None
+    dim: int
+    n_rows: int
+    first: date
+    last: date
+
+
 class JointEmbeddingStore:
     """The table ``joint_embeddings``; every write is an upsert on the natural key.
 
@@ -167,6 +189,34 @@ class JointEmbeddingStore:
             StoredJointEmbedding(row[0], row[1], row[2], row[3], decode_vector(row[4], row[5], f"{model_id} {row[1]}"))
             for row in rows
         ]
+
+    def stored_rows(self, region: str, until: date) -> list[JointRows]:
+        """Return what is stored of a region's dates up to one, the most rows first."""
+        query = """
+            SELECT joint_type, model_id, entity_scope, numeric_model_id, text_model_id, dim, count(*),
+                   min(as_of_date), max(as_of_date)
+            FROM joint_embeddings WHERE entity_scope->>'region' = %s AND as_of_date <= %s
+            GROUP BY 1, 2, 3, 4, 5, 6
+            ORDER BY 7 DESC, 1, 2, entity_scope::text COLLATE "C", 4, 5
+        """
+        with self.db_manager.get_historical_connection() as connection:
+            return [JointRows(*row) for row in connection.execute(query, (region, until))]
+
+    def load_vectors(self, rows: JointRows) -> tuple[DateVector, Float32Matrix]:
+        """Return the dates of rows, ascending, and their vectors, shape (n, dim)."""
+        query = sql.SQL("""
+            SELECT as_of_date, vector FROM joint_embeddings
+            WHERE joint_type = {joint_type} AND model_id = {model_id} AND entity_scope = {scope} AND dim = {dim}
+              AND numeric_model_id IS NOT DISTINCT FROM {numeric} AND text_model_id IS NOT DISTINCT FROM {text}
+        """).format(
+            joint_type=rows.joint_type, model_id=rows.model_id, scope=sql.Literal(Jsonb(dict(rows.entity_scope))),
+            dim=rows.dim, numeric=sql.Literal(rows.numeric_model_id), text=sql.Literal(rows.text_model_id),
+        )  # fmt: skip
+        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+            found = fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * rows.dim}")])
+        found = found[np.argsort(found["as_of_date"])]
+        vectors = np.ascontiguousarray(found["vector"]).view("<f4").reshape(len(found), rows.dim)
+        return np.ascontiguousarray(found["as_of_date"]), vectors
 
     def _save(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -66,6 +67,20 @@ def model_config(model: object) -> dict[str, Any]:
     if config is None:
         return {"class": f"{type(model).__module__}.{type(model).__qualname__}"}
     return dict(config)
+
+
+def knowledge_end(config: Mapping[str, Any]) -> date | None:
+    """Return the last date whose data a model's own numbers were taken from; None where they were taken from none.
+
+    Before that date nobody could have had the model: its constants, means or prototypes know what came later. What a
+    language model read in its training is not recorded and does not count.
+    """
+    encoder = config.get("member_encoder")
+    if encoder is not None:
+        return knowledge_end(model_config(create_numeric_model(encoder["model_id"])))
+    fitted = [(config.get("source"), "end"), (config.get("centres"), "until"), (config.get("calibration"), "end")]
+    ends = [str(part[name]) for part, name in fitted if isinstance(part, Mapping) and name in part]
+    return max(map(date.fromisoformat, ends), default=None)
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -133,6 +148,13 @@ class ModelRegistry:
             row = connection.execute(query, (model_id,)).fetchone()
         if row is not None:
             _require_same(model_id, row, kind, config)
+
+    def ids_of_kind(self, kind: str) -> list[str]:
+        """Return the ids of all models of a kind: ``numeric``, ``text``, ``joint`` or ``regime``."""
+        with self._db.get_historical_connection() as connection:
+            return [
+                row[0] for row in connection.execute("SELECT model_id FROM models WHERE kind = %s ORDER BY 1", (kind,))
+            ]
 
     def load_config(self, model_id: str) -> dict[str, Any] | None:
         """Return what is recorded under an id, None where nothing is."""

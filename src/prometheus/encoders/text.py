@@ -92,6 +92,15 @@ class TextEmbeddingStore:
         stored = self.load_many(source_type, [source_id], model_id).get(source_id)
         return None if stored is None else stored.vector
 
+    def model_ids(self, source_type: str, registered: Sequence[str]) -> list[str]:
+        """Return those of the registered text models that have a vector of a source type."""
+        query = """
+            SELECT wanted.id FROM unnest(%s::text[]) AS wanted(id)
+            WHERE EXISTS (SELECT FROM text_embeddings WHERE source_type = %s AND model_id = wanted.id) ORDER BY 1
+        """
+        with self.db_manager.get_historical_connection() as connection:
+            return [row[0] for row in connection.execute(query, (list(registered), source_type))]
+
     def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
         """Return what is stored for these sources, by source id."""
         query = """

@@ -9,7 +9,9 @@ from prometheus.arrays import Float32Matrix, Float64Matrix
 _ROWS_AT_ONCE = 512
 
 
-def euclidean_distances(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Matrix:
+def euclidean_distances(
+    vectors: Float32Matrix | Float64Matrix, centers: Float32Matrix | Float64Matrix
+) -> Float64Matrix:
     """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
 
     Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import FileAccessError, MissingExtraError
-from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.regime.types import RegimeLabel
 
 if TYPE_CHECKING:
     from datetime import date
@@ -25,7 +25,19 @@ BAND_COLOURS = {
 """Told apart by lightness as well as by hue."""
 
 
-def spells(states: Sequence[RegimeState]) -> list[tuple[RegimeLabel, date, date]]:
+class LabelledDate(Protocol):
+    """A date and its regime, as in a `RegimeState`."""
+
+    @property
+    def as_of_date(self) -> date:
+        """The date."""
+
+    @property
+    def regime_label(self) -> RegimeLabel:
+        """Its regime."""
+
+
+def spells(states: Sequence[LabelledDate]) -> list[tuple[RegimeLabel, date, date]]:
     """Return label, first date and end of each unbroken spell; a spell ends where the next one begins."""
     runs = [(label, list(run)) for label, run in groupby(states, key=lambda state: state.regime_label)]
     starts = [run[0].as_of_date for _, run in runs]
@@ -33,7 +45,7 @@ def spells(states: Sequence[RegimeState]) -> list[tuple[RegimeLabel, date, date]
     return [(label, start, end) for (label, _), start, end in zip(runs, starts, ends, strict=True)]
 
 
-def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[RegimeState]) -> Figure:
+def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]) -> Figure:
     """Return a figure of closes (log scale) over regime bands.
 
     Raises
@@ -43,10 +55,19 @@ def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: S
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
-        from matplotlib.patches import Patch  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("drawing", "plots") from error
     figure = Figure(figsize=(12, 5), layout="constrained")
+    paint_regimes(figure, title, dates, closes, states)
+    return figure
+
+
+def paint_regimes(
+    figure: Figure, title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]
+) -> None:
+    """Draw closes (log scale) over regime bands into an empty figure."""
+    from matplotlib.patches import Patch  # noqa: PLC0415 -- optional
+
     axes: Any = figure.add_subplot()
     bands = spells(states)
     for label, start, end in bands:
@@ -63,7 +84,6 @@ def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: S
     axes.legend(handles=patches, loc="upper left", framealpha=1)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:

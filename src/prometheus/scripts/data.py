@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prometheus.scripts.terminal import Debug, Json, command_app, new_group, print_line, run
+from prometheus.scripts.terminal import Debug, Json, command_app, new_group, print_line, run, table
 
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
@@ -45,11 +45,7 @@ def report(
 
 
 def _table(reports: Sequence[InstrumentReport]) -> str:
-    rows = [HEADER, *(_row(each) for each in reports)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(table([HEADER, *(_row(each) for each in reports)]))
 
 
 def _row(report: InstrumentReport) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ SCALE_FREE = "num-regime-core-v2"
 US = "--region US --instrument-id AAPL.US"
 INDEX = "--region US_INDEX --instrument-id GSPC.INDX"
 EXPLAINED_DATES = ("2008-10-10", "2017-07-03", "2020-03-16")
+ANALOGS_OF = "2022-06-16"
 SINGLE_DATE = (
     f"run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
 )
@@ -38,6 +39,8 @@ SHOW_JOINT = (
     "show_joint_regime_macro_context --region US --start 2025-01-01 --end 2025-01-31 --model-id joint-regime-core-v1 "
     "--limit 200"
 )
+EMBED_EARLIER_TEXTS = "backfill_macro_text_embeddings --date-range 2019-01-01 2023-12-31 --model-id text-macro-v1"
+ASK_TEXTS = 'similar_texts "credit spreads widen as investors flee risk" --as-of 2023-12-28 --k 3'
 WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30"
 
 
@@ -70,6 +73,7 @@ def demo(
             return exit_code
     _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
     _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else; use num-regime-core-v2.")
+    _say("Open the page of each region, until Ctrl-C: python -m prometheus serve --open")
     _say("Everything is stored; run the same commands again and nothing is written twice.")
     _say("The embedded server stops by itself when idle, or now with: python -m prometheus db stop")
     return 0
@@ -94,6 +98,7 @@ def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
     for day in EXPLAINED_DATES:
         yield f"Why {day} got its label:", f"show_regimes --region US_INDEX {model} --start {day} --end {day} --explain"
     yield "How its regimes follow each other:", f"show_regime_transitions --region US_INDEX {model}"
+    yield "Days that looked like one, and what followed them:", f"similar --region US_INDEX --as-of {ANALOGS_OF} --k 5"
     yield "A picture of it:", f"plot_regimes {INDEX} {model} --output {shlex.quote(str(picture))}"
 
 
@@ -117,6 +122,8 @@ def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
     yield "Their meaning as vectors, by a model that runs here:", EMBED_TEXTS
     yield "Regime and texts of the same evenings, joined:", JOIN
     yield "The joint rows:", SHOW_JOINT
+    yield "The texts of the years before, too:", EMBED_EARLIER_TEXTS
+    yield "Which of them mean something like this:", ASK_TEXTS
 
 
 def _write_macro_events(path: Path) -> None:

@@ -183,6 +183,12 @@ def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return equally long rows as lines of aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:
     with _ends_on_sigterm() as came:
         result = typer.main.get_command(application).main(arguments, prog_name=prog_name, standalone_mode=False)

@@ -11,13 +11,14 @@ if sys.platform not in ("linux", "darwin"):  # before anything that needs fcntl 
     )
 
 from prometheus.core.embedded.bootstrap import HISTORICAL_DATABASE, RUNTIME_DATABASE
-from prometheus.core.embedded.cluster import APPLICATION_ROLE, OWNER_ROLE
+from prometheus.core.embedded.cluster import APPLICATION_ROLE, OWNER_ROLE, READER_ROLE
 from prometheus.core.embedded.server import EmbeddedServer, EmbeddedSettings, EmbeddedStatus
 
 __all__ = [
     "APPLICATION_ROLE",
     "HISTORICAL_DATABASE",
     "OWNER_ROLE",
+    "READER_ROLE",
     "RUNTIME_DATABASE",
     "EmbeddedServer",
     "EmbeddedSettings",

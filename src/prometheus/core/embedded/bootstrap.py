@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus.core.embedded.cluster import APPLICATION_ROLE, OWNER_ROLE
+from prometheus.core.embedded.cluster import APPLICATION_ROLE, OWNER_ROLE, READER_ROLE
 
 if TYPE_CHECKING:
     import psycopg
@@ -16,7 +16,7 @@ HISTORICAL_DATABASE = "prometheus_historical"
 RUNTIME_DATABASE = "prometheus_runtime"
 MAINTENANCE_DATABASE = "postgres"
 
-_DONE = "prometheus bootstrap 1"
+_DONE = "prometheus bootstrap 2"
 """Comment on the maintenance database once all steps are done; raise the number when a step is added."""
 
 _LOOK_SQL = (
@@ -67,7 +67,10 @@ def bootstrap(conninfo_to: Callable[[str], str]) -> None:
 
 def _run_steps(conninfo_to: Callable[[str], str]) -> None:
     with _connect(conninfo_to(MAINTENANCE_DATABASE)) as connection:
-        _create_role(connection)
+        connection.execute("SELECT pg_reload_conf()")  # our user may log in as the roles that the caller wrote down
+        for role in (APPLICATION_ROLE, READER_ROLE):
+            _create_role(connection, role)
+        connection.execute(f"ALTER ROLE {READER_ROLE} SET default_transaction_read_only = on")
         for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
             _create_database(connection, database)
     for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
@@ -79,12 +82,10 @@ def _run_steps(conninfo_to: Callable[[str], str]) -> None:
         connection.execute(f"COMMENT ON DATABASE {MAINTENANCE_DATABASE} IS '{_DONE}'")
 
 
-def _create_role(connection: psycopg.Connection) -> None:
-    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (APPLICATION_ROLE,)).fetchone()
+def _create_role(connection: psycopg.Connection, role: str) -> None:
+    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     if row is None:
-        connection.execute(
-            f"CREATE ROLE {APPLICATION_ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-        )
+        connection.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 
 
 def _create_database(connection: psycopg.Connection, database: str) -> None:
@@ -93,19 +94,22 @@ def _create_database(connection: psycopg.Connection, database: str) -> None:
         connection.execute(f"CREATE DATABASE {database} OWNER {OWNER_ROLE} ENCODING 'UTF8'")
     connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     connection.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {APPLICATION_ROLE}")
+    connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {READER_ROLE}")
 
 
 def _grant(connection: psycopg.Connection) -> None:
-    """Let the application role use and vacuum, and nothing more, what the owner creates in ``public``."""
+    """Let the application role use and vacuum, and the reader read, and nothing more, what the owner creates."""
     tables, sequences = "SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON", "USAGE, SELECT ON"
     later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER_ROLE} IN SCHEMA public"
     for statement in (
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
-        f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}",
+        f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}, {READER_ROLE}",
         f"GRANT {tables} ALL TABLES IN SCHEMA public TO {APPLICATION_ROLE}",
         f"GRANT {sequences} ALL SEQUENCES IN SCHEMA public TO {APPLICATION_ROLE}",
         f"{later} GRANT {tables} TABLES TO {APPLICATION_ROLE}",
         f"{later} GRANT {sequences} SEQUENCES TO {APPLICATION_ROLE}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER_ROLE}",
+        f"{later} GRANT SELECT ON TABLES TO {READER_ROLE}",
     ):
         connection.execute(statement)
 

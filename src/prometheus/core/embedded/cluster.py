@@ -19,6 +19,7 @@ from prometheus.errors import EmbeddedServerError
 
 OWNER_ROLE = "prometheus_owner"
 APPLICATION_ROLE = "prometheus_app"
+READER_ROLE = "prometheus_reader"
 IDENTITY_MAP = "prometheus"
 
 _SCRATCH_PREFIX = ".data-"
@@ -85,6 +86,11 @@ class Layout:
     def configuration(self) -> Path:
         """The server's configuration."""
         return self.root / "postgresql.conf"
+
+    @property
+    def identities(self) -> Path:
+        """Which roles our user may log in as."""
+        return self.root / "pg_ident.conf"
 
     @property
     def copies(self) -> Path:
@@ -255,19 +261,29 @@ def _sync_directory(path: Path) -> None:
 
 def write_configuration(layout: Layout, socket_directory: Path, account: Account) -> None:
     """Write the server's configuration anew; it lies outside the data, where the server itself cannot change it."""
-    authentication, identities = layout.root / "pg_hba.conf", layout.root / "pg_ident.conf"
+    authentication = layout.root / "pg_hba.conf"
     settings = _SETTINGS | {
         "unix_socket_directories": str(socket_directory),
         "hba_file": str(authentication),
-        "ident_file": str(identities),
+        "ident_file": str(layout.identities),
     }
-    mode = 0o644 if account.is_other else 0o600
+    mode = _mode(account)
     _replace(authentication, f"local all all peer map={IDENTITY_MAP}\n", mode)
-    user = current_user()
-    _replace(identities, "".join(f'{IDENTITY_MAP} "{user}" {role}\n' for role in (OWNER_ROLE, APPLICATION_ROLE)), mode)
+    write_identities(layout, account)
     lines = ["# Written anew at each start of the embedded server."]
     lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]
     _replace(layout.configuration, "\n".join(lines) + "\n", mode)
+
+
+def write_identities(layout: Layout, account: Account) -> None:
+    """Write anew which roles our user may log in as; a running server reads it when told to reload."""
+    user = current_user()
+    lines = [f'{IDENTITY_MAP} "{user}" {role}\n' for role in (OWNER_ROLE, APPLICATION_ROLE, READER_ROLE)]
+    _replace(layout.identities, "".join(lines), _mode(account))
+
+
+def _mode(account: Account) -> int:
+    return 0o644 if account.is_other else 0o600
 
 
 def _quoted(value: str) -> str:

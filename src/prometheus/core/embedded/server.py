@@ -179,6 +179,7 @@ class EmbeddedServer:
     def _bootstrap(self, place: Place) -> None:
         import psycopg  # noqa: PLC0415 -- only when connecting
 
+        cluster.write_identities(place.layout, place.account)  # one that runs may have been started by an older version
         try:
             bootstrap.bootstrap(place.conninfo)
         except psycopg.Error as error:

@@ -1,0 +1,167 @@
+"""What followed a date: return, realised volatility and worst drawdown of the sessions after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
+
+Measure = Literal["return", "volatility", "drawdown"]
+HORIZONS: tuple[int, ...] = (21, 63)
+"""Sessions: a month and a quarter."""
+PATH_SESSIONS = 63
+"""Sessions of a path before a date, and after it."""
+_SESSIONS_PER_YEAR = 252
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What followed one date over one horizon; shares of 1, None where not all of its sessions are known yet.
+
+    Attributes
+    ----------
+    horizon
+        Sessions after the date.
+    known_from
+        The session that ends the horizon: earlier, nobody could know the outcome.
+    total_return
+        Of the closes, simple: 0.1 means 10 % up.
+    volatility
+        Root of the mean squared log return, annualised with 252 sessions.
+    drawdown
+        The worst fall from a high since the date, as a positive share.
+    """
+
+    horizon: int
+    known_from: date | None
+    total_return: float | None
+    volatility: float | None
+    drawdown: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "horizon_sessions": self.horizon,
+            "known_from": None if self.known_from is None else str(self.known_from),
+            "return": self.total_return,
+            "volatility": self.volatility,
+            "drawdown": self.drawdown,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a measure of what followed is spread over dates.
+
+    Attributes
+    ----------
+    n_dates
+        Dates whose outcome is known; the figures are None where there are none.
+    positive_share
+        Share of values above 0.
+    """
+
+    measure: Measure
+    horizon: int
+    n_dates: int
+    mean: float | None
+    p10: float | None
+    p25: float | None
+    median: float | None
+    p75: float | None
+    p90: float | None
+    positive_share: float | None
+
+    @classmethod
+    def of(cls, measure: Measure, horizon: int, values: Float64Vector) -> Spread:
+        """Return the spread of values; NaN among them count as not known."""
+        known = values[np.isfinite(values)]
+        if not len(known):
+            return cls(measure, horizon, 0, None, None, None, None, None, None, None)
+        p10, p25, median, p75, p90 = np.quantile(known, _QUANTILES).tolist()
+        return cls(
+            measure, horizon, len(known), float(known.mean()), p10, p25, median, p75, p90, float((known > 0).mean())
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "measure": self.measure, "horizon_sessions": self.horizon, "n_dates": self.n_dates, "mean": self.mean,
+            "p10": self.p10, "p25": self.p25, "median": self.median, "p75": self.p75, "p90": self.p90,
+            "positive_share": self.positive_share,
+        }  # fmt: skip
+
+
+class FollowedCloses:
+    """The closes of one instrument up to a date, and what followed each of their sessions as far as they tell.
+
+    Parameters
+    ----------
+    sessions
+        Shape (n,), ascending.
+    closes
+        Shape (n,), positive; adjusted for splits and dividends where the instrument has any.
+    """
+
+    def __init__(self, sessions: DateVector, closes: Float64Vector) -> None:
+        self.sessions = sessions
+        self.closes = closes
+        self._measured = {horizon: _measure(closes, horizon) for horizon in HORIZONS}
+
+    def outcomes(self, day: date) -> tuple[Outcome, ...]:
+        """Return what followed a date over each horizon; from the last session up to it where it is none."""
+        at = self._position(day)
+        return tuple(self._outcome(at, horizon) for horizon in HORIZONS)
+
+    def spreads(self, dates: DateVector) -> tuple[Spread, ...]:
+        """Return how what followed these dates is spread, by horizon and measure."""
+        rows = np.searchsorted(self.sessions, dates, side="right") - 1
+        return self._spreads(rows[rows >= 0])
+
+    def path(self, day: date) -> tuple[int, Float64Vector]:
+        """Return the closes around a date as shares of the close on it, and how many of them come before it.
+
+        Up to 63 sessions on either side; fewer where there are no more.
+        """
+        at = self._position(day)
+        first = max(0, at - PATH_SESSIONS)
+        if at < 0:
+            return 0, np.empty(0)
+        return at - first, self.closes[first : at + PATH_SESSIONS + 1] / self.closes[at]
+
+    def _position(self, day: date) -> int:
+        return int(np.searchsorted(self.sessions, np.datetime64(day, "D"), side="right")) - 1
+
+    def _outcome(self, at: int, horizon: int) -> Outcome:
+        if at < 0 or at + horizon >= len(self.sessions):
+            return Outcome(horizon, None, None, None, None)
+        total_return, volatility, drawdown = self._measured[horizon][:, at].tolist()
+        return Outcome(horizon, self.sessions[at + horizon].item(), total_return, volatility, drawdown)
+
+    def _spreads(self, rows: Int64Vector) -> tuple[Spread, ...]:
+        measures: Sequence[Measure] = ("return", "volatility", "drawdown")
+        return tuple(
+            Spread.of(measure, horizon, self._measured[horizon][number][rows])
+            for horizon in HORIZONS
+            for number, measure in enumerate(measures)
+        )
+
+
+def _measure(closes: Float64Vector, horizon: int) -> Float64Matrix:
+    """Return returns, volatilities and drawdowns after each session, shape (3, n); NaN where closes end too early."""
+    measured = np.full((3, len(closes)), np.nan)
+    n_known = len(closes) - horizon
+    if n_known <= 0:
+        return measured
+    spans = np.lib.stride_tricks.sliding_window_view(closes, horizon + 1)
+    squares = np.lib.stride_tricks.sliding_window_view(np.diff(np.log(closes)) ** 2, horizon)
+    measured[0, :n_known] = spans[:, -1] / spans[:, 0] - 1.0
+    measured[1, :n_known] = np.sqrt(np.ascontiguousarray(squares).mean(axis=1) * _SESSIONS_PER_YEAR)
+    measured[2, :n_known] = (1.0 - spans / np.maximum.accumulate(spans, axis=1)).max(axis=1)
+    return measured

@@ -1,0 +1,398 @@
+"""Analog days: which past dates looked like one, in a region's numbers, its texts or both, and what followed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from prometheus.analogs.outcomes import FollowedCloses, Outcome, Spread
+from prometheus.analogs.search import AnalogSearch, Metric
+from prometheus.app.region_prices import RegionPrices
+from prometheus.app.text_models import TextModels
+from prometheus.arrays import DateVector, Float64Vector
+from prometheus.core.database import DatabaseManager
+from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointEmbeddingStore, JointRows, TextSourceType
+from prometheus.encoders.registry import ModelRegistry, knowledge_end
+from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.errors import (
+    AmbiguousModelError,
+    InputRefusedError,
+    ModelNotKnownYetError,
+    NoEmbeddingError,
+    NoJointRowsError,
+    NoRegimesError,
+    UsageError,
+)
+from prometheus.regime.timeline import DatedVectors, RegimeHistory, RegimeTimelines, preferred_history
+
+logger = logging.getLogger(__name__)
+
+Space = Literal["numeric", "joint", "text"]
+SPACES: tuple[Space, ...] = get_args(Space)
+TextSource = Literal["macro", "news"]
+TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
+MAX_DAYS_BACK = 7
+"""A date without a vector is answered by the newest date with one, at most so many days before it."""
+_SPACES_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogRequest:
+    """Analogs of a date wanted.
+
+    Attributes
+    ----------
+    exclude_sessions
+        Dates so many sessions from the date asked about, or from an analog chosen already, are none.
+    model_id
+        Whose vectors are compared; None for the only ones there are, or those of the regimes shown by default.
+    regime_model_id
+        Whose labels the analogs carry; None for the history that answers for the region.
+    instrument_id
+        Whose closes say what followed; None for what stands for the region.
+    source
+        Of the texts, in the joint and the text space.
+    country
+        Only macro texts of that country, in the text space.
+    """
+
+    region: str
+    as_of: date
+    space: Space = "numeric"
+    k: int = 10
+    exclude_sessions: int = 63
+    metric: Metric = "euclidean"
+    model_id: str | None = None
+    regime_model_id: str | None = None
+    instrument_id: str | None = None
+    source: TextSource = "macro"
+    country: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise UsageError(f"unknown space {self.space!r}; choose from {', '.join(SPACES)}")
+        if self.source not in TEXT_SOURCES:
+            raise UsageError(f"unknown source {self.source!r}; choose from {', '.join(TEXT_SOURCES)}")
+        if self.country is not None and (self.space != "text" or self.source != "macro"):
+            raise UsageError("--country selects macro texts: use it with --space text --source macro")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analog:
+    """One past date that looked like the date asked about.
+
+    Attributes
+    ----------
+    percentile
+        Share of all pairs of dates that are as near or nearer; in [0, 1]; None where there is no pair.
+    regime_label, confidence
+        What the regime model says of the date; None where it says nothing.
+    path, n_before
+        Closes around the date as shares of the close on it, and how many of them come before it.
+    """
+
+    as_of_date: date
+    distance: float
+    percentile: float | None
+    regime_label: str | None
+    confidence: float | None
+    outcomes: tuple[Outcome, ...]
+    n_before: int
+    path: Float64Vector
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the path."""
+        return {
+            "as_of_date": str(self.as_of_date),
+            "distance": self.distance,
+            "percentile": self.percentile,
+            "regime_label": self.regime_label,
+            "confidence": self.confidence,
+            "followed_by": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnalogReport:
+    """The analogs of one date, nearest first, and how what followed them is spread against all dates.
+
+    Attributes
+    ----------
+    as_of_date
+        The date whose vector was compared: the one asked about, or the last before it that has one.
+    model_id
+        Whose vectors were compared.
+    regime_model_id
+        Whose labels the analogs carry; None where none was known on the date.
+    n_candidates
+        Dates that the analogs were chosen from.
+    n_before, path
+        As in `Analog`, of the date itself.
+    """
+
+    request: AnalogRequest
+    as_of_date: date
+    model_id: str
+    regime_model_id: str | None
+    instrument_id: str
+    n_candidates: int
+    analogs: tuple[Analog, ...]
+    spreads: tuple[Spread, ...]
+    base_spreads: tuple[Spread, ...]
+    n_before: int
+    path: Float64Vector
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the paths."""
+        asked = self.request
+        return {
+            "region": asked.region,
+            "as_of_date": str(self.as_of_date),
+            "space": asked.space,
+            "metric": asked.metric,
+            "exclude_sessions": asked.exclude_sessions,
+            "model_id": self.model_id,
+            "regime_model_id": self.regime_model_id,
+            "instrument_id": self.instrument_id,
+            "n_candidates": self.n_candidates,
+            "analogs": [analog.to_dict() for analog in self.analogs],
+            "spread_over_analogs": [spread.to_dict() for spread in self.spreads],
+            "spread_over_all_dates": [spread.to_dict() for spread in self.base_spreads],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Searched:
+    """The vectors of a space, whose they are, and the instrument they were made of, where it is one."""
+
+    model_id: str
+    rows: DatedVectors
+    instrument_id: str | None = None
+
+
+class AnalogTasks:
+    """Searches the stored vectors of a region; nothing is written.
+
+    Parameters
+    ----------
+    db_manager
+        The databases.
+    """
+
+    def __init__(self, db_manager: DatabaseManager) -> None:
+        self._db = db_manager
+        self._timelines = RegimeTimelines(db_manager)
+        self._joint = JointEmbeddingStore(db_manager)
+        self._registry = ModelRegistry(db_manager)
+        self._prices = RegionPrices(db_manager)
+        self._text_models = TextModels(db_manager)
+        self._daily_texts = DailyTextReader(db_manager)
+        self._numeric_rows = _NewestRows()
+
+    def find(self, request: AnalogRequest) -> AnalogReport:
+        """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
+
+        Raises
+        ------
+        UsageError
+            `k`, the metric or the exclusion cannot be.
+        NoRegimesError, NoEmbeddingError
+            Nothing is stored of the region, or of the date in that space.
+        AmbiguousModelError, ModelNotKnownYetError
+            Several models' vectors answer and none was named; the model learned from later data.
+        UnknownInstrumentError
+            There are no prices to say what followed.
+        """
+        search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions)
+        histories = self._histories(request.region, request.as_of)
+        searched = self._searched(request, histories)
+        self._require_known(searched.model_id, request.as_of)
+        as_of_date = _at_vector(request, searched)
+        named = request.instrument_id or searched.instrument_id
+        instrument_id = named or self._prices.instrument_of(request.region, request.as_of)
+        closes = self._prices.closes(instrument_id, as_of_date)
+        followed = FollowedCloses(closes.dates, closes.values)
+        search.fit(searched.rows.dates, searched.rows.vectors, followed.sessions)
+        dates, distances = search.predict(as_of_date, request.k)
+        labels, regime_model_id = self._labels(request, histories, as_of_date)
+        analogs = _analogs(dates, distances, search.percentiles(as_of_date, distances), labels, followed)
+        n_before, path = followed.path(as_of_date)
+        candidates = searched.rows.dates[: search.n_candidates(as_of_date)]
+        return AnalogReport(
+            request=request,
+            as_of_date=as_of_date,
+            model_id=searched.model_id,
+            regime_model_id=regime_model_id,
+            instrument_id=instrument_id,
+            n_candidates=len(candidates),
+            analogs=analogs,
+            spreads=followed.spreads(dates),
+            base_spreads=followed.spreads(candidates),
+            n_before=n_before,
+            path=path,
+        )
+
+    def _histories(self, region: str, as_of: date) -> list[RegimeHistory]:
+        histories = [each for each in self._timelines.histories(as_of) if each.region == region]
+        if histories:
+            return histories
+        everywhere = self._timelines.histories()
+        of_region = [each for each in everywhere if each.region == region]
+        if not of_region:
+            known = ", ".join(sorted({each.region for each in everywhere})) or "none"
+            raise NoRegimesError(region, f"at all (regions that have: {known})")
+        span = min(each.first for each in of_region), max(each.last for each in of_region)
+        raise NoEmbeddingError(f"region {region!r}", as_of, span)
+
+    def _searched(self, request: AnalogRequest, histories: Sequence[RegimeHistory]) -> _Searched:
+        if request.space == "numeric":
+            return self._numeric(request, histories)
+        return self._joined(request) if request.space == "joint" else self._texts(request)
+
+    def _numeric(self, request: AnalogRequest, histories: Sequence[RegimeHistory]) -> _Searched:
+        region, wanted = request.region, request.model_id
+        of_model = [each for each in histories if wanted in (None, each.encoder_model_id, each.model_id)]
+        encoder = preferred_history(of_model).encoder_model_id if of_model else ""
+        source = self._timelines.vector_source(region, encoder, request.as_of)
+        if source is None:
+            encoders = ", ".join(sorted({each.encoder_model_id for each in histories}))
+            raise NoRegimesError(region, f"of {wanted} (encoders that have: {encoders})")
+        key = (region, encoder, source, self._timelines.written(region, encoder))
+        rows = self._numeric_rows.get(key, lambda: self._timelines.load_vectors(region, encoder, source))
+        return _Searched(encoder, rows, source.instrument_id)
+
+    def _joined(self, request: AnalogRequest) -> _Searched:
+        joint_type = (REGIME_MACRO if request.source == "macro" else REGIME_NEWS).joint_type
+        stored = [
+            each
+            for each in self._joint.stored_rows(request.region, request.as_of)
+            if each.joint_type == joint_type and request.model_id in (None, each.model_id)
+        ]
+        if not stored:
+            raise NoJointRowsError(request.region, joint_type, request.model_id or "any model")
+        model_ids = sorted({each.model_id for each in stored})
+        if len(model_ids) > 1:
+            raise AmbiguousModelError(request.region, model_ids)
+        _require_one_space(stored)
+        for branch in (stored[0].numeric_model_id, stored[0].text_model_id):
+            self._require_known(branch or "", request.as_of)
+        return _Searched(model_ids[0], DatedVectors(*self._joint.load_vectors(stored[0])))
+
+    def _texts(self, request: AnalogRequest) -> _Searched:
+        kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
+        model_id = request.model_id or self._text_models.only_one([kind])
+        filters = {"country": request.country} if kind == "MACRO" else {}
+        texts = self._daily_texts.load(kind, model_id, date.min, request.as_of, filters)
+        if not len(texts.dates):
+            raise NoEmbeddingError(f"the {request.source} texts of {model_id}", request.as_of, None)
+        return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))
+
+    def _require_known(self, model_id: str, as_of: date) -> None:
+        known_from = knowledge_end(self._registry.load_config(model_id) or {})
+        if known_from is not None and known_from >= as_of:
+            raise ModelNotKnownYetError(model_id, known_from, as_of)
+
+    def _labels(
+        self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date
+    ) -> tuple[Mapping[date, tuple[str, float]], str | None]:
+        """Return label and confidence by date, and of which regime model.
+
+        Of none without prototypes, unless it is named, and of none that learned from later data.
+        """
+        wanted = request.regime_model_id
+        of_model = [each for each in histories if wanted in (None, each.model_id)]
+        if not of_model:
+            known = ", ".join(each.model_id for each in histories)
+            raise NoRegimesError(request.region, f"of {wanted} (models that have: {known})")
+        history = preferred_history(of_model)
+        model_id = history.model_id
+        if wanted is None and not history.has_prototypes:  # the seed model says NEUTRAL of everything
+            return {}, None
+        known_from = knowledge_end(self._registry.load_config(model_id) or {})
+        if known_from is not None and known_from >= as_of_date:
+            logger.warning(
+                "%s learned from data up to %s: no labels are shown for %s", model_id, known_from, as_of_date
+            )
+            return {}, None
+        timeline = self._timelines.timeline(request.region, model_id, date.min, as_of_date)
+        pairs = zip(timeline.label_names(), timeline.confidences.tolist(), strict=True)
+        return dict(zip(timeline.dates.tolist(), pairs, strict=True)), model_id
+
+
+class _NewestRows:
+    """Keeps the vectors that were searched last; those of an older state of the table never answer."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, DatedVectors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], DatedVectors]) -> DatedVectors:
+        """Return the rows of a key, loaded where they are not at hand."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = load()
+            self._kept.move_to_end(key)
+            while len(self._kept) > _SPACES_KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+
+def _at_vector(request: AnalogRequest, searched: _Searched) -> date:
+    """Return the newest date with a vector, the one asked about or one of the week before it."""
+    dates = searched.rows.dates
+    n_known = int(np.searchsorted(dates, np.datetime64(request.as_of, "D"), side="right"))
+    found: date | None = dates[n_known - 1].item() if n_known else None
+    if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
+        raise NoEmbeddingError(
+            f"region {request.region!r} in the {request.space} space",
+            request.as_of,
+            (dates[0].item(), dates[-1].item()),
+        )
+    if found != request.as_of:
+        logger.warning("%s has no embedding on %s; using the last one, of %s", request.region, request.as_of, found)
+    return found
+
+
+def _require_one_space(stored: Sequence[JointRows]) -> None:
+    """Refuse rows of one joint model whose branches were different models: their distances mean nothing."""
+    branches = sorted({(str(each.numeric_model_id), str(each.text_model_id)) for each in stored})
+    if len(branches) > 1:
+        listed = " and ".join(" with ".join(pair) for pair in branches)
+        raise InputRefusedError(
+            f"the rows of {stored[0].model_id} were joined from {listed}, which is no one space; write each pair under "
+            "a --joint-model-id of its own"
+        )
+
+
+def _analogs(
+    dates: DateVector,
+    distances: Float64Vector,
+    percentiles: Float64Vector,
+    labels: Mapping[date, tuple[str, float]],
+    followed: FollowedCloses,
+) -> tuple[Analog, ...]:
+    found = []
+    for day, distance, percentile in zip(dates.tolist(), distances.tolist(), percentiles.tolist(), strict=True):
+        label, confidence = labels.get(day, (None, None))
+        n_before, path = followed.path(day)
+        found.append(
+            Analog(
+                as_of_date=day,
+                distance=distance,
+                percentile=None if math.isnan(percentile) else percentile,
+                regime_label=label,
+                confidence=confidence,
+                outcomes=followed.outcomes(day),
+                n_before=n_before,
+                path=path,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,235 @@
+"""What a risk desk asks of one region on one evening, put together from what the other tasks answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from prometheus.app.analogs import AnalogReport, AnalogRequest
+from prometheus.app.regimes import TransitionReport
+from prometheus.app.region_prices import Closes, RegionPrices
+from prometheus.app.text_search import TextSearchReport
+from prometheus.arrays import DateVector
+from prometheus.data.text_reader import DatedText
+from prometheus.errors import InputRefusedError, NoEmbeddingError, UsageError
+from prometheus.regime import RegimeState
+from prometheus.regime.explanation import Reason
+from prometheus.regime.timeline import RegimeHistory, RegimeTimeline
+
+if TYPE_CHECKING:
+    from prometheus.app import App
+
+MAX_DAYS_BACK = 7
+"""A date without a state is answered by the newest one so many days before it, or fewer."""
+N_ANALOGS = 8
+N_SIMILAR_TEXTS = 6
+N_CHANGES = 12
+N_GAPS_SHOWN = 5
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The first session of a spell of one label.
+
+    Attributes
+    ----------
+    previous_label
+        None where the history begins with this spell.
+    n_sessions
+        Of the spell, up to its end or to the date of the briefing.
+    """
+
+    as_of_date: date
+    label: str
+    previous_label: str | None
+    n_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How new the data behind a briefing are, and what is missing in them.
+
+    Attributes
+    ----------
+    newest_bar
+        Of the instrument whose closes are shown, up to the date.
+    n_bars_since
+        Sessions with a bar after the state's date: above 0 the state is behind the prices.
+    n_gaps, gaps
+        Sessions with a bar and without a state since the first state, and the newest of them.
+    newest_text
+        Date of the newest macro text known on the date.
+    """
+
+    newest_bar: date
+    n_bars_since: int
+    n_gaps: int
+    gaps: tuple[date, ...]
+    newest_text: date | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Briefing:
+    """One region on one evening; nothing in it was known later.
+
+    Attributes
+    ----------
+    as_of_date
+        The session answered for: the date asked about, or the last before it that has a state.
+    reasons
+        Why the label was given; empty, with `no_reasons` saying why, where the model cannot tell.
+    changes
+        The last spells, newest first; the first one is the present.
+    analogs, texts, similar_texts
+        None, or empty, with the sentence beside them saying why.
+    texts_date
+        Of `texts`: the date itself, or the last before it that has any.
+    """
+
+    region: str
+    as_of_date: date
+    history: RegimeHistory
+    state: RegimeState
+    reasons: tuple[Reason, ...]
+    no_reasons: str
+    changes: tuple[Change, ...]
+    transitions: TransitionReport
+    instrument_id: str
+    analogs: AnalogReport | None
+    no_analogs: str
+    texts_date: date | None
+    texts: tuple[DatedText, ...]
+    similar_texts: TextSearchReport | None
+    no_similar_texts: str
+    freshness: Freshness
+    previous_session: date | None
+    next_session: date | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionSeries:
+    """Closes and regimes of a region up to a date, for a chart."""
+
+    closes: Closes
+    timeline: RegimeTimeline
+
+
+class BriefingTasks:
+    """Puts briefings together; nothing is written.
+
+    Parameters
+    ----------
+    app
+        Answers the single questions.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._prices = RegionPrices(app.db_manager)
+
+    def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
+        """Return what there is to say of a region on a date, or on its newest one.
+
+        What cannot be said (no texts, no analogs yet) is left out, with the sentence that says why.
+
+        Raises
+        ------
+        NoRegimesError, NoEmbeddingError
+            The region has no regimes, or none of that date or the week before it.
+        """
+        history = self._app.regimes.history(region, model_id)
+        dates = self._app.regimes.timeline(region, date.min, date.max, history.model_id).dates
+        at = _position(dates, as_of or history.last, f"region {region!r}")
+        day: date = dates[at].item()
+        timeline = self._app.regimes.timeline(region, date.min, day, history.model_id)
+        (state,) = self._app.regimes.states(region, day, day, history.model_id)
+        reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state])[0]))
+        analogs, no_analogs = _said_or_why(
+            lambda: self._app.analogs.find(AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id))
+        )
+        texts_date = self._app.text_search.newest_day(day, "macro")
+        similar, no_similar = _said_or_why(lambda: self._similar_texts(texts_date or day))
+        instrument_id = self._prices.instrument_of(region, day)
+        (transitions,) = self._app.regimes.transitions(region, history.model_id, day)
+        return Briefing(
+            region=region,
+            as_of_date=day,
+            history=history,
+            state=state,
+            reasons=reasons or (),
+            no_reasons=no_reasons,
+            changes=_changes(timeline),
+            transitions=transitions,
+            instrument_id=instrument_id,
+            analogs=analogs,
+            no_analogs=no_analogs,
+            texts_date=texts_date,
+            texts=() if texts_date is None else tuple(self._app.text_search.of_day(texts_date, "macro")),
+            similar_texts=similar,
+            no_similar_texts=no_similar,
+            freshness=self._freshness(instrument_id, timeline, as_of or date.max, texts_date),
+            previous_session=dates[at - 1].item() if at else None,
+            next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
+        )
+
+    def series(self, region: str, as_of: date, model_id: str | None = None) -> RegionSeries:
+        """Return closes and regimes up to a date.
+
+        Raises
+        ------
+        NoRegimesError, UnknownInstrumentError
+            There are no regimes, or no prices.
+        """
+        timeline = self._app.regimes.timeline(region, date.min, as_of, model_id)
+        return RegionSeries(self._prices.closes(self._prices.instrument_of(region, as_of), as_of), timeline)
+
+    def _similar_texts(self, day: date) -> TextSearchReport:
+        return self._app.text_search.like_day(day, "macro", k=N_SIMILAR_TEXTS)
+
+    def _freshness(
+        self, instrument_id: str, timeline: RegimeTimeline, as_of: date, newest_text: date | None
+    ) -> Freshness:
+        bars = self._prices.closes(instrument_id, as_of).dates
+        without_state = np.setdiff1d(bars[bars >= timeline.dates[0]], timeline.dates)
+        since = without_state > timeline.dates[-1]
+        gaps = without_state[~since]
+        return Freshness(
+            newest_bar=bars[-1].item(),
+            n_bars_since=int(since.sum()),
+            n_gaps=len(gaps),
+            gaps=tuple(gaps[-N_GAPS_SHOWN:].tolist()),
+            newest_text=newest_text,
+        )
+
+
+def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """Return an answer, or None and the sentence of the refusal."""
+    try:
+        return ask(), ""
+    except (InputRefusedError, UsageError) as refusal:
+        return None, str(refusal)
+
+
+def _position(dates: DateVector, as_of: date, name: str) -> int:
+    """Return where the newest date is, the one asked about or one of the week before it."""
+    at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
+    if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
+        raise NoEmbeddingError(name, as_of, (dates[0].item(), dates[-1].item()))
+    return at
+
+
+def _changes(timeline: RegimeTimeline) -> tuple[Change, ...]:
+    """Return the last spells, newest first."""
+    names = timeline.label_names()
+    starts = [0, *(np.flatnonzero(np.diff(timeline.labels)) + 1).tolist()]
+    spells = list(pairwise([*starts, len(names)]))[-N_CHANGES:]
+    return tuple(
+        Change(timeline.dates[start].item(), names[start], names[start - 1] if start else None, end - start)
+        for start, end in reversed(spells)
+    )

@@ -1,0 +1,300 @@
+"""Windows of any instrument that looked like one instrument's window on a date, and what followed them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from prometheus.analogs.outcomes import FollowedCloses, Outcome
+from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
+from prometheus.arrays import Float32Vector
+from prometheus.backfill.work import Progress
+from prometheus.core.database import DatabaseManager
+from prometheus.data.reader import DataReader
+from prometheus.encoders.registry import ModelRegistry, default_window_days, knowledge_end
+from prometheus.encoders.window_index import IndexStatus, StoredWindow, WindowIndex, WindowSpace
+from prometheus.encoders.window_scan import WindowQuery, WindowScan, exact_distance
+from prometheus.encoders.windows import INSTRUMENT
+from prometheus.errors import ModelNotKnownYetError, NoEmbeddingError, UsageError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL_ID = "num-regime-core-v2"
+MAX_DAYS_BACK = 7
+FIRST_ROWS = 256
+MOST_ROWS = 16_384
+"""An index is asked for more and more rows until enough of them are no neighbours of each other, up to so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """Windows wanted that look like an instrument's on a date.
+
+    Attributes
+    ----------
+    exclude_sessions
+        Weekdays: nothing so near to the date counts, and of one instrument no two windows so near to each other.
+    window_days
+        Sessions per window; None for what the model needs.
+
+    Raises
+    ------
+    UsageError
+        A number that cannot be.
+    """
+
+    instrument_id: str
+    as_of: date
+    k: int = 10
+    exclude_sessions: int = 63
+    model_id: str = DEFAULT_MODEL_ID
+    window_days: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_ANALOGS:
+            raise UsageError(f"--k {self.k}: name a number from 1 to {MAX_ANALOGS}")
+        if not 0 <= self.exclude_sessions <= MAX_EXCLUDED_SESSIONS:
+            raise UsageError(
+                f"--exclude-sessions {self.exclude_sessions}: name a number from 0 to {MAX_EXCLUDED_SESSIONS}"
+            )
+
+    @property
+    def space(self) -> WindowSpace:
+        """The vectors that are compared."""
+        window_days = default_window_days(self.model_id) if self.window_days is None else self.window_days
+        return WindowSpace(self.model_id, INSTRUMENT, window_days)
+
+    @property
+    def before(self) -> date:
+        """Only windows dated before this one count: their neighbourhood is over on the date."""
+        day = np.busday_offset(np.datetime64(self.as_of, "D"), -self.exclude_sessions, roll="backward")
+        return date.fromisoformat(str(day))
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarWindow:
+    """One window that looked like the one asked about."""
+
+    instrument_id: str
+    as_of_date: date
+    distance: float
+    outcomes: tuple[Outcome, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "instrument_id": self.instrument_id,
+            "as_of_date": str(self.as_of_date),
+            "distance": self.distance,
+            "followed_by": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReport:
+    """The windows found, nearest first.
+
+    Attributes
+    ----------
+    is_exact
+        Whether every window was compared; otherwise an index found them.
+    """
+
+    request: WindowRequest
+    as_of_date: date
+    is_exact: bool
+    windows: tuple[SimilarWindow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "instrument_id": self.request.instrument_id,
+            "as_of_date": str(self.as_of_date),
+            "model_id": self.request.model_id,
+            "window_days": self.request.space.window_days,
+            "is_exact": self.is_exact,
+            "windows": [window.to_dict() for window in self.windows],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RecallReport:
+    """How an index did against the exact search.
+
+    Attributes
+    ----------
+    recall
+        Share of the true nearest windows that the index found, over all queries.
+    worst
+        The same for the query with the least.
+    """
+
+    model_id: str
+    n_queries: int
+    k: int
+    n_windows: int
+    recall: float
+    worst: float
+
+
+class WindowSearchTasks:
+    """Searches the stored windows of instruments.
+
+    Parameters
+    ----------
+    db_manager
+        The databases.
+    progress
+        Receives how far long work is.
+    """
+
+    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
+        self._db = db_manager
+        self._progress = progress
+        self._reader = DataReader(db_manager=db_manager)
+        self._registry = ModelRegistry(db_manager)
+
+    def find(self, request: WindowRequest) -> WindowReport:
+        """Return the windows nearest to an instrument's; by the model's index, or by comparing all where it has none.
+
+        Raises
+        ------
+        NoEmbeddingError
+            The instrument has no vector on the date, or in the week before it.
+        ModelNotKnownYetError
+            The model learned from later data.
+        """
+        known_from = knowledge_end(self._registry.load_config(request.model_id) or {})
+        if known_from is not None and known_from >= request.as_of:
+            raise ModelNotKnownYetError(request.model_id, known_from, request.as_of)
+        as_of_date, vector = self._asked(request)
+        index = WindowIndex(self._db, request.model_id)
+        is_exact = not index.exists()
+        if is_exact:
+            logger.info("no index of %s: comparing every window; see similar_index build", request.model_id)
+            scan = WindowScan(self._db, request.space)
+            chosen = _grow(lambda n: scan.nearest([WindowQuery(vector, request.before)], n)[0], vector, request)
+        else:
+            chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), vector, request)
+        return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
+
+    def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
+        """Make a model's index, or bring it in step; return how many vectors were copied, and what it holds now."""
+        index = WindowIndex(self._db, model_id)
+        n_copied = index.build(self._progress)
+        return n_copied, index.status()
+
+    def drop_index(self, model_id: str) -> bool:
+        """Remove a model's index; return whether there was one."""
+        return WindowIndex(self._db, model_id).drop()
+
+    def index_status(self, model_id: str) -> IndexStatus:
+        """Return what a model's index holds, and how far it is behind."""
+        return WindowIndex(self._db, model_id).status()
+
+    def check_index(self, model_id: str, n_queries: int, k: int, window_days: int | None = None) -> RecallReport:
+        """Ask the index for windows of which the exact neighbours are then looked up among all.
+
+        The windows asked about lie evenly among those stored; each asks for windows dated before itself.
+
+        Raises
+        ------
+        MissingIndexError, NoEmbeddingError
+            There is no index, or nothing stored.
+        """
+        days = default_window_days(model_id) if window_days is None else window_days
+        space = WindowSpace(model_id, INSTRUMENT, days)
+        scan, index = WindowScan(self._db, space), WindowIndex(self._db, model_id)
+        n_windows = scan.n_windows()
+        if not n_windows:
+            raise NoEmbeddingError(f"{model_id} with {days} sessions", None, None)
+        queries = _spread_queries(scan, n_queries, n_windows)
+        found = [index.nearest(space, query.vector, query.before, k) for query in queries]
+        truth = scan.nearest(queries, k)
+        shares = [
+            len({_key(each) for each in hits} & {_key(each) for each in exact}) / len(exact)
+            for hits, exact in zip(found, truth, strict=True)
+            if exact
+        ]
+        return RecallReport(model_id, len(shares), k, n_windows, float(np.mean(shares)), float(min(shares)))
+
+    def _asked(self, request: WindowRequest) -> tuple[date, Float32Vector]:
+        windows = WindowScan(self._db, request.space).load(request.instrument_id)
+        n_known = int(np.searchsorted(windows.dates, np.datetime64(request.as_of, "D"), side="right"))
+        found: date | None = windows.dates[n_known - 1].item() if n_known else None
+        if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
+            known = (windows.dates[0].item(), windows.dates[-1].item()) if len(windows.dates) else None
+            raise NoEmbeddingError(f"{request.instrument_id} by {request.model_id}", request.as_of, known)
+        if found != request.as_of:
+            logger.warning("%s has no embedding on %s; using that of %s", request.instrument_id, request.as_of, found)
+        return found, windows.vectors[n_known - 1]
+
+    def _with_outcomes(
+        self, chosen: Sequence[tuple[float, StoredWindow]], as_of_date: date
+    ) -> tuple[SimilarWindow, ...]:
+        ids = list(dict.fromkeys(window.entity_id for _, window in chosen))
+        bars = self._reader.load_bars(ids, date.min, as_of_date, 1, ["adjusted_close"])
+        closes = bars.column("adjusted_close")
+        spans = {name: slice(bars.offsets[at], bars.offsets[at + 1]) for at, name in enumerate(ids)}
+        followed = {name: FollowedCloses(bars.dates[span], closes[span]) for name, span in spans.items()}
+        return tuple(
+            SimilarWindow(
+                window.entity_id, window.as_of_date, distance, followed[window.entity_id].outcomes(window.as_of_date)
+            )
+            for distance, window in chosen
+        )
+
+
+_Candidates = Callable[[int], list[StoredWindow]]
+
+
+def _grow(candidates: _Candidates, vector: Float32Vector, request: WindowRequest) -> list[tuple[float, StoredWindow]]:
+    """Ask for more and more rows until enough of them are no neighbours, or there are no more."""
+    n_rows = max(FIRST_ROWS, request.k)
+    while True:
+        found = candidates(n_rows)
+        chosen = _spread_out(found, vector, request)
+        if len(chosen) == request.k or len(found) < n_rows or n_rows >= MOST_ROWS:
+            return chosen
+        n_rows *= 4
+
+
+def _spread_out(
+    found: Sequence[StoredWindow], vector: Float32Vector, request: WindowRequest
+) -> list[tuple[float, StoredWindow]]:
+    """Return the nearest windows of which no two of one instrument are neighbours, by their exact distances."""
+    measured = sorted(
+        ((exact_distance(window.vector, vector), window) for window in found),
+        key=lambda each: (each[0], each[1].entity_id, each[1].as_of_date),
+    )
+    chosen: list[tuple[float, StoredWindow]] = []
+    days_of: dict[str, list[date]] = {}
+    for distance, window in measured:
+        if len(chosen) == request.k:
+            break
+        taken = days_of.setdefault(window.entity_id, [])
+        gaps = np.abs(np.busday_count(taken, window.as_of_date)) if taken else np.empty(0)
+        if (gaps > request.exclude_sessions).all():
+            taken.append(window.as_of_date)
+            chosen.append((distance, window))
+    return chosen
+
+
+def _spread_queries(scan: WindowScan, n_queries: int, n_windows: int) -> list[WindowQuery]:
+    """Return windows that lie evenly among those stored, entity by entity."""
+    wanted = np.unique(np.linspace(0, n_windows - 1, n_queries).astype(np.int64))
+    queries, n_before = [], 0
+    for windows in scan.iter_entities():
+        rows = wanted[(wanted >= n_before) & (wanted < n_before + len(windows.dates))] - n_before
+        queries += [WindowQuery(windows.vectors[row], windows.dates[row].item()) for row in rows.tolist()]
+        n_before += len(windows.dates)
+    return queries
+
+
+def _key(window: StoredWindow) -> tuple[str, date]:
+    return window.entity_id, window.as_of_date

@@ -1,0 +1,145 @@
+"""Where each setting came from, told without a single secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
+from pydantic import BaseModel, SecretStr
+
+from prometheus.core.config import LIBPQ_TARGET_VARIABLES, PrometheusConfig
+
+PREFIX = "PROMETHEUS_"
+DEFAULT = "default"
+MASK = "********"
+_SHOWN = {
+    "host", "hostaddr", "port", "dbname", "user", "service", "servicefile", "sslmode", "passfile", "application_name",
+    "connect_timeout", "target_session_attrs",
+}  # fmt: skip
+"""Parts of a DSN that are no secrets; all others are masked."""
+_PLAIN = {
+    "port": re.compile(r"[\d,]*"),
+    "host": re.compile(r"@?[^@]*"),
+    "dbname": re.compile(r"[^@=/:]*"),
+}
+"""A DSN with an unescaped ``@`` or ``/`` in its password is cut in the wrong place, and pieces of it end up here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes
+    ----------
+    name
+        Of the environment variable that sets it.
+    value
+        A JSON value, secrets masked; None for absent.
+    source
+        ``default``, ``environment variable NAME`` or ``file PATH``.
+    """
+
+    name: str
+    value: Any
+    source: str
+
+
+def explain_settings(config: PrometheusConfig, environment: Mapping[str, str]) -> list[Setting]:
+    """Return every setting, and the variables of libpq where they have a say.
+
+    Parameters
+    ----------
+    config
+        As it was read from `environment`.
+    """
+    settings = [_explain(config, field, environment) for field in type(config).model_fields]
+    return settings if config.uses_embedded_server else settings + _libpq_settings(environment)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return names that look like settings and are none, sorted."""
+    known = {f"{PREFIX}{field}".upper() for field in PrometheusConfig.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def describe_server(config: PrometheusConfig, environment: Mapping[str, str]) -> str:
+    """Return which server is used, and what decides it."""
+    if config.uses_embedded_server:
+        return "embedded"
+    if config.historical_dsn is not None:
+        return "your own, by PROMETHEUS_HISTORICAL_DSN and PROMETHEUS_RUNTIME_DSN"
+    return f"your own, by {' and '.join(name for name in LIBPQ_TARGET_VARIABLES if environment.get(name))}"
+
+
+def mask_dsn(dsn: str) -> str:
+    """Return a connection string without its secrets, or only a mask where its parts cannot be told apart for sure.
+
+    Examples
+    --------
+    >>> mask_dsn("postgresql://quant:hunter2@db.example/prices")
+    'user=quant password=******** dbname=prices host=db.example'
+    >>> mask_dsn("postgresql://quant:hunter/2@db.example/prices")
+    '********'
+    """
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return MASK
+    if any(not pattern.fullmatch(str(parts.get(name) or "")) for name, pattern in _PLAIN.items()):
+        return MASK
+    return make_conninfo(**{name: str(value) if name in _SHOWN else MASK for name, value in parts.items()})
+
+
+def _explain(config: PrometheusConfig, field: str, environment: Mapping[str, str]) -> Setting:
+    name, value = f"{PREFIX}{field.upper()}", getattr(config, field)
+    shown = _masked(value) if isinstance(value, SecretStr) else _to_json(value)
+    if field == "regions" and config.regions_file is not None:
+        return Setting(name, shown, f"file {config.regions_file}")
+    given = [spelled for spelled, text in environment.items() if spelled.upper() == name and text]
+    is_given = bool(given) and value is not None
+    return Setting(name, shown, f"environment variable {given[-1]}" if is_given else DEFAULT)
+
+
+def _masked(secret: SecretStr) -> str:
+    return mask_dsn(secret.get_secret_value())
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, dict):
+        return {name: _to_json(part) for name, part in value.items()}
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _libpq_settings(environment: Mapping[str, str]) -> list[Setting]:
+    """Return the variables of libpq that are set."""
+    known = [
+        (option.envvar.decode(), option.keyword.decode())
+        for option in Conninfo.get_defaults()
+        if option.envvar is not None
+    ]
+    return [
+        Setting(name, environment[name] if keyword in _SHOWN else MASK, f"environment variable {name}")
+        for name, keyword in known
+        if environment.get(name)
+    ]
+
+
+def to_text(value: Any) -> str:
+    """Return a value for people, on one line.
+
+    Examples
+    --------
+    >>> to_text(None), to_text({})
+    ('-', '-')
+    """
+    if value is None or value == {}:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,138 @@
+"""Past dates that looked like one, and what followed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prometheus.analogs.outcomes import HORIZONS, PATH_SESSIONS, Spread
+from prometheus.app.analogs import Analog, AnalogReport
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.results.columns import Column, dates, labels, numbers
+from prometheus.results.figures import draw_paths, require_rows
+from prometheus.results.table import ResultTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Analogs(ResultTable[Analog]):
+    """The analogs of one date, nearest first; nothing after the date was known to the search.
+
+    Attributes
+    ----------
+    report
+        All that was found: how what followed is spread over the analogs and over all dates, and the paths of closes.
+    """
+
+    report: AnalogReport
+
+    @property
+    def region(self) -> str:
+        """The region."""
+        return self.report.request.region
+
+    @property
+    def model_id(self) -> str:
+        """Whose vectors were compared."""
+        return self.report.model_id
+
+    @property
+    def dates(self) -> DateVector:
+        """The analogs, shape (n,), nearest first."""
+        return dates([analog.as_of_date for analog in self])
+
+    def __len__(self) -> int:
+        return len(self.report.analogs)
+
+    def __iter__(self) -> Iterator[Analog]:
+        return iter(self.report.analogs)
+
+    def to_numpy(self) -> Float64Matrix:
+        """Return the closes around each analog as shares of the close on it, shape (n, 127), float64.
+
+        Column 63 is the analog itself, always 1; the sessions before and after it stand on either side, NaN where
+        there is no close up to the date asked about.
+        """
+        paths = [_centred(analog.path, analog.n_before) for analog in self]
+        return np.array(paths, dtype=np.float64).reshape(len(paths), 2 * PATH_SESSIONS + 1)
+
+    def plot(self) -> Figure:
+        """Return the paths around the analogs laid over that of the date itself.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+        UsageError
+            There are no analogs.
+        """
+        require_rows(len(self), "analogs")
+        report = self.report
+        title = f"{report.instrument_id} around {report.as_of_date} and its {len(self)} analogs in {self.region}"
+        own = _centred(report.path, report.n_before)
+        return draw_paths(title, self.to_numpy(), own, "median of the analogs")
+
+    def _columns(self) -> Sequence[Column]:
+        return (
+            Column("as_of_date", self.dates),
+            Column("distance", numbers([analog.distance for analog in self]), ",.4g"),
+            Column("percentile", numbers([analog.percentile for analog in self]), ".1%"),
+            labels("regime_label", [analog.regime_label for analog in self]),
+            Column("confidence", numbers([analog.confidence for analog in self])),
+            *(column for at in range(len(HORIZONS)) for column in self._outcome_columns(at)),
+        )
+
+    def _outcome_columns(self, at: int) -> Sequence[Column]:
+        outcomes, horizon = [analog.outcomes[at] for analog in self], HORIZONS[at]
+        return (
+            Column(f"return_{horizon}", numbers([each.total_return for each in outcomes]), "+.1%"),
+            Column(f"volatility_{horizon}", numbers([each.volatility for each in outcomes]), ".1%"),
+            Column(f"drawdown_{horizon}", numbers([each.drawdown for each in outcomes]), ".1%"),
+        )
+
+    def _headline(self) -> str:
+        report, asked = self.report, self.report.request
+        return (
+            f"Analogs of {report.as_of_date} in {self.region}, {asked.space} space of {report.model_id}: "
+            f"{len(self)} of {report.n_candidates:,} dates"
+        )
+
+    def _named(self) -> Mapping[str, str]:
+        report = self.report
+        return {
+            "region": self.region,
+            "as_of_date": str(report.as_of_date),
+            "space": report.request.space,
+            "metric": report.request.metric,
+            "model_id": report.model_id,
+            "regime_model_id": report.regime_model_id or "",
+            "instrument_id": report.instrument_id,
+        }
+
+    def _notes(self) -> Sequence[str]:
+        report = self.report
+        pairs = zip(report.spreads, report.base_spreads, strict=True)
+        return [_compared(of_analogs, of_all) for of_analogs, of_all in pairs if of_analogs.measure == "return"]
+
+
+def _centred(path: Float64Vector, n_before: int) -> Float64Vector:
+    """Return a path with its date in the middle, NaN where it is too short, shape (127,)."""
+    whole = np.full(2 * PATH_SESSIONS + 1, np.nan)
+    first = PATH_SESSIONS - n_before
+    whole[first : first + len(path)] = path
+    return whole
+
+
+def _compared(of_analogs: Spread, of_all: Spread) -> str:
+    if of_analogs.median is None or of_all.median is None:
+        return f"{of_analogs.horizon} sessions later: not known yet"
+    return (
+        f"{of_analogs.horizon} sessions later: median return {of_analogs.median:+.1%}, up in "
+        f"{of_analogs.positive_share:.0%} of {of_analogs.n_dates}; after all {of_all.n_dates:,} dates "
+        f"{of_all.median:+.1%}, up in {of_all.positive_share:.0%}"
+    )

@@ -1,0 +1,234 @@
+"""The databases, opened for reading from Python and notebooks."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from datetime import date, datetime
+from itertools import groupby
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from prometheus.analogs.search import Metric
+from prometheus.app import App
+from prometheus.app.analogs import AnalogRequest, Space, TextSource
+from prometheus.app.text_search import MINILM, Source, TextQuery
+from prometheus.backfill.plan import DateSpan
+from prometheus.core.config import PrometheusConfig, load_config
+from prometheus.core.database import DatabaseManager
+from prometheus.errors import UsageError
+from prometheus.regime.timeline import preferred_history
+from prometheus.results.analogs import Analogs
+from prometheus.results.embeddings import Embeddings
+from prometheus.results.regimes import Regimes
+from prometheus.results.regions import Regions
+from prometheus.results.texts import Texts
+from prometheus.results.transitions import Transitions
+
+if TYPE_CHECKING:
+    from typing import Self
+
+logger = logging.getLogger(__name__)
+
+DateLike: TypeAlias = date | str | np.datetime64
+"""A date, or ``YYYY-MM-DD``; of a point in time its calendar date."""
+
+
+class Prometheus:
+    """Regimes, transitions, embeddings, analogs and texts as they are stored; nothing is ever written.
+
+    Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nobody
+    holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
+
+    Parameters
+    ----------
+    config
+        Where the databases are.
+    """
+
+    def __init__(self, config: PrometheusConfig) -> None:
+        manager = DatabaseManager(config, announce=logger.info, read_only=True)
+        self._opened: App | None = App(manager)
+        self._close = weakref.finalize(self, manager.close_all)
+        self._where = f"embedded server in {config.home}" if config.uses_embedded_server else "server of your own"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Prometheus: {self._where}{', closed' if self._opened is None else ''}>"
+
+    def close(self) -> None:
+        """Close every connection; closing twice does nothing more."""
+        self._opened = None
+        self._close()
+
+    def regions(self) -> Regions:
+        """Return what is stored: the regions, the models that labelled them, and from when to when."""
+        histories = self._app.regimes.histories()
+        by_region = groupby(histories, key=lambda each: each.region)
+        chosen = (preferred_history(list(of_region)) for _, of_region in by_region)
+        return Regions(tuple(histories), frozenset((each.region, each.model_id) for each in chosen))
+
+    def regimes(
+        self, region: str, start: DateLike | None = None, end: DateLike | None = None, model_id: str | None = None
+    ) -> Regimes:
+        """Return the regimes of a region from `start` to `end`, both included.
+
+        Parameters
+        ----------
+        model_id
+            The regime model; None for the one that answers for the region, see `regions`.
+
+        Raises
+        ------
+        NoRegimesError, UsageError
+            The region has none of that model; a date that is none, or an end before the start.
+        """
+        span, tasks = _span(start, end), self._app.regimes
+        history = tasks.history(region, model_id)
+        timeline = tasks.timeline(region, span.start, span.end, history.model_id)
+        first, last = (timeline.dates[[0, -1]] if len(timeline.dates) else np.array([span.start] * 2, "M8[D]")).tolist()
+        return Regimes(timeline, tasks.closes(history, first, last))
+
+    def transitions(self, region: str, model_id: str | None = None, until: DateLike | None = None) -> Transitions:
+        """Return how the regimes of a region follow each other, counted over dates up to `until`.
+
+        Raises
+        ------
+        NoRegimesError, UsageError
+            The region has none of that model up to then; a date that is none.
+        """
+        tasks = self._app.regimes
+        last = _as_date("until", until, date.max)
+        return Transitions(tasks.transitions(region, tasks.history(region, model_id).model_id, last)[0])
+
+    def embeddings(
+        self, region: str, start: DateLike | None = None, end: DateLike | None = None, model_id: str | None = None
+    ) -> Embeddings:
+        """Return the vectors behind the regimes of a region from `start` to `end`, both included.
+
+        Parameters
+        ----------
+        model_id
+            An encoder, or a regime model for its encoder; None for that of the model that answers for the region.
+
+        Raises
+        ------
+        NoRegimesError, UsageError
+            The region has none of that model; a date that is none, or an end before the start.
+        """
+        span = _span(start, end)
+        return Embeddings(self._app.regimes.embeddings(region, span.start, span.end, model_id))
+
+    def analogs(  # noqa: PLR0913 -- what `similar` can be asked, the rare ones by name only
+        self,
+        region: str,
+        as_of: DateLike,
+        space: Space = "numeric",
+        k: int = 10,
+        *,
+        exclude_sessions: int = 63,
+        metric: Metric = "euclidean",
+        model_id: str | None = None,
+        regime_model_id: str | None = None,
+        instrument_id: str | None = None,
+        source: TextSource = "macro",
+        country: str | None = None,
+    ) -> Analogs:
+        """Return the past dates most like one, and what followed them; nothing after the date counts.
+
+        A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
+        `prometheus.app.analogs.AnalogRequest`.
+
+        Raises
+        ------
+        NoRegimesError, NoEmbeddingError, UsageError
+            Nothing is stored of the region, or near the date; a parameter that cannot be.
+        """
+        request = AnalogRequest(
+            region=region, as_of=_as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
+            metric=metric, model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id,
+            source=source, country=country,
+        )  # fmt: skip
+        return Analogs(self._app.analogs.find(request))
+
+    def texts(
+        self,
+        query: str,
+        as_of: DateLike,
+        k: int = 10,
+        source: Source | None = None,
+        *,
+        model_id: str | None = None,
+        hf_model_name: str = MINILM,
+    ) -> Texts:
+        """Return the texts known on a date that are nearest in meaning to a question.
+
+        The parameters are those of `prometheus.app.text_search.TextQuery`.
+
+        Raises
+        ------
+        NoTextEmbeddingsError, UnnamedTextModelError, UsageError
+            No text had a vector; several models answer; a parameter that cannot be.
+        """
+        asked = TextQuery(query, _as_date("as_of", as_of), k, source, model_id, hf_model_name)
+        return Texts(query, self._app.text_search.find(asked))
+
+    @property
+    def _app(self) -> App:
+        if self._opened is None:
+            raise UsageError("this connection is closed; open another one with prometheus.open()")
+        return self._opened
+
+
+def open_databases(config: PrometheusConfig | None = None) -> Prometheus:
+    """Open the databases for reading.
+
+    Nothing is connected before something is asked for; an embedded server is started then, and migrated.
+
+    Parameters
+    ----------
+    config
+        Where the databases are; None for what the environment says now.
+
+    Returns
+    -------
+    To be closed, or used in a ``with`` block.
+
+    Raises
+    ------
+    UsageError
+        A variable of the environment is malformed.
+    """
+    return Prometheus(load_config() if config is None else config)
+
+
+def _span(start: DateLike | None, end: DateLike | None) -> DateSpan:
+    return DateSpan.of_range(_as_date("start", start, date.min), _as_date("end", end, date.max))
+
+
+def _as_date(name: str, given: DateLike | None, default: date | None = None) -> date:
+    """Return the calendar date that something names.
+
+    Raises
+    ------
+    UsageError
+        It names none.
+    """
+    value = given.astype("M8[D]").item() if isinstance(given, np.datetime64) else default if given is None else given
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise UsageError(f"{name}: {given!r} is no date; write YYYY-MM-DD") from None

@@ -1,0 +1,209 @@
+"""The page: one per region, one address per date, written by the server; scripts only add charts and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from prometheus.analogs.outcomes import Spread
+from prometheus.app.analogs import AnalogReport
+from prometheus.app.briefings import Briefing, RegionSeries
+from prometheus.regime.timeline import LABELS, RegimeHistory, preferred_history
+from prometheus.web.assets import Assets
+from prometheus.web.errors import Problem
+from prometheus.web.parameters import DatePath, PageQuery, RegionPath
+from prometheus.web.routes import AppOf, StrictJson
+
+WEEKDAYS_UNTIL_OLD = 5
+"""Data that end more weekdays before today are called old."""
+
+UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+LABEL_WORDS: Mapping[str, str] = {
+    "NEUTRAL": "Neutral",
+    "CRISIS": "Crisis",
+    "RISK_OFF": "Risk-off",
+    "CARRY": "Carry",
+}
+MEASURE_WORDS: Mapping[str, str] = {"return": "Return", "volatility": "Volatility", "drawdown": "Worst fall"}
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@router.get("/")
+def overview(request: Request, app: AppOf) -> Response:
+    """Show every region and the regime it is in."""
+    histories = app.regimes.histories()
+    by_region: dict[str, list[RegimeHistory]] = {}
+    for history in histories:
+        by_region.setdefault(history.region, []).append(history)
+    rows = []
+    for region, of_region in by_region.items():
+        history = preferred_history(of_region)
+        (state,) = app.regimes.states(region, history.last, history.last, history.model_id)
+        rows.append({"history": history, "state": state, "age": _weekdays_since(history.last)})
+    return _render(request, "overview.html", {"rows": rows, "regions": list(by_region)})
+
+
+@router.get("/go")
+def go(region: str = "", day: str = "") -> Response:
+    """Lead from the form to the address of a region and date, for browsers without scripts."""
+    address = f"/regions/{quote(region, safe='')}" + (f"/{quote(day, safe='')}" if day else "")
+    return RedirectResponse(address if region else "/", status_code=303)
+
+
+@router.get("/regions/{region}")
+def latest(request: Request, app: AppOf, region: RegionPath, query: PageQuery) -> Response:
+    """Show a region on its newest date."""
+    return _show(request, app.briefings.of(region, None, query.model_id), query.model_id, app.regimes.histories())
+
+
+@router.get("/regions/{region}/{day}")
+def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+    """Show a region as it was known on a date."""
+    return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, app.regimes.histories(), day)
+
+
+@router.get("/regions/{region}/{day}/series.json")
+def series(app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+    """Return what the chart of a page draws: nothing after its date."""
+    return StrictJson(series_document(app.briefings.series(region, day, query.model_id)))
+
+
+def series_document(found: RegionSeries) -> dict[str, Any]:
+    """Return closes and regimes as columns; dates as days since 1970, shares in thousandths."""
+    timeline, closes = found.timeline, found.closes
+    first = int(np.searchsorted(closes.dates, timeline.dates[0])) if len(timeline.dates) else 0
+    start = max(0, first - 252)
+    return {
+        "instrument": closes.instrument_id,
+        "closeDays": closes.dates[start:].astype(np.int64).tolist(),
+        "closes": [float(f"{value:.6g}") for value in closes.values[start:].tolist()],
+        "labels": [label.name for label in LABELS],
+        "regimeDays": timeline.dates.astype(np.int64).tolist(),
+        "regimes": timeline.labels.tolist(),
+        "confidences": np.rint(timeline.confidences * 1000).astype(int).tolist(),
+        "highVolatilities": [
+            None if np.isnan(value) else round(value * 1000) for value in timeline.high_volatilities.tolist()
+        ],
+    }
+
+
+def error_page(request: Request, problem: Problem) -> Response | None:
+    """Return a problem as a page, with its way out; the API's stay JSON."""
+    if request.url.path.startswith(("/v1/", "/metrics", "/static/")) or request.url.path.endswith(".json"):
+        return None
+    headers = {**Problem.SHARED_HEADERS, **problem.headers}
+    return _render(request, "error.html", {"problem": problem, "regions": []}, problem.status, headers)
+
+
+def paths_document(report: AnalogReport) -> dict[str, Any]:
+    """Return the paths around the analogs and around the date itself, as per cent of the close on it."""
+    return {
+        "today": {"day": str(report.as_of_date), "before": report.n_before, "path": _percents(report.path)},
+        "analogs": [
+            {"day": str(each.as_of_date), "before": each.n_before, "path": _percents(each.path)}
+            for each in report.analogs
+        ],
+    }
+
+
+def _percents(path: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
+    percents: list[float] = np.round((path - 1.0) * 100.0, 2).tolist()
+    return percents
+
+
+def _show(
+    request: Request,
+    briefing: Briefing,
+    model_id: str | None,
+    histories: list[RegimeHistory],
+    asked: date | None = None,
+) -> Response:
+    region = quote(briefing.region, safe="")
+    suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
+    report = briefing.analogs
+    return _render(
+        request,
+        "region.html",
+        {
+            "briefing": briefing,
+            "asked": asked,
+            "regions": sorted({history.region for history in histories}),
+            "models": [history for history in histories if history.region == briefing.region],
+            "model_suffix": suffix,
+            "base": f"/regions/{region}",
+            "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json{suffix}",
+            "paths": None if report is None else paths_document(report),
+            "spreads": [] if report is None else _spread_rows(report.spreads, report.base_spreads),
+            "age": _weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,
+        },
+    )
+
+
+def _spread_rows(spreads: tuple[Spread, ...], base_spreads: tuple[Spread, ...]) -> list[tuple[str, Spread, Spread]]:
+    return [
+        (f"{MEASURE_WORDS[own.measure]}, next {own.horizon} sessions", own, base)
+        for own, base in zip(spreads, base_spreads, strict=True)
+    ]
+
+
+def _weekdays_since(day: date) -> int:
+    today = datetime.now(UTC).date()
+    return int(np.busday_count(np.datetime64(day, "D"), np.datetime64(today, "D")))
+
+
+def _render(
+    request: Request,
+    template: str,
+    values: Mapping[str, Any],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    assets: Assets = request.app.state.assets
+    page = _environment().get_template(template).render(asset=assets.address, **values)
+    return HTMLResponse(page, status, dict(headers or {}))
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates; whatever they are given is text, never markup."""
+    environment = Environment(
+        loader=PackageLoader("prometheus.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "rarity": _rarity,
+        "sentence": lambda text: f"{text[:1].upper()}{text[1:]}",
+        "signed": _signed,
+        "label": lambda name: LABEL_WORDS.get(str(name), str(name)),
+        "path": lambda text: quote(str(text), safe=""),
+    }
+    environment.globals |= {"labels": [label.name for label in LABELS], "weekdays_until_old": WEEKDAYS_UNTIL_OLD}
+    return environment
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    """Return a share as people read it; what is not known is a dash."""
+    return UNKNOWN if value is None else f"{value * 100:.{digits}f} %"
+
+
+def _signed(value: float | None, digits: int = 1) -> str:
+    return UNKNOWN if value is None else f"{value * 100:+.{digits}f} %".replace("-", MINUS)
+
+
+def _rarity(share: float | None) -> str:
+    """Return a share of pairs; a tiny one is not called none."""
+    return "< 0.1 %" if share is not None and 0 < share < 0.001 else _percent(share, 1)

@@ -1,0 +1,260 @@
+"""What answers look like: the models behind the OpenAPI document; a NaN fits none of them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from prometheus.regime import RegimeLabel
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_US_INDEX: JsonValue = {
+    "region": "US_INDEX",
+    "model_id": "num-regime-core-v2@5cae794e",
+    "items": [{"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "high_volatility": 0.997}],
+    "next": "/v1/regions/US_INDEX/regimes?limit=1&cursor=2020-03-17",
+}
+_ENCODER_EXAMPLE = "num-regime-core-v2"
+
+
+class Answer(BaseModel):
+    """Any part of an answer."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class ProblemBody(Answer):
+    """Why there is no answer."""
+
+    error: str = Field(description="A stable name.", examples=["no_regimes"])
+    detail: str = Field(
+        description="One sentence that names the thing.", examples=["region 'UK' has no regimes at all"]
+    )
+
+
+class State(Answer):
+    """How the server is."""
+
+    status: Literal["ok"]
+
+
+class ModelHistory(Answer):
+    """What one regime model said of a region."""
+
+    model_id: str = Field(examples=["num-regime-core-v2@5cae794e"])
+    encoder_model_id: str = Field(examples=[_ENCODER_EXAMPLE])
+    has_prototypes: bool = Field(description="Without prototypes every label is NEUTRAL.")
+    n_dates: int = Field(examples=[4026])
+    first: date = Field(examples=["2008-01-02"])
+    last: date = Field(examples=["2023-12-28"])
+
+
+class Region(Answer):
+    """A region and the models that labelled it."""
+
+    region: str = Field(examples=["US_INDEX"])
+    default_model_id: str = Field(description="The model that answers where none is named.")
+    models: list[ModelHistory]
+
+
+class RegionList(Answer):
+    """Everything that has regimes."""
+
+    items: list[Region]
+
+
+class RegimeRow(Answer):
+    """The regime of one date."""
+
+    as_of_date: date
+    label: RegimeLabel
+    confidence: Share
+    high_volatility: Share | None = Field(
+        description="Probability of high volatility in the next 21 sessions; null where the model says none."
+    )
+
+
+class RegimePage(Answer):
+    """Regimes of one region and model, oldest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_US_INDEX]})
+
+    region: str
+    model_id: str
+    items: list[RegimeRow]
+    next: str | None = Field(description="Address of the next page; null on the last one.")
+
+
+class HighVolatility(Answer):
+    """How likely the next 21 sessions are volatile."""
+
+    probability: Share
+    threshold: float = Field(description="Annualised volatility from which on it is called high.")
+
+
+class Risk(Answer):
+    """A probability and its 95 % interval."""
+
+    probability: Share
+    low: Share
+    high: Share
+
+
+class ReasonRow(Answer):
+    """One line of an explanation."""
+
+    text: str = Field(examples=["volatility 54 % a year against a norm of 16 %"])
+    share: float | None = Field(
+        description="Its part in the decision for the label; null for a line that only informs."
+    )
+
+
+class RegimeDetail(Answer):
+    """The regime of one date with all that its model says; what it does not say is null or empty."""
+
+    region: str
+    as_of_date: date
+    label: RegimeLabel
+    confidence: Share
+    model_id: str
+    encoder_model_id: str
+    probabilities: dict[RegimeLabel, Share] | None
+    high_volatility: HighVolatility | None
+    change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
+    explanation: list[ReasonRow]
+
+
+class Transitions(Answer):
+    """How the regimes of one model follow each other."""
+
+    region: str
+    model_id: str
+    n_dates: int
+    counts: dict[RegimeLabel, dict[RegimeLabel, int]]
+    matrix: dict[RegimeLabel, dict[RegimeLabel, Share]] = Field(description="Share of each successor, stays included.")
+    mean_duration: dict[RegimeLabel, float] = Field(description="Dates in an unbroken spell.")
+    change_risk: dict[RegimeLabel, dict[str, Risk]] = Field(description="Of leaving each regime, by sessions ahead.")
+
+
+class TransitionList(Answer):
+    """One entry for each regime model."""
+
+    items: list[Transitions]
+
+
+class EmbeddingRow(Answer):
+    """The vector of one date."""
+
+    as_of_date: date
+    embedding: list[float]
+
+
+class EmbeddingPage(Answer):
+    """Vectors of one region and regime model, oldest first."""
+
+    region: str
+    model_id: str
+    encoder_model_id: str | None = Field(description="Whose vectors they are; null on an empty page.")
+    dim: int | None
+    items: list[EmbeddingRow]
+    next: str | None = Field(description="Address of the next page; null on the last one.")
+
+
+class OutcomeRow(Answer):
+    """What followed a date; null where it is not known yet."""
+
+    horizon_sessions: int
+    known_from: date | None
+    return_: float | None = Field(alias="return", description="Simple: 0.1 is 10 % up.")
+    volatility: float | None
+    drawdown: float | None
+
+
+class AnalogRow(Answer):
+    """A past date that looked like the one asked about."""
+
+    as_of_date: date
+    distance: float
+    percentile: Share | None = Field(description="Share of all pairs of dates that are as near or nearer.")
+    regime_label: RegimeLabel | None
+    confidence: Share | None
+    followed_by: list[OutcomeRow]
+
+
+class SpreadRow(Answer):
+    """How a measure of what followed is spread over dates."""
+
+    measure: Literal["return", "volatility", "drawdown"]
+    horizon_sessions: int
+    n_dates: int
+    mean: float | None
+    p10: float | None
+    p25: float | None
+    median: float | None
+    p75: float | None
+    p90: float | None
+    positive_share: Share | None
+
+
+class AnalogList(Answer):
+    """The analogs of a date, nearest first, and what followed them against what followed all dates."""
+
+    region: str
+    as_of_date: date = Field(description="The date asked about, or the last before it that has a vector.")
+    space: Literal["numeric", "joint", "text"]
+    metric: Literal["euclidean", "cosine"]
+    exclude_sessions: int
+    model_id: str
+    regime_model_id: str | None
+    instrument_id: str
+    n_candidates: int
+    analogs: list[AnalogRow]
+    spread_over_analogs: list[SpreadRow]
+    spread_over_all_dates: list[SpreadRow]
+
+
+class TextRow(Answer):
+    """A text found."""
+
+    similarity: float = Field(description="Cosine, in [-1, 1].")
+    source_type: str = Field(examples=["MACRO"])
+    source_id: int
+    timestamp: datetime
+    known_at: datetime | None
+    kind: str
+    place: str
+    origin: str
+    text: str
+
+
+class TextList(Answer):
+    """Texts nearest in meaning first."""
+
+    as_of_date: date
+    model_id: str = Field(examples=["text-macro-v1"])
+    n_texts: int = Field(description="Texts that were compared.")
+    hits: list[TextRow]
+
+
+class RunRow(Answer):
+    """A backfill that came to its end."""
+
+    run_id: str
+    kind: str = Field(examples=["regime"])
+    model_id: str
+    finished_at: datetime
+    planned: int
+    written: int
+    failed: int
+    n_bytes: int
+    seconds: float
+    version: str = Field(description="Of Prometheus.")
+
+
+class RunPage(Answer):
+    """Backfills, newest first."""
+
+    items: list[RunRow]
+    next: str | None = Field(description="Address of the next page; null on the last one.")

@@ -1,0 +1,165 @@
+"""The server: put together, bound to an address, and run until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp
+
+from prometheus import __version__
+from prometheus.app import App
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.database import DatabaseManager
+from prometheus.errors import AddressError, DatabaseUnreachableError, UsageError
+from prometheus.web import assets, page, routes_embeddings, routes_operations, routes_regimes, routes_search
+from prometheus.web.access import AccessControl, AccessRules
+from prometheus.web.caching import Representations
+from prometheus.web.errors import add_error_handlers
+from prometheus.web.metrics import MeasuredRequests, WebMetrics
+from prometheus.web.patience import Limits, Patience
+from prometheus.web.routes import PROBLEMS, StrictJson
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 1
+STATEMENT_TIMEOUT_S = 5
+SHUTDOWN_S = 5
+MAX_CONNECTIONS = 500
+_DESCRIPTION = (
+    "Which regime each market is in, how sure that is, and which past days and texts were like it. Read only."
+)
+
+
+def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
+    """Return the ASGI application over an open app."""
+    metrics = WebMetrics()
+    api = FastAPI(
+        title="Prometheus",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=StrictJson,
+        responses=PROBLEMS,
+    )
+    api.state.prometheus, api.state.metrics = app, metrics
+    api.state.assets, api.state.error_page = assets.packaged_assets(), page.error_page
+    add_error_handlers(api, metrics.database_failed)
+    needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
+    for module in (routes_regimes, routes_embeddings, routes_search, routes_operations):
+        api.include_router(module.router, dependencies=needs)
+    for module in (assets, page):
+        api.include_router(module.router)
+    guarded = AccessControl(Patience(Representations(api), limits or Limits()), rules)
+    return MeasuredRequests(guarded, metrics)
+
+
+@contextmanager
+def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> Iterator[App]:
+    """Yield an app that only reads and never waits for long; an embedded server is started and migrated first.
+
+    Raises
+    ------
+    DatabaseError
+        The databases are there and cannot be used. One that only does not answer yet is waited for later.
+    """
+    patient = DatabaseManager(config, announce=announce)
+    try:
+        patient.server_version()
+        with patient.get_runtime_connection():
+            pass
+    except DatabaseUnreachableError as error:
+        logger.warning("%s; serving all the same, with 503 until it answers", error)
+    finally:
+        patient.close_all()
+    in_time = {"connect_timeout_s": CONNECT_TIMEOUT_S, "statement_timeout_s": STATEMENT_TIMEOUT_S}
+    manager = DatabaseManager(config.model_copy(update=in_time), announce=announce, read_only=True)
+    try:
+        yield App(manager)
+    finally:
+        manager.close_all()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address, not listening yet; port 0 is any free one.
+
+    Raises
+    ------
+    UsageError
+        There is no such host.
+    AddressError
+        The address is in use, or not to be had.
+    """
+    name = f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--host {host!r} is no address of this machine: {error}") from error
+    listener = socket.socket(family, kind, protocol)  # asyncio sends at once only where the protocol says TCP
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise AddressError(name, (error.strerror or str(error)).lower()) from error
+    return listener
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can reach a socket."""
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address of a socket as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(application: ASGIApp, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are given a few seconds to end."""
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # one line of ours says it, not one for each attempt
+    config = uvicorn.Config(
+        application,
+        access_log=False,  # addresses may hold what was searched for
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    asyncio.run(_Server(config).serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    """A server for which being told to stop is the way to end, not an error."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        earlier = {number: signal.signal(number, self._stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # the second time at once
+        self.should_exit = True

@@ -1,0 +1,307 @@
+"""The nightly run as cron sees it: what is missing is computed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fixtures.commands import Run
+from tests.fixtures.database import TableDigest
+from tests.fixtures.text_models import needs_minilm
+
+from prometheus.arrays import as_float32
+from prometheus.core.database import DatabaseManager
+from prometheus.encoders.registry import NUM_REGIME_CORE_V2
+from prometheus.regime import RegimeLabel, RegimePrototype
+from prometheus.regime.prototypes import PrototypeSet, write_prototypes
+
+AS_OF = "2023-12-28"
+"""The last session of GSPC.INDX in the sample; AAPL.US goes on."""
+NIGHT = ["nightly", "--as-of", AS_OF, "--since", "2023-11-01"]
+N_SESSIONS = 40
+EVENTS = [
+    ("2023-11-02T12:00:00Z", "Policy rates were left where they are."),
+    ("2023-12-14T12:00:00Z", "Growth is slowing."),
+    ("2023-12-27T12:00:00Z", "Credit spreads narrowed."),
+]
+REGIONS = {
+    "US_INDEX": {"instrument_id": "GSPC.INDX", "prototypes": "p.json", "country": "US"},
+    "US_MIX": {"members": {"GSPC.INDX": 0.6, "AAPL.US": 0.4}, "country": "US"},
+}
+
+pytestmark = pytest.mark.usefixtures("sample", "regions")
+
+
+@pytest.fixture
+def regions(cli_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two regions, one with a prototype file in the working directory."""
+    axis = np.linspace(-1, 1, 384)
+    prototypes = (
+        RegimePrototype(RegimeLabel.CARRY, as_float32(axis)),
+        RegimePrototype(RegimeLabel.CRISIS, as_float32(-axis)),
+    )
+    write_prototypes(PrototypeSet("US_INDEX", prototypes, {}, NUM_REGIME_CORE_V2, 513), Path("p.json"))
+    configure(monkeypatch, REGIONS)
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, definitions: dict[str, Any]) -> None:
+    monkeypatch.setenv("PROMETHEUS_REGIONS", json.dumps(definitions))
+
+
+def ingest_events(run: Run, events: list[tuple[str, str]]) -> None:
+    lines = [
+        json.dumps({"event_type": "NOTE", "timestamp": timestamp, "country": "US", "description": text})
+        for timestamp, text in events
+    ]
+    Path("events.jsonl").write_text("\n".join(lines) + "\n")
+    assert run("ingest", "macro", "events.jsonl").exit_code == 0
+
+
+def report_of(run: Run, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+    """Run a night and return its summary, with regions and texts by name."""
+    done = run(*arguments, "--json")
+    assert done.exit_code == exit_code, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout, parse_constant=pytest.fail)
+    return report | {
+        "regions": {night["region"]: night for night in report["regions"]},
+        "texts": {night["source_type"]: night for night in report["texts"]},
+    }
+
+
+@needs_minilm
+def test_a_night_fills_in_what_is_missing_and_a_second_one_writes_nothing(run: Run, table_digests: TableDigest) -> None:
+    ingest_events(run, EVENTS)
+    planned = report_of(run, *NIGHT, "--dry-run")
+    assert (planned["dry_run"], planned["written"]) == (True, 4 * N_SESSIONS + 3)
+    assert table_digests()["runtime.regimes"][0] == 0
+
+    first = report_of(run, *NIGHT, "--exit-code-if-noop", "99")
+
+    assert first["texts"]["MACRO"]["embeddings_written"] == 3
+    for region, family in (("US_INDEX", "num-regime-core-v2@"), ("US_MIX", "num-regime-region-v1:")):
+        night = first["regions"][region]
+        assert night["model_id"].startswith(family)
+        assert (night["embeddings_written"], night["sessions_added"], night["sessions_rewritten"]) == (40, 40, 0)
+        assert night["joint_rows_written"] == 3
+        assert night["newest"]["as_of_date"] == night["as_of_date"] == AS_OF
+        assert len(night["run_ids"]) == 2
+    assert first["written"] == 4 * N_SESSIONS + 3 + 6
+
+    stored = table_digests()
+    second = report_of(run, *NIGHT, "--exit-code-if-noop", "99", exit_code=99)
+    assert second["written"] == 0
+    assert report_of(run, *NIGHT)["written"] == 0
+    assert table_digests() == stored
+
+    printed = run("nightly", "--as-of", AS_OF).stdout.splitlines()
+    assert printed[0].split() == [
+        "region",
+        "as",
+        "of",
+        "label",
+        "sure",
+        "before",
+        "added",
+        "rewritten",
+        "joint",
+        "rows",
+    ]
+    assert printed[1].split()[:2] == ["US_INDEX", AS_OF]
+    assert printed[-1].startswith("0 rows written, 0 failed")
+
+
+@needs_minilm
+def test_a_corrected_price_and_a_late_text_are_made_good(run: Run, db_manager: DatabaseManager) -> None:
+    ingest_events(run, EVENTS)
+    report_of(run, *NIGHT)
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "UPDATE prices_daily SET close = close * 1.01, adjusted_close = adjusted_close * 1.01"
+            " WHERE instrument_id = 'GSPC.INDX' AND trade_date = '2023-12-20'"
+        )
+    ingest_events(run, [("2023-11-02T15:00:00Z", "Policy rates may rise."), ("2023-11-03T15:00:00Z", "Hiring rose.")])
+
+    night = report_of(run, "nightly", "--as-of", AS_OF)["regions"]["US_INDEX"]
+
+    assert (night["sessions_added"], night["sessions_rewritten"]) == (0, 6)
+    assert (
+        night["joint_rows_written"] == 3
+    )  # 27 December was joined anew; a text came to 2 November, the first to the 3rd
+
+
+@needs_minilm
+def test_a_joint_model_with_frozen_means_joins_the_dates_after_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, {"US_INDEX": REGIONS["US_INDEX"]})
+    ingest_events(run, EVENTS + [(f"2023-11-{day:02}T12:00:00Z", f"Note {day}.") for day in range(1, 31)])
+    report_of(run, *NIGHT)
+    freeze = ["--joint-model-id", "joint-regime-core-v2-US_INDEX", "--centre-until", "2023-11-30", "--country", "US"]
+    branches = ["--numeric-model-id", NUM_REGIME_CORE_V2, "--region", "US_INDEX", "--as-of", "2023-12-14"]
+    frozen = run("backfill_joint_regime_macro_context", *branches, *freeze)
+    assert frozen.exit_code == 0, frozen.stderr
+
+    monkeypatch.setenv("PROMETHEUS_JOINT_MODEL_ID", "joint-regime-core-v2-{region}")
+    assert report_of(run, *NIGHT)["regions"]["US_INDEX"]["joint_rows_written"] == 1  # 27 December; the 14th is there
+    assert report_of(run, *NIGHT)["written"] == 0
+
+
+@needs_minilm
+def test_bars_and_texts_from_after_the_date_change_no_row_of_it(
+    run: Run, db_manager: DatabaseManager, table_digests: TableDigest
+) -> None:
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM prices_daily WHERE trade_date > '2023-12-15'")
+    ingest_events(run, EVENTS[:2])
+    night = ["nightly", "--as-of", "2023-12-15"]
+    assert report_of(run, *night, "--since", "2023-12-01")["written"] == 4 * 11 + 2 + 2
+    before = table_digests()
+
+    from prometheus.data.sample import PRICES
+
+    assert run("ingest", "prices", str(PRICES)).exit_code == 0
+    ingest_events(run, EVENTS)
+    assert report_of(run, *night)["written"] == 0
+    after = table_digests()
+    for table in ("regimes", "regime_transitions"):
+        assert after[f"runtime.{table}"] == before[f"runtime.{table}"]
+    for table in ("numeric_window_embeddings", "text_embeddings", "joint_embeddings"):
+        assert after[f"historical.{table}"] == before[f"historical.{table}"]
+    report_of(run, "nightly", "--as-of", AS_OF)
+    assert report_of(run, *night)["written"] == 0
+
+
+def test_missing_bars_stop_the_night_before_anything_is_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, table_digests: TableDigest
+) -> None:
+    configure(monkeypatch, REGIONS | {"APPLE": {"instrument_id": "AAPL.US"}})
+    before = table_digests()
+    late = ["nightly", "--as-of", "2024-01-03", "--since", "2023-12-20"]
+
+    refused = run(*late)
+    assert (refused.exit_code, refused.stdout, len(refused.errors)) == (5, "", 1)
+    lacking = "GSPC.INDX (last bar 2023-12-28, 3 sessions missing)"
+    assert f"US_INDEX as of 2024-01-03 lacks {lacking}; US_MIX as of 2024-01-03 lacks {lacking}; " in refused.errors[0]
+    assert "APPLE" not in refused.errors[0]
+    assert run("nightly").exit_code == 5, "the sample ends before the last session that has closed"
+    assert table_digests() == before
+
+    fresh_only = report_of(run, *late, "--skip-stale", exit_code=3)
+    assert fresh_only["failed"] == 2
+    assert fresh_only["regions"]["APPLE"]["sessions_added"] == 9
+    assert fresh_only["regions"]["US_INDEX"]["failures"] == [f"left out, it lacks {lacking}"]
+
+    loosened = report_of(run, *late, "--max-age-sessions", "3")
+    assert loosened["regions"]["US_INDEX"]["newest"]["as_of_date"] == "2023-12-28"
+
+
+def test_a_region_that_fails_is_named_and_stops_no_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"BROKEN": {"instrument_id": "GSPC.INDX", "prototypes": "no.json"}}
+    configure(monkeypatch, broken | REGIONS)
+
+    done = run(*NIGHT)
+
+    assert done.exit_code == 3
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert line.startswith("failed: BROKEN: ")
+    assert "no.json" in line
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert rows["BROKEN"].split()[2:] == ["-", "-", "-", "0", "0", "0"]
+    assert rows["US_INDEX"].split()[-3:] == ["40", "0", "0"], "without any texts there is nothing to join"
+    assert "texts" not in rows
+
+
+def test_a_text_model_that_cannot_be_used_leaves_the_regimes_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest_events(run, EVENTS)
+    monkeypatch.setenv("PROMETHEUS_HF_MODEL_NAME", "./no-such-folder")
+    report = report_of(run, *NIGHT, exit_code=3)
+    assert report["failed"] == 1
+    assert "no-such-folder" in report["texts"]["MACRO"]["failures"][0]
+    assert report["regions"]["US_INDEX"]["sessions_added"] == N_SESSIONS
+
+
+def test_a_calibrated_region_begins_after_its_calibration(
+    run: Run, monkeypatch: pytest.MonkeyPatch, db_manager: DatabaseManager
+) -> None:
+    configure(monkeypatch, {"US_INDEX": REGIONS["US_INDEX"]})
+    calibrate = ["calibrate", "--region", "US_INDEX", "--until", "2023-09-29", "--span", "1500"]
+    assert run(*calibrate, "--output", "p.json").exit_code == 0
+    assert report_of(run, "nightly", "--as-of", AS_OF)["regions"]["US_INDEX"]["sessions_added"] == 62
+    with db_manager.get_runtime_connection() as connection:
+        assert connection.execute("SELECT min(as_of_date) FROM regimes").fetchone() == (date(2023, 10, 2),)
+    too_early = report_of(run, "nightly", "--as-of", "2023-09-29", exit_code=3)["regions"]["US_INDEX"]["failures"]
+    assert "which labels sessions from 2023-09-30 on, leaves nothing up to 2023-09-29" in too_early[0]
+    alone = run("run_numeric_regime", "--region", "US_INDEX", "--as-of", AS_OF, "--prototypes", "p.json", "--json")
+    assert json.loads(alone.stdout)["regimes"]["written"] == 0, "the same region, asked for by name alone"
+
+
+def test_what_cannot_begin_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROMETHEUS_REGIONS")
+    unconfigured = run(*NIGHT)
+    assert (unconfigured.exit_code, len(unconfigured.errors)) == (2, 1)
+    assert "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as {" in unconfigured.errors[0]
+
+    configure(monkeypatch, REGIONS)
+    for name in ("PROMETHEUS_HISTORICAL_DSN", "PROMETHEUS_RUNTIME_DSN"):
+        monkeypatch.setenv(name, "host=127.0.0.1 port=1 dbname=nowhere")
+    gone = run(*NIGHT)
+    assert (gone.exit_code, len(gone.errors)) == (4, 1)
+
+
+def start_night() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "prometheus", "nightly", "--as-of", AS_OF, "--since", "1995-01-03", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
+    )  # fmt: skip
+
+
+def stop_when_locked(db_manager: DatabaseManager, night: subprocess.Popen[str]) -> None:
+    """Halt a night as soon as it holds the lock."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with db_manager.get_runtime_connection() as connection:
+            if connection.execute(query).fetchone() != (0,):
+                night.send_signal(signal.SIGSTOP)
+                return
+        time.sleep(0.005)
+    raise AssertionError("no night took the lock")
+
+
+def test_of_two_at_once_one_works_and_the_other_says_since_when(run: Run, db_manager: DatabaseManager) -> None:
+    working = start_night()
+    try:
+        stop_when_locked(db_manager, working)
+        refused = start_night()
+        stdout, stderr = refused.communicate(timeout=60)
+        assert (refused.returncode, stdout) == (1, "")
+        said = "error: another nightly run is under way since "
+        assert stderr.splitlines()[-1].startswith(said + str(date.today().year)), stderr  # noqa: DTZ011
+        working.send_signal(signal.SIGCONT)
+        stdout, stderr = working.communicate(timeout=60)
+        assert working.returncode == 0, stderr
+        assert json.loads(stdout)["written"] > 20_000
+    finally:
+        working.kill()
+        working.wait()
+    assert report_of(run, *NIGHT)["written"] == 0
+
+
+def test_the_lock_of_a_night_that_was_killed_is_gone(run: Run, db_manager: DatabaseManager) -> None:
+    killed = start_night()
+    try:
+        stop_when_locked(db_manager, killed)
+    finally:
+        killed.kill()
+        killed.communicate()
+    deadline = time.monotonic() + 10
+    while (done := run(*NIGHT)).exit_code == 1 and time.monotonic() < deadline:
+        time.sleep(0.1)  # until the server has seen that its client is dead
+    assert done.exit_code == 0, done.stderr

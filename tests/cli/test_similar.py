@@ -1,0 +1,101 @@
+"""The commands that search: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.fixtures.commands import US, Run
+
+from prometheus.data.sample.macro_events import write_sample_macro_events
+
+
+@pytest.fixture
+def history(run: Run, sample: None) -> None:
+    """Regimes of AAPL.US over two years, by the seed model."""
+    assert run("run_numeric_regime", *US, "--date-range", "2018-06-01", "2020-06-30").exit_code == 0
+
+
+@pytest.mark.usefixtures("history")
+def test_similar_prints_the_same_for_people_and_for_machines(run: Run) -> None:
+    asked = ("similar", "--region", "US", "--as-of", "2020-06-30", "--k", "3")
+
+    text, machine = run(*asked), run(*asked, "--json")
+
+    found = json.loads(machine.stdout)
+    lines = text.stdout.splitlines()
+    assert lines[0].startswith("US 2020-06-30, numeric space of num-regime-core-v1: nearest of ")
+    assert [line.split()[0] for line in lines[2:5]] == [each["as_of_date"] for each in found["analogs"]]
+    assert found["analogs"][0]["followed_by"][0]["horizon_sessions"] == 21
+    assert found["regime_model_id"] is None  # the seed model labels nothing
+    assert "NEUTRAL" not in text.stdout
+    assert len(found["spread_over_all_dates"]) == 6
+
+
+@pytest.mark.usefixtures("history")
+def test_windows_of_all_instruments_are_searched_without_a_region(run: Run) -> None:
+    text = run("similar", "--instrument-id", "AAPL.US", "--as-of", "2020-06-30", "--model-id", "num-regime-core-v1")
+
+    assert text.exit_code == 0
+    assert "every window compared" in text.stdout.splitlines()[0]
+    assert text.stdout.splitlines()[2].startswith("AAPL.US")
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["--region", "MARS", "--as-of", "2020-01-02"], 5, "regions that have: US"),
+        (["--region", "US", "--as-of", "1990-01-02"], 5, "there are some from 2018-06-01 to 2020-06-30"),
+        (["--region", "US", "--as-of", "2020-01-02", "--k", "0"], 2, "--k 0: name a number from 1 to 1000"),
+        (["--region", "US", "--as-of", "2020-01-02", "--k", "1000000000"], 2, "name a number from 1 to 1000"),
+        (["--region", "US", "--as-of", "yesterday"], 2, "'yesterday' is no date; write YYYY-MM-DD"),
+        (["--as-of", "2020-01-02"], 2, "give --region REGION, or --instrument-id ID"),
+        (["--instrument-id", "AAPL.US", "--as-of", "2020-01-02", "--metric", "cosine"], 2, "by Euclidean distance"),
+        (["--instrument-id", "NOBODY", "--as-of", "2020-01-02"], 5, "NOBODY by num-regime-core-v2 has no embedding"),
+        (["--region", "US", "--as-of", "2020-01-02", "--space", "joint"], 5, "build them with backfill_joint"),
+    ],
+)
+def test_bad_requests_get_one_line(run: Run, arguments: list[str], exit_code: int, message: str) -> None:
+    outcome = run("similar", *arguments)
+
+    assert outcome.exit_code == exit_code
+    assert outcome.stdout == ""
+    assert message in outcome.errors[-1]
+
+
+def test_texts_are_found_by_meaning_and_only_once_known(run: Run, sample: None) -> None:
+    write_sample_macro_events(Path("events.jsonl"))
+    assert run("ingest", "macro", "events.jsonl").exit_code == 0
+    span = ("--date-range", "2025-03-15", "2025-04-30")
+    assert run("backfill_macro_text_embeddings", *span, "--model-id", "text-macro-v1").exit_code == 0
+    asked = ("similar_texts", "credit spreads widen, investors want more for risk", "--k", "4", "--json")
+
+    march = json.loads(run(*asked, "--as-of", "2025-03-31").stdout)
+    april = json.loads(run(*asked, "--as-of", "2025-04-30").stdout)
+
+    assert max(hit["timestamp"] for hit in march["hits"]) < "2025-04"
+    assert march["n_texts"] < april["n_texts"]
+    assert {hit["kind"] for hit in april["hits"]} <= {"CREDIT_HY", "CREDIT_IG"}
+    similarities = [hit["similarity"] for hit in april["hits"]]
+    assert similarities == sorted(similarities, reverse=True)
+    printed = run(*(each for each in asked if each != "--json"), "--as-of", "2025-04-30").stdout
+    assert printed.splitlines()[0] == f"{april['n_texts']} texts known on 2025-04-30, compared by text-macro-v1"
+
+
+def test_text_searches_that_cannot_be_get_one_line(run: Run, sample: None) -> None:
+    nothing = run("similar_texts", "rates", "--as-of", "2025-01-31")
+    empty = run("similar_texts", " ", "--as-of", "2025-01-31")
+
+    assert (nothing.exit_code, empty.exit_code) == (5, 2)
+    assert "there are no MACRO or NEWS text embeddings; make them with" in nothing.errors[-1]
+    assert "the question is empty" in empty.errors[-1]
+
+
+def test_an_index_that_is_not_there_is_named(run: Run, sample: None) -> None:
+    outcome = run("similar_index", "status")
+
+    assert outcome.exit_code == 5
+    assert "similar_index build --model-id num-regime-core-v2" in outcome.errors[-1]
+    assert run("similar_index", "drop").stdout == "num-regime-core-v2: there was no index\n"

@@ -1,0 +1,133 @@
+"""Who may ask, and what a browser may do with the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from tests.web.serving import REGION, TOKEN, client_of
+
+from prometheus.app import App
+from prometheus.errors import FileAccessError, TokenFileError
+from prometheus.web.access import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
+from prometheus.web.server import create_app
+
+pytest_plugins = ["tests.web.fixtures"]
+
+
+@pytest.fixture
+def guarded(reading_app: App) -> Iterator[TestClient]:
+    """A client of a server that wants a token."""
+    rules = AccessRules(LOOPBACK_HOSTS | {"desk.example"}, TOKEN)
+    with client_of(create_app(reading_app, rules)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8321", "LOCALHOST", "[::1]:9"])
+def test_this_machine_goes_by_its_own_names(client: TestClient, host: str) -> None:
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost@evil", "evil:8321", "", "127.0.0.1:x", "a b"]
+)
+@pytest.mark.parametrize("address", ["/healthz", "/v1/regions", "/nothing"])
+def test_a_foreign_host_is_refused_everywhere(client: TestClient, host: str, address: str) -> None:
+    response = client.get(address, headers={"Host": host})
+    assert response.status_code == 400
+    assert response.json()["error"] == "foreign_host"
+    assert "--allow-host" in response.json()["detail"]
+
+
+def test_another_name_can_be_allowed(guarded: TestClient) -> None:
+    headers = {"Host": "desk.example", "Authorization": f"Bearer {TOKEN}"}
+    assert guarded.get("/v1/regions", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer ", f"Basic {TOKEN}", "Bearer é"],
+)
+def test_a_missing_or_wrong_token_is_refused(guarded: TestClient, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.encode()}
+    response = guarded.get("/v1/regions", headers=headers)  # type: ignore[arg-type]
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert TOKEN not in response.text
+
+
+def test_the_right_token_is_let_in_and_health_needs_none(guarded: TestClient) -> None:
+    for scheme in ("Bearer", "bearer"):
+        assert guarded.get("/v1/regions", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+    assert guarded.get("/healthz").status_code == 200
+    assert guarded.get("/readyz").status_code == 200
+    assert guarded.get("/metrics").status_code == 401
+    assert guarded.get("/v1/openapi.json").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "query", [f"token={TOKEN}", f"x={TOKEN}", "access_token=1", "API_KEY=", f"{'a=1&' * 20}bearer=2"]
+)
+def test_a_token_in_the_address_is_refused_even_beside_the_right_header(guarded: TestClient, query: str) -> None:
+    response = guarded.get(f"/v1/regions?{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 400
+    assert response.json()["error"] == "token_in_url"
+    assert TOKEN not in response.text
+
+
+def test_a_token_is_told_in_the_openapi_document_and_shown_nowhere(guarded: TestClient) -> None:
+    document = guarded.get("/v1/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert document["paths"]["/v1/regions"]["get"]["security"] == [{"HTTPBearer": []}]
+    assert TOKEN not in repr(AccessRules(frozenset(), TOKEN))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/v1/regions", "/v1/regions/X/regimes", "/v1/regions?x=1", "/nothing", "/metrics", "/static/plotly.min.js"],
+)
+def test_every_answer_tells_the_browser_what_it_may_do(client: TestClient, address: str) -> None:
+    response = client.get(address, headers={"Origin": "https://evil.example"})
+    assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+    assert "script-src 'self';" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("address", ["/v1/regions", f"/v1/regions/{REGION}/regimes", "/nothing"])
+def test_only_reading_is_allowed(client: TestClient, method: str, address: str) -> None:
+    response = client.request(method, address)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD"
+    assert response.json()["error"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (TOKEN, 0o640, "chmod 600"),
+        (TOKEN, 0o604, "mode 0604"),
+        ("short", 0o600, "at least 16 characters"),
+        ("", 0o600, "one line"),
+        ("two words are no token at all", 0o600, "one line"),
+        ("schlüsselschlüsselschlüssel", 0o600, "one line"),
+        ("x" * 5000, 0o600, "one line"),
+    ],
+)
+def test_a_token_file_that_keeps_no_secret_is_refused(tmp_path: Path, content: str, mode: int, said: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+    file.chmod(mode)
+    with pytest.raises(TokenFileError, match=said) as caught:
+        read_token(file)
+    assert content == "" or content not in str(caught.value)
+
+
+def test_a_token_file_is_read_without_its_line_end_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    file.chmod(0o600)
+    assert read_token(file) == TOKEN
+    with pytest.raises(FileAccessError, match="nothing here"):
+        read_token(tmp_path / "nothing here")

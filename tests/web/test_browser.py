@@ -1,0 +1,253 @@
+"""The page in a real Chromium: it loads, moves, zooms and prints, by mouse and by keyboard, and shows text as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+from tests.web.browsing import Visit, launched, needs_chromium, visit
+from tests.web.serving import LAST, REGION, Served, serving
+
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.database import DatabaseManager
+from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
+
+pytestmark = needs_chromium
+pytest_plugins = ["tests.web.fixtures"]
+
+DAY = "2020-03-16"
+EVIL_REGION = "EVIL<img src=x onerror=window.hit=1>"
+EVIL_INSTRUMENT = "<script>window.hit=2</script>"
+EVIL_TEXT = "<script>window.hit=3</script><b onmouseover=window.hit=4>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def served(filled_home: Path) -> Iterator[Served]:
+    """A running server."""
+    with serving(filled_home) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of this file."""
+    with launched() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def window(browser: Browser, served: Served) -> Iterator[Visit]:
+    """A fresh window."""
+    with visit(browser, served.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def evil_rows(filled_config: PrometheusConfig) -> Iterator[None]:
+    """A region, an instrument and a macro event whose names are markup; gone afterwards."""
+    manager = DatabaseManager(filled_config)
+    dates = np.arange("2020-01-01", "2020-06-01", dtype="M8[D]")
+    generator = np.random.default_rng(1)
+    states = [
+        RegimeState(day, EVIL_REGION, RegimeLabel.NEUTRAL, 1.0, generator.normal(size=4).astype(np.float32),
+                    {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}, "evil<b>model</b>", "evil<b>model</b>")
+        for day in dates.tolist()
+    ]  # fmt: skip
+    RegimeStorage(db_manager=manager).save_regimes(states)
+    with manager.get_historical_connection() as connection:
+        connection.cursor().executemany(
+            "INSERT INTO prices_daily (instrument_id, trade_date, close, adjusted_close, volume, currency)"
+            " VALUES (%s, %s, 100, 100, 1, 'USD')",
+            [(EVIL_INSTRUMENT, day) for day in dates.tolist()],
+        )
+        connection.execute(
+            "INSERT INTO macro_events (event_type, timestamp, country, description, source)"
+            " VALUES (%s, '2020-05-31 12:00+00', %s, %s, %s)",
+            ("<i>CPI</i>", "<u>US</u>", EVIL_TEXT, "<script>window.hit=5</script>"),
+        )
+    yield
+    with manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM prices_daily WHERE instrument_id = %s", (EVIL_INSTRUMENT,))
+        connection.execute("DELETE FROM macro_events WHERE description = %s", (EVIL_TEXT,))
+    with manager.get_runtime_connection() as connection:
+        connection.execute("DELETE FROM regimes WHERE region = %s", (EVIL_REGION,))
+        connection.execute("DELETE FROM regime_transitions WHERE region = %s", (EVIL_REGION,))
+    manager.close_all()
+
+
+def x_range(visited: Visit) -> list[str]:
+    shown: list[str] = visited.page.evaluate("document.getElementById('history-chart').layout.xaxis.range")
+    return shown
+
+
+def test_a_first_visit_takes_less_than_two_megabytes(window: Visit) -> None:
+    sizes: list[int] = []
+    window.page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+
+    window.open(f"/regions/{REGION}")
+
+    assert window.page.title().startswith(f"{REGION} {LAST}: ")
+    assert 1_000_000 < sum(sizes) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        ("desktop", "light"),
+        ("phone", "dark"),
+        *(
+            pytest.param(width, theme, marks=pytest.mark.deep)
+            for width, theme in [("desktop", "dark"), ("tablet", "light"), ("tablet", "dark"), ("phone", "light")]
+        ),
+    ],
+)
+def test_every_width_and_theme_shows_all_without_scrolling_sideways(
+    browser: Browser, served: Served, width: str, theme: str
+) -> None:
+    with visit(browser, served.address, width, theme) as window:
+        for path in ("/", f"/regions/{REGION}/{DAY}", "/regions/MARS"):
+            page = window.open(path)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            lightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
+            assert (lightness < 60) == (theme == "dark")
+        window.complaints = [each for each in window.complaints if "404" not in each]  # the page that is not there
+
+
+def test_region_and_date_are_switched(window: Visit, evil_rows: None) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+
+    page.locator("#day").fill("2019-07-03")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    window.wait()
+    assert page.url.endswith(f"/regions/{REGION}/2019-07-03")
+    with page.expect_navigation():
+        page.locator("#region").select_option(EVIL_REGION)
+    assert page.locator("h1").inner_text().startswith("Neutral")
+
+
+def test_dragging_zooms_and_hovering_tells(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}")
+    page.locator("#history-chart").scroll_into_view_if_needed()
+    box = page.locator("#history-chart .nsewdrag").first.bounding_box()
+    assert box is not None
+    whole = x_range(window)
+
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#history-chart .hoverlayer .legend, #history-chart .hoverlayer .hovertext")
+    told = page.locator("#history-chart .hoverlayer").text_content() or ""
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=6)
+    page.mouse.up()
+    page.wait_for_function(f"document.getElementById('history-chart').layout.xaxis.range[0] > '{whole[0]}'")
+
+    assert "sure" in told
+    assert whole[0] < x_range(window)[0] < x_range(window)[1] < whole[1]
+    page.get_by_role("button", name="1 year").click()
+    first, last = (np.datetime64(text[:10]) for text in x_range(window))
+    assert 364 <= (last - first).astype(int) <= 367
+
+
+def test_an_analog_opens_as_a_page_of_its_own(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/2020-06-30")
+    link = page.locator("a.analog").first
+    day = link.inner_text()
+
+    with page.expect_navigation():
+        link.click()
+
+    assert page.url.endswith(f"/regions/{REGION}/{day}")
+    assert day in page.locator(".today").inner_text()
+
+
+def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    with page.expect_navigation():
+        page.keyboard.press("ArrowRight")
+    window.wait()
+    assert page.url.endswith("2020-03-17")
+    with page.expect_navigation():
+        page.keyboard.press("ArrowLeft")
+    window.wait()
+    assert page.url.endswith(DAY)
+    page.keyboard.press("g")
+    assert page.evaluate("document.activeElement.id") == "day"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+    assert {"theme", "png", "print", "analog", "quiet"} <= reached
+
+
+def test_the_theme_is_kept_and_the_charts_follow(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+    ink = "document.getElementById('history-chart').layout.font.color"
+    before = page.evaluate(ink)
+
+    page.keyboard.press("t")
+    page.wait_for_function(f"{ink} !== '{before}'")
+    window.open(f"/regions/{REGION}/2020-03-17")
+
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(ink) != before
+
+
+def test_the_chart_is_saved_as_a_picture(window: Visit, tmp_path: Path) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as PNG").click()
+    download.value.save_as(tmp_path / "chart.png")
+
+    assert download.value.suggested_filename == f"{REGION}_{DAY}_Crisis.png"
+    content = (tmp_path / "chart.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) > 20_000
+
+
+def test_a_print_has_the_figures_and_not_the_controls(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+
+    page.emulate_media(media="print")
+
+    assert not page.locator(".controls").is_visible()
+    assert page.locator("#verdict").is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(window: Visit, evil_rows: None) -> None:
+    page = window.open("/")
+    assert EVIL_REGION in page.locator("main").inner_text()
+    with page.expect_navigation():
+        page.get_by_role("link", name=EVIL_REGION).click()
+    window.wait()
+    shown = page.locator("main").inner_text()
+    assert f"{EVIL_INSTRUMENT} and its regimes" in shown
+    assert EVIL_TEXT in shown
+    assert "evil<b>model</b>" in shown
+    assert "<i>CPI</i> <u>US</u>, <script>window.hit=5</script>" in shown
+    page.mouse.move(700, 700)
+    window.open("/regions/EVIL%3Cimg%20src=x%20onerror=window.hit=1%3E/2031-01-01")
+    assert EVIL_REGION in page.locator("main").inner_text()
+    assert page.evaluate("window.hit") is None
+    window.complaints = [each for each in window.complaints if "404" not in each]
+
+
+def test_without_scripts_the_tables_say_the_same(browser: Browser, served: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+
+    assert page.locator("#verdict").inner_text().startswith("Crisis")
+    assert page.locator("table.analogs tbody tr").count() > 0
+    assert "needs JavaScript" in page.locator("#history-chart").inner_text()
+    page.locator("#day").fill("2019-07-03")
+    page.get_by_role("button", name="Show").click()
+    assert page.url.endswith(f"/regions/{REGION}/2019-07-03")
+    context.close()

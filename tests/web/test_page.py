@@ -1,0 +1,196 @@
+"""The page as the server writes it: the figures of the app, as text, with a way out of every error."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+from tests.web.serving import FIRST, LAST, REGION, client_of
+
+from prometheus.app import App
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.database import DatabaseManager
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.server import create_app
+
+pytest_plugins = ["tests.web.fixtures"]
+
+DAY = "2020-03-16"
+BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+def empty_client(db_manager: DatabaseManager) -> Iterator[TestClient]:
+    """Asks a server over databases without a row."""
+    with client_of(create_app(App(db_manager), AccessRules(LOOPBACK_HOSTS))) as client:
+        yield client
+
+
+def text_of(client: TestClient, path: str, status: int = 200) -> str:
+    """Return what a reader sees of a page: its text, with single spaces."""
+    response = client.get(path, headers=BROWSER)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    visible = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", response.text, flags=re.DOTALL)
+    return " ".join(html.unescape(visible).split())
+
+
+def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: App) -> None:
+    (state,) = reading_app.regimes.states(REGION, date.fromisoformat(LAST), date.fromisoformat(LAST), None)
+
+    text = text_of(client, "/")
+
+    assert (
+        f"{REGION} {state.regime_label.name.replace('_', '-').capitalize()} {state.confidence:.0%}".replace(
+            "%", " % sure"
+        )
+        in text
+    )
+    assert f"as of {LAST}" in text
+    assert "weekdays ago" in text
+
+
+def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: App) -> None:
+    briefing = reading_app.briefings.of(REGION, date.fromisoformat(DAY))
+
+    text = text_of(client, f"/regions/{REGION}/{DAY}")
+
+    assert "Crisis 9" in text
+    assert f"Since {briefing.changes[0].as_of_date}" in text
+    for reason in briefing.reasons:
+        assert " ".join(reason.text.split()) in text
+    assert briefing.analogs is not None
+    for analog in briefing.analogs.analogs:
+        assert f"{analog.as_of_date} " in text
+        assert f"{analog.distance:.3f}" in text
+    for words in briefing.texts:
+        assert words.text in text
+
+
+def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:
+    body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
+    known = re.sub(r'(?s)<form.*?</form>|<section class="card" aria-labelledby="data">.*', "", body)
+    series = client.get(f"/regions/{REGION}/{DAY}/series.json").json()
+
+    assert max(re.findall(r"\b20\d\d-\d\d-\d\d\b", known)) == DAY
+    last = (np.datetime64(DAY) - np.datetime64("1970-01-01")).astype(int)
+    assert series["regimeDays"][-1] == series["closeDays"][-1] == last
+
+
+def test_a_page_of_a_date_does_not_change_when_more_days_come(
+    client: TestClient, filled_config: PrometheusConfig
+) -> None:
+    """Poison the closes and the regimes after the date; every byte of its page but the way onward stays."""
+    address, form = f"/regions/{REGION}/{DAY}", r"(?s)<form.*?</form>"
+    before = re.sub(form, "", client.get(address, headers=BROWSER).text)
+    series = client.get(f"{address}/series.json").text
+    writing = DatabaseManager(filled_config)
+    poisons = [
+        ("historical", "UPDATE prices_daily SET adjusted_close = 3 * adjusted_close WHERE trade_date > %s"),
+        ("historical", "UPDATE prices_daily SET adjusted_close = adjusted_close / 3 WHERE trade_date > %s"),
+        ("runtime", "UPDATE regimes SET confidence = 1 - confidence WHERE as_of_date > %s"),
+        ("runtime", "UPDATE regimes SET confidence = 1 - confidence WHERE as_of_date > %s"),
+    ]
+    try:
+        for database, statement in poisons:
+            connect = writing.get_historical_connection if database == "historical" else writing.get_runtime_connection
+            with connect() as connection:
+                connection.execute(statement, (DAY,))
+            assert re.sub(form, "", client.get(address, headers=BROWSER).text) == before
+            assert client.get(f"{address}/series.json").text == series
+    finally:
+        writing.close_all()
+
+
+def test_the_series_are_those_of_the_app(client: TestClient, reading_app: App) -> None:
+    found = reading_app.briefings.series(REGION, date.fromisoformat(LAST))
+
+    series = client.get(f"/regions/{REGION}/{LAST}/series.json").json()
+
+    assert [series["labels"][code] for code in series["regimes"]] == found.timeline.label_names()
+    np.testing.assert_allclose(np.array(series["confidences"]) / 1000, found.timeline.confidences, atol=5e-4)
+    np.testing.assert_allclose(series["closes"], found.closes.values[-len(series["closes"]) :], rtol=1e-5)
+    assert len(series["closeDays"]) == len(series["regimeDays"]) + 252
+
+
+def test_the_paths_of_analogs_lie_in_the_page_as_data(client: TestClient, reading_app: App) -> None:
+    body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
+    match = re.search(r'<script type="application/json" id="analog-paths">(.*?)</script>', body, re.DOTALL)
+    assert match is not None
+    paths: dict[str, Any] = json.loads(match[1])
+    report = reading_app.briefings.of(REGION, date.fromisoformat(DAY)).analogs
+    assert report is not None
+
+    assert [each["day"] for each in paths["analogs"]] == [str(each.as_of_date) for each in report.analogs]
+    assert len(paths["today"]["path"]) == paths["today"]["before"] + 1  # nothing after the day
+    assert paths["today"]["path"][-1] == 0
+
+
+def test_a_weekend_shows_the_friday_and_says_so(client: TestClient) -> None:
+    assert "Friday 2020-03-13 (the last session up to 2020-03-15)" in text_of(client, f"/regions/{REGION}/2020-03-15")
+
+
+def test_nothing_stored_says_what_to_run(empty_client: TestClient) -> None:
+    text = text_of(empty_client, "/")
+
+    assert "Nothing is stored yet" in text
+    assert "python -m prometheus demo" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/regions/MARS", 404, f"Region 'MARS' has no regimes at all (regions that have: {REGION})"),
+        (f"/regions/{REGION}/1990-01-02", 404, f"there are some from {FIRST} to {LAST}"),
+        (f"/regions/{REGION}/2031-01-02", 404, f"there are some from {FIRST} to {LAST}"),
+        (f"/regions/{REGION}/yesterday", 422, "'yesterday' is no date; write YYYY-MM-DD"),
+        (f"/regions/{REGION}?model_id=nobody", 404, "of nobody (models that have: num-regime-core-v2@"),
+        ("/nowhere", 404, "There is nothing at this address"),
+    ],
+)
+def test_what_cannot_be_shown_gets_a_page_with_the_way_out(
+    client: TestClient, path: str, status: int, words: str
+) -> None:
+    text = text_of(client, path, status)
+
+    assert words in text
+    assert "All regions" in text
+
+
+def test_machines_get_their_errors_as_json(client: TestClient) -> None:
+    response = client.get(f"/regions/{REGION}/1990-01-02/series.json", headers=BROWSER)
+
+    assert (response.status_code, response.json()["error"]) == (404, "no_regimes")
+    assert client.get("/v1/regions/MARS/regimes", headers=BROWSER).json()["error"] == "no_regimes"
+
+
+def test_a_database_that_does_not_answer_gets_a_page_that_tries_again(filled_config: PrometheusConfig) -> None:
+    nowhere = SecretStr("host=127.0.0.1 port=1 dbname=nothing")
+    config = filled_config.model_copy(
+        update={"historical_dsn": nowhere, "runtime_dsn": nowhere, "connect_timeout_s": 1}
+    )
+    manager = DatabaseManager(config, read_only=True)
+    with client_of(create_app(App(manager), AccessRules(LOOPBACK_HOSTS))) as client:
+        response = client.get("/", headers=BROWSER)
+    manager.close_all()
+
+    assert response.status_code == 503
+    assert '<meta http-equiv="refresh" content="5">' in response.text
+    assert "python -m prometheus db status" in response.text
+    assert "127.0.0.1" not in response.text  # whoever looks on learns nothing of the server
+
+
+def test_the_form_leads_on_without_scripts(client: TestClient) -> None:
+    response = client.get(f"/go?region={REGION}&day={DAY}", follow_redirects=False)
+
+    assert (response.status_code, response.headers["location"]) == (303, f"/regions/{REGION}/{DAY}")
+    evil = client.get("/go?region=//evil.example&day=", follow_redirects=False)
+    assert evil.headers["location"] == "/regions/%2F%2Fevil.example"
