@@ -57,6 +57,7 @@ def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
     if not len(values) or values.min() == values.max():
         return float("nan")
     deviations = values - values.mean()
+    deviations /= np.abs(deviations).max()  # the square of a tiny one would be zero
     total = float((deviations**2).sum())
     between = sum(
         float(group.sum()) ** 2 / len(group)

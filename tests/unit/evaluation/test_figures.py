@@ -60,6 +60,11 @@ def test_explained_variance_is_a_share(pairs: list[tuple[float, bool]]) -> None:
         assert explained_variance(np.ones_like(is_risk_off), values) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_values_whose_squares_vanish_are_explained_too() -> None:
+    label = np.array([True, False, True, False])
+    assert explained_variance(label, 1e-200 * label) == 1.0
+
+
 def test_a_label_that_is_the_value_explains_all_of_it() -> None:
     label = np.array([True, False, True, False])
     assert explained_variance(label, label.astype(np.float64)) == 1.0
