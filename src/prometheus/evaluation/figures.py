@@ -56,8 +56,9 @@ def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
     """
     if not len(values) or values.min() == values.max():
         return float("nan")
-    deviations = values - values.mean()
-    deviations /= np.abs(deviations).max()  # the square of a tiny one would be zero
+    above = values - values.min()
+    above /= above.max()  # the square of a tiny value would be zero
+    deviations = above - above.mean()
     total = float((deviations**2).sum())
     between = sum(
         float(group.sum()) ** 2 / len(group)
