@@ -11,6 +11,7 @@ import numpy as np
 
 from prometheus.app.text_models import TextModels
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.core.config import MINILM
 from prometheus.core.database import DatabaseManager
 from prometheus.data.text_reader import DatedText, TextReader
 from prometheus.encoders.joint import TextSourceType
@@ -20,7 +21,6 @@ from prometheus.errors import NoTextEmbeddingsError, UsageError
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 Source = Literal["macro", "news"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 

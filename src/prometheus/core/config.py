@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from prometheus.core.regions import Name, Regions, parse_regions, read_regions
 from prometheus.errors import UsageError
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+"""The text model unless another is named."""
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
 """Any of these set means: the user has a server of their own and tells libpq where it is."""
 
@@ -49,7 +51,7 @@ class PrometheusConfig(BaseSettings):
     statement_timeout_s: Annotated[int, Field(ge=1, le=2_147_483)] = 900  # PostgreSQL counts milliseconds in an int4
     regions: Annotated[Regions, NoDecode] = Field(default_factory=dict)
     regions_file: Path | None = None
-    hf_model_name: Name = "sentence-transformers/all-MiniLM-L6-v2"
+    hf_model_name: Name = MINILM
     text_model_id: Name = "text-macro-v1"
     news_text_model_id: Name = "text-fin-general-v1"
     joint_model_id: Name = "joint-regime-core-v1"

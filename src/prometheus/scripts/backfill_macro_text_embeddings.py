@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prometheus.core.config import MINILM
 from prometheus.scripts import joint, text_embeddings
 from prometheus.scripts.backfills import DryRun, RayAddress
 from prometheus.scripts.options import span_of
@@ -20,7 +21,7 @@ def backfill_macro_text_embeddings(
     event_type: Annotated[str | None, typer.Option(help="Only events of this type.")] = None,
     limit: text_embeddings.Limit = None,
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = "text-macro-v1",
-    hf_model_name: text_embeddings.HfModelName = text_embeddings.MINILM,
+    hf_model_name: text_embeddings.HfModelName = MINILM,
     long_text: text_embeddings.LongText = "mean",
     runtime: text_embeddings.Runtime = None,
     timezone: text_embeddings.Timezone = "UTC",

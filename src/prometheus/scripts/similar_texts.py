@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prometheus.core.config import MINILM
 from prometheus.scripts import text_embeddings
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run
 
@@ -32,7 +33,7 @@ def similar_texts(
     k: Annotated[int, typer.Option(help="How many texts.")] = 10,
     source: Annotated[Source | None, typer.Option(help="Only these; both without it.")] = None,
     model_id: Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")] = None,
-    hf_model_name: text_embeddings.HfModelName = text_embeddings.MINILM,
+    hf_model_name: text_embeddings.HfModelName = MINILM,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from prometheus.backfill.run import BackfillRun
     from prometheus.encoders.text import TextCounts
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 RUNTIMES = ("onnx", "torch")
 
 HfModelName = Annotated[str, typer.Option(help="A model of the Hugging Face hub, or a local folder.")]
