@@ -14,9 +14,9 @@ import numpy as np
 from prometheus.analogs.search import Metric
 from prometheus.app import App
 from prometheus.app.analogs import AnalogRequest, Space, TextSource
-from prometheus.app.text_search import MINILM, Source, TextQuery
+from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.config import PrometheusConfig, load_config
+from prometheus.core.config import MINILM, PrometheusConfig, load_config
 from prometheus.core.database import DatabaseManager
 from prometheus.errors import UsageError
 from prometheus.regime.timeline import preferred_history
