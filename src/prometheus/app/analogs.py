@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from prometheus.errors import (
     NoRegimesError,
     UsageError,
 )
+from prometheus.regime import RegimeLabel
 from prometheus.regime.timeline import DatedVectors, RegimeHistory, RegimeTimelines, preferred_history
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
 MAX_DAYS_BACK = 7
 """A date without a vector is answered by the newest date with one, at most so many days before it."""
 _SPACES_KEPT = 4
+_ANSWERS_KEPT = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +174,28 @@ class AnalogReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Searched:
-    """The vectors of a space, whose they are, and the instrument they were made of, where it is one."""
+    """The vectors of a space, whose they are, and the instrument they were made of, where it is one.
+
+    Attributes
+    ----------
+    key
+        Equal for equal rows; None where that is not known.
+    """
 
     model_id: str
     rows: DatedVectors
     instrument_id: str | None = None
+    key: Hashable = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Nearest:
+    """The dates found, their distances, and the shares of nearer pairs; shape (k,) each."""
+
+    dates: DateVector
+    distances: Float64Vector
+    percentiles: Float64Vector
+    n_candidates: int
 
 
 class AnalogTasks:
@@ -195,7 +215,9 @@ class AnalogTasks:
         self._prices = RegionPrices(db_manager)
         self._text_models = TextModels(db_manager)
         self._daily_texts = DailyTextReader(db_manager)
-        self._numeric_rows = _NewestRows()
+        self._kept_rows: _Recent[DatedVectors] = _Recent(_SPACES_KEPT)
+        self._kept_closes: _Recent[FollowedCloses] = _Recent(_SPACES_KEPT)
+        self._kept_answers: _Recent[_Nearest] = _Recent(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest) -> AnalogReport:
         """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
@@ -218,24 +240,20 @@ class AnalogTasks:
         as_of_date = _at_vector(request, searched)
         named = request.instrument_id or searched.instrument_id
         instrument_id = named or self._prices.instrument_of(request.region, request.as_of)
-        closes = self._prices.closes(instrument_id, as_of_date)
-        followed = FollowedCloses(closes.dates, closes.values)
-        search.fit(searched.rows.dates, searched.rows.vectors, followed.sessions)
-        dates, distances = search.predict(as_of_date, request.k)
-        labels, regime_model_id = self._labels(request, histories, as_of_date)
-        analogs = _analogs(dates, distances, search.percentiles(as_of_date, distances), labels, followed)
+        followed = self._followed(instrument_id, as_of_date)
+        nearest = self._nearest(search, searched, followed, as_of_date, request.k)
+        labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates)
         n_before, path = followed.path(as_of_date)
-        candidates = searched.rows.dates[: search.n_candidates(as_of_date)]
         return AnalogReport(
             request=request,
             as_of_date=as_of_date,
             model_id=searched.model_id,
             regime_model_id=regime_model_id,
             instrument_id=instrument_id,
-            n_candidates=len(candidates),
-            analogs=analogs,
-            spreads=followed.spreads(dates),
-            base_spreads=followed.spreads(candidates),
+            n_candidates=nearest.n_candidates,
+            analogs=_analogs(nearest, labels, followed),
+            spreads=followed.spreads(nearest.dates),
+            base_spreads=followed.spreads(searched.rows.dates[: nearest.n_candidates]),
             n_before=n_before,
             path=path,
         )
@@ -266,8 +284,8 @@ class AnalogTasks:
             encoders = ", ".join(sorted({each.encoder_model_id for each in histories}))
             raise NoRegimesError(region, f"of {wanted} (encoders that have: {encoders})")
         key = (region, encoder, source, self._timelines.written(region, encoder))
-        rows = self._numeric_rows.get(key, lambda: self._timelines.load_vectors(region, encoder, source))
-        return _Searched(encoder, rows, source.instrument_id)
+        rows = self._kept_rows.get(key, lambda: self._timelines.load_vectors(region, encoder, source))
+        return _Searched(encoder, rows, source.instrument_id, key)
 
     def _joined(self, request: AnalogRequest) -> _Searched:
         joint_type = (REGIME_MACRO if request.source == "macro" else REGIME_NEWS).joint_type
@@ -301,9 +319,9 @@ class AnalogTasks:
             raise ModelNotKnownYetError(model_id, known_from, as_of)
 
     def _labels(
-        self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date
-    ) -> tuple[Mapping[date, tuple[str, float]], str | None]:
-        """Return label and confidence by date, and of which regime model.
+        self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date, dates: DateVector
+    ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:
+        """Return label and confidence of dates, and of which regime model.
 
         Of none without prototypes, unless it is named, and of none that learned from later data.
         """
@@ -322,25 +340,43 @@ class AnalogTasks:
                 "%s learned from data up to %s: no labels are shown for %s", model_id, known_from, as_of_date
             )
             return {}, None
-        timeline = self._timelines.timeline(request.region, model_id, date.min, as_of_date)
-        pairs = zip(timeline.label_names(), timeline.confidences.tolist(), strict=True)
-        return dict(zip(timeline.dates.tolist(), pairs, strict=True)), model_id
+        return self._timelines.labels_on(request.region, model_id, dates.tolist()), model_id
+
+    def _followed(self, instrument_id: str, as_of_date: date) -> FollowedCloses:
+        closes = self._prices.closes(instrument_id, as_of_date)
+        key = (closes.dates.tobytes(), closes.values.tobytes())
+        return self._kept_closes.get(key, lambda: FollowedCloses(closes.dates, closes.values))
+
+    def _nearest(
+        self, search: AnalogSearch, searched: _Searched, followed: FollowedCloses, as_of_date: date, k: int
+    ) -> _Nearest:
+        def measure() -> _Nearest:
+            search.fit(searched.rows.dates, searched.rows.vectors, followed.sessions)
+            dates, distances = search.predict(as_of_date, k)
+            shares = search.percentiles(as_of_date, distances)
+            return _Nearest(dates, distances, shares, search.n_candidates(as_of_date))
+
+        if searched.key is None:
+            return measure()
+        asked = (search.metric, search.exclude_sessions, as_of_date, k, followed.sessions.tobytes())
+        return self._kept_answers.get((searched.key, asked), measure)
 
 
-class _NewestRows:
-    """Keeps the vectors that were searched last; those of an older state of the table never answer."""
+class _Recent(Generic[T]):
+    """Keeps what was made last, by all that it was made of: what has changed since has another key."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, DatedVectors] = OrderedDict()
+    def __init__(self, n_kept: int) -> None:
+        self._n_kept = n_kept
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, load: Callable[[], DatedVectors]) -> DatedVectors:
-        """Return the rows of a key, loaded where they are not at hand."""
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what belongs to a key, made where it is not at hand."""
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = load()
+                self._kept[key] = make()
             self._kept.move_to_end(key)
-            while len(self._kept) > _SPACES_KEPT:
+            while len(self._kept) > self._n_kept:
                 self._kept.popitem(last=False)
             return self._kept[key]
 
@@ -373,14 +409,11 @@ def _require_one_space(stored: Sequence[JointRows]) -> None:
 
 
 def _analogs(
-    dates: DateVector,
-    distances: Float64Vector,
-    percentiles: Float64Vector,
-    labels: Mapping[date, tuple[str, float]],
-    followed: FollowedCloses,
+    nearest: _Nearest, labels: Mapping[date, tuple[RegimeLabel, float]], followed: FollowedCloses
 ) -> tuple[Analog, ...]:
+    columns = (nearest.dates.tolist(), nearest.distances.tolist(), nearest.percentiles.tolist())
     found = []
-    for day, distance, percentile in zip(dates.tolist(), distances.tolist(), percentiles.tolist(), strict=True):
+    for day, distance, percentile in zip(*columns, strict=True):
         label, confidence = labels.get(day, (None, None))
         n_before, path = followed.path(day)
         found.append(
@@ -388,7 +421,7 @@ def _analogs(
                 as_of_date=day,
                 distance=distance,
                 percentile=None if math.isnan(percentile) else percentile,
-                regime_label=label,
+                regime_label=None if label is None else label.name,
                 confidence=confidence,
                 outcomes=followed.outcomes(day),
                 n_before=n_before,

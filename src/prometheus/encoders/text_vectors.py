@@ -19,8 +19,9 @@ from prometheus.core.connections import HistoricalDatabase
 from prometheus.encoders.joint import TextSourceType
 from prometheus.errors import UsageError, VectorError
 
+ROWS_AT_ONCE = 20_000
 DAYS_PER_QUERY = 366
-"""Texts read at once; a year of a hundred thousand articles is 150 MiB of vectors."""
+"""Texts read at once where there are more; a year of a hundred thousand articles is 150 MiB of vectors."""
 
 SPANS_AT_ONCE = 2
 
@@ -91,12 +92,24 @@ class TextVectorReader:
         dim, extent = self.dim(wanted.source, wanted.model_id), self._extent(wanted)
         if dim is None or extent is None:
             return
-        spans = _spans(max(start, extent[0]), min(end, extent[1]))
+        first, last = max(start, extent[0]), min(end, extent[1])
+        spans = [(first, last)] if self._is_small(wanted) else _spans(first, last)
         queries = [_query(wanted, first, last) for first, last in spans]
         with ThreadPoolExecutor(SPANS_AT_ONCE, thread_name_prefix="prometheus-texts") as pool:
             for rows in pool.map(lambda query: self._load(query, dim), queries):
                 if len(rows):
                     yield rows[np.lexsort((rows["text_id"], rows["day"]))]
+
+    def _is_small(self, wanted: TextSelection) -> bool:
+        """Return whether all vectors of the model may be read at once."""
+        query = """
+            SELECT count(*) FROM (
+                SELECT FROM text_embeddings WHERE source_type = %s AND model_id = %s LIMIT %s
+            ) AS counted
+        """
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(query, (wanted.source, wanted.model_id, ROWS_AT_ONCE + 1)).fetchone()
+        return row is not None and row[0] <= ROWS_AT_ONCE
 
     def _extent(self, wanted: TextSelection) -> tuple[date, date] | None:
         """Return the first and the last date that have texts at all; no query is spent outside them."""

@@ -169,6 +169,16 @@ class RegimeTimelines:
             _column(rows, "high_volatility"),
         )
 
+    def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
+        """Return label and confidence of those of the dates that have a state."""
+        query = """
+            SELECT as_of_date, regime_label, confidence FROM regimes
+            WHERE region = %s AND model_id = %s AND as_of_date = ANY(%s::date[])
+        """
+        with self._db.get_runtime_connection() as connection:
+            rows = connection.execute(query, (region, model_id, list(dates))).fetchall()
+        return {day: (RegimeLabel(label), confidence) for day, label, confidence in rows}
+
     def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
         """Return what the newest vector of a date up to `until` was made of; None where there is none."""
         with self._db.get_runtime_connection() as connection:
