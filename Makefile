@@ -7,8 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+WORKERS ?= 2
+TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: setup demo test test-deep test-ray test-faults check format bench lock clean
+.PHONY: setup demo test test-deep test-ray test-faults check docs format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -26,12 +28,12 @@ demo: $(READY)
 	@$(BIN)/python -m prometheus demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q
-	@$(BIN)/python -m pytest -q --server tcp tests/integration tests/cli/test_mission.py tests/cli/test_reruns.py
+	@$(BIN)/python -m pytest $(TOGETHER)
+	@$(BIN)/python -m pytest $(TOGETHER) --server tcp tests/integration tests/cli/test_mission.py tests/cli/test_reruns.py
 
 test-deep: $(READY)
-	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800
-	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 --server tcp tests/integration tests/cli
+	@$(BIN)/python -m pytest $(TOGETHER) -m "deep or not deep" --timeout 1800
+	@$(BIN)/python -m pytest $(TOGETHER) -m "deep or not deep" --timeout 1800 --server tcp tests/integration tests/cli
 
 # Ray is large: only this target installs it
 test-ray: $(READY)
@@ -41,12 +43,19 @@ test-ray: $(READY)
 test-faults: $(READY)
 	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 tests/faults
 
+# The commands that the documents show are run by `test`
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q --doctest-modules --ignore src/prometheus/core/migrations src tests/docs
+	@$(BIN)/python -m pytest -q --doctest-modules --ignore src/prometheus/core/migrations \
+		--ignore tests/docs/test_commands.py src tests/docs
+	@$(MAKE) --no-print-directory docs
+
+# Into site/; a broken link or anchor, a page in no menu, or anything loaded from another host ends it
+docs: $(READY)
+	@said=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict 2>&1) || { echo "$$said"; exit 1; }
 
 format: $(READY)
 	@$(BIN)/ruff format .
@@ -62,6 +71,8 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.joint_backfill
 	@$(BIN)/python -m benchmarks.text_backfill
 	@$(BIN)/python -m benchmarks.storage
+	@$(BIN)/python -m benchmarks.analog_search
+	@$(BIN)/python -m benchmarks.web_api
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
@@ -70,4 +81,4 @@ lock:
 	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
