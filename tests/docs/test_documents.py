@@ -9,8 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import documents
-from tests.docs.test_commands import marked
+from tests.docs.pages import blocks_of, documents
 
 import prometheus
 from prometheus.cli import COMMANDS
@@ -46,7 +45,7 @@ PUBLIC_NAMES = {
 
 def commands_not_run() -> list[str]:
     """Return every command of ours that the documents show and `tests.docs.test_commands` does not run."""
-    blocks = chain.from_iterable(map(marked, documents()))
+    blocks = chain.from_iterable(map(blocks_of, documents()))
     return sorted({command for block in blocks if "not run" in block.marks for command in block.commands})
 
 

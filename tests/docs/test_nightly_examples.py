@@ -13,13 +13,13 @@ from prometheus.core.regions import read_regions
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "examples" / "nightly"
-PAGE = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "nightly.md").read_text(encoding="utf-8")
 COMMAND = (ROOT / "src" / "prometheus" / "scripts" / "nightly.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
 def test_the_page_links_each_file_and_each_file_calls_the_command_as_it_is(path: Path) -> None:
-    assert f"](examples/nightly/{path.name})" in PAGE
+    assert f"](../examples/nightly/{path.name})" in PAGE
     for arguments in re.findall(r"prometheus nightly (--[^\"\n>]*)", path.read_text(encoding="utf-8")):
         for option in re.findall(r"--([a-z-]+)", arguments):
             assert re.search(rf"\b{option.replace('-', '_')}\b|\"--{option}\"", COMMAND), option

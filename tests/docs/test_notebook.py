@@ -1,4 +1,4 @@
-"""The example notebook and the lines of docs/python.md run as they are shown and print what stands there."""
+"""The example notebook and the lines of docs/how-to/python.md run as they are shown and print what stands there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_notebook_prints_what_is_stored_in_it(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.usefixtures("index_demo")
 def test_the_lines_of_the_document_print_what_stands_below_them() -> None:
-    document = (DOCS / "python.md").read_text(encoding="utf-8")
+    document = (DOCS / "how-to" / "python.md").read_text(encoding="utf-8")
     (session,) = re.findall(r"```pycon\n(.*?)```", document, re.DOTALL)
     examples = doctest.DocTestParser().get_examples(session)
     names: dict[str, Any] = {}
