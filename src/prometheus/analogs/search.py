@@ -16,7 +16,7 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 MAX_ANALOGS = 1_000
 MAX_EXCLUDED_SESSIONS = 100_000
 PAIRED_DATES = 1_000
-"""Dates whose pairs a percentile is taken of; more are thinned out evenly. docs/how-to/analogs.md has the error of it."""
+"""Dates whose pairs a percentile is taken of; more are thinned out evenly (the error of it: docs/how-to/analogs.md)."""
 
 
 class AnalogSearch:
