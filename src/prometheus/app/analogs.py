@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from prometheus.analogs.outcomes import FollowedCloses, Outcome, Spread
 from prometheus.analogs.search import AnalogSearch, Metric
+from prometheus.app.recent import Recent
 from prometheus.app.region_prices import RegionPrices
 from prometheus.app.text_models import TextModels
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.core.database import DatabaseManager
-from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointEmbeddingStore, JointRows, TextSourceType
+from prometheus.encoders.joint import (
+    REGIME_MACRO,
+    REGIME_NEWS,
+    JointEmbeddingStore,
+    TextSourceType,
+    require_one_space,
+)
 from prometheus.encoders.registry import ModelRegistry, knowledge_end
 from prometheus.encoders.text_daily import DailyTextReader
 from prometheus.errors import (
     AmbiguousModelError,
-    InputRefusedError,
     ModelNotKnownYetError,
     NoEmbeddingError,
     NoJointRowsError,
@@ -44,7 +48,6 @@ MAX_DAYS_BACK = 7
 """A date without a vector is answered by the newest date with one, at most so many days before it."""
 _SPACES_KEPT = 4
 _ANSWERS_KEPT = 64
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +218,9 @@ class AnalogTasks:
         self._prices = RegionPrices(db_manager)
         self._text_models = TextModels(db_manager)
         self._daily_texts = DailyTextReader(db_manager)
-        self._kept_rows: _Recent[DatedVectors] = _Recent(_SPACES_KEPT)
-        self._kept_closes: _Recent[FollowedCloses] = _Recent(_SPACES_KEPT)
-        self._kept_answers: _Recent[_Nearest] = _Recent(_ANSWERS_KEPT)
+        self._kept_rows: Recent[DatedVectors] = Recent(_SPACES_KEPT)
+        self._kept_closes: Recent[FollowedCloses] = Recent(_SPACES_KEPT)
+        self._kept_answers: Recent[_Nearest] = Recent(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest) -> AnalogReport:
         """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
@@ -299,7 +302,7 @@ class AnalogTasks:
         model_ids = sorted({each.model_id for each in stored})
         if len(model_ids) > 1:
             raise AmbiguousModelError(request.region, model_ids)
-        _require_one_space(stored)
+        require_one_space(stored)
         for branch in (stored[0].numeric_model_id, stored[0].text_model_id):
             self._require_known(branch or "", request.as_of)
         return _Searched(model_ids[0], DatedVectors(*self._joint.load_vectors(stored[0])))
@@ -362,25 +365,6 @@ class AnalogTasks:
         return self._kept_answers.get((searched.key, asked), measure)
 
 
-class _Recent(Generic[T]):
-    """Keeps what was made last, by all that it was made of: what has changed since has another key."""
-
-    def __init__(self, n_kept: int) -> None:
-        self._n_kept = n_kept
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what belongs to a key, made where it is not at hand."""
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = make()
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._n_kept:
-                self._kept.popitem(last=False)
-            return self._kept[key]
-
-
 def _at_vector(request: AnalogRequest, searched: _Searched) -> date:
     """Return the newest date with a vector, the one asked about or one of the week before it."""
     dates = searched.rows.dates
@@ -395,17 +379,6 @@ def _at_vector(request: AnalogRequest, searched: _Searched) -> date:
     if found != request.as_of:
         logger.warning("%s has no embedding on %s; using the last one, of %s", request.region, request.as_of, found)
     return found
-
-
-def _require_one_space(stored: Sequence[JointRows]) -> None:
-    """Refuse rows of one joint model whose branches were different models: their distances mean nothing."""
-    branches = sorted({(str(each.numeric_model_id), str(each.text_model_id)) for each in stored})
-    if len(branches) > 1:
-        listed = " and ".join(" with ".join(pair) for pair in branches)
-        raise InputRefusedError(
-            f"the rows of {stored[0].model_id} were joined from {listed}, which is no one space; write each pair under "
-            "a --joint-model-id of its own"
-        )
 
 
 def _analogs(

@@ -19,7 +19,7 @@ from prometheus.core.connections import HistoricalDatabase
 from prometheus.core.retry import retry_lost_connection
 from prometheus.encoders.protocols import JointEmbeddingModel
 from prometheus.encoders.registry import ModelRegistry, model_config
-from prometheus.errors import WindowShapeError
+from prometheus.errors import InputRefusedError, WindowShapeError
 
 TextSourceType = Literal["MACRO", "NEWS"]
 
@@ -117,6 +117,23 @@ class JointRows:
     n_rows: int
     first: date
     last: date
+
+
+def require_one_space(stored: Sequence[JointRows]) -> None:
+    """Refuse rows of one joint model whose branches were different models: their distances mean nothing.
+
+    Raises
+    ------
+    InputRefusedError
+        They are.
+    """
+    branches = sorted({(str(each.numeric_model_id), str(each.text_model_id)) for each in stored})
+    if len(branches) > 1:
+        listed = " and ".join(" with ".join(pair) for pair in branches)
+        raise InputRefusedError(
+            f"the rows of {stored[0].model_id} were joined from {listed}, which is no one space; write each pair under "
+            "a --joint-model-id of its own"
+        )
 
 
 class JointEmbeddingStore:
