@@ -120,7 +120,7 @@ def test_analogs_of_stored_regimes_are_those_computed_by_hand(
 def poison(db_manager: DatabaseManager, load_prices: LoadPrices) -> None:
     """Store what lies after the date anew: regimes of several models and sources, prices, texts, joint rows."""
     later = DAYS[350:]
-    save_states(db_manager, later, seed=99)
+    save_states(db_manager, later[:30], seed=99)  # so that another model is the newest
     save_states(db_manager, later, seed=98, model_id="num-regime-core-v1@later")
     save_states(db_manager, later, seed=97, model_id="num-regime-core-v1@other", instrument_id="Y")
     save_joint(db_manager, later, 96, ("num-regime-core-v2", "text-macro-v1"))
