@@ -15,7 +15,7 @@ from tests.web.browsing import WIDTHS, launched, visit
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DAY = "/regions/US_INDEX/2020-03-16"
-COLOURS = 128
+COLOURS = 256
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def save(png: bytes, name: str) -> None:
     """Write a picture with a palette, which takes a third of the bytes."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     picture.save(IMAGES / f"{name}.png", optimize=True)
 
 
