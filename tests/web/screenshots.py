@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def save(png: bytes, name: str) -> None:
     """Write a picture with a palette, which takes a third of the bytes."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    # rare colours, such as those of the legend, keep their own place
+    picture = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     picture.save(IMAGES / f"{name}.png", optimize=True)
 
 
