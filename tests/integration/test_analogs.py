@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.market import LoadPrices, weekdays
 
 from prometheus.app import App
-from prometheus.app.analogs import AnalogReport, AnalogRequest
+from prometheus.app.analog_report import AnalogReport, AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import as_float32, encode_vector
 from prometheus.core.database import DatabaseManager
@@ -265,6 +265,30 @@ def test_texts_like_a_day_are_earlier_ones(db_manager: DatabaseManager) -> None:
     assert similarities == sorted(similarities, reverse=True)
     with pytest.raises(NoTextEmbeddingsError):
         App(db_manager).text_search.like_day(date(1999, 1, 1), "macro")
+
+
+def test_a_text_of_yesterday_counts_from_the_day_it_became_known(db_manager: DatabaseManager) -> None:
+    friday, saturday = datetime(2025, 1, 3, 14, tzinfo=UTC), datetime(2025, 1, 4, 9, tzinfo=UTC)
+    save_text(db_manager, friday, saturday, "late", 1)
+    search = App(db_manager).text_search
+
+    assert search.newest_day(date(2025, 1, 3), "macro") is None
+    assert search.newest_day(date(2025, 1, 4), "macro") == date(2025, 1, 3)
+    assert search.of_day(date(2025, 1, 3), "macro") == []
+    assert [text.text for text in search.of_day(date(2025, 1, 3), "macro", date(2025, 1, 4))] == ["late"]
+
+
+@pytest.mark.usefixtures("closes")
+def test_a_region_is_briefed_by_the_model_that_answered_on_the_date(db_manager: DatabaseManager) -> None:
+    save_states(db_manager, DAYS[:360])
+    briefings = App(db_manager).briefings
+    before = briefings.of("US", AS_OF)
+
+    save_states(db_manager, DAYS[350:], seed=8, model_id="num-regime-core-v1@newer")
+
+    after = briefings.of("US", AS_OF)
+    assert (after.history.model_id, after.changes) == (MODEL, before.changes)
+    assert briefings.of("US").history.model_id == "num-regime-core-v1@newer"
 
 
 def test_questions_that_cannot_be_are_refused() -> None:

@@ -18,7 +18,7 @@ from tests.fixtures.text_models import needs_minilm
 
 import prometheus as pm
 from prometheus.app import App
-from prometheus.app.analogs import AnalogRequest
+from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextHit, TextSearchReport
 from prometheus.arrays import as_float32
 from prometheus.core.database import DatabaseManager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_the_index_keeps_in_step_with_the_rows(db_manager: DatabaseManager) -> N
         connection.execute("DELETE FROM numeric_window_embeddings WHERE entity_id = 'D'")
 
     assert tasks.index_status(MODEL).n_missing == 600
-    assert {window.instrument_id for window in find(db_manager, k=100).windows} == {"A", "C's"}
+    assert {window.instrument_id for window in find(db_manager, k=10).windows} <= {"A", "C's"}
     assert WindowIndex(db_manager, MODEL).sync() == 600
 
     status = tasks.index_status(MODEL)
@@ -114,6 +115,28 @@ def test_windows_after_the_date_change_nothing(db_manager: DatabaseManager) -> N
     WindowIndex(db_manager, MODEL).sync()
 
     assert find(db_manager, as_of=day).to_dict() == before
+
+
+@pytest.mark.usefixtures("windows")
+def test_two_runs_may_bring_it_in_step_at_once(db_manager: DatabaseManager) -> None:
+    App(db_manager).window_search.build_index(MODEL)
+    save(db_manager, NAMES, seed=9)
+
+    with ThreadPoolExecutor(4) as pool:
+        copied = list(pool.map(lambda _: WindowIndex(db_manager, MODEL).sync(), range(4)))
+
+    assert sum(copied) == 1_200
+    assert App(db_manager).window_search.index_status(MODEL).n_missing == 0
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_search_the_index_cannot_fill_compares_every_window(db_manager: DatabaseManager) -> None:
+    exact = find(db_manager, k=5)
+    App(db_manager).window_search.build_index(MODEL)
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE numeric_window_embeddings SET created_at = created_at + interval '1 second'")
+
+    assert find(db_manager, k=5) == exact  # every copy is out of step, so the index finds nothing
 
 
 @pytest.mark.usefixtures("windows")

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from tests.web.serving import FIRST, LAST, REGION
 
 from prometheus.app import App
-from prometheus.app.analogs import AnalogRequest
+from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.web.parameters import MAX_ANALOGS, MAX_REGIMES
 from prometheus.web.routes import StrictJson

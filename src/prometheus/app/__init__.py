@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prometheus.app.texts import TextTasks
     from prometheus.app.window_search import WindowSearchTasks
     from prometheus.backfill.work import Progress
+    from prometheus.data.run_log import RunLog
 
 
 class App:
@@ -98,6 +99,13 @@ class App:
         from prometheus.app.text_search import TextSearchTasks  # noqa: PLC0415
 
         return TextSearchTasks(self.db_manager)
+
+    @cached_property
+    def runs(self) -> RunLog:
+        """The log of backfills."""
+        from prometheus.data.run_log import RunLog  # noqa: PLC0415
+
+        return RunLog(self.db_manager)
 
     @cached_property
     def briefings(self) -> BriefingTasks:

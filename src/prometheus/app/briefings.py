@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from prometheus.app.analogs import AnalogReport, AnalogRequest
+from prometheus.app.analog_report import AnalogReport, AnalogRequest
 from prometheus.app.regimes import TransitionReport
 from prometheus.app.region_prices import Closes, RegionPrices
 from prometheus.app.text_search import TextSearchReport
@@ -143,11 +143,12 @@ class BriefingTasks:
         NoRegimesError, NoEmbeddingError
             The region has no regimes, or none of that date or the week before it.
         """
-        history = self._app.regimes.history(region, model_id)
-        dates = self._app.regimes.timeline(region, date.min, date.max, history.model_id).dates
+        history = self._app.regimes.history(region, model_id, as_of)
+        whole = self._app.regimes.timeline(region, date.min, date.max, history.model_id)
+        dates = whole.dates
         at = _position(dates, as_of or history.last, f"region {region!r}")
         day: date = dates[at].item()
-        timeline = self._app.regimes.timeline(region, date.min, day, history.model_id)
+        timeline = whole.until(day)
         (state,) = self._app.regimes.states(region, day, day, history.model_id)
         reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state])[0]))
         analogs, no_analogs = _said_or_why(
@@ -170,7 +171,7 @@ class BriefingTasks:
             analogs=analogs,
             no_analogs=no_analogs,
             texts_date=texts_date,
-            texts=() if texts_date is None else tuple(self._app.text_search.of_day(texts_date, "macro")),
+            texts=() if texts_date is None else tuple(self._app.text_search.of_day(texts_date, "macro", day)),
             similar_texts=similar,
             no_similar_texts=no_similar,
             freshness=self._freshness(instrument_id, timeline, as_of or date.max, texts_date),

@@ -222,8 +222,10 @@ class RegimeTasks:
             raise NoRegimesError(region, f"at all (regions that have: {known})")
         return of_region
 
-    def history(self, region: str, model_id: str | None = None) -> RegimeHistory:
+    def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
         """Return the history that answers for a region: of the model named, or the one `preferred_history` chooses.
+
+        With `as_of` it chooses by what is stored of dates up to then, where there is anything.
 
         Raises
         ------
@@ -232,7 +234,8 @@ class RegimeTasks:
         """
         found = self.histories(region)
         if model_id is None:
-            return preferred_history(found)
+            known = [] if as_of is None else self._timelines.histories(as_of)
+            model_id = preferred_history([each for each in known if each.region == region] or found).model_id
         for each in found:
             if each.model_id == model_id:
                 return each

@@ -154,9 +154,9 @@ class TextSearchTasks:
             raise NoTextEmbeddingsError([kind], chosen, day)
         return self._nearest(own.vectors[0], chosen, [kind], day, day, k)
 
-    def of_day(self, day: date, source: Source) -> list[DatedText]:
-        """Return the texts dated on a day and known on it, in order of their time."""
-        return self._texts.texts_of(_KINDS[source], day)
+    def of_day(self, day: date, source: Source, known_by: date | None = None) -> list[DatedText]:
+        """Return the texts dated on a day and known by another, or on it, in order of their time."""
+        return self._texts.texts_of(_KINDS[source], day, known_by or day)
 
     def newest_day(self, until: date, source: Source) -> date | None:
         """Return the date of the newest text dated and known up to a date; None where there is none."""

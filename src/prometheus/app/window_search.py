@@ -174,13 +174,14 @@ class WindowSearchTasks:
             raise ModelNotKnownYetError(request.model_id, known_from, request.as_of)
         as_of_date, vector = self._asked(request)
         index = WindowIndex(self._db, request.model_id)
-        is_exact = not index.exists()
-        if is_exact:
-            logger.info("no index of %s: comparing every window; see similar_index build", request.model_id)
+        chosen: list[tuple[float, StoredWindow]] = []
+        if index.exists():
+            chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), vector, request)
+        is_exact = len(chosen) < request.k
+        if is_exact:  # no index, or one that gave up before it had seen enough windows as old as that
+            logger.info("comparing every window of %s; similar_index build makes an index", request.model_id)
             scan = WindowScan(self._db, request.space)
             chosen = _grow(lambda n: scan.nearest([WindowQuery(vector, request.before)], n)[0], vector, request)
-        else:
-            chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), vector, request)
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:

@@ -200,16 +200,15 @@ class TextReader:
         statement = sql.SQL("SELECT {columns} FROM {table} WHERE {key} = ANY(%s::bigint[])")
         return self._dated(source_type, statement, (list(source_ids),))
 
-    def texts_of(self, source_type: SourceType, day: date) -> list[DatedText]:
-        """Return the texts dated on a day in UTC and known on it, in order of their time."""
+    def texts_of(self, source_type: SourceType, day: date, known_by: date) -> list[DatedText]:
+        """Return the texts dated on a day in UTC and known by another, in order of their time."""
         statement = sql.SQL("""
             SELECT {columns} FROM {table}
-            WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
+            WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(known)s
             ORDER BY {timestamp}, {key}
         """)
-        return self._dated(
-            source_type, statement, {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY)}
-        )
+        span = {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY), "known": _midnight(known_by, _DAY)}
+        return self._dated(source_type, statement, span)
 
     def newest(self, source_type: SourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None where there is none."""

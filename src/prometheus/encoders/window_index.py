@@ -228,6 +228,8 @@ class WindowIndex:
 
     def _copy_entity(self, connection: psycopg.Connection, entity_type: str, entity_id: str, dim: int) -> int:
         parameters = {"entity_type": entity_type, "entity_id": entity_id, "dim": dim}
+        # another run may copy the same rows; whoever comes second finds them there
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self._table,))
         rows = connection.execute(self._compose(_MISSING_ROWS), parameters, binary=True).fetchall()
         if not rows:
             return 0

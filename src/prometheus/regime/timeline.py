@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -58,6 +58,17 @@ class RegimeTimeline:
     labels: Int64Vector
     confidences: Float64Vector
     high_volatilities: Float64Vector
+
+    def until(self, day: date) -> RegimeTimeline:
+        """Return the part up to a date."""
+        known = slice(int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right")))
+        return replace(
+            self,
+            dates=self.dates[known],
+            labels=self.labels[known],
+            confidences=self.confidences[known],
+            high_volatilities=self.high_volatilities[known],
+        )
 
     def label_names(self) -> list[str]:
         """Return the name of each label."""

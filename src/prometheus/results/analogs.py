@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prometheus.analogs.outcomes import HORIZONS, PATH_SESSIONS, Spread
-from prometheus.app.analogs import Analog, AnalogReport
+from prometheus.app.analog_report import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.results.columns import Column, dates, labels, numbers
 from prometheus.results.figures import draw_paths, require_rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from prometheus.analogs.search import Metric
 from prometheus.app import App
-from prometheus.app.analogs import AnalogRequest, Space, TextSource
+from prometheus.app.analog_report import AnalogRequest, Space, TextSource
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config

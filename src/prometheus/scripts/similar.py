@@ -15,7 +15,7 @@ from prometheus.scripts.terminal import Debug, Json, command_app, new_command, p
 
 if TYPE_CHECKING:
     from prometheus.analogs.outcomes import Outcome, Spread
-    from prometheus.app.analogs import Analog, AnalogReport
+    from prometheus.app.analog_report import Analog, AnalogReport
     from prometheus.app.window_search import WindowReport
 
 
@@ -67,7 +67,7 @@ def similar(
     """Print the past dates nearest to a date, none a neighbour of it or of another, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
-        from prometheus.app.analogs import AnalogRequest
+        from prometheus.app.analog_report import AnalogRequest
 
         request = AnalogRequest(
             region=region, as_of=day, space=space.value, k=k, exclude_sessions=exclude_sessions, metric=metric.value,

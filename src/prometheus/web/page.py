@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from prometheus.analogs.outcomes import Spread
-from prometheus.app.analogs import AnalogReport
+from prometheus.app.analog_report import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
 from prometheus.regime.timeline import LABELS, RegimeHistory, preferred_history
 from prometheus.web.assets import Assets
@@ -130,6 +130,7 @@ def _show(
 ) -> Response:
     region = quote(briefing.region, safe="")
     suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
+    shown = quote(briefing.history.model_id, safe="")
     report = briefing.analogs
     return _render(
         request,
@@ -141,7 +142,7 @@ def _show(
             "models": [history for history in histories if history.region == briefing.region],
             "model_suffix": suffix,
             "base": f"/regions/{region}",
-            "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json{suffix}",
+            "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json?model_id={shown}",
             "paths": None if report is None else paths_document(report),
             "spreads": [] if report is None else _spread_rows(report.spreads, report.base_spreads),
             "age": _weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,

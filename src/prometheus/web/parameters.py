@@ -10,7 +10,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from prometheus.analogs.search import Metric
-from prometheus.app.analogs import Space
+from prometheus.app.analog_report import Space
 from prometheus.app.text_search import Source
 from prometheus.backfill.plan import DateSpan
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
-from prometheus.data.run_log import RunLog
 from prometheus.web.parameters import Nothing, RunPageQuery
 from prometheus.web.routes import AppOf, MetricsOf, next_page
 from prometheus.web.schemas import RunPage, RunRow, State
@@ -19,7 +18,7 @@ router = APIRouter(tags=["operations"])
 @router.get("/v1/runs", summary="Backfills that ended")
 def list_runs(request: Request, app: AppOf, query: RunPageQuery) -> RunPage:
     """Return a page of the log of backfills, newest first."""
-    found = RunLog(app.db_manager).newest(query.limit + 1, query.kind, query.cursor)
+    found = app.runs.newest(query.limit + 1, query.kind, query.cursor)
     items = [RunRow(**asdict(each.run), finished_at=each.finished_at, version=each.version) for each in found]
     page = items[: query.limit]
     return RunPage(items=page, next=next_page(request, page[-1].run_id) if len(items) > query.limit else None)

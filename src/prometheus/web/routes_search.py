@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from prometheus.app.analogs import AnalogRequest
+from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.web.parameters import AnalogQuery, RegionPath, TextSearchQuery
 from prometheus.web.routes import AppOf
