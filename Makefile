@@ -49,7 +49,7 @@ check: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q --doctest-modules --ignore src/prometheus/core/migrations \
+	@$(BIN)/python -m pytest -q --doctest-modules --ignore src/prometheus/data/migrations \
 		--ignore tests/docs/test_commands.py src tests/docs
 	@$(MAKE) --no-print-directory docs
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.core.regions import RegionDefinition
-from prometheus.data.bars import PriceBars
-from prometheus.encoders.region_windows import RegionWindowBuilder
-from prometheus.encoders.regions import RegionMeanModel
+from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
+from prometheus.encoders.numeric.regions import RegionMeanModel
 from prometheus.evaluation.figures import area_under_curve
-from prometheus.evaluation.neighbours import forward_log_volatility
+from prometheus.market.bars import PriceBars
+from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.high_volatility import volatility_scores
 from prometheus.regime.logistic import fit_logistic, sigmoid
 

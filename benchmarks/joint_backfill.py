@@ -24,7 +24,7 @@ from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest
 from prometheus.backfill.plan import DateSpan
-from prometheus.encoders.joint import REGIME_MACRO
+from prometheus.encoders.joint.examples import REGIME_MACRO
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 
 DIM = 384

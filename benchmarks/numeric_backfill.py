@@ -27,9 +27,9 @@ from benchmarks.recording import record
 from benchmarks.servers import LAST, empty_table, load_random_walks, own_server
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan, NumericRequest
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 
 WINDOW_DAYS = 63
 N_LOOPED = 1_000

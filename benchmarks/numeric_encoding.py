@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from tests.reference.descriptors import LAGS, LAYOUT, slow_scale_free_vector
 
 from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
-from prometheus.data.bars import PriceBars
-from prometheus.data.sample import PRICES
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel, packaged_constants
+from prometheus.encoders.numeric.features import LOG_PRICES
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel, packaged_constants
+from prometheus.ingest.sample import PRICES
+from prometheus.market.bars import PriceBars
 
 Encode = Callable[[FeatureTable, Int64Vector], Float64Matrix]
 

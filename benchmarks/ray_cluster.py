@@ -21,9 +21,9 @@ from benchmarks.servers import own_server
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.backfill.plan import DateSpan, NumericRequest
-from prometheus.core.machine import available_cores
-from prometheus.data.ingest_report import IngestOptions
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
+from prometheus.encoders.texts.cores import available_cores
+from prometheus.ingest.report import IngestOptions
 
 WINDOW_DAYS = 63
 SPAN = DateSpan.of_range(date(1900, 1, 1), date(2100, 1, 1))

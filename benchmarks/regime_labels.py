@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 import pyarrow.parquet as pq
 
-from prometheus.encoders import descriptors
-from prometheus.encoders.features import log_prices
-from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric import descriptors
+from prometheus.encoders.numeric.features import log_prices
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.roster import peer_labellers
@@ -49,7 +49,7 @@ def main() -> None:
 
 def sample_history() -> MarketHistory:
     """Return the packaged S&P 500."""
-    path = resources.files("prometheus.data.sample").joinpath("prices.parquet")
+    path = resources.files("prometheus.ingest.sample").joinpath("prices.parquet")
     with resources.as_file(path) as file:
         table = pq.read_table(file, filters=[("instrument_id", "=", "GSPC.INDX")]).sort_by("trade_date")
     columns = {name: table[name].to_numpy() for name in ("close", "high", "low")}

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from prometheus.app import App, open_app
-from prometheus.core.binary_copy import copy_in
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
+from prometheus.data.postgres.binary_copy import copy_in
 from prometheus.scripts.terminal import run_named
 
 LAST = date(2025, 1, 31)

@@ -23,10 +23,10 @@ from psycopg import sql
 
 from benchmarks.recording import write_result
 from benchmarks.servers import own_server
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import DateVector
-from prometheus.core.database import DatabaseManager
-from prometheus.core.embedded import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore, NumericWindowSpec
+from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE
 
 T = TypeVar("T")
 

@@ -36,6 +36,7 @@ from benchmarks.recording import write_result
 from benchmarks.servers import own_server
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_work import TextRequest, TextWorkFactory
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.run import run_backfill
@@ -43,11 +44,10 @@ from prometheus.backfill.runner import InProcess
 from prometheus.backfill.work import OpenedWork
 from prometheus.backfill.workers import LocalWorkers
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
-from prometheus.core.machine import available_cores
-from prometheus.data.sample.macro_events import write_sample_macro_events
 from prometheus.data.text_reader import TextReader
-from prometheus.encoders.text import TextCounts
+from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.service import TextCounts
+from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
 MODEL_ID = "text-macro-v1"
 HF_NAME = "sentence-transformers/all-MiniLM-L6-v2"

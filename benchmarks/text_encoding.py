@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel, read_tokenizer
-from prometheus.encoders.text_documents import TextDoc
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, read_tokenizer
+from prometheus.encoders.texts.sources import find_text_folder
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DATA = Path(__file__).parents[2] / "shared" / "data"

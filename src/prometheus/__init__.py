@@ -9,6 +9,7 @@ Examples
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,12 +37,8 @@ if not TYPE_CHECKING:
         """Import a public name when it is first asked for, so that ``import prometheus`` stays cheap."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name == "PrometheusError":
-            from prometheus.errors import PrometheusError as found  # noqa: N813, PLC0415
-        else:
-            from prometheus import results  # noqa: PLC0415
-
-            found = getattr(results, "open_databases" if name == "open" else name)
+        home = "errors" if name == "PrometheusError" else "results"
+        found = getattr(import_module(f"prometheus.{home}"), "open_databases" if name == "open" else name)
         globals()[name] = found
         return found
 

@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures.commands import US, Run, run_process
 from tests.fixtures.database import TableDigest, set_environment
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 
 SINGLE = ["run_numeric_regime", *US, "--as-of", "2025-01-31"]
 BACKFILL = ["backfill_numeric_embeddings", "--as-of", "2025-01-31"]

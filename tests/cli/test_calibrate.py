@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
-from prometheus.encoders.models_scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
+from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
 from prometheus.regime.high_volatility import SCORE_WEIGHTS
 
 SPX = ["--region", "SPX", "--instrument-id", "GSPC.INDX"]
@@ -240,7 +240,9 @@ def test_the_recompute_command_makes_the_packaged_constants_and_weights(run: Run
     line = outcome.stdout.splitlines()[-1]
     weights = json.loads(line.partition(": ")[2])
     assert weights == pytest.approx(dict(SCORE_WEIGHTS), abs=1.5e-4)
-    packaged = json.loads(resources.files("prometheus.encoders").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8"))
+    packaged = json.loads(
+        resources.files("prometheus.encoders.numeric").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8")
+    )
     fitted = json.loads(Path("constants.json").read_text())
     assert fitted["source"] == packaged["source"]
     assert list(fitted["mean_and_deviation"]) == list(packaged["mean_and_deviation"])

@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 
 HEADER = "ticker,Date,Open,High,Low,Close,Adj Close,Volume\n"
 GOOD = "AAA,2024-01-02,10,11,9,10.5,10.5,1000\nAAA,2024-01-03,10,11,9,10.6,10.6,1100\n"

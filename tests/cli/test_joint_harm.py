@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.fixtures.commands import US, Run
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import encode_vector
-from prometheus.core.database import DatabaseManager
 
 SPAN = ["--date-range", "2021-01-01", "2023-12-28"]
 

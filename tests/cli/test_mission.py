@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.fixtures.commands import US, Run, run_process
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 from prometheus.regime import RegimeStorage
 
 RUN_NUMERIC_REGIME = (

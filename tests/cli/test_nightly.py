@@ -18,11 +18,12 @@ from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 from tests.fixtures.text_models import needs_minilm
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import as_float32
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.files.prototypes import write_prototypes
 from prometheus.regime import RegimeLabel, RegimePrototype
-from prometheus.regime.prototypes import PrototypeSet, write_prototypes
+from prometheus.regime.prototypes import PrototypeSet
 
 AS_OF = "2023-12-28"
 """The last session of GSPC.INDX in the sample; AAPL.US goes on."""
@@ -164,7 +165,7 @@ def test_bars_and_texts_from_after_the_date_change_no_row_of_it(
     assert report_of(run, *night, "--since", "2023-12-01")["written"] == 4 * 11 + 2 + 2
     before = table_digests()
 
-    from prometheus.data.sample import PRICES
+    from prometheus.ingest.sample import PRICES
 
     assert run("ingest", "prices", str(PRICES)).exit_code == 0
     ingest_events(run, EVENTS)

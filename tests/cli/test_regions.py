@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import Run
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 
 SAMPLE_REGION = '{"US": {"members": {"AAPL.US": 0.6, "GSPC.INDX": 0.4}}}'
 ETF_REGION = (

@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.commands import US, Run
 from tests.fixtures.database import TableDigest
 
-from prometheus.data.sample import PRICES
+from prometheus.ingest.sample import PRICES
 
 RANGE = ["--date-range", "2017-06-01", "2020-06-30"]
 WINDOWS = ["--window", "NEUTRAL=2018-01-01:2018-12-31", "--window", "CRISIS=2020-03-01:2020-04-30"]

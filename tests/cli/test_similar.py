@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import US, Run
 
-from prometheus.data.sample.macro_events import write_sample_macro_events
+from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
 
 @pytest.fixture

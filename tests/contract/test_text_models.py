@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.fixtures.text_models import MINILM, needs_minilm, write_folder, write_graph
 
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel
-from prometheus.encoders.protocols import ChunkingTextEmbeddingModel
-from prometheus.encoders.registry import fingerprint, model_config
-from prometheus.encoders.text_documents import TextDoc
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.identity import fingerprint, model_config
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.sources import find_text_folder
+from prometheus.protocols import ChunkingTextEmbeddingModel
 
 Open = Callable[..., OnnxTextEmbeddingModel]
 

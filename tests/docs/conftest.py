@@ -20,11 +20,11 @@ from tests.docs.shell import Shell, quick_python
 from tests.fixtures.database import _binaries, set_environment
 from tests.fixtures.own_databases import OwnServer
 
-from prometheus.core.embedded import HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, EmbeddedServer, EmbeddedSettings
-from prometheus.core.embedded.bootstrap import bootstrap
-from prometheus.data.sample import PRICES
+from prometheus.ingest.sample import PRICES
 from prometheus.scripts import demo
 from prometheus.scripts.terminal import run_named
+from prometheus.server import HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, EmbeddedServer, EmbeddedSettings
+from prometheus.server.bootstrap import bootstrap
 
 SLOW_TEXTS = "2019-01-01 2023-12-31"
 """Of the demo's texts, those that take half a minute to embed."""

@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT
 from prometheus.cli import COMMANDS
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.database import DatabaseManager
-from prometheus.core.migrations import DATABASE_NAMES
+from prometheus.data.migrations import DATABASE_NAMES
 
 REFERENCE = ROOT / "docs" / "reference"
 

@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.servers import load_random_walks
 from tests.fixtures.embedded_homes import Driver
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
 
 WINDOW_DAYS = 63
 N_DATES = 2_500

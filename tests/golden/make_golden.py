@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tests.reference.descriptors import slow_log_prices, slow_scale_free_vector
 from tests.reference.windows import Bar, float32_bytes, sample_bars, slow_vector, slow_window
 
-from prometheus.data.sample import PRICES
+from prometheus.ingest.sample import PRICES
 
 PATH = Path(__file__).with_name("numeric_windows.json")
 WINDOWS = (
@@ -78,7 +78,9 @@ def scale_free_text() -> str:
 
 def scale_free_answer(instrument_id: str, as_of_date: date, has_highs_and_lows: bool) -> dict[str, Any]:
     """The vector of the last 513 bars up to a date; the packaged constants are read as the data they are."""
-    text = resources.files("prometheus.encoders").joinpath("scale_free_constants.json").read_text(encoding="utf-8")
+    text = (
+        resources.files("prometheus.encoders.numeric").joinpath("scale_free_constants.json").read_text(encoding="utf-8")
+    )
     rows = slow_log_prices(scale_free_bars(instrument_id, as_of_date, has_highs_and_lows))
     return {
         "instrument_id": instrument_id,

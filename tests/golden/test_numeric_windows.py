@@ -13,12 +13,12 @@ import pytest
 from tests.fixtures.market import LoadPrices
 from tests.golden.make_golden import PATH, golden_text
 
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.reader import DataReader
-from prometheus.data.sample import PRICES
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.registry import create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.ingest.sample import PRICES
+from prometheus.market.calendar import TradingCalendar
 
 ANSWERS = json.loads(PATH.read_text(encoding="utf-8"))
 

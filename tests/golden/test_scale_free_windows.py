@@ -12,8 +12,9 @@ from tests.golden.make_golden import SCALE_FREE_PATH, scale_free_bars, scale_fre
 from tests.reference.windows import MemoryBars, NoDatabase, WeekdayCalendar
 
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2, create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.features import LOG_PRICES
 
 ANSWERS = json.loads(SCALE_FREE_PATH.read_text(encoding="utf-8"))
 

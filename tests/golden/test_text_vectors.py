@@ -13,9 +13,9 @@ from tests.fixtures.text_models import MINILM, needs_minilm
 from tests.golden.make_text_golden import PATH
 
 from prometheus.arrays import Float32Vector
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel
-from prometheus.encoders.text_documents import TextDoc
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.sources import find_text_folder
 
 ANSWERS: dict[str, dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))["answers"]
 pytestmark = needs_minilm

@@ -11,11 +11,12 @@ from tests.fixtures.market import LoadPrices, weekdays
 
 from prometheus.app import App
 from prometheus.app.analog_report import AnalogReport, AnalogRequest
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import as_float32, encode_vector
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.joint import JointEmbeddingStore, JointExample
-from prometheus.encoders.registry import ModelRegistry
+from prometheus.data.models import ModelRegistry
+from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.encoders.joint.examples import JointExample
 from prometheus.errors import (
     AmbiguousModelError,
     InputRefusedError,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 from tests.property.strategies import bounded, finite_float32
 
-from prometheus.core.binary_copy import (
+from prometheus.app.databases import DatabaseManager
+from prometheus.data.postgres.binary_copy import (
     HEADER,
     TRAILER,
     constant_bytes,
@@ -24,7 +25,6 @@ from prometheus.core.binary_copy import (
     encode_rows,
     fetch_packed,
 )
-from prometheus.core.database import DatabaseManager
 
 TYPES = {
     "small": "int2", "whole": "int4", "big": "int8", "single": "float4", "wide": "float8", "flag": "bool",

@@ -14,17 +14,17 @@ from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
 from prometheus.app.calibrations import CalibrationRequest, CalibrationTasks
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.regimes import RegimeRequest, RegimeTasks
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeReport
-from prometheus.core.binary_copy import copy_in
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.data.models import ModelRegistry
+from prometheus.data.postgres.binary_copy import copy_in
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.registry import ModelRegistry, create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.errors import (
     InputRefusedError,
     InsufficientHistoryError,
@@ -32,9 +32,10 @@ from prometheus.errors import (
     PrototypeError,
     UnknownInstrumentError,
 )
+from prometheus.files.prototypes import read_prototypes
+from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeEngine, RegimeStorage
 from prometheus.regime.calibration import CalibrationSettings
-from prometheus.regime.prototypes import read_prototypes
 
 UNTIL = date(2007, 12, 31)
 CRASH = DateSpan.of_range(date(2008, 8, 1), date(2008, 12, 31))

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from prometheus.core import claims
-from prometheus.core.claims import open_claims
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
+from prometheus.data.postgres import claims
+from prometheus.data.postgres.claims import open_claims
 
 
 def test_a_claim_is_held_by_one_until_it_is_given_back(db_manager: DatabaseManager) -> None:

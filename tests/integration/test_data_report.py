@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.ingest import PriceIngest
-from prometheus.data.ingest_report import IngestOptions
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.report import InstrumentReport, build_data_report
 from prometheus.errors import UnknownInstrumentError, UnknownMarketError
+from prometheus.ingest.prices import PriceIngest
+from prometheus.ingest.report import IngestOptions
 
 HEADER = "ticker,date,open,high,low,close,volume\n"
 

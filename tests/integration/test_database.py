@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of
 
-from prometheus.core.database import DatabaseManager, get_db_manager
-from prometheus.core.migrations import DATABASE_NAMES, DatabaseName
+from prometheus.app.databases import DatabaseManager, get_db_manager
+from prometheus.data.migrations import DATABASE_NAMES, DatabaseName
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseRefusedError,

@@ -13,15 +13,15 @@ from tests.reference.windows import weekday_list
 
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.joint import JointModelChoice
 from prometheus.app.regimes import RegimeRequest
 from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest
 from prometheus.backfill.plan import DateSpan, NumericRequest
-from prometheus.core.database import DatabaseManager
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder
-from prometheus.encoders.joint import REGIME_MACRO
-from prometheus.encoders.numeric import EncodableWindows
+from prometheus.encoders.joint.examples import REGIME_MACRO
+from prometheus.encoders.numeric.encoder import EncodableWindows
 
 WINDOW_DAYS = 20
 DAYS = weekday_list(80)

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from tests.fixtures.embedded_homes import Driver, Playground, needs_linux, wait_until
 
-from prometheus.core.embedded import APPLICATION_ROLE, process
-from prometheus.core.embedded.binaries import find_installation, server_environment
-from prometheus.core.embedded.supervisor import LOG_BYTES, STOPPED_ON_REQUEST, process_arguments, process_start
 from prometheus.errors import EmbeddedServerError
+from prometheus.server import APPLICATION_ROLE, process
+from prometheus.server.binaries import find_installation, server_environment
+from prometheus.server.supervisor import LOG_BYTES, STOPPED_ON_REQUEST, process_arguments, process_start
 
 pytest_plugins = ["tests.fixtures.embedded"]
 

@@ -21,9 +21,9 @@ from tests.fixtures.embedded_homes import (
     packages_path,
 )
 
-from prometheus.core.embedded import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, process
-from prometheus.core.embedded.binaries import find_package
 from prometheus.errors import EmbeddedServerError
+from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, process
+from prometheus.server.binaries import find_package
 
 pytest_plugins = ["tests.fixtures.embedded"]
 
@@ -41,7 +41,7 @@ DRIVE = """
 import json, sys
 from pathlib import Path
 import psycopg
-from prometheus.core.embedded import EmbeddedServer, EmbeddedSettings, RUNTIME_DATABASE
+from prometheus.server import EmbeddedServer, EmbeddedSettings, RUNTIME_DATABASE
 from prometheus.errors import EmbeddedServerError
 server = EmbeddedServer(EmbeddedSettings(Path(sys.argv[1])))
 said = {}

@@ -15,15 +15,15 @@ import psycopg
 import pytest
 from tests.fixtures.embedded_homes import Driver, Playground, needs_linux, needs_root, wait_until
 
-from prometheus.core.embedded import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, process
 from prometheus.errors import EmbeddedServerError
+from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, process
 
 pytest_plugins = ["tests.fixtures.embedded"]
 
 START = """
 import sys
 from pathlib import Path
-from prometheus.core.embedded import EmbeddedServer, EmbeddedSettings
+from prometheus.server import EmbeddedServer, EmbeddedSettings
 server = EmbeddedServer(EmbeddedSettings(Path(sys.argv[1])), announce=print)
 {before}
 server.ensure_running()
@@ -156,11 +156,11 @@ def test_the_users_environment_reaches_neither_server_nor_connection(
 KILL = "import os, signal; kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
 STAGES = {
     "before the rename": f"{KILL}\nPath.rename = kill",
-    "after the rename": f"{KILL}\nfrom prometheus.core.embedded import cluster\ncluster._sync_directory = kill",
-    "before the server": f"{KILL}\nfrom prometheus.core.embedded import process\nprocess.launch = kill",
-    "before the roles": f"{KILL}\nfrom prometheus.core.embedded import bootstrap\nbootstrap._create_role = kill",
-    "before the bases": f"{KILL}\nfrom prometheus.core.embedded import bootstrap\nbootstrap._create_database = kill",
-    "before the grants": f"{KILL}\nfrom prometheus.core.embedded import bootstrap\nbootstrap._grant = kill",
+    "after the rename": f"{KILL}\nfrom prometheus.server import cluster\ncluster._sync_directory = kill",
+    "before the server": f"{KILL}\nfrom prometheus.server import process\nprocess.launch = kill",
+    "before the roles": f"{KILL}\nfrom prometheus.server import bootstrap\nbootstrap._create_role = kill",
+    "before the bases": f"{KILL}\nfrom prometheus.server import bootstrap\nbootstrap._create_database = kill",
+    "before the grants": f"{KILL}\nfrom prometheus.server import bootstrap\nbootstrap._grant = kill",
 }
 
 
@@ -345,7 +345,7 @@ def test_missing_binaries_are_named(playground: Playground, monkeypatch: pytest.
 
 
 def test_other_platforms_are_told_to_bring_a_server() -> None:
-    code = "import sys; sys.platform = 'win32'; import prometheus.core.embedded"
+    code = "import sys; sys.platform = 'win32'; import prometheus.server"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
@@ -355,7 +355,7 @@ def test_other_platforms_are_told_to_bring_a_server() -> None:
 
 def test_importing_it_is_light() -> None:
     code = (
-        "import sys, prometheus.core.embedded as e; from pathlib import Path;"
+        "import sys, prometheus.server as e; from pathlib import Path;"
         "s = e.EmbeddedServer(e.EmbeddedSettings(Path('/tmp/none'))); s.status();"
         "print(sorted({'numpy', 'pandas', 'psycopg', 'pydantic', 'asyncio'} & set(sys.modules)))"
     )

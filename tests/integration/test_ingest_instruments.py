@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.ingest import PriceIngest
-from prometheus.data.ingest_report import IngestOptions, IngestReport
+from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError
+from prometheus.ingest.prices import PriceIngest
+from prometheus.ingest.report import IngestOptions, IngestReport
 
 Load = Callable[..., IngestReport]
 

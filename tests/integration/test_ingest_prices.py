@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.ingest import PriceIngest
-from prometheus.data.ingest_report import IngestOptions, IngestReport
+from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError, FileAccessError, UnknownMarketError, UsageError
+from prometheus.ingest.prices import PriceIngest
+from prometheus.ingest.report import IngestOptions, IngestReport
 
 TODAY = date(2024, 6, 28)
 HEADER = "ticker,date,open,high,low,close,adj_close,volume,currency"
@@ -296,7 +296,7 @@ def test_a_failure_in_the_runtime_database_leaves_no_price(
     def fail(*_args: object) -> int:
         raise psycopg.errors.UniqueViolation("on purpose")
 
-    monkeypatch.setattr("prometheus.data.ingest.register_instruments", fail)
+    monkeypatch.setattr("prometheus.ingest.prices.register_instruments", fail)
     with pytest.raises(psycopg.errors.UniqueViolation):
         ingest(GOOD)
     assert stored(db_manager) == []

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fixtures.database import empty_databases
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data import csv_lines, parquet
-from prometheus.data.ingest import PriceIngest
-from prometheus.data.ingest_report import IngestOptions
+from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError
+from prometheus.files import csv_lines, parquet
+from prometheus.ingest.prices import PriceIngest
+from prometheus.ingest.report import IngestOptions
 
 COLUMNS = ("instrument_id", "trade_date", "open", "high", "low", "close", "adjusted_close", "volume", "currency")
 OPTIONS = IngestOptions(today=date(2024, 6, 28))

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.sample.macro_events import sample_macro_events, write_sample_macro_events
-from prometheus.data.text_ingest import TextIngest
-from prometheus.data.text_options import TextIngestOptions, TextIngestReport
+from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
+from prometheus.ingest.sample.macro_events import sample_macro_events, write_sample_macro_events
+from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+from prometheus.ingest.texts import TextIngest
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)
 HEADER = "type,timestamp,country,text"

@@ -17,13 +17,13 @@ from psycopg import sql
 from tests.fixtures.database import empty_databases
 from tests.fixtures.texts import texts_of
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data import csv_lines, json_lines
-from prometheus.data.text_checks import is_blank
-from prometheus.data.text_ingest import TextIngest
-from prometheus.data.text_options import TextIngestOptions
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.text_reader import TextReader
 from prometheus.errors import DataCheckError
+from prometheus.files import csv_lines, json_lines
+from prometheus.ingest.text_checks import is_blank
+from prometheus.ingest.text_options import TextIngestOptions
+from prometheus.ingest.texts import TextIngest
 
 COLUMNS = ("event_type", "timestamp", "known_at", "country", "source", "description")
 NOW = datetime(2024, 6, 28, tzinfo=UTC)

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from tests.fixtures.texts import texts_of
 
-from prometheus.core.database import DatabaseManager
-from prometheus.data.text_ingest import TextIngest
-from prometheus.data.text_options import TextIngestOptions, TextIngestReport
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.text_reader import TextReader
 from prometheus.errors import DataCheckError
+from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+from prometheus.ingest.texts import TextIngest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,13 +12,14 @@ import pytest
 from tests.fixtures.database import TableDigest
 
 from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest, JointRun
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointEmbeddingStore
-from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.data.vectors.daily_texts import DailyTextReader
+from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
 from prometheus.errors import InputRefusedError, ModelFingerprintError, NoRegimesError, UsageError, VectorError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 

@@ -15,8 +15,8 @@ from alembic import command
 from psycopg.conninfo import make_conninfo
 from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of, schema
 
-from prometheus.core.migrations import DATABASE_NAMES, head_revision
-from prometheus.core.migrations.environment import alembic_config
+from prometheus.data.migrations import DATABASE_NAMES, head_revision
+from prometheus.data.migrations.environment import alembic_config
 from prometheus.errors import DatabaseAuthenticationError, DatabaseError, NotMigratedError
 
 pytest_plugins = ["tests.fixtures.own_server"]
@@ -49,7 +49,7 @@ def test_a_second_upgrade_changes_nothing(fresh_dsn: FreshDsn) -> None:
 
 def test_upgrades_at_the_same_time_all_succeed(fresh_dsn: FreshDsn) -> None:
     dsn = fresh_dsn()
-    upgrade = "from prometheus.core.database import get_db_manager; print(get_db_manager().upgrade())"
+    upgrade = "from prometheus.app.databases import get_db_manager; print(get_db_manager().upgrade())"
     environment = {
         "PROMETHEUS_HISTORICAL_DSN": dsn,
         "PROMETHEUS_RUNTIME_DSN": dsn,

@@ -15,23 +15,16 @@ from tests.reference.loops import embed_one_by_one
 from tests.reference.windows import weekday_list
 
 from prometheus.app import App, embeddings
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
 from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest, numeric_chunks
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import US_EQ, TradingCalendar
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.protocols import feature_set_of
-from prometheus.encoders.registry import (
-    NUM_REGIME_CORE_V1,
-    NUM_REGIME_CORE_V2,
-    NUMERIC_MODELS,
-    NUMERIC_SIMPLE_V1,
-    create_numeric_model,
-    default_window_days,
-)
+from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model, default_window_days
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1
+from prometheus.encoders.numeric.features import feature_set_of
 from prometheus.errors import (
     InsufficientHistoryError,
     ModelFingerprintError,
@@ -39,6 +32,7 @@ from prometheus.errors import (
     UnknownInstrumentError,
     VectorError,
 )
+from prometheus.market.calendar import US_EQ, TradingCalendar
 
 FRIDAY = date(2025, 1, 31)
 WINDOW_DAYS = 20

@@ -13,9 +13,9 @@ from psycopg.types.json import Jsonb
 from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
 from prometheus.encoders import (
     EmbeddingBatch,
@@ -25,9 +25,10 @@ from prometheus.encoders import (
     NumericWindowEncoder,
     NumericWindowSpec,
 )
-from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.encoders.registry import ModelRegistry, fingerprint
+from prometheus.encoders.identity import fingerprint
+from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError, VectorError, WindowShapeError
+from prometheus.market.calendar import TradingCalendar
 
 FRIDAY = date(2025, 1, 31)
 SPEC = NumericWindowSpec("INSTRUMENT", "X", 63)
@@ -190,7 +191,7 @@ def test_input_hashes_are_those_of_the_instruments_model_length_and_dates_asked_
 def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
     store: NumericEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prometheus.encoders import numeric
+    from prometheus.data.vectors import numeric
 
     plans: list[str] = []
 
@@ -432,7 +433,7 @@ def test_a_save_survives_the_loss_of_its_connection(
     writer: str,
     is_new: bool,
 ) -> None:
-    from prometheus.encoders import numeric
+    from prometheus.data.vectors import numeric
 
     write, calls = getattr(numeric, writer), []
 

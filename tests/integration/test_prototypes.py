@@ -18,8 +18,9 @@ from tests.unit.regime.sample_sessions import sample_set
 
 from prometheus.core.files import require_writable
 from prometheus.errors import FileAccessError, PrototypeError
+from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
-from prometheus.regime.prototypes import CalibrationWindow, default_regime_model_id, read_prototypes, write_prototypes
+from prometheus.regime.prototypes import CalibrationWindow, default_regime_model_id
 
 WINDOW = CalibrationWindow(RegimeLabel.CRISIS, date(2020, 3, 1), date(2020, 4, 30))
 

@@ -12,12 +12,12 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.property.strategies import bounded
 from tests.reference.windows import MemoryBars, walk
 
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import PRICE_COLUMNS, DataReader
 from prometheus.encoders import NumericWindowBuilder
 from prometheus.errors import UnknownMarketError
+from prometheus.market.calendar import TradingCalendar
 
 FRIDAY = date(2025, 1, 31)
 FIELDS = ("close", "volume")

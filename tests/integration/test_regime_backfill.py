@@ -14,14 +14,14 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.regimes import slow_transitions
 from tests.reference.windows import weekday_list
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.registry import ModelRegistry, create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
 from prometheus.errors import (
     InputRefusedError,
     InsufficientHistoryError,
@@ -32,6 +32,7 @@ from prometheus.errors import (
     UnknownInstrumentError,
     VectorError,
 )
+from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, RegimeStorage, SeedRegimeModel
 
 FRIDAY = date(2025, 1, 31)

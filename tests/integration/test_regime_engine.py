@@ -11,12 +11,12 @@ from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.windows import weekday_list
 
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
+from prometheus.app.databases import DatabaseManager
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.registry import create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
 from prometheus.errors import InsufficientHistoryError, PrototypeError, UnknownRegionError
+from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import (
     NumericRegimeModel,
     RegimeEngine,

@@ -17,7 +17,7 @@ from tests.fixtures.database import TableDigest
 from tests.property.strategies import LABELS, bounded
 from tests.reference.regimes import slow_matrix, slow_transitions
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 from prometheus.errors import AmbiguousModelError, NoRegimesError, PrototypeError, VectorError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 

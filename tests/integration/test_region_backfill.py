@@ -10,18 +10,18 @@ from tests.fixtures.backfills import run_regimes
 from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
-from prometheus.core.database import DatabaseManager
 from prometheus.core.regions import RegionDefinition
-from prometheus.core.time import TradingCalendar
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.region_windows import RegionWindowBuilder
-from prometheus.encoders.regions import REGION, RegionMeanModel, region_model_id
-from prometheus.encoders.registry import ModelRegistry
+from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
+from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, region_model_id
 from prometheus.errors import ModelFingerprintError, RegionMembersError
+from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, RegimeStorage
 
 N_BARS = 540

@@ -19,9 +19,9 @@ from tests.fixtures.text_models import needs_minilm
 import prometheus as pm
 from prometheus.app import App
 from prometheus.app.analog_report import AnalogRequest
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextHit, TextSearchReport
 from prometheus.arrays import as_float32
-from prometheus.core.database import DatabaseManager
 from prometheus.data.text_reader import DatedText
 from prometheus.errors import DatabaseError, NoRegimesError, NoTextEmbeddingsError, UsageError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage

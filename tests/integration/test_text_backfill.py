@@ -17,17 +17,18 @@ from tests.fixtures.text_models import MINILM, needs_minilm, write_folder
 
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_work import TextRequest, TextWorkFactory
 from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.text import TextBackfill
-from prometheus.core.database import DatabaseManager
 from prometheus.core.travel import self_contained
 from prometheus.data.text_reader import TextReader
-from prometheus.encoders import text
-from prometheus.encoders.text import TextCounts, TextEmbeddingService, TextEmbeddingStore
-from prometheus.encoders.text_documents import TextDoc
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.texts import service as text
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import InputRefusedError, ModelFingerprintError, UsageError, VectorError
 
 MODEL = "text-macro-v1"

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from tests.fixtures.texts import texts_of
 
-from prometheus.core.database import DatabaseManager
+from prometheus.app.databases import DatabaseManager
 from prometheus.data import text_reader
 from prometheus.data.text_reader import TextReader
 from prometheus.errors import InputRefusedError, UsageError

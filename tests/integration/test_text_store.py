@@ -12,12 +12,14 @@ import pytest
 from tests.fixtures.database import TableDigest
 from tests.fixtures.text_models import write_folder, write_json
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Float32Matrix
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders import text
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel
-from prometheus.encoders.text import TextCounts, TextEmbeddingService, TextEmbeddingStore
-from prometheus.encoders.text_documents import TextDoc
+from prometheus.data.vectors import texts as text
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.texts import service
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService, chunks_of
 from prometheus.errors import ModelFingerprintError, UsageError, VectorError, WindowShapeError
 
 MODEL = "text-macro-v1"
@@ -168,7 +170,7 @@ def test_a_second_run_encodes_nothing_writes_nothing_and_returns_the_same(
 def test_equal_texts_are_encoded_once_whatever_their_source(
     store: TextEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "DOCS_PER_CHUNK", 2)
+    monkeypatch.setattr(service, "DOCS_PER_CHUNK", 2)
     model = CountingModel()
     docs = [*docs_of("rate", "rate", "bank", "rate"), *docs_of("bank", "rate", source_type="NEWS")]
     counts = service_of(store, model).embed_and_count(docs)
@@ -197,7 +199,7 @@ def test_a_row_of_unknown_text_is_encoded_again(store: TextEmbeddingStore, db_ma
 def test_chunks_are_written_before_the_next_is_asked_for(
     store: TextEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "DOCS_PER_CHUNK", 2)
+    monkeypatch.setattr(service, "DOCS_PER_CHUNK", 2)
     stored: list[int] = []
 
     def docs() -> Iterator[TextDoc]:
@@ -213,9 +215,9 @@ def test_chunks_are_written_before_the_next_is_asked_for(
 
 
 def test_a_chunk_is_also_bounded_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "CHARACTERS_PER_CHUNK", 10)
+    monkeypatch.setattr(service, "CHARACTERS_PER_CHUNK", 10)
     docs = docs_of("a" * 4, "b" * 20, "c", "d" * 9, "e", "f" * 9, "g" * 2)
-    chunks = text.chunks_of(docs, lambda doc: len(doc.text))
+    chunks = chunks_of(docs, lambda doc: len(doc.text))
     assert ["".join(doc.text[0] for doc in chunk) for chunk in chunks] == ["a", "b", "cd", "ef", "g"]
 
 

@@ -11,12 +11,12 @@ import pytest
 from tests.fixtures.market import LoadPrices, weekdays
 
 from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.window_search import WindowReport, WindowRequest
-from prometheus.core.database import DatabaseManager
+from prometheus.data.vectors.index import WindowIndex
 from prometheus.encoders import NumericEmbeddingStore
-from prometheus.encoders.numeric import EmbeddingBatch
-from prometheus.encoders.window_index import WindowIndex
-from prometheus.encoders.windows import INSTRUMENT
+from prometheus.encoders.numeric.encoder import EmbeddingBatch
+from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import MissingIndexError, NoEmbeddingError, UsageError, VectorError
 
 MODEL = "made-up"

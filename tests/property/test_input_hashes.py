@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded, histories, legal_closes, legal_volumes
 from tests.reference.windows import Histories, Row, bars_of_histories
 
-from prometheus.encoders.windows import windows_in_range
+from prometheus.encoders.numeric.windows import windows_in_range
 
 Hashes = dict[tuple[str, date], int]
 

@@ -20,11 +20,11 @@ from prometheus.arrays import Int64Vector
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeBackfill
+from prometheus.data.models import ModelRegistry
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.registry import ModelRegistry
-from prometheus.encoders.windows import windows_in_range
+from prometheus.encoders.numeric.features import LOG_PRICES
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InsufficientHistoryError
 from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeLabel, RegimePrototype, RegimeState
 from prometheus.regime.calibration import RegimeCalibration

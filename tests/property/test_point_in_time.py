@@ -30,10 +30,9 @@ from tests.reference.windows import (
 )
 
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, WindowBatch
-from prometheus.encoders.features import CLOSE_VOLUME, LOG_PRICES, FeatureSet
-from prometheus.encoders.protocols import feature_set_of
-from prometheus.encoders.registry import NUMERIC_MODELS, create_numeric_model
-from prometheus.encoders.windows import windows_in_range, windows_on_date
+from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
+from prometheus.encoders.numeric.features import CLOSE_VOLUME, LOG_PRICES, FeatureSet, feature_set_of
+from prometheus.encoders.numeric.windows import windows_in_range, windows_on_date
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
 
 Said = dict[tuple[str, date], tuple[Any, ...]]

@@ -19,14 +19,14 @@ from tests.reference.descriptors import slow_log_prices, slow_scale_free_vector
 from tests.reference.windows import Bar, Histories, bar_walk, bars_of_histories, sample_bars
 
 from prometheus.arrays import Float32Matrix
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.models_scale_free import CONSTANTS_FILE, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.windows import WindowBatch, windows_in_range
+from prometheus.encoders.numeric.features import LOG_PRICES
+from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import WindowBatch, windows_in_range
 
 MODEL = ScaleFreeNumericEmbeddingModel()
-SCALING = json.loads(resources.files("prometheus.encoders").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8"))[
-    "mean_and_deviation"
-]
+SCALING = json.loads(
+    resources.files("prometheus.encoders.numeric").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8")
+)["mean_and_deviation"]
 
 
 def windows_of(known: Histories) -> WindowBatch:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.fixtures.text_models import MINILM, WORDS, needs_minilm, write_folder
 from tests.property.strategies import bounded
 
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel
-from prometheus.encoders.text_chunks import cut_into_segments
-from prometheus.encoders.text_documents import TextDoc
-from prometheus.encoders.text_language import is_english
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.texts.chunks import cut_into_segments
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.language import is_english
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.sources import find_text_folder
 
 texts = st.lists(st.sampled_from([*WORDS, "Zins", "12.5", "\u00e9t\u00e9"]), min_size=1, max_size=40).map(" ".join)
 any_text = st.text(min_size=1, max_size=200).filter(lambda text: not text.isspace() and _is_unicode(text))

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prometheus.data import csv_lines
-from prometheus.data.columns import MACRO_FIELDS
-from prometheus.data.files import open_text_table
-from prometheus.data.instants import InstantReader, from_microseconds, to_instant
-from prometheus.data.rejects import Reason
-from prometheus.data.sample.macro_events import DayLevels, MacroEvent, load_macro_levels, tell_macro_events
+from prometheus.files import csv_lines
+from prometheus.files.columns import MACRO_FIELDS
+from prometheus.files.instants import InstantReader, from_microseconds, to_instant
+from prometheus.files.opening import open_text_table
+from prometheus.files.rejects import Reason
+from prometheus.ingest.sample.macro_events import DayLevels, MacroEvent, load_macro_levels, tell_macro_events
 
 ZONES = [ZoneInfo(name) for name in ("America/New_York", "Europe/London", "Asia/Tokyo", "America/Sao_Paulo",
                                      "Pacific/Apia", "Australia/Lord_Howe", "America/St_Johns", "UTC")]  # fmt: skip

@@ -20,11 +20,11 @@ from tests.reference.windows import (
     slow_window,
 )
 
-from prometheus.data.sample import PRICES
 from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec
-from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.encoders.windows import windows_in_range
+from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InsufficientHistoryError
+from prometheus.ingest.sample import PRICES
 
 
 @bounded(150)

@@ -18,15 +18,15 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.fixtures.ray_cluster import TroubledFactory
 
 from prometheus.app.backfills import NumericWorkFactory
-from prometheus.backfill import ray_engine
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk
-from prometheus.backfill.ray_engine import RayEngine
+from prometheus.backfill.ray import engine as ray_engine
+from prometheus.backfill.ray.engine import RayEngine
 from prometheus.backfill.run import BackfillRun, run_backfill
 from prometheus.backfill.runner import InProcess
 from prometheus.backfill.work import Engine, WorkFactory
-from prometheus.core.claims import open_claims
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1
+from prometheus.data.postgres.claims import open_claims
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import PrototypeError, UsageError, WorkerDiedError
 
 pytest.importorskip("ray", reason="needs Ray; run: make test-ray")

@@ -15,12 +15,13 @@ import numpy as np
 import psycopg
 from tests.reference.windows import float32_bytes, slow_vector, slow_window
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import load_config
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import TradingCalendar
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
+from prometheus.market.calendar import TradingCalendar
 
 _WINDOW = """
     SELECT trade_date, close, volume FROM prices_daily

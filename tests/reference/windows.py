@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from tests.fixtures.market import random_walk
 
-from prometheus.data.bars import PriceBars
-from prometheus.data.sample import PRICES
+from prometheus.ingest.sample import PRICES
+from prometheus.market.bars import PriceBars
 
 Row: TypeAlias = tuple[date, float, float]
 """Date, close, volume."""

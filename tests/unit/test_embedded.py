@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from prometheus.core.embedded import address, cluster, process, supervisor
-from prometheus.core.embedded.account import Account
-from prometheus.core.embedded.process import Patience
 from prometheus.errors import EmbeddedServerError
+from prometheus.server import address, cluster, process, supervisor
+from prometheus.server.account import Account
+from prometheus.server.process import Patience
 
 ACCOUNT = Account("nobody", 65534, 65534, is_other=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

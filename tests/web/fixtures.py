@@ -18,8 +18,8 @@ from tests.web.serving import FIRST, LAST, REGION, client_of
 from prometheus.app import App
 from prometheus.cli import main
 from prometheus.core.config import PrometheusConfig
-from prometheus.data.sample import PRICES
-from prometheus.data.sample.macro_events import write_sample_macro_events
+from prometheus.ingest.sample import PRICES
+from prometheus.ingest.sample.macro_events import write_sample_macro_events
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app, open_reading_app
 

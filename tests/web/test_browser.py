@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 from tests.web.browsing import Visit, launched, needs_chromium, visit
 from tests.web.serving import LAST, REGION, Served, serving
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 
 pytestmark = needs_chromium

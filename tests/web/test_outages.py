@@ -15,7 +15,7 @@ import pytest
 from tests.fixtures.embedded_homes import Driver
 from tests.web.serving import REGION, Served, serving, wait_for
 
-from prometheus.core.embedded import process
+from prometheus.server import process
 
 pytest_plugins = ["tests.web.fixtures"]
 

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from tests.web.serving import FIRST, LAST, REGION, client_of
 
 from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 

@@ -13,12 +13,12 @@ from tests.fixtures.embedded_homes import Driver, Playground, wait_until
 from tests.fixtures.own_databases import FreshDsn, manager_of
 
 from prometheus.app import App
-from prometheus.core.attempts import SharedAttempt
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
-from prometheus.core.embedded import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, READER_ROLE, RUNTIME_DATABASE
-from prometheus.core.liveness import require_answer
+from prometheus.data.postgres.attempts import SharedAttempt
+from prometheus.data.postgres.liveness import require_answer
 from prometheus.errors import DatabaseRefusedError, DatabaseUnreachableError
+from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, READER_ROLE, RUNTIME_DATABASE
 
 pytest_plugins = ["tests.fixtures.embedded", "tests.fixtures.own_server", "tests.web.fixtures"]
 

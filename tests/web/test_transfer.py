@@ -105,7 +105,7 @@ def test_too_many_at_once_and_too_slow_are_told_to_come_again(reading_app: App) 
 
 
 def test_a_defect_is_told_without_its_traceback(application: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prometheus.regime.timeline.RegimeTimelines.histories", None)
+    monkeypatch.setattr("prometheus.data.timelines.RegimeTimelines.histories", None)
     with client_of(application) as client:
         response = client.get("/v1/regions")
     assert response.status_code == 500

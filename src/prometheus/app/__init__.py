@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
 
 if TYPE_CHECKING:
     from prometheus.app.analogs import AnalogTasks

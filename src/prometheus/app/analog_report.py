@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, get_args
 
-from prometheus.analogs.outcomes import Outcome, Spread
 from prometheus.analogs.search import Metric
 from prometheus.arrays import Float64Vector
 from prometheus.errors import UsageError
+from prometheus.market.outcomes import Outcome, Spread
 
 Space = Literal["numeric", "joint", "text"]
 SPACES: tuple[Space, ...] = get_args(Space)

@@ -10,23 +10,20 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from prometheus.analogs.outcomes import FollowedCloses
 from prometheus.analogs.search import AnalogSearch
 from prometheus.app.analog_report import Analog, AnalogReport, AnalogRequest
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.recent import Recent
 from prometheus.app.region_prices import RegionPrices
 from prometheus.app.text_models import TextModels
 from prometheus.arrays import DateVector, Float64Vector
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.joint import (
-    REGIME_MACRO,
-    REGIME_NEWS,
-    JointEmbeddingStore,
-    TextSourceType,
-    require_one_space,
-)
-from prometheus.encoders.registry import ModelRegistry, knowledge_end
-from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.data.models import ModelRegistry
+from prometheus.data.timelines import RegimeTimelines
+from prometheus.data.vectors.daily_texts import DailyTextReader
+from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.encoders.catalogue import knowledge_end
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import (
     AmbiguousModelError,
     ModelNotKnownYetError,
@@ -34,8 +31,9 @@ from prometheus.errors import (
     NoJointRowsError,
     NoRegimesError,
 )
-from prometheus.regime import RegimeLabel
-from prometheus.regime.timeline import DatedVectors, RegimeHistory, RegimeTimelines, preferred_history
+from prometheus.market.outcomes import FollowedCloses
+from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
+from prometheus.regime.types import RegimeLabel
 
 logger = logging.getLogger(__name__)
 

@@ -11,20 +11,20 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import EncoderWiring
 from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.run import BackfillRun, Beside, SumT, run_backfill
 from prometheus.backfill.runner import InProcess, ReadyWork
 from prometheus.backfill.work import Chunk, ChunkWork, Engine, OpenedWork, Progress, WorkFactory
-from prometheus.core.claims import open_claims
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
-from prometheus.core.machine import available_cores
-from prometheus.core.time import US_EQ
 from prometheus.core.travel import self_contained
+from prometheus.data.postgres.claims import open_claims
 from prometheus.data.run_log import LoggedRun, RunLog
-from prometheus.encoders.windows import NumericWindowBuilder
+from prometheus.encoders.numeric.windows import NumericWindowBuilder
+from prometheus.encoders.texts.cores import available_cores
 from prometheus.errors import UsageError
+from prometheus.market.calendar import US_EQ
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class EngineChoice:
             Ray is not installed.
         """
         if self.name == "ray":
-            from prometheus.backfill.ray_engine import RayEngine  # noqa: PLC0415 -- optional, slow to import
+            from prometheus.backfill.ray.engine import RayEngine  # noqa: PLC0415 -- optional, slow to import
 
             return RayEngine(self.ray_address, self.workers, is_local_database(config), dry_run=self.dry_run)
         n_workers = self.workers or available_cores()

@@ -17,9 +17,9 @@ from prometheus.app.text_search import TextSearchReport
 from prometheus.arrays import DateVector
 from prometheus.data.text_reader import DatedText
 from prometheus.errors import InputRefusedError, NoEmbeddingError, UsageError
-from prometheus.regime import RegimeState
 from prometheus.regime.explanation import Reason
-from prometheus.regime.timeline import RegimeHistory, RegimeTimeline
+from prometheus.regime.history import RegimeHistory, RegimeTimeline
+from prometheus.regime.types import RegimeState
 
 if TYPE_CHECKING:
     from prometheus.app import App

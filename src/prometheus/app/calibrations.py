@@ -11,24 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import EncoderWiring, Subject, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
 from prometheus.backfill.numeric import name_unknown
-from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable, write_if_changed
-from prometheus.encoders import WindowBatch
-from prometheus.encoders.descriptors import describe
-from prometheus.encoders.models_scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.regions import RegionWindowBatch
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2, ModelRegistry
+from prometheus.data.models import ModelRegistry
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.descriptors import describe
+from prometheus.encoders.numeric.regions import RegionWindowBatch
+from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import WindowBatch
 from prometheus.errors import InputRefusedError, UsageError
-from prometheus.evaluation.neighbours import forward_log_volatility
-from prometheus.regime import PrototypeSet, RegimeState
+from prometheus.files.prototypes import read_prototypes, write_prototypes
+from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
 from prometheus.regime.explanation import Reason, explain
 from prometheus.regime.high_volatility import fit_score_weights
 from prometheus.regime.model_persistent import FAMILY
-from prometheus.regime.prototypes import read_prototypes, write_prototypes
+from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.types import RegimeState
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, NumericWorkFactory, numeric_backfill
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import EncoderWiring, warn_of_cut_windows
 from prometheus.backfill.plan import BackfillReport, NumericRequest, numeric_chunks
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
-from prometheus.core.time import US_EQ
-from prometheus.encoders import NumericEmbeddingStore
-from prometheus.encoders.window_index import WindowIndex
+from prometheus.data.vectors.index import WindowIndex
+from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.errors import DatabaseError, UsageError
+from prometheus.market.calendar import US_EQ
 
 LARGE_LOAD_ROWS = 100_000
 
@@ -89,7 +89,7 @@ class EmbeddingTasks:
         """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
         if not rewritten:
             return
-        from prometheus.regime import RegimeStorage  # noqa: PLC0415 -- rarely needed, and slow to import
+        from prometheus.data.regimes import RegimeStorage  # noqa: PLC0415 -- rarely needed, and slow to import
 
         storage = RegimeStorage(db_manager=self._db)
         for region, regime_model_id, instrument_id in storage.regions_made_of(model_id, rewritten):

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.database import DatabaseManager
 from prometheus.core.regions import RegionDefinition
-from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
-from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.features import CLOSE_VOLUME
-from prometheus.encoders.protocols import feature_set_of
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2, create_numeric_model, default_window_days
+from prometheus.data.vectors.numeric import NumericEmbeddingStore
+from prometheus.encoders.catalogue import create_numeric_model, default_window_days
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.encoder import NumericWindowEncoder
+from prometheus.encoders.numeric.features import CLOSE_VOLUME, feature_set_of
+from prometheus.encoders.numeric.windows import NumericWindowBuilder
 from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
+from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
 
 if TYPE_CHECKING:
-    from prometheus.encoders.region_windows import RegionWindowBuilder
+    from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +117,8 @@ class EncoderWiring:
         self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
     ) -> Subject:
         # only here, as a single date of one instrument must not wait for the scale-free encoder
-        from prometheus.encoders.region_windows import RegionWindowBuilder  # noqa: PLC0415
-        from prometheus.encoders.regions import REGION, RegionMeanModel, region_model_id  # noqa: PLC0415
+        from prometheus.encoders.numeric.region_windows import RegionWindowBuilder  # noqa: PLC0415
+        from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, region_model_id  # noqa: PLC0415
 
         model, own_id = RegionMeanModel(definition), region_model_id(definition)
         if model_id not in (None, own_id):

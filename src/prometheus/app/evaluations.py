@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError

@@ -10,23 +10,19 @@ from typing import Any
 import numpy as np
 
 from prometheus.app.backfills import BackfillName, Backfills
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.dependents import StaleJoins
 from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
+from prometheus.data.regimes import RegimeStorage
 from prometheus.data.text_reader import TextReader
-from prometheus.encoders.joint import (
-    REGIME_MACRO,
-    REGIME_NEWS,
-    JointEmbeddingStore,
-    JointGroup,
-    JointSpace,
-    StoredJointEmbedding,
-)
-from prometheus.encoders.models_joint_centred import (
+from prometheus.data.vectors.daily_texts import DailyTextReader
+from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.encoders.joint.centred import (
     DEFAULT_NUMERIC_WEIGHT,
     FAMILY,
     BranchCentres,
@@ -34,13 +30,12 @@ from prometheus.encoders.models_joint_centred import (
     numeric_weight_of,
     unit_rows,
 )
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
-from prometheus.encoders.protocols import JointEmbeddingModel
-from prometheus.encoders.registry import ModelRegistry
-from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
+from prometheus.encoders.joint.simple import SimpleAverageJointModel
 from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
-from prometheus.evaluation.neighbours import HarmCheck, check_harm, forward_log_volatility
-from prometheus.regime import RegimeStorage
+from prometheus.evaluation.neighbours import HarmCheck, check_harm
+from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.protocols import JointEmbeddingModel
 
 CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
 

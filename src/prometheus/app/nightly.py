@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from prometheus.app.backfills import EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import EncoderWiring
 from prometheus.app.joint import JointModelChoice, JointTasks
 from prometheus.app.nightly_plan import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
@@ -22,16 +23,16 @@ from prometheus.arrays import DateVector
 from prometheus.backfill.joint import JointRequest
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
-from prometheus.core.run_lock import only_run
+from prometheus.data.models import ModelRegistry
+from prometheus.data.postgres.run_lock import only_run
 from prometheus.data.text_backlog import load_text_backlog
-from prometheus.data.text_reader import SourceType
-from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointSpace
-from prometheus.encoders.models_joint_centred import FAMILY as CENTRED_FAMILY
-from prometheus.encoders.models_joint_centred import BranchCentres
-from prometheus.encoders.registry import NUM_REGIME_CORE_V2, ModelRegistry
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.encoders.joint.centred import FAMILY as CENTRED_FAMILY
+from prometheus.encoders.joint.centred import BranchCentres
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointSpace
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import DatabaseError, NoRegionsError, PrometheusError, StalePricesError, UsageError
-from prometheus.regime.prototypes import read_prototypes
+from prometheus.files.prototypes import read_prototypes
 
 KIND = "nightly"
 RECENT = timedelta(days=31)
@@ -110,7 +111,7 @@ class NightlyTasks:
             regions = tuple(self._bring_up(plan, joinable, request) for plan in plans)
         return NightlyReport(regions, texts, time.monotonic() - begin, request.dry_run)
 
-    def _embed(self, source_type: SourceType, end: date, request: NightlyRequest) -> TextNight:
+    def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
         """Embed the texts up to a date that have no embedding; where all have one, no model is opened."""
         config, is_macro = self._config, source_type == "MACRO"
         model_id = config.text_model_id if is_macro else config.news_text_model_id
@@ -129,7 +130,7 @@ class NightlyTasks:
             failures += map(str, done.failures)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
-    def _bring_up(self, plan: RegionPlan, joinable: Collection[SourceType], request: NightlyRequest) -> RegionNight:
+    def _bring_up(self, plan: RegionPlan, joinable: Collection[TextSourceType], request: NightlyRequest) -> RegionNight:
         """Compute what is missing of one region; what fails is noted, and stops no other region."""
         night = RegionNight(plan.region, plan.as_of_date)
         if plan.stale:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import calendar_of
-from prometheus.core.database import DatabaseManager
-from prometheus.core.market_close import last_closed_session
 from prometheus.core.regions import RegionDefinition
-from prometheus.core.time import US_EQ
 from prometheus.data.bar_extents import BarExtent, load_bar_extents
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.errors import UsageError
+from prometheus.market.calendar import US_EQ
+from prometheus.market.session_close import last_closed_session
 
 logger = logging.getLogger(__name__)
 

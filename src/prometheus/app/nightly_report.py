@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from prometheus.data.text_reader import SourceType
-from prometheus.regime import RegimeState
+from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.regime.types import RegimeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class TextNight:
         Embeddings that were new or changed.
     """
 
-    source_type: SourceType
+    source_type: TextSourceType
     model_id: str
     n_texts: int
     n_written: int = 0

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
 from prometheus.core.retry import retry_lost_connection
 
 if TYPE_CHECKING:
-    from prometheus.data.ingest_report import IngestOptions, IngestReport
     from prometheus.data.report import InstrumentReport
+    from prometheus.ingest.report import IngestOptions, IngestReport
 
 
 class PriceTasks:
@@ -24,14 +24,14 @@ class PriceTasks:
 
     def ingest_prices(self, files: Sequence[Path], options: IngestOptions) -> IngestReport:
         """Load files of daily bars."""
-        from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
         ingest = PriceIngest(self._db, self._progress)
         return retry_lost_connection(lambda: ingest.ingest_prices(files, options))
 
     def ingest_instruments(self, file: Path, options: IngestOptions) -> IngestReport:
         """Load a file of reference rows."""
-        from prometheus.data.ingest import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
         ingest = PriceIngest(self._db, self._progress)
         return retry_lost_connection(lambda: ingest.ingest_instruments(file, options))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from prometheus.app.backfills import BackfillName, Backfills
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import (
     EncoderWiring,
     Subject,
@@ -22,39 +23,34 @@ from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
 from prometheus.core.files import require_writable
-from prometheus.encoders import JointEmbeddingStore
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_MODELS, ModelRegistry
-from prometheus.encoders.window_index import WindowIndex
+from prometheus.data.models import ModelRegistry
+from prometheus.data.regimes import RegimeStorage
+from prometheus.data.timelines import RegimeTimelines
+from prometheus.data.vectors.index import WindowIndex
+from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.encoders.catalogue import NUMERIC_MODELS
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
-from prometheus.regime import (
-    NumericRegimeModel,
-    PersistentRegimeModel,
-    RegimeLabel,
-    RegimeState,
-    RegimeStorage,
-    SeedRegimeModel,
-)
+from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
-from prometheus.regime.model_numeric import EncodingRegimeModel, default_temperature
-from prometheus.regime.picture import draw_regimes, save_figure
-from prometheus.regime.prototypes import (
-    CalibrationWindow,
-    PrototypeSet,
-    mean_prototype,
-    read_prototypes,
-    write_prototypes,
-)
-from prometheus.regime.timeline import (
+from prometheus.regime.history import (
     LABELS,
     DatedVectors,
     RegimeHistory,
     RegimeTimeline,
-    RegimeTimelines,
     VectorSource,
     preferred_history,
 )
+from prometheus.regime.model_numeric import (
+    EncodingRegimeModel,
+    NumericRegimeModel,
+    SeedRegimeModel,
+    default_temperature,
+)
+from prometheus.regime.model_persistent import PersistentRegimeModel
+from prometheus.regime.picture import draw_regimes, save_figure
+from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
 from prometheus.regime.transitions import (
     TransitionCounts,
     TransitionMatrix,
@@ -62,6 +58,7 @@ from prometheus.regime.transitions import (
     transition_counts,
     transition_matrix,
 )
+from prometheus.regime.types import RegimeLabel, RegimeState
 
 logger = logging.getLogger(__name__)
 

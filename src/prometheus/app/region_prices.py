@@ -7,11 +7,12 @@ from datetime import date
 
 import numpy as np
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import DateVector, Float64Vector
-from prometheus.core.database import DatabaseManager
 from prometheus.data.reader import DataReader
+from prometheus.data.timelines import RegimeTimelines
 from prometheus.errors import NoRegimesError, UnknownInstrumentError, UsageError
-from prometheus.regime.timeline import RegimeHistory, RegimeTimelines, preferred_history
+from prometheus.regime.history import RegimeHistory, preferred_history
 
 
 @dataclass(frozen=True, slots=True, eq=False)

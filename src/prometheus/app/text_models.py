@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Float32Vector
-from prometheus.core.database import DatabaseManager
-from prometheus.encoders.joint import TextSourceType
-from prometheus.encoders.protocols import TextEmbeddingModel
-from prometheus.encoders.registry import ModelRegistry, model_config
-from prometheus.encoders.text import KIND, TextEmbeddingStore
-from prometheus.encoders.text_documents import TextDoc
+from prometheus.data.models import ModelRegistry
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.identity import model_config
+from prometheus.encoders.texts.documents import TextDoc, TextSourceType
+from prometheus.encoders.texts.service import KIND
 from prometheus.errors import NoTextEmbeddingsError, UnnamedTextModelError
+from prometheus.protocols import TextEmbeddingModel
 
 ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
 
@@ -73,13 +74,13 @@ class TextModels:
         long_text = str(config.get("long_text", "mean"))
         model: TextEmbeddingModel
         if config.get("family") in ONNX_FAMILIES:
-            from prometheus.encoders.models_onnx_text import open_text_model  # noqa: PLC0415 -- slow to import
+            from prometheus.encoders.texts.onnx_model import open_text_model  # noqa: PLC0415 -- slow to import
 
             model = open_text_model(
                 hf_model_name, cache_dir=self._db.config.home / "models", long_text=long_text, threads=1
             )
         else:
-            from prometheus.encoders.models_torch_text import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+            from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
 
             model = TorchTextEmbeddingModel(hf_model_name, long_text=long_text)
         self._registry.require_same(model_id, KIND, model_config(model))

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_models import TextModels
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.core.config import MINILM
-from prometheus.core.database import DatabaseManager
 from prometheus.data.text_reader import DatedText, TextReader
-from prometheus.encoders.joint import TextSourceType
-from prometheus.encoders.text_daily import DailyTextReader
-from prometheus.encoders.text_vectors import TextSelection, TextVectorReader
+from prometheus.data.vectors.daily_texts import DailyTextReader
+from prometheus.data.vectors.dated_texts import TextVectorReader
+from prometheus.encoders.texts.daily import TextSelection
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import NoTextEmbeddingsError, UsageError
 
 MAX_TEXTS = 1_000

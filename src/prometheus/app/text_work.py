@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from prometheus.app.backfills import databases_of
+from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.text import TextBackfill
 from prometheus.backfill.work import OpenedWork
-from prometheus.core.claims import open_claims
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
-from prometheus.core.machine import available_cores
 from prometheus.core.travel import self_contained
+from prometheus.data.postgres.claims import open_claims
 from prometheus.data.text_reader import TextReader
-from prometheus.encoders.protocols import TextEmbeddingModel
-from prometheus.encoders.text import TextEmbeddingService, TextEmbeddingStore
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.service import TextEmbeddingService
 from prometheus.errors import UsageError
+from prometheus.protocols import TextEmbeddingModel
 
 RUNTIMES = ("onnx", "torch")
 
@@ -104,9 +105,9 @@ class TextWorkFactory:
     def _open_model(self, threads: int) -> TextEmbeddingModel:
         name, long_text = self.request.hf_model_name, self.request.long_text
         if self.request.runtime == "torch":  # it has threads of its own; fewer of them might change the last bits
-            from prometheus.encoders.models_torch_text import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+            from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
 
             return TorchTextEmbeddingModel(name, long_text=long_text)
-        from prometheus.encoders.models_onnx_text import open_text_model  # noqa: PLC0415 -- slow to import
+        from prometheus.encoders.texts.onnx_model import open_text_model  # noqa: PLC0415 -- slow to import
 
         return open_text_model(name, cache_dir=self.config.home / "models", long_text=long_text, threads=threads)

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_work import TextRequest, TextWorkFactory
 from prometheus.backfill.plan import text_chunks
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
 from prometheus.core.retry import retry_lost_connection
-from prometheus.data.text_reader import SourceType, TextKey, TextReader
-from prometheus.encoders.text import TextCounts
+from prometheus.data.text_reader import TextReader
+from prometheus.encoders.texts.documents import TextKey, TextSourceType
+from prometheus.encoders.texts.service import TextCounts
 
 if TYPE_CHECKING:
-    from prometheus.data.text_options import TextIngestOptions, TextIngestReport
+    from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
 
 
 class TextTasks:
@@ -31,14 +32,14 @@ class TextTasks:
 
     def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of macro events."""
-        from prometheus.data.text_ingest import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
         ingest = TextIngest(self._db, self._progress)
         return retry_lost_connection(lambda: ingest.ingest_macro(files, options))
 
     def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of news."""
-        from prometheus.data.text_ingest import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
 
         ingest = TextIngest(self._db, self._progress)
         return retry_lost_connection(lambda: ingest.ingest_news(files, options))
@@ -69,7 +70,7 @@ class TextTasks:
 
     def _embed(
         self,
-        source_type: SourceType,
+        source_type: TextSourceType,
         pages: Iterable[Sequence[TextKey]],
         request: TextRequest,
         choice: EngineChoice | None,

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.analogs.outcomes import FollowedCloses, Outcome
 from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
+from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Float32Vector
 from prometheus.backfill.work import Progress
-from prometheus.core.database import DatabaseManager
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
-from prometheus.encoders.registry import ModelRegistry, default_window_days, knowledge_end
-from prometheus.encoders.window_index import IndexStatus, StoredWindow, WindowIndex, WindowSpace
-from prometheus.encoders.window_scan import WindowQuery, WindowScan, exact_distance
-from prometheus.encoders.windows import INSTRUMENT
+from prometheus.data.vectors.index import IndexStatus, StoredWindow, WindowIndex, WindowSpace
+from prometheus.data.vectors.scan import WindowQuery, WindowScan, exact_distance
+from prometheus.encoders.catalogue import default_window_days, knowledge_end
+from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import ModelNotKnownYetError, NoEmbeddingError, UsageError
+from prometheus.market.outcomes import FollowedCloses, Outcome
 
 logger = logging.getLogger(__name__)
 

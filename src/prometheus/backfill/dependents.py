@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from prometheus.encoders.joint import JointEmbeddingStore, JointGroup
-from prometheus.regime import RegimeStorage
+from prometheus.encoders.joint.examples import JointGroup
+from prometheus.protocols import JointVectorStore, StateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class StaleJoins:
 
 
 def stale_joins(
-    store: JointEmbeddingStore, storage: RegimeStorage, region: str, numeric_model_id: str, start: date, end: date
+    store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
 ) -> list[StaleJoins]:
     """Return the joint rows of a region to join anew.
 

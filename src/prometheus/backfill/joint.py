@@ -13,13 +13,12 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan
-from prometheus.encoders.joint import JointEmbeddingService, JointEmbeddingStore, JointExample, JointSpace
-from prometheus.encoders.models_joint_centred import CentredJointModel, measured_text_share
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
-from prometheus.encoders.protocols import JointEmbeddingModel
-from prometheus.encoders.text_daily import DailyTextReader
+from prometheus.encoders.joint.centred import CentredJointModel, measured_text_share
+from prometheus.encoders.joint.examples import JointExample, JointSpace
+from prometheus.encoders.joint.service import JointEmbeddingService
+from prometheus.encoders.joint.simple import SimpleAverageJointModel
 from prometheus.errors import NoRegimesError, PrometheusError
-from prometheus.regime.storage import RegimeStorage
+from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore
 
 DOMINANCE = 0.99
 SHARE_TOLERANCE = 0.02
@@ -175,9 +174,9 @@ class JointBackfill:
 
     def __init__(
         self,
-        storage: RegimeStorage,
-        texts: DailyTextReader,
-        store: JointEmbeddingStore,
+        storage: StateStore,
+        texts: DailyTextSource,
+        store: JointVectorStore,
         model_id: str,
         model_of: Callable[[JointRequest], JointEmbeddingModel],
         *,
@@ -236,7 +235,7 @@ class JointBackfill:
         return JointReport((run,))
 
 
-def load_examples(storage: RegimeStorage, texts: DailyTextReader, request: JointRequest) -> JoinedDates:
+def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:
     """Return one example per date that has a regime embedding and a text; two reads, whatever the range."""
     start, end = request.span.start, request.span.end
     daily = texts.load(request.space.text_source, request.text_model_id, start, end, request.filters, request.timezone)

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk, missing_windows, rewritten_entities
-from prometheus.encoders import EmbeddingBatch, NumericWindowBuilder, NumericWindowEncoder, WindowBatch, WindowBuild
-from prometheus.encoders.windows import INSTRUMENT
+from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
+from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError, VectorError
-
-
-class InstrumentSource(Protocol):
-    """Tells which instruments have prices; `prometheus.data.reader.DataReader` is one."""
-
-    def known_instruments(self, instrument_ids: Sequence[str]) -> set[str]:
-        """Return those that have at least one bar."""
+from prometheus.protocols import InstrumentSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)

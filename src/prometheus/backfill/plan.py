@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
-from prometheus.encoders import WindowBatch
-from prometheus.encoders.text import chunks_of
-from prometheus.encoders.windows import require_window_days
+from prometheus.encoders.numeric.windows import WindowBatch, require_window_days
+from prometheus.encoders.texts.service import chunks_of
 from prometheus.errors import PrometheusError, UsageError
 
 if TYPE_CHECKING:
-    from prometheus.data.text_reader import SourceType, TextKey
+    from prometheus.encoders.texts.documents import TextKey, TextSourceType
 
 T = TypeVar("T")
 
@@ -147,7 +146,7 @@ class RegimeChunk:
 class TextChunk:
     """Some texts of one kind, by the ids of their rows, oldest first."""
 
-    source_type: SourceType
+    source_type: TextSourceType
     source_ids: tuple[int, ...]
     model_id: str
 
@@ -233,7 +232,7 @@ def regime_chunks(region: str, span: DateSpan) -> list[RegimeChunk]:
     return [RegimeChunk(region, piece) for piece in span.pieces(CHUNK_DAYS)]
 
 
-def text_chunks(source_type: SourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
+def text_chunks(source_type: TextSourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
     """Cut texts into chunks of bounded size, in the order in which they come."""
     for chunk in chunks_of(keys, lambda key: key.n_characters):
         yield TextChunk(source_type, tuple(key.source_id for key in chunk), model_id)

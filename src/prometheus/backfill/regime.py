@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Int64Vector
-from prometheus.backfill.numeric import InstrumentSource, name_unknown
+from prometheus.backfill.numeric import name_unknown
 from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk
-from prometheus.encoders import EmbeddingBatch, NumericWindowSpec
-from prometheus.encoders.features import digests_of_runs
-from prometheus.encoders.numeric import EncodableWindows
-from prometheus.encoders.registry import ModelRegistry
+from prometheus.encoders.numeric.encoder import EmbeddingBatch, EncodableWindows
+from prometheus.encoders.numeric.features import digests_of_runs
+from prometheus.encoders.numeric.windows import NumericWindowSpec
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, PrometheusError
-from prometheus.regime import RegimeState, RegimeStorage, SeedRegimeModel
-from prometheus.regime.model_numeric import EncodingRegimeModel
+from prometheus.protocols import InstrumentSource, ModelRegistry, StateStore
+from prometheus.regime.model_numeric import EncodingRegimeModel, SeedRegimeModel
+from prometheus.regime.types import RegimeState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +171,7 @@ class RegimeBackfill:
         self,
         builder: RegimeWindowSource,
         model: EncodingRegimeModel,
-        storage: RegimeStorage,
+        storage: StateStore,
         registry: ModelRegistry,
         instruments: InstrumentSource,
     ) -> None:

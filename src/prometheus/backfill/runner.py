@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from prometheus.backfill.work import ChunkT, ChunkWork, Listener, OpenedWork, ReportT, WorkFactory
-from prometheus.core.claims import Claims, NoClaims
+from prometheus.backfill.work import ChunkT, ChunkWork, Listener, NoClaims, OpenedWork, ReportT, WorkFactory
 from prometheus.core.retry import retry_lost_connection
+from prometheus.protocols import Claims
 
 
 class ReadyWork:

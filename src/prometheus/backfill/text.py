@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
 
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.backfill.plan import TextChunk
-from prometheus.encoders.text import TextEmbeddingService, count_texts
-from prometheus.encoders.text_documents import EncodedTexts, StoredText, TextCounts, TextDoc, WantedTexts
+from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, WantedTexts
+from prometheus.encoders.texts.service import TextEmbeddingService, count_texts
 from prometheus.errors import InputRefusedError, VectorError
-
-if TYPE_CHECKING:
-    from prometheus.data.text_reader import SourceType
-    from prometheus.data.text_reader import StoredText as SourceText
-
-
-class TextSource(Protocol):
-    """Loads texts; `prometheus.data.text_reader.TextReader` is one."""
-
-    def load_texts(self, source_type: SourceType, source_ids: Sequence[int], /) -> Sequence[SourceText]:
-        """Return the texts of these rows, in that order."""
+from prometheus.protocols import TextSource
 
 
 class TextBackfill:

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from prometheus.core.claims import Claims
 from prometheus.errors import PrometheusError
+from prometheus.protocols import Claims
 
 Progress = Callable[[int, int | None], None]
 """Receives how many units are done, and of how many."""
@@ -64,6 +64,20 @@ class ChunkWork(Protocol[ChunkT_contra, ReportT_co]):
 
     def write(self, encoded: Any, /) -> ReportT_co:
         """Store the rows, in one transaction for each database that takes some."""
+
+
+class NoClaims:
+    """For a run of one chunk: whoever else does the same chunk loses no more than that."""
+
+    def try_claim(self, _key: str, /) -> bool:
+        """Say yes."""
+        return True
+
+    def wait_for(self, _key: str, /) -> None:
+        """Do nothing."""
+
+    def release(self, _key: str, /) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from prometheus.core.connections import HistoricalDatabase
+from prometheus.data.postgres.connections import HistoricalDatabase
 
 
 @dataclass(frozen=True, slots=True)

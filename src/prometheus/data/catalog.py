@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prometheus.core.connections import RuntimeDatabase
+from prometheus.data.postgres.connections import RuntimeDatabase
 from prometheus.errors import UnknownMarketError
 
 

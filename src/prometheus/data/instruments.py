@@ -8,9 +8,7 @@ from typing import Any
 
 import psycopg
 
-from prometheus.core.time import MARKET_CALENDARS, US_EQ, calendar_code
-from prometheus.data.rejects import Reason
-from prometheus.errors import UnknownMarketError
+from prometheus.market.calendar import MARKET_CALENDARS, US_EQ, calendar_code
 
 MARKETS: Mapping[str, tuple[str, str]] = {
     US_EQ: ("United States equities", "USD"),
@@ -20,7 +18,7 @@ MARKETS: Mapping[str, tuple[str, str]] = {
     "HK_EQ": ("Hong Kong equities", "HKD"),
     "CRYPTO": ("Crypto assets", "USD"),
 }
-"""Name and currency of the markets `prometheus.core.time` knows by an id of ours."""
+"""Name and currency of the markets `prometheus.market.calendar` knows by an id of ours."""
 
 _INSERT_MARKETS = """
     INSERT INTO markets (market_id, name, calendar, currency)
@@ -77,15 +75,6 @@ class InstrumentRow:
     name: str | None
     currency: str | None
     status: str | None
-
-
-def market_fault(market_id: str) -> Reason:
-    """Return what is wrong with a market id."""
-    try:
-        calendar_code(market_id)
-    except UnknownMarketError:
-        return Reason.UNKNOWN_MARKET
-    return Reason.NONE
 
 
 def load_currencies(connection: psycopg.Connection[Any], instrument_ids: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
-from prometheus.core.binary_copy import fetch_packed
-from prometheus.core.connections import HistoricalDatabase
-from prometheus.data.bars import PriceBars
+from prometheus.data.postgres.binary_copy import fetch_packed
+from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.market.bars import PriceBars
 
 if TYPE_CHECKING:
     import pandas as pd

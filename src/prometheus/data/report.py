@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from prometheus.core.connections import Databases
-from prometheus.core.time import TradingCalendar, TradingCalendarConfig
+from prometheus.data.postgres.connections import Databases
 from prometheus.errors import CalendarRangeError, UnknownInstrumentError, UnknownMarketError
+from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 
 JUMP = 0.5
 """A close more than 50 % away from the one before is worth a look: a split, a unit error, or a real crash."""

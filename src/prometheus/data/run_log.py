@@ -8,7 +8,7 @@ from datetime import datetime
 import psycopg
 
 from prometheus import __version__
-from prometheus.core.connections import HistoricalDatabase
+from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.errors import UnknownRunError
 
 MINIMUM_ROWS = 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,9 +12,8 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import Int64Vector
-from prometheus.core.binary_copy import copy_in, copy_out
-from prometheus.data.checks import NUMBER_NAMES, PriceRows
+from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.data.postgres.binary_copy import copy_in, copy_out
 from prometheus.errors import DataCheckError
 
 MAX_INSTRUMENTS = 1_000_000
@@ -79,6 +78,33 @@ _UPSERT = """
           (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,
            excluded.currency)
 """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedTexts:
+    """Texts of many rows, each distinct one once: `codes`, shape (n,), point into `values`."""
+
+    codes: Int64Vector
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PriceColumns:
+    """Sound rows of prices.
+
+    Attributes
+    ----------
+    row_numbers, trade_dates
+        Shape (n,): where each row stands in its file, and its session.
+    numbers
+        Open, high, low, close, adjusted close and volume by name, shape (n,) each; NaN where one is not recorded.
+    """
+
+    row_numbers: Int64Vector
+    instruments: CodedTexts
+    trade_dates: DateVector
+    numbers: Mapping[str, Float64Vector]
+    currencies: CodedTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +182,21 @@ class PriceStaging:
         """How many rows repeat an equal one; known after `count_conflicts`."""
         return self._n_duplicates
 
-    def append(self, file_no: int, rows: PriceRows, currency_of: Sequence[str], is_good: NDArray[np.bool_]) -> None:
-        """Add the good rows of a batch.
-
-        Parameters
-        ----------
-        currency_of
-            Currency of each distinct instrument of `rows`, used where the file has no currency column.
-        """
-        if not is_good.any():
+    def append(self, file_no: int, rows: PriceColumns) -> None:
+        """Add rows."""
+        if not len(rows.row_numbers):
             return
-        instruments = _ordinals_of_rows(self._instruments, rows.instruments.codes[is_good], rows.instruments.values)
+        instruments = _ordinals_of_rows(self._instruments, rows.instruments)
         if len(self._instruments.texts) > MAX_INSTRUMENTS:
             raise DataCheckError(f"more than {MAX_INSTRUMENTS} instruments in one run; load the files in several runs")
-        if rows.currency is None:
-            currencies = _ordinals_of_rows(self._currencies, rows.instruments.codes[is_good], currency_of)
-        else:
-            currencies = _ordinals_of_rows(self._currencies, rows.currency.codes[is_good], rows.currency.values)
-        self._order.watch(instruments, rows.dates.days[is_good])
+        currencies = _ordinals_of_rows(self._currencies, rows.currencies)
+        self._order.watch(instruments, rows.trade_dates.astype(np.int64))
         columns: dict[str, NDArray[Any]] = {
             "file_no": np.full(len(instruments), file_no, np.int32),
-            "row_no": rows.rows[is_good],
+            "row_no": rows.row_numbers,
             "instrument": instruments,
-            "trade_date": rows.trade_dates[is_good],
-            **{name: rows.values(name)[is_good] + 0.0 for name in NUMBER_NAMES},  # + 0.0 turns -0.0 into 0.0
+            "trade_date": rows.trade_dates,
+            **{name: values + 0.0 for name, values in rows.numbers.items()},  # + 0.0 turns -0.0 into 0.0
             "currency": currencies,
         }
         with self._connection.cursor() as cursor:
@@ -222,7 +239,7 @@ class PriceStaging:
         return cursor.rowcount
 
 
-def _ordinals_of_rows(ordinals: Ordinals, codes: Int64Vector, values: Sequence[str]) -> NDArray[np.int32]:
+def _ordinals_of_rows(ordinals: Ordinals, column: CodedTexts) -> NDArray[np.int32]:
     """Return the ordinal of each row's text; texts of no row get none."""
-    present, inverse = np.unique(codes, return_inverse=True)
-    return ordinals.of([values[code] for code in present])[inverse]
+    present, inverse = np.unique(column.codes, return_inverse=True)
+    return ordinals.of([column.values[code] for code in present])[inverse]

@@ -7,8 +7,8 @@ from datetime import date
 
 from psycopg import sql
 
-from prometheus.core.connections import HistoricalDatabase
-from prometheus.data.text_reader import SourceType
+from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.encoders.texts.documents import TextSourceType
 
 _TABLES = {
     "MACRO": ("macro_events", "event_id", "timestamp", "description"),
@@ -41,7 +41,7 @@ class TextBacklog:
 
 
 def load_text_backlog(
-    db_manager: HistoricalDatabase, source_type: SourceType, model_id: str, as_of_date: date
+    db_manager: HistoricalDatabase, source_type: TextSourceType, model_id: str, as_of_date: date
 ) -> TextBacklog:
     """Return what a model has still to embed of the texts dated up to `as_of_date` in UTC."""
     table, key, time, text = _TABLES[source_type]

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from psycopg import sql
 
-from prometheus.core.connections import HistoricalDatabase
-from prometheus.data.zones import load_zone
+from prometheus.core.zones import load_zone
+from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.encoders.texts.documents import SourceText, TextKey, TextSourceType
 from prometheus.errors import InputRefusedError, UsageError
 
-SourceType = Literal["MACRO", "NEWS"]
 Table = Literal["macro_events", "news_articles"]
 
 PAGE_ROWS = 8_192
@@ -34,7 +34,7 @@ class _Source:
     dated: str
 
 
-_SOURCES: Mapping[SourceType, _Source] = {
+_SOURCES: Mapping[TextSourceType, _Source] = {
     "MACRO": _Source(
         "macro_events", "event_id", "timestamp", ("description",), "description", "NULL::text",
         "event_id, timestamp, known_at, event_type, coalesce(country, ''), coalesce(source, ''), description",
@@ -67,24 +67,6 @@ _TEXTS = """
 
 
 @dataclass(frozen=True, slots=True)
-class TextKey:
-    """One stored text by the id of its row, and how long it is."""
-
-    source_id: int
-    n_characters: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredText:
-    """One stored text; `source_id` is the id of its row, `language` None where nobody said it."""
-
-    source_type: SourceType
-    source_id: str
-    text: str
-    language: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class DatedText:
     """One stored text for people to read.
 
@@ -100,7 +82,7 @@ class DatedText:
         Who published it.
     """
 
-    source_type: SourceType
+    source_type: TextSourceType
     source_id: int
     timestamp: datetime
     known_at: datetime | None
@@ -178,7 +160,7 @@ class TextReader:
         """Yield the articles dated `start` to `end`; as for macro events."""
         return self._iterate("NEWS", start, end, {"language": language}, limit, timezone)
 
-    def load_texts(self, source_type: SourceType, source_ids: Sequence[int]) -> list[StoredText]:
+    def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
         """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
 
         Rows that are no more are left out.
@@ -193,14 +175,14 @@ class TextReader:
         wanted = list(source_ids)
         with self._db.get_historical_connection() as connection:
             rows = connection.execute(statement, (wanted, wanted)).fetchall()
-        return [StoredText(source_type, str(key), text, language) for key, text, language in rows]
+        return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
-    def load_dated(self, source_type: SourceType, source_ids: Sequence[int]) -> list[DatedText]:
+    def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
         """Return these texts with all that is known of them; rows that are no more are left out."""
         statement = sql.SQL("SELECT {columns} FROM {table} WHERE {key} = ANY(%s::bigint[])")
         return self._dated(source_type, statement, (list(source_ids),))
 
-    def texts_of(self, source_type: SourceType, day: date, known_by: date) -> list[DatedText]:
+    def texts_of(self, source_type: TextSourceType, day: date, known_by: date) -> list[DatedText]:
         """Return the texts dated on a day in UTC and known by another, in order of their time."""
         statement = sql.SQL("""
             SELECT {columns} FROM {table}
@@ -210,7 +192,7 @@ class TextReader:
         span = {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY), "known": _midnight(known_by, _DAY)}
         return self._dated(source_type, statement, span)
 
-    def newest(self, source_type: SourceType, until: date) -> date | None:
+    def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None where there is none."""
         source = _SOURCES[source_type]
         query = sql.SQL("""
@@ -222,7 +204,7 @@ class TextReader:
             row = connection.execute(query, {"after": _midnight(until, _DAY)}).fetchone()
         return None if row is None else row[0]
 
-    def _dated(self, source_type: SourceType, statement: sql.SQL, parameters: Any) -> list[DatedText]:
+    def _dated(self, source_type: TextSourceType, statement: sql.SQL, parameters: Any) -> list[DatedText]:
         source = _SOURCES[source_type]
         named = statement.format(
             columns=sql.SQL(source.dated),
@@ -250,7 +232,7 @@ class TextReader:
 
     def _iterate(
         self,
-        source_type: SourceType,
+        source_type: TextSourceType,
         start: date,
         end: date,
         filters: Mapping[str, str | None],

@@ -3,13 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from prometheus.encoders.numeric import EmbeddingBatch, NumericEmbeddingStore, NumericWindowEncoder
-from prometheus.encoders.protocols import JointEmbeddingModel, NumericEmbeddingModel, TextEmbeddingModel
-from prometheus.encoders.windows import NumericWindowBuilder, NumericWindowSpec, WindowBatch, WindowBuild
-
 if TYPE_CHECKING:
-    from prometheus.encoders.joint import JointEmbeddingService, JointEmbeddingStore, JointExample
-    from prometheus.encoders.text import TextDoc, TextEmbeddingService, TextEmbeddingStore
+    from prometheus.data.vectors.joint import JointEmbeddingStore
+    from prometheus.data.vectors.numeric import NumericEmbeddingStore
+    from prometheus.data.vectors.texts import TextEmbeddingStore
+    from prometheus.encoders.joint.examples import JointExample
+    from prometheus.encoders.joint.service import JointEmbeddingService
+    from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
+    from prometheus.encoders.numeric.windows import NumericWindowBuilder, NumericWindowSpec, WindowBatch, WindowBuild
+    from prometheus.encoders.texts.documents import TextDoc
+    from prometheus.encoders.texts.service import TextEmbeddingService
+    from prometheus.protocols import JointEmbeddingModel, NumericEmbeddingModel, TextEmbeddingModel
 
 __all__ = [
     "EmbeddingBatch",
@@ -30,19 +34,29 @@ __all__ = [
     "WindowBuild",
 ]
 
-# numeric commands are started often and need neither
-_LATER = {
-    "JointEmbeddingService": "joint",
-    "JointEmbeddingStore": "joint",
-    "JointExample": "joint",
-    "TextDoc": "text",
-    "TextEmbeddingService": "text",
-    "TextEmbeddingStore": "text",
+# stores bring psycopg, texts their own runtime: whoever asks for a name gets its module, and no other
+_HOMES = {
+    "EmbeddingBatch": "encoders.numeric.encoder",
+    "JointEmbeddingModel": "protocols",
+    "JointEmbeddingService": "encoders.joint.service",
+    "JointEmbeddingStore": "data.vectors.joint",
+    "JointExample": "encoders.joint.examples",
+    "NumericEmbeddingModel": "protocols",
+    "NumericEmbeddingStore": "data.vectors.numeric",
+    "NumericWindowBuilder": "encoders.numeric.windows",
+    "NumericWindowEncoder": "encoders.numeric.encoder",
+    "NumericWindowSpec": "encoders.numeric.windows",
+    "TextDoc": "encoders.texts.documents",
+    "TextEmbeddingModel": "protocols",
+    "TextEmbeddingService": "encoders.texts.service",
+    "TextEmbeddingStore": "data.vectors.texts",
+    "WindowBatch": "encoders.numeric.windows",
+    "WindowBuild": "encoders.numeric.windows",
 }
 
 
 def __getattr__(name: str) -> object:
     """Import the module of a name when it is first asked for."""
-    if name not in _LATER:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(import_module(f"prometheus.{_HOMES[name]}"), name)

@@ -9,8 +9,7 @@ import numpy as np
 
 from prometheus.arrays import Float64Vector
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.neighbours import forward_log_volatility
-from prometheus.regime.high_volatility import HORIZON_SESSIONS
+from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
 from prometheus.regime.logistic import fit_logistic, sigmoid
 
 BASE_RATE = 0.2

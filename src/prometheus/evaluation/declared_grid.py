@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from prometheus.encoders import descriptors
+from prometheus.encoders.numeric import descriptors
 from prometheus.evaluation.grid import GridCell
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.v2 import PersistentLabeller

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Vector
-from prometheus.data.bars import PriceBars
-from prometheus.encoders.features import log_returns
+from prometheus.encoders.numeric.features import log_returns
 from prometheus.errors import InputRefusedError
+from prometheus.market.bars import PriceBars
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
-from prometheus.regime.high_volatility import HORIZON_SESSIONS
+from prometheus.market.forward_volatility import HORIZON_SESSIONS
 
 N_NEIGHBOURS = 20
 MIN_CANDIDATES = 100
@@ -21,7 +21,6 @@ TOLERATED_LOSS = -0.02
 BLOCK_DATES = 63
 N_RESAMPLES = 1_000
 SEED = 20_200_316
-_SESSIONS_PER_YEAR = 252
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +48,6 @@ class HarmCheck:
     def is_harmless(self) -> bool:
         """Whether the whole interval lies above the loss that is tolerated, -0.02."""
         return self.low > TOLERATED_LOSS
-
-
-def forward_log_volatility(closes: Float64Vector, horizon: int = HORIZON_SESSIONS) -> Float64Vector:
-    """Return the log of the annualised realised volatility of the next `horizon` sessions, shape (n,).
-
-    NaN where the horizon reaches past the last close, or where no close moved. The volatility is the root of the mean
-    squared log return.
-    """
-    squares = np.diff(np.log(closes)) ** 2
-    sums = np.concatenate([[0.0], np.cumsum(squares)])
-    variances = np.full(len(closes), np.nan)
-    n_known = len(closes) - horizon
-    if n_known > 0:
-        variances[:n_known] = (sums[horizon:] - sums[:-horizon])[:n_known] / horizon
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs: Float64Vector = 0.5 * np.log(variances * _SESSIONS_PER_YEAR)
-    logs[~np.isfinite(logs)] = np.nan
-    return logs
 
 
 def neighbour_forecasts(

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.encoders import descriptors
+from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import area_under_curve
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.evaluation.protocol import EvaluationPlan
 from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.evaluation.v2 import volatility_scores_of
+from prometheus.market.forward_volatility import forward_log_volatility
 
 MIN_SESSIONS = 252
 

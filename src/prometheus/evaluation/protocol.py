@@ -15,8 +15,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Verdicts, join_verdicts
-from prometheus.evaluation.neighbours import forward_log_volatility
-from prometheus.regime.high_volatility import HORIZON_SESSIONS
+from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
 

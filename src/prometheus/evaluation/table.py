@@ -24,10 +24,10 @@ from prometheus.evaluation.figures import (
 )
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector
-from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
 from prometheus.evaluation.repaint import RepaintReport
 from prometheus.evaluation.strategy import Trading, max_drawdown, sharpe_difference_interval, sharpe_ratio, trade
+from prometheus.market.forward_volatility import forward_log_volatility
 
 
 @dataclass(frozen=True, slots=True)

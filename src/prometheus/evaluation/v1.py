@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from prometheus.arrays import Float32Matrix, Float64Vector
-from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
+from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory

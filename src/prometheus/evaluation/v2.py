@@ -9,15 +9,15 @@ from datetime import date
 import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
-from prometheus.encoders import descriptors
-from prometheus.encoders.features import log_prices
-from prometheus.encoders.models_scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric import descriptors
+from prometheus.encoders.numeric.features import log_prices
+from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import calibration_error
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
-from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, year_spans
+from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.calibration import (
     RISK_OFF_SIDE,
     CalibrationSettings,

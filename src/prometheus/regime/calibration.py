@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders.models_scale_free import standard_scores
+from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.change_risk import StayCounts, count_stays
 from prometheus.regime.decoding import hindsight_path, online_values, posterior

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from prometheus.regime.storage import RegimeStorage
+from prometheus.protocols import StateStore
 from prometheus.regime.transitions import TransitionMatrix
 from prometheus.regime.types import RegimeModel, RegimeState
 
@@ -20,7 +20,7 @@ class RegimeEngine:
         Keeps the states.
     """
 
-    def __init__(self, *, model: RegimeModel, storage: RegimeStorage) -> None:
+    def __init__(self, *, model: RegimeModel, storage: StateStore) -> None:
         self._model = model
         self._storage = storage
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Vector
-from prometheus.encoders.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
-from prometheus.encoders.models_scale_free import packaged_constants
+from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
+from prometheus.encoders.numeric.scale_free import packaged_constants
 
 _SESSIONS_PER_YEAR = 252
 EXPLAINED_NAMES = (

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Vector
-from prometheus.encoders.models_scale_free import standard_scores
+from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError
+from prometheus.market.forward_volatility import HORIZON_SESSIONS
 from prometheus.regime.logistic import fit_logistic, sigmoid
 
-HORIZON_SESSIONS = 21
 TOP_SHARE = 0.2
 """Forward volatility is high when it lies in the top fifth of what the calibration span saw."""
 SCORE_WEIGHTS: Mapping[str, float] = {

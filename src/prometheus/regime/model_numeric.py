@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.registry import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
-from prometheus.encoders.windows import require_window_days
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
+from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
+from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders import NumericWindowEncoder
+from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.change_risk import change_risks, risks_to_dict

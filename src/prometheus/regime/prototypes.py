@@ -7,14 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
-from prometheus.core.files import reason_of, write_if_changed
-from prometheus.errors import FileAccessError, PrototypeError, UnknownLabelError, UsageError, VectorError
+from prometheus.errors import PrototypeError, UnknownLabelError, UsageError, VectorError
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
@@ -146,34 +144,19 @@ def default_regime_model_id(encoder_model_id: str, prototypes: Sequence[RegimePr
     return f"{encoder_model_id}@{prototypes_fingerprint(prototypes)[:8]}"
 
 
-def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
-    """Write the JSON file in one step; return False when it already held the same bytes.
+def parse_prototypes(text: str, source: str) -> PrototypeSet:
+    """Return the set of a file's text.
 
     Raises
     ------
-    FileAccessError
-        The folder is missing or cannot be written; the old file is untouched.
-    """
-    return write_if_changed(path, prototype_set.to_json())
-
-
-def read_prototypes(path: Path) -> PrototypeSet:
-    """Read and check a prototype file.
-
-    Raises
-    ------
-    FileAccessError
-        It cannot be read.
     PrototypeError, UnknownLabelError
-        Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
+        It cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
-    except OSError as error:
-        raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
+        document = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
-        raise PrototypeError(str(path), f"is not a JSON file ({error})") from error
-    return _parse(document, str(path))
+        raise PrototypeError(source, f"is not a JSON file ({error})") from error
+    return _parse(document, source)
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prometheus.analogs.outcomes import HORIZONS, PATH_SESSIONS, Spread
 from prometheus.app.analog_report import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Spread
 from prometheus.results.columns import Column, dates, labels, numbers
 from prometheus.results.figures import draw_paths, require_rows
 from prometheus.results.table import ResultTable

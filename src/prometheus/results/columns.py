@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prometheus.regime.timeline import LABELS
+from prometheus.regime.history import LABELS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,12 +14,12 @@ import numpy as np
 from prometheus.analogs.search import Metric
 from prometheus.app import App
 from prometheus.app.analog_report import AnalogRequest, Space, TextSource
+from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
-from prometheus.core.database import DatabaseManager
 from prometheus.errors import UsageError
-from prometheus.regime.timeline import preferred_history
+from prometheus.regime.history import preferred_history
 from prometheus.results.analogs import Analogs
 from prometheus.results.embeddings import Embeddings
 from prometheus.results.regimes import Regimes

@@ -12,8 +12,8 @@ import numpy as np
 from prometheus.app.region_prices import Closes
 from prometheus.arrays import DateVector
 from prometheus.errors import UnknownInstrumentError, UsageError
+from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.regime.picture import paint_regimes
-from prometheus.regime.timeline import LABELS, RegimeTimeline
 from prometheus.regime.types import RegimeLabel
 from prometheus.results.columns import Column, labels
 from prometheus.results.figures import new_figure, require_rows

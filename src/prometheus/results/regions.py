@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prometheus.regime.timeline import RegimeHistory
+from prometheus.regime.history import RegimeHistory
 from prometheus.results.columns import Column, dates, texts
 from prometheus.results.table import ResultTable
 

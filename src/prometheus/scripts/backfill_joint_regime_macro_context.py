@@ -33,7 +33,7 @@ def backfill_joint_regime_macro_context(
 ) -> int:
     """Store one joint embedding per region and date that has a regime and macro texts."""
     from prometheus.app.joint import JointModelChoice
-    from prometheus.encoders.joint import REGIME_MACRO
+    from prometheus.encoders.joint.examples import REGIME_MACRO
 
     models = JointModelChoice(
         numeric_model_id, text_model_id, joint_model_id, numeric_weight, text_weight, text_share,

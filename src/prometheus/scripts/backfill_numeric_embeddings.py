@@ -31,7 +31,7 @@ def backfill_numeric_embeddings(
     """Embed the windows of many instruments on one date or over a range, and store what is new or changed."""
     from prometheus.app.backfills import EngineChoice
     from prometheus.backfill.plan import NumericRequest
-    from prometheus.encoders.registry import default_window_days
+    from prometheus.encoders.catalogue import default_window_days
 
     span = span_of(as_of, date_range)
     choice = EngineChoice(engine, workers, ray_address, dry_run)

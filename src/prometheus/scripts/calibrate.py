@@ -12,7 +12,7 @@ import typer
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.regime import PrototypeSet
+    from prometheus.regime.prototypes import PrototypeSet
 
 
 def calibrate(

@@ -41,7 +41,7 @@ def check_joint_harm(
     """
     from prometheus.backfill.joint import JointRequest
     from prometheus.backfill.plan import DateSpan
-    from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS
+    from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
 
     chosen = REGIME_MACRO if space is Space.macro else REGIME_NEWS
     filters = {"country": country, "event_type": event_type} if space is Space.macro else {"language": language}

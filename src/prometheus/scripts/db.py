@@ -10,7 +10,7 @@ from prometheus.core.config import load_config
 from prometheus.scripts.terminal import Debug, Json, command_app, logger, new_group, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.core.database import DatabaseManager
+    from prometheus.app.databases import DatabaseManager
 
 app = new_group("Migrate, inspect and stop the databases.")
 
@@ -46,7 +46,7 @@ def stop(debug: Debug = False) -> int:
     if not config.uses_embedded_server:
         print_line("the databases are on a server of your own; nothing to stop")
         return 0
-    from prometheus.core.database import DatabaseManager
+    from prometheus.app.databases import DatabaseManager
 
     was_running = DatabaseManager(config, announce=logger.info).embedded_server.stop()
     print_line("stopped" if was_running else "was not running")
@@ -54,8 +54,6 @@ def stop(debug: Debug = False) -> int:
 
 
 def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
-    from prometheus.core.migrations import head_revision
-
     facts: dict[str, Any] = {"server": "your own"}
     if db_manager.config.uses_embedded_server:
         embedded = db_manager.embedded_server.status()
@@ -64,7 +62,7 @@ def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
             return facts
         facts |= {"pid": embedded.pid, "socket_directory": str(embedded.socket_directory)}
     for database, found in db_manager.schema_revisions().items():
-        wanted = head_revision(database)
+        wanted = db_manager.newest_revision(database)
         facts[f"{database}_schema"] = found or "none"
         facts[f"{database}_is_current"] = found == wanted
     return facts

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from prometheus.core.config import load_config
-from prometheus.data.sample import PRICES
 from prometheus.errors import UsageError
+from prometheus.ingest.sample import PRICES
 from prometheus.scripts.terminal import Debug, new_command, run, run_named
 
 ENCODER = "num-regime-core-v1"
@@ -127,13 +127,13 @@ def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _write_macro_events(path: Path) -> None:
-    from prometheus.data.sample.macro_events import write_sample_macro_events
+    from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
     write_sample_macro_events(path)
 
 
 def _regime_model_id(file: Path, encoder: str) -> str:
-    from prometheus.regime.prototypes import read_prototypes
+    from prometheus.files.prototypes import read_prototypes
 
     return read_prototypes(file).regime_model_id(encoder)
 

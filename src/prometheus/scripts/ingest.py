@@ -16,8 +16,8 @@ from prometheus.errors import UsageError
 from prometheus.scripts.terminal import Debug, Json, command_app, new_group, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.data.ingest_report import IngestReport
-    from prometheus.data.text_options import TextIngestReport
+    from prometheus.ingest.report import IngestReport
+    from prometheus.ingest.text_options import TextIngestReport
 
 app = new_group("Load files; running a load twice changes nothing.")
 
@@ -68,7 +68,7 @@ def prices(
     debug: Debug = False,
 ) -> int:
     """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
-    from prometheus.data.ingest_report import IngestOptions
+    from prometheus.ingest.report import IngestOptions
 
     options = IngestOptions(
         today=latest_date_on_earth(),
@@ -100,7 +100,7 @@ def instruments(
     debug: Debug = False,
 ) -> int:
     """Load reference rows: instrument, market, asset class, symbol, currency, status, name."""
-    from prometheus.data.ingest_report import IngestOptions
+    from prometheus.ingest.report import IngestOptions
 
     options = IngestOptions(
         today=latest_date_on_earth(),
@@ -133,7 +133,7 @@ def macro(
     debug: Debug = False,
 ) -> int:
     """Load macro events: type, timestamp, when it became known, country, text, source."""
-    from prometheus.data.text_options import TextIngestOptions
+    from prometheus.ingest.text_options import TextIngestOptions
 
     options = TextIngestOptions(
         now=datetime.now(UTC), on_error=on_error.value, quarantine_path=quarantine_path, dry_run=dry_run,
@@ -161,7 +161,7 @@ def news(
     debug: Debug = False,
 ) -> int:
     """Load news: when published, when it became known, language, headline, body, source."""
-    from prometheus.data.text_options import TextIngestOptions
+    from prometheus.ingest.text_options import TextIngestOptions
 
     options = TextIngestOptions(
         now=datetime.now(UTC), on_error=on_error.value, quarantine_path=quarantine_path, dry_run=dry_run,

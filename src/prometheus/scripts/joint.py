@@ -17,7 +17,7 @@ from prometheus.scripts.terminal import command_app, parse_date, print_line
 if TYPE_CHECKING:
     from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointRun
-    from prometheus.encoders.joint import JointSpace
+    from prometheus.encoders.joint.examples import JointSpace
 
 _OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")

@@ -21,7 +21,7 @@ def show_joint_regime_macro_context(
     debug: Debug = False,
 ) -> int:
     """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
-    from prometheus.encoders.joint import REGIME_MACRO
+    from prometheus.encoders.joint.examples import REGIME_MACRO
 
     return joint.show_joint(REGIME_MACRO, region, start, end, model_id, limit, as_json=as_json)
 

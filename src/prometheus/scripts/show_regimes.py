@@ -14,8 +14,8 @@ import typer
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.regime import RegimeState
     from prometheus.regime.explanation import Reason
+    from prometheus.regime.types import RegimeState
 
 COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 

@@ -14,9 +14,9 @@ from prometheus.errors import UsageError
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run, table
 
 if TYPE_CHECKING:
-    from prometheus.analogs.outcomes import Outcome, Spread
     from prometheus.app.analog_report import Analog, AnalogReport
     from prometheus.app.window_search import WindowReport
+    from prometheus.market.outcomes import Outcome, Spread
 
 
 class Space(StrEnum):

@@ -12,7 +12,7 @@ from prometheus.scripts import backfills
 if TYPE_CHECKING:
     from prometheus.app.backfills import EngineChoice
     from prometheus.backfill.run import BackfillRun
-    from prometheus.encoders.text import TextCounts
+    from prometheus.encoders.texts.service import TextCounts
 
 RUNTIMES = ("onnx", "torch")
 

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from prometheus.analogs.outcomes import Spread
 from prometheus.app.analog_report import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
-from prometheus.regime.timeline import LABELS, RegimeHistory, preferred_history
+from prometheus.market.outcomes import Spread
+from prometheus.regime.history import LABELS, RegimeHistory, preferred_history
 from prometheus.web.assets import Assets
 from prometheus.web.errors import Problem
 from prometheus.web.parameters import DatePath, PageQuery, RegionPath

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from prometheus.app import App
 from prometheus.backfill.plan import DateSpan
 from prometheus.errors import VectorError
-from prometheus.regime import RegimeState
+from prometheus.regime.types import RegimeState
 from prometheus.web.parameters import EmbeddingPageParameters, EmbeddingPageQuery, RegionPath
 from prometheus.web.routes import AppOf, next_page
 from prometheus.web.schemas import EmbeddingPage, EmbeddingRow

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from prometheus.app import App
 from prometheus.app.regimes import TransitionReport
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError
-from prometheus.regime import RegimeState
 from prometheus.regime.change_risk import risks_to_dict
-from prometheus.regime.timeline import LABELS, RegimeHistory, RegimeTimeline, preferred_history
+from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
+from prometheus.regime.types import RegimeState
 from prometheus.web.parameters import DatePath, Nothing, OfModel, RegimePageQuery, RegionPath
 from prometheus.web.routes import AppOf, next_page
 from prometheus.web.schemas import (

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from prometheus.regime import RegimeLabel
+from prometheus.regime.types import RegimeLabel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _US_INDEX: JsonValue = {

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 
 from prometheus import __version__
 from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.database import DatabaseManager
 from prometheus.errors import AddressError, DatabaseUnreachableError, UsageError
 from prometheus.web import assets, page, routes_embeddings, routes_operations, routes_regimes, routes_search
 from prometheus.web.access import AccessControl, AccessRules

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.reference import analogs as reference
 
-from prometheus.analogs.outcomes import HORIZONS, FollowedCloses, Spread
+from prometheus.market.outcomes import HORIZONS, FollowedCloses, Spread
 
 DAYS = np.arange("2020-01-01", "2020-07-01", dtype="M8[D]")
 CLOSES = 100 * np.exp(np.random.default_rng(5).normal(0, 0.02, len(DAYS)).cumsum())

@@ -23,7 +23,7 @@ from prometheus.backfill.plan import (
     missing_windows,
 )
 from prometheus.encoders import WindowBatch
-from prometheus.encoders.features import CLOSE_VOLUME
+from prometheus.encoders.numeric.features import CLOSE_VOLUME
 from prometheus.errors import UnknownInstrumentError, UsageError
 
 DAY = date(2025, 1, 31)

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 from prometheus.backfill.plan import DateSpan, NumericChunk
-from prometheus.backfill.ray_cluster import foreign_nodes, is_own_address, require_listening
-from prometheus.backfill.ray_engine import RayEngine
-from prometheus.backfill.ray_tasks import Answer, Order, do_order
-from prometheus.backfill.work import OpenedWork
-from prometheus.core.claims import NoClaims
+from prometheus.backfill.ray.cluster import foreign_nodes, is_own_address, require_listening
+from prometheus.backfill.ray.engine import RayEngine
+from prometheus.backfill.ray.tasks import Answer, Order, do_order
+from prometheus.backfill.work import NoClaims, OpenedWork
 from prometheus.errors import ClusterError, MissingExtraError, PrototypeError, UsageError
 
 HERE = "trader"

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from prometheus.core.binary_copy import decode_dates, encode_dates, encode_rows
+from prometheus.data.postgres.binary_copy import decode_dates, encode_dates, encode_rows
 
 
 def test_a_row_is_a_field_count_and_per_field_a_length_and_a_big_endian_value() -> None:

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from prometheus.core.market_close import last_closed_session
 from prometheus.errors import UnknownMarketError
+from prometheus.market.session_close import last_closed_session
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from alembic.script import ScriptDirectory
 
-from prometheus.core.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.core.migrations.environment import alembic_config
+from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
+from prometheus.data.migrations.environment import alembic_config
 
 
 @pytest.mark.parametrize("database", DATABASE_NAMES)

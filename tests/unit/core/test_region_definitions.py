@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from prometheus.core.regions import RegionDefinition, parse_regions, read_regions
-from prometheus.encoders.regions import RegionMeanModel, region_model_id
+from prometheus.encoders.numeric.regions import RegionMeanModel, region_model_id
 
 MEMBERS = {"GSPC.INDX": 0.6, "TLT": 0.4}
 

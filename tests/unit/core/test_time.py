@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
-from prometheus.core import time
-from prometheus.core.time import US_EQ, TradingCalendar, TradingCalendarConfig
 from prometheus.errors import CalendarRangeError, UnknownMarketError
+from prometheus.market import calendar as time
+from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
 
 NYSE = TradingCalendar(TradingCalendarConfig(market=US_EQ))
 days = st.dates(min_value=date(1990, 1, 1), max_value=date(2030, 12, 31))

@@ -4,7 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.data.checks import (
+from prometheus.files.convert import DateReader
+from prometheus.files.rejects import Reason
+from prometheus.files.tables import RawBatch, row_numbers
+from prometheus.ingest.checks import (
     PRICE_COLUMNS,
     cells_as_text,
     check_prices,
@@ -12,9 +15,6 @@ from prometheus.data.checks import (
     read_price_rows,
     text_fault,
 )
-from prometheus.data.convert import DateReader
-from prometheus.data.rejects import Reason
-from prometheus.data.tables import RawBatch, row_numbers
 
 TODAY = date(2024, 6, 28)
 GOOD: dict[str, str | None] = {

@@ -1,7 +1,7 @@
 import pytest
 
-from prometheus.data.columns import INSTRUMENT_FIELDS, MACRO_FIELDS, PRICE_FIELDS, match_columns
 from prometheus.errors import DataCheckError
+from prometheus.files.columns import INSTRUMENT_FIELDS, MACRO_FIELDS, PRICE_FIELDS, match_columns
 
 REQUIRED = {"instrument_id", "trade_date", "open", "high", "low", "close", "volume"}
 

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.data.convert import DateReader, parse_date, read_numbers, read_texts
-from prometheus.data.rejects import Reason
+from prometheus.files.convert import DateReader, parse_date, read_numbers, read_texts
+from prometheus.files.rejects import Reason
 
 EPOCH = date(1970, 1, 1)
 

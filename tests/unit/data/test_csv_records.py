@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from prometheus.data import csv_lines, csv_records, tables
-from prometheus.data.columns import MACRO_FIELDS
-from prometheus.data.csv_lines import MAX_LINE_BYTES
-from prometheus.data.files import open_text_table
-from prometheus.data.rejects import Reason
-from prometheus.data.tables import TableFile
 from prometheus.errors import DataCheckError, FileAccessError
+from prometheus.files import csv_lines, csv_records, tables
+from prometheus.files.columns import MACRO_FIELDS
+from prometheus.files.csv_lines import MAX_LINE_BYTES
+from prometheus.files.opening import open_text_table
+from prometheus.files.rejects import Reason
+from prometheus.files.tables import TableFile
 
 HEADER = "type,date,text\n"
 

@@ -10,12 +10,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from prometheus.data import csv_lines
-from prometheus.data.columns import PRICE_FIELDS
-from prometheus.data.files import open_table
-from prometheus.data.rejects import Reason
-from prometheus.data.tables import RawBatch
 from prometheus.errors import DataCheckError, FileAccessError
+from prometheus.files import csv_lines
+from prometheus.files.columns import PRICE_FIELDS
+from prometheus.files.opening import open_table
+from prometheus.files.rejects import Reason
+from prometheus.files.tables import RawBatch
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
 HEADER = b"ticker,date,close,extra\n"
@@ -250,10 +250,10 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from prometheus.data.checks import read_price_rows
-from prometheus.data.columns import PRICE_FIELDS
-from prometheus.data.convert import DateReader
-from prometheus.data.files import open_table
+from prometheus.ingest.checks import read_price_rows
+from prometheus.files.columns import PRICE_FIELDS
+from prometheus.files.convert import DateReader
+from prometheus.files.opening import open_table
 
 dates, n_rows = DateReader(), 0
 optional = frozenset({"open", "high", "low", "volume"})  # not in the file

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.data.instants import InstantReader, from_microseconds, parse_timestamp, to_instant
-from prometheus.data.rejects import Reason
-from prometheus.data.zones import load_zone
+from prometheus.core.zones import load_zone
 from prometheus.errors import UsageError
+from prometheus.files.instants import InstantReader, from_microseconds, parse_timestamp, to_instant
+from prometheus.files.rejects import Reason
 
 NEW_YORK = load_zone("--assume-timezone", "America/New_York")
 

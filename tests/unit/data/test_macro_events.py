@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from prometheus.data.sample import MACRO_LEVELS
-from prometheus.data.sample.macro_events import FACTS, load_macro_levels, sample_macro_events, write_sample_macro_events
 from prometheus.errors import FileAccessError
+from prometheus.ingest.sample import MACRO_LEVELS
+from prometheus.ingest.sample.macro_events import (
+    FACTS,
+    load_macro_levels,
+    sample_macro_events,
+    write_sample_macro_events,
+)
 
 POINTS = "percentage points"
 

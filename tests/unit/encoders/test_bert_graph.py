@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tests.fixtures.text_models import CONFIG, random_weights
 from tests.reference.bert import slow_sentence_vector
 
-from prometheus.encoders.bert_graph import BertShape, bert_shape, build_bert_graph
-from prometheus.encoders.text_folders import Pooling
+from prometheus.encoders.texts.bert_graph import BertShape, bert_shape, build_bert_graph
+from prometheus.encoders.texts.folders import Pooling
 from prometheus.errors import InputRefusedError
 
 

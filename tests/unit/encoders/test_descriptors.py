@@ -9,8 +9,8 @@ import pytest
 from tests.reference.descriptors import LAYOUT
 
 from prometheus.arrays import FeatureTable, Float64Matrix
-from prometheus.encoders import descriptors
-from prometheus.encoders.descriptors import describe
+from prometheus.encoders.numeric import descriptors
+from prometheus.encoders.numeric.descriptors import describe
 from prometheus.errors import UsageError
 
 DAILY = 0.01

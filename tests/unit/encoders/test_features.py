@@ -10,18 +10,18 @@ import pytest
 from tests.reference.descriptors import slow_log_prices
 from tests.reference.windows import BAR_FIELDS, Bar, bar_walk, bars_of_histories, sample_bars, walk
 
-from prometheus.data.bars import PriceBars
-from prometheus.encoders.features import (
+from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.encoders.numeric.features import (
     CLOSE_VOLUME,
     LOG_PRICES,
     FeatureSet,
+    feature_set_of,
     feature_table,
     log_price_table,
     log_returns,
     window_hashes,
 )
-from prometheus.encoders.protocols import feature_set_of
-from prometheus.encoders.registry import create_numeric_model
+from prometheus.market.bars import PriceBars
 
 DAY = date(2025, 1, 31)
 

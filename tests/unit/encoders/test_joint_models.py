@@ -7,15 +7,15 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from prometheus.encoders.joint import REGIME_MACRO, REGIME_NEWS, JointExample
-from prometheus.encoders.models_joint_centred import (
+from prometheus.encoders.joint.centred import (
     BranchCentres,
     CentredJointModel,
     measured_text_share,
     numeric_weight_of,
     text_share,
 )
-from prometheus.encoders.models_joint_simple import IdentityNumericJointModel, SimpleAverageJointModel
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointExample
+from prometheus.encoders.joint.simple import IdentityNumericJointModel, SimpleAverageJointModel
 from prometheus.errors import InputRefusedError, UsageError, VectorError
 
 FIRST = date(2020, 1, 1)

@@ -12,12 +12,12 @@ from tests.reference.windows import Bar, MemoryBars, NoDatabase, WeekdayCalendar
 
 from prometheus.core.regions import RegionDefinition
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
-from prometheus.encoders.region_windows import RegionWindowBuilder
-from prometheus.encoders.regions import REGION, RegionMeanModel, RegionWindowBatch, region_model_id
-from prometheus.encoders.registry import fingerprint
+from prometheus.encoders.identity import fingerprint
+from prometheus.encoders.numeric.features import LOG_PRICES
+from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
+from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBatch, region_model_id
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
 from prometheus.errors import InsufficientHistoryError, RegionMembersError, UsageError
 
 FRIDAY = date(2025, 1, 31)

@@ -14,16 +14,17 @@ import pytest
 from tests.reference.windows import bar_walk, bars_of_histories
 
 from prometheus.arrays import FeatureTable, Float64Matrix, Int64Vector
-from prometheus.encoders import descriptors, models_scale_free
-from prometheus.encoders.features import LOG_PRICES, log_prices
-from prometheus.encoders.models_scale_free import (
+from prometheus.encoders.identity import fingerprint
+from prometheus.encoders.numeric import descriptors
+from prometheus.encoders.numeric import scale_free as models_scale_free
+from prometheus.encoders.numeric.features import LOG_PRICES, log_prices
+from prometheus.encoders.numeric.scale_free import (
     CONSTANTS_FILE,
     ScaleFreeConstants,
     ScaleFreeNumericEmbeddingModel,
     packaged_constants,
     standard_scores,
 )
-from prometheus.encoders.registry import fingerprint
 from prometheus.errors import PrometheusError, UsageError
 
 DIM = descriptors.DIM
@@ -134,7 +135,7 @@ def test_the_order_of_a_file_does_not_matter_and_a_missing_descriptor_does() -> 
 
 
 def test_the_packaged_file_is_what_the_code_writes() -> None:
-    packaged = resources.files("prometheus.encoders").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8")
+    packaged = resources.files("prometheus.encoders.numeric").joinpath(CONSTANTS_FILE).read_text(encoding="utf-8")
     assert packaged_constants().to_json() == packaged
     assert packaged_constants().source["command"] == models_scale_free.RECOMPUTE_COMMAND
 

@@ -11,8 +11,7 @@ import pytest
 from tests.fixtures.text_models import write_tokenizer
 
 from prometheus.arrays import Float32Vector
-from prometheus.encoders.models_onnx_text import read_tokenizer
-from prometheus.encoders.text_chunks import (
+from prometheus.encoders.texts.chunks import (
     Chunk,
     ChunkTokenizer,
     LongText,
@@ -21,6 +20,7 @@ from prometheus.encoders.text_chunks import (
     encode_texts,
     unit_length,
 )
+from prometheus.encoders.texts.onnx_model import read_tokenizer
 from prometheus.errors import InputRefusedError, UsageError
 
 RATE, BANK, UNKNOWN, CLS, SEP = 4, 7, 1, 2, 3

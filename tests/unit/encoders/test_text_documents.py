@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prometheus.encoders.text_documents import TextDoc, TextEncoding
-from prometheus.encoders.text_language import is_english
+from prometheus.encoders.texts.documents import TextDoc, TextEncoding
+from prometheus.encoders.texts.language import is_english
 from prometheus.errors import InputRefusedError, UsageError, VectorError, WindowShapeError
 
 

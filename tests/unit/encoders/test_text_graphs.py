@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.fixtures.text_models import CONFIG, write_folder, write_graph, write_json
 
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel, open_text_model
-from prometheus.encoders.text_documents import TextDoc
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, open_text_model
 from prometheus.errors import InputRefusedError, UsageError
 
 DOC = TextDoc("A", "1", "the policy rate rose.")
@@ -29,7 +29,7 @@ def test_a_built_graph_is_cached_and_found_again_without_building(
     folder, cache = write_folder(tmp_path / "m"), tmp_path / "new" / "cache"
     first = OnnxTextEmbeddingModel(folder, cache_dir=cache)
     (file,) = cached_files(cache)
-    monkeypatch.setattr("prometheus.encoders.text_graphs.build_bert_graph", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("prometheus.encoders.texts.graphs.build_bert_graph", lambda *_: pytest.fail("built again"))
     second = OnnxTextEmbeddingModel(folder, cache_dir=cache)
     assert cached_files(cache) == [file]
     assert second.embed_batch([DOC]).tobytes() == first.embed_batch([DOC]).tobytes()
@@ -60,7 +60,7 @@ def test_other_weights_or_settings_have_a_graph_of_their_own(tmp_path: Path) -> 
 def test_processes_that_build_at_once_leave_one_whole_graph(tmp_path: Path) -> None:
     folder, cache = write_folder(tmp_path / "m"), tmp_path / "cache"
     code = (
-        "import sys; from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel as M;"
+        "import sys; from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel as M;"
         "M(sys.argv[1], cache_dir=sys.argv[2])"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(cache)]) for _ in range(2)]

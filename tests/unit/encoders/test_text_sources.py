@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tests.fixtures.text_models import MINILM, needs_minilm, write_folder
 
-from prometheus.encoders import text_sources
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.texts import sources as text_sources
+from prometheus.encoders.texts.sources import find_text_folder
 from prometheus.errors import FileAccessError, InputRefusedError, PrometheusError, RetryableError
 
 
@@ -192,8 +192,9 @@ def test_what_the_hub_says_becomes_one_line(hub: FakeHub, monkeypatch: pytest.Mo
 
 def test_nothing_heavy_is_imported_before_a_model_is_opened() -> None:
     code = (
-        "import json, sys, prometheus.encoders, prometheus.encoders.text, prometheus.encoders.models_onnx_text, "
-        "prometheus.encoders.models_torch_text; print(json.dumps(sorted(sys.modules)))"
+        "import json, sys, prometheus.encoders, prometheus.encoders.texts.service, "
+        "prometheus.encoders.texts.onnx_model, prometheus.encoders.texts.torch_model; "
+        "print(json.dumps(sorted(sys.modules)))"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     heavy = {"onnxruntime", "onnx", "tokenizers", "safetensors", "huggingface_hub", "torch", "sentence_transformers"}

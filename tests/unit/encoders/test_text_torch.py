@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.fixtures.text_models import MINILM, needs_minilm
 
-from prometheus.encoders.models_onnx_text import OnnxTextEmbeddingModel
-from prometheus.encoders.models_torch_text import TorchTextEmbeddingModel, _batches
-from prometheus.encoders.text_chunks import Chunk
-from prometheus.encoders.text_documents import TextDoc
-from prometheus.encoders.text_sources import find_text_folder
+from prometheus.encoders.texts.chunks import Chunk
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.sources import find_text_folder
+from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel, _batches
 from prometheus.errors import MissingExtraError, UsageError
 
 needs_torch = pytest.mark.skipif(

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from tests.reference.windows import Histories, MemoryBars, WeekdayCalendar, bars_of_histories, walk
 
-from prometheus.core.time import TradingCalendar
 from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec
-from prometheus.encoders.windows import windows_in_range, windows_on_date
+from prometheus.encoders.numeric.windows import windows_in_range, windows_on_date
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -18,6 +17,7 @@ from prometheus.errors import (
     StaleHistoryError,
     UsageError,
 )
+from prometheus.market.calendar import TradingCalendar
 
 FRIDAY = date(2025, 1, 31)
 

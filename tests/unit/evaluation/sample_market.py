@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 import pyarrow.parquet as pq
 
-from prometheus.data.sample import PRICES
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Verdicts
 from prometheus.evaluation.protocol import EvaluationPlan
+from prometheus.ingest.sample import PRICES
 
 LAST_DATE = date(2018, 12, 31)
 SHORT_PLAN = EvaluationPlan(start=date(2007, 6, 1), end=date(2010, 3, 31), warm_up_start=date(2000, 1, 3))

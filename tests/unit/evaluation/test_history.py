@@ -7,10 +7,10 @@ import pytest
 from tests.fixtures.market import bars_of, weekdays
 from tests.unit.evaluation.sample_market import history_of, sample_history
 
-from prometheus.data.bars import PriceBars
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Verdicts, join_verdicts
+from prometheus.market.bars import PriceBars
 
 
 def test_parts_cut_every_column() -> None:

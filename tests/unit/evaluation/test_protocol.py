@@ -12,8 +12,8 @@ from tests.unit.evaluation.sample_market import SHORT_PLAN, history_of, sample_h
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Verdicts
-from prometheus.evaluation.neighbours import forward_log_volatility
 from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, walk_forward, year_spans
+from prometheus.market.forward_volatility import forward_log_volatility
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.sample_market import history_of, sample_history
 
-from prometheus.encoders import descriptors
+from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.declared_grid import declared_cells, make_variant
 from prometheus.evaluation.labeller import Verdicts

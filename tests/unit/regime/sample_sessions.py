@@ -10,10 +10,10 @@ from tests.reference.windows import MemoryBars, NoDatabase, WeekdayCalendar, bar
 
 from prometheus.arrays import Float64Vector
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.features import LOG_PRICES
-from prometheus.encoders.models_scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.windows import WindowBatch, windows_in_range
-from prometheus.evaluation.neighbours import forward_log_volatility
+from prometheus.encoders.numeric.features import LOG_PRICES
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import WindowBatch, windows_in_range
+from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, RegimeCalibration, calibrate
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.regime.sample_sessions import BEFORE_THE_CRISIS, calibrated_until, followed, sample_sessions
 
-from prometheus.encoders.models_scale_free import standard_scores
+from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import area_under_curve
 from prometheus.regime.high_volatility import (

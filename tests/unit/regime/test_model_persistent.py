@@ -21,7 +21,7 @@ from tests.unit.regime.sample_sessions import (
     sample_windows,
 )
 
-from prometheus.encoders.registry import fingerprint
+from prometheus.encoders.identity import fingerprint
 from prometheus.errors import PrototypeError, UnknownRegionError
 from prometheus.regime import (
     NumericRegimeModel,

@@ -1,0 +1,1 @@
+"""Backfills on a Ray cluster."""

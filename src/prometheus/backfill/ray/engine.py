@@ -1,0 +1,181 @@
+"""The chunks of a backfill on a Ray cluster: keys go out, reports come back.
+
+Each task does one chunk over work that its process opened once; models that are slow to open live in actors. As with
+local processes, a chunk whose worker or node dies goes to another one, and a chunk that kills worker after worker is
+halved until the item that does it stands alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic
+
+from prometheus.backfill.ray.cluster import Cluster, connected, foreign_nodes, is_own_address
+from prometheus.backfill.ray.lanes import AHEAD, ActorLanes, Lanes, TaskLanes
+from prometheus.backfill.ray.tasks import Answer, Order
+from prometheus.backfill.runner import InProcess
+from prometheus.backfill.tickets import Ticket
+from prometheus.backfill.work import ChunkT, Listener, WorkFactory
+from prometheus.errors import UsageError, WorkerDiedError
+
+SILENCE_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class RayEngine:
+    """The engine of a Ray cluster.
+
+    Parameters
+    ----------
+    address
+        ``HOST:PORT``, ``auto`` or ``local``; None for ``RAY_ADDRESS``, or a cluster of this machine alone.
+    n_tasks
+        Chunks at once; None for as many as the cluster has CPUs.
+    is_local_database
+        No other machine can reach the databases.
+    dry_run
+        Count what is missing, in this process; the cluster is only asked whether it could be used.
+    """
+
+    def __init__(
+        self, address: str | None, n_tasks: int | None, is_local_database: bool, *, dry_run: bool = False
+    ) -> None:
+        self._address = address
+        self._n_tasks = n_tasks
+        self._is_local_database = is_local_database
+        self._dry_run = dry_run
+
+    def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+        """Do every chunk; see `prometheus.backfill.work.Engine`.
+
+        Raises
+        ------
+        UsageError
+            The cluster has nodes that cannot reach the databases.
+        ClusterError
+            Nobody answers at the address, or a node has another version of this package.
+        MissingExtraError
+            Ray is not installed.
+        """
+        if not chunks:
+            return
+        with connected(self._address) as cluster:
+            if self._is_local_database:
+                require_one_machine(cluster.nodes())
+            if not self._dry_run:
+                _Crew(cluster, factory, chunks, listener, self._n_tasks).run()
+        if self._dry_run:
+            InProcess(dry_run=True).run(factory, chunks, listener)
+
+
+def require_one_machine(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a cluster of several machines, for databases that only this one can reach.
+
+    Raises
+    ------
+    UsageError
+        A node is elsewhere.
+    """
+    elsewhere = foreign_nodes(nodes, socket.gethostname(), is_own_address)
+    if elsewhere:
+        raise UsageError(
+            "the databases can be reached from this machine alone, and the Ray cluster has nodes elsewhere "
+            f"({', '.join(elsewhere)}); set PROMETHEUS_HISTORICAL_DSN and PROMETHEUS_RUNTIME_DSN to addresses that "
+            "every node can reach"
+        )
+
+
+def open_lanes(cluster: Cluster, factory: WorkFactory, n_chunks: int, n_tasks: int | None) -> tuple[Lanes, int]:
+    """Return ways for orders to the cluster, and how many processes share a node.
+
+    Parameters
+    ----------
+    n_tasks
+        Orders at once; None for what the cluster can do.
+    """
+    has_gpu = getattr(factory, "wants_gpu", False) and cluster.count("GPU") > 0
+    scarce = "GPU" if has_gpu else "CPU"
+    n_possible = max(1, cluster.count(scarce))
+    n_at_once = min(n_possible, n_tasks or n_possible, n_chunks)
+    per_node = max(1, min(n_at_once, cluster.largest(scarce)))
+    if getattr(factory, "is_warm", False):
+        return ActorLanes(cluster, n_at_once, n_gpus=int(has_gpu)), per_node
+    is_bounded = n_tasks is not None and n_tasks < n_possible  # then none may wait in the cluster, where it could start
+    return TaskLanes(cluster, n_at_once if is_bounded else AHEAD * n_at_once), per_node
+
+
+class _Crew(Generic[ChunkT]):
+    """The driver's side of one run."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        factory: WorkFactory,
+        chunks: Sequence[ChunkT],
+        listener: Listener[ChunkT, Any],
+        n_tasks: int | None,
+    ) -> None:
+        self._cluster = cluster
+        self._factory = pickle.dumps(factory)
+        self._listener = listener
+        self._queue = deque(Ticket(chunk) for chunk in chunks)
+        self._busy: deque[Ticket[ChunkT]] = deque()
+        self._under_way: dict[Any, Ticket[ChunkT]] = {}
+        self._lanes, self._per_node = open_lanes(cluster, factory, len(chunks), n_tasks)
+
+    def run(self) -> None:
+        """Do every chunk; on an error leave at once, as the end of the connection rolls back what is under way.
+
+        Chunks are not cancelled one by one: Ray 2.60 can abort this process when a task ends meanwhile.
+        """
+        while self._queue or self._busy or self._under_way:
+            self._feed()
+            self._serve()
+
+    def _feed(self) -> None:
+        """Start what there is room for; chunks that another run is at come last."""
+        while (self._queue or self._busy) and self._lanes.has_room():
+            may_wait = not self._queue
+            ticket = (self._busy if may_wait else self._queue).popleft()
+            order = Order(self._factory, ticket.chunk, self._per_node, may_wait)
+            self._under_way[self._lanes.submit(order)] = ticket
+
+    def _serve(self) -> None:
+        """Wait for an answer or an end, and act on it."""
+        waited_for = [*self._under_way, *self._lanes.calls()]
+        ended, _ = self._cluster.ray.wait(waited_for, num_returns=1, timeout=SILENCE_S)
+        if not ended:
+            logger.info("waiting for the Ray cluster: %d chunks under way", len(self._under_way))
+        for reference in ended:
+            ticket = self._under_way.pop(reference, None)
+            if ticket is None:
+                self._lanes.answered(reference)
+            else:
+                self._receive(reference, ticket)
+
+    def _receive(self, reference: Any, ticket: Ticket[ChunkT]) -> None:
+        try:
+            answer: Answer = self._cluster.result(reference)
+        except self._cluster.losses as loss:
+            self._lanes.settle(reference, is_lost=True)
+            self._requeue(ticket, loss)
+            return
+        self._lanes.settle(reference, is_lost=False)
+        if answer.error is not None:
+            raise answer.error
+        if answer.is_busy:
+            self._busy.append(ticket)
+        else:
+            self._listener.done(ticket.chunk, answer.report)
+
+    def _requeue(self, ticket: Ticket[ChunkT], loss: Exception) -> None:
+        logger.warning("a worker of the Ray cluster is gone (%s); its chunk goes to another one", type(loss).__name__)
+        again = ticket.after_death()
+        self._queue.extend(again)
+        if not again:
+            self._listener.failed(ticket.chunk, WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, None))

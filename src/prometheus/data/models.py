@@ -1,0 +1,104 @@
+"""The table ``models``: what each model id means, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.encoders.identity import fingerprint
+from prometheus.errors import ModelFingerprintError
+
+_LONGEST_SHOWN = 120
+
+
+class ModelRegistry:
+    """The table ``models``: a model id means one thing for ever.
+
+    Parameters
+    ----------
+    db_manager
+        Where the historical database is.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self._db = db_manager
+
+    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Record what `model_id` means, or prove that it means the same as before.
+
+        Raises
+        ------
+        ModelFingerprintError
+            The id is taken; the message says what differs.
+        """
+        wanted = fingerprint(config)
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(
+                """
+                WITH added AS (
+                    INSERT INTO models (model_id, kind, fingerprint, config)
+                    VALUES (%(id)s, %(kind)s, %(print)s, %(config)s)
+                    ON CONFLICT (model_id) DO NOTHING
+                    RETURNING kind, fingerprint, config
+                )
+                SELECT * FROM added UNION ALL SELECT kind, fingerprint, config FROM models WHERE model_id = %(id)s
+                LIMIT 1
+                """,
+                {"id": model_id, "kind": kind, "print": wanted, "config": Jsonb(dict(config))},
+            ).fetchone()
+        if row is None:  # another process added it between our two looks
+            self.register(model_id, kind, config)
+        else:
+            _require_same(model_id, row, kind, config)
+
+    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Prove that `model_id` means this or nothing yet; nothing is recorded.
+
+        Raises
+        ------
+        ModelFingerprintError
+            The id is taken; the message says what differs.
+        """
+        query = "SELECT kind, fingerprint, config FROM models WHERE model_id = %s"
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(query, (model_id,)).fetchone()
+        if row is not None:
+            _require_same(model_id, row, kind, config)
+
+    def ids_of_kind(self, kind: str) -> list[str]:
+        """Return the ids of all models of a kind: ``numeric``, ``text``, ``joint`` or ``regime``."""
+        with self._db.get_historical_connection() as connection:
+            return [
+                row[0] for row in connection.execute("SELECT model_id FROM models WHERE kind = %s ORDER BY 1", (kind,))
+            ]
+
+    def load_config(self, model_id: str) -> dict[str, Any] | None:
+        """Return what is recorded under an id, None where nothing is."""
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute("SELECT config FROM models WHERE model_id = %s", (model_id,)).fetchone()
+        return None if row is None else dict(row[0])
+
+
+def _require_same(model_id: str, row: tuple[Any, ...], kind: str, config: Mapping[str, Any]) -> None:
+    wanted = fingerprint(config)
+    if row[:2] != (kind, wanted):
+        stored = {"kind": row[0], **row[2]}
+        differences = _differences(stored, {"kind": kind, **config})
+        raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {row[1]}, now {wanted}"])
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    keys = sorted(stored.keys() | wanted.keys())
+    return [
+        f"{key}: stored {_short(stored.get(key))}, now {_short(wanted.get(key))}"
+        for key in keys
+        if stored.get(key) != wanted.get(key)
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

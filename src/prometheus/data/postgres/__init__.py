@@ -1,0 +1,1 @@
+"""Connections, binary COPY, locks: how the rest of `prometheus.data` talks to PostgreSQL."""

@@ -1,0 +1,339 @@
+"""Connections to the two databases, with errors that say what to do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Protocol
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
+
+from prometheus.core.config import PrometheusConfig
+from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
+from prometheus.data.postgres.attempts import SharedAttempt
+from prometheus.data.postgres.liveness import require_answer
+from prometheus.errors import (
+    DatabaseAuthenticationError,
+    DatabaseError,
+    DatabaseRefusedError,
+    DatabaseUnreachableError,
+    NotMigratedError,
+    PrometheusError,
+    UsageError,
+)
+
+MAX_CONNECTIONS_PER_DATABASE = 8
+MINIMUM_SERVER_VERSION = 140_000
+EMBEDDED_CHECK_EVERY_S = 5.0
+
+
+class EmbeddedPostgres(Protocol):
+    """A server of ours; `prometheus.server.EmbeddedServer` is one."""
+
+    def ensure_running(self) -> None:
+        """Start it, or tell it that it is in use."""
+
+
+class PostgresDatabases(ABC):
+    """Pools of connections to the historical and the runtime database.
+
+    Nothing is opened before the first connection is asked for. That first one proves that the server answers and that
+    its schema is the one this version knows; an embedded server is started and migrated on the way.
+
+    Parameters
+    ----------
+    config
+        Where the databases are.
+    announce
+        Receives one line whenever something takes noticeable time (a server start, a migration).
+    read_only
+        For those who must answer in time and change nothing: every transaction only reads, on the embedded server as
+        a role that may do no more, and nobody waits for a server longer than ``connect_timeout_s``. What takes longer
+        (a start, a recovery) goes on in the background.
+    """
+
+    def __init__(
+        self, config: PrometheusConfig, announce: Callable[[str], None] | None = None, *, read_only: bool = False
+    ) -> None:
+        self.config = config
+        self.is_read_only = read_only
+        self.announce = announce or (lambda _message: None)
+        self._pools: dict[DatabaseName, ConnectionPool] = {}
+        self._lock = threading.Lock()
+        self._embedded_check_due = 0.0
+        self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
+
+    def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection to prices, embeddings and models; committed at the end, rolled back on an error."""
+        return self._connection("historical")
+
+    def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection to instruments and regimes; committed at the end, rolled back on an error."""
+        return self._connection("runtime")
+
+    @contextmanager
+    def get_owner_connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
+        """Yield a connection that may create tables and indexes, without a deadline; committed at the end.
+
+        Raises
+        ------
+        DatabaseRefusedError
+            This manager only reads.
+        """
+        if self.is_read_only:
+            raise DatabaseRefusedError(database, "this process may only read")
+        self._pool(database)  # proves that the server answers and that the schema is there
+        with self._connect(database, owner=True) as connection:
+            try:
+                connection.execute("SET statement_timeout = 0")
+                yield connection
+            except psycopg.Error as error:
+                known = _statement_error(database, error, was_lost=connection.closed)
+                if known is None:
+                    raise
+                raise known from error
+
+    def close_all(self) -> None:
+        """Close every pool; the next connection opens a new one."""
+        has_lock = self._lock.acquire(timeout=self.config.connect_timeout_s if self.is_read_only else -1)
+        try:
+            pools, self._pools = list(self._pools.values()), {}
+        finally:
+            if has_lock:
+                self._lock.release()
+        for pool in pools:
+            pool.close()
+
+    def upgrade(self) -> dict[DatabaseName, tuple[str | None, str]]:
+        """Migrate both databases to the newest schema; return the revision before and after, by database."""
+        self._keep_embedded_server()
+        return {database: self._upgrade(database) for database in DATABASE_NAMES}
+
+    def schema_revisions(self) -> dict[DatabaseName, str | None]:
+        """Return each database's revision, None where there is none; starts nothing."""
+        revisions: dict[DatabaseName, str | None] = {}
+        for database in DATABASE_NAMES:
+            with self._connect(database) as connection:
+                revisions[database] = _read_revision(connection, database)
+        return revisions
+
+    @staticmethod
+    def newest_revision(database: DatabaseName) -> str:
+        """Return the newest revision of a database's schema that this version knows."""
+        return head_revision(database)
+
+    def server_version(self) -> str:
+        """Return the version of the server behind the historical database, such as ``18.4``."""
+        with self.get_historical_connection() as connection:
+            return str(connection.info.parameter_status("server_version"))
+
+    @contextmanager
+    def _connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
+        pool = self._pool(database)
+        try:
+            connection = pool.getconn(timeout=self.config.connect_timeout_s)
+        except psycopg.OperationalError as error:
+            self._embedded_check_due = 0.0
+            raise _connection_error(database, error) from error
+        try:
+            with connection:
+                yield connection
+        except psycopg.Error as error:
+            if connection.closed:  # so that whoever tries again finds an embedded server started again
+                self._embedded_check_due = 0.0
+            known = _statement_error(database, error, was_lost=connection.closed)
+            if known is None:
+                raise
+            raise known from error
+        finally:
+            pool.putconn(connection)
+
+    def _pool(self, database: DatabaseName) -> ConnectionPool:
+        if not self.is_read_only:
+            return self._open(database)
+        pool = self._pools.get(database)
+        if pool is not None and not self._is_embedded_check_due():
+            return pool
+        try:
+            return self._openings[database].result(self.config.connect_timeout_s)
+        except TimeoutError:
+            reason = f"no answer within {self.config.connect_timeout_s} s"
+            raise DatabaseUnreachableError(database, reason) from None
+
+    def _open(self, database: DatabaseName) -> ConnectionPool:
+        with self._lock:
+            self._keep_embedded_server()
+            if database not in self._pools:
+                self._prove_ready(database)
+                self._pools[database] = self._open_pool(database)
+            return self._pools[database]
+
+    def _open_pool(self, database: DatabaseName) -> ConnectionPool:
+        silence_s = self.config.connect_timeout_s
+        is_alive = partial(require_answer, timeout_s=silence_s / 2)  # so that another connection can be had in time
+        return ConnectionPool(
+            self._conninfo(database),
+            min_size=0,
+            max_size=MAX_CONNECTIONS_PER_DATABASE,
+            open=True,
+            check=is_alive if self.is_read_only else ConnectionPool.check_connection,
+            reconnect_timeout=self.config.connect_timeout_s,
+            name=f"prometheus-{database}",
+        )
+
+    def _prove_ready(self, database: DatabaseName) -> None:
+        with self._connect(database) as connection:
+            found = _read_revision(connection, database)
+        wanted = head_revision(database)
+        if found == wanted:
+            return
+        if not self.config.uses_embedded_server or (found is not None and found > wanted):
+            raise NotMigratedError(database, found, wanted)
+        self.announce(f"migrating the {database} database of the embedded server")
+        self._upgrade(database)
+
+    def _upgrade(self, database: DatabaseName) -> tuple[str | None, str]:
+        wanted = head_revision(database)
+        connection = self._connect(database, owner=True)
+        found = _read_revision(connection, database)
+        if found == wanted:
+            connection.close()
+            return found, wanted
+        if found is not None and found > wanted:
+            connection.close()
+            raise NotMigratedError(database, found, wanted)
+        connection.rollback()
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- slow to import, as is Alembic
+
+        from prometheus.data.migrations.environment import upgrade  # noqa: PLC0415
+
+        try:
+            upgrade(connection, database)
+        except DBAPIError as error:
+            raise _migration_error(database, error.orig or error) from error
+        return found, wanted
+
+    def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
+        try:
+            connection = psycopg.connect(self._conninfo(database, owner=owner))
+        except psycopg.OperationalError as error:
+            raise _connection_error(database, error) from error
+        except psycopg.ProgrammingError:  # psycopg itself reads some of the options
+            raise _invalid_dsn(database) from None
+        if connection.info.server_version < MINIMUM_SERVER_VERSION:
+            version = connection.info.server_version // 10_000
+            connection.close()
+            raise DatabaseUnreachableError(database, f"PostgreSQL {version} is too old, 14 or newer is needed")
+        return connection
+
+    def _conninfo(self, database: DatabaseName, *, owner: bool = False) -> str:
+        if self.config.uses_embedded_server:
+            base = self.embedded_conninfo(database, owner=owner)
+        else:
+            secret = self.config.historical_dsn if database == "historical" else self.config.runtime_dsn
+            base = secret.get_secret_value() if secret else ""
+        return _with_defaults(base, database, self.config, read_only=self.is_read_only and not owner)
+
+    @property
+    @abstractmethod
+    def embedded_server(self) -> EmbeddedPostgres:
+        """The embedded server of this configuration, whether it runs or not."""
+
+    @abstractmethod
+    def embedded_conninfo(self, database: DatabaseName, *, owner: bool) -> str:
+        """Return how the embedded server is reached: as the owner, or as who may read or write."""
+
+    def _keep_embedded_server(self) -> None:
+        """Start the embedded server, or tell it that it is in use; it may have stopped since the last call."""
+        if self._is_embedded_check_due():
+            now = time.monotonic()
+            self.embedded_server.ensure_running()
+            self._embedded_check_due = now + EMBEDDED_CHECK_EVERY_S
+
+    def _is_embedded_check_due(self) -> bool:
+        return self.config.uses_embedded_server and time.monotonic() >= self._embedded_check_due
+
+
+def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
+    """Add deadlines, UTC and a name to a DSN; what the user wrote wins, but for the right to write."""
+    try:
+        given = conninfo_to_dict(base)
+    except psycopg.ProgrammingError:
+        raise _invalid_dsn(database) from None
+    options = (
+        f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
+        r"-c default_transaction_isolation=read\ committed"  # whoever waited for a lock must see what its holder did
+    )
+    last = ["-c default_transaction_read_only=on"] if read_only else []
+    return make_conninfo(
+        base,
+        connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
+        application_name=given.get("application_name", "prometheus"),
+        keepalives_idle=given.get("keepalives_idle", 30),
+        tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
+        options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
+    )
+
+
+def _invalid_dsn(database: DatabaseName) -> UsageError:
+    return UsageError(f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)")
+
+
+def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> str | None:
+    """Return the stored revision, None where no migration ever ran."""
+    table = version_table(database)
+    query = psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
+    try:
+        exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
+        row = connection.execute(query).fetchone() if exists else None
+    except psycopg.Error as error:
+        known = _statement_error(database, error, was_lost=connection.closed)
+        if known is None:
+            raise
+        raise known from error
+    return None if row is None else str(row[0])
+
+
+def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -> PrometheusError:
+    text = _one_line(error)
+    if any(
+        sign in text
+        for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
+    ):
+        return DatabaseAuthenticationError(database, text)
+    return DatabaseUnreachableError(database, text)
+
+
+def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: bool) -> PrometheusError | None:
+    """Return what an error inside a transaction means to the user, None where it is a defect of ours."""
+    if isinstance(error, psycopg.OperationalError) and was_lost:
+        return DatabaseUnreachableError(database, _one_line(error), was_connected=True)
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return DatabaseAuthenticationError(database, _one_line(error))
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return DatabaseRefusedError(database, "a statement outran PROMETHEUS_STATEMENT_TIMEOUT_S")
+    if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(database, _one_line(error))
+    return None
+
+
+def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return DatabaseAuthenticationError(database, _one_line(error))
+    if isinstance(error, psycopg.OperationalError):
+        return _connection_error(database, error)
+    return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what the server says is wrong, or the last line of libpq's message, which lists each address it tried."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Is the server running" not in line]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,307 @@
+"""The tables ``regimes`` and ``regime_transitions``; the second always says what the first says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
+from prometheus.core.retry import retry_lost_connection
+from prometheus.data.postgres.binary_copy import fetch_packed
+from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.errors import AmbiguousModelError, NoRegimesError, PrototypeError
+from prometheus.regime.history import StoredEmbeddings
+from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
+from prometheus.regime.types import RegimeLabel, RegimeState
+
+ROWS_PER_STATEMENT = 1_000
+
+_HashedState: TypeAlias = tuple[RegimeState, int | None]
+"""A state, and the hash of what it was made of."""
+
+_SELECT_STATES = """
+    SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
+    FROM regimes WHERE region = %s AND model_id = %s AND as_of_date BETWEEN %s AND %s
+    ORDER BY as_of_date
+"""
+_SELECT_LATEST_DATE = "SELECT max(as_of_date) FROM regimes WHERE region = %s AND model_id = %s"
+
+
+class RegimeStorage:
+    """Regime states by region, model and date.
+
+    Parameters
+    ----------
+    db_manager
+        Where the runtime database is.
+    model_id
+        The regime model to read when a call names none. Without either, a region must hold rows of one model only.
+    """
+
+    def __init__(self, db_manager: RuntimeDatabase, model_id: str | None = None) -> None:
+        self._db = db_manager
+        self._model_id = model_id
+
+    def save_regime(self, state: RegimeState) -> None:
+        """Store one state and bring the transitions around its date in step, in one transaction."""
+        self.save_regimes([state])
+
+    def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
+        """Store states of any regions, models and order in one transaction; return how many rows were new or changed.
+
+        Of two states for one region, model and date the later one in the sequence counts.
+
+        Parameters
+        ----------
+        input_hashes
+            Of what each state was made; None where that is unknown.
+        """
+        hashes: list[int | None] = [None] * len(states) if input_hashes is None else input_hashes.tolist()
+        by_key = {
+            (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
+        }
+        ordered = [by_key[key] for key in sorted(by_key)]
+        return retry_lost_connection(lambda: self._save_ordered(ordered))
+
+    def _save_ordered(self, ordered: Sequence[_HashedState]) -> int:
+        n_written = 0
+        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
+            for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
+                group = list(members)
+                _lock_history(cursor, region, model_id)
+                for first in range(0, len(group), ROWS_PER_STATEMENT):
+                    n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
+                _rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+        return n_written
+
+    def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
+        """Return what is known of the inputs of states between the first and the last of `dates`.
+
+        Returns
+        -------
+        Structured, shape (n_stored,): ``as_of_date``, ``input_hash``. States whose inputs are unknown are left out.
+        """
+        query = sql.SQL("""
+            SELECT as_of_date, input_hash FROM regimes
+            WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {first} AND {last}
+              AND input_hash IS NOT NULL
+        """).format(region=region, model_id=model_id, first=dates.min().item(), last=dates.max().item())
+        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
+            return fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("input_hash", "i8")])
+
+    def get_latest_regime(self, region: str, model_id: str | None = None) -> RegimeState | None:
+        """Return the state of the newest date, or None where the region has none."""
+        with self._db.get_runtime_connection() as connection:
+            chosen = self._choose_model(connection, region, model_id)
+            latest = connection.execute(_SELECT_LATEST_DATE, (region, chosen)).fetchone()
+            day = latest[0] if latest else None
+            row = connection.execute(_SELECT_STATES, (region, chosen, day, day), binary=True).fetchone()
+        return None if row is None else _to_state(row)
+
+    def get_history(self, region: str, start: date, end: date, model_id: str | None = None) -> list[RegimeState]:
+        """Return the states from `start` to `end`, both included, oldest first."""
+        with self._db.get_runtime_connection() as connection:
+            chosen = self._choose_model(connection, region, model_id)
+            rows = connection.execute(_SELECT_STATES, (region, chosen, start, end), binary=True).fetchall()
+        return [_to_state(row) for row in rows]
+
+    def get_transition_matrix(self, region: str, model_id: str | None = None) -> TransitionMatrix:
+        """Return ``{from: {to: probability}}`` over all consecutive pairs of stored dates, stays included."""
+        return transition_matrix(transition_counts(self.load_labels(region, model_id)))
+
+    def load_labels(self, region: str, model_id: str | None = None) -> list[RegimeLabel]:
+        """Return all labels of a region in date order."""
+        with self._db.get_runtime_connection() as connection:
+            chosen = self._choose_model(connection, region, model_id)
+            rows = connection.execute(
+                "SELECT regime_label FROM regimes WHERE region = %s AND model_id = %s ORDER BY as_of_date",
+                (region, chosen),
+            )
+            return [RegimeLabel(row[0]) for row in rows]
+
+    def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
+        """Return the embeddings of one encoder from `start` to `end`, one per date, oldest first.
+
+        Where several regime models keep the same encoder's vector of a date, the one written last counts.
+
+        Raises
+        ------
+        NoRegimesError
+            There are none.
+        PrototypeError
+            They come from several instruments or window lengths, so they have no common mean.
+        """
+        query = """
+            SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',
+                   (metadata->>'window_days')::int, as_of_date
+            FROM regimes WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s
+            ORDER BY as_of_date, created_at DESC, model_id
+        """
+        with self._db.get_runtime_connection() as connection:
+            rows = connection.execute(query, (region, encoder_model_id, start, end), binary=True).fetchall()
+        if not rows:
+            raise NoRegimesError(region, f"of {encoder_model_id} from {start} to {end}")
+        sources = sorted({(row[2], row[3], row[1]) for row in rows}, key=str)
+        if len(sources) > 1:
+            listed = " and ".join(f"{name} ({days} sessions, {dim} values)" for name, days, dim in sources)
+            raise PrototypeError(
+                f"region {region}", f"its embeddings of {encoder_model_id} in {start}..{end} mix {listed}"
+            )
+        instrument_id, window_days, dim = sources[0]
+        vectors = np.stack([decode_vector(row[0], dim, region) for row in rows])
+        return StoredEmbeddings(instrument_id, window_days, tuple(row[4] for row in rows), vectors)
+
+    def written(self, region: str, encoder_model_id: str, start: date, end: date) -> dict[date, datetime]:
+        """Return when the newest state of each date from `start` to `end` by one encoder was written."""
+        query = """
+            SELECT as_of_date, max(created_at) FROM regimes
+            WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s GROUP BY 1
+        """
+        with self._db.get_runtime_connection() as connection:
+            return dict(connection.execute(query, (region, encoder_model_id, start, end)).fetchall())
+
+    def regions_made_of(self, encoder_model_id: str, instrument_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return (region, regime model, instrument) of the states that an encoder's vectors of instruments are in."""
+        query = """
+            SELECT DISTINCT region, model_id, metadata->>'instrument_id' FROM regimes
+            WHERE encoder_model_id = %s AND metadata->>'instrument_id' = ANY(%s) ORDER BY 1, 2, 3
+        """
+        with self._db.get_runtime_connection() as connection:
+            rows = connection.execute(query, (encoder_model_id, list(instrument_ids))).fetchall()
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def load_sources(self, region: str, model_id: str) -> dict[tuple[str, str], int]:
+        """Return how many rows each (instrument, window length) has under a region and model."""
+        query = """
+            SELECT metadata->>'instrument_id', metadata->>'window_days', count(*)
+            FROM regimes WHERE region = %s AND model_id = %s AND metadata ? 'instrument_id' GROUP BY 1, 2
+        """
+        with self._db.get_runtime_connection() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query, (region, model_id))}
+
+    def list_models(self, region: str) -> list[str]:
+        """Return the ids of the regime models that have rows of a region."""
+        with self._db.get_runtime_connection() as connection:
+            return _models_of(connection, region)
+
+    def _choose_model(self, connection: psycopg.Connection, region: str, model_id: str | None) -> str | None:
+        named = model_id or self._model_id
+        if named is not None:
+            return named
+        found = _models_of(connection, region)
+        if len(found) > 1:
+            raise AmbiguousModelError(region, found)
+        return found[0] if found else None
+
+
+def _group(state: RegimeState) -> tuple[str, str]:
+    return state.region, state.model_id
+
+
+def _models_of(connection: psycopg.Connection, region: str) -> list[str]:
+    rows = connection.execute("SELECT DISTINCT model_id FROM regimes WHERE region = %s ORDER BY 1", (region,))
+    return [row[0] for row in rows]
+
+
+def _to_state(row: tuple[Any, ...]) -> RegimeState:
+    as_of_date, region, label, confidence, embedding, metadata, model_id, encoder_model_id, dim = row
+    return RegimeState(
+        as_of_date=as_of_date,
+        region=region,
+        regime_label=RegimeLabel(label),
+        confidence=confidence,
+        regime_embedding=decode_vector(embedding, dim, f"regime of {region} on {as_of_date}"),
+        metadata=metadata,
+        model_id=model_id,
+        encoder_model_id=encoder_model_id,
+    )
+
+
+def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> None:
+    """Let one transaction at a time change a history: two that interleave would each miss the other's rows."""
+    cursor.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('regimes', 0) # hashtextextended(%s, 0))",
+        (f"{region}\x1f{model_id}",),
+    )
+
+
+def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) -> int:
+    states = [state for state, _ in hashed]
+    cursor.execute(
+        """
+        INSERT INTO regimes AS stored (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim,
+                                       regime_embedding, metadata, input_hash)
+        SELECT %(region)s, %(model_id)s, new.* FROM unnest(
+            %(dates)b::date[], %(labels)s::text[], %(confidences)b::float8[], %(encoders)s::text[], %(dims)s::int[],
+            %(vectors)b::bytea[], %(metadata)s::jsonb[], %(hashes)s::int8[]
+        ) AS new
+        ON CONFLICT (region, model_id, as_of_date) DO UPDATE
+        SET regime_label = excluded.regime_label, confidence = excluded.confidence, dim = excluded.dim,
+            encoder_model_id = excluded.encoder_model_id, regime_embedding = excluded.regime_embedding,
+            metadata = excluded.metadata, input_hash = excluded.input_hash, created_at = now()
+        WHERE (stored.regime_label, stored.confidence, stored.encoder_model_id, stored.regime_embedding,
+               stored.metadata, stored.input_hash)
+              IS DISTINCT FROM (excluded.regime_label, excluded.confidence, excluded.encoder_model_id,
+                                excluded.regime_embedding, excluded.metadata,
+                                coalesce(excluded.input_hash, stored.input_hash))
+        """,
+        {
+            "region": states[0].region,
+            "model_id": states[0].model_id,
+            "dates": [state.as_of_date for state in states],
+            "labels": [state.regime_label.value for state in states],
+            "confidences": [state.confidence for state in states],
+            "encoders": [state.encoder_model_id for state in states],
+            "dims": [int(state.regime_embedding.size) for state in states],
+            "vectors": [encode_vector(state.regime_embedding) for state in states],
+            "metadata": [Jsonb(dict(state.metadata)) for state in states],
+            "hashes": [made_of for _, made_of in hashed],
+        },
+    )
+    return cursor.rowcount
+
+
+def _rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str, first: date, last: date) -> None:
+    """Make the transitions from `first` to the first row after `last` say what the regime rows say."""
+    parameters = {"region": region, "model_id": model_id, "first": first, "last": last}
+    cursor.execute(
+        """
+        WITH bounds AS (
+            SELECT (SELECT max(as_of_date) FROM regimes
+                    WHERE region = %(region)s AND model_id = %(model_id)s AND as_of_date < %(first)s) AS before,
+                   (SELECT min(as_of_date) FROM regimes
+                    WHERE region = %(region)s AND model_id = %(model_id)s AND as_of_date > %(last)s) AS after
+        ), pairs AS (
+            SELECT as_of_date, lag(as_of_date) OVER by_date AS previous_date,
+                   lag(regime_label) OVER by_date AS from_label, regime_label AS to_label
+            FROM regimes, bounds
+            WHERE region = %(region)s AND model_id = %(model_id)s
+              AND as_of_date BETWEEN coalesce(before, %(first)s) AND coalesce(after, %(last)s)
+            WINDOW by_date AS (ORDER BY as_of_date)
+        ), wanted AS (
+            SELECT * FROM pairs WHERE from_label <> to_label
+        ), removed AS (
+            DELETE FROM regime_transitions AS stored USING bounds
+            WHERE region = %(region)s AND model_id = %(model_id)s
+              AND as_of_date BETWEEN %(first)s AND coalesce(after, %(last)s)
+              AND NOT EXISTS (SELECT FROM wanted WHERE wanted.as_of_date = stored.as_of_date)
+        )
+        INSERT INTO regime_transitions AS stored (region, model_id, as_of_date, previous_date, from_label, to_label)
+        SELECT %(region)s, %(model_id)s, as_of_date, previous_date, from_label, to_label
+        FROM wanted ORDER BY as_of_date
+        ON CONFLICT (region, model_id, as_of_date) DO UPDATE
+        SET previous_date = excluded.previous_date, from_label = excluded.from_label, to_label = excluded.to_label,
+            created_at = now()
+        WHERE (stored.previous_date, stored.from_label, stored.to_label)
+              IS DISTINCT FROM (excluded.previous_date, excluded.from_label, excluded.to_label)
+        """,
+        parameters,
+    )

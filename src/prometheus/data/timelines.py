@@ -1,0 +1,160 @@
+"""The table ``regimes`` column-wise: histories, timelines and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+from psycopg import sql
+
+from prometheus.data.postgres.binary_copy import fetch_packed
+from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
+from prometheus.regime.types import RegimeLabel
+
+# From one region and model to the next by the primary key: grouping would read every row.
+_HISTORIES = """
+    WITH RECURSIVE named AS (
+        (SELECT region, model_id FROM regimes ORDER BY region, model_id LIMIT 1)
+        UNION ALL
+        SELECT following.region, following.model_id FROM named CROSS JOIN LATERAL (
+            SELECT region, model_id FROM regimes
+            WHERE (region, model_id) > (named.region, named.model_id) ORDER BY region, model_id LIMIT 1
+        ) AS following
+    )
+    SELECT region, model_id, newest.encoder_model_id, counted.n_dates, counted.first, newest.as_of_date
+    FROM named CROSS JOIN LATERAL (
+        SELECT encoder_model_id, as_of_date FROM regimes
+        WHERE region = named.region AND model_id = named.model_id AND as_of_date <= %(until)s
+        ORDER BY as_of_date DESC LIMIT 1
+    ) AS newest CROSS JOIN LATERAL (
+        SELECT count(*) AS n_dates, min(as_of_date) AS first FROM regimes
+        WHERE region = named.region AND model_id = named.model_id AND as_of_date <= %(until)s
+    ) AS counted
+    ORDER BY 1, 2
+"""
+
+
+# As above: no index begins with the encoder.
+_NEWEST_VECTOR = """
+    WITH RECURSIVE named AS (
+        (SELECT model_id FROM regimes WHERE region = %(region)s ORDER BY model_id LIMIT 1)
+        UNION ALL
+        SELECT following.model_id FROM named CROSS JOIN LATERAL (
+            SELECT model_id FROM regimes WHERE region = %(region)s AND model_id > named.model_id
+            ORDER BY model_id LIMIT 1
+        ) AS following
+    )
+    SELECT metadata->>'instrument_id', (metadata->>'window_days')::int, dim
+    FROM named CROSS JOIN LATERAL (
+        SELECT metadata, dim, as_of_date, created_at FROM regimes
+        WHERE region = %(region)s AND model_id = named.model_id AND encoder_model_id = %(encoder)s
+          AND as_of_date <= %(until)s
+        ORDER BY as_of_date DESC LIMIT 1
+    ) AS newest
+    ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
+"""
+
+
+class RegimeTimelines:
+    """Reads the table ``regimes`` column-wise.
+
+    Parameters
+    ----------
+    db_manager
+        Where the runtime database is.
+    """
+
+    def __init__(self, db_manager: RuntimeDatabase) -> None:
+        self._db = db_manager
+
+    def histories(self, until: date = date.max) -> list[RegimeHistory]:
+        """Return what is stored of dates up to one, by region and regime model."""
+        with self._db.get_runtime_connection() as connection:
+            return [RegimeHistory(*row) for row in connection.execute(_HISTORIES, {"until": until})]
+
+    def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
+        """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
+        query = sql.SQL("""
+            SELECT as_of_date, array_position({labels}::text[], regime_label), confidence,
+                   coalesce((metadata #>> '{{high_volatility,probability}}')::float8, 'NaN')
+            FROM regimes WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {start} AND {end}
+            ORDER BY as_of_date LIMIT {limit}
+        """).format(
+            labels=[label.value for label in LABELS],
+            region=region,
+            model_id=model_id,
+            start=start,
+            end=end,
+            limit=sql.Literal(limit),
+        )
+        columns = [("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8")]
+        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
+            rows = fetch_packed(cursor, query, columns)
+        return RegimeTimeline(
+            region,
+            model_id,
+            _column(rows, "as_of_date"),
+            _column(rows, "label").astype(np.int64) - 1,
+            _column(rows, "confidence"),
+            _column(rows, "high_volatility"),
+        )
+
+    def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
+        """Return label and confidence of those of the dates that have a state."""
+        query = """
+            SELECT as_of_date, regime_label, confidence FROM regimes
+            WHERE region = %s AND model_id = %s AND as_of_date = ANY(%s::date[])
+        """
+        with self._db.get_runtime_connection() as connection:
+            rows = connection.execute(query, (region, model_id, list(dates))).fetchall()
+        return {day: (RegimeLabel(label), confidence) for day, label, confidence in rows}
+
+    def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
+        """Return what the newest vector of a date up to `until` was made of; None where there is none."""
+        with self._db.get_runtime_connection() as connection:
+            asked = {"region": region, "encoder": encoder_model_id, "until": until}
+            row = connection.execute(_NEWEST_VECTOR, asked).fetchone()
+        return None if row is None else VectorSource(*row)
+
+    def written(self, region: str, encoder_model_id: str) -> tuple[int, datetime | None]:
+        """Return how many states an encoder's vectors are in, and when the newest was written."""
+        query = "SELECT count(*), max(created_at) FROM regimes WHERE region = %s AND encoder_model_id = %s"
+        with self._db.get_runtime_connection() as connection:
+            row = connection.execute(query, (region, encoder_model_id)).fetchone()
+        return (0, None) if row is None else (row[0], row[1])
+
+    def load_vectors(self, region: str, encoder_model_id: str, source: VectorSource) -> DatedVectors:
+        """Return the vectors of one source; of several regime models' for a date the one written last."""
+        query = sql.SQL("""
+            SELECT DISTINCT ON (as_of_date) as_of_date, regime_embedding FROM regimes
+            WHERE region = {region} AND encoder_model_id = {encoder} AND dim = {dim}
+              AND metadata->>'instrument_id' IS NOT DISTINCT FROM {instrument}
+              AND (metadata->>'window_days')::int IS NOT DISTINCT FROM {window_days}
+            ORDER BY as_of_date, created_at DESC, model_id
+        """).format(
+            region=region, encoder=encoder_model_id, dim=source.dim,
+            instrument=sql.Literal(source.instrument_id), window_days=sql.Literal(source.window_days),
+        )  # fmt: skip
+        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
+            rows = fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * source.dim}")])
+        order = np.argsort(rows["as_of_date"])
+        vectors = np.ascontiguousarray(rows["vector"][order]).view("<f4").reshape(len(rows), source.dim)
+        return DatedVectors(np.ascontiguousarray(rows["as_of_date"][order]), vectors)
+
+    def members_of(self, region: str, until: date) -> dict[str, float]:
+        """Return the weights of a region's members as its newest state up to a date says them; empty without any."""
+        query = """
+            SELECT metadata->'members' FROM regimes
+            WHERE region = %s AND as_of_date <= %s AND metadata ? 'members'
+            ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
+        """
+        with self._db.get_runtime_connection() as connection:
+            row = connection.execute(query, (region, until)).fetchone()
+        return {} if row is None else dict(row[0])
+
+
+def _column(rows: np.ndarray[Any, np.dtype[Any]], name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    return np.ascontiguousarray(rows[name])

@@ -1,0 +1,1 @@
+"""Stored vectors of windows, texts and joint spaces."""

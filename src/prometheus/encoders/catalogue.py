@@ -1,0 +1,67 @@
+"""Which model an id names, and proof that it still means the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1, model_config
+from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.errors import UnknownModelError
+from prometheus.protocols import NumericEmbeddingModel
+
+DEFAULT_WINDOW_DAYS = 63
+
+
+def _scale_free() -> NumericEmbeddingModel:
+    from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel  # noqa: PLC0415 -- reads a file
+
+    return ScaleFreeNumericEmbeddingModel()
+
+
+NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
+    NUM_REGIME_CORE_V1: lambda: PadToDimNumericEmbeddingModel(target_dim=384),
+    NUM_REGIME_CORE_V2: _scale_free,
+    NUMERIC_SIMPLE_V1: FlattenNumericEmbeddingModel,
+}
+
+
+def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
+    """Return a new instance of the numeric model with that id.
+
+    Raises
+    ------
+    UnknownModelError
+        The message names the ids there are.
+    """
+    try:
+        factory = NUMERIC_MODELS[model_id]
+    except KeyError:
+        raise UnknownModelError(model_id, sorted(NUMERIC_MODELS)) from None
+    return factory()
+
+
+def default_window_days(model_id: str) -> int:
+    """Return how many sessions the windows of a model hold unless a number is given.
+
+    Raises
+    ------
+    UnknownModelError
+        The message names the ids there are.
+    """
+    return int(getattr(create_numeric_model(model_id), "window_days", DEFAULT_WINDOW_DAYS))
+
+
+def knowledge_end(config: Mapping[str, Any]) -> date | None:
+    """Return the last date whose data a model's own numbers were taken from; None where they were taken from none.
+
+    Before that date nobody could have had the model: its constants, means or prototypes know what came later. What a
+    language model read in its training is not recorded and does not count.
+    """
+    encoder = config.get("member_encoder")
+    if encoder is not None:
+        return knowledge_end(model_config(create_numeric_model(encoder["model_id"])))
+    fitted = [(config.get("source"), "end"), (config.get("centres"), "until"), (config.get("calibration"), "end")]
+    ends = [str(part[name]) for part, name in fitted if isinstance(part, Mapping) and name in part]
+    return max(map(date.fromisoformat, ends), default=None)

@@ -1,0 +1,199 @@
+"""``joint-regime-core-v2``: both branches centred on a frozen past mean and brought to unit length, then averaged.
+
+Raw branches cannot share a space: their lengths differ by many orders of magnitude, and texts without centring are all
+nearly parallel. Centred and of unit length, the weights alone decide how much of a squared distance each branch holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, decode_vector, encode_vector
+from prometheus.encoders.joint.simple import require_weights, stack_branches
+from prometheus.errors import InputRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from prometheus.encoders.joint.examples import JointExample
+
+FAMILY = "centred-unit-average"
+DEFAULT_NUMERIC_WEIGHT = 0.75
+MIN_CENTRE_DATES = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BranchCentres:
+    """The means that both branches are centred on, from dates up to `until` and frozen since.
+
+    Attributes
+    ----------
+    numeric, text
+        Shape (dim,), float32.
+    n_dates
+        How many dates the means are over.
+    source
+        What was averaged: region, kind of joint embedding, models of both branches.
+    """
+
+    until: date
+    n_dates: int
+    source: Mapping[str, str]
+    numeric: Float32Vector
+    text: Float32Vector
+
+    @classmethod
+    def fit(cls, examples: Sequence[JointExample], until: date, source: Mapping[str, str]) -> BranchCentres:
+        """Return the means over the examples dated up to `until`.
+
+        Raises
+        ------
+        InputRefusedError
+            There are fewer than 20 of them.
+        """
+        past = [example for example in examples if example.as_of_date <= until]
+        if len(past) < MIN_CENTRE_DATES:
+            raise InputRefusedError(
+                f"only {len(past)} dates up to {until} have a regime and a text; "
+                f"the frozen means need {MIN_CENTRE_DATES}: backfill earlier dates or move --centre-until"
+            )
+        numeric, text = stack_branches(past)
+        means = numeric.mean(axis=0).astype(np.float32), text.mean(axis=0).astype(np.float32)
+        return cls(until, len(past), dict(source), *means)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return JSON values that hold everything, vectors as hex."""
+        return {
+            "until": str(self.until),
+            "n_dates": self.n_dates,
+            "source": dict(self.source),
+            "numeric": encode_vector(self.numeric).hex(),
+            "text": encode_vector(self.text).hex(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BranchCentres:
+        """Return what `to_config` wrote."""
+        numeric, text = (decode_vector(bytes.fromhex(config[name])) for name in ("numeric", "text"))
+        return cls(date.fromisoformat(config["until"]), config["n_dates"], config["source"], numeric, text)
+
+
+class CentredJointModel:
+    """Each branch minus its frozen mean, at unit length, averaged with the weights.
+
+    A vector that equals its mean has no direction; it stays the zero vector.
+
+    Raises
+    ------
+    UsageError
+        A weight is negative or not finite, or both are zero.
+    """
+
+    def __init__(self, centres: BranchCentres, numeric_weight: float = DEFAULT_NUMERIC_WEIGHT) -> None:
+        require_weights(numeric_weight, 1.0 - numeric_weight)
+        self.centres = centres
+        self.numeric_weight = float(numeric_weight)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the bytes."""
+        return {
+            "family": FAMILY,
+            "code_version": 1,
+            "numeric_weight": self.numeric_weight,
+            "centres": self.centres.to_config(),
+        }
+
+    @property
+    def text_share(self) -> float:
+        """The share of the texts in squared distance that the weights declare."""
+        return text_share(self.numeric_weight)
+
+    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim).
+
+        Raises
+        ------
+        InputRefusedError
+            As `branches` does.
+        """
+        return self.combine(*self.branches(examples))
+
+    def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
+        """Return the weighted sum of both branches, shape (n, dim)."""
+        return (self.numeric_weight * numeric + (1.0 - self.numeric_weight) * text).astype(np.float32)
+
+    def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
+        """Return both branches centred and at unit length, before weighting, shape (n, dim) each.
+
+        Raises
+        ------
+        InputRefusedError
+            An example is dated within the span of the means: its vector would know its own future.
+        """
+        for example in examples:
+            if example.as_of_date <= self.centres.until:
+                raise InputRefusedError(
+                    f"{example.as_of_date} is not after {self.centres.until}, up to which the frozen means of this "
+                    "joint model were taken; a vector of it would know its own future"
+                )
+        numeric, text = stack_branches(examples)
+        if not len(numeric):
+            return numeric, text
+        return unit_rows(numeric - self.centres.numeric), unit_rows(text - self.centres.text)
+
+
+def text_share(numeric_weight: float) -> float:
+    """Return the share of the text branch in squared distance, ``(1-w)^2 / (w^2 + (1-w)^2)``.
+
+    Examples
+    --------
+    >>> text_share(0.75), text_share(0.5)
+    (0.1, 0.5)
+    """
+    w_text = 1.0 - numeric_weight
+    return w_text**2 / (numeric_weight**2 + w_text**2)
+
+
+def numeric_weight_of(share: float) -> float:
+    """Return the numeric weight that gives the texts a share of the squared distance.
+
+    Raises
+    ------
+    UsageError
+        The share is not between 0 and 1.
+
+    Examples
+    --------
+    >>> round(numeric_weight_of(0.1), 9)
+    0.75
+    """
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"--text-share must be between 0 and 1, got {share}")
+    return math.sqrt(1.0 - share) / (math.sqrt(1.0 - share) + math.sqrt(share))
+
+
+def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: float, w_text: float) -> float:
+    """Return the text branch's part of the mean squared distance between rows, the branches taken as orthogonal.
+
+    The mean squared distance over all pairs of rows is twice the total variance of the columns.
+    """
+    spread_numeric, spread_text = w_numeric**2 * _total_variance(numeric), w_text**2 * _total_variance(text)
+    total = spread_numeric + spread_text
+    return spread_text / total if total > 0 else float("nan")
+
+
+def _total_variance(vectors: Float64Matrix) -> float:
+    deviations = vectors - vectors.mean(axis=0)
+    return float(np.vdot(deviations, deviations)) / max(len(vectors), 1)
+
+
+def unit_rows(vectors: Float64Matrix) -> Float64Matrix:
+    """Return each row at unit length, shape (n, dim); a zero row stays zero."""
+    lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
+    units: Float64Matrix = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return units

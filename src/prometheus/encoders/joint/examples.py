@@ -1,0 +1,128 @@
+"""Joint spaces and the parcels of joining: examples in, stored rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from prometheus.arrays import Float32Vector
+from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.errors import InputRefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class JointSpace:
+    """A kind of joint embedding: what it joins, and how its rows are labelled."""
+
+    joint_type: str
+    source: str
+    filters_key: str
+    text_source: TextSourceType
+
+    @property
+    def text_table(self) -> Literal["macro_events", "news_articles"]:
+        """The table of the texts."""
+        return "macro_events" if self.text_source == "MACRO" else "news_articles"
+
+    def entity_scope(self, region: str, filters: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return the scope of a region's rows; only the filters that were given stand in it.
+
+        Examples
+        --------
+        >>> REGIME_MACRO.entity_scope("US", {"country": "US", "event_type": None})
+        {'region': 'US', 'source': 'regime+macro', 'macro_filters': {'country': 'US'}}
+        """
+        given = {name: value for name, value in filters.items() if value is not None}
+        return {"region": region, "source": self.source, self.filters_key: given}
+
+
+REGIME_MACRO = JointSpace("REGIME_MACRO_V0", "regime+macro", "macro_filters", "MACRO")
+
+
+REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NEWS")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointExample:
+    """One date's numeric and text embedding, shape (dim,) each, float32."""
+
+    joint_type: str
+    as_of_date: date
+    entity_scope: Mapping[str, Any]
+    numeric_embedding: Float32Vector
+    text_embedding: Float32Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredJointEmbedding:
+    """One row of ``joint_embeddings``."""
+
+    joint_type: str
+    as_of_date: date
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    vector: Float32Vector
+
+    @property
+    def l2_norm(self) -> float:
+        """The Euclidean length, in float64."""
+        return float(np.linalg.norm(self.vector.astype(np.float64)))
+
+
+@dataclass(frozen=True, slots=True)
+class JointGroup:
+    """Stored rows of one kind, model, scope and text model.
+
+    Attributes
+    ----------
+    written
+        When each date's row was written.
+    """
+
+    joint_type: str
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    text_model_id: str
+    written: Mapping[date, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class JointRows:
+    """Which rows are stored of one kind, model and scope, and of which branch models.
+
+    Attributes
+    ----------
+    numeric_model_id, text_model_id
+        None where the rows do not say.
+    """
+
+    joint_type: str
+    model_id: str
+    entity_scope: Mapping[str, Any]
+    numeric_model_id: str | None
+    text_model_id: str | None
+    dim: int
+    n_rows: int
+    first: date
+    last: date
+
+
+def require_one_space(stored: Sequence[JointRows]) -> None:
+    """Refuse rows of one joint model whose branches were different models: their distances mean nothing.
+
+    Raises
+    ------
+    InputRefusedError
+        They are.
+    """
+    branches = sorted({(str(each.numeric_model_id), str(each.text_model_id)) for each in stored})
+    if len(branches) > 1:
+        listed = " and ".join(" with ".join(pair) for pair in branches)
+        raise InputRefusedError(
+            f"the rows of {stored[0].model_id} were joined from {listed}, which is no one space; write each pair under "
+            "a --joint-model-id of its own"
+        )

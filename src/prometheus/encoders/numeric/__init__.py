@@ -1,0 +1,1 @@
+"""Windows of bars, and the encoders that make vectors of them."""

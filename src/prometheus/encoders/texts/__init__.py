@@ -1,0 +1,1 @@
+"""Texts, and the encoders that make vectors of them."""

@@ -1,0 +1,214 @@
+"""BERT weights as one ONNX graph: token ids in, sentence vectors out.
+
+The graph uses ONNX Runtime's fused operators for the embedding, the attention and the activation, and holds pooling and
+normalisation too. It takes texts of one length at a time and therefore knows no padding and no mask. What each operator
+costs, and why the residual sums are not fused, is in ADR-0006.
+
+References
+----------
+Devlin et al., BERT (2019), for the architecture; ONNX Runtime's ContribOperators.md for the fused operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.encoders.texts.folders import Pooling
+from prometheus.errors import InputRefusedError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+GRAPH_VERSION = 1
+"""Raised whenever the same weights and tokens could give other bytes; part of every fingerprint."""
+
+OPSET = 18
+IR_VERSION = 8
+FUSED = "com.microsoft"
+SMALLEST_LENGTH = 1e-12
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class BertShape:
+    """Everything about a BERT encoder that its weights do not say."""
+
+    dim: int
+    n_layers: int
+    n_heads: int
+    epsilon: float
+    max_length: int
+    pooling: Pooling
+    normalize: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def bert_shape(
+    config: Mapping[str, Any], *, max_length: int, pooling: Pooling, normalize: bool, source: str
+) -> BertShape:
+    """Return the shape ``config.json`` states.
+
+    Raises
+    ------
+    InputRefusedError
+        A size is missing, or the model is not the plain encoder this module builds.
+    """
+    wanted = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for key, value in wanted.items():
+        if config.get(key, value) != value:
+            raise InputRefusedError(f"{source}: {key} {config[key]!r} is not implemented, only {value!r} is")
+    for key in ("is_decoder", "add_cross_attention"):
+        if config.get(key):
+            raise InputRefusedError(f"{source}: {key} is not implemented; the model must be a plain encoder")
+    sizes = {key: config.get(key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    for key, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise InputRefusedError(f"{source}: config.json states no usable {key}")
+    dim, n_layers, n_heads = (int(size) for size in sizes.values() if size is not None)
+    if dim % n_heads:
+        raise InputRefusedError(f"{source}: hidden_size {dim} cannot be split among {n_heads} attention heads")
+    epsilon = float(config.get("layer_norm_eps", 1e-12))
+    return BertShape(dim, n_layers, n_heads, epsilon, max_length, pooling, normalize)
+
+
+def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
+    """Return the serialised graph.
+
+    Its input ``input_ids`` is of shape (n, length), int32, without padding; its output ``sentence_embedding`` of shape
+    (n, dim), float32.
+
+    Parameters
+    ----------
+    weights
+        By the name they have in a checkpoint, with or without the prefix ``bert.``.
+
+    Raises
+    ------
+    InputRefusedError
+        A weight is missing or of another shape than the configuration says.
+    """
+    serialised: bytes = _GraphBuilder(weights, shape, source).build().SerializeToString()
+    return serialised
+
+
+class _GraphBuilder:
+    """Collects nodes and weights; each method adds one part and returns the name of its result."""
+
+    def __init__(self, weights: Weights, shape: BertShape, source: str) -> None:
+        self._weights = weights
+        self._shape = shape
+        self._source = source
+        self._prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def build(self) -> ModelProto:
+        from onnx import TensorProto, helper  # noqa: PLC0415 -- needed only until the graph is cached
+
+        hidden = self._embed("input_ids")
+        for layer in range(self._shape.n_layers):
+            hidden = self._layer(hidden, f"encoder.layer.{layer}")
+        self._pool(hidden, "sentence_embedding")
+        graph = helper.make_graph(
+            self._nodes,
+            "bert",
+            [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["n", "length"])],
+            [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["n", self._shape.dim])],
+            self._constants,
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="prometheus")
+
+    def _embed(self, input_ids: str) -> str:
+        """Word and position, normalised; the token type is always the first and thus part of the position."""
+        dim = self._shape.dim
+        position = self._weight("embeddings.position_embeddings.weight", (None, dim))[: self._shape.max_length]
+        token_type = self._weight("embeddings.token_type_embeddings.weight", (None, dim))[0]
+        words = self._weight("embeddings.word_embeddings.weight", (None, dim))
+        inputs = [
+            input_ids, "", self._constant("words", words), self._constant("positions", position + token_type), "",
+            *self._vectors("embeddings.LayerNorm"),
+        ]  # fmt: skip
+        return self._node("EmbedLayerNormalization", inputs, n_outputs=2, domain=FUSED, epsilon=self._shape.epsilon)
+
+    def _layer(self, hidden: str, layer: str) -> str:
+        dim = self._shape.dim
+        width = len(self._weight(f"{layer}.intermediate.dense.bias", (None,)))
+        attended = self._attend(hidden, f"{layer}.attention.self")
+        hidden = self._add_and_normalise(attended, hidden, f"{layer}.attention.output", (dim, dim))
+        widened = self._multiply(hidden, f"{layer}.intermediate.dense.weight", (width, dim))
+        bias = self._named(f"{layer}.intermediate.dense.bias", (width,))
+        active = self._node("BiasGelu", [widened, bias], domain=FUSED)
+        return self._add_and_normalise(active, hidden, f"{layer}.output", (dim, width))
+
+    def _attend(self, hidden: str, name: str) -> str:
+        dim = self._shape.dim
+        parts = [f"{name}.{part}" for part in ("query", "key", "value")]
+        weight = np.concatenate([self._weight(f"{part}.weight", (dim, dim)).T for part in parts], axis=1)
+        bias = np.concatenate([self._weight(f"{part}.bias", (dim,)) for part in parts])
+        inputs = [hidden, self._constant(f"{name}.weight", weight), self._constant(f"{name}.bias", bias)]
+        return self._node("Attention", inputs, domain=FUSED, num_heads=self._shape.n_heads)
+
+    def _add_and_normalise(self, branch: str, hidden: str, name: str, shape: tuple[int, int]) -> str:
+        product = self._multiply(branch, f"{name}.dense.weight", shape)
+        with_bias = self._node("Add", [product, self._named(f"{name}.dense.bias", (self._shape.dim,))])
+        total = self._node("Add", [with_bias, hidden])
+        inputs = [total, *self._vectors(f"{name}.LayerNorm")]
+        return self._node("LayerNormalization", inputs, axis=-1, epsilon=self._shape.epsilon)
+
+    def _pool(self, hidden: str, output: str) -> None:
+        second_axis = self._constant("axis.tokens", np.array([1]))
+        if self._shape.pooling == "mean":
+            pooled = self._node("ReduceMean", [hidden, second_axis], keepdims=0)
+        else:
+            pooled = self._node("Gather", [hidden, self._constant("first", np.array(0))], axis=1)
+        if self._shape.normalize:
+            length = self._node("ReduceL2", [pooled, second_axis], keepdims=1)
+            smallest = self._constant("smallest", np.array(SMALLEST_LENGTH, dtype=np.float32))
+            pooled = self._node("Div", [pooled, self._node("Max", [length, smallest])])
+        self._node("Identity", [pooled], output=output)
+
+    def _multiply(self, hidden: str, name: str, shape: tuple[int, int]) -> str:
+        return self._node("MatMul", [hidden, self._constant(name, self._weight(name, shape).T)])
+
+    def _vectors(self, name: str) -> list[str]:
+        return [self._named(f"{name}.{part}", (self._shape.dim,)) for part in ("weight", "bias")]
+
+    def _named(self, name: str, shape: tuple[int | None, ...]) -> str:
+        return self._constant(name, self._weight(name, shape))
+
+    def _weight(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+        try:
+            weight = self._weights[self._prefix + name]
+        except KeyError:
+            raise InputRefusedError(f"{self._source}: the weight {self._prefix + name} is missing") from None
+        if len(weight.shape) != len(shape) or any(
+            wanted not in (None, found) for wanted, found in zip(shape, weight.shape, strict=True)
+        ):
+            raise InputRefusedError(f"{self._source}: the weight {name} has shape {weight.shape}, expected {shape}")
+        return weight
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper  # noqa: PLC0415
+
+        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        return name
+
+    def _node(
+        self, kind: str, inputs: list[str], *, n_outputs: int = 1, domain: str = "", output: str = "", **settings: Any
+    ) -> str:
+        from onnx import helper  # noqa: PLC0415
+
+        name = output or f"{len(self._nodes)}.{kind}"
+        outputs = [name, *(f"{name}.{position}" for position in range(1, n_outputs))]
+        self._nodes.append(helper.make_node(kind, inputs, outputs, name=name, domain=domain, **settings))
+        return name

@@ -1,0 +1,206 @@
+"""Long texts in pieces a model can read, and the pieces' vectors as one.
+
+Both text models share this: they differ only in how the vector of one piece comes about. Everything is streamed: a text
+of ten megabytes is tokenized some 64,000 characters at a time, and its pieces are embedded as they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.encoders.texts.documents import TextEncoding
+from prometheus.errors import InputRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LongText: TypeAlias = Literal["mean", "truncate"]
+"""``mean``: of the vectors of all pieces, brought back to unit length; ``truncate``: the first piece alone."""
+
+SEGMENT_CHARACTERS = 64_000
+CHUNKING_VERSION = 1
+"""Raised whenever the same text would be cut or pooled differently; part of every text model's fingerprint."""
+
+TRUNCATED = "truncated"
+NO_TOKENS = "no-tokens"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """One piece of one text.
+
+    Attributes
+    ----------
+    document
+        Position of the text among those encoded together.
+    token_ids
+        Shape (length,), special tokens included.
+    is_blank
+        There is no token but the special ones.
+    is_cut
+        More of the text follows, and is not read.
+    """
+
+    document: int
+    token_ids: Int64Vector
+    is_blank: bool
+    is_cut: bool = False
+
+
+EmbedChunks: TypeAlias = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Float32Vector]]]
+"""Vectors of the chunks, in their order, asked for a few at a time."""
+
+
+class ChunkTokenizer:
+    """Cuts texts into chunks of at most `max_length` tokens.
+
+    Parameters
+    ----------
+    tokenizer
+        Its truncation and padding are switched off.
+    max_length
+        Tokens the model reads at once, special ones included.
+    source
+        Where the tokenizer comes from, for messages.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, source: str) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._prefix, self._suffix = _special_tokens(tokenizer, source)
+        self._body_length = max_length - len(self._prefix) - len(self._suffix)
+        if self._body_length < 1:
+            raise InputRefusedError(f"{source}: a maximum length of {max_length} leaves no room for text")
+
+    def chunks(self, document: int, text: str, long_text: LongText) -> Iterator[Chunk]:
+        """Yield the chunks of one text, at least one; all but the last are full."""
+        bodies = self._bodies(text)
+        first = next(bodies)
+        if long_text == "truncate":
+            yield self._chunk(document, first, is_cut=next(bodies, None) is not None)
+            return
+        yield self._chunk(document, first)
+        for body in bodies:
+            yield self._chunk(document, body)
+
+    def longest_chunk(self) -> Chunk:
+        """Return a chunk of full length made of the highest token id; a model that takes it takes any."""
+        highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        return self._chunk(0, np.full(self._body_length, highest, dtype=np.int64))
+
+    def _bodies(self, text: str) -> Iterator[Int64Vector]:
+        waiting = np.empty(0, dtype=np.int64)
+        n_yielded = 0
+        for segment in cut_into_segments(text):
+            found = self._tokenizer.encode(segment, add_special_tokens=False).ids
+            waiting = np.concatenate([waiting, np.array(found, dtype=np.int64)])
+            while len(waiting) >= self._body_length:
+                yield waiting[: self._body_length]
+                n_yielded += 1
+                waiting = waiting[self._body_length :]
+        if len(waiting) or not n_yielded:
+            yield waiting
+
+    def _chunk(self, document: int, body: Int64Vector, *, is_cut: bool = False) -> Chunk:
+        token_ids = np.concatenate([self._prefix, body, self._suffix])
+        return Chunk(document, token_ids, is_blank=len(body) == 0, is_cut=is_cut)
+
+
+def encode_texts(
+    texts: Sequence[str], tokenizer: ChunkTokenizer, embed: EmbedChunks, *, long_text: LongText, normalize: bool
+) -> TextEncoding:
+    """Return one vector per text; identical texts are embedded once.
+
+    Parameters
+    ----------
+    normalize
+        The vectors of chunks are of unit length, and so shall the mean of several be.
+    """
+    distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    chunks = (
+        chunk for text, position in distinct.items() for chunk in tokenizer.chunks(position, text, long_text)
+    )  # fmt: skip
+    joined = [
+        _join(pieces, normalize=normalize) for _, pieces in groupby(embed(chunks), key=lambda piece: piece[0].document)
+    ]
+    vectors, n_chunks, flags = zip(*(joined[distinct[text]] for text in texts), strict=True)
+    return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
+
+
+def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str]:
+    """Yield the text in pieces of at most `size` characters, cut before white space wherever there is any.
+
+    Examples
+    --------
+    >>> list(cut_into_segments("one two three", size=8))
+    ['one two', ' three']
+    """
+    start = 0
+    while start < len(text):
+        end = min(start + size, len(text))
+        if end < len(text):
+            cut = end
+            while cut > start and not text[cut].isspace():
+                cut -= 1
+            end = cut if cut > start else end
+        yield text[start:end]
+        start = end
+
+
+def checked_long_text(value: str) -> LongText:
+    """Return `value` if it is one of the ways to read a long text.
+
+    Raises
+    ------
+    UsageError
+        It is not.
+    """
+    for known in get_args(LongText):
+        if value == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
+
+
+def _flags(chunk: Chunk) -> tuple[str, ...]:
+    found = {NO_TOKENS: chunk.is_blank, TRUNCATED: chunk.is_cut}
+    return tuple(flag for flag, is_set in sorted(found.items()) if is_set)
+
+
+def _join(
+    pieces: Iterable[tuple[Chunk, Float32Vector]], *, normalize: bool
+) -> tuple[Float32Vector, int, tuple[str, ...]]:
+    """Return the vector of a text, the number of its chunks and its flags; one chunk's vector is left as it is."""
+    remaining = iter(pieces)
+    first, vector = next(remaining)
+    total, count = vector.astype(np.float64), 1
+    for _, further in remaining:
+        total, count = total + further, count + 1
+    if count > 1:
+        mean = total / count
+        vector = (unit_length(mean) if normalize else mean).astype(np.float32)
+    return vector, count, _flags(first)
+
+
+def unit_length(vector: Float64Vector) -> Float64Vector:
+    """Return the vector at unit length; zeros stay zeros. The sum is exact, so that no BLAS decides a bit of it."""
+    length = math.sqrt(math.fsum((vector * vector).tolist()))
+    return vector / max(length, 1e-12)
+
+
+def _special_tokens(tokenizer: Tokenizer, source: str) -> tuple[Int64Vector, Int64Vector]:
+    """Return what the tokenizer puts before and after a text."""
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    full = tokenizer.encode("a", add_special_tokens=True).ids
+    for start in range(len(full) - len(bare) + 1):
+        end = start + len(bare)
+        if full[start:end] == bare:
+            return np.array(full[:start], dtype=np.int64), np.array(full[end:], dtype=np.int64)
+    raise InputRefusedError(f"{source}: the tokenizer changes a text when it adds its special tokens")

@@ -1,0 +1,94 @@
+"""Daily text vectors: the mean of all texts of a calendar date that were known on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import DateVector, Float32Matrix, Int64Vector
+from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.errors import UsageError
+
+TEXT_FILTERS = {"MACRO": ("country", "event_type"), "NEWS": ("language",)}
+"""What the texts of each source can be chosen by."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSelection:
+    """Which texts' vectors are wanted.
+
+    Attributes
+    ----------
+    filters
+        Column to value; None for any.
+    timezone
+        IANA name: a text belongs to the calendar date of its timestamp there.
+    known_by
+        Texts count that were known on this date; None for those that were known on their own.
+
+    Raises
+    ------
+    UsageError
+        `timezone` is no IANA name; a filter the source does not have.
+    """
+
+    source: TextSourceType
+    model_id: str
+    filters: Mapping[str, str | None]
+    timezone: str = "UTC"
+    known_by: date | None = None
+
+    def __post_init__(self) -> None:
+        require_timezone(self.timezone)
+        unknown = sorted(set(self.filters) - set(TEXT_FILTERS[self.source]))
+        if unknown:
+            raise UsageError(f"{self.source} texts have no filter {unknown[0]!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DailyTexts:
+    """One mean vector per date that has texts.
+
+    Attributes
+    ----------
+    dates
+        Shape (n_dates,), ascending.
+    vectors
+        Shape (n_dates, dim), float32; (0, 0) without dates.
+    n_texts
+        Shape (n_dates,): how many texts each mean is over.
+    """
+
+    dates: DateVector
+    vectors: Float32Matrix
+    n_texts: Int64Vector
+
+
+def daily_means(rows: NDArray[Any]) -> DailyTexts:
+    """Return the mean vector of each date, added in float64 in the order of the rows.
+
+    Parameters
+    ----------
+    rows
+        Structured, shape (n,): ``day`` (M8[D]), ascending, and ``vector`` (little-endian float32 bytes).
+    """
+    vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
+    dates, starts, n_texts = np.unique(rows["day"], return_index=True, return_counts=True)
+    sums = np.add.reduceat(vectors, starts, axis=0, dtype=np.float64)
+    means = (sums / n_texts[:, np.newaxis]).astype(np.float32)
+    return DailyTexts(dates, means, n_texts.astype(np.int64))
+
+
+def require_timezone(name: str) -> str:
+    """Return `name` if it is an IANA time zone, else raise `UsageError`."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise UsageError(f"unknown time zone {name!r}; write an IANA name such as America/New_York") from None
+    return name

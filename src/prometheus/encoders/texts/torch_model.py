@@ -1,0 +1,177 @@
+"""Text embeddings with torch, for sentence-transformers models that have no graph; needs the extra ``[torch]``.
+
+Texts are cut and joined exactly as in `models_onnx_text`. On a GPU chunks of one length are computed together, always
+the same number of them (a last batch is filled up with copies), because the shape of a batch decides how a GPU adds up;
+on a CPU each chunk is computed alone. The two differ in their last bits, so the device is part of the fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import Float32Matrix, Float32Vector
+from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkTokenizer, checked_long_text, encode_texts
+from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
+from prometheus.errors import InputRefusedError, MissingExtraError
+
+CODE_VERSION = 1
+CHUNKS_AT_ONCE = 512
+ROWS_ON_GPU = 32
+
+
+class TorchTextEmbeddingModel:
+    """A sentence-transformers model run by torch, on a GPU if there is one.
+
+    Parameters
+    ----------
+    name
+        A local folder or a hub name; sentence-transformers resolves it. Code of the model's own is never run, and the
+        transformer's weights must be safetensors.
+    long_text
+        As in `OnnxTextEmbeddingModel`.
+    device
+        A torch device; by default the GPU, else the CPU.
+
+    Raises
+    ------
+    MissingExtraError
+        torch or sentence-transformers is not installed.
+    InputRefusedError
+        The model cannot be loaded, or its tokenizer has no fast form.
+    """
+
+    def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
+        self._long_text = checked_long_text(long_text)
+        self._model = _load(str(name), device)
+        self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
+        self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
+        self._max_length = int(self._model.max_seq_length)
+        serialised = _serialised_tokenizer(self._model.tokenizer, str(name))
+        self._tokenizer = _chunk_tokenizer(serialised, self._max_length, str(name))
+        self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
+        self._weights_sha256 = _weights_sha256(self._model)
+        self._dim = len(self._compute([self._tokenizer.longest_chunk()])[0])
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self._dim
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the bytes."""
+        return {
+            "family": "sentence-torch",
+            "weights_sha256": self._weights_sha256,
+            "tokenizer_sha256": self._tokenizer_sha256,
+            "max_length": self._max_length,
+            "pooling": "+".join(type(module).__name__ + _pooling_mode(module) for module in self._model),
+            "normalize": self._is_normalized,
+            "long_text": self._long_text,
+            "precision": "float32",
+            "device": self._model.device.type,
+            "code_version": f"{CODE_VERSION}.{CHUNKING_VERSION}",
+            "dim": self._dim,
+        }
+
+    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
+        """Return one vector per text, shape (n, dim); (0, 0) for no texts."""
+        return self.encode(docs).vectors if docs else no_vectors()
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        """Return vectors with what is to be known about them; identical texts are computed once."""
+        if not docs:
+            return TextEncoding(no_vectors(), (), ())
+        texts = [doc.text for doc in docs]
+        return encode_texts(
+            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._is_normalized
+        )
+
+    def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+        remaining = iter(chunks)
+        while window := list(islice(remaining, CHUNKS_AT_ONCE)):
+            vectors: dict[int, Float32Vector] = {}
+            for positions in _batches(window, self._rows):
+                found = self._compute([window[position] for position in positions])
+                vectors |= dict(zip(positions, found, strict=True))
+            yield from ((chunk, vectors[position]) for position, chunk in enumerate(window))
+
+    def _compute(self, chunks: Sequence[Chunk]) -> Float32Matrix:
+        """Return the vectors of at most `_rows` chunks of one length."""
+        import torch  # noqa: PLC0415 -- the extra
+
+        filled = [*chunks, *[chunks[-1]] * (self._rows - len(chunks))]
+        ids = torch.from_numpy(np.stack([chunk.token_ids for chunk in filled])).to(self._model.device)
+        features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "token_type_ids" in self._model.tokenizer.model_input_names:
+            features["token_type_ids"] = torch.zeros_like(ids)
+        with torch.inference_mode():
+            found = self._model(features)["sentence_embedding"]
+        vectors: Float32Matrix = found.to("cpu", torch.float32).numpy()[: len(chunks)]
+        return vectors
+
+
+def _load(name: str, device: str | None) -> Any:
+    try:
+        import torch  # noqa: PLC0415 -- the extra
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError("a text model run by torch", "torch") from error
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options = {"use_safetensors": True, "dtype": torch.float32}
+    try:
+        model = SentenceTransformer(name, device=chosen, trust_remote_code=False, model_kwargs=options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputRefusedError(f"{name}: sentence-transformers cannot load it: {_first_line(error)}") from error
+    if model.default_prompt_name:
+        raise InputRefusedError(f"{name}: a default prompt is not implemented")
+    return model.eval()
+
+
+def _batches(chunks: Sequence[Chunk], n_rows: int) -> Iterator[list[int]]:
+    """Yield positions of chunks of equal length, at most `n_rows` at a time."""
+    by_length: dict[int, list[int]] = {}
+    for position, chunk in enumerate(chunks):
+        by_length.setdefault(len(chunk.token_ids), []).append(position)
+    for positions in by_length.values():
+        for start in range(0, len(positions), n_rows):
+            yield positions[start : start + n_rows]
+
+
+def _serialised_tokenizer(tokenizer: Any, source: str) -> str:
+    """Return the fast tokenizer behind the one of transformers, without the truncation and padding it came with."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputRefusedError(f"{source}: the tokenizer has no fast form")
+    backend.no_truncation()
+    backend.no_padding()
+    return str(backend.to_str())
+
+
+def _chunk_tokenizer(serialised: str, max_length: int, source: str) -> ChunkTokenizer:
+    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
+
+    return ChunkTokenizer(Tokenizer.from_str(serialised), max_length, source)
+
+
+def _pooling_mode(module: Any) -> str:
+    mode = getattr(module, "pooling_mode", None) or getattr(module, "get_pooling_mode_str", lambda: "")()
+    return f"({mode})" if mode else ""
+
+
+def _weights_sha256(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

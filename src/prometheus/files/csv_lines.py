@@ -1,0 +1,176 @@
+"""CSV files, read in blocks of whole lines so that every row keeps its line number.
+
+In a file of prices one line is one row: a line break inside quotes is refused, and with it a stray quote can never
+swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `csv_records`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from prometheus.errors import DataCheckError, FileAccessError
+from prometheus.files.columns import ColumnMap, Field, match_columns
+from prometheus.files.csv_records import is_inside_cell, join_records
+from prometheus.files.rejects import Reason
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch
+from prometheus.files.text_lines import Lines, line_blocks, open_bytes, refuse_damage, split_lines
+
+BLOCK_BYTES = 4 << 20
+MAX_LINE_BYTES = 1 << 20
+_CELL = rb'(?:"(?:[^"]|"")*"|[^",]*)'
+_WELL_QUOTED = re.compile(_CELL + rb"(?:," + _CELL + rb")*")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A CSV file whose columns are known; where it `holds_texts`, a row may span lines and is numbered by its first."""
+
+    row_word: ClassVar[str] = "line"
+
+    path: Path
+    columns: ColumnMap
+    n_columns: int
+    is_compressed: bool
+    holds_texts: bool = False
+    n_rows: None = None
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null.
+
+        Raises
+        ------
+        FileAccessError
+            A line is no UTF-8 or too long, or the compressed file is damaged.
+        """
+        with refuse_damage(self.path), open_bytes(self.path, is_compressed=self.is_compressed) as file:
+            for lines, malformed in self._rows(file):
+                data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines
+                if len(data.numbers) or malformed:
+                    yield self._parse(data, malformed)
+
+    def _rows(self, file: IO[bytes]) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
+        if self.holds_texts:
+            blocks = line_blocks(self.path, file, BLOCK_BYTES, MAX_RECORD_BYTES)
+            yield from join_records(self.path, blocks, MAX_RECORD_BYTES)
+            return
+        next_line = 1
+        for block in line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES):
+            yield split_lines(self.path, block, next_line, MAX_LINE_BYTES), ()
+            next_line += block.count(b"\n")
+
+    def _parse(self, lines: Lines, malformed: tuple[MalformedLine, ...]) -> RawBatch:
+        good, stray = _screen(lines, may_break=self.holds_texts)
+        malformed += stray
+        columns, ragged = self._read(good)
+        if len(columns[0]) + len(ragged) != len(good.numbers):
+            good, badly_quoted = good.take_out(_badly_quoted(good), Reason.BROKEN_QUOTES)
+            malformed += badly_quoted
+            columns, ragged = self._read(good)
+            if len(columns[0]) + len(ragged) != len(good.numbers):
+                raise FileAccessError(str(self.path), f"cannot be split into rows near line {good.numbers[0]}")
+        rows = np.delete(good.numbers, [position for position, _ in ragged])
+        malformed += tuple(
+            MalformedLine(int(good.numbers[position]), Reason.WRONG_NUMBER_OF_CELLS, text) for position, text in ragged
+        )
+        arrays = dict(zip(self.columns.position, columns, strict=True))
+        return RawBatch(rows, arrays, tuple(sorted(malformed, key=lambda line: line.row)))
+
+    def _read(self, lines: Lines) -> tuple[list[pa.Array], list[tuple[int, str]]]:
+        """Return the columns of the fields, and the position and text of each line with too many or too few cells."""
+        ragged: list[tuple[int, str]] = []
+
+        def skip(row: Any) -> str:
+            ragged.append((row.number - 1, row.text))
+            return "skip"
+
+        names = [str(index) for index in range(self.n_columns)]
+        wanted = [names[index] for index in self.columns.position.values()]
+        distinct = list(dict.fromkeys(wanted))
+        if not len(lines.numbers):
+            return [pa.array([], pa.string()) for _ in wanted], ragged
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(lines.text),
+                _read_options(names, len(lines.text)),
+                pyarrow.csv.ParseOptions(
+                    invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
+                ),
+                _convert_options(distinct),
+            )
+        except pa.ArrowInvalid:  # an unclosed quote; the caller looks for it
+            return [pa.array([], pa.string()) for _ in wanted], []
+        return [table.column(name).combine_chunks() for name in wanted], ragged
+
+
+def open_csv(
+    path: Path,
+    fields: Sequence[Field],
+    required: Collection[str],
+    *,
+    is_compressed: bool,
+    by_hand: Mapping[str, str] | None = None,
+) -> CsvTable:
+    """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
+    longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
+    with refuse_damage(path), open_bytes(path, is_compressed=is_compressed) as file:
+        block = next(line_blocks(path, file, BLOCK_BYTES, longest), b"")
+    if not block:
+        raise FileAccessError(str(path), "is empty")
+    header = split_lines(path, block, 1, longest).line(0)
+    if b"\r" in header:
+        raise FileAccessError(str(path), "has line ends of carriage return alone; save it with LF or CRLF line ends")
+    try:
+        found = next(csv.reader([header.decode()], strict=True), [])
+    except csv.Error as error:
+        raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
+    columns = match_columns(str(path), found, fields, required, by_hand)
+    return CsvTable(path, columns, len(found), is_compressed, holds_texts=by_hand is not None)
+
+
+def _read_options(names: Sequence[str], n_bytes: int) -> Any:
+    return pyarrow.csv.ReadOptions(use_threads=False, block_size=n_bytes + 1, column_names=list(names))
+
+
+def _convert_options(wanted: Sequence[str]) -> Any:
+    return pyarrow.csv.ConvertOptions(
+        check_utf8=False,
+        column_types=dict.fromkeys(wanted, pa.string()),
+        include_columns=list(wanted),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+
+
+def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLine, ...]]:
+    """Leave out empty lines, and take out those that a lone carriage return would split in two."""
+    text = np.frombuffer(lines.text, np.uint8)
+    is_empty = np.diff(lines.ends, prepend=0) == 1
+    if lines.text.find(b"\r") < 0:
+        return (lines.keep(~is_empty) if is_empty.any() else lines), ()
+    returns = np.flatnonzero(text == ord("\r"))
+    is_stray = np.zeros(len(lines.ends), dtype=bool)
+    strays = returns[text[returns + 1] != ord("\n")]
+    if may_break:
+        strays = strays[~is_inside_cell(lines, strays)]
+    is_stray[np.searchsorted(lines.ends, strays, side="right")] = True
+    is_empty |= (np.diff(lines.ends, prepend=0) == 2) & (text[lines.starts] == ord("\r"))
+    if is_empty.any():
+        lines, is_stray = lines.keep(~is_empty), is_stray[~is_empty]
+    return lines.take_out(is_stray, Reason.STRAY_CARRIAGE_RETURN)
+
+
+def _badly_quoted(lines: Lines) -> NDArray[np.bool_]:
+    """Return which lines are not cells by RFC 4180: shape (n,)."""
+    return np.array(
+        [b'"' in line and not _WELL_QUOTED.fullmatch(line) for line in map(lines.line, range(len(lines.ends)))]
+    )

@@ -1,0 +1,133 @@
+"""Parquet files, streamed page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prometheus.errors import FileAccessError
+from prometheus.files.column_types import is_text, plain_type, require_kinds
+from prometheus.files.columns import ColumnMap, Field, match_columns
+from prometheus.files.tables import BATCH_ROWS, RawBatch, row_numbers
+
+_BUFFER_BYTES = 1 << 20
+_MAX_METADATA_BYTES = 16 << 20
+_MAX_METADATA_ITEMS = 1_000_000
+_MAX_TEXT_ROWS, _TEXT_BATCH_BYTES = 4_096, 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetTable:
+    """A Parquet file whose columns are known; `batch_rows` at a time where rows are long, else `BATCH_ROWS`."""
+
+    row_word: ClassVar[str] = "row"
+
+    path: Path
+    columns: ColumnMap
+    text_columns: tuple[str, ...]
+    n_rows: int
+    batch_rows: int | None = None
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Yield the rows in order.
+
+        Raises
+        ------
+        FileAccessError
+            The file is damaged, or holds another number of rows than it says.
+        """
+        n_read = 0
+        with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
+            names = list(dict.fromkeys(self.columns.source.values()))
+            size = self.batch_rows or BATCH_ROWS
+            for batch in file.iter_batches(batch_size=size, columns=names, use_threads=False):
+                columns = {field: batch.column(name) for field, name in self.columns.source.items()}
+                _require_utf8(self.path, columns, n_read)
+                yield RawBatch(row_numbers(n_read + 1, batch.num_rows), columns)
+                n_read += batch.num_rows
+        if n_read != self.n_rows:
+            raise FileAccessError(str(self.path), f"is damaged (it says {self.n_rows} rows and holds {n_read})")
+
+
+def open_parquet(
+    path: Path, fields: Sequence[Field], required: Collection[str], *, by_hand: Mapping[str, str] | None = None
+) -> ParquetTable:
+    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
+    with _refuse_damage(path), _open(path) as file:
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
+        delta_encoded = _delta_encoded_columns(file.metadata)
+        batch_rows = None if by_hand is None else _rows_of_texts(file.metadata)
+    columns = match_columns(str(path), schema.names, fields, required, by_hand)
+    types = {field: schema.field(index).type for field, index in columns.position.items()}
+    require_kinds(path, fields, types)
+    texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
+    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), n_rows, batch_rows)
+
+
+def _rows_of_texts(metadata: Any) -> int:
+    """Return how many rows of the row group with the longest ones make a batch of moderate size."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    longest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(_MAX_TEXT_ROWS, _TEXT_BATCH_BYTES // max(longest, 1)))
+
+
+def _delta_encoded_columns(metadata: Any) -> set[str]:
+    """Return the columns in an encoding that Arrow cannot read as a dictionary."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    return {
+        chunk.path_in_schema for chunk in chunks if any(encoding.startswith("DELTA") for encoding in chunk.encodings)
+    }
+
+
+def _open(path: Path, text_columns: Sequence[str] = ()) -> Any:
+    # text stays dictionary-encoded: a long string that stands in every row is then held once per batch
+    return pq.ParquetFile(
+        path,
+        read_dictionary=list(text_columns),
+        memory_map=False,
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        thrift_string_size_limit=_MAX_METADATA_BYTES,
+        thrift_container_size_limit=_MAX_METADATA_ITEMS,
+    )
+
+
+def _require_utf8(path: Path, columns: Mapping[str, pa.Array], n_before: int) -> None:
+    for field, column in columns.items():
+        if is_text(plain_type(column.type)):
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid as error:
+                row = _first_broken(column)
+                if row is None:
+                    raise
+                reason = f"row {n_before + row + 1}, column {field}: is not UTF-8 text"
+                raise FileAccessError(str(path), reason) from error
+
+
+def _first_broken(column: pa.Array) -> int | None:
+    """Return the position of the first text that is no UTF-8."""
+    for position in range(len(column)):
+        try:
+            column[position].as_py()
+        except UnicodeDecodeError:
+            return position
+    return None
+
+
+@contextmanager
+def _refuse_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileAccessError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise FileAccessError(str(path), f"is damaged or no Parquet file we can read ({lines[0][:160]})") from error

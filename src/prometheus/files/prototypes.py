@@ -1,0 +1,39 @@
+"""Prototype files: read and checked, written in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus.core.files import reason_of, write_if_changed
+from prometheus.errors import FileAccessError, PrototypeError
+from prometheus.regime.prototypes import PrototypeSet, parse_prototypes
+
+
+def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
+    """Write the JSON file in one step; return False when it already held the same bytes.
+
+    Raises
+    ------
+    FileAccessError
+        The folder is missing or cannot be written; the old file is untouched.
+    """
+    return write_if_changed(path, prototype_set.to_json())
+
+
+def read_prototypes(path: Path) -> PrototypeSet:
+    """Read and check a prototype file.
+
+    Raises
+    ------
+    FileAccessError
+        It cannot be read.
+    PrototypeError, UnknownLabelError
+        Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
+    except ValueError as error:
+        raise PrototypeError(str(path), f"is not a JSON file ({error})") from error
+    return parse_prototypes(text, str(path))

@@ -1,0 +1,225 @@
+"""Row checks of macro events and news: pure, one verdict per row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prometheus.arrays import Int64Vector
+from prometheus.data.text_tables import TextTable
+from prometheus.files.convert import MISSING_CODE, TextColumn, read_texts
+from prometheus.files.instants import EPOCH, InstantColumn, InstantReader, from_microseconds, to_microseconds
+from prometheus.files.rejects import Faults, Reason
+from prometheus.files.tables import RawBatch
+from prometheus.ingest.checks import FIRST_DATE, MAX_CELL_LENGTH, mark_reasons, mark_texts, text_fault
+
+MAX_TEXT_BYTES = 10_000_000
+"""A text of so many bytes is refused; the longest real one we know, a speech, has 90,000 characters."""
+MAX_BATCH_BYTES = 1 << 30
+"""A few thousand rows that hold more text than this are no texts but a file made to fill a disk."""
+
+# tab, line feed, vertical tab, form feed and carriage return lay out a text. The controls from 0x80 on are letters of a
+# Windows code page read as Latin-1: they stand in real statements of the Federal Reserve and harm nothing.
+_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
+_FIRST_INSTANT = to_microseconds(EPOCH.replace(year=FIRST_DATE.year))
+
+
+@dataclass(frozen=True, slots=True)
+class TextReaders:
+    """What reads the two timestamps of one file."""
+
+    timestamp: InstantReader
+    known_at: InstantReader
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextRows:
+    """Rows of one file, read but not yet judged.
+
+    `rows` has shape (n,); `names`, `texts` and `metadata` hold one column per field of the table, whether the file has
+    it or not; `known_at` is None where the file has no such column.
+    """
+
+    rows: Int64Vector
+    timestamps: InstantColumn
+    known_at: InstantColumn | None
+    names: Mapping[str, TextColumn]
+    texts: Mapping[str, TextColumn]
+    metadata: Mapping[str, TextColumn]
+
+    @property
+    def n_letters(self) -> int:
+        """How long all texts are together; one that a Parquet file holds once may stand in every row."""
+        return sum(
+            int(np.array([*map(len, column.values), 0], np.int64)[column.codes].sum()) for column in self.texts.values()
+        )
+
+    @property
+    def says_known_at(self) -> NDArray[np.bool_]:
+        """Which rows say when they became known; shape (n,)."""
+        if self.known_at is None:
+            return np.zeros(len(self.rows), dtype=bool)
+        return np.not_equal(self.known_at.reasons, Reason.MISSING_VALUE)
+
+
+def read_text_rows(
+    batch: RawBatch,
+    table: TextTable,
+    readers: TextReaders,
+    defaults: Mapping[str, str | None],
+    metadata: Sequence[str] = (),
+) -> TextRows:
+    """Return the rows of a batch as instants and texts.
+
+    Parameters
+    ----------
+    defaults
+        What a name is where the file, or the row, says none.
+    metadata
+        The columns kept beside the text.
+    """
+    columns, n_rows = batch.columns, len(batch.rows)
+    read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}
+    return TextRows(
+        rows=batch.rows,
+        timestamps=readers.timestamp.read(columns[table.timestamp]),
+        known_at=readers.known_at.read(columns["known_at"]) if "known_at" in columns else None,
+        names={name: _fill(read[name], defaults.get(name)) for name in table.names},
+        texts={name: read[name] for name in table.texts},
+        metadata={name: read[name] for name in metadata},
+    )
+
+
+def _read(columns: Mapping[str, pa.Array], name: str, n_rows: int) -> TextColumn:
+    if name not in columns:
+        return TextColumn(np.full(n_rows, MISSING_CODE, np.int64), ())
+    column = columns[name]
+    is_texts = pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)
+    return read_texts(column if is_texts else column.cast(pa.large_string()))
+
+
+def _fill(column: TextColumn, default: str | None) -> TextColumn:
+    if default is None:
+        return column
+    values = tuple(text or default for text in column.values)
+    return TextColumn(np.where(column.codes == MISSING_CODE, len(values), column.codes), (*values, default))
+
+
+def check_text_rows(rows: TextRows, table: TextTable, now: datetime) -> Faults:
+    """Return the verdict on each row: the first fault, timestamps first, then names, texts, metadata."""
+    faults = Faults.none_of(len(rows.rows), (*table.columns, *rows.metadata))
+    _mark_instants(faults, rows, table.timestamp, to_microseconds(now))
+    for name, column in rows.names.items():
+        mark_texts(faults, name, column, text_fault, may_lack=name not in table.required)
+    _mark_bodies(faults, rows.texts)
+    for name, column in rows.metadata.items():
+        mark_texts(faults, name, column, metadata_fault, may_lack=True)
+    return faults
+
+
+def _mark_instants(faults: Faults, rows: TextRows, timestamp: str, now: int) -> None:
+    happened = rows.timestamps.microseconds
+    mark_reasons(faults, timestamp, rows.timestamps.reasons)
+    faults.mark(happened < _FIRST_INSTANT, timestamp, Reason.DATE_BEFORE_1800)
+    if rows.known_at is not None:
+        is_said = rows.says_known_at
+        mark_reasons(faults, "known_at", np.where(is_said, rows.known_at.reasons, Reason.NONE).astype(np.int8))
+        faults.mark(is_said & (rows.known_at.microseconds < _FIRST_INSTANT), "known_at", Reason.DATE_BEFORE_1800)
+        faults.mark(rows.known_at.microseconds > now, "known_at", Reason.FUTURE_DATE)
+    faults.mark((happened > now) & ~rows.says_known_at, timestamp, Reason.FUTURE_DATE)
+
+
+def _mark_bodies(faults: Faults, texts: Mapping[str, TextColumn]) -> None:
+    """Record what is wrong with the texts; of several, one that is not blank is enough."""
+    is_blank = np.ones(len(faults.reasons), dtype=bool)
+    for name, column in texts.items():
+        verdicts = np.array([*map(body_fault, column.values), Reason.EMPTY_TEXT], np.int8)[column.codes]
+        is_blank &= verdicts == Reason.EMPTY_TEXT
+        mark_reasons(faults, name, np.where(verdicts == Reason.EMPTY_TEXT, Reason.NONE, verdicts).astype(np.int8))
+    faults.mark(is_blank, list(texts)[-1], Reason.EMPTY_TEXT)
+
+
+def body_fault(text: str) -> Reason:
+    """Return what is wrong with a text, `Reason.NONE` if nothing."""
+    if "\0" in text:
+        return Reason.TEXT_WITH_NUL
+    if _CONTROL.search(text):
+        return Reason.TEXT_WITH_CONTROL_CHARACTERS
+    if is_blank(text):
+        return Reason.EMPTY_TEXT
+    is_long = len(text) >= MAX_TEXT_BYTES or (4 * len(text) >= MAX_TEXT_BYTES and len(text.encode()) >= MAX_TEXT_BYTES)
+    return Reason.TEXT_TOO_LONG if is_long else Reason.NONE
+
+
+def is_blank(text: str) -> bool:
+    r"""Return whether a text shows nothing.
+
+    Examples
+    --------
+    >>> is_blank(" \n\u200b"), is_blank(" a")
+    (True, False)
+    """
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def metadata_fault(text: str) -> Reason:
+    """Return what is wrong with a value kept beside a text."""
+    if "\0" in text:
+        return Reason.TEXT_WITH_NUL
+    return Reason.TEXT_TOO_LONG if len(text) > MAX_CELL_LENGTH else Reason.NONE
+
+
+def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -> Iterator[tuple[Any, ...]]:
+    """Yield the good rows as `prometheus.data.text_staging.TextStaging.append` takes them.
+
+    An instant a text became known that equals its timestamp is None, which means just that.
+    """
+    known = rows.known_at
+    by_name = {
+        table.timestamp: _instants(rows.timestamps),
+        "known_at": [None] * len(rows.rows) if known is None else _instants(known, rows.says_known_at),
+        **{name: _cells(column, "" if name in table.required else None) for name, column in rows.names.items()},
+        **{name: _cells(_without_blanks(column), "") for name, column in rows.texts.items()},
+    }
+    columns = [by_name[name] for name in table.columns]
+    metadata = _metadata(rows)
+    happened = by_name[table.timestamp]
+    for position in np.flatnonzero(is_good).tolist():
+        cells = [column[position] for column in columns]
+        if by_name["known_at"][position] == happened[position]:
+            cells[table.columns.index("known_at")] = None
+        yield int(rows.rows[position]), *cells, metadata[position]
+
+
+def _instants(column: InstantColumn, is_said: NDArray[np.bool_] | None = None) -> list[Any]:
+    instants: list[Any] = [from_microseconds(value) for value in column.microseconds.tolist()]
+    if is_said is not None:
+        instants = [instant if said else None for instant, said in zip(instants, is_said.tolist(), strict=True)]
+    return instants
+
+
+def _cells(column: TextColumn, missing: str | None) -> list[str | None]:
+    values = [*(text or missing for text in column.values), missing]  # MISSING_CODE, -1, is the last one
+    return [values[code] for code in column.codes.tolist()]
+
+
+def _without_blanks(column: TextColumn) -> TextColumn:
+    return TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values))
+
+
+def _metadata(rows: TextRows) -> list[str]:
+    if not rows.metadata:
+        return ["{}"] * len(rows.rows)
+    columns = [_cells(column, None) for column in rows.metadata.values()]
+    return [
+        json.dumps({name: cell for name, cell in zip(rows.metadata, cells, strict=True) if cell is not None})
+        for cells in zip(*columns, strict=True)
+    ]

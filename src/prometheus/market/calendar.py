@@ -1,0 +1,181 @@
+"""Trading calendars: which dates are sessions of a market.
+
+`exchange_calendars` (and pandas under it) is imported only when a calendar is really asked.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+
+from prometheus.errors import CalendarRangeError, UnknownMarketError
+
+US_EQ = "US_EQ"
+
+MARKET_CALENDARS = {
+    US_EQ: "XNYS",
+    "UK_EQ": "XLON",
+    "DE_EQ": "XETR",
+    "JP_EQ": "XTKS",
+    "HK_EQ": "XHKG",
+    "CRYPTO": "24/7",
+}
+"""Our market ids and the exchange calendar behind each; a calendar's own name is a market id too."""
+
+FIRST_DATE = date(1927, 1, 1)
+LAST_DATE = date(2035, 12, 31)
+"""Fixed bounds: the library's own defaults move every day, and with them what a calendar answers."""
+
+LATER_FIRST_DATES = (date(1960, 1, 1), date(1990, 1, 1), date(1997, 1, 1), date(2000, 1, 1), date(2010, 1, 1))
+"""Where to begin instead when an exchange's holidays are not recorded back to `FIRST_DATE`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradingCalendarConfig:
+    """Which market, and the span its calendar covers."""
+
+    market: str = US_EQ
+    first_date: date = FIRST_DATE
+    last_date: date = LAST_DATE
+
+
+class TradingCalendar:
+    """The sessions of one market.
+
+    Raises
+    ------
+    UnknownMarketError
+        On first use, when no calendar stands behind the market id.
+    CalendarRangeError
+        When a date outside the configured span is asked for.
+    """
+
+    def __init__(self, config: TradingCalendarConfig | None = None) -> None:
+        self.config = config or TradingCalendarConfig()
+
+    @property
+    def market(self) -> str:
+        """The market id."""
+        return self.config.market
+
+    def is_trading_day(self, day: date) -> bool:
+        """Return whether `day` is a session."""
+        return self._within(day) in self._positions
+
+    def trading_days_between(self, start: date, end: date) -> list[date]:
+        """Return the sessions from `start` to `end`, both included, oldest first."""
+        sessions, positions = self._sessions, self._positions
+        first = self._first_at_or_after(self._within(start))
+        stop = self._first_at_or_after(self._within(end))
+        return list(sessions[first : stop + (end in positions)])
+
+    def get_prev_trading_day(self, day: date) -> date:
+        """Return the last session strictly before `day`."""
+        position = self._first_at_or_after(self._within(day)) - 1
+        if position < 0:
+            raise self._range_error(day)
+        return self._sessions[position]
+
+    def get_next_trading_day(self, day: date) -> date:
+        """Return the first session strictly after `day`."""
+        position = self._first_at_or_after(self._within(day)) + (day in self._positions)
+        if position >= len(self._sessions):
+            raise self._range_error(day)
+        return self._sessions[position]
+
+    def last_session(self, day: date) -> date:
+        """Return `day` if it is a session, else the last one before it."""
+        return day if self.is_trading_day(day) else self.get_prev_trading_day(day)
+
+    def n_sessions_after(self, start: date, end: date) -> int:
+        """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`.
+
+        Spans of a few days need no calendar to be called short: `n_sessions_after` is at most ``end - start`` in days.
+        """
+        return len(self.trading_days_between(start + timedelta(days=1), end)) if end > start else 0
+
+    @property
+    def _sessions(self) -> tuple[date, ...]:
+        return _load_sessions(self.config).sessions
+
+    @property
+    def _positions(self) -> dict[date, int]:
+        return _load_sessions(self.config).positions
+
+    def _first_at_or_after(self, day: date) -> int:
+        return bisect_left(self._sessions, day)
+
+    def _within(self, day: date) -> date:
+        if not _load_sessions(self.config).first_date <= day <= self.config.last_date:
+            raise self._range_error(day)
+        return day
+
+    def _range_error(self, day: date) -> CalendarRangeError:
+        return CalendarRangeError(self.market, day, _load_sessions(self.config).first_date, self.config.last_date)
+
+
+def calendar_code(market: str) -> str:
+    """Return the exchange calendar behind a market id.
+
+    Raises
+    ------
+    UnknownMarketError
+        Neither a market id of ours nor a calendar of `exchange_calendars`.
+    """
+    code = MARKET_CALENDARS.get(market)
+    if code is not None:
+        return code
+    import exchange_calendars  # noqa: PLC0415 -- slow, and our own ids need no look-up
+
+    if market not in exchange_calendars.get_calendar_names():
+        raise UnknownMarketError(market, sorted(MARKET_CALENDARS))
+    return market
+
+
+def is_trading_day(market: str, day: date) -> bool:
+    """Return whether `day` is a session of `market`."""
+    return _calendar(market).is_trading_day(day)
+
+
+def trading_days_between(market: str, start: date, end: date) -> list[date]:
+    """Return the sessions of `market` from `start` to `end`, both included."""
+    return _calendar(market).trading_days_between(start, end)
+
+
+def get_prev_trading_day(market: str, day: date) -> date:
+    """Return the last session of `market` strictly before `day`."""
+    return _calendar(market).get_prev_trading_day(day)
+
+
+def get_next_trading_day(market: str, day: date) -> date:
+    """Return the first session of `market` strictly after `day`."""
+    return _calendar(market).get_next_trading_day(day)
+
+
+@cache
+def _calendar(market: str) -> TradingCalendar:
+    return TradingCalendar(TradingCalendarConfig(market=market))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    first_date: date
+    sessions: tuple[date, ...]
+    positions: dict[date, int]
+
+
+@cache
+def _load_sessions(config: TradingCalendarConfig) -> _Sessions:
+    code = calendar_code(config.market)
+    import exchange_calendars  # noqa: PLC0415 -- slow to import
+
+    for first in (config.first_date, *(later for later in LATER_FIRST_DATES if later > config.first_date)):
+        try:
+            calendar = exchange_calendars.get_calendar(code, start=first.isoformat(), end=config.last_date.isoformat())
+        except ValueError:  # the library knows this exchange's holidays only from a later year on
+            continue
+        sessions = tuple(calendar.sessions.date)
+        return _Sessions(first, sessions, {session: position for position, session in enumerate(sessions)})
+    raise CalendarRangeError(config.market, config.first_date, LATER_FIRST_DATES[-1], config.last_date)

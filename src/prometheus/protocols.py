@@ -1,0 +1,260 @@
+"""Every protocol on one page: what a collaborator must offer; anything of that shape will do.
+
+Types of arguments and results come from the rooms that define them; at run time this page imports arrays alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from prometheus.arrays import (
+    DateVector,
+    FeatureCube,
+    FeatureTable,
+    Float32Matrix,
+    Float32Vector,
+    Int64Vector,
+)
+
+if TYPE_CHECKING:
+    from prometheus.encoders.joint.examples import JointExample, JointGroup, JointSpace, StoredJointEmbedding
+    from prometheus.encoders.numeric.encoder import EmbeddingBatch
+    from prometheus.encoders.numeric.features import FeatureSet
+    from prometheus.encoders.numeric.windows import NumericWindowSpec
+    from prometheus.encoders.texts.daily import DailyTexts
+    from prometheus.encoders.texts.documents import SourceText, StoredText, TextDoc, TextEncoding, TextSourceType
+    from prometheus.market.bars import PriceBars
+    from prometheus.regime.history import StoredEmbeddings
+    from prometheus.regime.transitions import TransitionMatrix
+    from prometheus.regime.types import RegimeState
+
+
+class BarSource(Protocol):
+    """Where bars come from; `prometheus.data.reader.DataReader` is one."""
+
+    def load_bars(
+        self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
+    ) -> PriceBars:
+        """Return bars from `first` to `last` and the ones that windows ending there reach back to."""
+
+
+class SessionCounter(Protocol):
+    """What a window needs of a calendar; `prometheus.core.time.TradingCalendar` is one."""
+
+    def n_sessions_after(self, start: date, end: date) -> int:
+        """Return how many sessions lie in (`start`, `end`]."""
+
+
+class InstrumentSource(Protocol):
+    """Tells which instruments have prices; `prometheus.data.reader.DataReader` is one."""
+
+    def known_instruments(self, instrument_ids: Sequence[str]) -> set[str]:
+        """Return those that have at least one bar."""
+
+
+class RegionMembers(Protocol):
+    """What a region is made of."""
+
+    @property
+    def members(self) -> Mapping[str, float]:
+        """Positive weight by instrument id."""
+
+    @property
+    def anchor(self) -> str:
+        """The member whose sessions are the region's dates."""
+
+
+class NumericEmbeddingModel(Protocol):
+    """Turns windows into vectors; the same window gives the same bytes, alone or among others."""
+
+    def encode(self, window: FeatureTable) -> Float32Vector:
+        """Return the vector of one window of shape (window_days, n_features)."""
+
+
+@runtime_checkable
+class BatchNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
+    """A model that also takes many windows at once, which is much faster."""
+
+    def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
+        """Return one vector per window, shape (n_windows, dim)."""
+
+
+@runtime_checkable
+class TableNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
+    """A model that reads windows where they lie in a shared table, without copying each one out."""
+
+    feature_set: FeatureSet
+
+    def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
+        """Return the vector of each window, shape (n_windows, dim).
+
+        `features` has shape (n_rows, n_features); a window is the `window_days` rows before its end.
+        """
+
+
+class TextEmbeddingModel(Protocol):
+    """Turns texts into vectors; the same text gives the same bytes, alone or among others."""
+
+    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
+        """Return one vector per text, shape (n, dim)."""
+
+
+@runtime_checkable
+class ChunkingTextEmbeddingModel(TextEmbeddingModel, Protocol):
+    """A model that reads long texts in pieces, and says in how many."""
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        """Return one vector per text with its number of chunks and its flags."""
+
+
+class JointEmbeddingModel(Protocol):
+    """Joins the numeric and the text embedding of a date into one vector."""
+
+    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim)."""
+
+
+class ModelRegistry(Protocol):
+    """Keeps what each model id means; `prometheus.data.models.ModelRegistry` is one."""
+
+    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Record what a model id means, or raise `ModelFingerprintError` where it means something else."""
+
+    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Raise `ModelFingerprintError` where a model id means something else; record nothing."""
+
+    def load_config(self, model_id: str) -> dict[str, Any] | None:
+        """Return what is recorded under an id, None where nothing is."""
+
+
+class NumericVectorStore(Protocol):
+    """Keeps numeric vectors; `prometheus.encoders.NumericEmbeddingStore` is one."""
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """What the model ids of its rows mean."""
+
+    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:
+        """Store a batch whole or not at all; return how many rows were new or changed."""
+
+    def load_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str) -> Float32Vector | None:
+        """Return one stored vector, or None."""
+
+    def load_input_hashes(
+        self, entity_type: str, entity_ids: Sequence[str], model_id: str, window_days: int, dates: DateVector
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`."""
+
+
+class TextVectorStore(Protocol):
+    """Keeps text vectors; `prometheus.encoders.TextEmbeddingStore` is one."""
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """What the model ids of its rows mean."""
+
+    def save_embeddings(
+        self,
+        docs: Sequence[TextDoc],
+        model_id: str,
+        vectors: Float32Matrix,
+        *,
+        n_chunks: Sequence[int | None] | None = None,
+        flags: Sequence[Sequence[str]] | None = None,
+    ) -> int:
+        """Store one vector per text whole or not at all; return how many rows were new or changed."""
+
+    def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
+        """Return what is stored for these sources, by source id."""
+
+    def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, StoredText]:
+        """Return what is stored for these texts, whatever their source, by text hash."""
+
+
+class JointVectorStore(Protocol):
+    """Keeps joint vectors; `prometheus.encoders.JointEmbeddingStore` is one."""
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """What the model ids of its rows mean."""
+
+    def save_embeddings(
+        self,
+        examples: Sequence[JointExample],
+        model_id: str,
+        vectors: Float32Matrix,
+        branch_models: tuple[str, str] | None = None,
+    ) -> int:
+        """Store one vector per example whole or not at all; return how many rows were new or changed."""
+
+    def load(
+        self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None = None
+    ) -> list[StoredJointEmbedding]:
+        """Return a region's rows from `start` to `end`, both included, by date and scope; the first `limit` of them."""
+
+    def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
+        """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
+
+
+class StateStore(Protocol):
+    """Keeps regime states; `prometheus.regime.RegimeStorage` is one."""
+
+    def save_regime(self, state: RegimeState) -> object:
+        """Store one state and the transitions that follow from it."""
+
+    def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
+        """Store states and the transitions that follow from them; return how many states were new or changed."""
+
+    def get_history(self, region: str, start: date, end: date, model_id: str | None = None) -> list[RegimeState]:
+        """Return the states from `start` to `end`, both included, oldest first."""
+
+    def get_transition_matrix(self, region: str, model_id: str | None = None) -> TransitionMatrix:
+        """Return ``{from: {to: probability}}`` over the stored states."""
+
+    def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return ``as_of_date`` and ``input_hash`` of the states between the first and the last of `dates`."""
+
+    def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
+        """Return the embeddings of one encoder from `start` to `end`, one per date, oldest first."""
+
+    def written(self, region: str, encoder_model_id: str, start: date, end: date) -> dict[date, datetime]:
+        """Return when the newest state of each date from `start` to `end` by one encoder was written."""
+
+
+class TextSource(Protocol):
+    """Loads texts; `prometheus.data.text_reader.TextReader` is one."""
+
+    def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int], /) -> Sequence[SourceText]:
+        """Return the texts of these rows, in that order."""
+
+
+class DailyTextSource(Protocol):
+    """Averages text vectors by date; `prometheus.data.vectors.daily_texts.DailyTextReader` is one."""
+
+    def load(
+        self,
+        source: TextSourceType,
+        model_id: str,
+        start: date,
+        end: date,
+        filters: Mapping[str, str | None],
+        timezone: str = "UTC",
+    ) -> DailyTexts:
+        """Return the mean of each date's texts from `start` to `end`, both included."""
+
+
+class Claims(Protocol):
+    """Who does what, among runs."""
+
+    def try_claim(self, key: str, /) -> bool:
+        """Claim a piece of work; False while another run holds it."""
+
+    def wait_for(self, key: str, /) -> None:
+        """Claim a piece of work as soon as no other run holds it."""
+
+    def release(self, key: str, /) -> None:
+        """Release a claim; no effect if already lost."""

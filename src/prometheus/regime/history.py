@@ -1,0 +1,116 @@
+"""Regime histories as columns, for those who look at many dates at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float32Matrix, Float64Vector, Int64Vector
+from prometheus.regime.types import RegimeLabel
+
+LABELS: tuple[RegimeLabel, ...] = tuple(RegimeLabel)
+"""What the numbers of `RegimeTimeline.labels` mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeHistory:
+    """What is stored of one region under one regime model."""
+
+    region: str
+    model_id: str
+    encoder_model_id: str
+    n_dates: int
+    first: date
+    last: date
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the labels were compared with prototypes; without them every label is NEUTRAL."""
+        return self.model_id != self.encoder_model_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimeTimeline:
+    """Labels and confidences of one region and regime model, oldest first.
+
+    Attributes
+    ----------
+    dates
+        Shape (n,), strictly ascending.
+    labels
+        Shape (n,): positions in `LABELS`.
+    confidences
+        Shape (n,), in [0, 1].
+    high_volatilities
+        Shape (n,): probability of high volatility in the next 21 sessions; NaN where the model says none.
+    """
+
+    region: str
+    model_id: str
+    dates: DateVector
+    labels: Int64Vector
+    confidences: Float64Vector
+    high_volatilities: Float64Vector
+
+    def until(self, day: date) -> RegimeTimeline:
+        """Return the part up to a date."""
+        known = slice(int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right")))
+        return replace(
+            self,
+            dates=self.dates[known],
+            labels=self.labels[known],
+            confidences=self.confidences[known],
+            high_volatilities=self.high_volatilities[known],
+        )
+
+    def label_names(self) -> list[str]:
+        """Return the name of each label."""
+        return [LABELS[number].name for number in self.labels.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """What vectors of one region and encoder were made of; None where the states do not say."""
+
+    instrument_id: str | None
+    window_days: int | None
+    dim: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DatedVectors:
+    """One vector per date, ascending; shapes (n,) and (n, dim)."""
+
+    dates: DateVector
+    vectors: Float32Matrix
+
+
+def preferred_history(histories: Sequence[RegimeHistory]) -> RegimeHistory:
+    """Return the history that answers for a region unless another is named.
+
+    One with prototypes before one without; then the one that reaches furthest, the longest, and the last by name.
+    """
+    return max(histories, key=lambda each: (each.has_prototypes, each.last, each.n_dates, each.model_id))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredEmbeddings:
+    """Embeddings of one region, encoder, instrument and window length.
+
+    Attributes
+    ----------
+    instrument_id, window_days
+        None where the states do not say.
+    dates
+        One per vector, ascending.
+    vectors
+        Shape (n_dates, dim), float32.
+    """
+
+    instrument_id: str | None
+    window_days: int | None
+    dates: tuple[date, ...]
+    vectors: Float32Matrix

@@ -1,0 +1,120 @@
+"""First words with a running server: whether it is ours, and has its databases and roles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus.server.cluster import APPLICATION_ROLE, OWNER_ROLE, READER_ROLE
+
+if TYPE_CHECKING:
+    import psycopg
+
+HISTORICAL_DATABASE = "prometheus_historical"
+RUNTIME_DATABASE = "prometheus_runtime"
+MAINTENANCE_DATABASE = "postgres"
+
+_DONE = "prometheus bootstrap 2"
+"""Comment on the maintenance database once all steps are done; raise the number when a step is added."""
+
+_LOOK_SQL = (
+    "SELECT current_setting('data_directory'), current_setting('server_version'),"
+    " coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = current_database()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server says about itself."""
+
+    data_directory: str
+    server_version: str
+    is_bootstrapped: bool
+
+
+def ask(conninfo: str, timeout_s: int = 10) -> Answer:
+    """Connect and ask; raises `psycopg.OperationalError` where no server answers."""
+    with _connect(conninfo, timeout_s) as connection:
+        (data_directory, version, comment) = connection.execute(_LOOK_SQL).fetchall()[0]
+    return Answer(data_directory, version, comment == _DONE)
+
+
+def bootstrap(conninfo_to: Callable[[str], str]) -> None:
+    """Create roles, databases, privileges and the vector extension where missing.
+
+    Every step may be repeated, so whatever an interruption left is completed. The caller holds the lock.
+
+    Parameters
+    ----------
+    conninfo_to
+        Gives the connection string of a database, as the owner.
+    """
+    import psycopg  # noqa: PLC0415 -- only once there is a server
+
+    for attempt in range(20):
+        try:
+            _run_steps(conninfo_to)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase, psycopg.errors.ObjectInUse):
+            # The session of a killed predecessor still works on the same step.
+            if attempt == 19:
+                raise
+            time.sleep(0.25)
+        else:
+            return
+
+
+def _run_steps(conninfo_to: Callable[[str], str]) -> None:
+    with _connect(conninfo_to(MAINTENANCE_DATABASE)) as connection:
+        connection.execute("SELECT pg_reload_conf()")  # our user may log in as the roles that the caller wrote down
+        for role in (APPLICATION_ROLE, READER_ROLE):
+            _create_role(connection, role)
+        connection.execute(f"ALTER ROLE {READER_ROLE} SET default_transaction_read_only = on")
+        for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
+            _create_database(connection, database)
+    for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
+        with _connect(conninfo_to(database)) as connection:
+            _grant(connection)
+            if database == HISTORICAL_DATABASE:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    with _connect(conninfo_to(MAINTENANCE_DATABASE)) as connection:
+        connection.execute(f"COMMENT ON DATABASE {MAINTENANCE_DATABASE} IS '{_DONE}'")
+
+
+def _create_role(connection: psycopg.Connection, role: str) -> None:
+    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    if row is None:
+        connection.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+
+
+def _create_database(connection: psycopg.Connection, database: str) -> None:
+    row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
+    if row is None:
+        connection.execute(f"CREATE DATABASE {database} OWNER {OWNER_ROLE} ENCODING 'UTF8'")
+    connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+    connection.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {APPLICATION_ROLE}")
+    connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {READER_ROLE}")
+
+
+def _grant(connection: psycopg.Connection) -> None:
+    """Let the application role use and vacuum, and the reader read, and nothing more, what the owner creates."""
+    tables, sequences = "SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON", "USAGE, SELECT ON"
+    later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER_ROLE} IN SCHEMA public"
+    for statement in (
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}, {READER_ROLE}",
+        f"GRANT {tables} ALL TABLES IN SCHEMA public TO {APPLICATION_ROLE}",
+        f"GRANT {sequences} ALL SEQUENCES IN SCHEMA public TO {APPLICATION_ROLE}",
+        f"{later} GRANT {tables} TABLES TO {APPLICATION_ROLE}",
+        f"{later} GRANT {sequences} SEQUENCES TO {APPLICATION_ROLE}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER_ROLE}",
+        f"{later} GRANT SELECT ON TABLES TO {READER_ROLE}",
+    ):
+        connection.execute(statement)
+
+
+def _connect(conninfo: str, timeout_s: int = 10) -> psycopg.Connection:
+    import psycopg  # noqa: PLC0415 -- only once there is a server
+
+    return psycopg.connect(conninfo, autocommit=True, connect_timeout=timeout_s)

@@ -1,0 +1,333 @@
+"""The embedded PostgreSQL as commands see it: make sure it runs, where it is, how it is, stop it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Literal
+
+from prometheus.errors import EmbeddedServerError
+from prometheus.server import address, bootstrap, cluster, process
+from prometheus.server.binaries import find_installation, server_environment
+from prometheus.server.cluster import APPLICATION_ROLE, Layout
+from prometheus.server.place import Place, find_place
+from prometheus.server.process import Patience
+from prometheus.server.supervisor import Task, open_lock, process_start, remove_socket_directory, rotate_log, try_lock
+
+State = Literal["absent", "stopped", "starting", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSettings:
+    """What can be chosen about the embedded server."""
+
+    home: Path
+    account: str = "nobody"
+    idle_minutes: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedStatus:
+    """How the server is; `pid`, `server_version` and `idle_minutes` are of the running one."""
+
+    state: State
+    pid: int | None
+    data_directory: Path
+    socket_directory: Path
+    log_path: Path
+    server_version: str | None
+    size_bytes: int
+    idle_minutes: float
+
+
+class EmbeddedServer:
+    """A PostgreSQL server of our own below `EmbeddedSettings.home`.
+
+    It outlives the process that started it, and stops by itself once nobody has used it for a while. Any number of
+    processes may use these methods at the same time.
+
+    Parameters
+    ----------
+    settings
+        Where it lives, as whom it runs (when we are root), when it stops.
+    announce
+        Receives one line whenever something takes noticeable time.
+
+    Raises
+    ------
+    EmbeddedServerError
+        From every method: what is wrong and the way out, in one line.
+    """
+
+    def __init__(self, settings: EmbeddedSettings, announce: Callable[[str], None] | None = None) -> None:
+        self.settings = settings
+        self._announce = announce or (lambda _message: None)
+
+    def ensure_running(self) -> None:
+        """Return once the server answers and has its databases; start it, or wait for it, where it does not yet."""
+        with self._one_line_errors():
+            place = self._place()
+            if not self._attach(place):
+                self._start(place)
+
+    def conninfo(self, database: str, *, role: str = APPLICATION_ROLE) -> str:
+        """Return the connection string of a database; the server need not run.
+
+        Ask after `ensure_running`: a first start makes the directory that the address follows from.
+        """
+        with self._one_line_errors():
+            return self._place().conninfo(database, role)
+
+    def status(self) -> EmbeddedStatus:
+        """Look, and start nothing."""
+        with self._one_line_errors():
+            place = self._place()
+            cluster.check_root(place.layout.root)
+            state, pid, version, idle_minutes = self._look(place)
+            return EmbeddedStatus(
+                state=state,
+                pid=pid,
+                data_directory=place.layout.data,
+                socket_directory=place.socket_directory,
+                log_path=place.layout.log,
+                server_version=version,
+                size_bytes=place.size_bytes(),
+                idle_minutes=idle_minutes,
+            )
+
+    def stop(self, timeout_s: float = 60) -> bool:
+        """Shut the server down: sessions are ended, data is left clean, nothing of it stays behind.
+
+        Parameters
+        ----------
+        timeout_s
+            How long a shutdown may take before this gives up waiting (it then goes on by itself).
+
+        Returns
+        -------
+        Whether one was running.
+        """
+        with self._one_line_errors():
+            place, deadline = self._place(), time.monotonic() + timeout_s
+            cluster.check_root(place.layout.root)
+            if not place.layout.lock.exists():
+                return False
+            was_running = False
+            with _open_lock(place.layout) as lock:
+                while True:
+                    was_running |= _stop_supervised(place, deadline)
+                    if try_lock(lock) and process.supervisor_of(place.layout) is None:
+                        was_running |= _stop_orphan(place, deadline)
+                        remove_socket_directory(str(place.socket_directory), {os.geteuid(), place.account.uid})
+                        return was_running
+                    _pause(deadline, "another process is just starting the server")
+
+    def _place(self) -> Place:
+        return find_place(self.settings.home, self.settings.account)
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """Say what the operating system refused, where no better message was found."""
+        try:
+            yield
+        except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            way_out = "make room on that disk" if is_full else "set PROMETHEUS_HOME to a directory of yours"
+            raise EmbeddedServerError(
+                f"{error.filename or self.settings.home}: {error.strerror or error}; {way_out}"
+            ) from error
+
+    def _attach(self, place: Place) -> bool:
+        """Use a server that is up; False if there is none or it needs care."""
+        cluster.check_root(place.layout.root)
+        if not place.layout.lock.exists():
+            return False
+        with _open_lock(place.layout) as lock:
+            self._wait_for_lock(lock, shared=True)
+            record = process.supervisor_of(place.layout)
+            if record is None:
+                return False
+            place.check_record(record)
+            os.utime(lock)  # before we connect: from here on the supervisor counts the server as used
+            try:
+                return place.ask().is_bootstrapped
+            except ConnectionError:
+                return False
+
+    def _start(self, place: Place) -> None:
+        cluster.prepare_directories(place.layout, place.account)
+        with _open_lock(place.layout) as lock:
+            self._wait_for_lock(lock, shared=False)
+            os.utime(lock)
+            if not self._bring_up(place).is_bootstrapped:
+                self._bootstrap(place)
+
+    def _bootstrap(self, place: Place) -> None:
+        import psycopg  # noqa: PLC0415 -- only when connecting
+
+        cluster.write_identities(place.layout, place.account)  # one that runs may have been started by an older version
+        try:
+            bootstrap.bootstrap(place.conninfo)
+        except psycopg.Error as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise EmbeddedServerError(
+                f"the databases could not be created: {reason}; see {place.layout.log}, then try again"
+            ) from error
+
+    def _wait_for_lock(self, lock: int, *, shared: bool) -> None:
+        patience = Patience(self._announce, limit_s=float("inf"))
+        while not try_lock(lock, shared=shared):
+            patience.wait("waiting for another process that starts or stops the embedded PostgreSQL")
+
+    def _bring_up(self, place: Place) -> bootstrap.Answer:
+        """Start, adopt or wait for a server until one answers. The caller holds the lock."""
+        patience = Patience(self._announce)
+        while True:
+            offset, is_fresh = process.log_size(place.layout.log), False
+            if process.supervisor_of(place.layout) is None:
+                pid = process.postmaster_of(place.layout)
+                if pid is None:
+                    offset, is_fresh = self._launch(place), True
+                elif process.outlives_its_supervisor(pid) and place.is_answering():
+                    process.launch(self._task(place, [], adopted_pid=pid))
+                else:
+                    patience.wait(f"waiting for an earlier server (process {pid}) to end", pid)
+                    continue
+            answer = self._await_answer(place, offset)
+            if answer is not None:
+                return answer
+            failure = process.failure_in(process.last_lines(place.layout.log, offset))
+            if is_fresh and not process.will_pass(failure):
+                raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {failure}; see {place.layout.log}")
+            users = process.users_of(place.layout.data)
+            names = f" (process {', '.join(map(str, users))})" if users else ""
+            patience.wait(f"waiting for what is left of an earlier server{names} to end; see {place.layout.log}", users)
+
+    def _await_answer(self, place: Place, offset: int) -> bootstrap.Answer | None:
+        """Wait as long as the server makes progress; None if it ended."""
+        patience = Patience(self._announce)
+        while True:
+            record = process.supervisor_of(place.layout)
+            if record is None:
+                return None
+            place.check_record(record)
+            try:
+                return place.ask()
+            except ConnectionError as error:
+                reason = str(error)
+            words = process.progress_in(process.last_lines(place.layout.log, offset))
+            patience.wait(f"starting the embedded PostgreSQL: {words[-1] if words else reason}", words)
+
+    def _launch(self, place: Place) -> int:
+        """Start a server that does not run; return where its part of the log begins."""
+        layout, account = place.layout, place.account
+        installation = find_installation(account, layout.copies)
+        if not cluster.has_cluster(layout, account):
+            self._announce(f"creating the embedded PostgreSQL in {layout.data}")
+            cluster.create_cluster(layout, account, installation)
+        elif process.stale_pid(layout) is not None:
+            self._announce("the embedded PostgreSQL was not shut down cleanly, it recovers now")
+        remove_socket_directory(str(place.socket_directory), {os.geteuid(), account.uid})
+        address.create_socket_directory(place.socket_directory, account)
+        cluster.write_configuration(layout, place.socket_directory, account)
+        rotate_log(str(layout.log), limit=1024 * 1024)
+        offset = process.log_size(layout.log)
+        program = str(installation / "bin" / "postgres")
+        process.launch(self._task(place, [program, "-D", str(layout.data), f"--config-file={layout.configuration}"]))
+        return offset
+
+    def _task(self, place: Place, command: list[str], adopted_pid: int | None = None) -> Task:
+        layout, account, environment = place.layout, place.account, server_environment()
+        earlier = process.stale_pid(layout)
+        if earlier is not None and adopted_pid is None:
+            # PostgreSQL takes this id in postmaster.pid for no rival; here it is a stranger's by now, or nobody's.
+            # Its check for the dead server's shared memory, and so for processes that still use the data, stays.
+            environment["PG_GRANDPARENT_PID"] = str(earlier)
+        return Task(
+            command=command,
+            environment=environment,
+            uid=account.uid if account.is_other else None,
+            gid=account.gid if account.is_other else None,
+            data_directory=str(layout.data),
+            socket_directory=str(place.socket_directory),
+            lock_path=str(layout.lock),
+            supervisor_lock_path=str(layout.supervisor_lock),
+            log_path=str(layout.log),
+            monitor_conninfo=place.conninfo(bootstrap.MAINTENANCE_DATABASE),
+            idle_s=self.settings.idle_minutes * 60,
+            python_path=[os.path.abspath(entry) for entry in sys.path if entry],  # noqa: PTH100
+            adopted_pid=adopted_pid,
+            adopted_start=process_start(adopted_pid) if adopted_pid else None,
+        )
+
+    def _look(self, place: Place) -> tuple[State, int | None, str | None, float]:
+        record, idle_minutes = process.supervisor_of(place.layout), self.settings.idle_minutes
+        pid = record.postmaster_pid or None if record else process.postmaster_of(place.layout)
+        if record is not None and record.idle_s:
+            idle_minutes = record.idle_s / 60
+        if record is not None or pid is not None:
+            try:
+                return "running", pid, place.ask().server_version, idle_minutes
+            except ConnectionError:
+                return "starting", pid, None, idle_minutes
+        version = cluster.data_version(place.layout)
+        if place.layout.lock.exists():
+            with _open_lock(place.layout) as lock:
+                if not try_lock(lock, shared=True):
+                    return "starting", None, version, idle_minutes
+        return ("stopped" if version else "absent"), None, version, idle_minutes
+
+
+@contextmanager
+def _open_lock(layout: Layout) -> Iterator[int]:
+    """Open the lock file; whatever lock is taken on it ends with the block."""
+    descriptor = open_lock(str(layout.lock))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _stop_supervised(place: Place, deadline: float) -> bool:
+    """Have the supervisor shut down, and wait until its server and itself are gone."""
+    asked, servers, started = 0, set(), time.monotonic()
+    while (record := process.supervisor_of(place.layout)) is not None:
+        if record.supervisor_pid not in (0, asked):
+            asked = record.supervisor_pid
+            servers.add((record.postmaster_pid, process_start(record.postmaster_pid)))
+            process.signal_process(asked, record.supervisor_start, Signals.SIGTERM)
+        elif not asked and time.monotonic() - started > 2:  # it never said who it is; it ends with its server
+            asked = -int(_stop_orphan(place, deadline))
+        _pause(deadline, f"the server is still shutting down, see {place.layout.log}")
+    for pid, start in servers:
+        _await_end(pid, start, place, deadline)
+    return bool(asked)
+
+
+def _stop_orphan(place: Place, deadline: float) -> bool:
+    """Shut down a server directly."""
+    pid = process.postmaster_of(place.layout)
+    if pid is None:
+        return False
+    start = process_start(pid)
+    process.signal_process(pid, start, Signals.SIGINT)
+    _await_end(pid, start, place, deadline)
+    return True
+
+
+def _await_end(pid: int, start: str | None, place: Place, deadline: float) -> None:
+    while start is not None and process_start(pid) == start:
+        _pause(deadline, f"the server (process {pid}) is still shutting down, see {place.layout.log}")
+
+
+def _pause(deadline: float, message: str) -> None:
+    if time.monotonic() > deadline:
+        raise EmbeddedServerError(message)
+    time.sleep(0.02)
