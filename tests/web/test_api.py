@@ -17,10 +17,10 @@ from tests.web.serving import FIRST, LAST, REGION
 from prometheus.app import App
 from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
+from prometheus.web.api import StrictJson
 from prometheus.web.parameters import MAX_ANALOGS, MAX_REGIMES
-from prometheus.web.routes import StrictJson
-from prometheus.web.routes_embeddings import ARROW
 from prometheus.web.schemas import AnalogList, RegimeRow, TextList
+from prometheus.web.transfer import ARROW
 
 pytest_plugins = ["tests.web.fixtures"]
 

@@ -1,7 +1,8 @@
-"""Who may ask: names of this server, a token where the network can reach it, and what a browser may do with answers."""
+"""Who may ask, how much at once, and what a browser may do with the answers."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import re
@@ -14,11 +15,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import FileAccessError, TokenFileError
-from prometheus.web.errors import Problem
+from prometheus.web.errors import Problem, unavailable
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a token: they say nothing but that the server lives."""
+"""Answered without a token: they only say that the server lives."""
+UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
+"""Beginnings of addresses that need no database: answered whatever else waits."""
 MIN_TOKEN_CHARACTERS = 16
 MAX_TOKEN_BYTES = 4_096
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer"})
@@ -114,6 +117,73 @@ class AccessControl:
         refusal = self._rules.refusal(scope)
         answer = self._app if refusal is None else refusal.response()
         await answer(scope, receive, send_guarded)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds for one request, and how many may run at once: fewer than the 40 threads that do the work."""
+
+    deadline_s: float = 8.0
+    most_at_once: int = 16
+
+
+class Limiter:
+    """ASGI middleware: a request over its deadline, or one too many, gets 503.
+
+    A thread cannot be stopped: work past its deadline goes on, without a listener, and counts until it ends.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"].startswith(UNLIMITED_PATHS):
+            await self._app(scope, receive, send)
+            return
+        if len(self._running) >= self._limits.most_at_once:
+            busy = unavailable("busy", f"{self._limits.most_at_once} requests are under way; ask again soon")
+            await busy.response()(scope, receive, send)
+            return
+        answer = _OneAnswer(send)
+        task = asyncio.ensure_future(self._app(scope, receive, answer.send))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        await asyncio.wait({task}, timeout=self._limits.deadline_s)
+        if task.done() or answer.has_begun:
+            await task
+        else:
+            await answer.replace(self._too_late(), scope, receive)
+
+    def _too_late(self) -> Problem:
+        return unavailable(
+            "too_slow", f"no answer within {self._limits.deadline_s:.0f} s; ask for less, or again later"
+        )
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # of an abandoned one: retrieved, so that asyncio does not log it
+
+
+class _OneAnswer:
+    """Sends an answer until it is replaced by another."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_replaced = False
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        if not self._is_replaced:
+            self.has_begun = True
+            await self._send(message)
+
+    async def replace(self, problem: Problem, scope: Scope, receive: Receive) -> None:
+        self._is_replaced = True
+        await problem.response()(scope, receive, self._send)
 
 
 def _wrong_method(method: str) -> Problem | None:

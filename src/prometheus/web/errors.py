@@ -1,4 +1,4 @@
-"""What went wrong, as a status and a small JSON object; never a traceback, a path or a secret."""
+"""Errors as a status and a small JSON object; never a traceback, a path or a secret."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from prometheus.errors import (
     UnnamedTextModelError,
     UsageError,
 )
+from prometheus.web.schemas import ProblemBody
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,19 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (MissingExtraError, 409),
     (InputRefusedError, 409),
 )
+_REASONS = {
+    400: "The question contradicts itself, or is asked of the wrong host.",
+    401: "The token is missing or wrong.",
+    404: "There is no such region, model or date; the answer names what there is.",
+    409: "What is stored, or installed, cannot answer this.",
+    422: "A parameter is unknown, malformed or out of its limits.",
+    500: "A defect of the server.",
+    503: "The database does not answer now, or too many ask; try again after `Retry-After` seconds.",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemBody, "description": reason} for status, reason in _REASONS.items()
+}
+"""What every route of the API may answer instead."""
 _DATABASE_DETAILS: tuple[tuple[type[DatabaseError], str], ...] = (
     (DatabaseRefusedError, "the database gave this question up; ask for less, or again later"),
     (DatabaseError, "the database does not answer now; ask again in a few seconds"),
@@ -50,7 +64,7 @@ _DATABASE_DETAILS: tuple[tuple[type[DatabaseError], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal: its status, a stable name for machines and a sentence for people."""
+    """A refusal: status, stable name for machines, sentence for people."""
 
     status: int
     error: str
@@ -70,13 +84,18 @@ def unavailable(error: str, detail: str) -> Problem:
     return Problem(503, error, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
+def error_name(kind: type[PrometheusError]) -> str:
+    """Return the name that clients know an error by: its `code`; that of its class while it has none."""
+    code: str | None = vars(kind).get("code")
+    return code or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
+
+
 def problem_of(error: PrometheusError) -> Problem:
-    """Return what an error of ours means to whoever asked."""
+    """Return the problem that an error of ours is to a client."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
     if status == 503:
-        return unavailable(name, _temporary_detail(error))
-    return _internal() if status == 500 else Problem(status, name, str(error))
+        return unavailable(error_name(type(error)), _temporary_detail(error))
+    return _internal() if status == 500 else Problem(status, error_name(type(error)), str(error))
 
 
 def _temporary_detail(error: PrometheusError) -> str:
@@ -105,7 +124,7 @@ def add_error_handlers(api: FastAPI, on_database_error: Callable[[DatabaseError]
 
 
 def show(request: Request, problem: Problem) -> Response:
-    """Return a problem as whoever asked can read it."""
+    """Return a problem as a page to a browser, else as JSON."""
     page: ErrorPage | None = getattr(request.app.state, "error_page", None)
     wants_page = page is not None and "text/html" in request.headers.get("accept", "")
     shown = page(request, problem) if page is not None and wants_page else None

@@ -17,10 +17,10 @@ from prometheus.app.analog_report import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
 from prometheus.market.outcomes import Spread
 from prometheus.regime.history import LABELS, RegimeHistory, preferred_history
-from prometheus.web.assets import Assets
+from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.errors import Problem
-from prometheus.web.parameters import DatePath, PageQuery, RegionPath
-from prometheus.web.routes import AppOf, StrictJson
+from prometheus.web.parameters import DatePath, OfModel, RegionPath
+from prometheus.web.transfer import Assets
 
 WEEKDAYS_UNTIL_OLD = 5
 """Data that end more weekdays before today are called old."""
@@ -61,19 +61,19 @@ def go(region: str = "", day: str = "") -> Response:
 
 
 @router.get("/regions/{region}")
-def latest(request: Request, app: AppOf, region: RegionPath, query: PageQuery) -> Response:
+def latest(request: Request, app: AppOf, region: RegionPath, query: OfModel) -> Response:
     """Show a region on its newest date."""
     return _show(request, app.briefings.of(region, None, query.model_id), query.model_id, app.regimes.histories())
 
 
 @router.get("/regions/{region}/{day}")
-def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Show a region as it was known on a date."""
     return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, app.regimes.histories(), day)
 
 
 @router.get("/regions/{region}/{day}/series.json")
-def series(app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+def series(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Return what the chart of a page draws: nothing after its date."""
     return StrictJson(series_document(app.briefings.series(region, day, query.model_id)))
 

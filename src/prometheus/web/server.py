@@ -21,13 +21,11 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import AddressError, DatabaseUnreachableError, UsageError
-from prometheus.web import assets, page, routes_embeddings, routes_operations, routes_regimes, routes_search
-from prometheus.web.access import AccessControl, AccessRules
-from prometheus.web.caching import Representations
-from prometheus.web.errors import add_error_handlers
+from prometheus.web import page, transfer
+from prometheus.web.access import AccessControl, AccessRules, Limiter, Limits
+from prometheus.web.api import ROUTERS, StrictJson
+from prometheus.web.errors import PROBLEMS, add_error_handlers
 from prometheus.web.metrics import MeasuredRequests, WebMetrics
-from prometheus.web.patience import Limits, Patience
-from prometheus.web.routes import PROBLEMS, StrictJson
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +53,14 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
         responses=PROBLEMS,
     )
     api.state.prometheus, api.state.metrics = app, metrics
-    api.state.assets, api.state.error_page = assets.packaged_assets(), page.error_page
+    api.state.assets, api.state.error_page = transfer.Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for module in (routes_regimes, routes_embeddings, routes_search, routes_operations):
-        api.include_router(module.router, dependencies=needs)
-    for module in (assets, page):
+    for router in ROUTERS:
+        api.include_router(router, dependencies=needs)
+    for module in (transfer, page):
         api.include_router(module.router)
-    guarded = AccessControl(Patience(Representations(api), limits or Limits()), rules)
+    guarded = AccessControl(Limiter(transfer.Transfer(api), limits or Limits()), rules)
     return MeasuredRequests(guarded, metrics)
 
 

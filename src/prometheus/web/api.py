@@ -1,0 +1,281 @@
+"""The routes of the API: each asks the app and answers in the form of its schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from itertools import groupby
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from prometheus.app import App
+from prometheus.app.analog_report import AnalogRequest
+from prometheus.app.text_search import TextQuery
+from prometheus.errors import NoRegimeOnDateError, NoRegimesError, VectorError
+from prometheus.regime.change_risk import risks_to_dict
+from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
+from prometheus.regime.types import RegimeState
+from prometheus.web import schemas
+from prometheus.web.metrics import WebMetrics
+from prometheus.web.parameters import (
+    AnalogQuery,
+    DatePath,
+    EmbeddingPageParameters,
+    EmbeddingPageQuery,
+    Nothing,
+    OfModel,
+    RegimePageQuery,
+    RegionPath,
+    RunPageQuery,
+    TextSearchQuery,
+)
+from prometheus.web.transfer import ARROW
+
+
+class StrictJson(JSONResponse):
+    """JSON as the standard has it: a NaN or an infinity is an error, not a word that no parser knows."""
+
+
+async def _app_of(request: Request) -> App:
+    app: App = request.app.state.prometheus
+    return app
+
+
+async def _metrics_of(request: Request) -> WebMetrics:
+    metrics: WebMetrics = request.app.state.metrics
+    return metrics
+
+
+AppOf = Annotated[App, Depends(_app_of)]
+MetricsOf = Annotated[WebMetrics, Depends(_metrics_of)]
+
+regimes = APIRouter(prefix="/v1", tags=["regimes"])
+embeddings = APIRouter(prefix="/v1", tags=["embeddings"])
+search = APIRouter(prefix="/v1", tags=["search"])
+operations = APIRouter(tags=["operations"])
+ROUTERS = (regimes, embeddings, search, operations)
+
+
+@regimes.get("/regions", response_model=schemas.RegionList, summary="All regions and the models that labelled them")
+def list_regions(app: AppOf, _: Nothing) -> Any:
+    """Return every region that has regimes, with the span of each model."""
+    by_region = groupby(app.regimes.histories(), key=lambda each: each.region)
+    return {"items": [_region(name, list(histories)) for name, histories in by_region]}
+
+
+@regimes.get("/regions/{region}/regimes", response_model=schemas.RegimePage, summary="Regimes of a range of dates")
+def list_regimes(request: Request, app: AppOf, region: RegionPath, query: RegimePageQuery) -> Any:
+    """Return a page of labels, oldest first; a span without dates is an empty page."""
+    span = query.span()
+    found = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
+    return {
+        "region": region,
+        "model_id": found.model_id,
+        "items": _rows(found, query.limit),
+        "next": _next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None,
+    }
+
+
+@regimes.get(
+    "/regions/{region}/regimes/latest", response_model=schemas.RegimeDetail, summary="The newest regime, and why"
+)
+def get_latest_regime(app: AppOf, region: RegionPath, query: OfModel) -> Any:
+    """Return the regime of the newest date with all that its model says."""
+    return _detail(app, app.regimes.history(region, query.model_id), None)
+
+
+@regimes.get(
+    "/regions/{region}/regimes/{as_of_date}",
+    response_model=schemas.RegimeDetail,
+    summary="The regime of one date, and why",
+)
+def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfModel) -> Any:
+    """Return the regime of a session with all that its model says; for another date 404 names the span."""
+    return _detail(app, app.regimes.history(region, query.model_id), as_of_date)
+
+
+@regimes.get(
+    "/regions/{region}/transitions", response_model=schemas.TransitionList, summary="How regimes follow each other"
+)
+def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
+    """Return counts, shares, mean durations and risks of change, for each regime model or the one named."""
+    app.regimes.history(region, query.model_id)  # an unknown region or model is answered with those that exist
+    return {
+        "items": [
+            {
+                **asdict(report),
+                "mean_duration": report.mean_durations,
+                "change_risk": {label: risks_to_dict(risks) for label, risks in report.change_risks.items()},
+            }
+            for report in app.regimes.transitions(region, query.model_id)
+        ]
+    }
+
+
+@embeddings.get(
+    "/regions/{region}/embeddings",
+    summary="Vectors of a range of dates",
+    response_model=None,
+    responses={
+        200: {"model": schemas.EmbeddingPage, "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: EmbeddingPageQuery) -> Response:
+    """Return a page of vectors, or with `Accept: application/vnd.apache.arrow.stream` all of them as Arrow.
+
+    The stream has a column `embedding` of type fixed_size_list<float>[dim] beside date, label and confidence.
+    """
+    if ARROW in request.headers.get("accept", ""):
+        response = _arrow(app, region, query)
+    else:
+        response = Response(_page(request, app, region, query).model_dump_json(), media_type="application/json")
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@search.get("/regions/{region}/analogs", response_model=schemas.AnalogList, summary="Past dates that looked like one")
+def find_analogs(app: AppOf, region: RegionPath, query: AnalogQuery) -> Any:
+    """Return the nearest past dates, and what followed them against what followed all dates."""
+    return app.analogs.find(AnalogRequest(region=region, **query.model_dump())).to_dict()
+
+
+@search.get("/texts/search", response_model=schemas.TextList, summary="Texts by meaning")
+def search_texts(app: AppOf, query: TextSearchQuery) -> Any:
+    """Return the texts known by a date that are nearest in meaning to a question."""
+    asked = query.model_dump(exclude={"q"})
+    model_name = app.db_manager.config.hf_model_name
+    return app.text_search.find(TextQuery(query.q, **asked, hf_model_name=model_name)).to_dict()
+
+
+@operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
+def list_runs(request: Request, app: AppOf, query: RunPageQuery) -> Any:
+    """Return a page of the log of backfills, newest first."""
+    found = app.runs.newest(query.limit + 1, query.kind, query.cursor)
+    items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
+    page = items[: query.limit]
+    return {"items": page, "next": _next_page(request, page[-1]["run_id"]) if len(items) > query.limit else None}
+
+
+@operations.get("/healthz", response_model=schemas.State, summary="Whether the process lives")
+async def get_health(_: Nothing) -> Any:
+    """Answer, without looking at anything."""
+    return {"status": "ok"}
+
+
+@operations.get("/readyz", response_model=schemas.State, summary="Whether both databases answer")
+def get_readiness(app: AppOf, metrics: MetricsOf, _: Nothing) -> Any:
+    """Open a connection to each database; 503 where one cannot be had."""
+    with app.db_manager.get_historical_connection(), app.db_manager.get_runtime_connection():
+        metrics.database_answered()
+    return {"status": "ok"}
+
+
+@operations.get("/metrics", summary="Figures about this server", response_class=PlainTextResponse)
+async def get_metrics(metrics: MetricsOf, _: Nothing) -> Response:
+    """Return requests, latencies and readiness in the text format of the monitoring system Prometheus."""
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+
+
+def _next_page(request: Request, cursor: object) -> str:
+    """Return the address of the page that begins at a cursor, without the name of the server."""
+    address = request.url.include_query_params(cursor=str(cursor))
+    return f"{address.path}?{address.query}"
+
+
+def _region(name: str, histories: list[RegimeHistory]) -> dict[str, Any]:
+    models = [{**asdict(each), "has_prototypes": each.has_prototypes} for each in histories]
+    return {"region": name, "default_model_id": preferred_history(histories).model_id, "models": models}
+
+
+def _rows(found: RegimeTimeline, limit: int) -> list[dict[str, Any]]:
+    columns = (found.dates, found.labels, found.confidences, found.high_volatilities)
+    return [
+        {
+            "as_of_date": day,
+            "label": LABELS[number],
+            "confidence": confidence,
+            "high_volatility": None if math.isnan(probability) else probability,
+        }
+        for day, number, confidence, probability in zip(*(each[:limit].tolist() for each in columns), strict=True)
+    ]
+
+
+def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, Any]:
+    region, model_id, day = history.region, history.model_id, asked or history.last
+    try:
+        (state,) = app.regimes.states(region, day, day, model_id)
+    except NoRegimesError:
+        raise NoRegimeOnDateError(region, model_id, day, history.first, history.last) from None
+    said = state.metadata
+    reasons = app.calibrations.explain([state])[0] if "probabilities" in said else []
+    return {
+        "region": region,
+        "as_of_date": state.as_of_date,
+        "label": state.regime_label,
+        "confidence": state.confidence,
+        "model_id": model_id,
+        "encoder_model_id": state.encoder_model_id,
+        **{name: said.get(name) for name in ("probabilities", "high_volatility", "change_risk")},
+        "explanation": [reason.to_dict() for reason in reasons],
+    }
+
+
+def _page(request: Request, app: App, region: str, query: EmbeddingPageParameters) -> schemas.EmbeddingPage:
+    span = query.span()
+    timeline = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
+    dates = timeline.dates[: query.limit].tolist()
+    states = app.regimes.states(region, dates[0], dates[-1], timeline.model_id) if dates else []
+    return schemas.EmbeddingPage(
+        region=region,
+        model_id=timeline.model_id,
+        encoder_model_id=states[0].encoder_model_id if states else None,
+        dim=_dim_of(states) if states else None,
+        items=[
+            schemas.EmbeddingRow(as_of_date=each.as_of_date, embedding=each.regime_embedding.tolist())
+            for each in states
+        ],
+        next=_next_page(request, timeline.dates[query.limit]) if len(timeline.dates) > query.limit else None,
+    )
+
+
+def _arrow(app: App, region: str, query: EmbeddingPageParameters) -> Response:
+    span, history = query.span(), app.regimes.history(region, query.model_id)
+    try:
+        states = app.regimes.states(region, span.start, span.end, history.model_id)
+        dim = _dim_of(states)
+    except NoRegimesError:  # an empty stream has the length of the newest vector
+        states, dim = [], _dim_of(app.regimes.states(region, history.last, history.last, history.model_id))
+    named = {"region": region, "model_id": history.model_id, "encoder_model_id": history.encoder_model_id}
+    return Response(_stream(states, dim, named), media_type=ARROW)
+
+
+def _stream(states: Sequence[RegimeState], dim: int, named: dict[str, str]) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415 -- slow to import, and rarely needed
+
+    values = np.concatenate([np.empty(0, np.float32), *(each.regime_embedding for each in states)])
+    columns = {
+        "as_of_date": pa.array([each.as_of_date for each in states], pa.date32()),
+        "label": pa.array([each.regime_label.name for each in states], pa.string()),
+        "confidence": pa.array([each.confidence for each in states], pa.float64()),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), dim),
+    }
+    table = pa.table(columns).replace_schema_metadata(named)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _dim_of(states: Sequence[RegimeState]) -> int:
+    """Return the one length of all vectors; `VectorError` where there are several."""
+    dims = sorted({each.regime_embedding.size for each in states})
+    if len(dims) > 1:
+        listed = " and ".join(map(str, dims))
+        raise VectorError(f"region {states[0].region}", f"its vectors have {listed} values; ask for a narrower range")
+    return int(dims[0])
