@@ -1,17 +1,18 @@
-"""What a request may say, and within which limits; anything else is refused by name."""
+"""Query and path parameters with their limits; an unknown one is refused by name."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from prometheus.analogs.search import Metric
-from prometheus.app.analog_report import Space
-from prometheus.app.text_search import Source
+from prometheus.app.analog_report import AnalogRequest, Space
+from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 
 MAX_REGIMES = 10_000
@@ -27,13 +28,7 @@ _NAME = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": _PRINTAB
 
 
 def parse_iso_date(value: object) -> object:
-    """Return the date that a text of the form YYYY-MM-DD names; anything but text is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        It names none.
-    """
+    """Return the date of a text YYYY-MM-DD, or what is not a text unchanged; `ValueError` for any other text."""
     if not isinstance(value, str):
         return value
     try:
@@ -63,20 +58,22 @@ RegionPath = Annotated[
 DatePath = Annotated[IsoDate, Path(description="A session of the region.", examples=["2020-03-16"])]
 
 
+def _as_in(request: type, name: str, **told: Any) -> Any:
+    """Return a parameter with the default that the app's own request has."""
+    (field,) = (field for field in dataclasses.fields(request) if field.name == name)
+    return Field(field.default, **told)
+
+
 class Parameters(BaseModel):
     """Query parameters; an unknown one is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NoParameters(Parameters):
-    """None at all."""
-
-
 class ModelParameters(Parameters):
     """Which regime model."""
 
-    model_id: OptionalName = Field(None, description="The regime model; the default of the region without it.")
+    model_id: OptionalName = Field(None, description="The regime model; default: that of the region.")
 
 
 class SpanParameters(ModelParameters):
@@ -87,13 +84,7 @@ class SpanParameters(ModelParameters):
     cursor: OptionalDate = Field(None, description="Date of the first row of a page, from `next`.")
 
     def span(self) -> DateSpan:
-        """Return the dates that are still to come.
-
-        Raises
-        ------
-        UsageError
-            The end lies before the start.
-        """
+        """Return the dates from the cursor on; `UsageError` where the range ends before it starts."""
         asked = DateSpan.of_range(self.start, self.end)
         if self.cursor is None:
             return asked
@@ -124,13 +115,19 @@ class AnalogParameters(Parameters):
     """Analogs of a date."""
 
     as_of: IsoDate = Field(description="The date asked about; nothing after it counts.", examples=["2020-03-16"])
-    space: Space = Field("numeric", description="What is compared: the numbers, the texts, or both joined.")
-    k: int = Field(10, ge=1, le=MAX_ANALOGS, description="Analogs wanted.")
-    exclude_sessions: int = Field(
-        63, ge=0, le=MAX_EXCLUDED_SESSIONS, description="Dates this near to the date, or to an analog, are none."
+    space: Space = _as_in(
+        AnalogRequest, "space", description="What is compared: the numbers, the texts, or both joined."
     )
-    metric: Metric = Field("euclidean", description="How distances are measured.")
-    model_id: OptionalName = Field(None, description="Whose vectors are compared.")
+    k: int = _as_in(AnalogRequest, "k", ge=1, le=MAX_ANALOGS, description="Analogs wanted.")
+    exclude_sessions: int = _as_in(
+        AnalogRequest,
+        "exclude_sessions",
+        ge=0,
+        le=MAX_EXCLUDED_SESSIONS,
+        description="Minimum gap between results (sessions).",
+    )
+    metric: Metric = _as_in(AnalogRequest, "metric", description="How distances are measured.")
+    model_id: OptionalName = _as_in(AnalogRequest, "model_id", description="Whose vectors are compared.")
 
 
 class TextParameters(Parameters):
@@ -141,16 +138,17 @@ class TextParameters(Parameters):
         examples=["banks in trouble"],
     )  # fmt: skip
     as_of: IsoDate = Field(description="Texts known on this date.", examples=["2025-01-31"])
-    k: int = Field(10, ge=1, le=MAX_TEXTS, description="Texts wanted.")
-    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = Field(
-        None, description="Only these texts."
+    k: int = _as_in(TextQuery, "k", ge=1, le=MAX_TEXTS, description="Texts wanted.")
+    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = _as_in(
+        TextQuery, "source", description="Only these texts."
     )
-    model_id: OptionalName = Field(None, description="Whose vectors are compared; needed where several models answer.")
+    model_id: OptionalName = _as_in(
+        TextQuery, "model_id", description="Whose vectors are compared; needed where several models answer."
+    )
 
 
-Nothing = Annotated[NoParameters, Query()]
+Nothing = Annotated[Parameters, Query()]
 OfModel = Annotated[ModelParameters, Query()]
-PageQuery = OfModel
 RegimePageQuery = Annotated[RegimePageParameters, Query()]
 EmbeddingPageQuery = Annotated[EmbeddingPageParameters, Query()]
 RunPageQuery = Annotated[RunPageParameters, Query()]
