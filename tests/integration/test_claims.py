@@ -8,8 +8,8 @@ import time
 import pytest
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.data.postgres import claims
-from prometheus.data.postgres.claims import open_claims
+from prometheus.data.postgres import locks
+from prometheus.data.postgres.locks import open_claims
 
 
 def test_a_claim_is_held_by_one_until_it_is_given_back(db_manager: DatabaseManager) -> None:
@@ -46,7 +46,7 @@ def test_a_claim_ends_with_its_connection_and_the_work_goes_on_without(db_manage
 def test_a_claim_that_nobody_can_give_back_does_not_stop_the_work_for_ever(
     db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(locks, "CLAIM_TIMEOUT_S", 0.2)
     with open_claims(db_manager) as ours, open_claims(db_manager) as theirs:
         assert ours.try_claim("a")
         assert not theirs.try_claim("a")

@@ -25,7 +25,7 @@ from prometheus.backfill.ray.engine import RayEngine
 from prometheus.backfill.run import BackfillRun, run_backfill
 from prometheus.backfill.runner import InProcess
 from prometheus.backfill.work import Engine, WorkFactory
-from prometheus.data.postgres.claims import open_claims
+from prometheus.data.postgres.locks import open_claims
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import PrototypeError, UsageError, WorkerDiedError
 

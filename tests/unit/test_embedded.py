@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import address, cluster, process, supervisor
+from prometheus.server import account, cluster, process, supervisor
 from prometheus.server.account import Account
-from prometheus.server.process import Patience
+from prometheus.server.process import ProgressWait
 
 ACCOUNT = Account("nobody", 65534, 65534, is_other=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -26,7 +26,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @given(value=TEXT)
 def test_libpq_reads_back_what_was_quoted(value: str) -> None:
-    assert conninfo_to_dict(f"application_name={address.quote(value)} dbname='x'")["application_name"] == value
+    assert conninfo_to_dict(f"application_name={account.quote(value)} dbname='x'")["application_name"] == value
 
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r")))
@@ -39,7 +39,7 @@ def test_a_quoted_setting_ends_where_it_should(value: str) -> None:
 
 
 def test_a_connection_string_names_everything_that_could_lead_elsewhere() -> None:
-    parts = conninfo_to_dict(address.conninfo(Path("/tmp/x y"), ACCOUNT, "base", "role"))
+    parts = conninfo_to_dict(account.conninfo(Path("/tmp/x y"), ACCOUNT, "base", "role"))
     assert parts["host"] == "/tmp/x y"
     assert (parts["dbname"], parts["user"], parts["requirepeer"]) == ("base", "role", "nobody")
     assert parts["hostaddr"] == parts["options"] == ""
@@ -47,11 +47,11 @@ def test_a_connection_string_names_everything_that_could_lead_elsewhere() -> Non
 
 def test_a_socket_directory_is_short_and_of_one_data_directory(tmp_path: Path) -> None:
     one, two = tmp_path / ("x" * 200), tmp_path / "two"
-    assert address.socket_directory(one, ACCOUNT) != address.socket_directory(two, ACCOUNT)
+    assert account.socket_directory(one, ACCOUNT) != account.socket_directory(two, ACCOUNT)
     one.mkdir()
     two.symlink_to(one)
-    assert address.socket_directory(one, ACCOUNT) == address.socket_directory(two, ACCOUNT)
-    assert len(os.fsencode(address.socket_directory(one, ACCOUNT) / f".s.PGSQL.{address.PORT}")) < 104
+    assert account.socket_directory(one, ACCOUNT) == account.socket_directory(two, ACCOUNT)
+    assert len(os.fsencode(account.socket_directory(one, ACCOUNT) / f".s.PGSQL.{account.PORT}")) < 104
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,23 @@ def test_being_asked_too_early_is_no_progress() -> None:
     assert process.progress_in(LOG[:3]) == ["starting PostgreSQL 18.4", LOG[2].partition("LOG:  ")[2]]
 
 
-def test_patience_ends_only_where_nothing_moves() -> None:
+def test_waiting_ends_only_where_nothing_moves() -> None:
     words: list[str] = []
-    patience = Patience(words.append, limit_s=0.2)
+    waiting = ProgressWait(words.append, limit_s=0.2)
     for step in range(20):
-        patience.wait("working", progress=step)
-    patience.wait("stuck", progress="same")
+        waiting.wait("working", progress=step)
+    waiting.wait("stuck", progress="same")
     time.sleep(0.25)
     with pytest.raises(EmbeddedServerError, match="gave up: stuck"):
-        patience.wait("stuck", progress="same")
+        waiting.wait("stuck", progress="same")
 
 
-def test_patience_speaks_now_and_then() -> None:
+def test_waiting_speaks_now_and_then() -> None:
     words: list[str] = []
-    patience = Patience(words.append)
+    waiting = ProgressWait(words.append)
     started = time.monotonic()
     while time.monotonic() - started < 1.5:
-        patience.wait("recovering")
+        waiting.wait("recovering")
     assert len(words) == 1
     assert words[0].startswith("recovering (1 s)")
 

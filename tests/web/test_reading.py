@@ -15,8 +15,7 @@ from tests.fixtures.own_databases import FreshDsn, manager_of
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.data.postgres.attempts import SharedAttempt
-from prometheus.data.postgres.liveness import require_answer
+from prometheus.data.postgres.connections import SharedAttempt, require_answer
 from prometheus.errors import DatabaseRefusedError, DatabaseUnreachableError
 from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, READER_ROLE, RUNTIME_DATABASE
 

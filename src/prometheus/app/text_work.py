@@ -14,7 +14,7 @@ from prometheus.backfill.text import TextBackfill
 from prometheus.backfill.work import OpenedWork
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.travel import self_contained
-from prometheus.data.postgres.claims import open_claims
+from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts.cores import available_cores

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server.account import Account, current_user, user_name
-from prometheus.server.address import PORT
+from prometheus.server.account import PORT, Account, current_user, user_name
 from prometheus.server.binaries import MAJOR_VERSION, server_environment
 
 OWNER_ROLE = "prometheus_owner"
@@ -142,7 +141,7 @@ def check_home(layout: Layout, account: Account) -> None:
 
 
 def check_root(root: Path) -> None:
-    """Refuse a server directory that somebody else owns or could tamper with; a missing one is fine."""
+    """Refuse a server directory that others own or could change; a missing one is fine."""
     try:
         info = root.lstat()
     except FileNotFoundError:

@@ -28,8 +28,8 @@ _NOT_FINAL = ("the database system is", "peer authentication failed", "no pg_hba
 _WILL_PASS = ("pre-existing shared memory block", "already exists")
 
 
-class Patience:
-    """Waiting in small steps, with a word to the user every few seconds."""
+class ProgressWait:
+    """Waits in small steps, and tells the user every few seconds."""
 
     def __init__(self, announce: Callable[[str], None], limit_s: float = STALL_S) -> None:
         self._announce, self._limit_s = announce, limit_s
@@ -75,7 +75,7 @@ def supervisor_of(layout: Layout) -> Record | None:
 
 
 def stale_pid(layout: Layout) -> int | None:
-    """Return the process id that the data's ``postmaster.pid`` names, whoever that is by now."""
+    """Return the process id that the data's ``postmaster.pid`` names, whatever process has that id by now."""
     try:
         return abs(int(read_foreign(layout.data / "postmaster.pid").split("\n", 1)[0]))
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def stale_pid(layout: Layout) -> int | None:
 
 
 def postmaster_of(layout: Layout) -> int | None:
-    """Return the process id of a live server on this data; a stranger that got a dead one's id is none."""
+    """Return the process id of a live server on this data; not another program that got a dead one's id."""
     pid = stale_pid(layout)
     if pid is None or process_start(pid) is None or not is_postgres_on(pid, layout.data):
         return None
@@ -126,7 +126,7 @@ def users_of(data: Path) -> list[int]:
 
 
 def signal_process(pid: int, start: str | None, number: signal.Signals) -> None:
-    """Send a signal to exactly the process of that start token; to nobody if it is gone, whoever has its id by now."""
+    """Send a signal to exactly the process of that start token; not to another that has its id by now."""
     if not pid or start is None:
         return
     with suppress(ProcessLookupError):

@@ -14,11 +14,12 @@ from signal import Signals
 from typing import Literal
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import address, bootstrap, cluster, process
+from prometheus.server import bootstrap, cluster, process
+from prometheus.server.account import create_socket_directory, resolve_account
 from prometheus.server.binaries import find_installation, server_environment
-from prometheus.server.cluster import APPLICATION_ROLE, Layout
-from prometheus.server.place import Place, find_place
-from prometheus.server.process import Patience
+from prometheus.server.bootstrap import Place
+from prometheus.server.cluster import APPLICATION_ROLE, Layout, layout_of
+from prometheus.server.process import ProgressWait
 from prometheus.server.supervisor import Task, open_lock, process_start, remove_socket_directory, rotate_log, try_lock
 
 State = Literal["absent", "stopped", "starting", "running"]
@@ -50,8 +51,8 @@ class EmbeddedStatus:
 class EmbeddedServer:
     """A PostgreSQL server of our own below `EmbeddedSettings.home`.
 
-    It outlives the process that started it, and stops by itself once nobody has used it for a while. Any number of
-    processes may use these methods at the same time.
+    It outlives the process that started it, and stops by itself after some time without use. Any number of processes
+    may use these methods at the same time.
 
     Parameters
     ----------
@@ -103,16 +104,9 @@ class EmbeddedServer:
             )
 
     def stop(self, timeout_s: float = 60) -> bool:
-        """Shut the server down: sessions are ended, data is left clean, nothing of it stays behind.
+        """Shut the server down, ending its sessions; return whether one was running.
 
-        Parameters
-        ----------
-        timeout_s
-            How long a shutdown may take before this gives up waiting (it then goes on by itself).
-
-        Returns
-        -------
-        Whether one was running.
+        Past the timeout this stops waiting, with an error, and the shutdown goes on by itself.
         """
         with self._one_line_errors():
             place, deadline = self._place(), time.monotonic() + timeout_s
@@ -130,7 +124,7 @@ class EmbeddedServer:
                     _pause(deadline, "another process is just starting the server")
 
     def _place(self) -> Place:
-        return find_place(self.settings.home, self.settings.account)
+        return Place(resolve_account(self.settings.account), layout_of(self.settings.home))
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
@@ -145,7 +139,7 @@ class EmbeddedServer:
             ) from error
 
     def _attach(self, place: Place) -> bool:
-        """Use a server that is up; False if there is none or it needs care."""
+        """Use a server that is up; False if there is no such server, or it needs care."""
         cluster.check_root(place.layout.root)
         if not place.layout.lock.exists():
             return False
@@ -182,13 +176,13 @@ class EmbeddedServer:
             ) from error
 
     def _wait_for_lock(self, lock: int, *, shared: bool) -> None:
-        patience = Patience(self._announce, limit_s=float("inf"))
+        waiting = ProgressWait(self._announce, limit_s=float("inf"))
         while not try_lock(lock, shared=shared):
-            patience.wait("waiting for another process that starts or stops the embedded PostgreSQL")
+            waiting.wait("waiting for another process that starts or stops the embedded PostgreSQL")
 
     def _bring_up(self, place: Place) -> bootstrap.Answer:
         """Start, adopt or wait for a server until one answers. The caller holds the lock."""
-        patience = Patience(self._announce)
+        waiting = ProgressWait(self._announce)
         while True:
             offset, is_fresh = process.log_size(place.layout.log), False
             if process.supervisor_of(place.layout) is None:
@@ -198,7 +192,7 @@ class EmbeddedServer:
                 elif process.outlives_its_supervisor(pid) and place.is_answering():
                     process.launch(self._task(place, [], adopted_pid=pid))
                 else:
-                    patience.wait(f"waiting for an earlier server (process {pid}) to end", pid)
+                    waiting.wait(f"waiting for an earlier server (process {pid}) to end", pid)
                     continue
             answer = self._await_answer(place, offset)
             if answer is not None:
@@ -208,11 +202,11 @@ class EmbeddedServer:
                 raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {failure}; see {place.layout.log}")
             users = process.users_of(place.layout.data)
             names = f" (process {', '.join(map(str, users))})" if users else ""
-            patience.wait(f"waiting for what is left of an earlier server{names} to end; see {place.layout.log}", users)
+            waiting.wait(f"waiting for what is left of an earlier server{names} to end; see {place.layout.log}", users)
 
     def _await_answer(self, place: Place, offset: int) -> bootstrap.Answer | None:
         """Wait as long as the server makes progress; None if it ended."""
-        patience = Patience(self._announce)
+        waiting = ProgressWait(self._announce)
         while True:
             record = process.supervisor_of(place.layout)
             if record is None:
@@ -223,7 +217,7 @@ class EmbeddedServer:
             except ConnectionError as error:
                 reason = str(error)
             words = process.progress_in(process.last_lines(place.layout.log, offset))
-            patience.wait(f"starting the embedded PostgreSQL: {words[-1] if words else reason}", words)
+            waiting.wait(f"starting the embedded PostgreSQL: {words[-1] if words else reason}", words)
 
     def _launch(self, place: Place) -> int:
         """Start a server that does not run; return where its part of the log begins."""
@@ -235,7 +229,7 @@ class EmbeddedServer:
         elif process.stale_pid(layout) is not None:
             self._announce("the embedded PostgreSQL was not shut down cleanly, it recovers now")
         remove_socket_directory(str(place.socket_directory), {os.geteuid(), account.uid})
-        address.create_socket_directory(place.socket_directory, account)
+        create_socket_directory(place.socket_directory, account)
         cluster.write_configuration(layout, place.socket_directory, account)
         rotate_log(str(layout.log), limit=1024 * 1024)
         offset = process.log_size(layout.log)
@@ -247,7 +241,7 @@ class EmbeddedServer:
         layout, account, environment = place.layout, place.account, server_environment()
         earlier = process.stale_pid(layout)
         if earlier is not None and adopted_pid is None:
-            # PostgreSQL takes this id in postmaster.pid for no rival; here it is a stranger's by now, or nobody's.
+            # PostgreSQL takes this id in postmaster.pid for no rival; here it is free by now, or another program's.
             # Its check for the dead server's shared memory, and so for processes that still use the data, stays.
             environment["PG_GRANDPARENT_PID"] = str(earlier)
         return Task(

@@ -1,4 +1,4 @@
-"""The small process that is the parent of ``postgres``: starts it, notices when nobody uses it, stops it.
+"""The small process that is the parent of ``postgres``: starts it, and stops it once it is unused.
 
 Runs as a script in an isolated interpreter (``python -I -S supervisor.py``), reads its `Task` as JSON from stdin and
 detaches. Hence only the standard library at the top, and psycopg once there is a server to ask. Other modules of the
@@ -68,7 +68,7 @@ class Record:
 
 
 def process_start(pid: int) -> str | None:
-    """Return a token that tells this process from a later one of the same id; None if there is none (or a zombie)."""
+    """Return a token that tells this process from a later one of the same id; None if it is gone (or a zombie)."""
     if sys.platform == "linux":
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- no pathlib in the supervisor
@@ -81,7 +81,7 @@ def process_start(pid: int) -> str | None:
 
 
 def process_arguments(pid: int) -> list[str]:
-    """Return the argument list of a process; empty if there is none (on macOS: one string, all arguments joined)."""
+    """Return the argument list of a process; empty if it is gone (on macOS: one string, all arguments joined)."""
     if sys.platform == "linux":
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
@@ -193,7 +193,7 @@ class Supervisor:
         return process_start(self.pid) == self.task.adopted_start is not None
 
     def obey(self) -> None:
-        """Stop because somebody asked for it."""
+        """Stop on request."""
         say(STOPPED_ON_REQUEST)
         self.stop_postgres()
 
@@ -227,7 +227,7 @@ class Supervisor:
         if self.is_used():
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         else:
-            say("nobody uses this server any more, stopping it")
+            say("unused for too long, stopping the server")
             self.stop_postgres()
 
     def is_used(self) -> bool:

@@ -147,15 +147,23 @@ class Limiter:
             busy = unavailable("busy", f"{self._limits.most_at_once} requests are under way; ask again soon")
             await busy.response()(scope, receive, send)
             return
-        answer = _OneAnswer(send)
-        task = asyncio.ensure_future(self._app(scope, receive, answer.send))
+        has_begun = is_replaced = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal has_begun
+            if not is_replaced:
+                has_begun = True
+                await send(message)
+
+        task = asyncio.ensure_future(self._app(scope, receive, send_in_time))
         self._running.add(task)
         task.add_done_callback(self._forget)
         await asyncio.wait({task}, timeout=self._limits.deadline_s)
-        if task.done() or answer.has_begun:
+        if task.done() or has_begun:
             await task
         else:
-            await answer.replace(self._too_late(), scope, receive)
+            is_replaced = True
+            await self._too_late().response()(scope, receive, send)
 
     def _too_late(self) -> Problem:
         return unavailable(
@@ -166,24 +174,6 @@ class Limiter:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # of an abandoned one: retrieved, so that asyncio does not log it
-
-
-class _OneAnswer:
-    """Sends an answer until it is replaced by another."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._is_replaced = False
-        self.has_begun = False
-
-    async def send(self, message: Message) -> None:
-        if not self._is_replaced:
-            self.has_begun = True
-            await self._send(message)
-
-    async def replace(self, problem: Problem, scope: Scope, receive: Receive) -> None:
-        self._is_replaced = True
-        await problem.response()(scope, receive, self._send)
 
 
 def _wrong_method(method: str) -> Problem | None:

@@ -16,8 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.attempts import SharedAttempt
-from prometheus.data.postgres.liveness import require_answer
+from prometheus.data.postgres.connections import SharedAttempt, require_answer
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -53,9 +52,8 @@ class PostgresDatabases(ABC):
     announce
         Receives one line whenever something takes noticeable time (a server start, a migration).
     read_only
-        For those who must answer in time and change nothing: every transaction only reads, on the embedded server as
-        a role that may do no more, and nobody waits for a server longer than ``connect_timeout_s``. What takes longer
-        (a start, a recovery) goes on in the background.
+        Every transaction only reads, on the embedded server as a role without other rights, and no call waits for a
+        server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the background.
     """
 
     def __init__(
@@ -79,25 +77,13 @@ class PostgresDatabases(ABC):
 
     @contextmanager
     def get_owner_connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
-        """Yield a connection that may create tables and indexes, without a deadline; committed at the end.
-
-        Raises
-        ------
-        DatabaseRefusedError
-            This manager only reads.
-        """
+        """Yield a connection that may create tables and indexes, without a deadline; committed at the end."""
         if self.is_read_only:
             raise DatabaseRefusedError(database, "this process may only read")
         self._pool(database)  # proves that the server answers and that the schema is there
-        with self._connect(database, owner=True) as connection:
-            try:
-                connection.execute("SET statement_timeout = 0")
-                yield connection
-            except psycopg.Error as error:
-                known = _statement_error(database, error, was_lost=connection.closed)
-                if known is None:
-                    raise
-                raise known from error
+        with self._connect(database, owner=True) as connection, _explained(database, connection):
+            connection.execute("SET statement_timeout = 0")
+            yield connection
 
     def close_all(self) -> None:
         """Close every pool; the next connection opens a new one."""
@@ -142,16 +128,11 @@ class PostgresDatabases(ABC):
             self._embedded_check_due = 0.0
             raise _connection_error(database, error) from error
         try:
-            with connection:
+            with _explained(database, connection), connection:
                 yield connection
-        except psycopg.Error as error:
-            if connection.closed:  # so that whoever tries again finds an embedded server started again
-                self._embedded_check_due = 0.0
-            known = _statement_error(database, error, was_lost=connection.closed)
-            if known is None:
-                raise
-            raise known from error
         finally:
+            if connection.closed:  # the next one starts an embedded server again
+                self._embedded_check_due = 0.0
             pool.putconn(connection)
 
     def _pool(self, database: DatabaseName) -> ConnectionPool:
@@ -260,6 +241,18 @@ class PostgresDatabases(ABC):
         return self.config.uses_embedded_server and time.monotonic() >= self._embedded_check_due
 
 
+@contextmanager
+def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterator[None]:
+    """Turn errors of a connection into those that say what to do; a defect of ours is raised as it is."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = _statement_error(database, error, was_lost=connection.closed)
+        if known is None:
+            raise
+        raise known from error
+
+
 def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
     """Add deadlines, UTC and a name to a DSN; what the user wrote wins, but for the right to write."""
     try:
@@ -268,7 +261,7 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, 
         raise _invalid_dsn(database) from None
     options = (
         f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
-        r"-c default_transaction_isolation=read\ committed"  # whoever waited for a lock must see what its holder did
+        r"-c default_transaction_isolation=read\ committed"  # after waiting for a lock, see what its holder did
     )
     last = ["-c default_transaction_read_only=on"] if read_only else []
     return make_conninfo(
@@ -289,14 +282,9 @@ def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> st
     """Return the stored revision, None where no migration ever ran."""
     table = version_table(database)
     query = psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
-    try:
+    with _explained(database, connection):
         exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
         row = connection.execute(query).fetchone() if exists else None
-    except psycopg.Error as error:
-        known = _statement_error(database, error, was_lost=connection.closed)
-        if known is None:
-            raise
-        raise known from error
     return None if row is None else str(row[0])
 
 

@@ -1,0 +1,146 @@
+"""Locks between runs: claims on pieces of work, and one run of a kind at a time.
+
+Both are session-level advisory locks of PostgreSQL: they end with the connection that took them, however its process
+ends, so nothing has to be cleaned up after a crash. A claim saves two runs over the same range from doing a chunk
+twice; what keeps rows right is the upsert on natural keys.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+
+import psycopg
+
+from prometheus.data.postgres.connections import HistoricalDatabase, RuntimeDatabase
+from prometheus.errors import DatabaseError, RunUnderWayError
+
+POLL_S = 0.1
+CLAIM_TIMEOUT_S = 600.0
+"""Far longer than a chunk takes. A claim released over another session, as some poolers do it, is never released."""
+
+_NOTICE_A_DEAD_CLIENT = (
+    "SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false)"
+)
+"""Without this the server would keep the locks of a machine that lost its power for two hours."""
+_TRY_CLAIM = "SELECT pg_try_advisory_lock(hashtextextended('chunk', 0) # hashtextextended(%s, 0))"
+_RELEASE_CLAIM = "SELECT pg_advisory_unlock(hashtextextended('chunk', 0) # hashtextextended(%s, 0))"
+# runs lock two keys, claims one: PostgreSQL keeps the two spaces apart
+_SINCE = "since "
+_INSTANT = "%Y-%m-%d %H:%M:%S UTC"
+_TRY_RUN = "SELECT pg_try_advisory_lock(hashtext('prometheus run'), hashtext(%s))"
+_RELEASE_RUN = "SELECT pg_advisory_unlock(hashtext('prometheus run'), hashtext(%s))"
+_HOLDER = """
+    SELECT application_name FROM pg_stat_activity
+    WHERE pid = (
+        SELECT pid FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND objsubid = 2
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND classid = hashtext('prometheus run')::oid AND objid = hashtext(%s)::oid
+    )
+"""
+
+
+class SessionClaims:
+    """Claims of one worker, on a connection of their own; not for use by several threads.
+
+    Where the connection is lost, work goes on without claims: another run may do the same chunk, with the same result.
+    """
+
+    def __init__(self, databases: HistoricalDatabase) -> None:
+        self._databases = databases
+        self._scope = ExitStack()
+        self._connection: psycopg.Connection | None = None
+        self._busy_since: dict[str, float] = {}
+
+    def try_claim(self, key: str) -> bool:
+        """Claim a piece of work; False while another run holds it, `CLAIM_TIMEOUT_S` at most."""
+        try:
+            row = self._open().execute(_TRY_CLAIM, (key,)).fetchone()
+        except (psycopg.OperationalError, DatabaseError):
+            self.close()
+            return True
+        if row is None or bool(row[0]):
+            return True
+        now = time.monotonic()
+        return now - self._busy_since.setdefault(key, now) > CLAIM_TIMEOUT_S
+
+    def wait_for(self, key: str) -> None:
+        """Claim a piece of work as soon as no other run holds it."""
+        while not self.try_claim(key):
+            time.sleep(POLL_S)
+
+    def release(self, key: str) -> None:
+        """Release a claim; no effect if already lost."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.execute(_RELEASE_CLAIM, (key,))
+        except psycopg.OperationalError:
+            self.close()
+
+    def close(self) -> None:
+        """Release every claim."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            with suppress(psycopg.Error):
+                connection.execute("SELECT pg_advisory_unlock_all()")
+                connection.autocommit = False
+        with suppress(psycopg.Error, DatabaseError):
+            self._scope.close()
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = self._scope.enter_context(self._databases.get_historical_connection())
+            self._connection.autocommit = True  # a claim is not part of any transaction
+            self._connection.execute(_NOTICE_A_DEAD_CLIENT)
+        return self._connection
+
+
+@contextmanager
+def open_claims(databases: HistoricalDatabase) -> Iterator[SessionClaims]:
+    """Yield claims that are released at the end."""
+    claims = SessionClaims(databases)
+    try:
+        yield claims
+    finally:
+        claims.close()
+
+
+@contextmanager
+def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterator[None]:
+    """Hold the lock of a kind of run on the runtime database; a second run is told since when, and does not wait.
+
+    Raises
+    ------
+    RunUnderWayError
+        Another session holds it.
+    """
+    with databases.get_runtime_connection() as connection:
+        connection.autocommit = True  # an hour of work is no transaction
+        try:
+            _acquire(connection, kind, now_utc)
+            try:
+                yield
+            finally:
+                with suppress(psycopg.Error):
+                    connection.execute(_RELEASE_RUN, (kind,))
+                    connection.execute("RESET application_name")
+        finally:
+            with suppress(psycopg.Error):
+                connection.autocommit = False
+
+
+def _acquire(connection: psycopg.Connection, kind: str, now_utc: datetime) -> None:
+    row = connection.execute(_TRY_RUN, (kind,)).fetchone()
+    if row is not None and row[0]:
+        name = f"prometheus {kind} {_SINCE}{now_utc.strftime(_INSTANT)}"  # which a second run reads
+        connection.execute("SELECT set_config('application_name', %s, false)", (name,))
+        connection.execute(_NOTICE_A_DEAD_CLIENT)
+        return
+    holder = connection.execute(_HOLDER, (kind,)).fetchone()
+    name = str(holder[0]) if holder else ""
+    raise RunUnderWayError(kind, name.partition(_SINCE)[2] or "a moment ago")
