@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
 from prometheus.encoders.numeric.regions import RegionMeanModel
 from prometheus.evaluation.figures import area_under_curve

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prometheus.core.regions import read_regions
+from prometheus.core.config import read_regions
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "examples" / "nightly"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import fingerprint, model_config
 from prometheus.encoders.joint.simple import IdentityNumericJointModel, SimpleAverageJointModel

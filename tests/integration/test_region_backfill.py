@@ -14,7 +14,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowEncoder, NumericWindowSpec

@@ -23,7 +23,7 @@ from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
 from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.text import TextBackfill
-from prometheus.core.travel import self_contained
+from prometheus.core.provenance import self_contained
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts import service as text

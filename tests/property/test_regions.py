@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.property.strategies import FIRST_DATE, bounded, ordinary_bars
 from tests.reference.windows import Bar, MemoryBars, WeekdayCalendar, bar_walk
 
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.encoders import NumericWindowSpec
 from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
 from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBatch

@@ -18,7 +18,7 @@ from prometheus.backfill.run import BackfillRun, Beside, SumT, run_backfill
 from prometheus.backfill.runner import InProcess, ReadyWork
 from prometheus.backfill.work import Chunk, ChunkWork, Engine, OpenedWork, Progress, WorkFactory
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.travel import self_contained
+from prometheus.core.provenance import self_contained
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.run_log import LoggedRun, RunLog
 from prometheus.encoders.numeric.windows import NumericWindowBuilder

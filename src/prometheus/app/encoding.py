@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.data.vectors.numeric import NumericEmbeddingStore

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import calendar_of
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.data.bar_extents import BarExtent, load_bar_extents
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.errors import UsageError

@@ -13,7 +13,7 @@ from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.text import TextBackfill
 from prometheus.backfill.work import OpenedWork
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.travel import self_contained
+from prometheus.core.provenance import self_contained
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore

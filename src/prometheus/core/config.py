@@ -1,23 +1,102 @@
-"""Settings, read once from the environment; nothing below `app` reads them on its own."""
+"""Settings, read once from the environment, and the regions among them; nothing below `app` reads them on its own."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from prometheus.core.regions import Name, Regions, parse_regions, read_regions
+from prometheus.core.files import reason_of
 from prometheus.errors import UsageError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 """The text model unless another is named."""
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
 """Any of these set means: the user has a server of their own and tells libpq where it is."""
+Name = Annotated[str, Field(min_length=1, strict=True)]
+Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, strict=True)]
+
+
+class RegionDefinition(BaseModel):
+    """What a region is made of: members, each with a weight, or one instrument; frozen.
+
+    Members, weights and anchor are its identity and part of the id of its embeddings; the rest is for `nightly`.
+
+    Attributes
+    ----------
+    members
+        Positive weight by instrument id; only their ratios matter. The instrument alone, where one is given.
+    anchor
+        The member whose sessions are the region's dates; the heaviest unless given, of equal ones the first named.
+    instrument_id
+        Stands for the region by itself, embedded as an instrument; given instead of `members`.
+    prototypes
+        File that labels the region, absolute; None for the seed model. A relative path starts at the folder of the
+        regions file, else at the current one.
+    country, language
+        Of the macro events and the articles that are joined with the region; None for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    members: Annotated[dict[Name, Weight], Field(min_length=1)]
+    anchor: Annotated[str, Field(validate_default=True)] = ""
+    instrument_id: Name | None = None
+    prototypes: Path | None = None
+    country: Name | None = None
+    language: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_instrument_is_the_only_member(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("instrument_id"), str):
+            return given
+        alone = {given["instrument_id"]: 1.0}
+        if given.get("members", alone) != alone:
+            raise ValueError("has members and an instrument_id; keep one of them")
+        return {**given, "members": alone}
+
+    @field_validator("anchor")
+    @classmethod
+    def _is_a_member(cls, anchor: str, info: ValidationInfo) -> str:
+        members: Mapping[str, float] = info.data.get("members", {})
+        if not anchor:
+            return max(members, key=lambda member: members[member], default="")
+        if members and anchor not in members:
+            raise ValueError(f"{anchor!r} is no member; choose one of {', '.join(members)}")
+        return anchor
+
+    @field_validator("prototypes")
+    @classmethod
+    def _start_at_the_folder(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
+            return None
+        folder = (info.context or {}).get("folder", Path())
+        try:
+            return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+        except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
+            raise ValueError(str(error)) from error
+
+
+Regions = dict[Name, RegionDefinition]
+"""Regions by name."""
 
 
 def default_home() -> Path:
@@ -33,29 +112,57 @@ class PrometheusConfig(BaseSettings):
     """All settings of one process, frozen.
 
     Each field is read from the environment variable ``PROMETHEUS_<FIELD>``. Without DSNs, and without libpq's own
-    variables, the embedded server is used. Regions come from a JSON object, or from a file that is read here, once.
-    The names of models say what `nightly` embeds and joins texts with; in those of joint models ``{region}`` stands for
-    the region.
+    variables, the embedded server is used. The descriptions are Markdown: the page of settings is made of them.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="PROMETHEUS_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    home: Path = Field(default_factory=default_home)
-    historical_dsn: SecretStr | None = None
-    runtime_dsn: SecretStr | None = None
-    embedded_account: str = "nobody"
-    embedded_idle_minutes: Annotated[float, Field(gt=0)] = 30.0
-    connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
-    statement_timeout_s: Annotated[int, Field(ge=1, le=2_147_483)] = 900  # PostgreSQL counts milliseconds in an int4
-    regions: Annotated[Regions, NoDecode] = Field(default_factory=dict)
-    regions_file: Path | None = None
-    hf_model_name: Name = MINILM
-    text_model_id: Name = "text-macro-v1"
-    news_text_model_id: Name = "text-fin-general-v1"
-    joint_model_id: Name = "joint-regime-core-v1"
-    news_joint_model_id: Name = "joint-regime-core-v1"
+    home: Path = Field(
+        default_factory=default_home,
+        description="where embedded data and caches live; default: the user data directory, "
+        "`/var/lib/prometheus-regime` as root",
+    )
+    historical_dsn: SecretStr | None = Field(
+        default=None,
+        description="database of prices, texts, embeddings and models; default: the embedded server; see "
+        "[your own PostgreSQL](../how-to/own-postgresql.md)",
+    )
+    runtime_dsn: SecretStr | None = Field(
+        default=None, description="database of markets, instruments and regimes; both or neither, they may be equal"
+    )
+    embedded_account: str = Field(
+        default="nobody", description="account the embedded server runs as when started by root"
+    )
+    embedded_idle_minutes: float = Field(
+        default=30.0, gt=0, description="idle minutes before the embedded server stops"
+    )
+    connect_timeout_s: int = Field(default=10, ge=1, le=600, description="seconds to wait for a connection, 1 to 600")
+    statement_timeout_s: int = Field(
+        default=900,
+        ge=1,
+        le=2_147_483,
+        description="seconds one statement may take",  # PostgreSQL counts milliseconds in int4
+    )
+    regions: Annotated[Regions, NoDecode] = Field(
+        default_factory=dict, description="[regions](../how-to/regions.md) as a JSON object"
+    )
+    regions_file: Path | None = Field(default=None, description="or the JSON or TOML file they are in; one of the two")
+    hf_model_name: Name = Field(
+        default=MINILM, description="text model of the [nightly run](../how-to/nightly.md): a hub name or a folder"
+    )
+    text_model_id: Name = Field(
+        default="text-macro-v1", description="name that its vectors of macro events are stored under"
+    )
+    news_text_model_id: Name = Field(
+        default="text-fin-general-v1", description="name that its vectors of news are stored under"
+    )
+    joint_model_id: Name = Field(
+        default="joint-regime-core-v1",
+        description="joint model of regimes and macro texts; `{region}` stands for the region",
+    )
+    news_joint_model_id: Name = Field(default="joint-regime-core-v1", description="joint model of regimes and news")
 
     @field_validator("historical_dsn", "runtime_dsn", mode="before")
     @classmethod
@@ -126,3 +233,66 @@ def _describe(item: ErrorDetails) -> str:
 def get_config() -> PrometheusConfig:
     """Return the settings of this process, read on the first call."""
     return load_config()
+
+
+def parse_regions(text: str, folder: Path | None = None) -> Regions:
+    """Return the regions of a JSON object; relative paths start at `folder`, None for the current one.
+
+    Raises
+    ------
+    ValueError
+        One line that names what is wrong.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no JSON object of regions ({error})") from error
+    return _checked(document, folder)
+
+
+def read_regions(path: Path) -> Regions:
+    """Return the regions of a file: TOML if its name ends in ``.toml``, else JSON.
+
+    Raises
+    ------
+    ValueError
+        One line that names the file and what is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
+    try:
+        parse = _parse_toml if path.suffix.lower() == ".toml" else parse_regions
+        return parse(text, path.parent)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse_toml(text: str, folder: Path | None) -> Regions:
+    import tomllib  # noqa: PLC0415 -- only for those who keep regions in TOML
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"is no TOML table of regions ({error})") from error
+    return _checked(document, folder)
+
+
+def _checked(document: object, folder: Path | None) -> Regions:
+    try:
+        return TypeAdapter(Regions).validate_python(document, context={"folder": folder or Path()})
+    except ValidationError as error:
+        mistakes = [
+            ": ".join([".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")])
+            for item in error.errors(include_url=False)
+        ]
+        raise ValueError("; ".join(mistake.removeprefix(": ") for mistake in mistakes)) from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse what `json` would drop silently: a region or a member named twice."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
+    return dict(pairs)

@@ -1,12 +1,13 @@
-"""Small text files that people keep: written in one step, and only when they change."""
+"""Files and time zones that a user names: files are written in one step, and only when they change."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from prometheus.errors import FileAccessError
+from prometheus.errors import FileAccessError, UsageError
 
 
 def write_if_changed(path: Path, text: str) -> bool:
@@ -54,3 +55,13 @@ def _replace_file(path: Path, text: str) -> None:
 def reason_of(error: BaseException) -> str:
     """Return why the system refused, in a few words."""
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+def load_zone(option: str, name: str) -> ZoneInfo:
+    """Return an IANA time zone; `UsageError` names the option where no such zone exists."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
+        raise UsageError(
+            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
+        ) from error

@@ -1,4 +1,4 @@
-"""Where each setting came from, told without a single secret."""
+"""Where each setting came from, told without a secret; and settings for another machine, secrets included."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ _PLAIN = {
     "dbname": re.compile(r"[^@=/:]*"),
 }
 """A DSN with an unescaped ``@`` or ``/`` in its password is cut in the wrong place, and pieces of it end up here."""
+
+NOT_SENT = {"service", "servicefile", "passfile"}
+"""A service is sent as what it stands for; a password file is of no use elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def explain_settings(config: PrometheusConfig, environment: Mapping[str, str]) -
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return names that look like settings and are none, sorted."""
+    """Return variables named like settings that do not exist, sorted."""
     known = {f"{PREFIX}{field}".upper() for field in PrometheusConfig.model_fields}
     return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
 
@@ -143,3 +146,30 @@ def to_text(value: Any) -> str:
     if value is None or value == {}:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def self_contained(config: PrometheusConfig) -> PrometheusConfig:
+    """Return settings whose DSNs hold what libpq's variables add here; those of the embedded server are unchanged."""
+    if config.uses_embedded_server:
+        return config
+    inherited = _libpq_environment()
+    return config.model_copy(
+        update={
+            "historical_dsn": _with_environment(config.historical_dsn, inherited),
+            "runtime_dsn": _with_environment(config.runtime_dsn, inherited),
+        }
+    )
+
+
+def _with_environment(dsn: SecretStr | None, inherited: dict[str, str]) -> SecretStr:
+    given = conninfo_to_dict(dsn.get_secret_value() if dsn else "")
+    return SecretStr(make_conninfo(**{**inherited, **{name: str(value) for name, value in given.items()}}))
+
+
+def _libpq_environment() -> dict[str, str]:
+    """Return what libpq takes from its variables, the service they name, and the account's name."""
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in Conninfo.get_defaults()
+        if option.val is not None and option.val != option.compiled and option.keyword.decode() not in NOT_SENT
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from prometheus.core.regions import RegionDefinition, parse_regions, read_regions
+from prometheus.core.config import RegionDefinition, parse_regions, read_regions
 from prometheus.encoders.numeric.regions import RegionMeanModel, region_model_id
 
 MEMBERS = {"GSPC.INDX": 0.6, "TLT": 0.4}

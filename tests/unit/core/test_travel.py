@@ -12,7 +12,7 @@ from tests.fixtures.database import set_environment
 
 from prometheus.app.backfills import NumericWorkFactory, is_local_database
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.travel import self_contained
+from prometheus.core.provenance import self_contained
 
 SECRET = "hunter2"
 

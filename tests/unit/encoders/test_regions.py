@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.reference.windows import Bar, MemoryBars, NoDatabase, WeekdayCalendar, bar_walk
 
-from prometheus.core.regions import RegionDefinition
+from prometheus.core.config import RegionDefinition
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.identity import fingerprint
 from prometheus.encoders.numeric.features import LOG_PRICES

@@ -33,7 +33,7 @@ def region_model_id(region: RegionMembers) -> str:
 
     Examples
     --------
-    >>> from prometheus.core.regions import RegionDefinition
+    >>> from prometheus.core.config import RegionDefinition
     >>> region_model_id(RegionDefinition(members={"GSPC.INDX": 0.6, "TLT": 0.4}))
     'num-regime-region-v1:52b5fc8f'
     """
