@@ -26,6 +26,7 @@ from mkdocs.utils import get_relative_url
 
 from prometheus import errors
 from prometheus.cli import COMMANDS, main
+from prometheus.core.config import PrometheusConfig
 from prometheus.errors import PrometheusError, RetryableError
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,20 @@ def error_table() -> str:
     return "\n".join(rows)
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"commands": command_pages, "errors": error_table}
+def settings_table() -> str:
+    """Return every setting with the variable that sets it, its meaning and its default."""
+    rows = ["| variable | meaning | default |", "|---|---|---|"]
+    for name, field in PrometheusConfig.model_fields.items():
+        default = f"`{field.default}`" if isinstance(field.default, str | int | float) else ""
+        rows.append(f"| `PROMETHEUS_{name.upper()}` | {field.description} | {default} |")
+    return "\n".join(rows)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "commands": command_pages,
+    "errors": error_table,
+    "settings": settings_table,
+}
 
 
 def sub_commands(name: str) -> list[str]:

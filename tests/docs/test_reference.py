@@ -69,17 +69,25 @@ def test_the_tables_are_those_of_the_schema(db_manager: DatabaseManager) -> None
     assert documented_tables() == found
 
 
-def test_the_settings_are_those_of_the_configuration() -> None:
-    rows = re.findall(
-        r"^\| `PROMETHEUS_(\w+)` \|[^|]*\| (.*?) \|$",
-        (REFERENCE / "settings.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
+def test_the_settings_page_has_every_setting_with_its_meaning_and_default(hook: ModuleType) -> None:
+    rows = re.findall(r"^\| `PROMETHEUS_(\w+)` \| ([^|]+) \| (.*?) \|$", hook.settings_table(), re.MULTILINE)
     fields = PrometheusConfig.model_fields
-    assert [name.lower() for name, _ in rows] == list(fields)
-    for name, default in rows:
-        if default.startswith("`"):
-            assert default.strip("`") == str(fields[name.lower()].default)
+    assert [name.lower() for name, _, _ in rows] == list(fields)
+    for name, meaning, default in rows:
+        assert meaning == fields[name.lower()].description
+        assert default.strip("`") == (str(fields[name.lower()].default) if default else "")
+    assert ("EMBEDDED_IDLE_MINUTES", "idle minutes before the embedded server stops", "`30.0`") in rows
+    assert ("HF_MODEL_NAME", "`sentence-transformers/all-MiniLM-L6-v2`") in [(name, given) for name, _, given in rows]
+
+
+def test_each_generated_part_is_asked_for_by_one_page_and_told_by_no_other(hook: ModuleType) -> None:
+    pages = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")}
+    asked = [part for text in pages.values() for part in re.findall(r"<!-- generated: (\w+) -->", text)]
+    assert sorted(asked) == sorted(hook.PARTS)
+    written = (ROOT / "docs").rglob("*.md")
+    assert [
+        path.name for path in written if re.search(r"^\| `PROMETHEUS_", path.read_text("utf-8"), re.MULTILINE)
+    ] == []
 
 
 def test_the_commands_page_has_the_help_of_every_command_in_one_width(hook: ModuleType) -> None:
