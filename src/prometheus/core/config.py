@@ -210,13 +210,7 @@ class PrometheusConfig(BaseSettings):
 
 
 def load_config() -> PrometheusConfig:
-    """Read the environment now.
-
-    Raises
-    ------
-    UsageError
-        A variable is malformed; the message names it and never repeats its value.
-    """
+    """Read the environment now; `UsageError` names a malformed variable and never repeats its value."""
     try:
         return PrometheusConfig()
     except ValidationError as error:
@@ -236,12 +230,9 @@ def get_config() -> PrometheusConfig:
 
 
 def parse_regions(text: str, folder: Path | None = None) -> Regions:
-    """Return the regions of a JSON object; relative paths start at `folder`, None for the current one.
+    """Return the regions of a JSON object; `ValueError` says what is wrong.
 
-    Raises
-    ------
-    ValueError
-        One line that names what is wrong.
+    Relative paths start at `folder`, None for the current one.
     """
     try:
         document = json.loads(text, object_pairs_hook=_without_doubles)
@@ -251,13 +242,7 @@ def parse_regions(text: str, folder: Path | None = None) -> Regions:
 
 
 def read_regions(path: Path) -> Regions:
-    """Return the regions of a file: TOML if its name ends in ``.toml``, else JSON.
-
-    Raises
-    ------
-    ValueError
-        One line that names the file and what is wrong.
-    """
+    """Return the regions of a file, TOML if its name ends in ``.toml``, else JSON; `ValueError` says what is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,22 +1,18 @@
-"""Files and time zones that a user names: files are written in one step, and only when they change."""
+"""Files that a user names: written in one step, and only when they change."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
-from prometheus.errors import FileAccessError, UsageError
+from prometheus.errors import FileAccessError
 
 
 def write_if_changed(path: Path, text: str) -> bool:
     """Write a file in one step; return False when it already held the same bytes.
 
-    Raises
-    ------
-    FileAccessError
-        The folder is missing or cannot be written; the old file is untouched.
+    After `FileAccessError` (no such folder, or no right to write there) the old file is untouched.
     """
     try:
         if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -55,13 +51,3 @@ def _replace_file(path: Path, text: str) -> None:
 def reason_of(error: BaseException) -> str:
     """Return why the system refused, in a few words."""
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
-
-
-def load_zone(option: str, name: str) -> ZoneInfo:
-    """Return an IANA time zone; `UsageError` names the option where no such zone exists."""
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
-        raise UsageError(
-            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
-        ) from error

@@ -36,17 +36,7 @@ NOT_SENT = {"service", "servicefile", "passfile"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
-
-    Attributes
-    ----------
-    name
-        Of the environment variable that sets it.
-    value
-        A JSON value, secrets masked; None for absent.
-    source
-        ``default``, ``environment variable NAME`` or ``file PATH``.
-    """
+    """One setting: its variable, its value as JSON (secrets masked, None for absent), and where that came from."""
 
     name: str
     value: Any
@@ -54,13 +44,7 @@ class Setting:
 
 
 def explain_settings(config: PrometheusConfig, environment: Mapping[str, str]) -> list[Setting]:
-    """Return every setting, and the variables of libpq where they have a say.
-
-    Parameters
-    ----------
-    config
-        As it was read from `environment`.
-    """
+    """Return every setting of a configuration read from `environment`, and the variables of libpq that count."""
     settings = [_explain(config, field, environment) for field in type(config).model_fields]
     return settings if config.uses_embedded_server else settings + _libpq_settings(environment)
 

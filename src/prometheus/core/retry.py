@@ -1,4 +1,4 @@
-"""Riding out a lost connection, for work that may be done twice without harm."""
+"""Doing work again after a lost connection, where it may be done twice without harm."""
 
 from __future__ import annotations
 
@@ -17,16 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 def retry_lost_connection(work: Callable[[], T]) -> T:
-    """Return ``work()``, done again on a new connection if the one in use is lost.
+    """Return ``work()``, done again on a new connection if the one in use is lost; gives up after a minute.
 
-    A lost reply to COMMIT is not a failed commit, and nobody can tell the two apart. `work` must therefore be one
+    A lost reply to COMMIT is not a failed commit, and the two cannot be told apart. `work` must therefore be one
     transaction of upserts on natural keys: done twice, it leaves the same rows, and the second time counts none as
     written if the first one was committed after all.
-
-    Raises
-    ------
-    DatabaseUnreachableError
-        The server stayed away for a minute.
     """
     try:
         return work()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from psycopg import sql
 
-from prometheus.core.files import load_zone
+from prometheus.core.zones import load_zone
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.encoders.texts.documents import SourceText, TextKey, TextSourceType
 from prometheus.errors import InputRefusedError, UsageError

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 
-from prometheus.core.files import load_zone
+from prometheus.core.zones import load_zone
 from prometheus.errors import UsageError
 from prometheus.ingest.report import require_date_format, require_names, require_on_error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from prometheus.core.files import load_zone
+from prometheus.core.zones import load_zone
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.text_staging import TextStaging
 from prometheus.data.text_tables import MACRO, NEWS, TextTable

@@ -132,15 +132,7 @@ def create_socket_directory(path: Path, account: Account) -> None:
 
 
 def check_socket_directory(path: Path, account: Account) -> None:
-    """Refuse a directory that we did not make (a link, a file, another owner, open to others); change nothing.
-
-    Raises
-    ------
-    FileNotFoundError
-        The directory does not exist.
-    EmbeddedServerError
-        The directory must not be used.
-    """
+    """Refuse a directory that we did not make: a link, a file, another owner, open to others; change nothing."""
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
         problem = "is a symbolic link"

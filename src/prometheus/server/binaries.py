@@ -21,14 +21,9 @@ PROGRAMS = ("initdb", "postgres")
 
 
 def find_installation(account: Account, copies: Path) -> Path:
-    """Return the directory whose ``bin`` holds the programs, reachable by `account`.
+    """Return the directory whose ``bin`` holds the programs, reachable by the `account` that will run them.
 
-    Parameters
-    ----------
-    account
-        Who will run them.
-    copies
-        Directory for a copy of them, made once per version of the wheel where the account cannot reach the wheel.
+    Where it cannot reach the wheel, they are copied to `copies`, once per version of the wheel.
     """
     package = find_package()
     if not account.is_other or is_usable(package / INSTALLATION, account):

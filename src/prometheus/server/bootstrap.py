@@ -123,14 +123,9 @@ class Place:
 
 
 def bootstrap(conninfo_to: Callable[[str], str]) -> None:
-    """Create roles, databases, privileges and the vector extension where missing.
+    """Create roles, databases, privileges and the vector extension where missing, as the owner.
 
-    Every step may be repeated, so whatever an interruption left is completed. The caller holds the lock.
-
-    Parameters
-    ----------
-    conninfo_to
-        Gives the connection string of a database, as the owner.
+    Every step may be repeated, so an interrupted call is completed by the next. The caller holds the lock.
     """
     import psycopg  # noqa: PLC0415 -- only once there is a server
 

@@ -98,13 +98,7 @@ class Layout:
 
 
 def layout_of(home: Path) -> Layout:
-    """Return the layout below the real path of `home`.
-
-    Raises
-    ------
-    EmbeddedServerError
-        The path cannot stand in PostgreSQL's configuration files.
-    """
+    """Return the layout below the real path of `home`; refuse one that PostgreSQL's configuration cannot hold."""
     real = os.path.realpath(home)
     try:
         real.encode()
@@ -163,10 +157,7 @@ def check_root(root: Path) -> None:
 def has_cluster(layout: Layout, account: Account) -> bool:
     """Whether there is a data directory that this account and these binaries may use.
 
-    Raises
-    ------
-    EmbeddedServerError
-        There is one, and it must not be touched: of another owner, another major version, or no cluster at all.
+    One that must not be touched is refused: of another owner or major version, or not a cluster at all.
     """
     try:
         info = layout.data.lstat()

@@ -38,13 +38,7 @@ class ProgressWait:
         self._seen: object = None
 
     def wait(self, message: str, progress: object = None) -> None:
-        """Sleep a moment; `progress` is anything that changes while something happens.
-
-        Raises
-        ------
-        EmbeddedServerError
-            It has not changed for too long.
-        """
+        """Sleep a moment; `EmbeddedServerError` where `progress`, any value, did not change for too long."""
         now = time.monotonic()
         if progress != self._seen:
             self._seen, self._progressed = progress, now

@@ -52,19 +52,12 @@ class EmbeddedServer:
     """A PostgreSQL server of our own below `EmbeddedSettings.home`.
 
     It outlives the process that started it, and stops by itself after some time without use. Any number of processes
-    may use these methods at the same time.
+    may use these methods at the same time. Each raises `EmbeddedServerError`: the fault and the way out, in one line.
 
     Parameters
     ----------
-    settings
-        Where it lives, as whom it runs (when we are root), when it stops.
     announce
         Receives one line whenever something takes noticeable time.
-
-    Raises
-    ------
-    EmbeddedServerError
-        From every method: what is wrong and the way out, in one line.
     """
 
     def __init__(self, settings: EmbeddedSettings, announce: Callable[[str], None] | None = None) -> None:

@@ -41,15 +41,9 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s/@]+)(?::\d{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """What a request must bring.
+    """What a request must bring: a known ``Host``, so that a foreign page cannot read answers, and the token, if any.
 
-    Attributes
-    ----------
-    allowed_hosts
-        Names that a ``Host`` header may give, lower case, without port: what keeps a foreign page, whose name was made
-        to lead here, from reading answers.
-    token
-        None where none is needed.
+    `allowed_hosts` are lower case, without port.
     """
 
     allowed_hosts: frozenset[str]
@@ -183,15 +177,7 @@ def _wrong_method(method: str) -> Problem | None:
 
 
 def read_token(path: Path) -> str:
-    """Return the token that a file holds.
-
-    Raises
-    ------
-    FileAccessError
-        It cannot be read.
-    TokenFileError
-        Others can read it, or what it holds is too short, or no text that fits a header.
-    """
+    """Return the token in a file; `TokenFileError` for one that is open to others, too short, or not a token."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -19,7 +19,7 @@ from prometheus.market.outcomes import Spread
 from prometheus.regime.history import LABELS, RegimeHistory, preferred_history
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.errors import Problem
-from prometheus.web.parameters import DatePath, OfModel, RegionPath
+from prometheus.web.parameters import DatePath, PageQuery, RegionPath
 from prometheus.web.transfer import Assets
 
 WEEKDAYS_UNTIL_OLD = 5
@@ -61,19 +61,19 @@ def go(region: str = "", day: str = "") -> Response:
 
 
 @router.get("/regions/{region}")
-def latest(request: Request, app: AppOf, region: RegionPath, query: OfModel) -> Response:
+def latest(request: Request, app: AppOf, region: RegionPath, query: PageQuery) -> Response:
     """Show a region on its newest date."""
     return _show(request, app.briefings.of(region, None, query.model_id), query.model_id, app.regimes.histories())
 
 
 @router.get("/regions/{region}/{day}")
-def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
+def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
     """Show a region as it was known on a date."""
     return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, app.regimes.histories(), day)
 
 
 @router.get("/regions/{region}/{day}/series.json")
-def series(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
+def series(app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
     """Return what the chart of a page draws: nothing after its date."""
     return StrictJson(series_document(app.briefings.series(region, day, query.model_id)))
 
@@ -176,7 +176,7 @@ def _render(
 
 @cache
 def _environment() -> Environment:
-    """Return the templates; whatever they are given is text, never markup."""
+    """Return the templates; values are escaped: text, never markup."""
     environment = Environment(
         loader=PackageLoader("prometheus.web"),
         autoescape=True,
@@ -197,7 +197,7 @@ def _environment() -> Environment:
 
 
 def _percent(value: float | None, digits: int = 0) -> str:
-    """Return a share as people read it; what is not known is a dash."""
+    """Return a share for people; an unknown one is a dash."""
     return UNKNOWN if value is None else f"{value * 100:.{digits}f} %"
 
 
@@ -206,5 +206,5 @@ def _signed(value: float | None, digits: int = 1) -> str:
 
 
 def _rarity(share: float | None) -> str:
-    """Return a share of pairs; a tiny one is not called none."""
+    """Return a share of pairs; a tiny one is not shown as zero."""
     return "< 0.1 %" if share is not None and 0 < share < 0.001 else _percent(share, 1)

@@ -149,6 +149,7 @@ class TextParameters(Parameters):
 
 Nothing = Annotated[Parameters, Query()]
 OfModel = Annotated[ModelParameters, Query()]
+PageQuery = OfModel
 RegimePageQuery = Annotated[RegimePageParameters, Query()]
 EmbeddingPageQuery = Annotated[EmbeddingPageParameters, Query()]
 RunPageQuery = Annotated[RunPageParameters, Query()]

@@ -1,4 +1,4 @@
-"""What answers look like: the models behind the OpenAPI document; a NaN fits none of them."""
+"""The form of answers, as the OpenAPI document has it; all refuse a NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server: put together, bound to an address, and run until it is told to stop."""
+"""The server: assembled, bound to an address, and run until stopped."""
 
 from __future__ import annotations
 
@@ -68,10 +68,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
 def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> Iterator[App]:
     """Yield an app that only reads and never waits for long; an embedded server is started and migrated first.
 
-    Raises
-    ------
-    DatabaseError
-        The databases are there and cannot be used. One that only does not answer yet is waited for later.
+    `DatabaseError` where a database cannot be used; one that does not answer yet is waited for later.
     """
     patient = DatabaseManager(config, announce=announce)
     try:
@@ -79,7 +76,7 @@ def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] |
         with patient.get_runtime_connection():
             pass
     except DatabaseUnreachableError as error:
-        logger.warning("%s; serving all the same, with 503 until it answers", error)
+        logger.warning("%s; serving, with 503 until it answers", error)
     finally:
         patient.close_all()
     in_time = {"connect_timeout_s": CONNECT_TIMEOUT_S, "statement_timeout_s": STATEMENT_TIMEOUT_S}
@@ -93,12 +90,7 @@ def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] |
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket bound to an address, not listening yet; port 0 is any free one.
 
-    Raises
-    ------
-    UsageError
-        There is no such host.
-    AddressError
-        The address is in use, or not to be had.
+    `UsageError` for an unknown host, `AddressError` for an address that is in use or not ours.
     """
     name = f"{host}:{port}"
     try:
@@ -146,7 +138,7 @@ def run(application: ASGIApp, listener: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server for which being told to stop is the way to end, not an error."""
+    """A server that a signal ends without an error."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

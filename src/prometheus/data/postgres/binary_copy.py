@@ -44,12 +44,9 @@ def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArr
 
 
 def copy_blocks_in(cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-    """Append blocks of rows to a table in one COPY; bytes and text may be of another length in each block.
+    """Append blocks of rows, each as in `copy_in`, to a table in one COPY.
 
-    Parameters
-    ----------
-    blocks
-        At least one, all with the same column names in the same order; each as in `copy_in`.
+    At least one block; all with the same column names in the same order. Bytes and text may differ in length by block.
     """
     parts = iter(blocks)
     first = next(parts)
@@ -65,12 +62,9 @@ def copy_blocks_in(cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Map
 
 
 def constant_bytes(value: bytes, n_rows: int) -> NDArray[np.bytes_]:
-    """Return a column that says the same in every row, for text, or for jsonb after a byte 1; shape (n_rows,).
+    """Return a column of one value, for text, or for jsonb after a byte 1; shape (n_rows,).
 
-    Raises
-    ------
-    ValueError
-        The value is empty or ends with a zero byte, which numpy would drop.
+    `ValueError` where the value is empty or ends with a zero byte, which numpy would drop.
     """
     if not value or value.endswith(b"\x00"):
         raise ValueError(f"{value!r} is no constant of a column")
@@ -78,15 +72,10 @@ def constant_bytes(value: bytes, n_rows: int) -> NDArray[np.bytes_]:
 
 
 def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
-    """Return the rows of a query as one structured array in native byte order.
+    """Return the rows of a complete query as one structured array in native byte order.
 
-    Parameters
-    ----------
-    query
-        Complete, with its values already composed in.
-    dtypes
-        Name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …, or ``V1536`` for ``bytea``
-        values of that many bytes.
+    `dtypes` are name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …, or ``V1536`` for
+    ``bytea`` values of that many bytes.
     """
     with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
         raw = b"".join(copy)
@@ -105,22 +94,10 @@ def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequenc
 
 
 def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
-    """Return the rows of a query as one structured array in native byte order, as `copy_out` does.
+    """Return the rows of a query as `copy_out` does; `psycopg.DataError` for NULL or a ``bytea`` of another length.
 
     The server packs all rows into one value. psycopg hands COPY's rows over one by one, which costs more than reading
     them: for rows of a few numbers this takes less than half the time.
-
-    Parameters
-    ----------
-    query
-        Complete, with its values already composed in.
-    dtypes
-        As for `copy_out`.
-
-    Raises
-    ------
-    psycopg.DataError
-        A value is NULL, or a ``bytea`` of another length.
     """
     names = [sql.Identifier(f"column_{number}") for number in range(len(dtypes))]
     packed = sql.SQL(" || ").join(_packed(name, np.dtype(kind)) for name, (_, kind) in zip(names, dtypes, strict=True))

@@ -44,10 +44,7 @@ class SharedAttempt(Generic[T]):
     def result(self, timeout_s: float) -> T:
         """Return what the work returns, or raise what it raises; start it if it is not running.
 
-        Raises
-        ------
-        TimeoutError
-            It takes longer.
+        After `TimeoutError` it goes on.
         """
         with self._lock:
             running = self._running

@@ -112,12 +112,9 @@ def open_claims(databases: HistoricalDatabase) -> Iterator[SessionClaims]:
 
 @contextmanager
 def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterator[None]:
-    """Hold the lock of a kind of run on the runtime database; a second run is told since when, and does not wait.
+    """Hold the lock of a kind of run on the runtime database.
 
-    Raises
-    ------
-    RunUnderWayError
-        Another session holds it.
+    Where another session holds it, `RunUnderWayError` says since when; this one does not wait.
     """
     with databases.get_runtime_connection() as connection:
         connection.autocommit = True  # an hour of work is no transaction
