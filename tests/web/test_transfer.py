@@ -15,7 +15,7 @@ from tests.web.serving import REGION, client_of
 from prometheus.app import App
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules, Limits
 from prometheus.web.server import create_app
-from prometheus.web.transfer import Assets
+from prometheus.web.transfer import ARROW, Assets
 
 pytest_plugins = ["tests.web.fixtures"]
 
@@ -47,6 +47,16 @@ def test_long_answers_are_compressed_for_those_who_can_read_it(client: TestClien
     assert all("Accept-Encoding" in each.headers["vary"] for each in (packed, plain))
     assert "content-encoding" not in client.get(REGIMES, headers={"Accept-Encoding": "gzip;q=0, br"}).headers
     assert "content-encoding" not in client.get("/healthz").headers
+
+
+def test_vectors_as_arrow_are_not_compressed(client: TestClient) -> None:
+    response = client.get(f"/v1/regions/{REGION}/embeddings", headers={"Accept": ARROW, "Accept-Encoding": "gzip"})
+    assert "content-encoding" not in response.headers
+    assert {each.strip() for each in response.headers["vary"].split(",")} == {"Accept", "Accept-Encoding"}
+    again = client.get(
+        f"/v1/regions/{REGION}/embeddings", headers={"Accept": ARROW, "If-None-Match": response.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize(
