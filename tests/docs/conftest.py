@@ -20,9 +20,9 @@ from tests.docs.shell import Shell, quick_python
 from tests.fixtures.database import _binaries, set_environment
 from tests.fixtures.own_databases import OwnServer
 
+from prometheus.cli import demo
+from prometheus.cli.runner import run_named
 from prometheus.ingest.sample import PRICES
-from prometheus.scripts import demo
-from prometheus.scripts.terminal import run_named
 from prometheus.server import HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, EmbeddedServer, EmbeddedSettings
 from prometheus.server.bootstrap import bootstrap
 
