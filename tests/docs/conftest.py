@@ -151,10 +151,11 @@ def forget(server: OwnServer) -> None:
 
 def _run_demo(home: DemoHome) -> None:
     writing = ("ingest", "calibrate", "run_", "compute_", "backfill_")
-    folder = home.folder
+    folder = Path("demo")
     with pytest.MonkeyPatch.context() as patch:
         set_environment(patch, {"PROMETHEUS_HOME": str(home.home)})
-        patch.chdir(folder)
+        patch.chdir(home.folder)
+        folder.mkdir()
         steps = chain(
             demo._load_steps(),
             demo._index_steps(folder, folder / "unused.png"),

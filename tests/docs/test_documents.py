@@ -18,6 +18,7 @@ from prometheus.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.md")])
+PIN = re.compile(r"^[a-z0-9.\[\]-]+==[\w.]+", re.MULTILINE)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOREIGN_LINK = re.compile(r"https://[a-z0-9.-]+\.[a-z]{2,}(/[\w./?=&%+-]*)?")
 """Form is all that is checked of links to other hosts: the tests ask nothing of them."""
@@ -104,10 +105,24 @@ def test_every_decision_record_is_listed() -> None:
 
 
 def test_lock_files_pin_and_hash_everything_and_name_no_host() -> None:
-    for name, n_pins in (("requirements.lock", 20), ("requirements-dev.lock", 20), ("requirements-ray.lock", 10)):
+    for name, n_pins in (
+        ("requirements.lock", 20),
+        ("requirements-demo.lock", 20),
+        ("requirements-dev.lock", 20),
+        ("requirements-ray.lock", 10),
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
-        pins = re.findall(r"^[a-z0-9.\[\]-]+==", text, re.MULTILINE)
+        pins = PIN.findall(text)
         assert len(pins) > n_pins
         assert "://" not in text
         assert text.count("--hash=sha256:") >= len(pins)
         assert not re.search(r"^(torch|nvidia-)", text, re.MULTILINE)
+
+
+def test_what_tests_need_is_added_to_what_the_demo_installs() -> None:
+    runs, demo, everything = (
+        set(PIN.findall((ROOT / name).read_text(encoding="utf-8")))
+        for name in ("requirements.lock", "requirements-demo.lock", "requirements-dev.lock")
+    )
+    assert runs < demo < everything
+    assert not {pin.partition("==")[0] for pin in demo} & {"pytest", "mypy", "playwright", "scipy", "mkdocs"}
