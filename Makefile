@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.ready-for-demo
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED := $(PIP) --require-hashes --only-binary :all:
+# not compiled: Python does so with what it imports, and the rest, such as the tests of pandas, would fill 100 MB
+LOCKED := $(PIP) --no-compile --require-hashes --only-binary :all:
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 WORKERS ?= 2
 TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
