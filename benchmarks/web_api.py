@@ -22,7 +22,7 @@ import httpx
 
 from benchmarks.recording import record
 from benchmarks.servers import own_server
-from prometheus.scripts.terminal import run_named
+from prometheus.cli.runner import run_named
 
 ROUTES = {
     "healthz": "/healthz",

@@ -6,7 +6,6 @@ At the end every built page is searched for anything that a browser would load f
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import re
@@ -26,6 +25,7 @@ from mkdocs.utils import get_relative_url
 
 from prometheus import errors
 from prometheus.cli import COMMANDS, main
+from prometheus.cli.runner import application_of
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import PrometheusError, RetryableError
 
@@ -87,8 +87,9 @@ def foreign_addresses(html: str) -> list[str]:
 
 
 def command_pages() -> str:
-    """Return the help of every command and sub-command."""
-    return "\n".join(_command_part(name) for name in COMMANDS)
+    """Return what each command does, then the help of every command and sub-command."""
+    rows = [f"| [`{name}`](#{name}) | {text} |" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows, "", *map(_command_part, COMMANDS)])
 
 
 def error_table() -> str:
@@ -121,7 +122,7 @@ def sub_commands(name: str) -> list[str]:
     """Return the names of a command's sub-commands, none where it has none."""
     from typer.main import get_command  # noqa: PLC0415
 
-    command: Any = get_command(importlib.import_module(f"prometheus.scripts.{name}").app)
+    command: Any = get_command(application_of(name))
     return list(getattr(command, "commands", {}))
 
 

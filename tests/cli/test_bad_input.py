@@ -71,7 +71,8 @@ CASES = {
     "region without regimes": (["show_regimes", "--region", "ATLANTIS"], 5, ["ATLANTIS", "run_numeric_regime"]),
     "transitions of nowhere": (["show_regime_transitions", "--region", "ATLANTIS"], 5, ["ATLANTIS"]),
     "missing price file": (["ingest", "prices", "nowhere.csv"], 5, ["nowhere.csv"]),
-    "unknown command": (["fly"], 2, ["'fly'", "run_numeric_regime"]),
+    "unknown command": (["fly"], 2, ["'fly'", "python -m prometheus --help"]),
+    "misspelt command": (["show-regime"], 2, ["'show-regime'", "nearest: show_regimes, "]),
 }  # fmt: skip
 
 

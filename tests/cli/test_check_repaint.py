@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.commands import Outcome, Run
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
-from prometheus.scripts.terminal import run_named
+from prometheus.cli.runner import run_named
 
 MODULE = "labellers_of_a_user"
 SOURCE = """

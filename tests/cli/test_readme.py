@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import Run, run_process
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("sample")
@@ -33,18 +34,25 @@ def test_the_demo_runs_and_a_second_time_writes_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = run("demo", "--allow-own-server")
+    Path("demo").mkdir()
+    first = run("demo", "--allow-own-server", "--folder", "demo")
     assert first.exit_code == 0, first.stderr
     assert "Regime as of 2025-01-31 for region US: label=NEUTRAL, confidence=1.000" in first.stdout
     assert "2008-10-10 US_INDEX: CRISIS" in first.stdout
     assert "2017-07-03 US_INDEX: CARRY" in first.stdout
     for picture in ("regimes_US.png", "regimes_US_INDEX.png"):
-        assert (tmp_path / picture).stat().st_size > 10_000
+        assert (tmp_path / "demo" / picture).stat().st_size > 10_000
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"], "make demo would leave files in the checkout"
 
-    second = run("demo", "--allow-own-server")
+    second = run("demo", "--allow-own-server", "--folder", "demo")
 
     assert second.exit_code == 0
     assert "0 written" in second.stdout
     written = re.findall(r"(\d+) embeddings and (\d+) regimes written", second.stderr)
     assert len(written) == 4
     assert set(written) == {("0", "0")}
+
+
+def test_git_looks_past_what_make_demo_leaves() -> None:
+    assert "-m prometheus demo --folder demo\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "/demo/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()

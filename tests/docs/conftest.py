@@ -20,9 +20,9 @@ from tests.docs.shell import Shell, quick_python
 from tests.fixtures.database import _binaries, set_environment
 from tests.fixtures.own_databases import OwnServer
 
+from prometheus.cli import demo
+from prometheus.cli.runner import run_named
 from prometheus.ingest.sample import PRICES
-from prometheus.scripts import demo
-from prometheus.scripts.terminal import run_named
 from prometheus.server import HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, EmbeddedServer, EmbeddedSettings
 from prometheus.server.bootstrap import bootstrap
 
@@ -151,10 +151,11 @@ def forget(server: OwnServer) -> None:
 
 def _run_demo(home: DemoHome) -> None:
     writing = ("ingest", "calibrate", "run_", "compute_", "backfill_")
-    folder = home.folder
+    folder = Path("demo")
     with pytest.MonkeyPatch.context() as patch:
         set_environment(patch, {"PROMETHEUS_HOME": str(home.home)})
-        patch.chdir(folder)
+        patch.chdir(home.folder)
+        folder.mkdir()
         steps = chain(
             demo._load_steps(),
             demo._index_steps(folder, folder / "unused.png"),

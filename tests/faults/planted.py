@@ -13,9 +13,8 @@ from tests.faults.harness import progress_file
 from prometheus.app import backfills as wiring
 from prometheus.backfill.numeric import MissingWindows, NumericBackfill
 from prometheus.backfill.plan import NumericChunk
+from prometheus.cli.runner import application_of, run
 from prometheus.core.config import load_config
-from prometheus.scripts.backfill_numeric_embeddings import app
-from prometheus.scripts.terminal import run
 
 
 class MarksTooEarly(NumericBackfill):
@@ -38,7 +37,7 @@ def main() -> int:
     vars(wiring)["NumericBackfill"] = MarksTooEarly
     arguments = list(sys.argv[1:])
     arguments[arguments.index("--workers") + 1] = "1"
-    return run(app, arguments, prog_name="planted")
+    return run(application_of("backfill_numeric_embeddings"), arguments, prog_name="planted")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextHit, TextSearchReport
 from prometheus.arrays import as_float32
+from prometheus.cli.runner import run_named
 from prometheus.data.text_reader import DatedText
 from prometheus.errors import DatabaseError, NoRegimesError, NoTextEmbeddingsError, UsageError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
-from prometheus.scripts.terminal import run_named
 
 pytest_plugins = ["tests.fixtures.index_demo"]
 pytestmark = pytest.mark.usefixtures("index_demo")

@@ -1,22 +1,31 @@
-"""Print the past dates that looked like a date, and what followed them."""
+"""Search stored vectors: dates and windows like a date, texts by meaning, and the index of similar windows."""
 
 from __future__ import annotations
 
-import json
-import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prometheus.cli.options import HfModelName, TextSource, parse_date
+from prometheus.cli.runner import Answer, command, command_app, new_group, table
+from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
-from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run, table
 
 if TYPE_CHECKING:
     from prometheus.app.analog_report import Analog, AnalogReport
+    from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.app.window_search import WindowReport
     from prometheus.market.outcomes import Outcome, Spread
+
+SHOWN_CHARACTERS = 400
+INDEXED = "num-regime-core-v2"
+
+WhoseVectors = Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")]
+WhoseWindows = Annotated[str, typer.Option(help="Whose windows.")]
 
 
 class Space(StrEnum):
@@ -27,13 +36,6 @@ class Space(StrEnum):
     text = "text"
 
 
-class Source(StrEnum):
-    """Which texts."""
-
-    macro = "macro"
-    news = "news"
-
-
 class Metric(StrEnum):
     """How distance is measured."""
 
@@ -41,6 +43,7 @@ class Metric(StrEnum):
     cosine = "cosine"
 
 
+@command
 def similar(
     as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; nothing later counts.")],
     region: Annotated[str | None, typer.Option(help="Region whose past is searched.")] = None,
@@ -57,13 +60,13 @@ def similar(
         int, typer.Option(help="None so near to the date, or to each other: sessions, or weekdays without a region.")
     ] = 63,
     metric: Annotated[Metric, typer.Option(help="How distance is measured.")] = Metric.euclidean,
-    model_id: Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")] = None,
+    model_id: WhoseVectors = None,
     regime_model_id: Annotated[str | None, typer.Option(help="Whose labels the analogs carry.")] = None,
-    source: Annotated[Source, typer.Option(help="Of the texts, for the joint and the text space.")] = Source.macro,
+    source: Annotated[
+        TextSource, typer.Option(help="Of the texts, for the joint and the text space.")
+    ] = TextSource.macro,
     country: Annotated[str | None, typer.Option(help="Only macro texts of it, in the text space.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> int:
+) -> Answer:
     """Print the past dates nearest to a date, none a neighbour of it or of another, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
@@ -76,8 +79,7 @@ def similar(
         )  # fmt: skip
         with command_app() as app:
             report = app.analogs.find(request)
-        print_line(json.dumps(report.to_dict()) if as_json else "\n".join(_report_lines(report)))
-        return 0
+        return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)))
     from prometheus.app.window_search import DEFAULT_MODEL_ID, WindowRequest
 
     if instrument_id is None:
@@ -87,8 +89,7 @@ def similar(
     wanted = WindowRequest(instrument_id, day, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
     with command_app("instruments") as app:
         found = app.window_search.find(wanted)
-    print_line(json.dumps(found.to_dict()) if as_json else "\n".join(_window_lines(found)))
-    return 0
+    return Answer(found.to_dict, lambda: "\n".join(_window_lines(found)))
 
 
 def _report_lines(report: AnalogReport) -> Iterator[str]:
@@ -157,7 +158,91 @@ def _spread_text(spread: Spread) -> str:
     return " / ".join(format(value, f"{sign}.1%") for value in (spread.p10, spread.median, spread.p90))
 
 
-app = new_command(similar)
+@command
+def similar_texts(
+    query: Annotated[str, typer.Argument(help="What the texts should mean, in words.")],
+    as_of: Annotated[str, typer.Option(metavar="DATE", help="Only texts dated up to it and known on it.")],
+    k: Annotated[int, typer.Option(help="How many texts.")] = 10,
+    source: Annotated[TextSource | None, typer.Option(help="Only these; both without it.")] = None,
+    model_id: WhoseVectors = None,
+    hf_model_name: HfModelName = MINILM,
+) -> Answer:
+    """Print the texts known by a date that are nearest in meaning to a question; of equal texts the earliest."""
+    from prometheus.app.text_search import TextQuery
 
-if __name__ == "__main__":
-    sys.exit(run(app, prog_name="python -m prometheus.scripts.similar"))
+    wanted = TextQuery(query, parse_date(as_of), k, None if source is None else source.value, model_id, hf_model_name)
+    with command_app() as app:
+        report = app.text_search.find(wanted)
+    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)))
+
+
+def _text_lines(report: TextSearchReport) -> Iterator[str]:
+    yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.model_id}"
+    yield "\n".join(map(_hit_text, report.hits))
+
+
+def _hit_text(hit: TextHit) -> str:
+    text = hit.text
+    known = "" if text.known_at is None else f", known {text.known_at:%Y-%m-%d %H:%M}"
+    labels = " ".join(part for part in (text.kind, text.place, text.origin) if part)
+    body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
+    return f"{hit.similarity:5.2f}  {text.timestamp:%Y-%m-%d %H:%M}{known}  {labels}\n       {body}"
+
+
+similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")
+
+
+@similar_index.command()
+@command
+def build(model_id: WhoseWindows = INDEXED) -> Answer:
+    """Make the index, or bring it in step with the stored windows."""
+    with command_app("windows") as application:
+        n_copied, found = application.window_search.build_index(model_id)
+    return Answer(
+        lambda: {"copied": n_copied, **asdict(found)},
+        lambda: f"{model_id}: {n_copied:,} windows copied; {found.n_indexed:,} in the index, {_size(found.n_bytes)}",
+    )
+
+
+@similar_index.command()
+@command
+def status(model_id: WhoseWindows = INDEXED) -> Answer:
+    """Say what the index holds, and how many windows it is behind."""
+    with command_app() as application:
+        found = application.window_search.index_status(model_id)
+    line = (
+        f"{model_id}: {found.n_indexed:,} windows in the index, {found.n_missing:,} missing or out of step, "
+        f"{_size(found.n_bytes)}"
+    )
+    return Answer(lambda: asdict(found), lambda: line)
+
+
+@similar_index.command()
+@command
+def check(
+    model_id: WhoseWindows = INDEXED,
+    queries: Annotated[int, typer.Option(min=1, max=10_000, help="Windows to ask for.")] = 100,
+    k: Annotated[int, typer.Option(min=1, max=1_000, help="Nearest windows of each.")] = 10,
+    at_least: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 below this recall.")] = 0.9,
+) -> Answer:
+    """Compare what the index finds with the true nearest windows, found by comparing all."""
+    with command_app() as application:
+        found = application.window_search.check_index(model_id, queries, k)
+    line = (
+        f"{model_id}: recall@{found.k} {found.recall:.3f} over {found.n_queries} queries among "
+        f"{found.n_windows:,} windows, the worst {found.worst:.2f}"
+    )
+    return Answer(lambda: asdict(found), lambda: line, 0 if found.recall >= at_least else 1)
+
+
+@similar_index.command()
+@command
+def drop(model_id: WhoseWindows = INDEXED) -> str:
+    """Remove the index; no embedding is touched."""
+    with command_app() as application:
+        was_there = application.window_search.drop_index(model_id)
+    return f"{model_id}: {'removed' if was_there else 'there was no index'}"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.0f} MiB"

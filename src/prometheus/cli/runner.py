@@ -1,23 +1,30 @@
-"""What every command shares: its options' types, its one error boundary, and its progress."""
+"""What runs every command: its parameters, the one error boundary, and what is printed."""
 
 from __future__ import annotations
 
+import csv
 import importlib
+import inspect
+import io
+import json
 import logging
 import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
 
+from prometheus.cli import COMMANDS
+from prometheus.cli.progress import progress
 from prometheus.core.config import load_config
 from prometheus.core.log import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError
@@ -30,8 +37,6 @@ logger = logging.getLogger(__name__)
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 FOREIGN_DISTRIBUTION = "prometheus"
-LOG_EVERY_S = 60.0
-PROGRESS_AFTER_S = 0.5
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -41,25 +46,86 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM; whatever ends cleanly on Ctrl-C does so then, too."""
 
 
-def parse_date(text: str) -> date:
-    """Return an ISO date (YYYY-MM-DD).
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command has to say; only the form asked for is made.
 
-    Raises
-    ------
-    typer.BadParameter
-        It is none.
+    Attributes
+    ----------
+    facts
+        Returns the value for ``--json``.
+    text
+        Returns the lines for people.
+    notes
+        Lines for standard error, in either form.
     """
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from None
+
+    facts: Callable[[], Any]
+    text: Callable[[], str]
+    exit_code: int = 0
+    notes: Sequence[str] = ()
+
+    def show(self, *, as_json: bool) -> int:
+        """Print one form and the notes, and return the exit code."""
+        print_line(json.dumps(self.facts(), default=str) if as_json else self.text())
+        sys.stderr.write("".join(f"{note}\n" for note in self.notes))
+        return self.exit_code
 
 
-def new_command(function: Callable[..., int]) -> typer.Typer:
-    """Return a Typer application of one command."""
-    application = new_group()
-    application.command()(function)
-    return application
+def command(function: Callable[..., Answer] | Callable[..., str] | Callable[..., int]) -> Callable[..., int]:
+    """Return a function that prints what the given one returns, and returns the exit code.
+
+    It also takes the options that all commands share: ``--debug``, which `run` reads, and ``--json`` where the given
+    function returns an `Answer`. A parameter that is a dataclass becomes one option for each of its fields.
+    """
+    own = inspect.signature(function, eval_str=True)
+    bundles: dict[str, type[Any]] = {
+        name: each.annotation
+        for name, each in own.parameters.items()
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
+    parameters = [option for each in own.parameters.values() for option in _options(each)]
+    shared = [("as_json", Json)] if own.return_annotation is Answer else []
+    parameters += [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=kind)
+        for name, kind in (*shared, ("debug", Debug))
+    ]
+    signature = own.replace(parameters=parameters, return_annotation=int)
+
+    @wraps(function)
+    def shown(*positional: Any, **named: Any) -> int:
+        bound = signature.bind(*positional, **named)
+        bound.apply_defaults()
+        given = bound.arguments
+        for name, bundle in bundles.items():
+            given[name] = bundle(**{option: given[option] for option in inspect.signature(bundle).parameters})
+        answer = function(**{name: given[name] for name in own.parameters})
+        if isinstance(answer, Answer):
+            return answer.show(as_json=given["as_json"])
+        if isinstance(answer, int):
+            return answer
+        print_line(answer)
+        return 0
+
+    vars(shown).update(__signature__=signature)
+    shown.__annotations__ = {}  # the signature holds them, evaluated
+    return shown
+
+
+def _options(parameter: Parameter) -> Iterator[Parameter]:
+    bundle = parameter.annotation
+    if not is_dataclass(bundle):
+        yield parameter
+        return
+    hints = get_type_hints(bundle, include_extras=True)
+    for field in fields(bundle):
+        default = field.default if parameter.default is Parameter.empty else getattr(parameter.default, field.name)
+        yield Parameter(
+            field.name,
+            Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if default is MISSING else default,
+            annotation=hints[field.name],
+        )
 
 
 def new_group(help_text: str | None = None) -> typer.Typer:
@@ -71,6 +137,17 @@ def new_group(help_text: str | None = None) -> typer.Typer:
         help=help_text,
         no_args_is_help=False,
     )
+
+
+def application_of(name: str) -> typer.Typer:
+    """Return the Typer application of a command in the table, importing its family alone."""
+    family = importlib.import_module(f"prometheus.cli.{COMMANDS[name][0]}")
+    found = getattr(family, name)
+    if isinstance(found, typer.Typer):
+        return found
+    application = new_group()
+    application.command()(found)
+    return application
 
 
 def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: str | None = None) -> int:
@@ -101,9 +178,8 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
 
 
 def run_named(name: str, argv: Sequence[str]) -> int:
-    """Run the command of that module name as ``python -m prometheus NAME`` and return its exit code."""
-    module = importlib.import_module(f"prometheus.scripts.{name}")
-    return run(module.app, argv, prog_name=f"python -m prometheus {name}")
+    """Run a command of the table as ``python -m prometheus NAME`` and return its exit code."""
+    return run(application_of(name), argv, prog_name=f"python -m prometheus {name}")
 
 
 @contextmanager
@@ -115,72 +191,16 @@ def command_app(label: str = "") -> Iterator[App]:
         yield app
 
 
-@contextmanager
-def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a callback for (done, total): a bar on a terminal, else one log line a minute."""
-    if not (stream or sys.stderr).isatty():
-        yield _MinuteLog(label)
-        return
-    bar = _LazyBar(label)
-    try:
-        yield bar
-    finally:
-        bar.close()
-
-
-class _MinuteLog:
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._begin = time.monotonic()
-        self._next = self._begin + LOG_EVERY_S
-
-    def __call__(self, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + LOG_EVERY_S
-        rate = done / (now - self._begin)
-        left = "" if total is None or not done else f", {(total - done) / rate / 60:.0f} minutes left"
-        of = "" if total is None else f" of {total:,}"
-        logger.info("%s: %s%s, %s a second%s", self._label, f"{done:,}", of, f"{rate:,.1f}", left)
-
-
-class _LazyBar:
-    """A rich progress bar that appears only when the work takes long enough to be watched."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._begin = time.monotonic()
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if self._bar is None:
-            if time.monotonic() - self._begin < PROGRESS_AFTER_S:
-                return
-            self._open()
-        rate = done / (time.monotonic() - self._begin)
-        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _open(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
-        )  # fmt: skip
-        self._task = self._bar.add_task(self._label, total=None, rate="")
-        self._bar.start()
-
-
 def print_line(text: str) -> None:
     """Write one line of data to standard output."""
     sys.stdout.write(f"{text}\n")
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV, the last line unended."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().removesuffix("\n")
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
+from prometheus.cli.runner import command, run_named
 from prometheus.core.config import load_config
 from prometheus.errors import UsageError
 from prometheus.ingest.sample import PRICES
-from prometheus.scripts.terminal import Debug, new_command, run, run_named
 
 ENCODER = "num-regime-core-v1"
 SCALE_FREE = "num-regime-core-v2"
@@ -44,12 +44,12 @@ ASK_TEXTS = 'similar_texts "credit spreads widen as investors flee risk" --as-of
 WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30"
 
 
+@command
 def demo(
     folder: Annotated[Path, typer.Option(help="Where prototype files and pictures go.")] = Path(),
     allow_own_server: Annotated[
         bool, typer.Option("--allow-own-server", help="Write the sample into the databases your DSNs name.")
     ] = False,
-    debug: Debug = False,
 ) -> int:
     """Load the packaged prices, compute regimes, prototypes and transitions, and draw them."""
     if not load_config().uses_embedded_server and not allow_own_server:
@@ -65,9 +65,9 @@ def demo(
         _first_version_steps(folder, pictures[0]),
         _text_steps(folder),
     )
-    for title, command in steps:
-        _say(f"\n{title}\n$ python -m prometheus {command}")
-        name, *arguments = shlex.split(command)
+    for title, line in steps:
+        _say(f"\n{title}\n$ python -m prometheus {line}")
+        name, *arguments = shlex.split(line)
         exit_code = run_named(name, arguments)
         if exit_code:
             return exit_code
@@ -141,9 +141,3 @@ def _regime_model_id(file: Path, encoder: str) -> str:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-app = new_command(demo)
-
-if __name__ == "__main__":
-    sys.exit(run(app, prog_name="python -m prometheus demo"))

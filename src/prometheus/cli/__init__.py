@@ -1,0 +1,79 @@
+"""The umbrella command ``python -m prometheus COMMAND``, and the one table of commands (ADR-0018)."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from prometheus import __version__
+
+# A command is born importing modules, all of which stay: looking through them for garbage is a tenth of its start.
+gc.set_threshold(50_000)
+
+COMMANDS = {
+    "demo": ("demo", "run the whole pipeline on the packaged sample"),
+    "ingest": ("ingest", "load prices, instruments, macro events or news from files"),
+    "data": ("operations", "report on what is loaded"),
+    "backfill_numeric_embeddings": ("numeric", "embed the windows of many instruments"),
+    "run_numeric_regime": ("numeric", "compute the regime of a region"),
+    "compute_regime_prototypes": ("regimes", "average embeddings over calibration windows"),
+    "calibrate": ("calibration", "find prototypes in a market's own past"),
+    "show_regimes": ("regimes", "print stored regimes"),
+    "show_regime_transitions": ("regimes", "print the transition matrix"),
+    "plot_regimes": ("regimes", "draw prices with regime bands"),
+    "backfill_macro_text_embeddings": ("texts", "embed macro events"),
+    "backfill_text_embeddings": ("texts", "embed news"),
+    "backfill_joint_regime_macro_context": ("joint", "join regimes with macro texts"),
+    "backfill_joint_regime_context": ("joint", "join regimes with news"),
+    "check_joint_harm": ("joint", "compare forecasts of the joint and the numeric space"),
+    "show_joint_regime_macro_context": ("joint", "print joint embeddings of regimes and macro texts"),
+    "show_joint_regime_context": ("joint", "print joint embeddings of regimes and news"),
+    "similar": ("search", "find past dates that looked like one, and what followed"),
+    "similar_texts": ("search", "find texts by meaning"),
+    "similar_index": ("search", "make and check the index of similar windows"),
+    "nightly": ("services", "bring every configured region up to date"),
+    "evaluate": ("calibration", "judge labellers under one causal protocol"),
+    "check_repaint": ("calibration", "see whether a labeller of your own changes what it said"),
+    "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),
+    "config": ("operations", "print every setting and where it came from"),
+    "serve": ("services", "show the page and answer the API"),
+    "db": ("operations", "migrate, inspect and stop the databases"),
+}
+"""Name of each command: the module of this package that holds it, and what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named first and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    if arguments[0] == "--version":
+        sys.stdout.write(f"prometheus-regime {__version__}\n")
+        return 0
+    name = arguments[0].replace("-", "_")
+    if name not in COMMANDS:
+        near = ", ".join(get_close_matches(name, COMMANDS, n=3))
+        way_out = f"the nearest: {near}" if near else "python -m prometheus --help lists all"
+        sys.stderr.write(f"error: unknown command {arguments[0]!r}; {way_out}\n")
+        return 2
+    from prometheus.cli.runner import run_named
+
+    return run_named(name, arguments[1:])
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join([
+        "Usage: python -m prometheus COMMAND [OPTIONS]",
+        "",
+        "Which regime is each market in: point-in-time embeddings and regimes in PostgreSQL.",
+        "",
+        *lines,
+        "",
+        "Each command explains itself: python -m prometheus COMMAND --help",
+        "",
+    ])  # fmt: skip

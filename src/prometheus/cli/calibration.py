@@ -1,0 +1,234 @@
+"""Learn a market's regimes from its past, and judge labellers: ours, and a user's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prometheus.cli.options import LATEST, StandsForRegion, optional_date, parse_date
+from prometheus.cli.progress import progress
+from prometheus.cli.runner import Answer, command, command_app
+from prometheus.errors import InputRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from prometheus.evaluation.history import MarketHistory
+    from prometheus.evaluation.panel import PanelResult
+    from prometheus.evaluation.repaint import RepaintReport
+    from prometheus.regime.prototypes import PrototypeSet
+
+EXIT_REPAINTED = 3
+N_WARM_UP = 252
+
+
+@command
+def calibrate(
+    region: Annotated[str, typer.Option(help="Region the prototypes are for.")],
+    until: Annotated[str, typer.Option(metavar="DATE", help="Last date that may be used.")],
+    output: Annotated[Path, typer.Option(help="Prototype file to write, for run_numeric_regime --prototypes.")],
+    instrument_id: StandsForRegion = None,
+    span: Annotated[int, typer.Option(min=1, help="Sessions up to then that are learned from.")] = 3_000,
+    penalty: Annotated[
+        float, typer.Option(min=0.0, help="Cost of a change of label, in standard deviations; 0 for none.")
+    ] = 1.0,
+    decode_sessions: Annotated[int, typer.Option(min=1, help="Sessions each label looks back on.")] = 126,
+    align_to: Annotated[Path | None, typer.Option(help="Earlier prototype file whose labels are kept.")] = None,
+    model_id: Annotated[
+        str | None, typer.Option(help="Numeric encoder of the instrument; num-regime-core-v2 without it.")
+    ] = None,
+) -> Answer:
+    """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
+    from prometheus.app.calibrations import CalibrationRequest
+    from prometheus.regime.calibration import CalibrationSettings
+
+    request = CalibrationRequest(
+        region=region,
+        instrument_id=instrument_id,
+        until=parse_date(until),
+        output=output,
+        span=span,
+        settings=CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions),
+        align_to=align_to,
+        model_id=model_id,
+    )
+    with command_app() as app:
+        prototype_set, is_changed = app.calibrations.calibrate(request)
+    name = prototype_set.regime_model_id(prototype_set.encoder_model_id or "")
+    calibration = prototype_set.calibration
+    return Answer(
+        lambda: {
+            "output": str(output), "is_changed": is_changed, "region": region, "regime_model_id": name,
+            "calibration": None if calibration is None else calibration.to_dict(),
+        },
+        lambda: f"{'wrote' if is_changed else 'unchanged:'} {output}: {name}\n{_calibration_text(prototype_set)}",
+    )  # fmt: skip
+
+
+def _calibration_text(prototype_set: PrototypeSet) -> str:
+    calibration = prototype_set.calibration
+    if calibration is None:
+        return ""
+    calm, wild = (
+        ", ".join(f"{stretch.start}..{stretch.end}" for stretch in stretches)
+        for stretches in (calibration.calm, calibration.wild)
+    )
+    lines = [
+        f"learned from {calibration.n_sessions} sessions, {calibration.start} to {calibration.end}",
+        f"calmest: {calm}",
+        f"wildest: {wild}",
+        f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions",
+        "label".ljust(10) + "sessions".rjust(10) + "exits".rjust(8),
+    ]
+    lines += [
+        f"{label.name.ljust(10)}{counts.n_sessions:>10}{counts.n_exits:>8}"
+        for label, counts in calibration.stays.items()
+    ]
+    return "\n".join(lines)
+
+
+@command
+def fit_scale_free_constants(
+    instrument_id: Annotated[str, typer.Option(help="Instrument whose past the constants describe.")],
+    start: Annotated[str, typer.Option(metavar="DATE", help="First session described.")],
+    end: Annotated[str, typer.Option(metavar="DATE", help="Last one; before everything the constants will judge.")],
+    output: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("scale_free_constants.json"),
+) -> str:
+    """Write mean and deviation of every descriptor, and print the weights of the volatility score.
+
+    The packaged file is made by this command; another file is another encoder and needs another model id.
+    """
+    with command_app() as app:
+        constants, weights, is_changed = app.calibrations.fit_constants(
+            instrument_id, parse_date(start), parse_date(end), output
+        )
+    return (
+        f"{'wrote' if is_changed else 'unchanged:'} {output}: {len(constants.means)} descriptors\n"
+        f"weights of the volatility score: {json.dumps(weights)}"
+    )
+
+
+@command
+def evaluate(
+    region: Annotated[str, typer.Option(help="Name of the market in tables and pictures.")],
+    instrument_id: Annotated[str | None, typer.Option(help="Instrument whose sessions are labelled.")] = None,
+    market_id: Annotated[
+        str | None, typer.Option(help="Instead: our volatility score against EWMA on every instrument of a market.")
+    ] = None,
+    warm_up_instrument_id: Annotated[
+        str | None, typer.Option(help="Instrument with older bars of the same market, put in front.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="DATE", help="First date judged.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date judged; nothing after it is read.")] = None,
+    labeller: Annotated[list[str] | None, typer.Option(help="Only this labeller; may be repeated.")] = None,
+    repaint_every: Annotated[
+        int | None, typer.Option(min=1, help="Run every so many sessions again on data cut there; 1 for all.")
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Walk the declared variants of num-regime-core-v2 too.")] = False,
+    output_dir: Annotated[Path | None, typer.Option(help="Folder for PNGs of labels, reliability and spread.")] = None,
+) -> Answer:
+    """Refit every labeller yearly on the past, apply it day by day, and print what it was worth.
+
+    The test span, the event to forecast, the costs and the variants are fixed before anything is run.
+    """
+    from prometheus.app.evaluations import EvaluationRequest
+
+    if (instrument_id is None) == (market_id is None):
+        raise UsageError("give either --instrument-id or --market-id")
+    first, last = optional_date(start), optional_date(end)
+    if market_id is not None:
+        if first is None or last is None:
+            raise UsageError("--market-id needs --start and --end")
+        with command_app("instruments") as app:
+            panel = app.evaluations.evaluate_panel(app.evaluations.panel_instruments(market_id), first, last)
+        return Answer(panel.to_dict, lambda: _panel_text(region, panel))
+    request = EvaluationRequest(
+        region=region,
+        instrument_id=instrument_id or "",
+        warm_up_instrument_id=warm_up_instrument_id,
+        start=first,
+        end=last,
+        labellers=tuple(labeller or ()),
+        repaint_every=repaint_every,
+        has_grid=grid,
+    )
+    with command_app("evaluation") as app:
+        report = app.evaluations.evaluate(request, output_dir)
+    return Answer(report.to_dict, report.to_text)
+
+
+def _panel_text(region: str, panel: PanelResult) -> str:
+    values = panel.to_dict()
+    worst = sorted(panel.rows, key=lambda row: row.auc - row.auc_of_ewma)[:5]
+    behind = ", ".join(f"{row.instrument_id} {row.auc:.3f} {row.auc_of_ewma:.3f}" for row in worst)
+    verdict = (
+        f"num-regime-core-v2 not worse than EWMA volatility on {panel.share_not_worse:.1%}; "
+        f"median AUC {values['median_auc']:.3f} against {values['median_auc_of_ewma']:.3f}"
+    )
+    judged = f"{region}: {len(panel.rows)} instruments, {len(panel.skipped)} with too little history"
+    return "\n".join([judged, verdict, f"furthest behind: {behind}"])
+
+
+@command
+def check_repaint(
+    labeller: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Called as FUNCTION(dates, closes); one label per session.")
+    ],
+    instrument_id: Annotated[str, typer.Option(help="Instrument whose stored adjusted closes are labelled.")],
+    start: Annotated[
+        str | None, typer.Option(metavar="DATE", help="First date run again; a year into the history by default.")
+    ] = None,
+    end: Annotated[str, typer.Option(metavar="DATE", help="Last date run again.")] = LATEST,
+    every: Annotated[int, typer.Option(min=1, help="Run every so many sessions again; 1 for all.")] = 21,
+) -> Answer:
+    """Label all stored sessions at once, and past dates again on data cut there; name the labels that differ.
+
+    A label that could have been acted on never changes. Exit code 3 if any did.
+    """
+    first, last = optional_date(start), parse_date(end)
+    if first is not None and last < first:
+        raise UsageError(f"--end {last} lies before --start {first}")
+    from prometheus.evaluation.own_labeller import load_labeller
+    from prometheus.evaluation.repaint import check_repaint as check
+
+    function = load_labeller(labeller)
+    with command_app() as application:
+        history = application.evaluations.history(instrument_id)
+    positions = _positions(history, first, last)[::every]
+    if not positions:
+        raise InputRefusedError(
+            f"{instrument_id}: none of its {len(history)} sessions, {history.dates[0]} to {history.dates[-1]}, is to "
+            f"be run again; give another --start or --end"
+        )
+    with progress("dates") as report_progress:
+        report = check(function, history, positions, report_progress)
+    return Answer(
+        lambda: {"labeller": labeller, "instrument_id": instrument_id, **report.to_dict()},
+        lambda: "\n".join(_repaint_lines(labeller, instrument_id, report)),
+        EXIT_REPAINTED if report.n_changed else 0,
+    )
+
+
+def _positions(history: MarketHistory, first: date | None, last: date) -> list[int]:
+    import numpy as np
+
+    begin = N_WARM_UP if first is None else history.position_of(np.datetime64(first, "D"))
+    end = int(np.searchsorted(history.dates, np.datetime64(last, "D"), side="right"))
+    return list(range(begin, end))
+
+
+def _repaint_lines(labeller: str, instrument_id: str, report: RepaintReport) -> Iterator[str]:
+    verdict = "no repaint" if not report.n_changed else "repaints"
+    yield (
+        f"{labeller}, {instrument_id}: {report.n_checked} dates run again on data cut there, {report.n_changed} labels "
+        f"changed ({report.share:.2%}): {verdict}"
+    )
+    if report.n_changed:
+        yield f"{'date':<12}{'then':<20}now"
+    for each in report.first_changed:
+        yield f"{each.day!s:<12}{each.then:<20}{each.now}"
+    if report.n_changed > len(report.first_changed):
+        yield f"... and {report.n_changed - len(report.first_changed)} more"

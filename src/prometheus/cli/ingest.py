@@ -1,0 +1,194 @@
+"""Load files of prices, instruments, macro events or news."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prometheus.cli.runner import Answer, command, command_app, new_group
+from prometheus.errors import UsageError
+
+if TYPE_CHECKING:
+    from prometheus.ingest.report import IngestReport
+    from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+
+ingest = new_group("Load files; running a load twice changes nothing.")
+
+
+class OnError(StrEnum):
+    """What to do with rows that fail their checks."""
+
+    abort = "abort"
+    quarantine = "quarantine"
+
+
+Market = Annotated[str, typer.Option(help="Market of instruments that are not known yet.")]
+Currency = Annotated[str | None, typer.Option(help="Currency where the file names none.")]
+AssetClass = Annotated[str, typer.Option(help="Asset class of instruments that are not known yet.")]
+TextFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, Parquet or JSON lines files.")]
+DateFormat = Annotated[str | None, typer.Option(help="Of dates that are not ISO, such as %d/%m/%Y.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What becomes of rows that fail their checks."""
+
+    on_error: Annotated[OnError, typer.Option(help="abort: write nothing; quarantine: set bad rows aside.")] = (
+        OnError.abort
+    )
+    quarantine_path: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where bad rows go, with their reasons.")
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, check and count; write nothing.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumns:
+    """Where a file of texts has what, and in which form."""
+
+    source: Annotated[str | None, typer.Option(help="Source where the file names none.")] = None
+    assume_timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Zone of timestamps that say none, such as America/New_York.")
+    ] = None
+    date_format: DateFormat = None
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="Which column holds a field; may be repeated.")
+    ] = None
+    metadata_column: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A further column to keep; may be repeated.")
+    ] = None
+
+
+CHECKS, TEXT_COLUMNS = Checks(), TextColumns()
+
+
+@ingest.command()
+@command
+def prices(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV (also .csv.gz) or Parquet files.")],
+    market_id: Market = "US_EQ",
+    instrument_id: Annotated[str | None, typer.Option(help="Instrument, for files without such a column.")] = None,
+    currency: Currency = None,
+    asset_class: AssetClass = "EQUITY",
+    zero_as_missing: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="open, high or low: a zero means not recorded.")
+    ] = None,
+    date_format: DateFormat = None,
+    checks: Checks = CHECKS,
+) -> Answer:
+    """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
+    from prometheus.ingest.report import IngestOptions
+
+    options = IngestOptions(
+        today=latest_date_on_earth(), instrument_id=instrument_id, market_id=market_id, currency=currency,
+        asset_class=asset_class, zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format,
+        on_error=checks.on_error.value, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
+    )  # fmt: skip
+    with command_app("rows") as application:
+        return _answer(application.prices.ingest_prices(files, options))
+
+
+@ingest.command()
+@command
+def instruments(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV (also .csv.gz) or Parquet file.")],
+    market_id: Market = "US_EQ",
+    currency: Currency = None,
+    asset_class: AssetClass = "EQUITY",
+    checks: Checks = CHECKS,
+) -> Answer:
+    """Load reference rows: instrument, market, asset class, symbol, currency, status, name."""
+    from prometheus.ingest.report import IngestOptions
+
+    options = IngestOptions(
+        today=latest_date_on_earth(), market_id=market_id, currency=currency, asset_class=asset_class,
+        on_error=checks.on_error.value, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
+    )  # fmt: skip
+    with command_app("rows") as application:
+        return _answer(application.prices.ingest_instruments(file, options))
+
+
+@ingest.command()
+@command
+def macro(
+    files: TextFiles,
+    country: Annotated[str | None, typer.Option(help="Country where the file names none.")] = None,
+    event_type: Annotated[str | None, typer.Option(help="Event type where the file names none.")] = None,
+    columns: TextColumns = TEXT_COLUMNS,
+    checks: Checks = CHECKS,
+) -> Answer:
+    """Load macro events: type, timestamp, when it became known, country, text, source."""
+    options = _text_options(columns, checks, country=country, event_type=event_type)
+    with command_app("rows") as application:
+        return _answer(application.texts.ingest_macro(files, options))
+
+
+@ingest.command()
+@command
+def news(
+    files: TextFiles,
+    language: Annotated[str | None, typer.Option(help="Language where the file names none.")] = None,
+    columns: TextColumns = TEXT_COLUMNS,
+    checks: Checks = CHECKS,
+) -> Answer:
+    """Load news: when published, when it became known, language, headline, body, source."""
+    options = _text_options(columns, checks, language=language)
+    with command_app("rows") as application:
+        return _answer(application.texts.ingest_news(files, options))
+
+
+def latest_date_on_earth() -> date:
+    """Return the date where the day begins first (UTC+14): a row dated after it is of the future everywhere."""
+    return (datetime.now(UTC) + timedelta(hours=14)).date()
+
+
+def _text_options(columns: TextColumns, checks: Checks, **defaults: str | None) -> TextIngestOptions:
+    from prometheus.ingest.text_options import TextIngestOptions
+
+    return TextIngestOptions(
+        now=datetime.now(UTC), on_error=checks.on_error.value, quarantine_path=checks.quarantine_path,
+        dry_run=checks.dry_run, source=columns.source, assume_timezone=columns.assume_timezone,
+        date_format=columns.date_format, columns=_parse_columns(columns.column),
+        metadata_columns=tuple(columns.metadata_column or ()), **defaults,
+    )  # fmt: skip
+
+
+def _parse_columns(texts: list[str] | None) -> dict[str, str]:
+    columns = dict(text.partition("=")[::2] for text in texts or [])
+    wrong = [text for text in texts or [] if not all(text.partition("="))]
+    if wrong:
+        raise UsageError(f"--column {wrong[0]!r} is not FIELD=COLUMN, such as timestamp=release_date")
+    return columns
+
+
+def _answer(report: IngestReport | TextIngestReport) -> Answer:
+    return Answer(
+        lambda: {**asdict(report), "rejected_by_reason": dict(report.rejected_by_reason)},
+        lambda: _summary(report),
+        report.exit_code,
+        [f"note: {note}" for note in report.notes],
+    )
+
+
+def _summary(report: IngestReport | TextIngestReport) -> str:
+    verb = "to write" if report.dry_run else "written"
+    parts = [
+        f"{report.rows_read:,} rows read",
+        f"{report.rows_written:,} {verb}",
+        f"{report.rows_unchanged:,} unchanged",
+        f"{report.duplicates:,} duplicates",
+        f"{report.rejected:,} rejected",
+    ]
+    if report.first_date is not None:
+        instruments = getattr(report, "instruments", None)
+        named = "" if instruments is None else f"{instruments:,} instruments "
+        parts.append(f"{named}from {report.first_date} to {report.last_date}")
+    if report.rejected:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.rejected_by_reason)
+        parts.append(f"set aside in {report.quarantine_path}: {reasons}")
+    return "; ".join(parts)

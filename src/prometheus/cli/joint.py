@@ -1,0 +1,252 @@
+"""Join regimes with macro texts or news, list the joint rows, and compare their forecasts with those by numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prometheus.cli.options import (
+    EARLIEST,
+    LATEST,
+    CalendarDate,
+    CalendarRange,
+    Country,
+    DryRun,
+    EventType,
+    First,
+    Language,
+    Last,
+    TextSource,
+    describe,
+    optional_date,
+    parse_date,
+    span_of,
+)
+from prometheus.cli.runner import Answer, command, command_app, csv_text
+
+if TYPE_CHECKING:
+    from prometheus.app.joint import JointModelChoice
+    from prometheus.backfill.joint import JointReport
+    from prometheus.backfill.plan import DateSpan
+    from prometheus.backfill.run import BackfillRun
+    from prometheus.encoders.joint.examples import JointSpace
+
+COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
+_OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
+
+Regions = Annotated[list[str], typer.Option(help="Region to join; may be repeated.")]
+TextModelId = Annotated[str, typer.Option(help="Text encoder.")]
+JointModelId = Annotated[str, typer.Option(help="joint-regime-core-v1, or joint-regime-core-v2 and names after it.")]
+NumericModelId = Annotated[str, typer.Option(help="Encoder whose regime embeddings are joined.")]
+BuiltWith = Annotated[str | None, typer.Option(help="As the rows were built with.")]
+
+
+@dataclass(frozen=True, slots=True)
+class JointOptions:
+    """How the branches are joined."""
+
+    numeric_weight: Annotated[float | None, typer.Option(help="Weight of the numeric branch.")] = None
+    text_weight: Annotated[float | None, typer.Option(help="Weight of the text branch.")] = None
+    text_share: Annotated[
+        float | None, typer.Option(help="Share of the texts in squared distance, instead of weights.")
+    ] = None
+    centre_until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="v2, first run: take the frozen means of dates up to this one.")
+    ] = None
+    timezone: Annotated[str, typer.Option(help="In which a text's timestamp becomes a calendar date.")] = "UTC"
+    verbose: Annotated[bool, typer.Option("--verbose", help="Name the dates that were skipped.")] = False
+    dry_run: DryRun = False
+
+    def models(self, numeric_model_id: str, text_model_id: str, joint_model_id: str) -> JointModelChoice:
+        """Return these models, joined so."""
+        from prometheus.app.joint import JointModelChoice
+
+        return JointModelChoice(
+            numeric_model_id, text_model_id, joint_model_id, self.numeric_weight, self.text_weight, self.text_share,
+            optional_date(self.centre_until),
+        )  # fmt: skip
+
+
+JOINT_OPTIONS = JointOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which joint rows are listed."""
+
+    region: Annotated[str, typer.Option(help="Region to show.")]
+    start: First = EARLIEST
+    end: Last = LATEST
+    model_id: JointModelId = "joint-regime-core-v1"
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None
+
+
+@command
+def backfill_joint_regime_macro_context(
+    region: Regions,
+    as_of: CalendarDate = None,
+    date_range: CalendarRange = None,
+    text_model_id: TextModelId = "text-macro-v1",
+    joint_model_id: JointModelId = "joint-regime-core-v1",
+    numeric_model_id: NumericModelId = "num-regime-core-v1",
+    country: Country = None,
+    event_type: EventType = None,
+    options: JointOptions = JOINT_OPTIONS,
+) -> Answer:
+    """Store one joint embedding per region and date that has a regime and macro texts."""
+    models = options.models(numeric_model_id, text_model_id, joint_model_id)
+    filters = {"country": country, "event_type": event_type}
+    return _backfill(TextSource.macro, region, span_of(as_of, date_range), filters, models, options)
+
+
+@command
+def backfill_joint_regime_context(
+    region: Regions,
+    as_of: CalendarDate = None,
+    date_range: CalendarRange = None,
+    text_model_id: TextModelId = "text-fin-general-v1",
+    joint_model_id: JointModelId = "joint-regime-core-v1",
+    numeric_model_id: NumericModelId = "num-regime-core-v1",
+    language: Language = None,
+    options: JointOptions = JOINT_OPTIONS,
+) -> Answer:
+    """Store one joint embedding per region and date that has a regime and news."""
+    models = options.models(numeric_model_id, text_model_id, joint_model_id)
+    return _backfill(TextSource.news, region, span_of(as_of, date_range), {"language": language}, models, options)
+
+
+def _backfill(
+    source: TextSource, regions: Sequence[str], span: DateSpan, filters: dict[str, str | None],
+    models: JointModelChoice, options: JointOptions,
+) -> Answer:  # fmt: skip
+    from prometheus.backfill.joint import JointRequest
+
+    requests = [
+        JointRequest(
+            _space(source), region, span, models.numeric_model_id, models.text_model_id, filters, options.timezone
+        )
+        for region in dict.fromkeys(regions)
+    ]
+    with command_app("regions") as app:
+        done = app.joint.backfill(requests, models, dry_run=options.dry_run)
+    name = models.joint_model_id
+    skipped = [
+        f"skipped: {run.region} {day}: {reason}"
+        for run in done.report.runs
+        for reason, days in (("no text", run.without_text), ("no regime", run.without_regime))
+        for day in days
+    ]
+    return Answer(
+        lambda: _run_facts(done, name),
+        lambda: "\n".join(_run_lines(done, name)),
+        notes=skipped if options.verbose else (),
+    )
+
+
+def _run_lines(done: BackfillRun[JointReport], model_id: str) -> Iterator[str]:
+    if done.is_dry:
+        yield f"{model_id}: {describe(done)}"
+    for run in done.report.runs:
+        share = "" if run.text_share is None else f"; texts hold {run.text_share:.3g} of the squared distance"
+        yield (
+            f"{model_id}: {run.region}, {run.report.planned} dates joined, {run.report.written} "
+            f"{'to write' if done.is_dry else 'written'}, {run.report.unchanged} unchanged; "
+            f"skipped {len(run.without_text)} without text, {len(run.without_regime)} without regime{share}"
+        )
+
+
+def _run_facts(done: BackfillRun[JointReport], model_id: str) -> list[dict[str, Any]]:
+    closing = {key: value for key, value in done.to_dict().items() if key in _OF_THE_RUN}
+    return [
+        {
+            "model_id": model_id,
+            "region": run.region,
+            "planned": run.report.planned,
+            "written": run.report.written,
+            "unchanged": run.report.unchanged,
+            "failed": 0,
+            "bytes": run.report.n_bytes,
+            "without_text": [str(day) for day in run.without_text],
+            "without_regime": [str(day) for day in run.without_regime],
+            "text_share": run.text_share,
+            **closing,
+        }
+        for run in done.report.runs
+    ]
+
+
+@command
+def show_joint_regime_macro_context(listed: Listed) -> Answer:
+    """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
+    return _show(TextSource.macro, listed)
+
+
+@command
+def show_joint_regime_context(listed: Listed) -> Answer:
+    """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
+    return _show(TextSource.news, listed)
+
+
+def _show(source: TextSource, listed: Listed) -> Answer:
+    first, last, region = parse_date(listed.start), parse_date(listed.end), listed.region
+    with command_app() as app:
+        rows = app.joint.rows(_space(source), region, listed.model_id, first, last, listed.limit)
+    return Answer(
+        lambda: [
+            {
+                "as_of_date": str(row.as_of_date), "region": region, "model_id": row.model_id,
+                "dim": int(row.vector.size), "l2_norm": row.l2_norm, "entity_scope": row.entity_scope,
+            }
+            for row in rows
+        ],
+        lambda: csv_text([
+            COLUMNS,
+            *((row.as_of_date, region, row.model_id, row.vector.size, f"{row.l2_norm:.6f}") for row in rows),
+        ]),
+    )  # fmt: skip
+
+
+@command
+def check_joint_harm(
+    region: Annotated[str, typer.Option(help="Region whose joint rows are judged.")],
+    instrument_id: Annotated[str, typer.Option(help="Instrument whose volatility is forecast.")],
+    space: Annotated[TextSource, typer.Option(help="Joined with macro texts or with news.")] = TextSource.macro,
+    start: First = EARLIEST,
+    end: Last = LATEST,
+    model_id: JointModelId = "joint-regime-core-v2",
+    numeric_model_id: NumericModelId = "num-regime-core-v1",
+    country: BuiltWith = None,
+    event_type: BuiltWith = None,
+    language: BuiltWith = None,
+) -> Answer:
+    """Forecast the next month's log volatility from nearest past dates, in the joint space and by numbers alone.
+
+    The joint space passes when the 95 % interval of the difference in R squared lies above -0.02.
+    """
+    from prometheus.backfill.joint import JointRequest
+    from prometheus.backfill.plan import DateSpan
+
+    is_macro = space is TextSource.macro
+    filters = {"country": country, "event_type": event_type} if is_macro else {"language": language}
+    span = DateSpan.of_range(parse_date(start), parse_date(end))
+    request = JointRequest(_space(space), region, span, numeric_model_id, "", filters)
+    with command_app() as application:
+        check = application.joint.check_harm(request, model_id, instrument_id)
+    line = (
+        f"{model_id}, {region}: R2 of next-month log volatility over {check.n_forecasts} dates: numeric "
+        f"{check.r2_numeric:.3f}, joint {check.r2_joint:.3f}, difference {check.difference:+.3f} "
+        f"(95 % interval {check.low:+.3f} to {check.high:+.3f}): "
+        f"{'no harm' if check.is_harmless else 'harm cannot be ruled out'}"
+    )
+    return Answer(
+        lambda: {**asdict(check), "difference": check.difference, "is_harmless": check.is_harmless}, lambda: line
+    )
+
+
+def _space(source: TextSource) -> JointSpace:
+    from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
+
+    return REGIME_MACRO if source is TextSource.macro else REGIME_NEWS

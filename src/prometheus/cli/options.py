@@ -1,0 +1,118 @@
+"""Options that several commands share, the dates they name, and how a backfill is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prometheus.cli.runner import Answer
+from prometheus.errors import UsageError
+
+if TYPE_CHECKING:
+    from prometheus.backfill.plan import DateSpan
+    from prometheus.backfill.run import BackfillRun
+
+EARLIEST, LATEST = "0001-01-01", "9999-12-31"
+
+First = Annotated[str, typer.Option(metavar="DATE", help="First date.")]
+Last = Annotated[str, typer.Option(metavar="DATE", help="Last date.")]
+AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")]
+DateRange = Annotated[
+    tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
+]
+CalendarDate = Annotated[str | None, typer.Option(metavar="DATE", help="One calendar date.")]
+CalendarRange = Annotated[
+    tuple[str, str] | None, typer.Option(metavar="START END", help="A range, both ends included.")
+]
+WindowDays = Annotated[
+    int | None, typer.Option(help="Sessions in a window; what the encoder needs without it: 63, or 513 for v2.")
+]
+StandsForRegion = Annotated[
+    str | None, typer.Option(help="Instrument that stands for the region; without it the configured members do.")
+]
+Country = Annotated[str | None, typer.Option(help="Only events of this country.")]
+EventType = Annotated[str | None, typer.Option(help="Only events of this type.")]
+Language = Annotated[str | None, typer.Option(help="Only articles in this language.")]
+HfModelName = Annotated[str, typer.Option(help="A model of the Hugging Face hub, or a local folder.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Of a Ray cluster; RAY_ADDRESS without it, or a cluster of this machine alone.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", "--plan", help="Say what would be written: rows, bytes, time; write nothing.")
+]
+
+
+class TextSource(StrEnum):
+    """Which texts."""
+
+    macro = "macro"
+    news = "news"
+
+
+def parse_date(text: str) -> date:
+    """Return an ISO date (YYYY-MM-DD).
+
+    Raises
+    ------
+    typer.BadParameter
+        The text is not such a date.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from None
+
+
+def optional_date(text: str | None) -> date | None:
+    """Return an ISO date, None for None."""
+    return None if text is None else parse_date(text)
+
+
+def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
+    """Return the dates wanted.
+
+    Raises
+    ------
+    UsageError
+        Not exactly one of the two options is given.
+    """
+    from prometheus.backfill.plan import DateSpan
+
+    if (as_of is None) == (date_range is None):
+        raise UsageError("give either --as-of DATE or --date-range START END")
+    if date_range is not None:
+        return DateSpan.of_range(parse_date(date_range[0]), parse_date(date_range[1]))
+    return DateSpan.of_date(parse_date(as_of or ""))
+
+
+def answer_of_run(run: BackfillRun[Any], facts: Mapping[str, Any], subject: str, remark: str = "") -> Answer:
+    """Return what a backfill did, or would do, and each failure.
+
+    Parameters
+    ----------
+    facts
+        JSON values that precede those of the run.
+    subject, remark
+        What the line for people says before and after the counts.
+    """
+    return Answer(
+        lambda: {**facts, **run.to_dict()},
+        lambda: f"{subject}, {describe(run)}{remark}",
+        run.exit_code,
+        [f"failed: {failure}" for failure in run.failures],
+    )
+
+
+def describe(run: BackfillRun[Any]) -> str:
+    """Return what a run did, or would do, in words."""
+    report = run.report
+    n_unchanged, n_failed = report.planned - report.written, len(run.failures)
+    if run.is_dry:
+        size, seconds = f"{report.n_bytes / 1e6:,.1f} MB", run.estimated_seconds
+        duration = "in an unknown time, as none was run before" if seconds is None else f"in about {seconds:,.0f} s"
+        return f"{report.written} to write ({size}, {duration}), {n_unchanged} unchanged, {n_failed} failed"
+    return f"{report.written} written, {n_unchanged} unchanged, {n_failed} failed, {run.seconds:.1f} s"
