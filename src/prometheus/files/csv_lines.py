@@ -1,7 +1,7 @@
 """CSV files, read in blocks of whole lines so that every row keeps its line number.
 
 In a file of prices one line is one row: a line break inside quotes is refused, and with it a stray quote can never
-swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `csv_records`.
+swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `text_lines`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ from numpy.typing import NDArray
 
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files.columns import ColumnMap, Field, match_columns
-from prometheus.files.csv_records import is_inside_cell, join_records
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch
-from prometheus.files.text_lines import Lines, line_blocks, open_bytes, refuse_damage, split_lines
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
+from prometheus.files.text_lines import (
+    Lines,
+    is_inside_cell,
+    join_records,
+    line_blocks,
+    open_bytes,
+    refuse_damage,
+    split_lines,
+)
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20

@@ -18,8 +18,7 @@ import pyarrow as pa
 
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import ColumnMap, Field, FieldKind, match_columns
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
 from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
 
 BLOCK_BYTES = 4 << 20

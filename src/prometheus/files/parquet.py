@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.column_types import is_text, plain_type, require_kinds
-from prometheus.files.columns import ColumnMap, Field, match_columns
+from prometheus.files.columns import ColumnMap, Field, is_text, match_columns, plain_type, require_kinds
 from prometheus.files.tables import BATCH_ROWS, RawBatch, row_numbers
 
 _BUFFER_BYTES = 1 << 20

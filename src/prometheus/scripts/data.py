@@ -16,7 +16,10 @@ from prometheus.scripts.terminal import Debug, Json, command_app, new_group, pri
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
 
-HEADER = ("instrument", "first", "last", "rows", "missing sessions", "zero volume", "flat bars", "jumps above 50 %")
+HEADER = (
+    "instrument", "first", "last", "ended on", "rows", "missing sessions", "zero volume", "flat bars",
+    "jumps above 50 %",
+)  # fmt: skip
 DATES_SHOWN = 2
 
 app = new_group("Say what is loaded and what looks wrong with it.")
@@ -54,6 +57,7 @@ def _row(report: InstrumentReport) -> tuple[str, ...]:
         report.instrument_id,
         str(report.first_date),
         str(report.last_date),
+        "-" if report.ended_on is None else str(report.ended_on),
         f"{report.n_rows:,}",
         missing + _listed(report.first_missing, report.n_missing_sessions or 0),
         f"{report.n_zero_volume:,}",

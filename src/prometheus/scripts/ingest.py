@@ -16,8 +16,7 @@ from prometheus.errors import UsageError
 from prometheus.scripts.terminal import Debug, Json, command_app, new_group, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.ingest.report import IngestReport
-    from prometheus.ingest.text_options import TextIngestReport
+    from prometheus.ingest.report import IngestReport, TextIngestReport
 
 app = new_group("Load files; running a load twice changes nothing.")
 
@@ -133,7 +132,7 @@ def macro(
     debug: Debug = False,
 ) -> int:
     """Load macro events: type, timestamp, when it became known, country, text, source."""
-    from prometheus.ingest.text_options import TextIngestOptions
+    from prometheus.ingest.report import TextIngestOptions
 
     options = TextIngestOptions(
         now=datetime.now(UTC), on_error=on_error.value, quarantine_path=quarantine_path, dry_run=dry_run,
@@ -161,7 +160,7 @@ def news(
     debug: Debug = False,
 ) -> int:
     """Load news: when published, when it became known, language, headline, body, source."""
-    from prometheus.ingest.text_options import TextIngestOptions
+    from prometheus.ingest.report import TextIngestOptions
 
     options = TextIngestOptions(
         now=datetime.now(UTC), on_error=on_error.value, quarantine_path=quarantine_path, dry_run=dry_run,

@@ -7,6 +7,8 @@ of ten megabytes is tokenized some 64,000 characters at a time, and its pieces a
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -135,6 +137,11 @@ def encode_texts(
     return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use: how many chunks are worth embedding at once."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str]:
     """Yield the text in pieces of at most `size` characters, cut before white space wherever there is any.
 
@@ -156,13 +163,7 @@ def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str
 
 
 def checked_long_text(value: str) -> LongText:
-    """Return `value` if it is one of the ways to read a long text.
-
-    Raises
-    ------
-    UsageError
-        It is not.
-    """
+    """Return `value` if it is one of the ways to read a long text, else raise `UsageError`."""
     for known in get_args(LongText):
         if value == known:
             return known  # type: ignore[no-any-return]

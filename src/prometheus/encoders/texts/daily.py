@@ -12,11 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix, Int64Vector
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
 from prometheus.errors import UsageError
-
-TEXT_FILTERS = {"MACRO": ("country", "event_type"), "NEWS": ("language",)}
-"""What the texts of each source can be chosen by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class TextSelection:
 
     def __post_init__(self) -> None:
         require_timezone(self.timezone)
-        unknown = sorted(set(self.filters) - set(TEXT_FILTERS[self.source]))
+        unknown = sorted(set(self.filters) - set(TEXT_TABLES[self.source].filters))
         if unknown:
             raise UsageError(f"{self.source} texts have no filter {unknown[0]!r}")
 

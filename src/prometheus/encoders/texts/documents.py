@@ -1,4 +1,4 @@
-"""The parcels of text encoding: texts to encode, what is stored of them, what a model made of them, what came of it."""
+"""Texts: the tables they are kept in, and the parcels of encoding them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -16,6 +17,60 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 HASH_BYTES = 16
 
 TextSourceType = Literal["MACRO", "NEWS"]
+TextTableName = Literal["macro_events", "news_articles"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """One table of texts; files, checks, staging, readers and searches all go by this description.
+
+    Attributes
+    ----------
+    columns
+        What a row says, in the order in which it is written.
+    timestamp
+        The column a text is dated by.
+    names
+        Short columns that say what it is.
+    texts
+        The columns that hold the text itself; at least one must say something.
+    required
+        What a row cannot do without.
+    filters
+        What texts can be chosen by.
+    """
+
+    name: TextTableName
+    key: str
+    columns: tuple[str, ...]
+    timestamp: str
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    required: frozenset[str]
+    filters: tuple[str, ...]
+
+
+MACRO = TextTable(
+    name="macro_events",
+    key="event_id",
+    columns=("event_type", "timestamp", "known_at", "country", "source", "description"),
+    timestamp="timestamp",
+    names=("event_type", "country", "source"),
+    texts=("description",),
+    required=frozenset({"event_type", "timestamp", "description"}),
+    filters=("country", "event_type"),
+)
+NEWS = TextTable(
+    name="news_articles",
+    key="article_id",
+    columns=("published_at", "known_at", "language", "source", "headline", "body"),
+    timestamp="published_at",
+    names=("language", "source"),
+    texts=("headline", "body"),
+    required=frozenset({"published_at"}),
+    filters=("language",),
+)
+TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +294,13 @@ def hash_text(text: str) -> str:
 def no_vectors() -> Float32Matrix:
     """Return the vectors of no texts, shape (0, 0)."""
     return np.empty((0, 0), dtype=np.float32)
+
+
+def load_zone(option: str, name: str) -> ZoneInfo:
+    """Return an IANA time zone; `UsageError` names the option where there is no such zone."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
+        raise UsageError(
+            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
+        ) from error

@@ -17,8 +17,14 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector
 from prometheus.encoders.texts.bert_graph import GRAPH_VERSION
-from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkTokenizer, checked_long_text, encode_texts
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import (
+    CHUNKING_VERSION,
+    Chunk,
+    ChunkTokenizer,
+    available_cores,
+    checked_long_text,
+    encode_texts,
+)
 from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
 from prometheus.encoders.texts.folders import file_sha256, read_text_folder
 from prometheus.encoders.texts.graphs import TextGraph

@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.data.text_tables import MACRO, NEWS, TextTable
+from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import UsageError
 from prometheus.files.instants import InstantReader
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import RawBatch
-from prometheus.ingest.text_checks import MAX_TEXT_BYTES, TextReaders, body_fault, check_text_rows, read_text_rows
-from prometheus.ingest.text_options import TextIngestOptions
+from prometheus.files.tables import RawBatch, Reason
+from prometheus.ingest.report import TextIngestOptions
+from prometheus.ingest.texts import MAX_TEXT_BYTES, TextReaders, body_fault, check_text_rows, read_text_rows
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)
 GOOD_EVENT = {"event_type": "CPI", "timestamp": "2024-01-02T10:00Z", "country": "US", "description": "Prices rose."}

@@ -14,8 +14,7 @@ from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import csv_lines
 from prometheus.files.columns import PRICE_FIELDS
 from prometheus.files.opening import open_table
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import RawBatch
+from prometheus.files.tables import RawBatch, Reason
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
 HEADER = b"ticker,date,close,extra\n"
@@ -252,7 +251,7 @@ import resource, sys
 from pathlib import Path
 from prometheus.ingest.checks import read_price_rows
 from prometheus.files.columns import PRICE_FIELDS
-from prometheus.files.convert import DateReader
+from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
 
 dates, n_rows = DateReader(), 0
