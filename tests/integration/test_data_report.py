@@ -79,9 +79,7 @@ def test_the_report_keeps_to_what_was_asked(two_markets: DatabaseManager) -> Non
 
 
 def test_a_history_that_stops_long_before_its_market_has_ended(db_manager: DatabaseManager, tmp_path: Path) -> None:
-    lines = (
-        "NEW,2024-01-12,1,2,1,2,5\nLAGS,2024-01-05,1,2,1,2,5\nGONE,2024-01-04,1,2,1,2,5\n"  # 0, 5, 6 before
-    )
+    lines = "NEW,2024-01-12,1,2,1,2,5\nLAGS,2024-01-05,1,2,1,2,5\nGONE,2024-01-04,1,2,1,2,5\n"  # 0, 5, 6 before
     load(db_manager, tmp_path / "p.csv", lines)
     load(db_manager, tmp_path / "l.csv", "L,2023-12-01,1,2,1,2,5\n", market_id="UK_EQ")
     ended = {report.instrument_id: report.ended_on for report in build_data_report(db_manager)}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.encoders.texts.folders import Pooling
+from prometheus.encoders.texts.sources import Pooling
 from prometheus.errors import InputRefusedError
 
 if TYPE_CHECKING:

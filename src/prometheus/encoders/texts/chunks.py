@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
-from prometheus.encoders.texts.documents import TextEncoding
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
+from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -114,6 +115,31 @@ class ChunkTokenizer:
     def _chunk(self, document: int, body: Int64Vector, *, is_cut: bool = False) -> Chunk:
         token_ids = np.concatenate([self._prefix, body, self._suffix])
         return Chunk(document, token_ids, is_blank=len(body) == 0, is_cut=is_cut)
+
+
+class ChunkedTextModel(ABC):
+    """A text model that embeds chunks one by one; what is left to others is how a chunk gets its vector."""
+
+    _tokenizer: ChunkTokenizer
+    _long_text: LongText
+    _is_normalized: bool
+
+    @abstractmethod
+    def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+        """Yield vectors in the order of the chunks, which are asked for a few at a time."""
+
+    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
+        """Return one vector per text, shape (n, dim); (0, 0) for no texts."""
+        return self.encode(docs).vectors
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        """Return vectors with what is to be known about them; identical texts are computed once."""
+        if not docs:
+            return TextEncoding(no_vectors(), (), ())
+        texts = [doc.text for doc in docs]
+        return encode_texts(
+            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._is_normalized
+        )
 
 
 def encode_texts(
