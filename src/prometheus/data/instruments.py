@@ -97,13 +97,7 @@ def load_market_currency(connection: psycopg.Connection[Any], market_id: str) ->
 
 
 def ensure_markets(connection: psycopg.Connection[Any], market_ids: Collection[str]) -> None:
-    """Create the markets that are missing; known ones stay as they are.
-
-    Raises
-    ------
-    UnknownMarketError
-        No trading calendar stands behind one of the ids.
-    """
+    """Create the markets that are missing; known ones stay as they are, ids without a calendar are refused."""
     ids = sorted(market_ids)
     known = [MARKETS.get(market_id, (market_id, None)) for market_id in ids]
     connection.execute(
@@ -163,13 +157,7 @@ def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
 
 
 class InstrumentCatalog:
-    """Reads ``markets`` and ``instruments``.
-
-    Parameters
-    ----------
-    db_manager
-        Where the runtime database is.
-    """
+    """Reads ``markets`` and ``instruments`` of the runtime database."""
 
     def __init__(self, db_manager: RuntimeDatabase) -> None:
         self._db = db_manager
@@ -178,11 +166,6 @@ class InstrumentCatalog:
         """Return instrument ids of a market in order of id.
 
         Delisted instruments are included: today's status must not decide what existed on a past date.
-
-        Raises
-        ------
-        UnknownMarketError
-            The market has no row.
         """
         with self._db.get_runtime_connection() as connection:
             require_market(connection, market_id)

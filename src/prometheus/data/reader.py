@@ -23,13 +23,7 @@ PRICE_COLUMNS = (
 
 
 class DataReader:
-    """Reads ``prices_daily``.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """Reads ``prices_daily`` of the historical database."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager

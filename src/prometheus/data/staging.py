@@ -95,14 +95,9 @@ class CodedTexts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriceColumns:
-    """Sound rows of prices.
+    """Sound rows of prices, shape (n,) each: place in the file, session, prices and volume by name.
 
-    Attributes
-    ----------
-    row_numbers, trade_dates
-        Shape (n,): where each row stands in its file, and its session.
-    numbers
-        Open, high, low, close, adjusted close and volume by name, shape (n,) each; NaN where one is not recorded.
+    A price that is not recorded is NaN.
     """
 
     row_numbers: Int64Vector

@@ -68,16 +68,9 @@ _BACKLOG = """
 class DatedText:
     """One stored text for people to read.
 
-    Attributes
-    ----------
-    timestamp, known_at
-        UTC instants: which moment it belongs to, and when it became known where that was another one.
-    kind
-        The type of a macro event; empty for news.
-    place
-        The country of a macro event, the language of an article; empty where nobody said it.
-    origin
-        Who published it.
+    `timestamp` and `known_at` are UTC instants: which moment it belongs to, and when it became known where that was
+    another one. `kind` is the type of a macro event, empty for news; `place` the country of a macro event or the
+    language of an article, empty where the source did not say it; `origin` is who published it.
     """
 
     source_type: TextSourceType
@@ -97,13 +90,7 @@ class DatedText:
 
 @dataclass(frozen=True, slots=True)
 class TextBacklog:
-    """Texts up to a date, and those of them that a model has not embedded.
-
-    Attributes
-    ----------
-    first_missing
-        Date, in UTC, of the oldest one without an embedding; None where every text has one.
-    """
+    """Texts up to a date, those of them that a model has not embedded, and the date, in UTC, of the oldest of these."""
 
     n_texts: int
     n_missing: int
@@ -115,11 +102,6 @@ class TextReader:
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
     session never counts. When it became known is the business of those who use it: from the later of the two on.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
     """
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:

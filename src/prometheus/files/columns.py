@@ -114,18 +114,10 @@ def match_columns(
     required: Collection[str],
     by_hand: Mapping[str, str] | None = None,
 ) -> ColumnMap:
-    """Return where each field stands among the columns of a file.
+    """Return where each field stands among the columns of a file; `DataCheckError` where one has none, or two.
 
-    Parameters
-    ----------
-    by_hand
-        The column of some fields, named by the user; one may serve several fields, and no other field takes it. Where
-        it is given, even empty, a column with a field's own name goes before those with other names for it.
-
-    Raises
-    ------
-    DataCheckError
-        A required field has no column, or a field has two, or a column named by hand is not there.
+    `by_hand` says the column of some fields, named by the user; one may serve several fields, and no other field takes
+    it. Where it is given, even empty, a column with a field's own name goes before those with other names for it.
     """
     position = {field: _find_named(path, found, field, name) for field, name in (by_hand or {}).items()}
     named = set(position.values())

@@ -51,13 +51,7 @@ class CsvTable:
     n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null.
-
-        Raises
-        ------
-        FileAccessError
-            A line is no UTF-8 or too long, or the compressed file is damaged.
-        """
+        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
         with refuse_damage(self.path), open_bytes(self.path, is_compressed=self.is_compressed) as file:
             for lines, malformed in self._rows(file):
                 data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines

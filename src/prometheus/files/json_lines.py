@@ -38,13 +38,7 @@ class JsonTable:
     n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null.
-
-        Raises
-        ------
-        FileAccessError
-            A line is no UTF-8 or too long, or the compressed file is damaged.
-        """
+        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null."""
         for numbered in _numbered_lines(self.path, is_compressed=self.is_compressed):
             batch = self._parse(numbered)
             if batch.n_rows:

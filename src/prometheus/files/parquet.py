@@ -34,13 +34,7 @@ class ParquetTable:
     batch_rows: int | None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order.
-
-        Raises
-        ------
-        FileAccessError
-            The file is damaged, or holds another number of rows than it says.
-        """
+        """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
         n_read = 0
         with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
             names = list(dict.fromkeys(self.columns.source.values()))

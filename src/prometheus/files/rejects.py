@@ -41,13 +41,7 @@ class Rejection:
 
 
 def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
-    """Return where refused rows go: by default the name of the first file + ``.rejected.csv``, here.
-
-    Raises
-    ------
-    UsageError
-        It is one of the files to read.
-    """
+    """Return where refused rows go: by default the name of the first file + ``.rejected.csv``, here."""
     target = chosen or Path(f"{paths[0].name}.rejected.csv")
     if any(target.resolve() == path.resolve() for path in paths):
         raise UsageError(f"{target} is one of the files to read; choose another --quarantine-path")
@@ -79,13 +73,7 @@ class QuarantineFile:
                 self._temporary.unlink(missing_ok=True)
 
     def add(self, rejections: Iterable[Rejection]) -> None:
-        """Append rows.
-
-        Raises
-        ------
-        FileAccessError
-            The file cannot be written.
-        """
+        """Append rows."""
         try:
             if self._file is None:
                 self._file = self._temporary.open("w", encoding="utf-8", newline="")
@@ -114,14 +102,8 @@ class QuarantineFile:
 class RejectLog:
     """The refused rows of one run: counted always, written out where they are set aside.
 
-    Parameters
-    ----------
-    fields
-        The fields of the table, in the order of the quarantine file's columns.
-    quarantine
-        Where to write the rows; None keeps their number and the first of them only.
-    max_cell_length
-        Where to cut a cell; None keeps it whole, as a text must be that is corrected there and loaded again.
+    Without a quarantine file, which holds the `fields` in their order, only their number and the first of them are
+    kept. Cells are cut at `max_cell_length`; None keeps them whole, as a text must be that is corrected there.
     """
 
     def __init__(
@@ -180,15 +162,7 @@ class RejectLog:
         self._keep(file, sorted(rejections, key=lambda item: item.row), counts)
 
     def take_conflicts(self, file: TableFile, rows: Int64Vector, column: str) -> None:
-        """Take rows found to contradict others; the file is read again for what they said.
-
-        Parameters
-        ----------
-        rows
-            Row numbers, ascending.
-        column
-            The field that stands for the key.
-        """
+        """Take rows found to contradict others, by ascending number; the file is read again for what they said."""
         left = Counter({Reason.CONFLICTING_DUPLICATE: len(rows)})
         wanted = rows if self._quarantine is not None else rows[:1]
         for batch in file.batches():

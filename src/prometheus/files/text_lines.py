@@ -79,13 +79,7 @@ def open_bytes(path: Path, *, is_compressed: bool) -> IO[bytes]:
 
 
 def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: int) -> Iterator[bytes]:
-    """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out.
-
-    Raises
-    ------
-    FileAccessError
-        The file is UTF-16, or has a line longer than `max_line_bytes`.
-    """
+    """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out."""
     rest = file.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK)
     if rest.startswith(_UTF16_MARKS):
         raise FileAccessError(str(path), "is UTF-16 text; save it as UTF-8")
@@ -103,13 +97,7 @@ def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: i
 
 
 def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) -> Lines:
-    """Return the lines of a block.
-
-    Raises
-    ------
-    FileAccessError
-        A line is no UTF-8 or longer than `max_line_bytes`; a first line holds NUL bytes.
-    """
+    """Return the lines of a block; one that is no UTF-8 or too long, or a first one with NUL bytes, ends the run."""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")).astype(np.int64) + 1
     numbers = first_line + np.arange(len(ends), dtype=np.int64)
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > max_line_bytes)
@@ -153,14 +141,9 @@ def is_row(line: bytes) -> bool:
 def join_records(
     path: Path, blocks: Iterator[bytes], max_line_bytes: int
 ) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
-    """Yield whole rows, each numbered by its first line, and the lines that open a cell nobody closes.
+    """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes.
 
-    Parameters
-    ----------
-    blocks
-        Bytes that end with a line feed.
-    max_line_bytes
-        Longest row, and with it the longest search for the end of a cell.
+    `blocks` end with a line feed.
     """
     next_line, rest = 1, b""
     for block in chain(blocks, [b""]):

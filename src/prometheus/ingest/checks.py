@@ -49,13 +49,7 @@ class PriceRows:
         return self.numbers[name].values
 
     def accepted(self, is_good: NDArray[np.bool_], currency_of: Sequence[str]) -> PriceColumns:
-        """Return the good rows as they are staged.
-
-        Parameters
-        ----------
-        currency_of
-            Currency of each distinct instrument, used where the file has no currency column.
-        """
+        """Return the good rows as they are staged; `currency_of` each distinct instrument counts without a column."""
         codes = self.instruments.codes[is_good]
         currencies = CodedTexts(codes, currency_of)
         if self.currency is not None:
@@ -74,12 +68,8 @@ def read_price_rows(
 ) -> PriceRows:
     """Return the rows of a batch as numbers, dates and texts.
 
-    Parameters
-    ----------
-    instrument_id
-        The instrument of every row, for a file without such a column.
-    may_be_missing
-        Prices whose zeros mean "not recorded"; they become NaN.
+    `instrument_id` is that of every row in a file without such a column; zeros of the prices that `may_be_missing`
+    mean "not recorded" and become NaN.
     """
     columns, n_rows = batch.columns, len(batch.rows)
     numbers = {name: read_numbers(columns[name]) for name in NUMBER_NAMES if name in columns}
@@ -103,13 +93,7 @@ def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str
     """Return the verdict on each row: the first fault from left to right, high against low last.
 
     Opens and closes outside the day's range are accepted: adjusted histories hold many, off by rounding.
-
-    Parameters
-    ----------
-    last_date
-        The last date that is not in the future.
-    may_be_missing
-        Prices a row may lack.
+    `last_date` is the last one that is not in the future; a row may lack the prices that `may_be_missing`.
     """
     faults = Faults.none_of(len(rows.rows), PRICE_COLUMNS)
     mark_texts(faults, "instrument_id", rows.instruments, text_fault)

@@ -36,15 +36,7 @@ from prometheus.market.calendar import calendar_code
 
 
 class PriceIngest:
-    """Loads files of prices and of instruments.
-
-    Parameters
-    ----------
-    db_manager
-        Where the rows go.
-    progress
-        Called after each batch with the number of rows read and their total, None where a file does not say.
-    """
+    """Loads files of prices and of instruments; see `Progress` for what is told meanwhile."""
 
     def __init__(self, db_manager: Databases, progress: Progress | None = None) -> None:
         self._db, self._progress = db_manager, progress
@@ -77,11 +69,6 @@ class PriceIngest:
         """Load reference rows from a CSV or Parquet file into `instruments`; missing markets are created.
 
         Cells the file leaves empty, and columns it does not have, keep what is stored.
-
-        Raises
-        ------
-        DataCheckError, FileAccessError
-            As for prices.
         """
         file = open_table(path, INSTRUMENT_FIELDS, {"instrument_id"})
 

@@ -44,15 +44,7 @@ class Stored:
 
 
 class IngestRun(ABC):
-    """What one kind of rows adds to a run, inside its transaction.
-
-    Parameters
-    ----------
-    files
-        Opened, their columns matched.
-    rejects
-        Where refused rows go.
-    """
+    """What one kind of rows adds to a run, inside its transaction."""
 
     def __init__(self, files: Sequence[TableFile], rejects: RejectLog) -> None:
         self.files, self.rejects = files, rejects
@@ -115,12 +107,8 @@ def run_ingest(
 ) -> tuple[Stored, dict[str, Any]]:
     """Take files through one transaction; return what became of their rows, and what every report says of it.
 
-    Parameters
-    ----------
-    fields
-        The columns of the quarantine file.
-    begin
-        Makes the run, inside the transaction and with the file of refused rows where they are set aside.
+    `begin` makes the run, inside the transaction and with the file of refused rows, and their `fields`, where they are
+    set aside.
     """
     with ExitStack() as stack:
         quarantine = None

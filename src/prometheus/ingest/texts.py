@@ -48,41 +48,20 @@ class TextIngest:
 
     The natural key of a text is its content: everything but `known_at` and metadata. Reported again, it is stored once;
     the earliest `known_at` ever reported for it stays, and a report without one says that it was known at its
-    timestamp. Metadata that is stored stays, further names are added.
-
-    Parameters
-    ----------
-    db_manager
-        Where the rows go.
-    progress
-        Called after each batch with the number of rows read and their total, None where a file does not say.
+    timestamp. Metadata that is stored stays, further names are added. See `Progress` for what is told meanwhile.
     """
 
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
         self._db, self._progress = db_manager, progress
 
     def ingest_macro(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
-        """Load macro events into `macro_events`.
-
-        Raises
-        ------
-        DataCheckError
-            Columns that do not fit, or, under ``abort``, rows that fail a check.
-        FileAccessError
-            A file that cannot be read, or a quarantine file that cannot be written.
-        """
+        """Load macro events into `macro_events`; raises as `PriceIngest.ingest_prices` does."""
         if options.language is not None:
             raise UsageError("--language belongs to news; a macro event has no language")
         return self._ingest(MACRO, paths, options)
 
     def ingest_news(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
-        """Load news into `news_articles`.
-
-        Raises
-        ------
-        DataCheckError, FileAccessError
-            As for macro events.
-        """
+        """Load news into `news_articles`."""
         for option, value in (("--event-type", options.event_type), ("--country", options.country)):
             if value is not None:
                 raise UsageError(f"{option} belongs to macro events; an article has none")
@@ -219,14 +198,9 @@ def read_text_rows(
     defaults: Mapping[str, str | None],
     metadata: Sequence[str] = (),
 ) -> TextRows:
-    """Return the rows of a batch as instants and texts.
+    """Return the rows of a batch as instants and texts, with the `metadata` columns kept beside the text.
 
-    Parameters
-    ----------
-    defaults
-        What a name is where the file, or the row, says none.
-    metadata
-        The columns kept beside the text.
+    `defaults` say what a name is where the file, or the row, says none.
     """
     columns, n_rows = batch.columns, len(batch.rows)
     read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}

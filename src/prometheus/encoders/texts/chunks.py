@@ -37,18 +37,10 @@ NO_TOKENS = "no-tokens"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """One piece of one text.
+    """One piece of one text: of `document`, its position among those encoded together.
 
-    Attributes
-    ----------
-    document
-        Position of the text among those encoded together.
-    token_ids
-        Shape (length,), special tokens included.
-    is_blank
-        There is no token but the special ones.
-    is_cut
-        More of the text follows, and is not read.
+    `token_ids`, shape (length,), include the special ones; a blank chunk has no others. Where it `is_cut`, more of the
+    text follows and is not read.
     """
 
     document: int
@@ -62,17 +54,7 @@ EmbedChunks: TypeAlias = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Float
 
 
 class ChunkTokenizer:
-    """Cuts texts into chunks of at most `max_length` tokens.
-
-    Parameters
-    ----------
-    tokenizer
-        Its truncation and padding are switched off.
-    max_length
-        Tokens the model reads at once, special ones included.
-    source
-        Where the tokenizer comes from, for messages.
-    """
+    """Cuts texts into chunks of at most `max_length` tokens, special ones included; messages name the `source`."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, source: str) -> None:
         tokenizer.no_truncation()
@@ -145,13 +127,7 @@ class ChunkedTextModel(ABC):
 def encode_texts(
     texts: Sequence[str], tokenizer: ChunkTokenizer, embed: EmbedChunks, *, long_text: LongText, normalize: bool
 ) -> TextEncoding:
-    """Return one vector per text; identical texts are embedded once.
-
-    Parameters
-    ----------
-    normalize
-        The vectors of chunks are of unit length, and so shall the mean of several be.
-    """
+    """Return one vector per text, the mean of its chunks, with `normalize` at unit length; equal texts count once."""
     distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
     chunks = (
         chunk for text, position in distinct.items() for chunk in tokenizer.chunks(position, text, long_text)

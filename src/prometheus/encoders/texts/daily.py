@@ -18,21 +18,10 @@ from prometheus.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class TextSelection:
-    """Which texts' vectors are wanted.
+    """Which texts' vectors are wanted; `UsageError` for a zone that is no IANA name, or a filter the source lacks.
 
-    Attributes
-    ----------
-    filters
-        Column to value; None for any.
-    timezone
-        IANA name: a text belongs to the calendar date of its timestamp there.
-    known_by
-        Texts count that were known on this date; None for those that were known on their own.
-
-    Raises
-    ------
-    UsageError
-        `timezone` is no IANA name; a filter the source does not have.
+    `filters` maps a column to its value, None for any. A text belongs to the calendar date of its timestamp in
+    `timezone`, and counts if it was known on `known_by`; None stands for the text's own date.
     """
 
     source: TextSourceType
@@ -52,14 +41,8 @@ class TextSelection:
 class DailyTexts:
     """One mean vector per date that has texts.
 
-    Attributes
-    ----------
-    dates
-        Shape (n_dates,), ascending.
-    vectors
-        Shape (n_dates, dim), float32; (0, 0) without dates.
-    n_texts
-        Shape (n_dates,): how many texts each mean is over.
+    `dates`, shape (n_dates,), ascend; `vectors` have shape (n_dates, dim), (0, 0) without dates; `n_texts`, shape
+    (n_dates,), says how many texts each mean is over.
     """
 
     dates: DateVector

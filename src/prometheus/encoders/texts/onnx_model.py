@@ -52,20 +52,7 @@ logger = logging.getLogger(__name__)
 def open_text_model(
     hf_model_name: str, *, cache_dir: Path, long_text: str = "mean", threads: int | None = None
 ) -> OnnxTextEmbeddingModel:
-    """Return the model of a local folder or of a hub name, ready to encode.
-
-    Parameters
-    ----------
-    cache_dir
-        Where the graph built from a model's weights is kept.
-    long_text, threads
-        As in `OnnxTextEmbeddingModel`.
-
-    Raises
-    ------
-    InputRefusedError, RetryableError
-        As in `find_text_folder` and `OnnxTextEmbeddingModel`.
-    """
+    """Return the model of a local folder or of a hub name, ready to encode; see `OnnxTextEmbeddingModel`."""
     checked_long_text(long_text)
     folder = find_text_folder(hf_model_name)
     return OnnxTextEmbeddingModel(folder, long_text=long_text, cache_dir=cache_dir, threads=threads)
@@ -153,13 +140,7 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Return the tokenizer of a ``tokenizer.json``.
-
-    Raises
-    ------
-    InputRefusedError
-        It is none.
-    """
+    """Return the tokenizer of a ``tokenizer.json``."""
     from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
 
     try:
@@ -171,17 +152,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 class TextGraph:
     """A sentence encoder that takes one sequence of token ids at a time; safe to use from several threads.
 
-    Parameters
-    ----------
-    folder
-        What the model is.
-    cache_dir
-        Where a graph built from weights is kept, or None.
-
-    Raises
-    ------
-    InputRefusedError
-        The graph cannot be built or loaded, or has inputs or outputs of another kind.
+    A graph that cannot be built or loaded, or whose inputs or outputs are of another kind, is refused.
     """
 
     def __init__(self, folder: TextModelFolder, cache_dir: Path | None) -> None:
@@ -194,13 +165,7 @@ class TextGraph:
         self._output = self._choose_output()
 
     def vector(self, token_ids: Int64Vector) -> Float32Vector:
-        """Return the sentence vector, shape (dim,).
-
-        Raises
-        ------
-        InputRefusedError
-            The graph does not take these tokens.
-        """
+        """Return the sentence vector, shape (dim,)."""
         feeds: dict[str, NDArray[Any]] = {
             name: (token_ids if name == "input_ids" else np.full_like(token_ids, INPUTS[name])).astype(dtype)[
                 np.newaxis

@@ -45,12 +45,7 @@ ANSWER_WITHIN_S = 8.0
 
 
 def find_text_folder(name: str) -> Path:
-    """Return the folder of a text model.
-
-    Parameters
-    ----------
-    name
-        A local folder; or a name of the hub, such as ``sentence-transformers/all-MiniLM-L6-v2``.
+    """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
     Raises
     ------
@@ -157,22 +152,9 @@ def first_line(error: BaseException) -> str:
 class TextModelFolder:
     """One text model on disk, complete and of a kind that can be run.
 
-    Attributes
-    ----------
-    path
-        The folder.
-    weights
-        An ONNX graph to be used as it is, or BERT weights in safetensors form.
-    tokenizer
-        ``tokenizer.json``.
-    config
-        ``config.json``, empty where there is none.
-    max_length
-        Tokens the model reads at once, special ones included.
-    pooling
-        How token vectors become one vector.
-    normalize
-        Whether that vector is brought to unit length.
+    `weights` are an ONNX graph to be used as it is, or BERT weights in safetensors form; `config` is that of
+    ``config.json``. The model reads `max_length` tokens at once, special ones included; `pooling` makes one vector of
+    theirs, at unit length with `normalize`.
     """
 
     path: Path
@@ -215,13 +197,7 @@ def read_text_folder(path: Path) -> TextModelFolder:
 
 
 def find_weights(path: Path) -> Path | None:
-    """Return the file to run: an ONNX graph of the folder itself, BERT weights, or a graph in ``onnx/``; else None.
-
-    Raises
-    ------
-    InputRefusedError
-        There are several graphs and none is called ``model.onnx``.
-    """
+    """Return the file to run: an ONNX graph of the folder itself, BERT weights, or a graph in ``onnx/``; else None."""
     graphs = sorted(path.glob("*.onnx"))
     named = path / "model.onnx"
     if len(graphs) > 1 and named not in graphs:
@@ -242,13 +218,7 @@ def is_bert(path: Path) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hex digits.
-
-    Raises
-    ------
-    FileAccessError
-        It cannot be read.
-    """
+    """Return the SHA-256 of a file, as 64 hex digits."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

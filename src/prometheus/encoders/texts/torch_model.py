@@ -43,13 +43,6 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
         As in `OnnxTextEmbeddingModel`.
     device
         A torch device; by default the GPU, else the CPU.
-
-    Raises
-    ------
-    MissingExtraError
-        torch or sentence-transformers is not installed.
-    InputRefusedError
-        The model cannot be loaded, or its tokenizer has no fast form.
     """
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
