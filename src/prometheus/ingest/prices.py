@@ -7,7 +7,7 @@ most reference rows and a file of refused rows that the next run writes again ju
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,36 @@ import psycopg
 
 from prometheus.data.instruments import (
     InstrumentDefaults,
+    InstrumentRow,
     load_currencies,
     load_market_currency,
     register_instruments,
+    upsert_instruments,
 )
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.staging import PriceStaging, StagedInstrument
-from prometheus.errors import UsageError
+from prometheus.errors import DataCheckError, UnknownMarketError, UsageError
 from prometheus.files.columns import INSTRUMENT_FIELDS, PRICE_FIELDS
+from prometheus.files.convert import read_texts
 from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
 from prometheus.files.rejects import QuarantineFile, RejectLog
-from prometheus.files.tables import RawBatch, TableFile
-from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows, check_prices, read_price_rows
-from prometheus.ingest.instruments import INSTRUMENT_COLUMNS, InstrumentRun
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.ingest.checks import (
+    PRICE_COLUMNS,
+    PriceRows,
+    check_prices,
+    currency_fault,
+    mark_texts,
+    read_price_rows,
+    text_fault,
+)
 from prometheus.ingest.report import IngestOptions, IngestReport
 from prometheus.ingest.run import IngestRun, Progress, Stored, require_files, run_ingest
 from prometheus.market.calendar import calendar_code
+
+INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
+MAX_ROWS = 1_000_000
 
 
 class PriceIngest:
@@ -73,7 +86,7 @@ class PriceIngest:
         file = open_table(path, INSTRUMENT_FIELDS, {"instrument_id"})
 
         def begin(connection: psycopg.Connection[Any], quarantine: QuarantineFile | None) -> IngestRun:
-            return InstrumentRun(file, RejectLog(INSTRUMENT_COLUMNS, quarantine), connection, _defaults(options))
+            return _InstrumentRun(file, RejectLog(INSTRUMENT_COLUMNS, quarantine), connection, _defaults(options))
 
         connect = self._db.get_runtime_connection
         return _report(*run_ingest(connect, [file], INSTRUMENT_COLUMNS, options, begin, self._progress))
@@ -174,3 +187,78 @@ class _PriceRun(IngestRun):
         for field, given in (("instrument_id", self._options.instrument_id), ("currency", self._options.currency)):
             if given is not None and field in columns.source:
                 self.notes.add(f"has a column {columns.source[field]}; {given} is not used", path)
+
+
+def market_fault(market_id: str) -> Reason:
+    """Return what is wrong with a market id."""
+    try:
+        calendar_code(market_id)
+    except UnknownMarketError:
+        return Reason.UNKNOWN_MARKET
+    return Reason.NONE
+
+
+_CHECKS: Mapping[str, Callable[[str], Reason]] = {"market_id": market_fault, "currency": currency_fault}
+
+
+class _InstrumentRun(IngestRun):
+    """One file of instruments on its way; the rows are few and wait in memory."""
+
+    def __init__(
+        self,
+        file: TableFile,
+        rejects: RejectLog,
+        connection: psycopg.Connection[Any],
+        defaults: InstrumentDefaults,
+    ) -> None:
+        super().__init__((file,), rejects)
+        self._connection, self._defaults = connection, defaults
+        self._rows: list[tuple[int, InstrumentRow]] = []
+
+    def read_file(self, file: TableFile) -> Iterator[RawBatch]:
+        """Check the rows and keep the good ones with their numbers."""
+        for batch in file.batches():
+            faults, read = _read_batch(batch)
+            self.rejects.take(file, batch, faults)
+            self._rows += read
+            if len(self._rows) > MAX_ROWS:
+                raise DataCheckError(f"{file.path}: more than {MAX_ROWS} instruments; split the file")
+            yield batch
+
+    def compare(self) -> None:
+        """Set aside the instruments that two rows describe differently."""
+        first: dict[str, InstrumentRow] = {}
+        conflicting = {row.instrument_id for _, row in self._rows if first.setdefault(row.instrument_id, row) != row}
+        if conflicting:
+            numbers = sorted(number for number, row in self._rows if row.instrument_id in conflicting)
+            self.rejects.take_conflicts(self.files[0], np.array(numbers, np.int64), column="instrument_id")
+            self._rows = [item for item in self._rows if item[1].instrument_id not in conflicting]
+
+    def store(self) -> Stored:
+        """Write the reference rows; missing markets are created."""
+        distinct = list(dict.fromkeys(row for _, row in self._rows))
+        n_written, n_created = upsert_instruments(self._connection, distinct, self._defaults)
+        return Stored(
+            n_written=n_written,
+            n_unchanged=len(distinct) - n_written,
+            n_duplicates=len(self._rows) - len(distinct),
+            n_instruments=len(distinct),
+            n_created=n_created,
+        )
+
+
+def _read_batch(batch: RawBatch) -> tuple[Faults, list[tuple[int, InstrumentRow]]]:
+    """Return the verdict on each row, and the good rows with their numbers."""
+    columns = {name: read_texts(batch.columns[name]) for name in INSTRUMENT_COLUMNS if name in batch.columns}
+    faults = Faults.none_of(len(batch.rows), tuple(columns))
+    for name, column in columns.items():
+        mark_texts(faults, name, column, _CHECKS.get(name, text_fault), may_lack=name != "instrument_id")
+    cells = {name: [(*column.values, None)[code] or None for code in column.codes] for name, column in columns.items()}
+    absent = [None] * len(batch.rows)
+    records = zip(*(cells.get(name, absent) for name in INSTRUMENT_COLUMNS), strict=True)
+    read = [
+        (int(number), InstrumentRow(**dict(zip(INSTRUMENT_COLUMNS, record, strict=True))))
+        for number, record, is_good in zip(batch.rows, records, faults.is_good, strict=True)
+        if is_good
+    ]
+    return faults, read

@@ -121,7 +121,7 @@ class _TextRun(IngestRun):
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         """Check and stage the rows of a file; nothing is staged once a row forbids to store any."""
         options, table = self._options, self._table
-        readers = TextReaders(*(InstantReader(self._zone, options.date_format) for _ in range(2)))
+        readers = {name: InstantReader(self._zone, options.date_format) for name in (table.timestamp, "known_at")}
         for batch in file.batches():
             rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
@@ -133,7 +133,7 @@ class _TextRun(IngestRun):
             if not self.rejects.stops_the_run:
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
-        if readers.timestamp.has_earlier_midnights:
+        if readers[table.timestamp].has_earlier_midnights:
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
             self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
 
@@ -153,25 +153,17 @@ class _TextRun(IngestRun):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TextReaders:
-    """What reads the two timestamps of one file."""
-
-    timestamp: InstantReader
-    known_at: InstantReader
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRows:
     """Rows of one file, read but not yet judged.
 
     `rows` has shape (n,); `names`, `texts` and `metadata` hold one column per field of the table, whether the file has
-    it or not; `known_at` is None where the file has no such column.
+    it or not.
     """
 
     rows: Int64Vector
     timestamps: TimeColumn
-    known_at: TimeColumn | None
+    known_at: TimeColumn
     names: Mapping[str, TextColumn]
     texts: Mapping[str, TextColumn]
     metadata: Mapping[str, TextColumn]
@@ -186,15 +178,13 @@ class TextRows:
     @property
     def says_known_at(self) -> NDArray[np.bool_]:
         """Which rows say when they became known; shape (n,)."""
-        if self.known_at is None:
-            return np.zeros(len(self.rows), dtype=bool)
         return np.not_equal(self.known_at.reasons, Reason.MISSING_VALUE)
 
 
 def read_text_rows(
     batch: RawBatch,
     table: TextTable,
-    readers: TextReaders,
+    readers: Mapping[str, InstantReader],
     defaults: Mapping[str, str | None],
     metadata: Sequence[str] = (),
 ) -> TextRows:
@@ -206,8 +196,8 @@ def read_text_rows(
     read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}
     return TextRows(
         rows=batch.rows,
-        timestamps=readers.timestamp.read(columns[table.timestamp]),
-        known_at=readers.known_at.read(columns["known_at"]) if "known_at" in columns else None,
+        timestamps=readers[table.timestamp].read(columns[table.timestamp]),
+        known_at=readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows))),
         names={name: _fill(read[name], defaults.get(name)) for name in table.names},
         texts={name: read[name] for name in table.texts},
         metadata={name: read[name] for name in metadata},
@@ -245,12 +235,11 @@ def _mark_instants(faults: Faults, rows: TextRows, timestamp: str, now: int) -> 
     happened = rows.timestamps.values
     mark_reasons(faults, timestamp, rows.timestamps.reasons)
     faults.mark(happened < _FIRST_INSTANT, timestamp, Reason.DATE_BEFORE_1800)
-    if rows.known_at is not None:
-        is_said = rows.says_known_at
-        mark_reasons(faults, "known_at", np.where(is_said, rows.known_at.reasons, Reason.NONE).astype(np.int8))
-        faults.mark(is_said & (rows.known_at.values < _FIRST_INSTANT), "known_at", Reason.DATE_BEFORE_1800)
-        faults.mark(rows.known_at.values > now, "known_at", Reason.FUTURE_DATE)
-    faults.mark((happened > now) & ~rows.says_known_at, timestamp, Reason.FUTURE_DATE)
+    known, is_said = rows.known_at, rows.says_known_at
+    mark_reasons(faults, "known_at", np.where(is_said, known.reasons, Reason.NONE).astype(np.int8))
+    faults.mark(is_said & (known.values < _FIRST_INSTANT), "known_at", Reason.DATE_BEFORE_1800)
+    faults.mark(known.values > now, "known_at", Reason.FUTURE_DATE)
+    faults.mark((happened > now) & ~is_said, timestamp, Reason.FUTURE_DATE)
 
 
 def _mark_bodies(faults: Faults, texts: Mapping[str, TextColumn]) -> None:
@@ -298,10 +287,9 @@ def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -
 
     An instant a text became known that equals its timestamp is None, which means just that.
     """
-    known = rows.known_at
     by_name = {
         table.timestamp: _instants(rows.timestamps),
-        "known_at": [None] * len(rows.rows) if known is None else _instants(known, rows.says_known_at),
+        "known_at": _instants(rows.known_at),
         **{name: _cells(column, "" if name in table.required else None) for name, column in rows.names.items()},
         **{name: _cells(_without_blanks(column), "") for name, column in rows.texts.items()},
     }
@@ -315,11 +303,12 @@ def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -
         yield int(rows.rows[position]), *cells, metadata[position]
 
 
-def _instants(column: TimeColumn, is_said: NDArray[np.bool_] | None = None) -> list[Any]:
-    instants: list[Any] = [from_microseconds(value) for value in column.values.tolist()]
-    if is_said is not None:
-        instants = [instant if said else None for instant, said in zip(instants, is_said.tolist(), strict=True)]
-    return instants
+def _instants(column: TimeColumn) -> list[Any]:
+    is_said = column.reasons != Reason.MISSING_VALUE
+    return [
+        from_microseconds(value) if said else None
+        for value, said in zip(column.values.tolist(), is_said.tolist(), strict=True)
+    ]
 
 
 def _cells(column: TextColumn, missing: str | None) -> list[str | None]:
