@@ -196,7 +196,9 @@ def _load_sessions(market: _Market, first: date, last: date) -> _Sessions:
 def _summarize(
     connection: psycopg.Connection[Any], market: _Market, group: Sequence[_Span]
 ) -> Iterator[InstrumentReport]:
-    newest = _newest_bar(connection, market) or max(span.last for span in group)
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        found: date | None = cursor.execute(_NEWEST_BAR, (list(market.members),)).fetchone()
+    newest = found or max(span.last for span in group)
     sessions = _load_sessions(market, min(span.first for span in group), newest)
     connection.execute("SET LOCAL work_mem = '128MB'")
     parameters = {
@@ -206,15 +208,9 @@ def _summarize(
         "jump": JUMP,
         "n_shown": N_DATES_SHOWN,
     }
-    with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_SUMMARY, parameters):
+    with connection.cursor(row_factory=dict_row) as rows:
+        for row in rows.execute(_SUMMARY, parameters):
             yield _report(market, sessions, row)
-
-
-def _newest_bar(connection: psycopg.Connection[Any], market: _Market) -> date | None:
-    with connection.cursor(row_factory=scalar_row) as cursor:
-        newest: date | None = cursor.execute(_NEWEST_BAR, (list(market.members),)).fetchone()
-    return newest
 
 
 def _report(market: _Market, sessions: _Sessions, row: dict[str, Any]) -> InstrumentReport:

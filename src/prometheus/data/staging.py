@@ -147,7 +147,9 @@ class DateOrder:
         """Look at further rows, shape (n,) each."""
         if not len(days):
             return
-        self._grow(int(instruments.max()))
+        largest = int(instruments.max())
+        if largest >= len(self._latest):
+            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
         order = np.argsort(instruments, kind="stable")
         instrument, day = instruments[order], days[order]
         is_first = np.diff(instrument, prepend=-1) != 0
@@ -155,10 +157,6 @@ class DateOrder:
         self.has_repeats_or_steps_back |= bool((day <= before).any())
         self.has_steps_back |= bool((day < before).any())
         np.maximum.at(self._latest, instrument, day)
-
-    def _grow(self, largest: int) -> None:
-        if largest >= len(self._latest):
-            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
 
 
 class PriceStaging:

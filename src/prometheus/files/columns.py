@@ -128,7 +128,8 @@ def match_columns(
             index for index, name in enumerate(found) if index not in named and normalize_name(name) in field.aliases
         ]
         if by_hand is not None:
-            hits = _own_name_first(field, hits, found)
+            own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
+            hits = own or hits
         if len(hits) > 1:
             raise DataCheckError(_describe_two(path, field.name, found[hits[0]], found[hits[1]], by_hand))
         if hits:
@@ -148,11 +149,6 @@ def _find_named(path: str, found: Sequence[str], field: str, name: str) -> int:
         return hits[0]
     fault = f"{len(hits)} columns {name!r}" if hits else f"no column {name[:40]!r}"
     raise DataCheckError(f"{path}: {fault}, named for {field}; found {_list_names(found)}")
-
-
-def _own_name_first(field: Field, hits: list[int], found: Sequence[str]) -> list[int]:
-    own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
-    return own or hits
 
 
 def _describe_two(path: str, field: str, first: str, second: str, by_hand: Mapping[str, str] | None) -> str:

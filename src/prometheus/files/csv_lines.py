@@ -101,7 +101,7 @@ class CsvTable:
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(lines.text),
-                _read_options(names, len(lines.text)),
+                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(lines.text) + 1, column_names=names),
                 pyarrow.csv.ParseOptions(
                     invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
                 ),
@@ -135,10 +135,6 @@ def open_csv(
         raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
     columns = match_columns(str(path), found, fields, required, by_hand)
     return CsvTable(path, columns, len(found), is_compressed, holds_texts=by_hand is not None)
-
-
-def _read_options(names: Sequence[str], n_bytes: int) -> Any:
-    return pyarrow.csv.ReadOptions(use_threads=False, block_size=n_bytes + 1, column_names=list(names))
 
 
 def _convert_options(wanted: Sequence[str]) -> Any:

@@ -177,17 +177,14 @@ def _find_cells_over_lines(
         later = np.searchsorted(odd, first, side="right")
         if n_quotes[first] % 2 and later == len(odd) and not is_last and len(lines.text) - starts[first] <= max_bytes:
             return spans, is_stray, first
-        if n_quotes[first] % 2 and later < len(odd) and _is_joined_row(lines, first, int(odd[later]), max_bytes):
-            done = int(odd[later])
-            spans.append((first, done))
+        last = int(odd[later]) if n_quotes[first] % 2 and later < len(odd) else first
+        start, end = int(starts[first]), int(lines.ends[last])
+        if last > first and end - start <= max_bytes and is_row(lines.text[start:end].rstrip(b"\r\n")):
+            done = last
+            spans.append((first, last))
         else:
             is_stray[first] = True
     return spans, is_stray, len(lines.ends)
-
-
-def _is_joined_row(lines: Lines, first: int, last: int, max_bytes: int) -> bool:
-    start, end = int(lines.starts[first]), int(lines.ends[last])
-    return end - start <= max_bytes and is_row(lines.text[start:end].rstrip(b"\r\n"))
 
 
 def _count_quotes(lines: Lines) -> Int64Vector:

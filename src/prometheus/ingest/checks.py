@@ -75,7 +75,8 @@ def read_price_rows(
     numbers = {name: read_numbers(columns[name]) for name in NUMBER_NAMES if name in columns}
     absent = NumberColumn(np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool))
     for name in may_be_missing:
-        numbers[name] = _zeros_as_missing(numbers.get(name, absent))
+        given = numbers.get(name, absent)
+        numbers[name] = NumberColumn(np.where(given.values == 0, np.nan, given.values), given.is_unreadable)
     numbers.setdefault("adjusted_close", numbers["close"])
     if "instrument_id" in columns:
         instruments = read_texts(columns["instrument_id"])
@@ -83,10 +84,6 @@ def read_price_rows(
         instruments = TextColumn(np.zeros(n_rows, np.int64), (instrument_id or "",))
     currency = read_texts(columns["currency"]) if "currency" in columns else None
     return PriceRows(batch.rows, instruments, dates.read(columns["trade_date"]), numbers, currency)
-
-
-def _zeros_as_missing(column: NumberColumn) -> NumberColumn:
-    return NumberColumn(np.where(column.values == 0, np.nan, column.values), column.is_unreadable)
 
 
 def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str]) -> Faults:

@@ -212,16 +212,13 @@ class Notes:
         """Remember which columns of a file are not read."""
         names = file.columns.ignored
         if names:
-            shown = ", ".join(_show_name(name[:40]) for name in names[:30])
+            cut = [name[:40] for name in names[:30]]
+            shown = ", ".join((name if name.isprintable() else repr(name)) or "(no name)" for name in cut)
             self.add(f"ignored columns {shown}{', …' if len(names) > 30 else ''}", str(file.path))
 
     def lines(self) -> tuple[str, ...]:
         """Return the remarks in order of appearance."""
         return tuple(f"{_name_files(files)}{remark}" for remark, files in self._files.items())
-
-
-def _show_name(name: str) -> str:
-    return (name if name.isprintable() else repr(name)) or "(no name)"
 
 
 def _name_files(files: Sequence[str]) -> str:

@@ -291,7 +291,10 @@ def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -
         table.timestamp: _instants(rows.timestamps),
         "known_at": _instants(rows.known_at),
         **{name: _cells(column, "" if name in table.required else None) for name, column in rows.names.items()},
-        **{name: _cells(_without_blanks(column), "") for name, column in rows.texts.items()},
+        **{
+            name: _cells(TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values)), "")
+            for name, column in rows.texts.items()
+        },
     }
     columns = [by_name[name] for name in table.columns]
     metadata = _metadata(rows)
@@ -314,10 +317,6 @@ def _instants(column: TimeColumn) -> list[Any]:
 def _cells(column: TextColumn, missing: str | None) -> list[str | None]:
     values = [*(text or missing for text in column.values), missing]  # MISSING_CODE, -1, is the last one
     return [values[code] for code in column.codes.tolist()]
-
-
-def _without_blanks(column: TextColumn) -> TextColumn:
-    return TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values))
 
 
 def _metadata(rows: TextRows) -> list[str]:

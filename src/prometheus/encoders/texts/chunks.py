@@ -172,11 +172,6 @@ def checked_long_text(value: str) -> LongText:
     raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
 
 
-def _flags(chunk: Chunk) -> tuple[str, ...]:
-    found = {NO_TOKENS: chunk.is_blank, TRUNCATED: chunk.is_cut}
-    return tuple(flag for flag, is_set in sorted(found.items()) if is_set)
-
-
 def _join(
     pieces: Iterable[tuple[Chunk, Float32Vector]], *, normalize: bool
 ) -> tuple[Float32Vector, int, tuple[str, ...]]:
@@ -189,7 +184,8 @@ def _join(
     if count > 1:
         mean = total / count
         vector = (unit_length(mean) if normalize else mean).astype(np.float32)
-    return vector, count, _flags(first)
+    flags = {NO_TOKENS: first.is_blank, TRUNCATED: first.is_cut}
+    return vector, count, tuple(flag for flag, is_set in sorted(flags.items()) if is_set)
 
 
 def unit_length(vector: Float64Vector) -> Float64Vector:

@@ -46,13 +46,15 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
     """
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
+        from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
+
         self._long_text = checked_long_text(long_text)
         self._model = _load(str(name), device)
         self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
         self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
         self._max_length = int(self._model.max_seq_length)
         serialised = _serialised_tokenizer(self._model.tokenizer, str(name))
-        self._tokenizer = _chunk_tokenizer(serialised, self._max_length, str(name))
+        self._tokenizer = ChunkTokenizer(Tokenizer.from_str(serialised), self._max_length, str(name))
         self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
         self._weights_sha256 = _weights_sha256(self._model)
         self._dim = len(self._compute([self._tokenizer.longest_chunk()])[0])
@@ -138,12 +140,6 @@ def _serialised_tokenizer(tokenizer: Any, source: str) -> str:
     backend.no_truncation()
     backend.no_padding()
     return str(backend.to_str())
-
-
-def _chunk_tokenizer(serialised: str, max_length: int, source: str) -> ChunkTokenizer:
-    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
-
-    return ChunkTokenizer(Tokenizer.from_str(serialised), max_length, source)
 
 
 def _pooling_mode(module: Any) -> str:
