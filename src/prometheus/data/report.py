@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -105,7 +105,7 @@ class _Market:
 
     market_id: str | None = None
     calendar: str | None = None
-    members: tuple[str, ...] = ()
+    members: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _load_markets(
         rows = connection.execute(_INSTRUMENTS_OF_MARKET, given).fetchall()
         calendars = {market: calendar for _, market, calendar in rows}
         members: dict[str, list[str]] = dict(connection.execute(_MEMBERS, (list(calendars),)).fetchall())
-    markets = {market: _Market(market, calendar, tuple(members[market])) for market, calendar in calendars.items()}
+    markets = {name: _Market(name, calendar, tuple(members.get(name, ()))) for name, calendar in calendars.items()}
     return {instrument_id: markets[market] for instrument_id, market, _ in rows}
 
 
