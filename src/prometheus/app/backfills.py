@@ -22,7 +22,7 @@ from prometheus.core.provenance import self_contained
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.run_log import LoggedRun, RunLog
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import available_cores
 from prometheus.errors import UsageError
 from prometheus.market.calendar import US_EQ
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import RegionDefinition
-from prometheus.data.catalog import InstrumentCatalog
+from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import create_numeric_model, default_window_days

@@ -14,7 +14,7 @@ import numpy as np
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.work import Progress
-from prometheus.data.catalog import InstrumentCatalog
+from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
 from prometheus.evaluation.declared_grid import declared_cells, make_variant

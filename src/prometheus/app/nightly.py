@@ -25,7 +25,7 @@ from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.models import ModelRegistry
 from prometheus.data.postgres.locks import only_run
-from prometheus.data.text_backlog import load_text_backlog
+from prometheus.data.text_reader import load_text_backlog
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.joint.centred import FAMILY as CENTRED_FAMILY
 from prometheus.encoders.joint.centred import BranchCentres

@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.encoding import calendar_of
 from prometheus.core.config import RegionDefinition
-from prometheus.data.bar_extents import BarExtent, load_bar_extents
-from prometheus.data.catalog import InstrumentCatalog
+from prometheus.data.instruments import InstrumentCatalog
+from prometheus.data.reader import BarExtent, load_bar_extents
 from prometheus.errors import UsageError
 from prometheus.market.calendar import US_EQ
 from prometheus.market.session_close import last_closed_session

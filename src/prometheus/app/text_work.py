@@ -17,7 +17,7 @@ from prometheus.core.provenance import self_contained
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.texts.cores import available_cores
+from prometheus.encoders.texts.chunks import available_cores
 from prometheus.encoders.texts.service import TextEmbeddingService
 from prometheus.errors import UsageError
 from prometheus.protocols import TextEmbeddingModel

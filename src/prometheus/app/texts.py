@@ -20,7 +20,7 @@ from prometheus.encoders.texts.documents import TextKey, TextSourceType
 from prometheus.encoders.texts.service import TextCounts
 
 if TYPE_CHECKING:
-    from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+    from prometheus.ingest.report import TextIngestOptions, TextIngestReport
 
 
 class TextTasks:

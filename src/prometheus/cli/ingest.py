@@ -14,8 +14,7 @@ from prometheus.cli.runner import Answer, command, command_app, new_group
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.ingest.report import IngestReport
-    from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
+    from prometheus.ingest.report import IngestReport, TextIngestOptions, TextIngestReport
 
 ingest = new_group("Load files; running a load twice changes nothing.")
 
@@ -148,7 +147,7 @@ def latest_date_on_earth() -> date:
 
 
 def _text_options(columns: TextColumns, checks: Checks, **defaults: str | None) -> TextIngestOptions:
-    from prometheus.ingest.text_options import TextIngestOptions
+    from prometheus.ingest.report import TextIngestOptions
 
     return TextIngestOptions(
         now=datetime.now(UTC), on_error=checks.on_error.value, quarantine_path=checks.quarantine_path,

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from prometheus.app.databases import DatabaseManager
     from prometheus.data.report import InstrumentReport
 
-HEADER = ("instrument", "first", "last", "rows", "missing sessions", "zero volume", "flat bars", "jumps above 50 %")
+HEADER = (
+    "instrument", "first", "last", "ended on", "rows", "missing sessions", "zero volume", "flat bars",
+    "jumps above 50 %",
+)  # fmt: skip
 DATES_SHOWN = 2
 
 db = new_group("Migrate, inspect and stop the databases.")
@@ -125,6 +128,7 @@ def _row(report: InstrumentReport) -> tuple[str, ...]:
         report.instrument_id,
         str(report.first_date),
         str(report.last_date),
+        "-" if report.ended_on is None else str(report.ended_on),
         f"{report.n_rows:,}",
         missing + _listed(report.first_missing, report.n_missing_sessions or 0),
         f"{report.n_zero_volume:,}",

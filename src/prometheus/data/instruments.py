@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
 
+from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.errors import UnknownMarketError
 from prometheus.market.calendar import MARKET_CALENDARS, US_EQ, calendar_code
 
 MARKETS: Mapping[str, tuple[str, str]] = {
@@ -36,15 +38,16 @@ _REGISTER = """
 # a cell the file leaves empty keeps what is stored, or takes the default where nothing is
 _UPSERT = """
     INSERT INTO instruments AS known (instrument_id, market_id, asset_class, symbol, name, currency, status)
-    SELECT given.id, m.market_id,
-           coalesce(given.asset_class, old.asset_class, %(asset_class)s), coalesce(given.symbol, old.symbol, given.id),
-           coalesce(given.name, old.name), coalesce(given.currency, old.currency, %(currency)s, m.currency, 'USD'),
+    SELECT given.id, m.market_id, coalesce(given.asset_class, old.asset_class, %(default_asset_class)s),
+           coalesce(given.symbol, old.symbol, given.id),
+           coalesce(given.name, old.name),
+           coalesce(given.currency, old.currency, %(default_currency)s, m.currency, 'USD'),
            coalesce(given.status, old.status, 'ACTIVE')
-    FROM unnest(%(instrument_id)s::text[], %(market_ids)s::text[], %(asset_classes)s::text[], %(symbol)s::text[],
-                %(name)s::text[], %(currencies)s::text[], %(status)s::text[])
+    FROM unnest(%(instrument_id)s::text[], %(market_id)s::text[], %(asset_class)s::text[], %(symbol)s::text[],
+                %(name)s::text[], %(currency)s::text[], %(status)s::text[])
          AS given(id, market_id, asset_class, symbol, name, currency, status)
     LEFT JOIN instruments old ON old.instrument_id = given.id
-    JOIN markets m ON m.market_id = coalesce(given.market_id, old.market_id, %(market_id)s)
+    JOIN markets m ON m.market_id = coalesce(given.market_id, old.market_id, %(default_market_id)s)
     ORDER BY given.id
     ON CONFLICT (instrument_id) DO UPDATE
     SET market_id = excluded.market_id, asset_class = excluded.asset_class, symbol = excluded.symbol,
@@ -94,13 +97,7 @@ def load_market_currency(connection: psycopg.Connection[Any], market_id: str) ->
 
 
 def ensure_markets(connection: psycopg.Connection[Any], market_ids: Collection[str]) -> None:
-    """Create the markets that are missing; known ones stay as they are.
-
-    Raises
-    ------
-    UnknownMarketError
-        No trading calendar stands behind one of the ids.
-    """
+    """Create the markets that are missing; known ones stay as they are, ids without a calendar are refused."""
     ids = sorted(market_ids)
     known = [MARKETS.get(market_id, (market_id, None)) for market_id in ids]
     connection.execute(
@@ -145,16 +142,41 @@ def upsert_instruments(
     cursor = connection.execute(
         _UPSERT,
         {
-            "instrument_id": [row.instrument_id for row in rows],
-            "market_ids": [row.market_id for row in rows],
-            "asset_classes": [row.asset_class for row in rows],
-            "symbol": [row.symbol for row in rows],
-            "name": [row.name for row in rows],
-            "currencies": [row.currency for row in rows],
-            "status": [row.status for row in rows],
-            "market_id": defaults.market_id,
-            "asset_class": defaults.asset_class,
-            "currency": defaults.currency,
+            **{name: [getattr(row, name) for row in rows] for name in InstrumentRow.__slots__},
+            **{f"default_{name}": value for name, value in asdict(defaults).items()},
         },
     )
     return cursor.rowcount, len(rows) - n_known
+
+
+def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
+    """Raise `UnknownMarketError` unless the market has a row."""
+    markets = [row[0] for row in connection.execute("SELECT market_id FROM markets ORDER BY market_id")]
+    if market_id not in markets:
+        raise UnknownMarketError(market_id, markets)
+
+
+class InstrumentCatalog:
+    """Reads ``markets`` and ``instruments`` of the runtime database."""
+
+    def __init__(self, db_manager: RuntimeDatabase) -> None:
+        self._db = db_manager
+
+    def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
+        """Return instrument ids of a market in order of id.
+
+        Delisted instruments are included: today's status must not decide what existed on a past date.
+        """
+        with self._db.get_runtime_connection() as connection:
+            require_market(connection, market_id)
+            rows = connection.execute(
+                "SELECT instrument_id FROM instruments WHERE market_id = %s ORDER BY instrument_id LIMIT %s OFFSET %s",
+                (market_id, limit, offset),
+            )
+            return [row[0] for row in rows]
+
+    def markets_of(self, instrument_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the market of each instrument that has a row."""
+        query = "SELECT instrument_id, market_id FROM instruments WHERE instrument_id = ANY(%s)"
+        with self._db.get_runtime_connection() as connection:
+            return dict(connection.execute(query, (list(instrument_ids),)).fetchall())

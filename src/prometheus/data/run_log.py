@@ -39,13 +39,7 @@ class FinishedRun:
 
 
 class RunLog:
-    """The table ``backfill_runs``.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``backfill_runs`` of the historical database."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager
@@ -64,18 +58,7 @@ class RunLog:
             connection.execute(query, values)
 
     def newest(self, limit: int, kind: str | None = None, before: str | None = None) -> list[FinishedRun]:
-        """Return at most `limit` runs, of one kind or of all, newest first.
-
-        Parameters
-        ----------
-        before
-            Id of a run: only runs that ended before it.
-
-        Raises
-        ------
-        UnknownRunError
-            No run has that id.
-        """
+        """Return at most `limit` runs, of one kind or of all, newest first; only those that ended `before` a run."""
         query = """
             SELECT run_id, kind, model_id, planned, written, failed, n_bytes, seconds, finished_at, version
             FROM backfill_runs

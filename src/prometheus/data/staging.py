@@ -1,8 +1,11 @@
-"""Prices on their way into `prices_daily`: a temporary table, the look for duplicates, one upsert."""
+"""Rows on their way into a table: a temporary one first, then one upsert.
+
+Prices are looked over for duplicates in between; of texts the table itself knows, by the hash of their content.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,9 +14,11 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.rows import args_row, class_row
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.data.postgres.binary_copy import copy_in, copy_out
+from prometheus.encoders.texts.documents import TextTable
 from prometheus.errors import DataCheckError
 
 MAX_INSTRUMENTS = 1_000_000
@@ -90,14 +95,9 @@ class CodedTexts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriceColumns:
-    """Sound rows of prices.
+    """Sound rows of prices, shape (n,) each: place in the file, session, prices and volume by name.
 
-    Attributes
-    ----------
-    row_numbers, trade_dates
-        Shape (n,): where each row stands in its file, and its session.
-    numbers
-        Open, high, low, close, adjusted close and volume by name, shape (n,) each; NaN where one is not recorded.
+    A price that is not recorded is NaN.
     """
 
     row_numbers: Int64Vector
@@ -147,7 +147,9 @@ class DateOrder:
         """Look at further rows, shape (n,) each."""
         if not len(days):
             return
-        self._grow(int(instruments.max()))
+        largest = int(instruments.max())
+        if largest >= len(self._latest):
+            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
         order = np.argsort(instruments, kind="stable")
         instrument, day = instruments[order], days[order]
         is_first = np.diff(instrument, prepend=-1) != 0
@@ -155,10 +157,6 @@ class DateOrder:
         self.has_repeats_or_steps_back |= bool((day <= before).any())
         self.has_steps_back |= bool((day < before).any())
         np.maximum.at(self._latest, instrument, day)
-
-    def _grow(self, largest: int) -> None:
-        if largest >= len(self._latest):
-            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
 
 
 class PriceStaging:
@@ -217,16 +215,15 @@ class PriceStaging:
             return copy_out(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
 
     def drop_conflicts(self) -> None:
-        """Remove every row that contradicts another: which of them is right, nobody can tell."""
+        """Remove every row that contradicts another: which of them is right cannot be told."""
         self._connection.execute(_DROP_CONFLICTS)
 
     def summarize(self) -> tuple[StagedInstrument, ...]:
         """Return what is staged, by instrument."""
         self._connection.execute("ANALYZE staged_prices")
-        found = self._connection.execute(
-            _SUMMARIZE, {"ids": self._instruments.texts, "currencies": self._currencies.texts}
-        ).fetchall()
-        return tuple(StagedInstrument(*row) for row in found)
+        known = {"ids": self._instruments.texts, "currencies": self._currencies.texts}
+        with self._connection.cursor(row_factory=args_row(StagedInstrument)) as cursor:
+            return tuple(cursor.execute(_SUMMARIZE, known))
 
     def upsert(self) -> int:
         """Store the rows; return how many were new or changed."""
@@ -243,3 +240,83 @@ def _ordinals_of_rows(ordinals: Ordinals, column: CodedTexts) -> NDArray[np.int3
     """Return the ordinal of each row's text; texts of no row get none."""
     present, inverse = np.unique(column.codes, return_inverse=True)
     return ordinals.of([column.values[code] for code in present])[inverse]
+
+
+# the hash is computed where it is defined, in the schema; the temporary table takes its definition over
+_CREATE_TEXTS = """
+    CREATE TEMPORARY TABLE staged_texts (LIKE {table} INCLUDING GENERATED) ON COMMIT DROP;
+    ALTER TABLE staged_texts DROP COLUMN {key}, ADD COLUMN file_no integer, ADD COLUMN row_no bigint
+"""
+_SUMMARIZE_TEXTS = """
+    SELECT count(*) AS n_rows, count(DISTINCT content_hash) AS n_distinct,
+           min(({timestamp} AT TIME ZONE 'UTC')::date) AS first_date,
+           max(({timestamp} AT TIME ZONE 'UTC')::date) AS last_date
+    FROM staged_texts
+"""
+# The keys are written in one order in every run, so that two runs at once wait instead of deadlocking; by time first,
+# so that ids ascend with it. Of equal texts the one known first counts, here and against what is stored.
+_UPSERT_TEXTS = """
+    INSERT INTO {table} AS t ({columns}, metadata)
+    SELECT {columns}, metadata FROM (
+        SELECT DISTINCT ON ({timestamp}, content_hash) *
+        FROM staged_texts
+        ORDER BY {timestamp}, content_hash, coalesce(known_at, {timestamp}), file_no, row_no
+    ) AS first_known
+    ORDER BY {timestamp}, content_hash
+    ON CONFLICT (content_hash) DO UPDATE
+    SET known_at = {known_first}, metadata = excluded.metadata || t.metadata
+    WHERE (t.known_at, t.metadata) IS DISTINCT FROM ({known_first}, excluded.metadata || t.metadata)
+"""
+_KNOWN_FIRST = """
+    nullif(least(coalesce(t.known_at, t.{timestamp}), coalesce(excluded.known_at, excluded.{timestamp})), t.{timestamp})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTexts:
+    """What is staged; dates are those of UTC."""
+
+    n_rows: int
+    n_distinct: int
+    first_date: date | None
+    last_date: date | None
+
+
+class TextStaging:
+    """The rows of one run, in a temporary table of the transaction that will store them.
+
+    An instant a text became known that equals its timestamp is stored as NULL, which means just that.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], table: TextTable) -> None:
+        self._connection, self._table = connection, table
+        connection.execute("SET LOCAL work_mem = '128MB'")
+        connection.execute(self._compose(_CREATE_TEXTS))
+
+    def append(self, file_no: int, records: Iterable[tuple[Any, ...]]) -> None:
+        """Add rows: number in the file, the columns of the table in their order, and metadata as JSON text."""
+        names = ("file_no", "row_no", *self._table.columns, "metadata")
+        statement = sql.SQL("COPY staged_texts ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for values in records:
+                copy.write_row((file_no, *values))
+
+    def summarize(self) -> StagedTexts:
+        """Return what is staged."""
+        with self._connection.cursor(row_factory=class_row(StagedTexts)) as cursor:
+            return cursor.execute(self._compose(_SUMMARIZE_TEXTS)).fetchall()[0]
+
+    def upsert(self) -> int:
+        """Store the texts; return how many were new or changed."""
+        self._connection.execute("ANALYZE staged_texts (content_hash)")
+        return self._connection.execute(self._compose(_UPSERT_TEXTS)).rowcount
+
+    def _compose(self, statement: str) -> sql.Composed:
+        timestamp = sql.Identifier(self._table.timestamp)
+        return sql.SQL(statement).format(
+            table=sql.Identifier(self._table.name),
+            key=sql.Identifier(self._table.key),
+            timestamp=timestamp,
+            columns=sql.SQL(", ").join(map(sql.Identifier, self._table.columns)),
+            known_first=sql.SQL(_KNOWN_FIRST).format(timestamp=timestamp),
+        )  # fmt: skip

@@ -1,51 +1,29 @@
-"""Macro events and news out of the historical database: which ones there are, and then the texts of some."""
+"""Macro events and news out of the historical database: which ones there are, the texts of some, what is to embed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import sql
+from psycopg.rows import class_row, scalar_row
 
-from prometheus.core.zones import load_zone
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.texts.documents import SourceText, TextKey, TextSourceType
+from prometheus.encoders.texts.documents import (
+    TEXT_TABLES,
+    SourceText,
+    TextKey,
+    TextSourceType,
+    TextTableName,
+    load_zone,
+)
 from prometheus.errors import InputRefusedError, UsageError
-
-Table = Literal["macro_events", "news_articles"]
 
 PAGE_ROWS = 8_192
 _N_SHOWN = 10
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where the texts of one kind are, and what makes one of a row."""
-
-    table: Table
-    key: str
-    timestamp: str
-    parts: tuple[str, ...]
-    text: str
-    language: str
-    dated: str
-
-
-_SOURCES: Mapping[TextSourceType, _Source] = {
-    "MACRO": _Source(
-        "macro_events", "event_id", "timestamp", ("description",), "description", "NULL::text",
-        "event_id, timestamp, known_at, event_type, coalesce(country, ''), coalesce(source, ''), description",
-    ),
-    "NEWS": _Source(
-        "news_articles", "article_id", "published_at", ("headline", "body"),
-        "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))", "language",
-        "article_id, published_at, known_at, '', coalesce(language, ''), coalesce(source, ''), "
-        "concat_ws(E'\\n\\n', nullif(headline, ''), nullif(body, ''))",
-    ),
-}  # fmt: skip
 
 # The outer bounds let the index find the rows whatever the zone; the date is what counts. The limit stands inside, so
 # that only the texts of one page are measured.
@@ -62,7 +40,27 @@ _PAGE = """
 """
 _TEXTS = """
     SELECT {key}, {text}, {language} FROM {table}
-    WHERE {key} = ANY(%s::bigint[]) ORDER BY array_position(%s::bigint[], {key})
+    WHERE {key} = ANY(%(ids)s::bigint[]) ORDER BY array_position(%(ids)s::bigint[], {key})
+"""
+_DATED = "SELECT {key}, {timestamp}, known_at, {kind}, {place}, coalesce(source, ''), {text} FROM {table} "
+_TEXTS_OF_A_DAY = """
+    WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(known)s
+    ORDER BY {timestamp}, {key}
+"""
+_NEWEST = """
+    SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
+    WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
+    ORDER BY {timestamp} DESC LIMIT 1
+"""
+# a text never changes under its id, so a row that is there is the right one; blank texts, which only rows written by
+# hand can be, never get one
+_BACKLOG = """
+    SELECT count(*) AS n_texts, count(*) FILTER (WHERE embedding.source_id IS NULL) AS n_missing,
+           (min({timestamp}) FILTER (WHERE embedding.source_id IS NULL) AT TIME ZONE 'UTC')::date AS first_missing
+    FROM {table} LEFT JOIN text_embeddings AS embedding
+      ON embedding.source_type = {source} AND embedding.source_id = {table}.{key}::text
+     AND embedding.model_id = {model}
+    WHERE {timestamp} < ({as_of}::date + 1)::timestamp AT TIME ZONE 'UTC' AND ({written}) ~ '[^[:space:]]'
 """
 
 
@@ -70,16 +68,9 @@ _TEXTS = """
 class DatedText:
     """One stored text for people to read.
 
-    Attributes
-    ----------
-    timestamp, known_at
-        UTC instants: which moment it belongs to, and when it became known where that was another one.
-    kind
-        The type of a macro event; empty for news.
-    place
-        The country of a macro event, the language of an article; empty where nobody said it.
-    origin
-        Who published it.
+    `timestamp` and `known_at` are UTC instants: which moment it belongs to, and when it became known where that was
+    another one. `kind` is the type of a macro event, empty for news; `place` the country of a macro event or the
+    language of an article, empty where the source did not say it; `origin` is who published it.
     """
 
     source_type: TextSourceType
@@ -93,25 +84,17 @@ class DatedText:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            "source_type": self.source_type,
-            "source_id": self.source_id,
-            "timestamp": self.timestamp.isoformat(),
-            "known_at": None if self.known_at is None else self.known_at.isoformat(),
-            "kind": self.kind,
-            "place": self.place,
-            "origin": self.origin,
-            "text": self.text,
-        }
+        known_at = None if self.known_at is None else self.known_at.isoformat()
+        return {**asdict(self), "timestamp": self.timestamp.isoformat(), "known_at": known_at}
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
-    """What is asked of one table."""
+class TextBacklog:
+    """Texts up to a date, those of them that a model has not embedded, and the date, in UTC, of the oldest of these."""
 
-    statement: sql.Composed
-    parameters: Mapping[str, Any]
-    earliest: datetime
+    n_texts: int
+    n_missing: int
+    first_missing: date | None
 
 
 class TextReader:
@@ -119,11 +102,6 @@ class TextReader:
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
     session never counts. When it became known is the business of those who use it: from the later of the two on.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
     """
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
@@ -165,57 +143,33 @@ class TextReader:
 
         Rows that are no more are left out.
         """
-        source = _SOURCES[source_type]
-        statement = sql.SQL(_TEXTS).format(
-            table=sql.Identifier(source.table),
-            key=sql.Identifier(source.key),
-            text=sql.SQL(source.text),
-            language=sql.SQL(source.language),
-        )
-        wanted = list(source_ids)
         with self._db.get_historical_connection() as connection:
-            rows = connection.execute(statement, (wanted, wanted)).fetchall()
+            rows = connection.execute(_compose(_TEXTS, source_type), {"ids": list(source_ids)}).fetchall()
         return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
     def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
         """Return these texts with all that is known of them; rows that are no more are left out."""
-        statement = sql.SQL("SELECT {columns} FROM {table} WHERE {key} = ANY(%s::bigint[])")
-        return self._dated(source_type, statement, (list(source_ids),))
+        return self._dated(source_type, "WHERE {key} = ANY(%(ids)s::bigint[])", {"ids": list(source_ids)})
 
     def texts_of(self, source_type: TextSourceType, day: date, known_by: date) -> list[DatedText]:
         """Return the texts dated on a day in UTC and known by another, in order of their time."""
-        statement = sql.SQL("""
-            SELECT {columns} FROM {table}
-            WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(known)s
-            ORDER BY {timestamp}, {key}
-        """)
         span = {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY), "known": _midnight(known_by, _DAY)}
-        return self._dated(source_type, statement, span)
+        return self._dated(source_type, _TEXTS_OF_A_DAY, span)
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None where there is none."""
-        source = _SOURCES[source_type]
-        query = sql.SQL("""
-            SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
-            WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
-            ORDER BY {timestamp} DESC LIMIT 1
-        """).format(table=sql.Identifier(source.table), timestamp=sql.Identifier(source.timestamp))
-        with self._db.get_historical_connection() as connection:
-            row = connection.execute(query, {"after": _midnight(until, _DAY)}).fetchone()
-        return None if row is None else row[0]
+        with self._db.get_historical_connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
+            found: date | None = cursor.execute(
+                _compose(_NEWEST, source_type), {"after": _midnight(until, _DAY)}
+            ).fetchone()
+        return found
 
-    def _dated(self, source_type: TextSourceType, statement: sql.SQL, parameters: Any) -> list[DatedText]:
-        source = _SOURCES[source_type]
-        named = statement.format(
-            columns=sql.SQL(source.dated),
-            table=sql.Identifier(source.table),
-            key=sql.Identifier(source.key),
-            timestamp=sql.Identifier(source.timestamp),
-        )
+    def _dated(self, source_type: TextSourceType, which: str, parameters: Mapping[str, Any]) -> list[DatedText]:
         with self._db.get_historical_connection() as connection:
-            return [DatedText(source_type, *row) for row in connection.execute(named, parameters)]
+            rows = connection.execute(_compose(_DATED + which, source_type), parameters)
+            return [DatedText(source_type, *row) for row in rows]
 
-    def require_known(self, table: Table, filters: Mapping[str, str | None]) -> None:
+    def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
         with self._db.get_historical_connection() as connection:
             for column, value in filters.items():
@@ -244,24 +198,26 @@ class TextReader:
         if limit is not None and limit < 1:
             raise UsageError(f"--limit {limit}: name a number above zero")
         load_zone("--timezone", timezone)
-        source = _SOURCES[source_type]
         given = {column: value for column, value in filters.items() if value is not None}
-        self.require_known(source.table, given)
-        earliest = _midnight(start, -_DAY)
+        self.require_known(TEXT_TABLES[source_type].name, given)
         parameters = {
-            **given, "start": start, "end": end, "timezone": timezone, "earliest": earliest,
+            **given, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
             "latest": _midnight(end, 2 * _DAY),
         }  # fmt: skip
-        return self._pages(_Query(_compose(source, tuple(given)), parameters, earliest), limit)
+        conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in given]
+        statement = _compose(_PAGE, source_type, filters=sql.SQL(" ").join(conditions))
+        return self._pages(statement, parameters, limit)
 
-    def _pages(self, query: _Query, limit: int | None) -> Iterator[list[TextKey]]:
-        after, after_id = query.earliest, -1
+    def _pages(
+        self, statement: sql.Composed, parameters: Mapping[str, Any], limit: int | None
+    ) -> Iterator[list[TextKey]]:
+        after, after_id = parameters["earliest"], -1
         n_left = limit
         while n_left is None or n_left > 0:
             n_rows = PAGE_ROWS if n_left is None else min(PAGE_ROWS, n_left)
             position = {"after": after, "after_id": after_id, "n_rows": n_rows}
             with self._db.get_historical_connection() as connection:
-                rows = connection.execute(query.statement, {**query.parameters, **position}).fetchall()
+                rows = connection.execute(statement, {**parameters, **position}).fetchall()
             if not rows:
                 return
             after_id, after = rows[-1][:2]
@@ -269,17 +225,40 @@ class TextReader:
             yield [TextKey(key, n_characters) for key, _, n_characters in rows]
 
 
-def _compose(source: _Source, filters: tuple[str, ...]) -> sql.Composed:
-    conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in filters]
-    parts = [sql.Identifier(name) for name in source.parts]
-    return sql.SQL(_PAGE).format(
-        table=sql.Identifier(source.table),
-        key=sql.Identifier(source.key),
-        timestamp=sql.Identifier(source.timestamp),
-        parts=sql.SQL(", ").join(parts),
-        length=sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
-        filters=sql.SQL(" ").join(conditions),
-    )
+def load_text_backlog(
+    db_manager: HistoricalDatabase, source_type: TextSourceType, model_id: str, as_of_date: date
+) -> TextBacklog:
+    """Return what a model has still to embed of the texts dated up to `as_of_date` in UTC; no text is read."""
+    query = _compose(_BACKLOG, source_type, model=sql.Literal(model_id), as_of=sql.Literal(as_of_date))
+    with (
+        db_manager.get_historical_connection() as connection,
+        connection.cursor(row_factory=class_row(TextBacklog)) as cursor,
+    ):
+        return cursor.execute(query).fetchone() or TextBacklog(0, 0, None)
+
+
+def _compose(statement: str, source_type: TextSourceType, **further: sql.Composable) -> sql.Composed:
+    """Put the names of a table into a statement; `text` is all its texts as one, `written` says whether there is any.
+
+    A row without a column has nothing for `language`, `kind` or `place`.
+    """
+    table = TEXT_TABLES[source_type]
+    parts = [sql.Identifier(name) for name in table.texts]
+    filled = sql.SQL(", ").join(sql.SQL("nullif({}, '')").format(part) for part in parts)
+    place = next(name for name in ("country", "language") if name in table.names)
+    names: dict[str, sql.Composable] = {
+        "table": sql.Identifier(table.name),
+        "key": sql.Identifier(table.key),
+        "timestamp": sql.Identifier(table.timestamp),
+        "parts": sql.SQL(", ").join(parts),
+        "length": sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
+        "written": sql.SQL(" || ").join(parts),
+        "text": sql.SQL("concat_ws(E'\\n\\n', {})").format(filled),
+        "language": sql.SQL("language" if "language" in table.names else "NULL::text"),
+        "kind": sql.SQL("event_type" if "event_type" in table.names else "''"),
+        "place": sql.SQL("coalesce({}, '')").format(sql.Identifier(place)),
+    }
+    return sql.SQL(statement).format(**names, **further)
 
 
 def _midnight(day: date, shift: timedelta) -> datetime:

@@ -1,11 +1,15 @@
-"""Which column of a file holds which field, whatever its author called it."""
+"""Which column of a file holds which field, whatever its author called it, and whether its type can."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import pyarrow as pa
+
+from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
 
 FieldKind = Literal["text", "date", "number", "instant", "scalar"]
@@ -71,24 +75,30 @@ INSTRUMENT_FIELDS = (
 )
 
 
-MACRO_FIELDS = (
-    _field("event_type", "text", "type", "event", "category"),
-    _field(
-        "timestamp", "instant", "datetime", "date", "time", "releasedat", "releasedate", "availabledate", "publishedat"
-    ),
-    _field("known_at", "instant", "availableat"),
-    _field("country", "text", "countrycode", "currencyarea"),
-    _field("source", "text", "centralbank", "publisher"),
-    _field("description", "text", "text", "body", "content", "eventtext"),
-)
+def _text_fields(table: TextTable, **aliases: tuple[str, ...]) -> tuple[Field, ...]:
+    instants = {table.timestamp, "known_at"}
+    return tuple(
+        _field(name, "instant" if name in instants else "text", *aliases.get(name, ())) for name in table.columns
+    )
 
-NEWS_FIELDS = (
-    _field("published_at", "instant", "published", "timestamp", "datetime", "date", "releasedat"),
-    _field("known_at", "instant", "availableat"),
-    _field("language", "text", "lang"),
-    _field("source", "text", "publisher"),
-    _field("headline", "text", "title"),
-    _field("body", "text", "text", "content"),
+
+MACRO_FIELDS = _text_fields(
+    MACRO,
+    event_type=("type", "event", "category"),
+    timestamp=("datetime", "date", "time", "releasedat", "releasedate", "availabledate", "publishedat"),
+    known_at=("availableat",),
+    country=("countrycode", "currencyarea"),
+    source=("centralbank", "publisher"),
+    description=("text", "body", "content", "eventtext"),
+)
+NEWS_FIELDS = _text_fields(
+    NEWS,
+    published_at=("published", "timestamp", "datetime", "date", "releasedat"),
+    known_at=("availableat",),
+    language=("lang",),
+    source=("publisher",),
+    headline=("title",),
+    body=("text", "content"),
 )
 
 
@@ -104,18 +114,10 @@ def match_columns(
     required: Collection[str],
     by_hand: Mapping[str, str] | None = None,
 ) -> ColumnMap:
-    """Return where each field stands among the columns of a file.
+    """Return where each field stands among the columns of a file; `DataCheckError` where one has none, or two.
 
-    Parameters
-    ----------
-    by_hand
-        The column of some fields, named by the user; one may serve several fields, and no other field takes it. Where
-        it is given, even empty, a column with a field's own name goes before those with other names for it.
-
-    Raises
-    ------
-    DataCheckError
-        A required field has no column, or a field has two, or a column named by hand is not there.
+    `by_hand` says the column of some fields, named by the user; one may serve several fields, and no other field takes
+    it. Where it is given, even empty, a column with a field's own name goes before those with other names for it.
     """
     position = {field: _find_named(path, found, field, name) for field, name in (by_hand or {}).items()}
     named = set(position.values())
@@ -126,7 +128,8 @@ def match_columns(
             index for index, name in enumerate(found) if index not in named and normalize_name(name) in field.aliases
         ]
         if by_hand is not None:
-            hits = _own_name_first(field, hits, found)
+            own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
+            hits = own or hits
         if len(hits) > 1:
             raise DataCheckError(_describe_two(path, field.name, found[hits[0]], found[hits[1]], by_hand))
         if hits:
@@ -146,11 +149,6 @@ def _find_named(path: str, found: Sequence[str], field: str, name: str) -> int:
         return hits[0]
     fault = f"{len(hits)} columns {name!r}" if hits else f"no column {name[:40]!r}"
     raise DataCheckError(f"{path}: {fault}, named for {field}; found {_list_names(found)}")
-
-
-def _own_name_first(field: Field, hits: list[int], found: Sequence[str]) -> list[int]:
-    own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
-    return own or hits
 
 
 def _describe_two(path: str, field: str, first: str, second: str, by_hand: Mapping[str, str] | None) -> str:
@@ -173,3 +171,50 @@ def _describe_missing(path: str, missing: Sequence[str], found: Sequence[str], *
 
 def _list_names(found: Sequence[str]) -> str:
     return (", ".join(repr(name[:40]) for name in found[:30]) + (", …" if len(found) > 30 else "")) or "none"
+
+
+def require_kinds(path: Path, fields: Sequence[Field], types: Mapping[str, pa.DataType]) -> None:
+    """Raise `DataCheckError` for a column whose type cannot hold its field."""
+    accepts: dict[str, tuple[str, Any]] = {
+        "text": ("text", is_text),
+        "number": ("numbers", lambda kind: is_text(kind) or is_number(kind)),
+        "date": ("dates", lambda kind: is_text(kind) or is_date(kind)),
+        "instant": ("timestamps", lambda kind: is_text(kind) or is_date(kind)),
+        "scalar": (
+            "texts, numbers or dates",
+            lambda kind: is_text(kind) or is_number(kind) or is_date(kind) or pa.types.is_boolean(kind),
+        ),
+    }
+    for field in fields:
+        if field.name not in types:
+            continue
+        wanted, accept = accepts[field.kind]
+        found = types[field.name]
+        if not pa.types.is_null(found) and not accept(plain_type(found)):
+            raise DataCheckError(f"{path}: column {field.name} has type {shorten_type(found)}, expected {wanted}")
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the value type of a dictionary type, any other type as it is."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def shorten_type(kind: pa.DataType) -> str:
+    """Return the name of a type, cut where it is nested deeply."""
+    name = str(kind)
+    return name if len(name) <= 60 else f"{name[:59]}…"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a type holds numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def is_date(kind: pa.DataType) -> bool:
+    """Return whether a type holds dates, or integers that may be dates such as 20240131."""
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_integer(kind))

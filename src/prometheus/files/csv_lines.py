@@ -1,7 +1,7 @@
 """CSV files, read in blocks of whole lines so that every row keeps its line number.
 
 In a file of prices one line is one row: a line break inside quotes is refused, and with it a stray quote can never
-swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `csv_records`.
+swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `text_lines`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ from numpy.typing import NDArray
 
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files.columns import ColumnMap, Field, match_columns
-from prometheus.files.csv_records import is_inside_cell, join_records
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch
-from prometheus.files.text_lines import Lines, line_blocks, open_bytes, refuse_damage, split_lines
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
+from prometheus.files.text_lines import (
+    Lines,
+    is_inside_cell,
+    join_records,
+    line_blocks,
+    open_bytes,
+    refuse_damage,
+    split_lines,
+)
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
@@ -45,13 +51,7 @@ class CsvTable:
     n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null.
-
-        Raises
-        ------
-        FileAccessError
-            A line is no UTF-8 or too long, or the compressed file is damaged.
-        """
+        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
         with refuse_damage(self.path), open_bytes(self.path, is_compressed=self.is_compressed) as file:
             for lines, malformed in self._rows(file):
                 data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines
@@ -101,7 +101,7 @@ class CsvTable:
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(lines.text),
-                _read_options(names, len(lines.text)),
+                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(lines.text) + 1, column_names=names),
                 pyarrow.csv.ParseOptions(
                     invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
                 ),
@@ -135,10 +135,6 @@ def open_csv(
         raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
     columns = match_columns(str(path), found, fields, required, by_hand)
     return CsvTable(path, columns, len(found), is_compressed, holds_texts=by_hand is not None)
-
-
-def _read_options(names: Sequence[str], n_bytes: int) -> Any:
-    return pyarrow.csv.ReadOptions(use_threads=False, block_size=n_bytes + 1, column_names=list(names))
 
 
 def _convert_options(wanted: Sequence[str]) -> Any:

@@ -1,34 +1,41 @@
-"""From columns of timestamps, with or without a zone, to instants in UTC.
+"""From Arrow columns of dates and timestamps to numpy: calendar dates, and instants in UTC.
 
-Nothing is guessed: a time that a zone's clock shows twice or never is refused, and so is one without a zone unless the
-user says which zone is meant.
+Nothing is guessed: the first value read decides in which form all of a column are written, a time that a zone's clock
+shows twice or never is refused, and so is one without a zone unless the user says which zone is meant.
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
-from prometheus.files.column_types import is_text, plain_type
-from prometheus.files.convert import (
-    AMBIGUOUS_DATE,
-    DATE_FORMATS,
-    UNITS_PER_DAY,
-    TextColumn,
-    read_texts,
-    read_ticks,
-    tick_of_year,
+from prometheus.files.columns import is_text, plain_type
+from prometheus.files.convert import TextColumn, read_texts
+from prometheus.files.tables import Reason
+
+_CLOCK = (
+    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
+    r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 )
-from prometheus.files.rejects import Reason
+_FORMS = {
+    "YYYY-MM-DD": re.compile(r"(\d{4})-(\d{2})-(\d{2})" + _CLOCK, re.ASCII),
+    "YYYY/MM/DD": re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})" + _CLOCK, re.ASCII),
+    "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII),
+}
+_AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
+_UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = EPOCH.toordinal()
 _WALL_EPOCH = EPOCH.replace(tzinfo=None)
 _MIDNIGHT = time()
 _MICROSECOND = timedelta(microseconds=1)
@@ -37,42 +44,27 @@ _MAX_REMEMBERED = 200_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InstantColumn:
-    """Instants as microseconds since 1970-01-01 UTC, shape (n,), with a `Reason` for each that is none (it is 0)."""
+class TimeColumn:
+    """Days or microseconds since 1970-01-01 UTC, shape (n,); 0, with a `Reason`, where none could be read."""
 
-    microseconds: Int64Vector
+    values: Int64Vector
     reasons: NDArray[np.int8]
 
 
-class InstantReader:
-    """Reads one column of timestamps of one file; the first read decides in which form all of them are written.
+class _TimeReader(ABC):
+    """Reads one column of one file; `date_format` is that of `datetime.strptime`, for texts in no form of ours."""
 
-    Parameters
-    ----------
-    zone
-        Whose clock shows the timestamps that say no zone; None refuses them.
-    date_format
-        As of `datetime.strptime`, for texts in another form than YYYY-MM-DD, YYYY/MM/DD (both with or without a clock
-        time and a zone) and YYYYMMDD.
-    """
-
-    def __init__(self, zone: ZoneInfo | None = None, date_format: str | None = None) -> None:
-        self._zone, self._date_format = zone, date_format
+    def __init__(self, date_format: str | None = None) -> None:
+        self._date_format = date_format
         self._established: str | None = None
-        self._has_earlier_midnights = False
         self._remembered: dict[str, tuple[int, Reason]] = {}
 
-    @property
-    def has_earlier_midnights(self) -> bool:
-        """Whether a midnight of the zone fell on the day before in UTC: of dates alone, rarely what is meant."""
-        return self._has_earlier_midnights
-
-    def read(self, column: pa.Array) -> InstantColumn:
-        """Return the instants of a column; a date alone is its midnight, and says no zone."""
+    def read(self, column: pa.Array) -> TimeColumn:
+        """Return the dates or instants of a column of texts, dates, timestamps or integers such as 20240131."""
         kind = plain_type(column.type)
         if pa.types.is_null(kind):
             n_rows = len(column)
-            return InstantColumn(np.zeros(n_rows, np.int64), np.full(n_rows, Reason.MISSING_VALUE, np.int8))
+            return TimeColumn(np.zeros(n_rows, np.int64), np.full(n_rows, Reason.MISSING_VALUE, np.int8))
         if is_text(kind):
             return self._read_texts(read_texts(column))
         plain = column if column.type == kind else column.dictionary_decode()
@@ -80,19 +72,74 @@ class InstantReader:
             return self._read_texts(read_texts(plain.cast(pa.string())))
         return self._read_typed(plain)
 
-    def _read_texts(self, texts: TextColumn) -> InstantColumn:
+    def _read_texts(self, texts: TextColumn) -> TimeColumn:
         if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.clear()
         read = [self._read_text(text) for text in texts.values]
-        microseconds = np.array([value for value, _ in read] + [0], np.int64)
+        values = np.array([value for value, _ in read] + [0], np.int64)
         reasons = np.array([reason for _, reason in read] + [Reason.MISSING_VALUE], np.int8)
-        return InstantColumn(microseconds[texts.codes], reasons[texts.codes])
+        return TimeColumn(values[texts.codes], reasons[texts.codes])
 
     def _read_text(self, text: str) -> tuple[int, Reason]:
         known = self._remembered.get(text)
         if known is None:
             known = self._remembered[text] = self._read_new_text(text)
         return known
+
+    def _is_of_another_form(self, form: str) -> bool:
+        self._established = self._established or form
+        return form != self._established
+
+    @abstractmethod
+    def _read_new_text(self, text: str) -> tuple[int, Reason]: ...
+
+    @abstractmethod
+    def _read_typed(self, column: pa.Array) -> TimeColumn: ...
+
+
+class DateReader(_TimeReader):
+    """Reads calendar dates: YYYY-MM-DD (a clock time may follow), YYYY/MM/DD, YYYYMMDD or `date_format`."""
+
+    def _read_new_text(self, text: str) -> tuple[int, Reason]:
+        found, form = parse_date(text, self._date_format)
+        if isinstance(found, Reason):
+            return 0, found
+        if self._is_of_another_form(form):
+            return 0, Reason.DATE_IN_ANOTHER_FORMAT
+        return found.toordinal() - _FIRST_DAY, Reason.NONE
+
+    def _read_typed(self, column: pa.Array) -> TimeColumn:
+        reasons = np.where(column.is_null().to_numpy(zero_copy_only=False), Reason.MISSING_VALUE, Reason.NONE)
+        ticks, per_day = _read_ticks(column)
+        if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+            in_range = (ticks >= _tick_of_year(1, per_day)) & (ticks < _tick_of_year(9999, per_day))
+            shown = pc.if_else(pa.array(in_range), column, None)
+            ticks, per_day = _read_ticks(pc.local_timestamp(shown))
+            ticks = np.where(in_range, ticks, np.iinfo(np.int64).max)
+        days = ticks // per_day
+        is_calendar_date = (days >= _tick_of_year(1, 1)) & (days < _tick_of_year(9999, 1))
+        reasons = np.where(is_calendar_date | (reasons != Reason.NONE), reasons, Reason.NOT_A_DATE).astype(np.int8)
+        return TimeColumn(np.where(reasons == Reason.NONE, days, 0), reasons)
+
+
+class InstantReader(_TimeReader):
+    """Reads instants: the forms of a date, with or without a clock time and a zone; a date alone is its midnight.
+
+    Parameters
+    ----------
+    zone
+        Whose clock shows the timestamps that say no zone; None refuses them.
+    """
+
+    def __init__(self, zone: ZoneInfo | None = None, date_format: str | None = None) -> None:
+        super().__init__(date_format)
+        self._zone = zone
+        self._has_earlier_midnights = False
+
+    @property
+    def has_earlier_midnights(self) -> bool:
+        """Whether a midnight of the zone fell on the day before in UTC: of dates alone, rarely what is meant."""
+        return self._has_earlier_midnights
 
     def _read_new_text(self, text: str) -> tuple[int, Reason]:
         written, form = parse_timestamp(text, self._date_format)
@@ -102,22 +149,21 @@ class InstantReader:
         if found is Reason.TIMESTAMP_WITHOUT_ZONE:
             return 0, found
         form += " with zone" if written.tzinfo is not None else ""
-        if form != (self._established or form):
+        if self._is_of_another_form(form):
             return 0, Reason.DATE_IN_ANOTHER_FORMAT
-        self._established = form
         return (0, found) if isinstance(found, Reason) else (to_microseconds(found), Reason.NONE)
 
-    def _read_typed(self, column: pa.Array) -> InstantColumn:
-        ticks, per_day = read_ticks(column)
+    def _read_typed(self, column: pa.Array) -> TimeColumn:
+        ticks, per_day = _read_ticks(column)
         is_missing = column.is_null().to_numpy(zero_copy_only=False)
-        in_range = (ticks >= tick_of_year(1, per_day)) & (ticks < tick_of_year(9999, per_day))
+        in_range = (ticks >= _tick_of_year(1, per_day)) & (ticks < _tick_of_year(9999, per_day))
         reasons = np.where(is_missing, Reason.MISSING_VALUE, np.where(in_range, Reason.NONE, Reason.NOT_A_DATE))
         reasons = reasons.astype(np.int8)
         microseconds = _as_microseconds(np.where(reasons == Reason.NONE, ticks, 0), per_day)
         if not (pa.types.is_timestamp(column.type) and column.type.tz is not None):
             microseconds, zone_reasons = self._place(microseconds)
             reasons = np.where(reasons == Reason.NONE, zone_reasons, reasons)
-        return InstantColumn(np.where(reasons == Reason.NONE, microseconds, 0), reasons)
+        return TimeColumn(np.where(reasons == Reason.NONE, microseconds, 0), reasons)
 
     def _place(self, walls: Int64Vector) -> tuple[Int64Vector, NDArray[np.int8]]:
         """Return the instants at which the zone's clock shows the times, and why it shows some not once."""
@@ -134,6 +180,42 @@ class InstantReader:
         return found
 
 
+def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason, str]:
+    """Return the date a text names, or why it names none, and the form it is written in.
+
+    Examples
+    --------
+    >>> parse_date("2022-01-03 00:00:00+08:00")
+    (datetime.date(2022, 1, 3), 'YYYY-MM-DD')
+    >>> parse_date("03/04/2021")[0].label
+    'ambiguous date'
+    """
+    found, form = _find_form(text, date_format)
+    if not isinstance(found, re.Match):
+        return (found.date() if isinstance(found, datetime) else found), form
+    try:
+        return date(*map(int, found.group(1, 2, 3))), form
+    except ValueError:
+        return Reason.NOT_A_DATE, form
+
+
+def _find_form(text: str, date_format: str | None) -> tuple[re.Match[str] | datetime | Reason, str]:
+    """Return what a text shows, by `date_format` or in one of our forms, and that form; or why it shows nothing."""
+    text = text.strip()
+    if not text:
+        return Reason.MISSING_VALUE, ""
+    if date_format is not None:
+        try:
+            return datetime.strptime(text, date_format), date_format  # noqa: DTZ007 -- without %z it has no zone yet
+        except ValueError:
+            return Reason.NOT_A_DATE, ""
+    for form, pattern in _FORMS.items():
+        match = pattern.fullmatch(text)
+        if match is not None:
+            return match, form
+    return (Reason.AMBIGUOUS_DATE if _AMBIGUOUS.fullmatch(text) else Reason.NOT_A_DATE), ""
+
+
 def parse_timestamp(text: str, date_format: str | None = None) -> tuple[datetime | Reason, str]:
     """Return the time a text shows, aware if it says a zone, or why it shows none, and the form it is written in.
 
@@ -146,19 +228,8 @@ def parse_timestamp(text: str, date_format: str | None = None) -> tuple[datetime
     >>> parse_timestamp("01/03/2024 16:30")[0].label
     'ambiguous date'
     """
-    text = text.strip()
-    if not text:
-        return Reason.MISSING_VALUE, ""
-    if date_format is not None:
-        try:
-            return datetime.strptime(text, date_format), date_format  # noqa: DTZ007 -- without %z it has no zone yet
-        except ValueError:
-            return Reason.NOT_A_DATE, ""
-    for form, pattern in DATE_FORMATS.items():
-        match = pattern.fullmatch(text)
-        if match is not None:
-            return _build(match), form
-    return (Reason.AMBIGUOUS_DATE if AMBIGUOUS_DATE.fullmatch(text) else Reason.NOT_A_DATE), ""
+    found, form = _find_form(text, date_format)
+    return (_build(found) if isinstance(found, re.Match) else found), form
 
 
 def _build(match: re.Match[str]) -> datetime | Reason:
@@ -223,5 +294,21 @@ def from_microseconds(microseconds: int) -> datetime:
 
 
 def _as_microseconds(ticks: Int64Vector, per_day: int) -> Int64Vector:
-    per_day_wanted = UNITS_PER_DAY["us"]
+    per_day_wanted = _UNITS_PER_DAY["us"]
     return ticks * (per_day_wanted // per_day) if per_day <= per_day_wanted else ticks // (per_day // per_day_wanted)
+
+
+def _read_ticks(column: pa.Array) -> tuple[Int64Vector, int]:
+    """Return the integers behind dates or timestamps, and how many of them make a day."""
+    if pa.types.is_date32(column.type):
+        column, per_day = column.cast(pa.int32()), 1
+    else:
+        per_day = _UNITS_PER_DAY["ms" if pa.types.is_date64(column.type) else column.type.unit]
+    ticks = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return ticks.astype(np.int64), per_day
+
+
+def _tick_of_year(year: int, per_day: int) -> int:
+    """Return the tick that begins a year, cut to what 64 bits hold."""
+    ticks = (date(year, 1, 1).toordinal() - _FIRST_DAY) * per_day
+    return min(max(ticks, np.iinfo(np.int64).min), np.iinfo(np.int64).max)

@@ -18,8 +18,7 @@ import pyarrow as pa
 
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import ColumnMap, Field, FieldKind, match_columns
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
 from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
 
 BLOCK_BYTES = 4 << 20
@@ -39,13 +38,7 @@ class JsonTable:
     n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null.
-
-        Raises
-        ------
-        FileAccessError
-            A line is no UTF-8 or too long, or the compressed file is damaged.
-        """
+        """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null."""
         for numbered in _numbered_lines(self.path, is_compressed=self.is_compressed):
             batch = self._parse(numbered)
             if batch.n_rows:

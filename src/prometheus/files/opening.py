@@ -25,15 +25,7 @@ FileKind = Literal["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"]
 
 
 def open_table(path: Path, fields: Sequence[Field], required: Collection[str]) -> TableFile:
-    """Return a file of prices or instruments ready to be read, its header matched to the fields.
-
-    Raises
-    ------
-    FileAccessError
-        Missing, not a regular file, not readable, empty, or of another kind than CSV and Parquet.
-    DataCheckError
-        The columns are not the ones needed.
-    """
+    """Return a file of prices or instruments, CSV or Parquet, ready to be read, its header matched to the fields."""
     kind = detect_kind(path)
     if kind in {"jsonl", "jsonl.gz"}:
         raise FileAccessError(str(path), "is a file of JSON lines; only macro events and news are read from one")
@@ -45,15 +37,7 @@ def open_text_table(
 ) -> TableFile:
     """Return a file of texts ready to be read: CSV whose quoted cells may hold line breaks, JSON lines or Parquet.
 
-    Parameters
-    ----------
-    by_hand
-        The column of some fields, named by the user.
-
-    Raises
-    ------
-    FileAccessError, DataCheckError
-        As for `open_table`.
+    `by_hand` says the column of some fields, named by the user.
     """
     return _open(path, detect_kind(path), fields, required, by_hand)
 

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.column_types import is_text, plain_type, require_kinds
-from prometheus.files.columns import ColumnMap, Field, match_columns
+from prometheus.files.columns import ColumnMap, Field, is_text, match_columns, plain_type, require_kinds
 from prometheus.files.tables import BATCH_ROWS, RawBatch, row_numbers
 
 _BUFFER_BYTES = 1 << 20
@@ -35,13 +34,7 @@ class ParquetTable:
     batch_rows: int | None = None
 
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order.
-
-        Raises
-        ------
-        FileAccessError
-            The file is damaged, or holds another number of rows than it says.
-        """
+        """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
         n_read = 0
         with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
             names = list(dict.fromkeys(self.columns.source.values()))

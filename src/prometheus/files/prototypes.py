@@ -10,13 +10,7 @@ from prometheus.regime.prototypes import PrototypeSet, parse_prototypes
 
 
 def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
-    """Write the JSON file in one step; return False when it already held the same bytes.
-
-    Raises
-    ------
-    FileAccessError
-        The folder is missing or cannot be written; the old file is untouched.
-    """
+    """Write the JSON file in one step; return False when it already held the same bytes."""
     return write_if_changed(path, prototype_set.to_json())
 
 

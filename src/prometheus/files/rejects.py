@@ -8,93 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
-
-
-class Reason(IntEnum):
-    """Why a row is refused; of several reasons the first found counts."""
-
-    NONE = 0
-    WRONG_NUMBER_OF_CELLS = 1
-    BROKEN_QUOTES = 2
-    STRAY_CARRIAGE_RETURN = 3
-    MISSING_VALUE = 4
-    EMPTY_TEXT = 5
-    TEXT_WITH_OUTER_SPACES = 6
-    TEXT_WITH_CONTROL_CHARACTERS = 7
-    TEXT_TOO_LONG = 8
-    NOT_A_DATE = 9
-    AMBIGUOUS_DATE = 10
-    DATE_IN_ANOTHER_FORMAT = 11
-    DATE_BEFORE_1800 = 12
-    FUTURE_DATE = 13
-    NOT_A_NUMBER = 14
-    INFINITE_VALUE = 15
-    ZERO_PRICE = 16
-    NEGATIVE_PRICE = 17
-    NEGATIVE_VOLUME = 18
-    HIGH_BELOW_LOW = 19
-    CURRENCY_NOT_THREE_LETTERS = 20
-    UNKNOWN_MARKET = 21
-    CONFLICTING_DUPLICATE = 22
-    TEXT_WITH_NUL = 23
-    LONE_SURROGATE = 24
-    TIMESTAMP_WITHOUT_ZONE = 25
-    TIME_THAT_DOES_NOT_EXIST = 26
-    AMBIGUOUS_TIME = 27
-    NOT_A_TEXT = 28
-    NOT_A_JSON_OBJECT = 29
-    BROKEN_JSON = 30
-    REPEATED_KEY = 31
-    JSON_NESTED_TOO_DEEPLY = 32
-
-    @property
-    def label(self) -> str:
-        """The reason in words."""
-        return self.name.lower().replace("_", " ")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Faults:
-    """The verdict on each row of a batch.
-
-    `reasons` has shape (n,), int8, `Reason` values; `columns` has shape (n,), int8, indices into `fields`.
-    """
-
-    reasons: NDArray[np.int8]
-    columns: NDArray[np.int8]
-    fields: tuple[str, ...]
-
-    @property
-    def is_good(self) -> NDArray[np.bool_]:
-        """Shape (n,)."""
-        return np.equal(self.reasons, Reason.NONE)
-
-    @property
-    def bad_positions(self) -> Int64Vector:
-        """Positions of the refused rows, ascending."""
-        return np.flatnonzero(self.reasons).astype(np.int64)
-
-    def mark(self, is_bad: NDArray[np.bool_], field: str, reason: Reason) -> None:
-        """Record a reason for the rows that have none yet."""
-        if is_bad.any():
-            new = is_bad & self.is_good
-            self.reasons[new] = reason
-            self.columns[new] = self.fields.index(field)
-
-    @classmethod
-    def none_of(cls, n_rows: int, fields: tuple[str, ...]) -> Faults:
-        """Return a verdict that finds nothing wrong with `n_rows` rows."""
-        return cls(np.zeros(n_rows, np.int8), np.zeros(n_rows, np.int8), fields)
+from prometheus.files.convert import MAX_CELL_LENGTH, cells_as_text
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,77 +40,8 @@ class Rejection:
         return self.line or (self.values[fields.index(self.column)] if self.column in fields else "")
 
 
-class RejectTally:
-    """Counts refused rows by reason and remembers the first."""
-
-    def __init__(self) -> None:
-        self.by_reason: Counter[Reason] = Counter()
-        self.files: set[str] = set()
-        self.first: Rejection | None = None
-
-    @property
-    def n_rejected(self) -> int:
-        """How many rows were refused."""
-        return self.by_reason.total()
-
-    def add(self, rejection: Rejection, n_by_reason: Counter[Reason]) -> None:
-        """Count refused rows of one file; `rejection` is the first of them."""
-        self.first = self.first or rejection
-        self.files.add(rejection.file)
-        self.by_reason.update(n_by_reason)
-
-    def counts(self) -> tuple[tuple[str, int], ...]:
-        """Return (reason, number of rows), most frequent first, then by name."""
-        named = ((reason.label, count) for reason, count in self.by_reason.items() if count)
-        return tuple(sorted(named, key=lambda item: (-item[1], item[0])))
-
-
-def describe_refusal(tally: RejectTally, n_rows: int, row_word: str, fields: Sequence[str]) -> DataCheckError:
-    """Return the error for a run that stops at bad rows: how many, why, the first, and the way out."""
-    first = tally.first
-    if first is None:
-        raise ValueError("no row was refused")
-    where = first.file if len(tally.files) == 1 else f"{first.file} and {len(tally.files) - 1} more"
-    reasons = ", ".join(f"{count} {label}" for label, count in tally.counts())
-    cell = f", column {first.column}" if first.column else ""
-    return DataCheckError(
-        f"{where}: {tally.n_rejected} of {n_rows} rows refused ({reasons}); first: {row_word} {first.row}{cell}: "
-        f"{shorten(first.offending(fields))} is refused as {first.reason.label}; nothing was written; {_way_out(tally)}"
-    )
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    r"""Return a cell fit for one line of a message: quoted, escaped, cut.
-
-    Examples
-    --------
-    >>> shorten("a\nb")
-    "'a\\nb'"
-    """
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
-
-
-def _way_out(tally: RejectTally) -> str:
-    ways = ["set such rows aside with --on-error quarantine"]
-    if tally.by_reason[Reason.ZERO_PRICE]:
-        column = tally.first.column if tally.first and tally.first.reason is Reason.ZERO_PRICE else "open"
-        if column in {"open", "high", "low"}:
-            ways.append(f"read zeros as missing with --zero-as-missing {column}")
-    if tally.by_reason[Reason.AMBIGUOUS_DATE] or tally.by_reason[Reason.DATE_IN_ANOTHER_FORMAT]:
-        ways.append("name the format with --date-format, such as %d/%m/%Y or %m/%d/%Y")
-    if tally.by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
-        ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
-    return ", or ".join(ways)
-
-
 def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
-    """Return where refused rows go: by default the name of the first file + ``.rejected.csv``, here.
-
-    Raises
-    ------
-    UsageError
-        It is one of the files to read.
-    """
+    """Return where refused rows go: by default the name of the first file + ``.rejected.csv``, here."""
     target = chosen or Path(f"{paths[0].name}.rejected.csv")
     if any(target.resolve() == path.resolve() for path in paths):
         raise UsageError(f"{target} is one of the files to read; choose another --quarantine-path")
@@ -219,13 +73,7 @@ class QuarantineFile:
                 self._temporary.unlink(missing_ok=True)
 
     def add(self, rejections: Iterable[Rejection]) -> None:
-        """Append rows.
-
-        Raises
-        ------
-        FileAccessError
-            The file cannot be written.
-        """
+        """Append rows."""
         try:
             if self._file is None:
                 self._file = self._temporary.open("w", encoding="utf-8", newline="")
@@ -249,3 +97,130 @@ class QuarantineFile:
         except OSError as error:
             raise FileAccessError(str(self.path), f"cannot be written ({error.strerror or error})") from error
         return self.path
+
+
+class RejectLog:
+    """The refused rows of one run: counted always, written out where they are set aside.
+
+    Without a quarantine file, which holds the `fields` in their order, only their number and the first of them are
+    kept. Cells are cut at `max_cell_length`; None keeps them whole, as a text must be that is corrected there.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[str],
+        quarantine: QuarantineFile | None,
+        max_cell_length: int | None = MAX_CELL_LENGTH,
+    ) -> None:
+        self._fields = tuple(fields)
+        self._quarantine = quarantine
+        self._max_cell_length = max_cell_length
+        self._by_reason: Counter[Reason] = Counter()
+        self._files: set[str] = set()
+        self._first: Rejection | None = None
+        self._first_row_word = "row"
+
+    @property
+    def n_rejected(self) -> int:
+        """How many rows were refused."""
+        return self._by_reason.total()
+
+    @property
+    def stops_the_run(self) -> bool:
+        """Whether there are refused rows and nowhere to put them."""
+        return self._quarantine is None and self.n_rejected > 0
+
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """Return (reason, number of rows), most frequent first, then by name."""
+        named = ((reason.label, count) for reason, count in self._by_reason.items() if count)
+        return tuple(sorted(named, key=lambda item: (-item[1], item[0])))
+
+    def refusal(self, n_rows: int) -> DataCheckError:
+        """Return the error that ends a run of `n_rows` rows: how many are bad, why, the first, and the way out."""
+        first = self._first
+        if first is None:
+            raise ValueError("no row was refused")
+        where = first.file if len(self._files) == 1 else f"{first.file} and {len(self._files) - 1} more"
+        reasons = ", ".join(f"{count} {label}" for label, count in self.counts())
+        cell = f", column {first.column}" if first.column else ""
+        return DataCheckError(
+            f"{where}: {self.n_rejected} of {n_rows} rows refused ({reasons}); first: {self._first_row_word} "
+            f"{first.row}{cell}: {shorten(first.offending(self._fields))} is refused as {first.reason.label}; nothing "
+            f"was written; {_way_out(first, self._by_reason)}"
+        )
+
+    def take(self, file: TableFile, batch: RawBatch, faults: Faults) -> None:
+        """Take the refused rows and malformed lines of a batch."""
+        positions = faults.bad_positions
+        if not len(positions) and not batch.malformed:
+            return
+        counts = faults.counts()
+        counts.update(line.reason for line in batch.malformed)
+        if self._quarantine is None:
+            positions = positions[:1]
+        rejections = self._malformed(file, batch) + self._faulty(file, batch, faults, positions)
+        self._keep(file, sorted(rejections, key=lambda item: item.row), counts)
+
+    def take_conflicts(self, file: TableFile, rows: Int64Vector, column: str) -> None:
+        """Take rows found to contradict others, by ascending number; the file is read again for what they said."""
+        left = Counter({Reason.CONFLICTING_DUPLICATE: len(rows)})
+        wanted = rows if self._quarantine is not None else rows[:1]
+        for batch in file.batches():
+            is_wanted = np.isin(batch.rows, wanted)
+            if is_wanted.any():
+                faults = Faults.none_of(len(batch.rows), self._fields)
+                faults.mark(is_wanted, column, Reason.CONFLICTING_DUPLICATE)
+                self._keep(file, self._faulty(file, batch, faults, np.flatnonzero(is_wanted)), left)
+                left = Counter()
+            if len(batch.rows) and batch.rows[-1] >= wanted[-1]:
+                return
+
+    def _keep(self, file: TableFile, rejections: Sequence[Rejection], counts: Counter[Reason]) -> None:
+        if self._first is None:
+            self._first, self._first_row_word = rejections[0], file.row_word
+        self._files.add(rejections[0].file)
+        self._by_reason.update(counts)
+        if self._quarantine is not None:
+            self._quarantine.add(rejections)
+
+    def _malformed(self, file: TableFile, batch: RawBatch) -> list[Rejection]:
+        blank = ("",) * len(self._fields)
+        path = str(file.path)
+        return [Rejection(path, line.row, line.column, line.reason, blank, line.text) for line in batch.malformed]
+
+    def _faulty(self, file: TableFile, batch: RawBatch, faults: Faults, positions: Int64Vector) -> list[Rejection]:
+        cells = cells_as_text(batch.columns, self._fields, positions, self._max_cell_length)
+        return [
+            Rejection(
+                file=str(file.path),
+                row=int(batch.rows[position]),
+                column=faults.fields[faults.columns[position]],
+                reason=Reason(faults.reasons[position]),
+                values=values,
+            )
+            for position, values in zip(positions, cells, strict=True)
+        ]
+
+
+def _way_out(first: Rejection, by_reason: Counter[Reason]) -> str:
+    ways = ["set such rows aside with --on-error quarantine"]
+    if by_reason[Reason.ZERO_PRICE]:
+        column = first.column if first.reason is Reason.ZERO_PRICE else "open"
+        if column in {"open", "high", "low"}:
+            ways.append(f"read zeros as missing with --zero-as-missing {column}")
+    if by_reason[Reason.AMBIGUOUS_DATE] or by_reason[Reason.DATE_IN_ANOTHER_FORMAT]:
+        ways.append("name the format with --date-format, such as %d/%m/%Y or %m/%d/%Y")
+    if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
+        ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
+    return ", or ".join(ways)
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    r"""Return a cell fit for one line of a message: quoted, escaped, cut.
+
+    Examples
+    --------
+    >>> shorten("a\nb")
+    "'a\\nb'"
+    """
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

@@ -1,23 +1,107 @@
-"""A file of rows as the rest of the package sees it, whatever its format."""
+"""A file of rows as the rest of the package sees it, whatever its format, and the verdict on each row."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import ColumnMap
-from prometheus.files.rejects import Reason
 
 BATCH_ROWS = 65_536
 MAX_RECORD_BYTES = 32 << 20
 """Longest row of a file of texts that is read at all; a text of a third of it is refused by name."""
+
+
+class Reason(IntEnum):
+    """Why a row is refused; of several reasons the first found counts."""
+
+    NONE = 0
+    WRONG_NUMBER_OF_CELLS = 1
+    BROKEN_QUOTES = 2
+    STRAY_CARRIAGE_RETURN = 3
+    MISSING_VALUE = 4
+    EMPTY_TEXT = 5
+    TEXT_WITH_OUTER_SPACES = 6
+    TEXT_WITH_CONTROL_CHARACTERS = 7
+    TEXT_TOO_LONG = 8
+    NOT_A_DATE = 9
+    AMBIGUOUS_DATE = 10
+    DATE_IN_ANOTHER_FORMAT = 11
+    DATE_BEFORE_1800 = 12
+    FUTURE_DATE = 13
+    NOT_A_NUMBER = 14
+    INFINITE_VALUE = 15
+    ZERO_PRICE = 16
+    NEGATIVE_PRICE = 17
+    NEGATIVE_VOLUME = 18
+    HIGH_BELOW_LOW = 19
+    CURRENCY_NOT_THREE_LETTERS = 20
+    UNKNOWN_MARKET = 21
+    CONFLICTING_DUPLICATE = 22
+    TEXT_WITH_NUL = 23
+    LONE_SURROGATE = 24
+    TIMESTAMP_WITHOUT_ZONE = 25
+    TIME_THAT_DOES_NOT_EXIST = 26
+    AMBIGUOUS_TIME = 27
+    NOT_A_TEXT = 28
+    NOT_A_JSON_OBJECT = 29
+    BROKEN_JSON = 30
+    REPEATED_KEY = 31
+    JSON_NESTED_TOO_DEEPLY = 32
+
+    @property
+    def label(self) -> str:
+        """The reason in words."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faults:
+    """The verdict on each row of a batch.
+
+    `reasons` has shape (n,), int8, `Reason` values; `columns` has shape (n,), int8, indices into `fields`.
+    """
+
+    reasons: NDArray[np.int8]
+    columns: NDArray[np.int8]
+    fields: tuple[str, ...]
+
+    @property
+    def is_good(self) -> NDArray[np.bool_]:
+        """Shape (n,)."""
+        return np.equal(self.reasons, Reason.NONE)
+
+    @property
+    def bad_positions(self) -> Int64Vector:
+        """Positions of the refused rows, ascending."""
+        return np.flatnonzero(self.reasons).astype(np.int64)
+
+    def mark(self, is_bad: NDArray[np.bool_], field: str, reason: Reason) -> None:
+        """Record a reason for the rows that have none yet."""
+        if is_bad.any():
+            new = is_bad & self.is_good
+            self.reasons[new] = reason
+            self.columns[new] = self.fields.index(field)
+
+    def counts(self) -> Counter[Reason]:
+        """Return how many rows were refused for each reason."""
+        found, counts = np.unique(self.reasons[self.bad_positions], return_counts=True)
+        return Counter({Reason(reason): int(count) for reason, count in zip(found, counts, strict=True)})
+
+    @classmethod
+    def none_of(cls, n_rows: int, fields: tuple[str, ...]) -> Faults:
+        """Return a verdict that finds nothing wrong with `n_rows` rows."""
+        return cls(np.zeros(n_rows, np.int8), np.zeros(n_rows, np.int8), fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,22 @@
 """Text files as whole lines with their numbers: the ground on which CSV and JSON lines are read.
 
 Nothing allocates by what a file claims about itself: a file is read in chunks, and a line has a longest length.
+
+In a CSV of texts a quoted cell may hold line breaks. A quotation mark opens a cell only where the cell begins; a line
+that opens one and does not close it goes on up to the line that does. That is believed only where the joined lines are
+well-formed cells: otherwise the first of them is refused alone, so a stray quote costs its own line and never the ones
+that follow.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -18,11 +25,13 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import MalformedLine, access_error
+from prometheus.files.tables import MalformedLine, Reason, access_error
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
+_BARE = rb'(?:[^",\n][^,\n]*+)?+'
+_ROW = re.compile(rb"(?:%b|%b)(?:,(?:%b|%b))*+" % (_QUOTED, _BARE, _QUOTED, _BARE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +79,7 @@ def open_bytes(path: Path, *, is_compressed: bool) -> IO[bytes]:
 
 
 def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: int) -> Iterator[bytes]:
-    """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out.
-
-    Raises
-    ------
-    FileAccessError
-        The file is UTF-16, or has a line longer than `max_line_bytes`.
-    """
+    """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out."""
     rest = file.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK)
     if rest.startswith(_UTF16_MARKS):
         raise FileAccessError(str(path), "is UTF-16 text; save it as UTF-8")
@@ -94,13 +97,7 @@ def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: i
 
 
 def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) -> Lines:
-    """Return the lines of a block.
-
-    Raises
-    ------
-    FileAccessError
-        A line is no UTF-8 or longer than `max_line_bytes`; a first line holds NUL bytes.
-    """
+    """Return the lines of a block; one that is no UTF-8 or too long, or a first one with NUL bytes, ends the run."""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")).astype(np.int64) + 1
     numbers = first_line + np.arange(len(ends), dtype=np.int64)
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > max_line_bytes)
@@ -128,3 +125,78 @@ def refuse_damage(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise access_error(path, error) from error
+
+
+def is_row(line: bytes) -> bool:
+    r"""Return whether a line, or lines, are cells: quoted ones by RFC 4180, others with any quotes but a leading one.
+
+    Examples
+    --------
+    >>> is_row(b'a,"b\nc ""d"" e"'), is_row(b'a,5" disk'), is_row(b'a,"b'), is_row(b'a,"b"c')
+    (True, True, False, False)
+    """
+    return b'"' not in line or _ROW.fullmatch(line) is not None
+
+
+def join_records(
+    path: Path, blocks: Iterator[bytes], max_line_bytes: int
+) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
+    """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes.
+
+    `blocks` end with a line feed.
+    """
+    next_line, rest = 1, b""
+    for block in chain(blocks, [b""]):
+        if not rest and not block:
+            return
+        lines = split_lines(path, rest + block, next_line, max_line_bytes)
+        spans, is_stray, n_whole = _find_cells_over_lines(lines, max_line_bytes, is_last=not block)
+        n_bytes = int(lines.ends[n_whole - 1]) if n_whole else 0
+        next_line, rest = next_line + n_whole, lines.text[n_bytes:]
+        if n_whole:
+            is_end = np.ones(n_whole, dtype=bool)
+            for first, last in spans:
+                is_end[first:last] = False
+            is_start = np.concatenate([[True], is_end[:-1]])
+            whole = Lines(lines.text[:n_bytes], lines.numbers[:n_whole][is_start], lines.ends[:n_whole][is_end])
+            yield whole.take_out(is_stray[:n_whole][is_start], Reason.BROKEN_QUOTES)
+
+
+def _find_cells_over_lines(
+    lines: Lines, max_bytes: int, *, is_last: bool
+) -> tuple[list[tuple[int, int]], NDArray[np.bool_], int]:
+    """Return first and last line of each row of several lines, which lines are stray, and how many lines are whole."""
+    n_quotes, starts = _count_quotes(lines), lines.starts
+    odd = np.flatnonzero(n_quotes % 2)
+    spans: list[tuple[int, int]] = []
+    is_stray = np.zeros(len(lines.ends), dtype=bool)
+    done = -1
+    for first in np.flatnonzero(n_quotes).tolist():
+        if first <= done or is_row(lines.line(first)):
+            continue
+        later = np.searchsorted(odd, first, side="right")
+        if n_quotes[first] % 2 and later == len(odd) and not is_last and len(lines.text) - starts[first] <= max_bytes:
+            return spans, is_stray, first
+        last = int(odd[later]) if n_quotes[first] % 2 and later < len(odd) else first
+        start, end = int(starts[first]), int(lines.ends[last])
+        if last > first and end - start <= max_bytes and is_row(lines.text[start:end].rstrip(b"\r\n")):
+            done = last
+            spans.append((first, last))
+        else:
+            is_stray[first] = True
+    return spans, is_stray, len(lines.ends)
+
+
+def _count_quotes(lines: Lines) -> Int64Vector:
+    is_quote = np.frombuffer(lines.text, np.uint8) == ord('"')
+    if not len(lines.ends):
+        return np.zeros(0, np.int64)
+    return np.add.reduceat(is_quote, lines.starts, dtype=np.int64)
+
+
+def is_inside_cell(lines: Lines, positions: Int64Vector) -> NDArray[np.bool_]:
+    """Return which bytes follow an odd number of quotes of their row, as in a quoted cell; shape like `positions`."""
+    n_quotes = np.concatenate([[0], np.cumsum(np.frombuffer(lines.text, np.uint8) == ord('"'))])
+    row = np.searchsorted(lines.ends, positions, side="right")
+    inside: NDArray[np.bool_] = (n_quotes[positions] - n_quotes[lines.starts[row]]) % 2 == 1
+    return inside

@@ -1,35 +1,25 @@
-"""Row checks of prices and instruments: pure, one verdict per row."""
+"""Row checks of prices, and of the short texts that every table has: pure, one verdict per row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.data.staging import CodedTexts, PriceColumns
-from prometheus.files.convert import (
-    DateColumn,
-    DateReader,
-    NumberColumn,
-    TextColumn,
-    distinct_values,
-    read_numbers,
-    read_texts,
-)
-from prometheus.files.rejects import Faults, Reason
-from prometheus.files.tables import RawBatch
+from prometheus.files.convert import NumberColumn, TextColumn, read_numbers, read_texts
+from prometheus.files.instants import DateReader, TimeColumn
+from prometheus.files.tables import Faults, RawBatch, Reason
 
 PRICE_NAMES = ("open", "high", "low", "close", "adjusted_close")
 NUMBER_NAMES = (*PRICE_NAMES, "volume")
 PRICE_COLUMNS = ("instrument_id", "trade_date", *NUMBER_NAMES, "currency")
 FIRST_DATE = date(1800, 1, 1)
 MAX_TEXT_LENGTH = 128
-MAX_CELL_LENGTH = 1_000
 _EPOCH = date(1970, 1, 1)
 
 TextCheck = Callable[[str], Reason]
@@ -45,27 +35,21 @@ class PriceRows:
 
     rows: Int64Vector
     instruments: TextColumn
-    dates: DateColumn
+    dates: TimeColumn
     numbers: Mapping[str, NumberColumn]
     currency: TextColumn | None
 
     @property
     def trade_dates(self) -> DateVector:
         """Shape (n,)."""
-        return self.dates.days.astype("M8[D]")
+        return self.dates.values.astype("M8[D]")
 
     def values(self, name: str) -> Float64Vector:
         """Return a numeric column, shape (n,), NaN where a value is missing."""
         return self.numbers[name].values
 
     def accepted(self, is_good: NDArray[np.bool_], currency_of: Sequence[str]) -> PriceColumns:
-        """Return the good rows as they are staged.
-
-        Parameters
-        ----------
-        currency_of
-            Currency of each distinct instrument, used where the file has no currency column.
-        """
+        """Return the good rows as they are staged; `currency_of` each distinct instrument counts without a column."""
         codes = self.instruments.codes[is_good]
         currencies = CodedTexts(codes, currency_of)
         if self.currency is not None:
@@ -84,18 +68,15 @@ def read_price_rows(
 ) -> PriceRows:
     """Return the rows of a batch as numbers, dates and texts.
 
-    Parameters
-    ----------
-    instrument_id
-        The instrument of every row, for a file without such a column.
-    may_be_missing
-        Prices whose zeros mean "not recorded"; they become NaN.
+    `instrument_id` is that of every row in a file without such a column; zeros of the prices that `may_be_missing`
+    mean "not recorded" and become NaN.
     """
     columns, n_rows = batch.columns, len(batch.rows)
     numbers = {name: read_numbers(columns[name]) for name in NUMBER_NAMES if name in columns}
     absent = NumberColumn(np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool))
     for name in may_be_missing:
-        numbers[name] = _zeros_as_missing(numbers.get(name, absent))
+        given = numbers.get(name, absent)
+        numbers[name] = NumberColumn(np.where(given.values == 0, np.nan, given.values), given.is_unreadable)
     numbers.setdefault("adjusted_close", numbers["close"])
     if "instrument_id" in columns:
         instruments = read_texts(columns["instrument_id"])
@@ -105,21 +86,11 @@ def read_price_rows(
     return PriceRows(batch.rows, instruments, dates.read(columns["trade_date"]), numbers, currency)
 
 
-def _zeros_as_missing(column: NumberColumn) -> NumberColumn:
-    return NumberColumn(np.where(column.values == 0, np.nan, column.values), column.is_unreadable)
-
-
 def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str]) -> Faults:
     """Return the verdict on each row: the first fault from left to right, high against low last.
 
     Opens and closes outside the day's range are accepted: adjusted histories hold many, off by rounding.
-
-    Parameters
-    ----------
-    last_date
-        The last date that is not in the future.
-    may_be_missing
-        Prices a row may lack.
+    `last_date` is the last one that is not in the future; a row may lack the prices that `may_be_missing`.
     """
     faults = Faults.none_of(len(rows.rows), PRICE_COLUMNS)
     mark_texts(faults, "instrument_id", rows.instruments, text_fault)
@@ -129,16 +100,6 @@ def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str
     if rows.currency is not None:
         mark_texts(faults, "currency", rows.currency, currency_fault)
     faults.mark(rows.values("high") < rows.values("low"), "high", Reason.HIGH_BELOW_LOW)
-    return faults
-
-
-def check_texts(
-    n_rows: int, columns: Mapping[str, TextColumn], checks: Mapping[str, TextCheck], required: Collection[str]
-) -> Faults:
-    """Return the verdict on rows of texts alone, as instruments are; columns not required may have empty cells."""
-    faults = Faults.none_of(n_rows, tuple(columns))
-    for name, column in columns.items():
-        mark_texts(faults, name, column, checks[name], may_lack=name not in required)
     return faults
 
 
@@ -173,10 +134,10 @@ def mark_reasons(faults: Faults, name: str, reasons: NDArray[np.int8]) -> None:
         faults.mark(reasons == reason, name, Reason(reason))
 
 
-def _mark_dates(faults: Faults, dates: DateColumn, last_date: date) -> None:
+def _mark_dates(faults: Faults, dates: TimeColumn, last_date: date) -> None:
     mark_reasons(faults, "trade_date", dates.reasons)
-    faults.mark(dates.days < (FIRST_DATE - _EPOCH).days, "trade_date", Reason.DATE_BEFORE_1800)
-    faults.mark(dates.days > (last_date - _EPOCH).days, "trade_date", Reason.FUTURE_DATE)
+    faults.mark(dates.values < (FIRST_DATE - _EPOCH).days, "trade_date", Reason.DATE_BEFORE_1800)
+    faults.mark(dates.values > (last_date - _EPOCH).days, "trade_date", Reason.FUTURE_DATE)
 
 
 def _mark_numbers(faults: Faults, name: str, column: NumberColumn, *, may_lack: bool) -> None:
@@ -190,32 +151,3 @@ def _mark_numbers(faults: Faults, name: str, column: NumberColumn, *, may_lack: 
     else:
         faults.mark(values == 0, name, Reason.ZERO_PRICE)
         faults.mark(values < 0, name, Reason.NEGATIVE_PRICE)
-
-
-def cells_as_text(
-    columns: Mapping[str, pa.Array],
-    names: Sequence[str],
-    positions: Int64Vector,
-    max_length: int | None = MAX_CELL_LENGTH,
-) -> list[tuple[str, ...]]:
-    """Return the cells of some rows as their file wrote them, cut after `max_length`; "" for a missing one."""
-    taken = {name: _as_texts(columns[name].take(pa.array(positions)), max_length) for name in names if name in columns}
-    blank = [""] * len(positions)
-    return list(zip(*(taken.get(name, blank) for name in names), strict=True))
-
-
-def _as_texts(column: pa.Array, max_length: int | None) -> list[str]:
-    codes, values = distinct_values(column)
-    try:
-        texts = values.cast(pa.large_string()).to_pylist()
-    except pa.ArrowException:  # a timestamp no calendar can show
-        texts = values.cast(pa.int64(), safe=False).cast(pa.string()).to_pylist()
-    cut = ["" if text is None else text[:max_length] for text in texts]
-    cut.append("")
-    return [cut[code] for code in codes.tolist()]
-
-
-def count_by_reason(reasons: NDArray[np.int8]) -> dict[Reason, int]:
-    """Return how many rows were refused for each reason."""
-    found, counts = np.unique(reasons[reasons != Reason.NONE], return_counts=True)
-    return {Reason(reason): int(count) for reason, count in zip(found, counts, strict=True)}

@@ -1,37 +1,46 @@
-"""Files of macro events and news into the historical database: checked row by row, all or nothing.
-
-One call is one transaction: every file is read, checked and staged; then, if nothing forbids it, the texts are
-upserted, the file of refused rows is put into place, and the transaction is committed.
-"""
+"""Files of macro events and news into the historical database; what is wrong with a row of texts."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from prometheus.core.zones import load_zone
+import numpy as np
+import psycopg
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.data.text_staging import TextStaging
-from prometheus.data.text_tables import MACRO, NEWS, TextTable
+from prometheus.data.staging import TextStaging
+from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MACRO_FIELDS, NEWS_FIELDS, metadata_field
-from prometheus.files.instants import InstantReader
+from prometheus.files.convert import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, read_texts
+from prometheus.files.instants import EPOCH, InstantReader, TimeColumn, from_microseconds, to_microseconds
 from prometheus.files.opening import open_text_table
-from prometheus.files.rejects import QuarantineFile, choose_quarantine_path
-from prometheus.files.tables import TableFile
-from prometheus.ingest.reject_log import RejectLog
-from prometheus.ingest.report import Notes
-from prometheus.ingest.text_checks import MAX_BATCH_BYTES, TextReaders, check_text_rows, read_text_rows, text_records
-from prometheus.ingest.text_options import TextIngestOptions, TextIngestReport
-
-Progress = Callable[[int, int | None], None]
-"""Receives the number of rows read so far, and how many there are if the files say so."""
-
-logger = logging.getLogger(__name__)
+from prometheus.files.rejects import QuarantineFile, RejectLog
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
+from prometheus.ingest.report import TextIngestOptions, TextIngestReport
+from prometheus.ingest.run import IngestRun, Progress, Stored, require_files, run_ingest
 
 _FIELDS = {MACRO.name: MACRO_FIELDS, NEWS.name: NEWS_FIELDS}
+
+MAX_TEXT_BYTES = 10_000_000
+"""A text of so many bytes is refused; the longest real one we know, a speech, has 90,000 characters."""
+MAX_BATCH_BYTES = 1 << 30
+"""A few thousand rows that hold more text than this are no texts but a file made to fill a disk."""
+
+# tab, line feed, vertical tab, form feed and carriage return lay out a text. The controls from 0x80 on are letters of a
+# Windows code page read as Latin-1: they stand in real statements of the Federal Reserve and harm nothing.
+_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
+_FIRST_INSTANT = to_microseconds(EPOCH.replace(year=FIRST_DATE.year))
 
 
 class TextIngest:
@@ -39,42 +48,20 @@ class TextIngest:
 
     The natural key of a text is its content: everything but `known_at` and metadata. Reported again, it is stored once;
     the earliest `known_at` ever reported for it stays, and a report without one says that it was known at its
-    timestamp. Metadata that is stored stays, further names are added.
-
-    Parameters
-    ----------
-    db_manager
-        Where the rows go.
-    progress
-        Called after each batch with the number of rows read and their total, None where a file does not say.
+    timestamp. Metadata that is stored stays, further names are added. See `Progress` for what is told meanwhile.
     """
 
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
-        self._db = db_manager
-        self._progress = progress or (lambda _done, _total: None)
+        self._db, self._progress = db_manager, progress
 
     def ingest_macro(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
-        """Load macro events into `macro_events`.
-
-        Raises
-        ------
-        DataCheckError
-            Columns that do not fit, or, under ``abort``, rows that fail a check.
-        FileAccessError
-            A file that cannot be read, or a quarantine file that cannot be written.
-        """
+        """Load macro events into `macro_events`; raises as `PriceIngest.ingest_prices` does."""
         if options.language is not None:
             raise UsageError("--language belongs to news; a macro event has no language")
         return self._ingest(MACRO, paths, options)
 
     def ingest_news(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
-        """Load news into `news_articles`.
-
-        Raises
-        ------
-        DataCheckError, FileAccessError
-            As for macro events.
-        """
+        """Load news into `news_articles`."""
         for option, value in (("--event-type", options.event_type), ("--country", options.country)):
             if value is not None:
                 raise UsageError(f"{option} belongs to macro events; an article has none")
@@ -83,25 +70,18 @@ class TextIngest:
     def _ingest(self, table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         files = _open_files(table, paths, options)
         fields = (*table.columns, *options.metadata_columns)
-        with ExitStack() as stack:
-            quarantine = None
-            if options.on_error == "quarantine":
-                target = choose_quarantine_path(paths, options.quarantine_path)
-                quarantine = stack.enter_context(QuarantineFile(target, fields))
-            connection = stack.enter_context(self._db.get_historical_connection())
+
+        def begin(connection: psycopg.Connection[Any], quarantine: QuarantineFile | None) -> IngestRun:
             rejects = RejectLog(fields, quarantine, max_cell_length=None)
-            run = _TextRun(table, files, options, rejects, TextStaging(connection, table))
-            run.read(self._progress)
-            report = run.store(quarantine)
-            if options.dry_run:
-                connection.rollback()
-        logger.debug("ingested %d rows of %d files, %d written", report.rows_read, len(files), report.rows_written)
-        return report
+            return _TextRun(files, rejects, TextStaging(connection, table), table, options)
+
+        connect = self._db.get_historical_connection
+        _, facts = run_ingest(connect, files, fields, options, begin, self._progress)
+        return TextIngestReport(**facts)
 
 
 def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> tuple[TableFile, ...]:
-    if not paths:
-        raise UsageError("no file named")
+    require_files(paths)
     unknown = [name for name in options.columns if name not in table.columns]
     if unknown:
         raise UsageError(f"--column {unknown[0]}: no such field; known: {', '.join(table.columns)}")
@@ -123,82 +103,227 @@ def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOpti
     return files
 
 
-class _TextRun:
-    """One call, inside its transaction."""
+class _TextRun(IngestRun):
+    """Files of texts on their way."""
 
     def __init__(
         self,
-        table: TextTable,
         files: Sequence[TableFile],
-        options: TextIngestOptions,
         rejects: RejectLog,
         staging: TextStaging,
+        table: TextTable,
+        options: TextIngestOptions,
     ) -> None:
-        self._table, self._files, self._options = table, files, options
-        self._rejects, self._staging = rejects, staging
-        self._notes = Notes()
-        self._n_read = 0
+        super().__init__(files, rejects)
+        self._staging, self._table, self._options = staging, table, options
         self._zone = load_zone("--assume-timezone", options.assume_timezone) if options.assume_timezone else None
 
-    def read(self, progress: Progress) -> None:
-        """Check and stage every row; raise if one of them forbids to go on."""
-        sizes = [file.n_rows for file in self._files]
-        total = sum(size for size in sizes if size is not None) if None not in sizes else None
-        for file_no, file in enumerate(self._files):
-            self._notes.add_ignored(file)
-            n_before = self._n_read
-            self._read_file(file_no, file, lambda: progress(self._n_read, total))
-            if self._n_read == n_before:
-                self._notes.add("holds no rows", str(file.path))
-        if self._rejects.stops_the_run:
-            raise self._rejects.refusal(self._n_read)
-
-    def _read_file(self, file_no: int, file: TableFile, report_progress: Callable[[], None]) -> None:
+    def read_file(self, file: TableFile) -> Iterator[RawBatch]:
+        """Check and stage the rows of a file; nothing is staged once a row forbids to store any."""
         options, table = self._options, self._table
-        readers = TextReaders(*(InstantReader(self._zone, options.date_format) for _ in range(2)))
+        readers = {name: InstantReader(self._zone, options.date_format) for name in (table.timestamp, "known_at")}
         for batch in file.batches():
-            rows = read_text_rows(batch, table, readers, self._defaults, options.metadata_columns)
+            rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
                 raise FileAccessError(
                     str(file.path), f"holds more than {MAX_BATCH_BYTES} bytes of text in {len(rows.rows)} rows"
                 )
             faults = check_text_rows(rows, table, options.now)
-            self._rejects.take(file, batch, faults)
-            if not self._rejects.stops_the_run:
-                self._staging.append(file_no, text_records(rows, table, faults.is_good))
-            self._n_read += batch.n_rows
-            report_progress()
-        if readers.timestamp.has_earlier_midnights:
+            self.rejects.take(file, batch, faults)
+            if not self.rejects.stops_the_run:
+                self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
+            yield batch
+        if readers[table.timestamp].has_earlier_midnights:
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
-            self._notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
+            self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
 
-    @property
-    def _defaults(self) -> Mapping[str, str | None]:
-        options = self._options
-        return {
-            "event_type": options.event_type,
-            "country": options.country,
-            "language": options.language,
-            "source": options.source,
-        }
+    def compare(self) -> None:
+        """Refuse nothing: equal texts are one, and different ones never contradict each other."""
 
-    def store(self, quarantine: QuarantineFile | None) -> TextIngestReport:
-        """Write what was staged and the file of refused rows; the caller commits."""
+    def store(self) -> Stored:
+        """Write the texts."""
         staged = self._staging.summarize()
         n_written = self._staging.upsert() if staged.n_rows else 0
-        published = None if quarantine is None or self._options.dry_run else quarantine.publish()
-        tally = self._rejects.tally
-        return TextIngestReport(
-            files=tuple(str(file.path) for file in self._files),
-            rows_read=self._n_read,
-            rows_written=n_written,
-            rows_unchanged=staged.n_distinct - n_written,
-            duplicates=staged.n_rows - staged.n_distinct,
-            rejected=tally.n_rejected,
-            rejected_by_reason=tally.counts(),
+        return Stored(
+            n_written=n_written,
+            n_unchanged=staged.n_distinct - n_written,
+            n_duplicates=staged.n_rows - staged.n_distinct,
             first_date=staged.first_date,
             last_date=staged.last_date,
-            quarantine_path=published,
-            notes=self._notes.lines(),
-            dry_run=self._options.dry_run,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextRows:
+    """Rows of one file, read but not yet judged.
+
+    `rows` has shape (n,); `names`, `texts` and `metadata` hold one column per field of the table, whether the file has
+    it or not.
+    """
+
+    rows: Int64Vector
+    timestamps: TimeColumn
+    known_at: TimeColumn
+    names: Mapping[str, TextColumn]
+    texts: Mapping[str, TextColumn]
+    metadata: Mapping[str, TextColumn]
+
+    @property
+    def n_letters(self) -> int:
+        """How long all texts are together; one that a Parquet file holds once may stand in every row."""
+        return sum(
+            int(np.array([*map(len, column.values), 0], np.int64)[column.codes].sum()) for column in self.texts.values()
+        )
+
+    @property
+    def says_known_at(self) -> NDArray[np.bool_]:
+        """Which rows say when they became known; shape (n,)."""
+        return np.not_equal(self.known_at.reasons, Reason.MISSING_VALUE)
+
+
+def read_text_rows(
+    batch: RawBatch,
+    table: TextTable,
+    readers: Mapping[str, InstantReader],
+    defaults: Mapping[str, str | None],
+    metadata: Sequence[str] = (),
+) -> TextRows:
+    """Return the rows of a batch as instants and texts, with the `metadata` columns kept beside the text.
+
+    `defaults` say what a name is where the file, or the row, says none.
+    """
+    columns, n_rows = batch.columns, len(batch.rows)
+    read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}
+    return TextRows(
+        rows=batch.rows,
+        timestamps=readers[table.timestamp].read(columns[table.timestamp]),
+        known_at=readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows))),
+        names={name: _fill(read[name], defaults.get(name)) for name in table.names},
+        texts={name: read[name] for name in table.texts},
+        metadata={name: read[name] for name in metadata},
+    )
+
+
+def _read(columns: Mapping[str, pa.Array], name: str, n_rows: int) -> TextColumn:
+    if name not in columns:
+        return TextColumn(np.full(n_rows, MISSING_CODE, np.int64), ())
+    column = columns[name]
+    is_texts = pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)
+    return read_texts(column if is_texts else column.cast(pa.large_string()))
+
+
+def _fill(column: TextColumn, default: str | None) -> TextColumn:
+    if default is None:
+        return column
+    values = tuple(text or default for text in column.values)
+    return TextColumn(np.where(column.codes == MISSING_CODE, len(values), column.codes), (*values, default))
+
+
+def check_text_rows(rows: TextRows, table: TextTable, now: datetime) -> Faults:
+    """Return the verdict on each row: the first fault, timestamps first, then names, texts, metadata."""
+    faults = Faults.none_of(len(rows.rows), (*table.columns, *rows.metadata))
+    _mark_instants(faults, rows, table.timestamp, to_microseconds(now))
+    for name, column in rows.names.items():
+        mark_texts(faults, name, column, text_fault, may_lack=name not in table.required)
+    _mark_bodies(faults, rows.texts)
+    for name, column in rows.metadata.items():
+        mark_texts(faults, name, column, metadata_fault, may_lack=True)
+    return faults
+
+
+def _mark_instants(faults: Faults, rows: TextRows, timestamp: str, now: int) -> None:
+    happened = rows.timestamps.values
+    mark_reasons(faults, timestamp, rows.timestamps.reasons)
+    faults.mark(happened < _FIRST_INSTANT, timestamp, Reason.DATE_BEFORE_1800)
+    known, is_said = rows.known_at, rows.says_known_at
+    mark_reasons(faults, "known_at", np.where(is_said, known.reasons, Reason.NONE).astype(np.int8))
+    faults.mark(is_said & (known.values < _FIRST_INSTANT), "known_at", Reason.DATE_BEFORE_1800)
+    faults.mark(known.values > now, "known_at", Reason.FUTURE_DATE)
+    faults.mark((happened > now) & ~is_said, timestamp, Reason.FUTURE_DATE)
+
+
+def _mark_bodies(faults: Faults, texts: Mapping[str, TextColumn]) -> None:
+    """Record what is wrong with the texts; of several, one that is not blank is enough."""
+    is_blank = np.ones(len(faults.reasons), dtype=bool)
+    for name, column in texts.items():
+        verdicts = np.array([*map(body_fault, column.values), Reason.EMPTY_TEXT], np.int8)[column.codes]
+        is_blank &= verdicts == Reason.EMPTY_TEXT
+        mark_reasons(faults, name, np.where(verdicts == Reason.EMPTY_TEXT, Reason.NONE, verdicts).astype(np.int8))
+    faults.mark(is_blank, list(texts)[-1], Reason.EMPTY_TEXT)
+
+
+def body_fault(text: str) -> Reason:
+    """Return what is wrong with a text, `Reason.NONE` if nothing."""
+    if "\0" in text:
+        return Reason.TEXT_WITH_NUL
+    if _CONTROL.search(text):
+        return Reason.TEXT_WITH_CONTROL_CHARACTERS
+    if is_blank(text):
+        return Reason.EMPTY_TEXT
+    is_long = len(text) >= MAX_TEXT_BYTES or (4 * len(text) >= MAX_TEXT_BYTES and len(text.encode()) >= MAX_TEXT_BYTES)
+    return Reason.TEXT_TOO_LONG if is_long else Reason.NONE
+
+
+def is_blank(text: str) -> bool:
+    r"""Return whether a text shows nothing.
+
+    Examples
+    --------
+    >>> is_blank(" \n\u200b"), is_blank(" a")
+    (True, False)
+    """
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def metadata_fault(text: str) -> Reason:
+    """Return what is wrong with a value kept beside a text."""
+    if "\0" in text:
+        return Reason.TEXT_WITH_NUL
+    return Reason.TEXT_TOO_LONG if len(text) > MAX_CELL_LENGTH else Reason.NONE
+
+
+def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -> Iterator[tuple[Any, ...]]:
+    """Yield the good rows as `prometheus.data.staging.TextStaging.append` takes them.
+
+    An instant a text became known that equals its timestamp is None, which means just that.
+    """
+    by_name = {
+        table.timestamp: _instants(rows.timestamps),
+        "known_at": _instants(rows.known_at),
+        **{name: _cells(column, "" if name in table.required else None) for name, column in rows.names.items()},
+        **{
+            name: _cells(TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values)), "")
+            for name, column in rows.texts.items()
+        },
+    }
+    columns = [by_name[name] for name in table.columns]
+    metadata = _metadata(rows)
+    happened = by_name[table.timestamp]
+    for position in np.flatnonzero(is_good).tolist():
+        cells = [column[position] for column in columns]
+        if by_name["known_at"][position] == happened[position]:
+            cells[table.columns.index("known_at")] = None
+        yield int(rows.rows[position]), *cells, metadata[position]
+
+
+def _instants(column: TimeColumn) -> list[Any]:
+    is_said = column.reasons != Reason.MISSING_VALUE
+    return [
+        from_microseconds(value) if said else None
+        for value, said in zip(column.values.tolist(), is_said.tolist(), strict=True)
+    ]
+
+
+def _cells(column: TextColumn, missing: str | None) -> list[str | None]:
+    values = [*(text or missing for text in column.values), missing]  # MISSING_CODE, -1, is the last one
+    return [values[code] for code in column.codes.tolist()]
+
+
+def _metadata(rows: TextRows) -> list[str]:
+    if not rows.metadata:
+        return ["{}"] * len(rows.rows)
+    columns = [_cells(column, None) for column in rows.metadata.values()]
+    return [
+        json.dumps({name: cell for name, cell in zip(rows.metadata, cells, strict=True) if cell is not None})
+        for cells in zip(*columns, strict=True)
+    ]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from prometheus.app.nightly_plan import NightlyRequest, describe_staleness, first_date_wanted
-from prometheus.data.bar_extents import BarExtent
+from prometheus.data.reader import BarExtent
 from prometheus.errors import UsageError
 
 FIRST = date(1990, 1, 2)

@@ -11,7 +11,7 @@ from tests.fixtures.text_models import CONFIG, random_weights
 from tests.reference.bert import slow_sentence_vector
 
 from prometheus.encoders.texts.bert_graph import BertShape, bert_shape, build_bert_graph
-from prometheus.encoders.texts.folders import Pooling
+from prometheus.encoders.texts.sources import Pooling
 from prometheus.errors import InputRefusedError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.text_models import CONFIG, MODULES, write_folder, write_graph, write_json
 
-from prometheus.encoders.texts.folders import read_text_folder
+from prometheus.encoders.texts.sources import read_text_folder
 from prometheus.errors import FileAccessError, InputRefusedError
 
 

@@ -29,7 +29,7 @@ def test_a_built_graph_is_cached_and_found_again_without_building(
     folder, cache = write_folder(tmp_path / "m"), tmp_path / "new" / "cache"
     first = OnnxTextEmbeddingModel(folder, cache_dir=cache)
     (file,) = cached_files(cache)
-    monkeypatch.setattr("prometheus.encoders.texts.graphs.build_bert_graph", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("prometheus.encoders.texts.onnx_model.build_bert_graph", lambda *_: pytest.fail("built again"))
     second = OnnxTextEmbeddingModel(folder, cache_dir=cache)
     assert cached_files(cache) == [file]
     assert second.embed_batch([DOC]).tobytes() == first.embed_batch([DOC]).tobytes()

@@ -15,7 +15,7 @@ from psycopg import sql
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.encoders.texts.daily import TextSelection
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
 from prometheus.errors import VectorError
 
 ROWS_AT_ONCE = 20_000
@@ -23,11 +23,6 @@ DAYS_PER_QUERY = 366
 """Texts read at once where there are more; a year of a hundred thousand articles is 150 MiB of vectors."""
 
 SPANS_AT_ONCE = 2
-
-_TABLES = {
-    "MACRO": ("macro_events", "event_id", "timestamp"),
-    "NEWS": ("news_articles", "article_id", "published_at"),
-}
 
 
 class TextVectorReader:
@@ -80,9 +75,9 @@ class TextVectorReader:
 
     def _extent(self, wanted: TextSelection) -> tuple[date, date] | None:
         """Return the first and the last date that have texts at all; no query is spent outside them."""
-        table, _, time_column = _TABLES[wanted.source]
+        table = TEXT_TABLES[wanted.source]
         query = sql.SQL("SELECT (min({time}) AT TIME ZONE %s)::date, (max({time}) AT TIME ZONE %s)::date FROM {table}")
-        composed = query.format(time=sql.Identifier(time_column), table=sql.Identifier(table))
+        composed = query.format(time=sql.Identifier(table.timestamp), table=sql.Identifier(table.name))
         with self._db.get_historical_connection() as connection:
             row = connection.execute(composed, (wanted.timezone, wanted.timezone)).fetchone()
         return None if row is None or row[0] is None else (row[0], row[1])
@@ -112,13 +107,15 @@ def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:
     The vector of each text is looked up by its whole key: a server that has not seen the rows of a fresh load counted
     yet would else walk through all vectors of the model, fifty times slower.
     """
-    table, id_column, time_column = _TABLES[wanted.source]
+    table = TEXT_TABLES[wanted.source]
     given = [
         sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Literal(value))
         for name, value in sorted(wanted.filters.items())
         if value is not None
     ]
-    own_date = sql.SQL("({} AT TIME ZONE {})::date").format(sql.Identifier(time_column), sql.Literal(wanted.timezone))
+    own_date = sql.SQL("({} AT TIME ZONE {})::date").format(
+        sql.Identifier(table.timestamp), sql.Literal(wanted.timezone)
+    )
     return sql.SQL("""
         SELECT {own_date}, {id}, embedding.vector
         FROM {table} CROSS JOIN LATERAL (
@@ -132,9 +129,9 @@ def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:
     """).format(
         own_date=own_date,
         known_by=own_date if wanted.known_by is None else sql.SQL("{}::date").format(wanted.known_by),
-        table=sql.Identifier(table),
-        id=sql.Identifier(id_column),
-        time=sql.Identifier(time_column),
+        table=sql.Identifier(table.name),
+        id=sql.Identifier(table.key),
+        time=sql.Identifier(table.timestamp),
         zone=sql.Literal(wanted.timezone),
         source=sql.Literal(wanted.source),
         model=sql.Literal(wanted.model_id),

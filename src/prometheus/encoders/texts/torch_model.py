@@ -1,6 +1,6 @@
 """Text embeddings with torch, for sentence-transformers models that have no graph; needs the extra ``[torch]``.
 
-Texts are cut and joined exactly as in `models_onnx_text`. On a GPU chunks of one length are computed together, always
+Texts are cut and joined exactly as in `onnx_model`. On a GPU chunks of one length are computed together, always
 the same number of them (a last batch is filled up with copies), because the shape of a batch decides how a GPU adds up;
 on a CPU each chunk is computed alone. The two differ in their last bits, so the device is part of the fingerprint.
 """
@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkTokenizer, checked_long_text, encode_texts
-from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
+from prometheus.encoders.texts.chunks import (
+    CHUNKING_VERSION,
+    Chunk,
+    ChunkedTextModel,
+    ChunkTokenizer,
+    checked_long_text,
+)
+from prometheus.encoders.texts.sources import first_line
 from prometheus.errors import InputRefusedError, MissingExtraError
 
 CODE_VERSION = 1
@@ -25,7 +31,7 @@ CHUNKS_AT_ONCE = 512
 ROWS_ON_GPU = 32
 
 
-class TorchTextEmbeddingModel:
+class TorchTextEmbeddingModel(ChunkedTextModel):
     """A sentence-transformers model run by torch, on a GPU if there is one.
 
     Parameters
@@ -37,23 +43,18 @@ class TorchTextEmbeddingModel:
         As in `OnnxTextEmbeddingModel`.
     device
         A torch device; by default the GPU, else the CPU.
-
-    Raises
-    ------
-    MissingExtraError
-        torch or sentence-transformers is not installed.
-    InputRefusedError
-        The model cannot be loaded, or its tokenizer has no fast form.
     """
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
+        from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
+
         self._long_text = checked_long_text(long_text)
         self._model = _load(str(name), device)
         self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
         self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
         self._max_length = int(self._model.max_seq_length)
         serialised = _serialised_tokenizer(self._model.tokenizer, str(name))
-        self._tokenizer = _chunk_tokenizer(serialised, self._max_length, str(name))
+        self._tokenizer = ChunkTokenizer(Tokenizer.from_str(serialised), self._max_length, str(name))
         self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
         self._weights_sha256 = _weights_sha256(self._model)
         self._dim = len(self._compute([self._tokenizer.longest_chunk()])[0])
@@ -79,19 +80,6 @@ class TorchTextEmbeddingModel:
             "code_version": f"{CODE_VERSION}.{CHUNKING_VERSION}",
             "dim": self._dim,
         }
-
-    def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
-        """Return one vector per text, shape (n, dim); (0, 0) for no texts."""
-        return self.encode(docs).vectors if docs else no_vectors()
-
-    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
-        """Return vectors with what is to be known about them; identical texts are computed once."""
-        if not docs:
-            return TextEncoding(no_vectors(), (), ())
-        texts = [doc.text for doc in docs]
-        return encode_texts(
-            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._is_normalized
-        )
 
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
         remaining = iter(chunks)
@@ -128,7 +116,7 @@ def _load(name: str, device: str | None) -> Any:
     try:
         model = SentenceTransformer(name, device=chosen, trust_remote_code=False, model_kwargs=options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputRefusedError(f"{name}: sentence-transformers cannot load it: {_first_line(error)}") from error
+        raise InputRefusedError(f"{name}: sentence-transformers cannot load it: {first_line(error)}") from error
     if model.default_prompt_name:
         raise InputRefusedError(f"{name}: a default prompt is not implemented")
     return model.eval()
@@ -154,12 +142,6 @@ def _serialised_tokenizer(tokenizer: Any, source: str) -> str:
     return str(backend.to_str())
 
 
-def _chunk_tokenizer(serialised: str, max_length: int, source: str) -> ChunkTokenizer:
-    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
-
-    return ChunkTokenizer(Tokenizer.from_str(serialised), max_length, source)
-
-
 def _pooling_mode(module: Any) -> str:
     mode = getattr(module, "pooling_mode", None) or getattr(module, "get_pooling_mode_str", lambda: "")()
     return f"({mode})" if mode else ""
@@ -171,7 +153,3 @@ def _weights_sha256(model: Any) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

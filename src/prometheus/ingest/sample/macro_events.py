@@ -130,7 +130,7 @@ def write_sample_macro_events(path: Path) -> int:
     FileAccessError
         The file cannot be written.
     """
-    lines = [json.dumps(asdict(event), default=_as_text) for event in sample_macro_events()]
+    lines = [json.dumps(asdict(event), default=datetime.isoformat) for event in sample_macro_events()]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
@@ -214,7 +214,3 @@ def _change(fact: _Fact, change: int) -> str:
         return "little changed from"
     amount = next((words for bound, words in fact.changes if abs(change) < bound), fact.largest_change)
     return f"{'up' if change > 0 else 'down'} {amount} from"
-
-
-def _as_text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

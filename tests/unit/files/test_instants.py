@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.core.zones import load_zone
+from prometheus.encoders.texts.documents import load_zone
 from prometheus.errors import UsageError
 from prometheus.files.instants import InstantReader, from_microseconds, parse_timestamp, to_instant
-from prometheus.files.rejects import Reason
+from prometheus.files.tables import Reason
 
 NEW_YORK = load_zone("--assume-timezone", "America/New_York")
 
@@ -23,7 +23,7 @@ def shown(reader: InstantReader, column: pa.Array) -> list[str]:
     found = reader.read(column)
     return [
         Reason(reason).label if reason else from_microseconds(value).isoformat()
-        for value, reason in zip(found.microseconds.tolist(), found.reasons.tolist(), strict=True)
+        for value, reason in zip(found.values.tolist(), found.reasons.tolist(), strict=True)
     ]
 
 

@@ -8,8 +8,7 @@ from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import json_lines
 from prometheus.files.columns import MACRO_FIELDS, PRICE_FIELDS, metadata_field
 from prometheus.files.opening import detect_kind, open_table, open_text_table
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import TableFile
+from prometheus.files.tables import Reason, TableFile
 
 GOOD = '{"type": "CPI", "date": "2024-01-02", "text": "Prices rose.", "n": 1}'
 REQUIRED = {"event_type", "timestamp", "description"}

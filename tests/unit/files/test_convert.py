@@ -5,8 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.files.convert import DateReader, parse_date, read_numbers, read_texts
-from prometheus.files.rejects import Reason
+from prometheus.files.convert import read_numbers, read_texts
+from prometheus.files.instants import DateReader, parse_date
+from prometheus.files.tables import Reason
 
 EPOCH = date(1970, 1, 1)
 
@@ -15,7 +16,7 @@ def read_dates(column: pa.Array, date_format: str | None = None) -> list[date | 
     read = DateReader(date_format).read(column)
     return [
         EPOCH + timedelta(days=int(day)) if reason == Reason.NONE else Reason(reason)
-        for day, reason in zip(read.days, read.reasons, strict=True)
+        for day, reason in zip(read.values, read.reasons, strict=True)
     ]
 
 

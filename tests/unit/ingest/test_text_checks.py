@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.data.text_tables import MACRO, NEWS, TextTable
+from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import UsageError
 from prometheus.files.instants import InstantReader
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import RawBatch
-from prometheus.ingest.text_checks import MAX_TEXT_BYTES, TextReaders, body_fault, check_text_rows, read_text_rows
-from prometheus.ingest.text_options import TextIngestOptions
+from prometheus.files.tables import RawBatch, Reason
+from prometheus.ingest.report import TextIngestOptions
+from prometheus.ingest.texts import MAX_TEXT_BYTES, body_fault, check_text_rows, read_text_rows
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)
 GOOD_EVENT = {"event_type": "CPI", "timestamp": "2024-01-02T10:00Z", "country": "US", "description": "Prices rose."}
@@ -23,9 +22,9 @@ GOOD_NEWS = {"published_at": "2024-01-02T10:00Z", "headline": "Prices rise", "bo
 def verdict(table: TextTable, row: Mapping[str, str | None], **defaults: str) -> tuple[str, str]:
     columns = {name: pa.array([cell], pa.string()) for name, cell in row.items()}
     batch = RawBatch(np.array([7]), columns)
-    rows = read_text_rows(batch, table, TextReaders(InstantReader(), InstantReader()), defaults, tuple(
-        name for name in row if name not in table.columns
-    ))  # fmt: skip
+    readers = {name: InstantReader() for name in (table.timestamp, "known_at")}
+    metadata = tuple(name for name in row if name not in table.columns)
+    rows = read_text_rows(batch, table, readers, defaults, metadata)
     faults = check_text_rows(rows, table, NOW)
     if faults.is_good.all():
         return "", ""
@@ -110,7 +109,7 @@ def test_a_default_stands_where_the_file_says_nothing() -> None:
         "timestamp": pa.array([GOOD_EVENT["timestamp"]] * 3), "country": pa.array(["DE", "", None]),
         "description": pa.array(["a"] * 3),
     })  # fmt: skip
-    readers = TextReaders(InstantReader(), InstantReader())
+    readers = {name: InstantReader() for name in ("timestamp", "known_at")}
     column = read_text_rows(batch, MACRO, readers, {"country": "US"}).names["country"]
     assert [column.values[code] for code in column.codes] == ["DE", "US", "US"]
 

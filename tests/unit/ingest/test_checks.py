@@ -4,12 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.files.convert import DateReader
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import RawBatch, row_numbers
+from prometheus.files.convert import cells_as_text
+from prometheus.files.instants import DateReader
+from prometheus.files.tables import RawBatch, Reason, row_numbers
 from prometheus.ingest.checks import (
     PRICE_COLUMNS,
-    cells_as_text,
     check_prices,
     currency_fault,
     read_price_rows,

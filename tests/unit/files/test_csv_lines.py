@@ -14,8 +14,7 @@ from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import csv_lines
 from prometheus.files.columns import PRICE_FIELDS
 from prometheus.files.opening import open_table
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import RawBatch
+from prometheus.files.tables import RawBatch, Reason
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
 HEADER = b"ticker,date,close,extra\n"
@@ -252,14 +251,18 @@ import resource, sys
 from pathlib import Path
 from prometheus.ingest.checks import read_price_rows
 from prometheus.files.columns import PRICE_FIELDS
-from prometheus.files.convert import DateReader
+from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
 
 dates, n_rows = DateReader(), 0
 optional = frozenset({"open", "high", "low", "volume"})  # not in the file
 for batch in open_table(Path(sys.argv[1]), PRICE_FIELDS, set()).batches():
     n_rows += len(read_price_rows(batch, dates, None, optional).rows)
-print(n_rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20))
+if sys.platform == "linux":  # where the peak of getrusage is inherited from the process that started this one
+    status = Path("/proc/self/status").read_text()
+    print(n_rows, int(status.partition("VmHWM:")[2].split()[0]) // 1024)
+else:
+    print(n_rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20)
 """
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from prometheus.errors import DataCheckError, FileAccessError
-from prometheus.files import csv_lines, csv_records, tables
+from prometheus.files import csv_lines, tables, text_lines
 from prometheus.files.columns import MACRO_FIELDS
 from prometheus.files.csv_lines import MAX_LINE_BYTES
 from prometheus.files.opening import open_text_table
-from prometheus.files.rejects import Reason
-from prometheus.files.tables import TableFile
+from prometheus.files.tables import Reason, TableFile
 
 HEADER = "type,date,text\n"
 
@@ -119,4 +118,4 @@ def test_one_column_may_serve_two_fields_by_hand(tmp_path: Path) -> None:
 
 
 def test_well_quoted_rows_of_ten_megabytes_are_matched_quickly() -> None:
-    assert csv_records.is_row(b'a,"' + b'""x\n' * 2_500_000 + b'"')
+    assert text_lines.is_row(b'a,"' + b'""x\n' * 2_500_000 + b'"')
