@@ -25,7 +25,7 @@ from prometheus.regime.calibration import (
     RegimeCalibration,
     calibrate,
 )
-from prometheus.regime.decoding import hindsight_path
+from prometheus.regime.decoding import viterbi_path
 from prometheus.regime.model_persistent import decode
 from prometheus.regime.types import RegimePrototype
 
@@ -143,7 +143,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         n_lead = fitted.calibration.decode_sessions - 1
         sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + n_lead)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
-        path = hindsight_path(decoded.distances, fitted.calibration.penalty)
+        path = viterbi_path(decoded.distances, fitted.calibration.penalty)
         stated.append(decoded.confidences[: end - begin])
         agreeing.append(path[: end - begin] == decoded.nearest[: end - begin])
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)

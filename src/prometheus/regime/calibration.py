@@ -20,7 +20,7 @@ from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64V
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.change_risk import StayCounts, count_stays
-from prometheus.regime.decoding import hindsight_path, online_values, posterior
+from prometheus.regime.decoding import forward_costs, posterior, viterbi_path
 from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.high_volatility import HighVolatilityForecast, volatility_scores
@@ -267,9 +267,9 @@ def calibrate(
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
-    values = online_values(costs, chosen.penalty, chosen.decode_sessions)
+    values = forward_costs(costs, chosen.penalty, chosen.decode_sessions)
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
-    hindsight = hindsight_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
+    hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),
         end=sessions.dates[-1].item(),

@@ -18,7 +18,7 @@ _FEW_SESSIONS = 3
 """Up to so many sessions are decoded in plain floats."""
 
 
-def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:
+def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:
     """Return what the cheapest sequence that ends in each label costs above the cheapest of all, at every session.
 
     Parameters
@@ -65,7 +65,7 @@ def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
     return values
 
 
-def hindsight_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
+def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
     """Return the labels of the cheapest sequence of all, shape (n,): what one would have said knowing how it went on.
 
     For calibration on the past only; no label of a date is ever taken from it.

@@ -13,7 +13,7 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.change_risk import change_risks, risks_to_dict
-from prometheus.regime.decoding import online_values, posterior
+from prometheus.regime.decoding import forward_costs, posterior
 from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.high_volatility import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
@@ -147,7 +147,7 @@ def decode(
     n_lead = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
     distances = euclidean_distances(vectors, centers)
-    values = online_values(distances, calibration.penalty, calibration.decode_sessions)
+    values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)
     return DecodedAssignment(
