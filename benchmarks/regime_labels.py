@@ -39,7 +39,7 @@ def main() -> None:
     evenings = {"num-regime-core-v2": milliseconds(evening_of(history))}
     for each in labellers[1:]:
         fitted = each.fit(past, HIGH)
-        evenings[each.name] = milliseconds(lambda fitted=fitted: fitted.verdicts(past, 1))  # type: ignore[misc]
+        evenings[each.name] = milliseconds(lambda fitted=fitted: fitted.predictions(past, 1))  # type: ignore[misc]
     own = labellers[0].name
     print(f"{'labeller':<22}{'fit ms':>10}{'times ours':>12}{'evening ms':>12}{'times ours':>12}")
     for name, fit in fits.items():

@@ -268,11 +268,11 @@ def _draw(
         zooms = {name: span for name, span in ZOOMS.items() if dates[0] <= np.datetime64(span[0]) <= dates[-1]}
         title = f"{history.instrument_id}, labels of {walk.name}"
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in walk.name)
-        save_figure(draw_labels(title, dates, closes, walk.verdicts, zooms), folder / f"labels_{name}.png")
-        if np.ptp(walk.verdicts.scores) == 0:
+        save_figure(draw_labels(title, dates, closes, walk.predictions, zooms), folder / f"labels_{name}.png")
+        if np.ptp(walk.predictions.scores) == 0:
             continue  # holding says the same every day: a yearly base rate is no curve
         is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
-        curves[walk.name] = reliability_bins(walk.verdicts.probabilities[is_known], is_high)
+        curves[walk.name] = reliability_bins(walk.predictions.probabilities[is_known], is_high)
     save_figure(
         draw_reliability(f"{history.instrument_id}, {plan.start} to {plan.end}", curves), folder / "reliability.png"
     )

@@ -130,7 +130,7 @@ def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: Eva
         sharpe=sharpe if math.isfinite(sharpe) else -math.inf,
         max_drawdown=max_drawdown(trading.returns),
         turnover=trading.turnover,
-        switches_per_year=switches_per_year(walk.verdicts.is_risk_off),
+        switches_per_year=switches_per_year(walk.predictions.is_risk_off),
     )
 
 

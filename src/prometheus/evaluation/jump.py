@@ -11,7 +11,7 @@ from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import MissingExtraError
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, BoolVector, Verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, BoolVector, Predictions
 
 HALF_LIVES = (5, 20, 60)
 WARM_UP = 600
@@ -72,11 +72,11 @@ class FittedJump:
     decoder: OnlineDecoder
     recalibration: Recalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
         is_risk_off, scores = self.decoder.decode(history)
         last = scores[-n_last:]
-        return Verdicts(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
+        return Predictions(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ BoolVector = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdicts:
+class Predictions:
     """What a labeller says of some sessions, oldest first.
 
     Attributes
@@ -52,7 +52,7 @@ class Verdicts:
         n_labels = len(self.is_risk_off) if self.labels is None else len(self.labels)
         for column in (self.scores, self.probabilities):
             if column.shape != wanted:
-                raise WindowShapeError("verdicts", column.shape, wanted)
+                raise WindowShapeError("predictions", column.shape, wanted)
         if (n_labels,) != wanted:
             raise WindowShapeError("labels", (n_labels,), wanted)
 
@@ -66,12 +66,12 @@ class Verdicts:
         return "risk-off" if self.is_risk_off[row] else "risk-on"
 
 
-def join_verdicts(parts: Sequence[Verdicts]) -> Verdicts:
-    """Return verdicts one after the other; labels only if every part has them."""
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Return predictions one after the other; labels only if every part has them."""
     labels: tuple[str, ...] | None = ()
     for part in parts:
         labels = None if labels is None or part.labels is None else labels + part.labels
-    return Verdicts(
+    return Predictions(
         is_risk_off=np.concatenate([part.is_risk_off for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
@@ -82,8 +82,8 @@ def join_verdicts(parts: Sequence[Verdicts]) -> Verdicts:
 class FittedLabeller(Protocol):
     """A labeller whose parameters are frozen."""
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions, each from the rows up to it only.
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions, each from the rows up to it only.
 
         `history` begins where the one it was fitted on began; what it says of a session must not depend on how many
         sessions follow.

@@ -21,7 +21,7 @@ from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError, MissingExtraError
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 
 EXTRA = "evaluation"
 SEED = 7
@@ -45,10 +45,10 @@ class FittedPeer:
     anchor: np.datetime64
     recalibration: Recalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
         scores = self.scorer.scores(history.since(self.anchor))[-n_last:]
-        return Verdicts(scores > 0.0, scores, self.recalibration.probabilities(scores))
+        return Predictions(scores > 0.0, scores, self.recalibration.probabilities(scores))
 
 
 def _freeze(scorer: _Scorer, seen: MarketHistory, threshold: float) -> FittedPeer:

@@ -9,7 +9,7 @@ import numpy as np
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import MissingExtraError, WindowShapeError
-from prometheus.evaluation.labeller import Verdicts
+from prometheus.evaluation.labeller import Predictions
 from prometheus.regime.picture import BAND_COLOURS
 from prometheus.regime.types import RegimeLabel
 
@@ -28,7 +28,7 @@ def draw_labels(
     title: str,
     dates: DateVector,
     closes: Float64Vector,
-    verdicts: Verdicts,
+    predictions: Predictions,
     zooms: Mapping[str, tuple[date, date]] | None = None,
 ) -> Figure:
     """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
@@ -43,23 +43,23 @@ def draw_labels(
     MissingExtraError
         matplotlib is not installed.
     WindowShapeError
-        Dates, closes and verdicts differ in length.
+        Dates, closes and predictions differ in length.
     """
-    if not len(dates) == len(closes) == len(verdicts):
-        raise WindowShapeError("labels over prices", (len(dates), len(closes), len(verdicts)), ("n", "n", "n"))
+    if not len(dates) == len(closes) == len(predictions):
+        raise WindowShapeError("labels over prices", (len(dates), len(closes), len(predictions)), ("n", "n", "n"))
     panels = dict(zooms or {})
     n_rows = 1 + -(-len(panels) // 2)
     figure = _new_figure(12.0, 4.0 + 2.6 * (n_rows - 1))
     grid = figure.add_gridspec(n_rows, 2)
     top: Any = figure.add_subplot(grid[0, :])
-    _draw_bands(top, dates, closes, verdicts)
+    _draw_bands(top, dates, closes, predictions)
     top.set_title(title, loc="left", fontsize=11)
     top.set_ylabel("close (log scale)")
-    _add_legend(top, verdicts)
+    _add_legend(top, predictions)
     for number, (name, (first, last)) in enumerate(panels.items()):
         axes: Any = figure.add_subplot(grid[1 + number // 2, number % 2])
         rows = (dates >= np.datetime64(first)) & (dates <= np.datetime64(last))
-        _draw_bands(axes, dates[rows], closes[rows], _rows_of(verdicts, rows))
+        _draw_bands(axes, dates[rows], closes[rows], _rows_of(predictions, rows))
         axes.set_title(name, loc="left", fontsize=9)
         axes.tick_params(labelsize=7)
     return figure
@@ -137,12 +137,12 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw_bands(axes: Any, dates: DateVector, closes: Float64Vector, verdicts: Verdicts) -> None:
+def _draw_bands(axes: Any, dates: DateVector, closes: Float64Vector, predictions: Predictions) -> None:
     days = dates.astype("M8[D]")
-    names = np.array([verdicts.says(row) for row in range(len(verdicts))], dtype=np.str_)
+    names = np.array([predictions.says(row) for row in range(len(predictions))], dtype=np.str_)
     begins = [0, *(1 + np.flatnonzero(names[1:] != names[:-1])).tolist()] if len(names) else []
     for begin, end in zip(begins, [*begins[1:], len(names) - 1], strict=True):
-        axes.axvspan(days[begin], days[end], color=_colours(verdicts)[str(names[begin])], linewidth=0)
+        axes.axvspan(days[begin], days[end], color=_colours(predictions)[str(names[begin])], linewidth=0)
     axes.plot(days, closes, color=_LINE, linewidth=0.9)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,g}")
@@ -151,26 +151,26 @@ def _draw_bands(axes: Any, dates: DateVector, closes: Float64Vector, verdicts: V
     _open_frame(axes)
 
 
-def _add_legend(axes: Any, verdicts: Verdicts) -> None:
+def _add_legend(axes: Any, predictions: Predictions) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415 -- optional
 
-    seen = {verdicts.says(row) for row in range(len(verdicts))}
-    patches = [Patch(color=colour, label=name) for name, colour in _colours(verdicts).items() if name in seen]
+    seen = {predictions.says(row) for row in range(len(predictions))}
+    patches = [Patch(color=colour, label=name) for name, colour in _colours(predictions).items() if name in seen]
     axes.legend(handles=patches, loc="upper left", framealpha=1, fontsize=8)
 
 
-def _colours(verdicts: Verdicts) -> dict[str, str]:
-    if verdicts.labels is None:
+def _colours(predictions: Predictions) -> dict[str, str]:
+    if predictions.labels is None:
         return RISK_OFF_ONLY
     return {label.name: colour for label, colour in BAND_COLOURS.items()}
 
 
-def _rows_of(verdicts: Verdicts, rows: Any) -> Verdicts:
-    labels = verdicts.labels
-    return Verdicts(
-        is_risk_off=verdicts.is_risk_off[rows],
-        scores=verdicts.scores[rows],
-        probabilities=verdicts.probabilities[rows],
+def _rows_of(predictions: Predictions, rows: Any) -> Predictions:
+    labels = predictions.labels
+    return Predictions(
+        is_risk_off=predictions.is_risk_off[rows],
+        scores=predictions.scores[rows],
+        probabilities=predictions.probabilities[rows],
         labels=None if labels is None else tuple(labels[row] for row in np.flatnonzero(rows)),
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Verdicts, join_verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Predictions, join_predictions
 from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
@@ -100,12 +100,12 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WalkForward:
-    """Verdicts over the test span, and what they cost.
+    """Predictions over the test span, and what they cost.
 
     Attributes
     ----------
     dates
-        Shape (n,), the sessions of `verdicts`.
+        Shape (n,), the sessions of `predictions`.
     first
         Position of the first of them in the visible history.
     threshold
@@ -113,14 +113,14 @@ class WalkForward:
     fit_seconds
         Median over the yearly fits.
     day_seconds
-        Median over the years: one new session, from the raw history to its verdict.
+        Median over the years: one new session, from the raw history to its prediction.
     """
 
     name: str
     dates: DateVector
     first: int
     threshold: float
-    verdicts: Verdicts
+    predictions: Predictions
     fit_seconds: float
     day_seconds: float
 
@@ -177,14 +177,14 @@ def walk_forward(
         clock = time.perf_counter()
         fitted = labeller.fit(visible.until(begin), limit)
         fit_seconds.append(time.perf_counter() - clock)
-        parts.append(fitted.verdicts(visible.until(end), end - begin))
+        parts.append(fitted.predictions(visible.until(end), end - begin))
         day_seconds.append(_seconds_of_one_day(fitted, visible.until(end)))
     return WalkForward(
         name=labeller.name,
         dates=visible.dates[first:],
         first=first,
         threshold=limit,
-        verdicts=join_verdicts(parts),
+        predictions=join_predictions(parts),
         fit_seconds=median(fit_seconds),
         day_seconds=median(day_seconds),
     )
@@ -192,5 +192,5 @@ def walk_forward(
 
 def _seconds_of_one_day(fitted: FittedLabeller, history: MarketHistory) -> float:
     clock = time.perf_counter()
-    fitted.verdicts(history, 1)
+    fitted.predictions(history, 1)
     return time.perf_counter() - clock

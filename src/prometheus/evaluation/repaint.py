@@ -115,14 +115,14 @@ def check_walk(
         fitted = labeller.fit(visible.until(begin), walk.threshold)
         for position in chosen:
             if progress is not None:
-                progress(position - walk.first, len(walk.verdicts))
-            now = walk.verdicts.says(position - walk.first)
+                progress(position - walk.first, len(walk.predictions))
+            now = walk.predictions.says(position - walk.first)
             pairs.append((visible.dates[position].item(), _says_last(fitted, visible.until(position + 1)), now))
     return _report(pairs)
 
 
 def _says_last(fitted: FittedLabeller, cut: MarketHistory) -> str:
-    return fitted.verdicts(cut, 1).says(0)
+    return fitted.predictions(cut, 1).says(0)
 
 
 def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 
 Score = Callable[[MarketHistory, int], Float64Vector]
 """Scores of the last so many sessions, shape (n_last,), each from a fixed number of sessions up to it; NaN before."""
@@ -112,10 +112,10 @@ class FittedScoreRule:
     limit: float
     recalibration: Recalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
         scores = self.score(history, n_last)
-        return Verdicts(scores > self.limit, scores, self.recalibration.probabilities(scores))
+        return Predictions(scores > self.limit, scores, self.recalibration.probabilities(scores))
 
 
 def realized_volatility_rule(span: int = DEFAULT_SPAN, quantile: float = 0.8) -> ScoreRule:

@@ -115,22 +115,22 @@ class Targets:
 def trade_walk(history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None) -> Trading:
     """Return what trading a walk's labels would have earned, with the plan's cost and delay or another delay."""
     returns = Targets.of(history, plan, walk).returns
-    return trade(walk.verdicts.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
+    return trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
 
 
 def figures_of(
     walk: WalkForward, history: MarketHistory, plan: EvaluationPlan, repaint: RepaintReport | None = None
 ) -> LabellerFigures:
     """Return the figures of a walk that is done."""
-    targets, verdicts = Targets.of(history, plan, walk), walk.verdicts
+    targets, predictions = Targets.of(history, plan, walk), walk.predictions
     is_known, is_high = targets.known_high(walk.threshold)
-    probabilities, says = verdicts.probabilities[is_known], verdicts.is_risk_off
+    probabilities, says = predictions.probabilities[is_known], predictions.is_risk_off
     trading = trade(says, targets.returns, plan.cost, plan.delay)
     low, high = sharpe_difference_interval(trading)
     return LabellerFigures(
         name=walk.name,
-        n_sessions=len(verdicts),
-        auc=area_under_curve(verdicts.scores[is_known], is_high),
+        n_sessions=len(predictions),
+        auc=area_under_curve(predictions.scores[is_known], is_high),
         auc_of_probability=area_under_curve(probabilities, is_high),
         eta2=explained_variance(says[is_known], targets.log_volatility[is_known]),
         brier_skill=brier_skill(probabilities, is_high),

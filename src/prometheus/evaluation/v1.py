@@ -12,7 +12,7 @@ from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 from prometheus.evaluation.rules import log_realized_volatility
 from prometheus.regime.distances import euclidean_distances
 
@@ -59,10 +59,10 @@ class FittedV1:
     centers: Float32Matrix
     recalibration: Recalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions; the score is how much farther the calm prototype is."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions; the score is how much farther the calm prototype is."""
         scores = _excess_distance(v1_vectors(history, n_last), self.centers)
-        return Verdicts(scores > 0.0, scores, self.recalibration.probabilities(scores))
+        return Predictions(scores > 0.0, scores, self.recalibration.probabilities(scores))
 
 
 def v1_vectors(history: MarketHistory, n_last: int) -> Float32Matrix:

@@ -15,7 +15,7 @@ from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFree
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import calibration_error
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, year_spans
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.calibration import (
@@ -91,13 +91,13 @@ class FittedPersistentLabeller:
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
         sessions = _described(self.model, self.factors, history, n_sessions)
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
-        return Verdicts(
+        return Predictions(
             is_risk_off=np.array([label in RISK_OFF_SIDE for label in labels]),
             scores=sessions.scores[-n_last:],
             probabilities=decoded.high_volatility,

@@ -18,7 +18,7 @@ from prometheus.evaluation import roster
 from prometheus.evaluation.grid import GridCell, run_grid
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.jump import StatisticalJump
-from prometheus.evaluation.labeller import Labeller, Verdicts
+from prometheus.evaluation.labeller import Labeller, Predictions
 from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
@@ -102,8 +102,8 @@ def test_a_variant_that_is_never_in_the_market_is_the_worst() -> None:
         def fit(self, _history: MarketHistory, _threshold: float) -> Out:
             return self
 
-        def verdicts(self, _history: MarketHistory, n_last: int) -> Verdicts:
-            return Verdicts(np.ones(n_last, dtype=np.bool_), np.zeros(n_last), np.zeros(n_last))
+        def predictions(self, _history: MarketHistory, n_last: int) -> Predictions:
+            return Predictions(np.ones(n_last, dtype=np.bool_), np.zeros(n_last), np.zeros(n_last))
 
     frozen = MarketHistory("X", sample_history().dates, sample_history().closes)
     result = run_grid([GridCell("out")], lambda _arguments: Out(), frozen, SHORT_PLAN)
