@@ -28,7 +28,7 @@ from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InsufficientHistoryError
 from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeLabel, RegimePrototype, RegimeState
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.change_risk import StayCounts
+from prometheus.regime.exit_hazard import StayCounts
 from prometheus.regime.high_volatility import HighVolatilityForecast
 
 DECODE_SESSIONS = 5

@@ -33,7 +33,7 @@ from prometheus.encoders.catalogue import NUMERIC_MODELS
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
+from prometheus.regime.exit_hazard import ExitHazard, count_stays, exit_hazards
 from prometheus.regime.history import (
     LABELS,
     DatedVectors,
@@ -104,7 +104,7 @@ class TransitionReport:
     counts: TransitionCounts
     matrix: TransitionMatrix
     mean_durations: dict[RegimeLabel, float]
-    change_risks: dict[RegimeLabel, tuple[ChangeRisk, ...]]
+    exit_hazards: dict[RegimeLabel, tuple[ExitHazard, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +300,7 @@ class RegimeTasks:
             stays = count_stays(labels)
             report = TransitionReport(
                 region, each, len(labels), counts, transition_matrix(counts), mean_durations(labels),
-                {label: change_risks(stays.get(label)) for label in counts},
+                {label: exit_hazards(stays.get(label)) for label in counts},
             )  # fmt: skip
             reports += [report] if labels else []
         if not reports:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from prometheus.app import App
 from prometheus.app.regimes import TransitionReport
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError
-from prometheus.regime.change_risk import risks_to_dict
+from prometheus.regime.exit_hazard import hazards_to_dict
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
 from prometheus.web.parameters import DatePath, Nothing, OfModel, RegimePageQuery, RegionPath
@@ -127,5 +127,5 @@ def _to_transitions(report: TransitionReport) -> Transitions:
         "counts": report.counts,
         "matrix": report.matrix,
         "mean_duration": report.mean_durations,
-        "change_risk": {label: risks_to_dict(risks) for label, risks in report.change_risks.items()},
+        "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
     })  # fmt: skip

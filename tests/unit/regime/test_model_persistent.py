@@ -32,7 +32,7 @@ from prometheus.regime import (
     RegimePrototype,
 )
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
-from prometheus.regime.change_risk import StayCounts, change_risks
+from prometheus.regime.exit_hazard import StayCounts, exit_hazards
 from prometheus.regime.high_volatility import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
 
@@ -119,7 +119,7 @@ def test_a_state_says_how_likely_its_label_is_and_what_may_follow() -> None:
         high = state.metadata["high_volatility"]
         assert high["threshold"] == model.calibration.high_volatility.threshold
         assert 0 < high["probability"] < 1
-        risks = change_risks(model.calibration.stays[state.regime_label])
+        risks = exit_hazards(model.calibration.stays[state.regime_label])
         assert state.metadata["change_risk"] == {str(risk.horizon): risk.to_dict() for risk in risks}
         assert json.loads(json.dumps(state.metadata, allow_nan=False)) == state.metadata
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -26,11 +26,11 @@ class StayCounts:
 
     def to_dict(self) -> dict[str, int]:
         """Return JSON values."""
-        return {"n_sessions": self.n_sessions, "n_exits": self.n_exits}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRisk:
+class ExitHazard:
     """The probability of leaving a regime within a number of sessions, and its 95 % interval."""
 
     horizon: int
@@ -54,29 +54,29 @@ def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
     }
 
 
-def change_risks(counts: StayCounts | None) -> tuple[ChangeRisk, ...]:
-    """Return the risk within 5, 21 and 63 sessions, each session taken to be left with the same probability.
+def exit_hazards(counts: StayCounts | None) -> tuple[ExitHazard, ...]:
+    """Return the hazard within 5, 21 and 63 sessions, each session taken to be left with the same probability.
 
     The probability of one session is exits over sessions, its interval Wilson's (1927), which stays honest when there
     were few exits. A label never seen before has the widest interval and no better guess than one half.
 
     Examples
     --------
-    >>> [round(risk.probability, 3) for risk in change_risks(StayCounts(200, 2))]
+    >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2))]
     [0.049, 0.19, 0.469]
     """
     if counts is None or counts.n_sessions == 0:
-        return tuple(ChangeRisk(horizon, 0.5, 0.0, 1.0) for horizon in HORIZONS)
+        return tuple(ExitHazard(horizon, 0.5, 0.0, 1.0) for horizon in HORIZONS)
     share = counts.n_exits / counts.n_sessions
-    low, high = _wilson(share, counts.n_sessions)
+    a_session = (share, *_wilson(share, counts.n_sessions))
     return tuple(
-        ChangeRisk(horizon, *(1.0 - (1.0 - hazard) ** horizon for hazard in (share, low, high))) for horizon in HORIZONS
+        ExitHazard(horizon, *(1.0 - (1.0 - hazard) ** horizon for hazard in a_session)) for horizon in HORIZONS
     )
 
 
-def risks_to_dict(risks: Sequence[ChangeRisk]) -> dict[str, Mapping[str, Any]]:
+def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, Any]]:
     """Return JSON values by horizon."""
-    return {str(risk.horizon): risk.to_dict() for risk in risks}
+    return {str(hazard.horizon): hazard.to_dict() for hazard in hazards}
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
