@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
-from tests.reference.decoding import slow_online_values, slow_softmax
+from tests.reference.decoding import slow_forward_costs, slow_softmax
 from tests.reference.regimes import slow_distance
 from tests.unit.regime.sample_sessions import (
     calibrated_until,
@@ -70,7 +70,7 @@ def test_labels_and_confidences_are_those_of_the_slow_twin(vectors: list[list[fl
     costs = [[slow_distance(vector, center) for center in centers] for vector in vectors]
     assert len(decoded.nearest) == len(vectors) - 3
     for row, last in enumerate(range(3, len(vectors))):
-        values = slow_online_values(costs[last - 3 : last + 1], penalty)
+        values = slow_forward_costs(costs[last - 3 : last + 1], penalty)
         chosen = int(decoded.nearest[row])
         assert values[chosen] == pytest.approx(0, abs=1e-9)
         np.testing.assert_allclose(decoded.posteriors[row], slow_softmax(values, 0.5), rtol=1e-6)
