@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from prometheus.arrays import Float32Matrix, Float64Vector
+from prometheus.arrays import Float32Matrix, Float64Vector, euclidean_distances
 from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 from prometheus.evaluation.rules import log_realized_volatility
-from prometheus.regime.distances import euclidean_distances
 
 WINDOW_DAYS = 63
 N_CALM = 252

@@ -23,6 +23,7 @@ from tests.unit.regime.sample_sessions import (
     taken,
 )
 
+from prometheus.arrays import euclidean_distances
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
 from prometheus.regime.calibration import (
@@ -36,7 +37,6 @@ from prometheus.regime.calibration import (
     find_prototypes,
 )
 from prometheus.regime.decoding import forward_costs, viterbi_path
-from prometheus.regime.distances import euclidean_distances
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.model_persistent import decode
 
