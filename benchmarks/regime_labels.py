@@ -22,7 +22,7 @@ from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.roster import peer_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
-from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_persistent import decode
 
 N_SESSIONS = 3_000 + descriptors.WINDOW_DAYS - 1

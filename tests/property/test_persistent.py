@@ -29,7 +29,7 @@ from prometheus.errors import InsufficientHistoryError
 from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeLabel, RegimePrototype, RegimeState
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.exit_hazard import StayCounts
-from prometheus.regime.high_volatility import HighVolatilityForecast
+from prometheus.regime.forecasts import HighVolatilityForecast
 
 DECODE_SESSIONS = 5
 N_NEEDED = 513 + DECODE_SESSIONS - 1

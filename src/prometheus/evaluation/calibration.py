@@ -10,7 +10,7 @@ import numpy as np
 from prometheus.arrays import Float64Vector
 from prometheus.evaluation.history import MarketHistory
 from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
-from prometheus.regime.logistic import fit_logistic, sigmoid
+from prometheus.regime.forecasts import fit_logistic, sigmoid
 
 BASE_RATE = 0.2
 """High volatility is the top fifth."""

@@ -22,7 +22,7 @@ from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.decoding import forward_costs, posterior, viterbi_path
 from prometheus.regime.exit_hazard import StayCounts, count_stays
 from prometheus.regime.explanation import EXPLAINED_NAMES
-from prometheus.regime.high_volatility import HighVolatilityForecast, volatility_scores
+from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 SPAN_SESSIONS = 3_000

@@ -14,7 +14,7 @@ from prometheus.errors import PrototypeError
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.decoding import forward_costs, posterior
 from prometheus.regime.exit_hazard import exit_hazards, hazards_to_dict
-from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimePrototype

@@ -33,7 +33,7 @@ from prometheus.regime import (
 )
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
 from prometheus.regime.exit_hazard import StayCounts, exit_hazards
-from prometheus.regime.high_volatility import HighVolatilityForecast
+from prometheus.regime.forecasts import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
 
 LABELS = (RegimeLabel.CARRY, RegimeLabel.CRISIS, RegimeLabel.NEUTRAL)
