@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.core.regions import RegionDefinition
-from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
-from prometheus.encoders.numeric.regions import RegionMeanModel
+from prometheus.encoders.numeric.regions import RegionMeanModel, RegionWindowBuilder
 from prometheus.evaluation.figures import area_under_curve
 from prometheus.market.bars import PriceBars
 from prometheus.market.forward_volatility import forward_log_volatility

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -140,11 +141,14 @@ class WindowBatch:
         return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
+WindowsT = TypeVar("WindowsT")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class WindowBuild:
+class WindowBuild(Generic[WindowsT]):
     """The windows that could be built, and why the others could not."""
 
-    windows: WindowBatch
+    windows: WindowsT
     failures: tuple[InputRefusedError, ...]
 
 
@@ -201,7 +205,7 @@ class NumericWindowBuilder:
             raise newest.failures[0]
         return lead_into(bars, newest.windows, spec.window_days, n_windows, self._feature_set)
 
-    def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild:
+    def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild[WindowBatch]:
         """Return the windows of many instruments on one date."""
         require_window_days(window_days)
         bars = self._load(instrument_ids, as_of_date, as_of_date, window_days)
@@ -209,7 +213,7 @@ class NumericWindowBuilder:
 
     def build_range(
         self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
-    ) -> WindowBuild:
+    ) -> WindowBuild[WindowBatch]:
         """Return one window for every session observed from `start` to `end` that has enough history.
 
         With `n_lead`, also those of that many sessions before the first, so far as there is history for them.
@@ -228,7 +232,7 @@ def windows_on_date(
     window_days: int,
     calendar: SessionCounter,
     feature_set: FeatureSet | None = None,
-) -> WindowBuild:
+) -> WindowBuild[WindowBatch]:
     """Return the window of every instrument that ends at or shortly before `as_of_date`.
 
     An instrument with too few bars, or whose last one is more than five sessions old, becomes a failure.
@@ -262,7 +266,7 @@ def windows_in_range(
     window_days: int,
     feature_set: FeatureSet | None = None,
     n_lead: int = 0,
-) -> WindowBuild:
+) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range.
 
     Sessions with fewer than `window_days` bars up to them have no window; that is the beginning of a history, not a
