@@ -17,19 +17,32 @@ from prometheus.backfill.work import Progress
 from prometheus.data.catalog import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
-from prometheus.evaluation.declared_grid import declared_cells, make_variant
-from prometheus.evaluation.figures import reliability_bins
-from prometheus.evaluation.grid import GridResult, run_grid
+from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
-from prometheus.evaluation.panel import PanelResult, evaluate_panel
-from prometheus.evaluation.pictures import draw_labels, draw_reliability, draw_spread
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
+from prometheus.evaluation.report import (
+    LabellerFigures,
+    Targets,
+    draw_labels,
+    draw_reliability,
+    draw_spread,
+    figures_of,
+    figures_table,
+)
 from prometheus.evaluation.roster import missing_peers, peer_labellers, rule_labellers
-from prometheus.evaluation.strategy import sharpe_ratio
-from prometheus.evaluation.table import LabellerFigures, Targets, figures_of, figures_table
-from prometheus.evaluation.v2 import LabelConfidence, PersistentLabeller, label_confidence
+from prometheus.evaluation.v2 import (
+    GridResult,
+    LabelConfidence,
+    PanelResult,
+    PersistentLabeller,
+    declared_cells,
+    evaluate_panel,
+    label_confidence,
+    make_variant,
+    run_grid,
+)
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from prometheus.errors import UsageError
 from prometheus.scripts.terminal import Debug, Json, command_app, new_command, parse_date, print_line, run
 
 if TYPE_CHECKING:
-    from prometheus.evaluation.panel import PanelResult
+    from prometheus.evaluation.v2 import PanelResult
 
 
 def evaluate(

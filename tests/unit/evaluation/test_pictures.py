@@ -13,7 +13,7 @@ from tests.unit.evaluation.sample_market import sample_history
 from prometheus.errors import MissingExtraError, WindowShapeError
 from prometheus.evaluation.figures import reliability_bins
 from prometheus.evaluation.labeller import Predictions
-from prometheus.evaluation.pictures import RISK_OFF_ONLY, draw_labels, draw_reliability, draw_spread
+from prometheus.evaluation.report import RISK_OFF_ONLY, draw_labels, draw_reliability, draw_spread
 from prometheus.regime.picture import BAND_COLOURS, save_figure
 
 HISTORY = sample_history().last(400)

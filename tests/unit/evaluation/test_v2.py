@@ -11,13 +11,18 @@ from tests.unit.evaluation.sample_market import history_of, sample_history
 
 from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
-from prometheus.evaluation.declared_grid import declared_cells, make_variant
 from prometheus.evaluation.labeller import Predictions
-from prometheus.evaluation.panel import evaluate_panel
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.rules import log_ewma_volatility
-from prometheus.evaluation.v2 import PersistentLabeller, label_confidence, volatility_scores_of
+from prometheus.evaluation.v2 import (
+    PersistentLabeller,
+    declared_cells,
+    evaluate_panel,
+    label_confidence,
+    make_variant,
+    volatility_scores_of,
+)
 
 PLAN = EvaluationPlan(date(2008, 1, 2), date(2009, 12, 31))
 RISK_OFF = {"RISK_OFF", "CRISIS"}

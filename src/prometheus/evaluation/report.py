@@ -1,16 +1,19 @@
-"""All figures of one labeller, and the table of several."""
+"""What an evaluation shows: all figures of a labeller, the table of several, and pictures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Vector
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.errors import WindowShapeError
 from prometheus.evaluation.figures import (
+    Trading,
     area_under_curve,
     balanced_accuracy,
     bear_market_days,
@@ -18,21 +21,35 @@ from prometheus.evaluation.figures import (
     calibration_error,
     explained_variance,
     f1_score,
+    max_drawdown,
     mean_duration,
     recession_days,
+    sharpe_difference_interval,
+    sharpe_ratio,
     switches_per_year,
+    trade,
 )
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import BoolVector
+from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
 from prometheus.evaluation.repaint import RepaintReport
-from prometheus.evaluation.strategy import Trading, max_drawdown, sharpe_difference_interval, sharpe_ratio, trade
 from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.regime.picture import BAND_COLOURS, add_legend, new_figure, open_frame, paint_bands
+from prometheus.regime.types import RegimeLabel
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from matplotlib.figure import Figure
+
+RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_COLOURS[RegimeLabel.NEUTRAL]}
+"""Colours of a labeller that knows two labels."""
+_DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
 @dataclass(frozen=True, slots=True)
 class LabellerFigures:
-    """What EVALUATION asks of a labeller; NaN where a figure cannot be had.
+    """The figures a labeller is judged by; NaN where one cannot be had.
 
     Attributes
     ----------
@@ -78,16 +95,12 @@ class LabellerFigures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What followed each session of the test span.
+    """What followed each session of the test span, shape (n,) each; returns are simple.
 
     Attributes
     ----------
     log_volatility
-        Shape (n,), of the horizon after each session; NaN where it is not over.
-    is_bear, is_recession
-        Shape (n,).
-    returns
-        Shape (n,), simple return of each session.
+        Of the horizon after each session; NaN where it is not over.
     """
 
     log_volatility: Float64Vector
@@ -192,3 +205,100 @@ def figures_table(rows: Sequence[LabellerFigures]) -> str:
 def _cell(row: LabellerFigures, key: str, form: str) -> str:
     value = getattr(row, key)
     return format(value, form) if math.isfinite(value) else "-"
+
+
+def draw_labels(
+    title: str,
+    dates: DateVector,
+    closes: Float64Vector,
+    predictions: Predictions,
+    zooms: Mapping[str, tuple[date, date]] | None = None,
+) -> Figure:
+    """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
+
+    Parameters
+    ----------
+    zooms
+        First and last date by the title of the panel.
+
+    Raises
+    ------
+    MissingExtraError, WindowShapeError
+        matplotlib is not installed; dates, closes and predictions differ in length.
+    """
+    if not len(dates) == len(closes) == len(predictions):
+        raise WindowShapeError("labels over prices", (len(dates), len(closes), len(predictions)), ("n", "n", "n"))
+    panels = dict(zooms or {})
+    n_rows = 1 + -(-len(panels) // 2)
+    figure = new_figure(12.0, 4.0 + 2.6 * (n_rows - 1))
+    grid = figure.add_gridspec(n_rows, 2)
+    top: Any = figure.add_subplot(grid[0, :])
+    names = np.array([predictions.says(row) for row in range(len(predictions))], dtype=np.str_)
+    colours = RISK_OFF_ONLY
+    if predictions.labels is not None:
+        colours = {label.name: colour for label, colour in BAND_COLOURS.items()}
+    paint_bands(top, dates, closes, _bands(dates, names, colours))
+    top.set_title(title, loc="left", fontsize=11)
+    top.set_ylabel("close (log scale)")
+    add_legend(top, {name: colour for name, colour in colours.items() if name in names}, fontsize=8)
+    for number, (name, (first, last)) in enumerate(panels.items()):
+        axes: Any = figure.add_subplot(grid[1 + number // 2, number % 2])
+        rows = (dates >= np.datetime64(first)) & (dates <= np.datetime64(last))
+        paint_bands(axes, dates[rows], closes[rows], _bands(dates[rows], names[rows], colours))
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.tick_params(labelsize=7)
+    return figure
+
+
+def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
+    """Return a figure of the observed rate of high volatility against the stated probability.
+
+    `curves` are, by name, what `prometheus.evaluation.figures.reliability_bins` returns.
+    """
+    figure = new_figure(6.5, 6.0)
+    axes: Any = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=0.8, linestyle="--")
+    for number, (name, bins) in enumerate(curves.items()):
+        colour, is_first = _DOTS[number % len(_DOTS)], number == 0
+        axes.plot(
+            bins[:, 0], bins[:, 1], marker="o", markersize=5 if is_first else 3, linewidth=2.2 if is_first else 1.0,
+            color=colour, label=name, zorder=3 if is_first else 2,
+        )  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("stated probability of high volatility")
+    axes.set_ylabel("observed rate")
+    if curves:
+        axes.legend(loc="upper left", framealpha=1, fontsize=8)
+    open_frame(axes)
+    return figure
+
+
+def draw_spread(title: str, sharpes: Mapping[str, Sequence[float]], holding: float) -> Figure:
+    """Return a figure of the Sharpe ratios of all cells of a grid, sorted, by labeller; that of holding is a line."""
+    figure = new_figure(9.0, 4.5)
+    axes: Any = figure.add_subplot()
+    axes.axhline(holding, color="#9aa5b1", linewidth=0.8, linestyle="--", label="holding")
+    for number, (name, values) in enumerate(sharpes.items()):
+        ordered = np.sort(np.asarray(values, dtype=np.float64))
+        place = (np.arange(len(ordered)) + 0.5) / len(ordered)
+        described = f"{name}: median {np.median(ordered):.2f}, worst {ordered[0]:.2f}, {len(ordered)} variants"
+        axes.plot(place, ordered, "o", markersize=4, color=_DOTS[number % len(_DOTS)], label=described)
+    axes.set_xlim(0, 1)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("share of the declared variants that do worse")
+    axes.set_ylabel("Sharpe ratio")
+    axes.legend(loc="lower right", framealpha=1, fontsize=8)
+    open_frame(axes)
+    return figure
+
+
+def _bands(
+    dates: DateVector, names: NDArray[np.str_], colours: Mapping[str, str]
+) -> list[tuple[np.datetime64, np.datetime64, str]]:
+    begins = [0, *(1 + np.flatnonzero(names[1:] != names[:-1])).tolist()] if len(names) else []
+    ends = [*begins[1:], len(names) - 1][: len(begins)]
+    days = dates.astype("M8[D]")
+    return [(days[begin], days[end], colours[str(names[begin])]) for begin, end in zip(begins, ends, strict=True)]
