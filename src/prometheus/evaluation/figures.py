@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,11 @@ RECESSIONS = (
 Up to 2009 as in the shared file ``macro/nber_peaks_troughs_bencasselman.csv``; the last pair from the announcements of
 the NBER's Business Cycle Dating Committee of 8 June 2020 and 19 July 2021.
 """
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with None for a figure that is not finite, as JSON has no word for it."""
+    return {key: None if isinstance(each, float) and not math.isfinite(each) else each for key, each in values.items()}
 
 
 def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
@@ -180,14 +187,10 @@ def mean_duration(is_risk_off: BoolVector) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trading:
-    """What a label is worth to someone who is in the market or out of it: the returns of that, and of holding.
+    """What a label is worth to someone who is in the market or out of it, shape (n,) each.
 
-    Attributes
-    ----------
-    positions
-        Shape (n,), 0 or 1: held over the return that ends at each session's close.
-    returns, holding_returns
-        Shape (n,), simple, after and without costs.
+    Positions, 0 or 1, are held over the return that ends at each session's close; returns are simple and after costs,
+    those of holding have none.
     """
 
     positions: Float64Vector
@@ -203,16 +206,9 @@ class Trading:
 def trade(is_risk_off: BoolVector, returns: Float64Vector, cost: float = COST_PER_SWITCH, delay: int = 0) -> Trading:
     """Return what being out of the market on risk-off labels would have earned; cash earns nothing.
 
-    Parameters
-    ----------
-    is_risk_off
-        Shape (n,), each known at its session's close.
-    returns
-        Shape (n,), simple return of each session. Until the first label can be acted on, the market is held.
-    cost
-        Share of the position lost by each switch.
-    delay
-        Further sessions between a label and its trade.
+    Labels, shape (n,), are each known at their session's close; `returns` are the simple ones of each session. Until
+    the first label can be acted on, the market is held; `delay` counts further sessions up to a trade, which costs the
+    share `cost` of the position.
     """
     positions = np.ones(len(returns))
     lag = _EXECUTION_LAG + delay
@@ -269,10 +265,7 @@ def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: in
 class HarmCheck:
     """R squared of forecasts from nearest past neighbours in the numeric and in the joint space.
 
-    Attributes
-    ----------
-    low, high
-        Bounds of the 95 % interval of `difference`, by a circular block bootstrap over dates.
+    `low` and `high` bound the 95 % interval of `difference`, by a circular block bootstrap over dates.
     """
 
     n_forecasts: int
@@ -301,16 +294,8 @@ def neighbour_forecasts(
 ) -> Float64Vector:
     """Return the mean target of each date's nearest candidates, shape (n,); NaN with fewer than 100 candidates.
 
-    Candidates are earlier dates whose own future was already over: nothing of a date's future enters its forecast.
-
-    Parameters
-    ----------
-    vectors
-        Shape (n, dim), one per date, ascending in time.
-    targets
-        Shape (n,): what followed each date.
-    sessions
-        Shape (n,): number of each date's session; a candidate's lies at least `horizon` sessions back.
+    Vectors, shape (n, dim), ascend in time; targets say what followed each date, `sessions` are the numbers of the
+    dates. Candidates lie at least `horizon` sessions back: nothing of a date's own future enters its forecast.
     """
     wide = np.asarray(vectors, dtype=np.float64)
     forecasts = np.full(len(wide), np.nan)

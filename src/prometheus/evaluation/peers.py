@@ -280,13 +280,7 @@ class FeatureScaling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnlineDecoder:
-    """The library's `predict_online` from a fixed session on.
-
-    Attributes
-    ----------
-    anchor, first
-        Where the averages start, and where the decoding does.
-    """
+    """The library's `predict_online` from the session `first` on; the averages start at `anchor`."""
 
     model: Any
     scaling: FeatureScaling
@@ -321,9 +315,8 @@ def jump_features(history: MarketHistory) -> Float64Matrix:
     columns = []
     for half_life in HALF_LIVES:
         mean = returns.ewm(halflife=half_life).mean().to_numpy()
-        squares = returns.clip(upper=0.0) ** 2
-        deviation = np.sqrt(squares.ewm(halflife=half_life).mean().to_numpy())
-        deviation = np.maximum(deviation, _SMALLEST_DEVIATION)
+        squares = (returns.clip(upper=0.0) ** 2).ewm(halflife=half_life).mean().to_numpy()
+        deviation = np.maximum(np.sqrt(squares), _SMALLEST_DEVIATION)
         columns += [mean, np.log(deviation), mean / deviation]
     features: Float64Matrix = np.column_stack(columns)
     return features

@@ -33,17 +33,11 @@ class EvaluationPlan:
     warm_up_start
         Sessions before it are left out.
     calibration_span
-        Sessions a labeller is fitted on; whoever makes the labellers passes it to them.
-    horizon
-        Sessions of forward volatility.
-    top_fraction
-        Share of the test span whose forward volatility is high.
-    cost
-        Share of the position lost by one switch, 0.001 for 10 basis points.
-    delay
-        Sessions that trading lags behind beyond the one it needs.
-    min_sessions_before
-        Sessions that must precede the test span.
+        Sessions a labeller is fitted on; the caller passes it to the labellers.
+    horizon, top_fraction
+        Sessions of forward volatility, and the share of the test span in which it is high.
+    cost, delay
+        Share of the position lost by one switch, and sessions that trading lags behind beyond the one it needs.
     has_recession_months
         Whether the recessions of the United States say anything about this market.
 
@@ -104,16 +98,12 @@ class WalkForward:
 
     Attributes
     ----------
-    dates
-        Shape (n,), the sessions of `predictions`.
-    first
-        Position of the first of them in the visible history.
+    dates, first
+        Shape (n,), the sessions of `predictions`; position of the first of them in the visible history.
     threshold
         Annualised forward volatility above which it was high.
-    fit_seconds
-        Median over the yearly fits.
-    day_seconds
-        Median over the years: one new session, from the raw history to its prediction.
+    fit_seconds, day_seconds
+        Medians over the years: the fit, and one new session, from the raw history to its prediction.
     """
 
     name: str
@@ -159,12 +149,7 @@ def walk_forward(
 ) -> WalkForward:
     """Fit on the first session of each calendar year, on what precedes it, and label online within the year.
 
-    Parameters
-    ----------
-    progress
-        Receives (years done, years).
-    threshold
-        Instead of the one that `forward_threshold` finds in the test span.
+    `progress` receives (years done, years); `threshold` replaces the one that `forward_threshold` finds.
     """
     visible = plan.visible(history)
     first = plan.first_position(visible)

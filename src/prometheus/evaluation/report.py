@@ -21,6 +21,7 @@ from prometheus.evaluation.figures import (
     calibration_error,
     explained_variance,
     f1_score,
+    json_values,
     max_drawdown,
     mean_duration,
     recession_days,
@@ -87,10 +88,7 @@ class LabellerFigures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN."""
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
+        return json_values(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

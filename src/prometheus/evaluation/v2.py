@@ -25,6 +25,7 @@ from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.figures import (
     area_under_curve,
     calibration_error,
+    json_values,
     max_drawdown,
     sharpe_ratio,
     switches_per_year,
@@ -145,12 +146,8 @@ def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
 class LabelConfidence:
     """Whether labels were as sure as they said: against what the same prototypes say knowing how it went on.
 
-    Attributes
-    ----------
-    stated, agreeing
-        Mean stated probability of the label, and the share of sessions whose label hindsight confirms.
-    calibration_error
-        Mean distance of the two over ten bins of equal count.
+    The mean stated probability of the label, the share of sessions whose label hindsight confirms, and the mean
+    distance of the two over ten bins of equal count.
     """
 
     n_sessions: int
@@ -160,11 +157,7 @@ class LabelConfidence:
 
 
 def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan: EvaluationPlan) -> LabelConfidence:
-    """Compare stated probabilities of labels with hindsight, year by year of a walk.
-
-    Hindsight sees each year and the one after it; the last sessions of the span, which have little after them, count
-    like the others.
-    """
+    """Compare stated probabilities of labels with hindsight, which sees each year of a walk and the one after it."""
     visible = plan.visible(history)
     limit = forward_threshold(history, plan)
     stated, agreeing = [], []
@@ -236,7 +229,7 @@ class CellResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         values = asdict(self)
-        return {**values.pop("cell"), **values, "sharpe": _json_number(self.sharpe)}
+        return json_values({**values.pop("cell"), **values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +250,11 @@ class GridResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spread and every cell as JSON values."""
+        median_and_worst = {"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe}
+        cells = [result.to_dict() for result in self.cells]
         return {
-            "n_cells": len(self.cells),
-            "median_sharpe": _json_number(self.median_sharpe),
-            "worst_sharpe": _json_number(self.worst.sharpe),
-            "worst": self.worst.cell.name,
-            "cells": [result.to_dict() for result in self.cells],
-        }
+            "n_cells": len(cells), **json_values(median_and_worst), "worst": self.worst.cell.name, "cells": cells,
+        }  # fmt: skip
 
 
 def declared_cells() -> tuple[GridCell, ...]:
@@ -341,10 +332,6 @@ def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: Eva
     )
 
 
-def _json_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 @dataclass(frozen=True, slots=True)
 class PanelRow:
     """Area under the curve for high forward volatility of one instrument, by our score and by its EWMA volatility."""
@@ -387,16 +374,11 @@ def evaluate_panel(histories: Iterable[MarketHistory], plan: EvaluationPlan) -> 
     InputRefusedError
         No instrument could be judged.
     """
-    rows, skipped = [], []
-    for history in histories:
-        row = _panel_row(plan.visible(history), plan)
-        if row is None:
-            skipped.append(history.instrument_id)
-        else:
-            rows.append(row)
+    judged = {history.instrument_id: _panel_row(plan.visible(history), plan) for history in histories}
+    rows = tuple(row for row in judged.values() if row is not None)
     if not rows:
-        raise InputRefusedError(f"none of {len(skipped)} instruments has {MIN_PANEL_SESSIONS} sessions to judge")
-    return PanelResult(tuple(rows), tuple(skipped))
+        raise InputRefusedError(f"none of {len(judged)} instruments has {MIN_PANEL_SESSIONS} sessions to judge")
+    return PanelResult(rows, tuple(name for name, row in judged.items() if row is None))
 
 
 def _panel_row(visible: MarketHistory, plan: EvaluationPlan) -> PanelRow | None:
