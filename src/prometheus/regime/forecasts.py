@@ -150,11 +150,6 @@ def fit_logistic(
         Shape (n_features + 1,): where the intercept and the weights are drawn to.
     precision
         Shape (n_features + 1,), not negative: how strongly, per observation; 1 weighs as much as all observations.
-
-    Raises
-    ------
-    InputRefusedError
-        There is no observation, or values that are not finite.
     """
     if not len(outcomes) or not (np.isfinite(features).all() and np.isfinite(outcomes).all()):
         raise InputRefusedError(f"{len(outcomes)} observations, or some that are not finite, make no regression")

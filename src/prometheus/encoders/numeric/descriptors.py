@@ -202,13 +202,6 @@ def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: i
     -------
     Shape (n_series, n_last).
 
-    Raises
-    ------
-    UsageError
-        `n_rows` is no power of two.
-    WindowShapeError
-        There are too few values.
-
     Examples
     --------
     >>> trailing_means(np.array([[9.0, 1.0, 2.0]]), [1.0], 2, 1).round(3)

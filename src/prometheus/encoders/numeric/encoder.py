@@ -9,7 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, require_finite
+from prometheus.arrays import (
+    DateVector,
+    Float32Matrix,
+    Float32Vector,
+    Int64Vector,
+    require_finite,
+)
 from prometheus.encoders.identity import model_config
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec

@@ -7,7 +7,7 @@ one, so there is one path and one set of bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Generic, TypeVar
 
@@ -100,16 +100,13 @@ class WindowBatch:
 
     def take(self, chosen: Int64Vector | slice) -> WindowBatch:
         """Return some of the windows, over the same feature table."""
-        return WindowBatch(
-            window_days=self.window_days,
-            entity_ids=self.entity_ids,
+        return replace(
+            self,
             entity_index=self.entity_index[chosen],
             as_of_dates=self.as_of_dates[chosen],
             last_sessions=self.last_sessions[chosen],
             ends=self.ends[chosen],
-            features=self.features,
             input_hashes=self.input_hashes[chosen],
-            feature_set=self.feature_set,
         )
 
     def values(self) -> FeatureCube:
@@ -153,16 +150,9 @@ class WindowBuild(Generic[WindowsT]):
 
 
 class NumericWindowBuilder:
-    """Builds windows from stored bars.
+    """Builds windows, of close, volume and log return by default, from the bars of a reader.
 
-    Parameters
-    ----------
-    reader
-        Source of bars.
-    calendar
-        Tells how old a bar is, in sessions; asked only when it is more than five days old.
-    feature_set
-        What the windows say of each session; close, volume and log return by default.
+    The calendar tells how old a bar is, in sessions; it is asked only when that is more than five days old.
     """
 
     def __init__(self, reader: BarSource, calendar: SessionCounter, feature_set: FeatureSet | None = None) -> None:
@@ -193,10 +183,7 @@ class NumericWindowBuilder:
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
         """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong.
 
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError
-            The message counts the sessions that all of them together need.
+        The message of an `InsufficientHistoryError` counts the sessions that all of them together need.
         """
         n_sessions = spec.window_days + n_windows - 1
         bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
