@@ -135,15 +135,7 @@ class EvaluationReport:
 
 
 class EvaluationTasks:
-    """What is done to judge labellers.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
+    """Judges labellers; `progress` receives how far long work is."""
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
         self._reader = DataReader(db_manager=db_manager)
@@ -181,17 +173,10 @@ class EvaluationTasks:
 
     def evaluate_panel(self, instrument_ids: Sequence[str], start: date, end: date) -> PanelResult:
         """Compare the volatility score of num-regime-core-v2 with EWMA volatility on many instruments."""
-        plan = EvaluationPlan(start, end)
-        return evaluate_panel(self._histories(instrument_ids), plan)
+        return evaluate_panel(self._histories(instrument_ids), EvaluationPlan(start, end))
 
     def panel_instruments(self, market_id: str) -> list[str]:
-        """Return the instruments of a market.
-
-        Raises
-        ------
-        UsageError
-            It has none.
-        """
+        """Return the instruments of a market, or raise `UsageError` if it has none."""
         listed = self._catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")
@@ -203,13 +188,7 @@ class EvaluationTasks:
             yield self.history(instrument_id)
 
     def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
-        """Return all stored sessions of an instrument, after those of another one from before if one is given.
-
-        Raises
-        ------
-        UnknownInstrumentError, InputRefusedError
-            There are no bars, or the two cannot be joined.
-        """
+        """Return all stored sessions of an instrument, after those of another one from before if one is given."""
         bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
         if not len(bars.dates):
             raise UnknownInstrumentError(instrument_id)
@@ -220,13 +199,7 @@ class EvaluationTasks:
 
 
 def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
-    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet.
-
-    Raises
-    ------
-    InputRefusedError
-        The older history has no bar on the first date of the newer one to compare levels by.
-    """
+    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet."""
     meets = older.position_of(newer.dates[0])
     if meets == len(older) or older.dates[meets] != newer.dates[0]:
         raise InputRefusedError(

@@ -317,13 +317,7 @@ def check_harm(
     targets: Float64Vector,
     sessions: Int64Vector,
 ) -> HarmCheck:
-    """Compare the forecasts of two spaces on the dates that both can forecast.
-
-    Raises
-    ------
-    InputRefusedError
-        There are fewer than 50 such dates.
-    """
+    """Compare the forecasts of two spaces on the dates, at least 50, that both can forecast."""
     forecasts = np.stack([neighbour_forecasts(vectors, targets, sessions) for vectors in (numeric, joint)])
     is_judged = np.isfinite(targets) & np.isfinite(forecasts).all(axis=0)
     n_judged = int(is_judged.sum())

@@ -69,13 +69,7 @@ class GaussianHmm:
     n_iter: int = 100
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
-        """Estimate by expectation maximisation on the last `span` sessions.
-
-        Raises
-        ------
-        MissingExtraError
-            hmmlearn is not installed.
-        """
+        """Estimate by expectation maximisation on the last `span` sessions; needs the extra."""
         try:
             from hmmlearn.hmm import GaussianHMM  # noqa: PLC0415 -- optional
         except ModuleNotFoundError as error:
@@ -143,15 +137,7 @@ class MarkovSwitching:
     max_iter: int = 100
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
-        """Estimate by maximum likelihood on the last `span` sessions.
-
-        Raises
-        ------
-        MissingExtraError
-            statsmodels is not installed.
-        InputRefusedError
-            The library finds no finite estimate.
-        """
+        """Estimate by maximum likelihood on the last `span` sessions, if that is finite; needs the extra."""
         seen = history.last(self.span)
         model = _switching_model(seen, self.order)
         with warnings.catch_warnings():
@@ -212,13 +198,7 @@ class StatisticalJump:
     seed: int = JUMP_SEED
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedJump:
-        """Estimate by coordinate descent on the last `span` sessions.
-
-        Raises
-        ------
-        MissingExtraError
-            jumpmodels is not installed.
-        """
+        """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
         try:
             with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
                 from jumpmodels.jump import JumpModel  # noqa: PLC0415 -- optional

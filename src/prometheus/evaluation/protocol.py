@@ -74,13 +74,7 @@ class EvaluationPlan:
         return history.until(history.position_of(day_after)).since(np.datetime64(self.warm_up_start, "D"))
 
     def first_position(self, visible: MarketHistory) -> int:
-        """Return the position of the first session to be labelled.
-
-        Raises
-        ------
-        InputRefusedError
-            Too few sessions precede it, or none is left to label.
-        """
+        """Return the position of the first session to be labelled, if enough sessions precede it."""
         first = visible.position_of(np.datetime64(self.start, "D"))
         if first < self.min_sessions_before:
             raise InputRefusedError(
@@ -116,13 +110,7 @@ class WalkForward:
 
 
 def forward_threshold(history: MarketHistory, plan: EvaluationPlan) -> float:
-    """Return the annualised forward volatility that the top fraction of the test span lies above.
-
-    Raises
-    ------
-    InputRefusedError
-        No session of the span has a forward volatility.
-    """
+    """Return the annualised forward volatility that the top fraction of the test span lies above."""
     visible = plan.visible(history)
     logs = forward_log_volatility(visible.closes, plan.horizon)[plan.first_position(visible) :]
     known: Float64Vector = logs[np.isfinite(logs)]

@@ -126,13 +126,7 @@ class V1Labeller:
     span: int = DEFAULT_SPAN
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
-        """Average the vectors of the sessions of least and of most 21-day volatility on the fit span.
-
-        Raises
-        ------
-        InputRefusedError
-            There are fewer windows than the two prototypes need.
-        """
+        """Average the vectors of the sessions of least and of most 21-day volatility on the fit span."""
         n_last = min(self.span, len(history) - WINDOW_DAYS + 1)
         if n_last < N_CALM + N_WILD:
             raise InputRefusedError(

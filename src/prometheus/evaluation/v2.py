@@ -298,13 +298,7 @@ def run_grid(
     plan: EvaluationPlan,
     progress: Progress | None = None,
 ) -> GridResult:
-    """Walk every variant through the plan; those that differ only in the delay share a walk.
-
-    Raises
-    ------
-    UsageError
-        There is no cell, or two have one name.
-    """
+    """Walk every variant, each under its own name, through the plan; those that differ in the delay share a walk."""
     names = [cell.name for cell in cells]
     if not cells or len(set(names)) < len(names):
         raise UsageError("a grid needs at least one cell, each under its own name")
@@ -367,13 +361,7 @@ class PanelResult:
 
 
 def evaluate_panel(histories: Iterable[MarketHistory], plan: EvaluationPlan) -> PanelResult:
-    """Return both areas for every instrument with a year of judged sessions.
-
-    Raises
-    ------
-    InputRefusedError
-        No instrument could be judged.
-    """
+    """Return both areas for every instrument with a year of judged sessions, of which there must be one."""
     judged = {history.instrument_id: _panel_row(plan.visible(history), plan) for history in histories}
     rows = tuple(row for row in judged.values() if row is not None)
     if not rows:

@@ -233,8 +233,7 @@ class RegionWindowBuilder:
     ) -> WindowBuild[RegionWindowBatch]:
         """Return the windows of a region's sessions from `start` to `end`, and a failure per session left out.
 
-        Sessions before the anchor has enough history are the beginning of a region, not failures. With `n_lead`, the
-        windows of up to that many sessions of the region before `start` come too.
+        Sessions before the anchor has enough history are no failures. `n_lead` sessions before `start` come too.
         """
         (region_id,) = region_ids
         return self._build(region_id, start, end, window_days, n_lead, is_one_date=False)
