@@ -1,4 +1,4 @@
-"""Array aliases with rank and dtype, the byte form of stored vectors, and their distances."""
+"""Array aliases with rank and dtype, and the byte form of stored vectors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ DateVector: TypeAlias = NDArray[np.datetime64]
 """Shape (n,), dtype datetime64[D]."""
 
 VECTOR_DTYPE = np.dtype("<f4")
-_ROWS_AT_ONCE = 512
-"""As many vectors as a core's cache holds."""
 
 
 def as_float32(values: ArrayLike) -> NDArray[np.float32]:
@@ -85,23 +83,3 @@ def require_finite(values: NDArray[np.floating], name: str) -> None:
     n_bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
     if n_bad:
         raise VectorError(name, f"{n_bad} of {np.size(values)} values are NaN or infinite as float32")
-
-
-def euclidean_distances(
-    vectors: Float32Matrix | Float64Matrix, centers: Float32Matrix | Float64Matrix
-) -> Float64Matrix:
-    """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
-
-    Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;
-    a matrix product may add in another order for another number of rows.
-    """
-    distances = np.empty((len(vectors), len(centers)))
-    wide_centers = centers.astype(np.float64)
-    for first in range(0, len(vectors), _ROWS_AT_ONCE):
-        rows = slice(first, first + _ROWS_AT_ONCE)
-        wide = np.ascontiguousarray(vectors[rows], dtype=np.float64)  # a sum's order follows the layout in memory
-        for column, center in enumerate(wide_centers):
-            differences = wide - center
-            differences *= differences
-            distances[rows, column] = np.sqrt(differences.sum(axis=1))
-    return distances

@@ -9,11 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, euclidean_distances
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Score, high_outcomes, recalibrated
+from prometheus.regime.decoding import euclidean_distances
 
 VOLATILITY_SESSIONS = 21
 HALF_LIFE = 10

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, euclidean_distances
+from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
-from prometheus.regime.decoding import forward_costs, posterior, viterbi_path
-from prometheus.regime.exit_hazard import StayCounts, count_stays
+from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
+from prometheus.regime.transitions import StayCounts, count_stays
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 SPAN_SESSIONS = 3_000

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, euclidean_distances
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, euclidean_distances
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.decoding import forward_costs, posterior
-from prometheus.regime.exit_hazard import exit_hazards, hazards_to_dict
+from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.transitions import exit_hazards, hazards_to_dict
 from prometheus.regime.types import RegimePrototype
 
 FAMILY = "persistent"

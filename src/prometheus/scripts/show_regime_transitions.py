@@ -31,7 +31,7 @@ def show_regime_transitions(
 
 
 def _to_table(report: TransitionReport) -> str:
-    from prometheus.regime.exit_hazard import HORIZONS
+    from prometheus.regime.transitions import HORIZONS
 
     labels = list(report.counts)
     lines = [
@@ -58,7 +58,7 @@ def _to_table(report: TransitionReport) -> str:
 
 
 def _to_json(report: TransitionReport) -> dict[str, Any]:
-    from prometheus.regime.exit_hazard import hazards_to_dict
+    from prometheus.regime.transitions import hazards_to_dict
 
     return {
         "region": report.region,

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from prometheus.app import App
 from prometheus.app.regimes import TransitionReport
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError
-from prometheus.regime.exit_hazard import hazards_to_dict
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
+from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.types import RegimeState
 from prometheus.web.parameters import DatePath, Nothing, OfModel, RegimePageQuery, RegionPath
 from prometheus.web.routes import AppOf, next_page

@@ -23,7 +23,6 @@ from tests.unit.regime.sample_sessions import (
     taken,
 )
 
-from prometheus.arrays import euclidean_distances
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
 from prometheus.regime.calibration import (
@@ -36,7 +35,7 @@ from prometheus.regime.calibration import (
     calibrate,
     find_prototypes,
 )
-from prometheus.regime.decoding import forward_costs, viterbi_path
+from prometheus.regime.decoding import euclidean_distances, forward_costs, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.model_persistent import decode
 

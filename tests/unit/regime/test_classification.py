@@ -12,11 +12,11 @@ from tests.property.strategies import bounded, finite_float32
 from tests.reference.regimes import slow_distance, slow_softmax_of_nearest
 from tests.reference.windows import MemoryBars, NoDatabase, WeekdayCalendar
 
-from prometheus.arrays import euclidean_distances
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
+from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.model_numeric import default_temperature, nearest_confidence
 
 distances = st.floats(min_value=0, max_value=1e12)

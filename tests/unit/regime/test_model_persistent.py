@@ -32,9 +32,9 @@ from prometheus.regime import (
     RegimePrototype,
 )
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
-from prometheus.regime.exit_hazard import StayCounts, exit_hazards
 from prometheus.regime.forecasts import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
+from prometheus.regime.transitions import StayCounts, exit_hazards
 
 LABELS = (RegimeLabel.CARRY, RegimeLabel.CRISIS, RegimeLabel.NEUTRAL)
 STAYS = {RegimeLabel.CARRY: StayCounts(200, 2), RegimeLabel.CRISIS: StayCounts(20, 1)}
