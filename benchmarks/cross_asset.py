@@ -17,13 +17,11 @@ import pyarrow.parquet as pq
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.core.config import RegionDefinition
-from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
-from prometheus.encoders.numeric.regions import RegionMeanModel
+from prometheus.encoders.numeric.regions import RegionMeanModel, RegionWindowBuilder
 from prometheus.evaluation.figures import area_under_curve
 from prometheus.market.bars import PriceBars
 from prometheus.market.forward_volatility import forward_log_volatility
-from prometheus.regime.high_volatility import volatility_scores
-from prometheus.regime.logistic import fit_logistic, sigmoid
+from prometheus.regime.forecasts import fit_logistic, sigmoid, volatility_scores
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LAST = date(2018, 12, 31)

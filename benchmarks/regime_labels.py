@@ -22,7 +22,7 @@ from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.roster import peer_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
-from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_persistent import decode
 
 N_SESSIONS = 3_000 + descriptors.WINDOW_DAYS - 1
@@ -39,7 +39,7 @@ def main() -> None:
     evenings = {"num-regime-core-v2": milliseconds(evening_of(history))}
     for each in labellers[1:]:
         fitted = each.fit(past, HIGH)
-        evenings[each.name] = milliseconds(lambda fitted=fitted: fitted.verdicts(past, 1))  # type: ignore[misc]
+        evenings[each.name] = milliseconds(lambda fitted=fitted: fitted.predictions(past, 1))  # type: ignore[misc]
     own = labellers[0].name
     print(f"{'labeller':<22}{'fit ms':>10}{'times ours':>12}{'evening ms':>12}{'times ours':>12}")
     for name, fit in fits.items():

@@ -13,7 +13,7 @@ from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
 from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
-from prometheus.regime.high_volatility import SCORE_WEIGHTS
+from prometheus.regime.forecasts import SCORE_WEIGHTS
 
 SPX = ["--region", "SPX", "--instrument-id", "GSPC.INDX"]
 CALIBRATE = ["calibrate", *SPX, "--until", "2007-12-31"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.sample_market import sample_history
 
-from prometheus.evaluation.labeller import FittedLabeller, Labeller, Verdicts
+from prometheus.evaluation.labeller import FittedLabeller, Labeller, Predictions
 from prometheus.evaluation.peers import MarkovSwitching
 from prometheus.evaluation.roster import peer_labellers, rule_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
@@ -33,20 +33,20 @@ def fitted(name: str) -> FittedLabeller:
     return LABELLERS[name].fit(sample_history().until(N_FIT), THRESHOLD)
 
 
-def bytes_of(verdicts: Verdicts, row: int) -> tuple[bytes, ...]:
-    columns = (verdicts.is_risk_off, verdicts.scores, verdicts.probabilities)
-    return (*(column[row].tobytes() for column in columns), verdicts.says(row).encode())
+def bytes_of(predictions: Predictions, row: int) -> tuple[bytes, ...]:
+    columns = (predictions.is_risk_off, predictions.scores, predictions.probabilities)
+    return (*(column[row].tobytes() for column in columns), predictions.says(row).encode())
 
 
 @each_labeller
-def test_a_verdict_is_the_same_bytes_whatever_follows(name: str) -> None:
+def test_a_prediction_is_the_same_bytes_whatever_follows(name: str) -> None:
     history = sample_history()
-    together = fitted(name).verdicts(history.until(N_FIT + N_YEAR), N_YEAR)
+    together = fitted(name).predictions(history.until(N_FIT + N_YEAR), N_YEAR)
 
     for row in (0, 1, 20, 41, N_YEAR - 1):
-        alone = fitted(name).verdicts(history.until(N_FIT + row + 1), 1)
+        alone = fitted(name).predictions(history.until(N_FIT + row + 1), 1)
         assert bytes_of(alone, 0) == bytes_of(together, row)
-        some = fitted(name).verdicts(history.until(N_FIT + row + 1), min(row + 1, 7))
+        some = fitted(name).predictions(history.until(N_FIT + row + 1), min(row + 1, 7))
         assert bytes_of(some, -1) == bytes_of(together, row)
 
 
@@ -65,27 +65,27 @@ def test_poisoned_sessions_after_a_date_do_not_reach_it(name: str) -> None:
         volumes=np.where(is_late, 0.0, history.volumes),
     )
 
-    clean, dirty = fitted(name).verdicts(history, N_YEAR), fitted(name).verdicts(poisoned, N_YEAR)
+    clean, dirty = fitted(name).predictions(history, N_YEAR), fitted(name).predictions(poisoned, N_YEAR)
 
     assert [bytes_of(clean, row) for row in range(30)] == [bytes_of(dirty, row) for row in range(30)]
 
 
 @each_labeller
-def test_fitting_again_gives_the_same_verdicts(name: str) -> None:
+def test_fitting_again_gives_the_same_predictions(name: str) -> None:
     again = LABELLERS[name].fit(sample_history().until(N_FIT), THRESHOLD)
     shown = sample_history().until(N_FIT + 20)
-    first, second = fitted(name).verdicts(shown, 20), again.verdicts(shown, 20)
+    first, second = fitted(name).predictions(shown, 20), again.predictions(shown, 20)
     assert [bytes_of(first, row) for row in range(20)] == [bytes_of(second, row) for row in range(20)]
 
 
 @each_labeller
-def test_verdicts_are_finite_and_probabilities_are_some(name: str) -> None:
-    verdicts = fitted(name).verdicts(sample_history().until(N_FIT + N_YEAR), N_YEAR)
+def test_predictions_are_finite_and_probabilities_are_some(name: str) -> None:
+    predictions = fitted(name).predictions(sample_history().until(N_FIT + N_YEAR), N_YEAR)
 
-    assert len(verdicts) == N_YEAR
-    assert np.isfinite(verdicts.scores).all()
-    assert ((verdicts.probabilities >= 0) & (verdicts.probabilities <= 1)).all()
-    assert verdicts.is_risk_off.dtype == np.bool_
+    assert len(predictions) == N_YEAR
+    assert np.isfinite(predictions.scores).all()
+    assert ((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all()
+    assert predictions.is_risk_off.dtype == np.bool_
 
 
 @each_labeller
@@ -96,8 +96,8 @@ def test_the_crash_of_2008_scores_above_the_calm_of_2006(name: str) -> None:
     crash = history.position_of(np.datetime64("2008-11-03"))
     model = labeller.fit(history.until(history.position_of(np.datetime64("2008-01-02"))), THRESHOLD)
 
-    before = model.verdicts(history.until(crash), 20)
-    calm = model.verdicts(history.until(history.position_of(np.datetime64("2008-05-23"))), 20)
+    before = model.predictions(history.until(crash), 20)
+    calm = model.predictions(history.until(history.position_of(np.datetime64("2008-05-23"))), 20)
 
     assert before.is_risk_off.all()
     assert before.scores.mean() > calm.scores.mean()

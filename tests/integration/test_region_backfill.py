@@ -18,8 +18,7 @@ from prometheus.core.config import RegionDefinition
 from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
-from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, region_model_id
+from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBuilder, region_model_id
 from prometheus.errors import ModelFingerprintError, RegionMembersError
 from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, RegimeStorage

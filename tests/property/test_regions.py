@@ -14,8 +14,7 @@ from tests.reference.windows import Bar, MemoryBars, WeekdayCalendar, bar_walk
 
 from prometheus.core.config import RegionDefinition
 from prometheus.encoders import NumericWindowSpec
-from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
-from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBatch
+from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBatch, RegionWindowBuilder
 from prometheus.errors import InsufficientHistoryError, RegionMembersError
 
 REGIONS = [

@@ -27,7 +27,7 @@ def slow_least_cost(costs: Costs, penalty: float) -> float:
     return min(slow_cost(costs, path, penalty) for path in slow_paths(costs))
 
 
-def slow_online_values(costs: Costs, penalty: float) -> list[float]:
+def slow_forward_costs(costs: Costs, penalty: float) -> list[float]:
     """For the last session and each label, what the cheapest sequence ending in it costs above the cheapest of all."""
     ending: list[float] = [math.inf] * len(costs[0])
     for path in slow_paths(costs):

@@ -27,7 +27,7 @@ from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
 from prometheus.regime.explanation import Reason, explain
-from prometheus.regime.high_volatility import fit_score_weights
+from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_persistent import FAMILY
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeState

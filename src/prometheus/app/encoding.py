@@ -22,7 +22,7 @@ from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredR
 from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
 
 if TYPE_CHECKING:
-    from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
+    from prometheus.encoders.numeric.regions import RegionWindowBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +117,12 @@ class EncoderWiring:
         self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
     ) -> Subject:
         # only here, as a single date of one instrument must not wait for the scale-free encoder
-        from prometheus.encoders.numeric.region_windows import RegionWindowBuilder  # noqa: PLC0415
-        from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, region_model_id  # noqa: PLC0415
+        from prometheus.encoders.numeric.regions import (  # noqa: PLC0415
+            REGION,
+            RegionMeanModel,
+            RegionWindowBuilder,
+            region_model_id,
+        )
 
         model, own_id = RegionMeanModel(definition), region_model_id(definition)
         if model_id not in (None, own_id):

@@ -17,19 +17,32 @@ from prometheus.backfill.work import Progress
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import DataReader
 from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
-from prometheus.evaluation.declared_grid import declared_cells, make_variant
-from prometheus.evaluation.figures import reliability_bins
-from prometheus.evaluation.grid import GridResult, run_grid
+from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
-from prometheus.evaluation.panel import PanelResult, evaluate_panel
-from prometheus.evaluation.pictures import draw_labels, draw_reliability, draw_spread
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
+from prometheus.evaluation.report import (
+    LabellerFigures,
+    Targets,
+    draw_labels,
+    draw_reliability,
+    draw_spread,
+    figures_of,
+    figures_table,
+)
 from prometheus.evaluation.roster import missing_peers, peer_labellers, rule_labellers
-from prometheus.evaluation.strategy import sharpe_ratio
-from prometheus.evaluation.table import LabellerFigures, Targets, figures_of, figures_table
-from prometheus.evaluation.v2 import LabelConfidence, PersistentLabeller, label_confidence
+from prometheus.evaluation.v2 import (
+    GridResult,
+    LabelConfidence,
+    PanelResult,
+    PersistentLabeller,
+    declared_cells,
+    evaluate_panel,
+    label_confidence,
+    make_variant,
+    run_grid,
+)
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
@@ -122,15 +135,7 @@ class EvaluationReport:
 
 
 class EvaluationTasks:
-    """What is done to judge labellers.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
+    """Judges labellers; `progress` receives how far long work is."""
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
         self._reader = DataReader(db_manager=db_manager)
@@ -168,17 +173,10 @@ class EvaluationTasks:
 
     def evaluate_panel(self, instrument_ids: Sequence[str], start: date, end: date) -> PanelResult:
         """Compare the volatility score of num-regime-core-v2 with EWMA volatility on many instruments."""
-        plan = EvaluationPlan(start, end)
-        return evaluate_panel(self._histories(instrument_ids), plan)
+        return evaluate_panel(self._histories(instrument_ids), EvaluationPlan(start, end))
 
     def panel_instruments(self, market_id: str) -> list[str]:
-        """Return the instruments of a market.
-
-        Raises
-        ------
-        UsageError
-            It has none.
-        """
+        """Return the instruments of a market, or raise `UsageError` if it has none."""
         listed = self._catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")
@@ -190,13 +188,7 @@ class EvaluationTasks:
             yield self.history(instrument_id)
 
     def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
-        """Return all stored sessions of an instrument, after those of another one from before if one is given.
-
-        Raises
-        ------
-        UnknownInstrumentError, InputRefusedError
-            There are no bars, or the two cannot be joined.
-        """
+        """Return all stored sessions of an instrument, after those of another one from before if one is given."""
         bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
         if not len(bars.dates):
             raise UnknownInstrumentError(instrument_id)
@@ -207,13 +199,7 @@ class EvaluationTasks:
 
 
 def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
-    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet.
-
-    Raises
-    ------
-    InputRefusedError
-        The older history has no bar on the first date of the newer one to compare levels by.
-    """
+    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet."""
     meets = older.position_of(newer.dates[0])
     if meets == len(older) or older.dates[meets] != newer.dates[0]:
         raise InputRefusedError(
@@ -268,11 +254,11 @@ def _draw(
         zooms = {name: span for name, span in ZOOMS.items() if dates[0] <= np.datetime64(span[0]) <= dates[-1]}
         title = f"{history.instrument_id}, labels of {walk.name}"
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in walk.name)
-        save_figure(draw_labels(title, dates, closes, walk.verdicts, zooms), folder / f"labels_{name}.png")
-        if np.ptp(walk.verdicts.scores) == 0:
+        save_figure(draw_labels(title, dates, closes, walk.predictions, zooms), folder / f"labels_{name}.png")
+        if np.ptp(walk.predictions.scores) == 0:
             continue  # holding says the same every day: a yearly base rate is no curve
         is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
-        curves[walk.name] = reliability_bins(walk.verdicts.probabilities[is_known], is_high)
+        curves[walk.name] = reliability_bins(walk.predictions.probabilities[is_known], is_high)
     save_figure(
         draw_reliability(f"{history.instrument_id}, {plan.start} to {plan.end}", curves), folder / "reliability.png"
     )

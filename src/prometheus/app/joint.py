@@ -33,7 +33,7 @@ from prometheus.encoders.joint.centred import (
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
 from prometheus.encoders.joint.simple import SimpleAverageJointModel
 from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
-from prometheus.evaluation.neighbours import HarmCheck, check_harm
+from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.protocols import JointEmbeddingModel
 

@@ -33,7 +33,6 @@ from prometheus.encoders.catalogue import NUMERIC_MODELS
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
 from prometheus.regime.history import (
     LABELS,
     DatedVectors,
@@ -52,8 +51,11 @@ from prometheus.regime.model_persistent import PersistentRegimeModel
 from prometheus.regime.picture import draw_regimes, save_figure
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
 from prometheus.regime.transitions import (
+    ExitHazard,
     TransitionCounts,
     TransitionMatrix,
+    count_stays,
+    exit_hazards,
     mean_durations,
     transition_counts,
     transition_matrix,
@@ -104,7 +106,7 @@ class TransitionReport:
     counts: TransitionCounts
     matrix: TransitionMatrix
     mean_durations: dict[RegimeLabel, float]
-    change_risks: dict[RegimeLabel, tuple[ChangeRisk, ...]]
+    exit_hazards: dict[RegimeLabel, tuple[ExitHazard, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +302,7 @@ class RegimeTasks:
             stays = count_stays(labels)
             report = TransitionReport(
                 region, each, len(labels), counts, transition_matrix(counts), mean_durations(labels),
-                {label: change_risks(stays.get(label)) for label in counts},
+                {label: exit_hazards(stays.get(label)) for label in counts},
             )  # fmt: skip
             reports += [report] if labels else []
         if not reports:

@@ -156,7 +156,7 @@ class NumericBackfill:
 
 def build_windows(
     builder: NumericWindowBuilder, instrument_ids: Sequence[str], span: DateSpan, window_days: int
-) -> WindowBuild:
+) -> WindowBuild[WindowBatch]:
     """Return the windows of a span: of its one date, or of every session observed in it."""
     if span.is_range:
         return builder.build_range(instrument_ids, span.start, span.end, window_days)

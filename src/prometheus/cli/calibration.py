@@ -17,7 +17,7 @@ from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
     from prometheus.evaluation.history import MarketHistory
-    from prometheus.evaluation.panel import PanelResult
+    from prometheus.evaluation.v2 import PanelResult
     from prometheus.evaluation.repaint import RepaintReport
     from prometheus.regime.prototypes import PrototypeSet
 

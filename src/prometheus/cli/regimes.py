@@ -109,7 +109,7 @@ def show_regime_transitions(
 
 
 def _transition_table(report: TransitionReport) -> str:
-    from prometheus.regime.change_risk import HORIZONS
+    from prometheus.regime.transitions import HORIZONS
 
     labels = list(report.counts)
     lines = [
@@ -127,7 +127,7 @@ def _transition_table(report: TransitionReport) -> str:
         shares = report.matrix.get(before)
         cells = [f"{shares[after]:.4f}" if shares else "-" for after in labels]
         duration = f"{report.mean_durations[before]:.1f} dates"
-        risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.change_risks[before]]
+        risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.exit_hazards[before]]
         lines.append("".join([
             before.name.ljust(12), *(cell.rjust(10) for cell in cells), duration.rjust(16),
             *(risk.rjust(20) for risk in risks),
@@ -136,7 +136,7 @@ def _transition_table(report: TransitionReport) -> str:
 
 
 def _transition_facts(report: TransitionReport) -> dict[str, Any]:
-    from prometheus.regime.change_risk import risks_to_dict
+    from prometheus.regime.transitions import hazards_to_dict
 
     return {
         "region": report.region,
@@ -145,7 +145,7 @@ def _transition_facts(report: TransitionReport) -> dict[str, Any]:
         "counts": report.counts,
         "matrix": report.matrix,
         "mean_duration": report.mean_durations,
-        "change_risk": {label: risks_to_dict(risks) for label, risks in report.change_risks.items()},
+        "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
     }
 
 

@@ -1,16 +1,35 @@
-"""The figures a labeller is judged by: pure functions of labels, scores, probabilities and what followed."""
+"""The figures a labeller or a space of vectors is judged by: pure functions of what was said and what followed."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.errors import InputRefusedError
 from prometheus.evaluation.labeller import BoolVector
+from prometheus.market.forward_volatility import HORIZON_SESSIONS
 
 SESSIONS_PER_YEAR = 252
 N_BINS = 10
 BEAR_FALL = 0.2
 BULL_RISE = 0.2
+COST_PER_SWITCH = 0.001
+MEAN_BLOCK = 63
+N_RESAMPLES = 1_000
+SEED = 19_871_019
+_EXECUTION_LAG = 2
+"""A label of close t is traded at close t+1, so the first return it decides is that of session t+2."""
+N_NEIGHBOURS = 20
+MIN_CANDIDATES = 100
+MIN_FORECASTS = 50
+TOLERATED_LOSS = -0.02
+BLOCK_DATES = 63
+HARM_SEED = 20_200_316
 
 RECESSIONS = (
     ("1960-04", "1961-02"),
@@ -28,6 +47,11 @@ RECESSIONS = (
 Up to 2009 as in the shared file ``macro/nber_peaks_troughs_bencasselman.csv``; the last pair from the announcements of
 the NBER's Business Cycle Dating Committee of 8 June 2020 and 19 July 2021.
 """
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with None for a figure that is not finite, as JSON has no word for it."""
+    return {key: None if isinstance(each, float) and not math.isfinite(each) else each for key, each in values.items()}
 
 
 def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
@@ -159,3 +183,165 @@ def switches_per_year(is_risk_off: BoolVector) -> float:
 def mean_duration(is_risk_off: BoolVector) -> float:
     """Return the mean length of an unbroken spell, in sessions."""
     return len(is_risk_off) / (count_switches(is_risk_off) + 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trading:
+    """What a label is worth to someone who is in the market or out of it, shape (n,) each.
+
+    Positions, 0 or 1, are held over the return that ends at each session's close; returns are simple and after costs,
+    those of holding have none.
+    """
+
+    positions: Float64Vector
+    returns: Float64Vector
+    holding_returns: Float64Vector
+
+    @property
+    def turnover(self) -> float:
+        """Round trips a year."""
+        return float(np.abs(np.diff(self.positions)).sum()) / 2.0 * SESSIONS_PER_YEAR / len(self.positions)
+
+
+def trade(is_risk_off: BoolVector, returns: Float64Vector, cost: float = COST_PER_SWITCH, delay: int = 0) -> Trading:
+    """Return what being out of the market on risk-off labels would have earned; cash earns nothing.
+
+    Labels, shape (n,), are each known at their session's close; `returns` are the simple ones of each session. Until
+    the first label can be acted on, the market is held; `delay` counts further sessions up to a trade, which costs the
+    share `cost` of the position.
+    """
+    positions = np.ones(len(returns))
+    lag = _EXECUTION_LAG + delay
+    positions[lag:] = np.where(is_risk_off, 0.0, 1.0)[: max(len(returns) - lag, 0)]
+    is_switch = np.concatenate([[0.0], np.abs(np.diff(positions))])
+    return Trading(positions, positions * returns - cost * is_switch, returns)
+
+
+def sharpe_ratio(returns: Float64Vector) -> float:
+    """Return mean over standard deviation (ddof=1), annualised by the root of 252; NaN if returns do not vary."""
+    spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    return float(returns.mean()) / spread * math.sqrt(SESSIONS_PER_YEAR) if spread > 0.0 else float("nan")
+
+
+def max_drawdown(returns: Float64Vector) -> float:
+    """Return the deepest fall of wealth below its earlier high, at most 0."""
+    wealth = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
+    return float((wealth / np.maximum.accumulate(wealth) - 1.0).min())
+
+
+def sharpe_difference_interval(
+    trading: Trading, mean_block: int = MEAN_BLOCK, n_resamples: int = N_RESAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding.
+
+    A stationary bootstrap: both series are resampled together in blocks of geometric length, taken as a circle.
+
+    References
+    ----------
+    Politis and Romano, The Stationary Bootstrap, Journal of the American Statistical Association 89 (1994).
+    """
+    generator = np.random.default_rng(seed)
+    differences = np.empty(n_resamples)
+    for resample in range(n_resamples):
+        chosen = _stationary_rows(generator, len(trading.returns), mean_block)
+        differences[resample] = sharpe_ratio(trading.returns[chosen]) - sharpe_ratio(trading.holding_returns[chosen])
+    known = differences[np.isfinite(differences)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: int) -> Int64Vector:
+    begins = np.flatnonzero(generator.random(n_rows) < 1.0 / mean_block)
+    begins = np.concatenate([[0], begins[begins > 0]])
+    lengths = np.diff(np.append(begins, n_rows))
+    starts = generator.integers(0, n_rows, len(begins))
+    rows: Int64Vector = (np.repeat(starts - begins, lengths) + np.arange(n_rows)) % n_rows
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class HarmCheck:
+    """R squared of forecasts from nearest past neighbours in the numeric and in the joint space.
+
+    `low` and `high` bound the 95 % interval of `difference`, by a circular block bootstrap over dates.
+    """
+
+    n_forecasts: int
+    r2_numeric: float
+    r2_joint: float
+    low: float
+    high: float
+
+    @property
+    def difference(self) -> float:
+        """R squared of the joint space less that of the numeric one."""
+        return self.r2_joint - self.r2_numeric
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether the whole interval lies above the loss that is tolerated, -0.02."""
+        return self.low > TOLERATED_LOSS
+
+
+def neighbour_forecasts(
+    vectors: Float32Matrix | Float64Matrix,
+    targets: Float64Vector,
+    sessions: Int64Vector,
+    horizon: int = HORIZON_SESSIONS,
+    n_neighbours: int = N_NEIGHBOURS,
+) -> Float64Vector:
+    """Return the mean target of each date's nearest candidates, shape (n,); NaN with fewer than 100 candidates.
+
+    Vectors, shape (n, dim), ascend in time; targets say what followed each date, `sessions` are the numbers of the
+    dates. Candidates lie at least `horizon` sessions back: nothing of a date's own future enters its forecast.
+    """
+    wide = np.asarray(vectors, dtype=np.float64)
+    forecasts = np.full(len(wide), np.nan)
+    for row in range(len(wide)):
+        n_past = int(np.searchsorted(sessions, sessions[row] - horizon, side="right"))
+        candidates = np.flatnonzero(np.isfinite(targets[:n_past]))
+        if len(candidates) < MIN_CANDIDATES:
+            continue
+        differences = wide[candidates] - wide[row]
+        distances = np.einsum("ij,ij->i", differences, differences)
+        nearest = candidates[np.argsort(distances, kind="stable")[:n_neighbours]]
+        forecasts[row] = targets[nearest].mean()
+    return forecasts
+
+
+def check_harm(
+    numeric: Float32Matrix | Float64Matrix,
+    joint: Float32Matrix | Float64Matrix,
+    targets: Float64Vector,
+    sessions: Int64Vector,
+) -> HarmCheck:
+    """Compare the forecasts of two spaces on the dates, at least 50, that both can forecast."""
+    forecasts = np.stack([neighbour_forecasts(vectors, targets, sessions) for vectors in (numeric, joint)])
+    is_judged = np.isfinite(targets) & np.isfinite(forecasts).all(axis=0)
+    n_judged = int(is_judged.sum())
+    if n_judged < MIN_FORECASTS:
+        raise InputRefusedError(
+            f"only {n_judged} dates can be judged, {MIN_FORECASTS} are needed: after {MIN_CANDIDATES} past dates each, "
+            f"and with {HORIZON_SESSIONS} sessions of prices to follow"
+        )
+    actual, errors = targets[is_judged], (forecasts[:, is_judged] - targets[is_judged]) ** 2
+    r2_numeric, r2_joint = 1.0 - errors.sum(axis=1) / ((actual - actual.mean()) ** 2).sum()
+    low, high = np.quantile(_resampled_differences(actual, errors), [0.025, 0.975])
+    return HarmCheck(n_judged, float(r2_numeric), float(r2_joint), float(low), float(high))
+
+
+def _resampled_differences(actual: Float64Vector, errors: Float64Matrix) -> Float64Vector:
+    """Return the difference of R squared in resamples of whole blocks, the series taken as a circle."""
+    generator = np.random.default_rng(HARM_SEED)
+    n_dates = len(actual)
+    block = min(BLOCK_DATES, max(1, n_dates // 4))
+    n_blocks = -(-n_dates // block)
+    differences = np.empty(N_RESAMPLES)
+    for resample in range(N_RESAMPLES):
+        starts = generator.integers(0, n_dates, n_blocks)
+        chosen = ((starts[:, np.newaxis] + np.arange(block)) % n_dates).reshape(-1)[:n_dates]
+        spread = ((actual[chosen] - actual[chosen].mean()) ** 2).sum()
+        differences[resample] = (errors[0, chosen].sum() - errors[1, chosen].sum()) / spread
+    return differences

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.encoders.numeric.features import log_returns
 from prometheus.errors import InputRefusedError
 from prometheus.market.bars import PriceBars
+
+_OPTIONAL = ("high_over_close", "low_over_close", "volumes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +58,6 @@ class MarketHistory:
 
         Closes are the column ``adjusted_close``, or ``close`` without it. Highs and lows are taken if they are there
         with ``close``, volumes if they are there.
-
-        Raises
-        ------
-        InputRefusedError
-            There is not exactly one instrument.
         """
         if len(bars.instrument_ids) != 1:
             raise InputRefusedError(f"a history is of one instrument, not of {len(bars.instrument_ids)}")
@@ -99,14 +96,5 @@ class MarketHistory:
         return int(np.searchsorted(self.dates, day))
 
     def _rows(self, rows: slice) -> MarketHistory:
-        def part(column: Float64Vector | None) -> Float64Vector | None:
-            return None if column is None else column[rows]
-
-        return MarketHistory(
-            instrument_id=self.instrument_id,
-            dates=self.dates[rows],
-            closes=self.closes[rows],
-            high_over_close=part(self.high_over_close),
-            low_over_close=part(self.low_over_close),
-            volumes=part(self.volumes),
-        )
+        known = {name: column[rows] for name in _OPTIONAL if (column := getattr(self, name)) is not None}
+        return replace(self, dates=self.dates[rows], closes=self.closes[rows], **known)

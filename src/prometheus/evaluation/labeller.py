@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,23 +13,29 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation.history import MarketHistory
+from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
 from prometheus.regime.calibration import SPAN_SESSIONS
+from prometheus.regime.forecasts import fit_logistic, sigmoid
 
 DEFAULT_SPAN = SPAN_SESSIONS
 """Sessions a labeller is fitted on (EVALUATION protocol)."""
+BASE_RATE = 0.2
+"""High volatility is the top fifth."""
+N_PRIOR_SESSIONS = 10.0
+"""The base rate and a weight of zero count as much as ten sessions; they decide only where nothing was observed."""
 
 BoolVector = NDArray[np.bool_]
 """Shape (n,)."""
+Score = Callable[[MarketHistory, int], Float64Vector]
+"""Scores of the last `n_last` sessions, shape (n_last,), each from the sessions up to it only; NaN if too few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verdicts:
+class Predictions:
     """What a labeller says of some sessions, oldest first.
 
     Attributes
     ----------
-    is_risk_off
-        Shape (n,).
     scores
         Shape (n,), higher is more crisis-like.
     probabilities
@@ -49,12 +56,11 @@ class Verdicts:
 
     def __post_init__(self) -> None:
         wanted = self.is_risk_off.shape
-        n_labels = len(self.is_risk_off) if self.labels is None else len(self.labels)
         for column in (self.scores, self.probabilities):
             if column.shape != wanted:
-                raise WindowShapeError("verdicts", column.shape, wanted)
-        if (n_labels,) != wanted:
-            raise WindowShapeError("labels", (n_labels,), wanted)
+                raise WindowShapeError("predictions", column.shape, wanted)
+        if self.labels is not None and (len(self.labels),) != wanted:
+            raise WindowShapeError("labels", (len(self.labels),), wanted)
 
     def __len__(self) -> int:
         return len(self.is_risk_off)
@@ -66,24 +72,22 @@ class Verdicts:
         return "risk-off" if self.is_risk_off[row] else "risk-on"
 
 
-def join_verdicts(parts: Sequence[Verdicts]) -> Verdicts:
-    """Return verdicts one after the other; labels only if every part has them."""
-    labels: tuple[str, ...] | None = ()
-    for part in parts:
-        labels = None if labels is None or part.labels is None else labels + part.labels
-    return Verdicts(
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Return predictions one after the other; labels only if every part has them."""
+    named = [part.labels for part in parts if part.labels is not None]
+    return Predictions(
         is_risk_off=np.concatenate([part.is_risk_off for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
-        labels=labels,
+        labels=sum(named, ()) if len(named) == len(parts) else None,
     )
 
 
 class FittedLabeller(Protocol):
     """A labeller whose parameters are frozen."""
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions, each from the rows up to it only.
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions, each from the rows up to it only.
 
         `history` begins where the one it was fitted on began; what it says of a session must not depend on how many
         sessions follow.
@@ -105,3 +109,71 @@ class Labeller(Protocol):
         threshold
             The annualised volatility of the next 21 sessions above which it counts as high.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """How every labeller's score becomes a probability, so that only the scores are compared: a logistic curve.
+
+    Attributes
+    ----------
+    centre, spread
+        What the score is measured from, and in units of what.
+    """
+
+    centre: float
+    spread: float
+    intercept: float
+    weight: float
+
+    def probabilities(self, scores: Float64Vector) -> Float64Vector:
+        """Return the probability of high volatility at each score, shape (n,)."""
+        return sigmoid(self.intercept + self.weight * ((scores - self.centre) / self.spread))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedScore:
+    """A score, the limit above which it says risk-off, and its probabilities, all frozen."""
+
+    score: Score
+    limit: float
+    recalibration: Recalibration
+
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
+        scores = self.score(history, n_last)
+        return Predictions(scores > self.limit, scores, self.recalibration.probabilities(scores))
+
+
+def high_outcomes(history: MarketHistory, threshold: float, horizon: int = HORIZON_SESSIONS) -> Float64Vector:
+    """Return 1 where the volatility of the next `horizon` sessions was above `threshold`, else 0, shape (n,).
+
+    NaN where the horizon is not over by the last session of `history`.
+    """
+    logs = forward_log_volatility(history.closes, horizon)
+    return np.where(np.isfinite(logs), (logs > math.log(threshold)).astype(np.float64), np.nan)
+
+
+def recalibrated(scores: Float64Vector, outcomes: Float64Vector) -> Recalibration:
+    """Fit the curve to past scores and what followed them.
+
+    Parameters
+    ----------
+    scores
+        Shape (n,), on a scale on which steps are comparable, such as a logarithm.
+    outcomes
+        Shape (n,), 1 for high volatility, 0 for not. Sessions of which either is not finite are left out.
+    """
+    is_known = np.isfinite(scores) & np.isfinite(outcomes)
+    known, followed = scores[is_known], outcomes[is_known]
+    prior_intercept = math.log(BASE_RATE / (1.0 - BASE_RATE))
+    if not len(known):
+        return Recalibration(0.0, 1.0, prior_intercept, 0.0)
+    centre, spread = float(known.mean()), float(known.std())
+    if spread <= 1e-12 * max(1.0, abs(centre)):
+        spread = 1.0
+    precision = np.full(2, N_PRIOR_SESSIONS * BASE_RATE * (1.0 - BASE_RATE) / len(known))
+    intercept, weight = fit_logistic(
+        ((known - centre) / spread)[:, np.newaxis], followed, np.array([prior_intercept, 0.0]), precision
+    )
+    return Recalibration(centre, spread, float(intercept), float(weight))

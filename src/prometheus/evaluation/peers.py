@@ -10,51 +10,53 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError, MissingExtraError
-from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
+from prometheus.evaluation.labeller import (
+    DEFAULT_SPAN,
+    BoolVector,
+    FittedScore,
+    Predictions,
+    Recalibration,
+    high_outcomes,
+    recalibrated,
+)
 
 EXTRA = "evaluation"
 SEED = 7
+JUMP_SEED = 0
+JUMP_PENALTY = 50.0
+HALF_LIVES = (5, 20, 60)
+WARM_UP = 600
+"""Sessions before the fit span from which the averages start: ten times the longest half-life."""
+CLIP_AT = 3.0
 _PER_CENT = 100.0
 """Returns in per cent: of daily fractions the libraries' variance floors would be part of the answer."""
 _FARTHEST_LOGIT = 30.0
+_SMALLEST_DEVIATION = 1e-8
+_FAR = 1e6
+
+Filter = Callable[[MarketHistory], Float64Vector]
+"""A frozen model: log odds of risk-off for the last sessions of a history, filtered from its first one."""
 
 
-class _Scorer(Protocol):
-    """A frozen model as a score per session, positive for risk-off."""
-
-    def scores(self, history: MarketHistory) -> Float64Vector:
-        """Return scores of the last sessions of a history, by filtering it from its first one."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedPeer:
-    """A frozen peer, the first session it is filtered from, and its probabilities."""
-
-    scorer: _Scorer
-    anchor: np.datetime64
-    recalibration: Recalibration
-
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
-        scores = self.scorer.scores(history.since(self.anchor))[-n_last:]
-        return Verdicts(scores > 0.0, scores, self.recalibration.probabilities(scores))
+def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
+    scores = scores_of(seen)
+    recalibration = recalibrated(scores, high_outcomes(seen, threshold)[-len(scores) :])
+    return FittedScore(partial(_filtered_since, scores_of, seen.dates[0]), 0.0, recalibration)
 
 
-def _freeze(scorer: _Scorer, seen: MarketHistory, threshold: float) -> FittedPeer:
-    scores = scorer.scores(seen)
-    outcomes = high_outcomes(seen, threshold)[-len(scores) :]
-    return FittedPeer(scorer, seen.dates[0], recalibrated(scores, outcomes))
+def _filtered_since(scores_of: Filter, anchor: np.datetime64, history: MarketHistory, n_last: int) -> Float64Vector:
+    return scores_of(history.since(anchor))[-n_last:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,8 @@ class GaussianHmm:
     seed: int = SEED
     n_iter: int = 100
 
-    def fit(self, history: MarketHistory, threshold: float) -> FittedPeer:
-        """Estimate by expectation maximisation on the last `span` sessions.
-
-        Raises
-        ------
-        MissingExtraError
-            hmmlearn is not installed.
-        """
+    def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
+        """Estimate by expectation maximisation on the last `span` sessions; needs the extra."""
         try:
             from hmmlearn.hmm import GaussianHMM  # noqa: PLC0415 -- optional
         except ModuleNotFoundError as error:
@@ -85,18 +81,18 @@ class GaussianHmm:
             model.fit(returns)
         variances = np.asarray(model.covars_, dtype=np.float64).reshape(2)
         order = np.argsort(variances)
-        scorer = _TwoStateFilter(
+        hmm = _TwoStateFilter(
             means=model.means_.reshape(2)[order],
             variances=variances[order],
             start=model.startprob_[order],
             transitions=model.transmat_[np.ix_(order, order)],
         )
-        return _freeze(scorer, seen, threshold)
+        return _freeze(hmm.scores, seen, threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _TwoStateFilter:
-    """The forward algorithm of a hidden Markov model of two Gaussians, calm first; the score is the log odds."""
+    """The forward algorithm of a hidden Markov model of two Gaussians, calm first."""
 
     means: Float64Vector
     variances: Float64Vector
@@ -140,16 +136,8 @@ class MarkovSwitching:
     order: int = 0
     max_iter: int = 100
 
-    def fit(self, history: MarketHistory, threshold: float) -> FittedPeer:
-        """Estimate by maximum likelihood on the last `span` sessions.
-
-        Raises
-        ------
-        MissingExtraError
-            statsmodels is not installed.
-        InputRefusedError
-            The library finds no finite estimate.
-        """
+    def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
+        """Estimate by maximum likelihood on the last `span` sessions, if that is finite; needs the extra."""
         seen = history.last(self.span)
         model = _switching_model(seen, self.order)
         with warnings.catch_warnings():
@@ -159,23 +147,16 @@ class MarkovSwitching:
             raise InputRefusedError(f"statsmodels finds no finite estimate on {seen.dates[0]} to {seen.dates[-1]}")
         names = list(model.param_names)
         first, second = (parameters[names.index(f"sigma2[{state}]")] for state in range(2))
-        return _freeze(_HamiltonFilter(parameters, self.order, int(second > first)), seen, threshold)
+        return _freeze(partial(_hamilton_scores, parameters, self.order, int(second > first)), seen, threshold)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _HamiltonFilter:
-    """statsmodels' filter at frozen parameters; the score is the log odds of the state `wild`."""
-
-    parameters: Float64Vector
-    order: int
-    wild: int
-
-    def scores(self, history: MarketHistory) -> Float64Vector:
-        filtered = _switching_model(history, self.order).filter(self.parameters, return_raw=True)
-        chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
-        wild = np.clip(chance[self.wild], 1e-12, 1.0 - 1e-12)
-        scores: Float64Vector = np.log(wild / (1.0 - wild))
-        return scores
+def _hamilton_scores(parameters: Float64Vector, order: int, wild: int, history: MarketHistory) -> Float64Vector:
+    """Return the log odds of the state `wild` by statsmodels' filter at frozen parameters."""
+    filtered = _switching_model(history, order).filter(parameters, return_raw=True)
+    chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
+    inside = np.clip(chance[wild], 1e-12, 1.0 - 1e-12)
+    scores: Float64Vector = np.log(inside / (1.0 - inside))
+    return scores
 
 
 def _switching_model(history: MarketHistory, order: int) -> Any:
@@ -201,3 +182,121 @@ def _silenced(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticalJump:
+    """jumpmodels' `JumpModel`, two states, on features of the kind of the library's own Nasdaq example.
+
+    Exponentially weighted return, log downside deviation and Sortino ratio at half-lives 5, 20 and 60, clipped at
+    three deviations and standardised on the fit span. Risk-off is the state of the smaller cumulative return.
+    """
+
+    name: str = "jumpmodels"
+    span: int = DEFAULT_SPAN
+    penalty: float = JUMP_PENALTY
+    seed: int = JUMP_SEED
+
+    def fit(self, history: MarketHistory, threshold: float) -> FittedJump:
+        """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
+        try:
+            with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
+                from jumpmodels.jump import JumpModel  # noqa: PLC0415 -- optional
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("the labeller jumpmodels", EXTRA) from error
+        seen = history.last(self.span + WARM_UP)
+        fit_span = seen.last(self.span)
+        raw = jump_features(seen)[-len(fit_span) :]
+        decoder = OnlineDecoder(
+            model=JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
+            scaling=FeatureScaling.of(raw),
+            penalty=self.penalty,
+            anchor=seen.dates[0],
+            first=fit_span.dates[0],
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):  # what the library relies on
+            decoder.model.fit(decoder.scaling.scaled(raw), ret_ser=fit_span.log_returns, sort_by="cumret")
+        _, scores = decoder.decode(seen)
+        return FittedJump(decoder, recalibrated(scores, high_outcomes(fit_span, threshold)))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedJump:
+    """A frozen jump model and its probabilities."""
+
+    decoder: OnlineDecoder
+    recalibration: Recalibration
+
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
+        is_risk_off, scores = self.decoder.decode(history)
+        last = scores[-n_last:]
+        return Predictions(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureScaling:
+    """Clipping bounds, centre and spread of each feature, each of shape (n_features,)."""
+
+    low: Float64Vector
+    high: Float64Vector
+    centre: Float64Vector
+    spread: Float64Vector
+
+    @classmethod
+    def of(cls, features: Float64Matrix) -> FeatureScaling:
+        """Return the scaling of features of shape (n, n_features)."""
+        reach = CLIP_AT * features.std(axis=0)
+        low, high = features.mean(axis=0) - reach, features.mean(axis=0) + reach
+        clipped = np.clip(features, low, high)
+        spread = clipped.std(axis=0)
+        return cls(low, high, clipped.mean(axis=0), np.where(spread > 0.0, spread, 1.0))
+
+    def scaled(self, features: Float64Matrix) -> Float64Matrix:
+        """Return features clipped and standardised."""
+        scaled: Float64Matrix = (np.clip(features, self.low, self.high) - self.centre) / self.spread
+        return scaled
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnlineDecoder:
+    """The library's `predict_online` from the session `first` on; the averages start at `anchor`."""
+
+    model: Any
+    scaling: FeatureScaling
+    penalty: float
+    anchor: np.datetime64
+    first: np.datetime64
+
+    def decode(self, history: MarketHistory) -> tuple[BoolVector, Float64Vector]:
+        """Return whether each session from `first` on is risk-off, and by how much.
+
+        The score is the difference of the two values that the online decoding compares: how much more a path costs
+        that ends in the calm state than one that ends in the other.
+        """
+        seen = history.since(self.anchor)
+        features = self.scaling.scaled(jump_features(seen)[seen.position_of(self.first) :])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            states = np.asarray(self.model.predict_online(features))
+        losses = [0.5 * ((features - center) ** 2).sum(axis=1) for center in np.asarray(self.model.centers_)]
+        calm, wild = (np.minimum(np.nan_to_num(loss, nan=_FAR), _FAR) for loss in losses)  # NaN: a state without days
+        scores, excess = np.empty(len(features)), 0.0
+        for session, step in enumerate((calm - wild).tolist()):
+            excess = step + max(-self.penalty, min(self.penalty, excess))
+            scores[session] = excess
+        return states == 1, scores
+
+
+def jump_features(history: MarketHistory) -> Float64Matrix:
+    """Return the nine features of each session, shape (n, 9): return, log downside deviation, Sortino ratio."""
+    import pandas as pd  # noqa: PLC0415 -- slow to import
+
+    returns = pd.Series(history.log_returns)
+    columns = []
+    for half_life in HALF_LIVES:
+        mean = returns.ewm(halflife=half_life).mean().to_numpy()
+        squares = (returns.clip(upper=0.0) ** 2).ewm(halflife=half_life).mean().to_numpy()
+        deviation = np.maximum(np.sqrt(squares), _SMALLEST_DEVIATION)
+        columns += [mean, np.log(deviation), mean / deviation]
+    features: Float64Matrix = np.column_stack(columns)
+    return features

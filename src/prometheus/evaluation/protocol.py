@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Verdicts, join_verdicts
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Predictions, join_predictions
 from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
@@ -33,17 +33,11 @@ class EvaluationPlan:
     warm_up_start
         Sessions before it are left out.
     calibration_span
-        Sessions a labeller is fitted on; whoever makes the labellers passes it to them.
-    horizon
-        Sessions of forward volatility.
-    top_fraction
-        Share of the test span whose forward volatility is high.
-    cost
-        Share of the position lost by one switch, 0.001 for 10 basis points.
-    delay
-        Sessions that trading lags behind beyond the one it needs.
-    min_sessions_before
-        Sessions that must precede the test span.
+        Sessions a labeller is fitted on; the caller passes it to the labellers.
+    horizon, top_fraction
+        Sessions of forward volatility, and the share of the test span in which it is high.
+    cost, delay
+        Share of the position lost by one switch, and sessions that trading lags behind beyond the one it needs.
     has_recession_months
         Whether the recessions of the United States say anything about this market.
 
@@ -80,13 +74,7 @@ class EvaluationPlan:
         return history.until(history.position_of(day_after)).since(np.datetime64(self.warm_up_start, "D"))
 
     def first_position(self, visible: MarketHistory) -> int:
-        """Return the position of the first session to be labelled.
-
-        Raises
-        ------
-        InputRefusedError
-            Too few sessions precede it, or none is left to label.
-        """
+        """Return the position of the first session to be labelled, if enough sessions precede it."""
         first = visible.position_of(np.datetime64(self.start, "D"))
         if first < self.min_sessions_before:
             raise InputRefusedError(
@@ -100,39 +88,29 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WalkForward:
-    """Verdicts over the test span, and what they cost.
+    """Predictions over the test span, and what they cost.
 
     Attributes
     ----------
-    dates
-        Shape (n,), the sessions of `verdicts`.
-    first
-        Position of the first of them in the visible history.
+    dates, first
+        Shape (n,), the sessions of `predictions`; position of the first of them in the visible history.
     threshold
         Annualised forward volatility above which it was high.
-    fit_seconds
-        Median over the yearly fits.
-    day_seconds
-        Median over the years: one new session, from the raw history to its verdict.
+    fit_seconds, day_seconds
+        Medians over the years: the fit, and one new session, from the raw history to its prediction.
     """
 
     name: str
     dates: DateVector
     first: int
     threshold: float
-    verdicts: Verdicts
+    predictions: Predictions
     fit_seconds: float
     day_seconds: float
 
 
 def forward_threshold(history: MarketHistory, plan: EvaluationPlan) -> float:
-    """Return the annualised forward volatility that the top fraction of the test span lies above.
-
-    Raises
-    ------
-    InputRefusedError
-        No session of the span has a forward volatility.
-    """
+    """Return the annualised forward volatility that the top fraction of the test span lies above."""
     visible = plan.visible(history)
     logs = forward_log_volatility(visible.closes, plan.horizon)[plan.first_position(visible) :]
     known: Float64Vector = logs[np.isfinite(logs)]
@@ -159,12 +137,7 @@ def walk_forward(
 ) -> WalkForward:
     """Fit on the first session of each calendar year, on what precedes it, and label online within the year.
 
-    Parameters
-    ----------
-    progress
-        Receives (years done, years).
-    threshold
-        Instead of the one that `forward_threshold` finds in the test span.
+    `progress` receives (years done, years); `threshold` replaces the one that `forward_threshold` finds.
     """
     visible = plan.visible(history)
     first = plan.first_position(visible)
@@ -177,14 +150,14 @@ def walk_forward(
         clock = time.perf_counter()
         fitted = labeller.fit(visible.until(begin), limit)
         fit_seconds.append(time.perf_counter() - clock)
-        parts.append(fitted.verdicts(visible.until(end), end - begin))
+        parts.append(fitted.predictions(visible.until(end), end - begin))
         day_seconds.append(_seconds_of_one_day(fitted, visible.until(end)))
     return WalkForward(
         name=labeller.name,
         dates=visible.dates[first:],
         first=first,
         threshold=limit,
-        verdicts=join_verdicts(parts),
+        predictions=join_predictions(parts),
         fit_seconds=median(fit_seconds),
         day_seconds=median(day_seconds),
     )
@@ -192,5 +165,5 @@ def walk_forward(
 
 def _seconds_of_one_day(fitted: FittedLabeller, history: MarketHistory) -> float:
     clock = time.perf_counter()
-    fitted.verdicts(history, 1)
+    fitted.predictions(history, 1)
     return time.perf_counter() - clock

@@ -20,13 +20,7 @@ N_LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Repainted:
-    """A date whose label was not the one it has now.
-
-    Attributes
-    ----------
-    then, now
-        The label on data cut at the date, and on all data.
-    """
+    """A date whose label on data cut there, `then`, is not the one on all data, `now`."""
 
     day: date
     then: str
@@ -35,13 +29,7 @@ class Repainted:
 
 @dataclass(frozen=True, slots=True)
 class RepaintReport:
-    """How many dates were run again, and how many labels had changed.
-
-    Attributes
-    ----------
-    first_changed
-        The first few of them, oldest first.
-    """
+    """How many dates were run again, how many labels had changed, and the first few of those, oldest first."""
 
     n_checked: int
     n_changed: int
@@ -56,11 +44,8 @@ class RepaintReport:
         """Return the report as JSON values."""
         listed = [{"date": str(each.day), "then": each.then, "now": each.now} for each in self.first_changed]
         return {
-            "n_checked": self.n_checked,
-            "n_changed": self.n_changed,
-            "share": self.share,
-            "first_changed": listed,
-        }
+            "n_checked": self.n_checked, "n_changed": self.n_changed, "share": self.share, "first_changed": listed,
+        }  # fmt: skip
 
 
 def check_repaint(
@@ -99,13 +84,7 @@ def check_walk(
     every: int = 1,
     progress: Progress | None = None,
 ) -> RepaintReport:
-    """Run sessions of a walk again, one by one, on data cut at each, the model of its year fitted afresh.
-
-    Parameters
-    ----------
-    every
-        1 for each session of the test span, 21 for each 21st.
-    """
+    """Run every so many sessions of a walk again on data cut at each, the model of its year fitted afresh."""
     visible = plan.visible(history)
     pairs: list[tuple[date, Any, Any]] = []
     for begin, end in year_spans(visible.dates, walk.first):
@@ -115,14 +94,14 @@ def check_walk(
         fitted = labeller.fit(visible.until(begin), walk.threshold)
         for position in chosen:
             if progress is not None:
-                progress(position - walk.first, len(walk.verdicts))
-            now = walk.verdicts.says(position - walk.first)
+                progress(position - walk.first, len(walk.predictions))
+            now = walk.predictions.says(position - walk.first)
             pairs.append((visible.dates[position].item(), _says_last(fitted, visible.until(position + 1)), now))
     return _report(pairs)
 
 
 def _says_last(fitted: FittedLabeller, cut: MarketHistory) -> str:
-    return fitted.verdicts(cut, 1).says(0)
+    return fitted.predictions(cut, 1).says(0)
 
 
 def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from prometheus.evaluation.jump import StatisticalJump
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller
-from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
-from prometheus.evaluation.rules import Holding, ewma_volatility_rule, moving_average_rule, realized_volatility_rule
-from prometheus.evaluation.v1 import V1Labeller
+from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, StatisticalJump
+from prometheus.evaluation.rules import (
+    V1Labeller,
+    ewma_volatility_rule,
+    holding,
+    moving_average_rule,
+    realized_volatility_rule,
+)
 
 
 def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
     """Return holding, the three rules and ``num-regime-core-v1``; they need no extra."""
     return [
-        Holding(span=span),
+        holding(span),
         realized_volatility_rule(span),
         ewma_volatility_rule(span),
         moving_average_rule(span),

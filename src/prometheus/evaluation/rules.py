@@ -1,25 +1,27 @@
-"""Rules anyone can write down: the yardsticks that a model has to beat."""
+"""The yardsticks that a model has to beat: rules anyone can write down, and the first version of our own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from prometheus.arrays import Float64Matrix, Float64Vector
-from prometheus.evaluation.calibration import Recalibration, high_outcomes, recalibrated
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
+from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
-
-Score = Callable[[MarketHistory, int], Float64Vector]
-"""Scores of the last so many sessions, shape (n_last,), each from a fixed number of sessions up to it; NaN before."""
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Score, high_outcomes, recalibrated
+from prometheus.regime.decoding import euclidean_distances
 
 VOLATILITY_SESSIONS = 21
 HALF_LIFE = 10
 AVERAGE_SESSIONS = 200
+WINDOW_DAYS = 63
+N_CALM = 252
+N_WILD = 42
 _KERNEL_HALF_LIVES = 25
 _SMALLEST_VARIANCE = 1e-16
 _SESSIONS_PER_YEAR = 252
@@ -66,18 +68,8 @@ def _log_volatility(variances: Float64Vector) -> Float64Vector:
     return logs
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """Never risk-off; its probability is the rate of the past."""
-
-    name: str = "holding"
-    span: int = DEFAULT_SPAN
-
-    def fit(self, history: MarketHistory, threshold: float) -> FittedScoreRule:
-        """Learn how often volatility was high."""
-        seen = history.last(self.span)
-        recalibration = recalibrated(_constant(seen, len(seen)), high_outcomes(seen, threshold))
-        return FittedScoreRule(_constant, math.inf, recalibration)
+def _constant(_history: MarketHistory, n_last: int) -> Float64Vector:
+    return np.zeros(n_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +79,26 @@ class ScoreRule:
     Attributes
     ----------
     quantile
-        The limit is this quantile of the scores on the fit span; None for a limit of zero.
+        The limit is this quantile of the scores on the fit span; None for `limit` itself.
     """
 
     name: str
     score: Score
     quantile: float | None = None
     span: int = DEFAULT_SPAN
+    limit: float = 0.0
 
-    def fit(self, history: MarketHistory, threshold: float) -> FittedScoreRule:
+    def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Learn the limit and the probabilities from the last `span` sessions."""
         n_last = min(self.span, len(history))
         scores = self.score(history, n_last)
-        limit = 0.0 if self.quantile is None else float(np.nanquantile(scores, self.quantile))
-        recalibration = recalibrated(scores, high_outcomes(history.last(n_last), threshold))
-        return FittedScoreRule(self.score, limit, recalibration)
+        limit = self.limit if self.quantile is None else float(np.nanquantile(scores, self.quantile))
+        return FittedScore(self.score, limit, recalibrated(scores, high_outcomes(history.last(n_last), threshold)))
 
 
-@dataclass(frozen=True, slots=True)
-class FittedScoreRule:
-    """A score, its limit and its probabilities, all frozen."""
-
-    score: Score
-    limit: float
-    recalibration: Recalibration
-
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
-        scores = self.score(history, n_last)
-        return Verdicts(scores > self.limit, scores, self.recalibration.probabilities(scores))
+def holding(span: int = DEFAULT_SPAN) -> ScoreRule:
+    """Return the rule that is never risk-off; its probability is the rate of the past."""
+    return ScoreRule("holding", _constant, None, span, math.inf)
 
 
 def realized_volatility_rule(span: int = DEFAULT_SPAN, quantile: float = 0.8) -> ScoreRule:
@@ -133,5 +116,52 @@ def moving_average_rule(span: int = DEFAULT_SPAN) -> ScoreRule:
     return ScoreRule("200-day average", fall_below_average, None, span)
 
 
-def _constant(_history: MarketHistory, n_last: int) -> Float64Vector:
-    return np.zeros(n_last)
+@dataclass(frozen=True, slots=True)
+class V1Labeller:
+    """``num-regime-core-v1``: the nearer of two prototypes of raw windows.
+
+    They are the mean vectors of the calmest 252 and the wildest 42 sessions of the past.
+    """
+
+    name: str = "num-regime-core-v1"
+    span: int = DEFAULT_SPAN
+
+    def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
+        """Average the vectors of the sessions of least and of most 21-day volatility on the fit span."""
+        n_last = min(self.span, len(history) - WINDOW_DAYS + 1)
+        if n_last < N_CALM + N_WILD:
+            raise InputRefusedError(
+                f"{history.instrument_id}: {len(history)} sessions are too few for prototypes of "
+                f"{N_CALM} calm and {N_WILD} wild windows of {WINDOW_DAYS}"
+            )
+        order = np.argsort(log_realized_volatility(history, n_last), kind="stable")
+        vectors = v1_vectors(history, n_last)
+        calm, wild = (vectors[rows].astype(np.float64).mean(axis=0) for rows in (order[:N_CALM], order[-N_WILD:]))
+        centers = np.stack([calm, wild]).astype(np.float32)
+        outcomes = high_outcomes(history.last(n_last), threshold)
+        recalibration = recalibrated(_excess_distance(vectors, centers), outcomes)
+        return FittedScore(partial(_v1_scores, centers), 0.0, recalibration)
+
+
+def v1_vectors(history: MarketHistory, n_last: int) -> Float32Matrix:
+    """Return the vectors of the windows that end at the last `n_last` sessions, shape (n_last, 384).
+
+    A window holds close, volume and log return of 63 sessions; unknown volumes are zero.
+    """
+    n_rows = n_last + WINDOW_DAYS - 1
+    seen = history.last(n_rows)
+    volumes = np.zeros(len(seen)) if seen.volumes is None else np.nan_to_num(seen.volumes)
+    table = np.column_stack([seen.closes, volumes, history.log_returns[-n_rows:]]).astype(np.float32)
+    windows = np.ascontiguousarray(sliding_window_view(table, WINDOW_DAYS, axis=0).transpose(0, 2, 1))
+    return PadToDimNumericEmbeddingModel().encode_batch(windows)
+
+
+def _v1_scores(centers: Float32Matrix, history: MarketHistory, n_last: int) -> Float64Vector:
+    return _excess_distance(v1_vectors(history, n_last), centers)
+
+
+def _excess_distance(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Vector:
+    """Return how much farther the calm prototype is than the wild one."""
+    distances = euclidean_distances(vectors, centers)
+    excess: Float64Vector = distances[:, 0] - distances[:, 1]
+    return excess

@@ -1,10 +1,19 @@
-"""Our own labeller under the protocol: ``num-regime-core-v2``, calibrated yearly, decoded online."""
+"""Our own labeller, ``num-regime-core-v2``, calibrated yearly and decoded online; its variants, and many instruments.
+
+The variants whose spread is reported were declared before the test span was run. None may be chosen by its result: what
+is left out, the penalty, the calibration span, the stretches, the cuts, the span of the frozen constants and the delay
+of trading are each moved away from the default, one at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +21,27 @@ from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.errors import InputRefusedError
-from prometheus.evaluation.figures import calibration_error
+from prometheus.errors import InputRefusedError, UsageError
+from prometheus.evaluation.figures import (
+    area_under_curve,
+    calibration_error,
+    json_values,
+    max_drawdown,
+    sharpe_ratio,
+    switches_per_year,
+)
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
-from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, year_spans
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions
+from prometheus.evaluation.protocol import (
+    EvaluationPlan,
+    Progress,
+    WalkForward,
+    forward_threshold,
+    walk_forward,
+    year_spans,
+)
+from prometheus.evaluation.report import trade_walk
+from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.regime.calibration import (
     RISK_OFF_SIDE,
@@ -25,11 +50,22 @@ from prometheus.regime.calibration import (
     RegimeCalibration,
     calibrate,
 )
-from prometheus.regime.decoding import hindsight_path
+from prometheus.regime.decoding import viterbi_path
 from prometheus.regime.model_persistent import decode
 from prometheus.regime.types import RegimePrototype
 
 HINDSIGHT_SESSIONS = 252
+MIN_PANEL_SESSIONS = 252
+DECIDING = (*descriptors.RISK_NAMES, *descriptors.TREND_NAMES)
+PENALTIES = (0.25, 0.5, 0.75, 1.5, 2.0, 3.0)
+STRETCHES = {"calm_lengths": (126, 252), "wild_lengths": (42, 63, 126)}
+CUTS = ([0.2, 0.5, 0.8], [0.25, 0.48, 0.75], [0.25, 0.52, 0.78])
+CONSTANTS = (
+    ("1964-01-02", "1976-12-31"),
+    ("1977-01-03", "1989-12-29"),
+    ("1970-01-02", "1989-12-29"),
+    ("1964-01-02", "1985-12-31"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +76,10 @@ class PersistentLabeller:
     ----------
     span
         Sessions of the yearly calibration.
-    settings
-        How prototypes are found and labels decoded.
     dropped
         Descriptors that take no part in distances; the others of their group share its weight.
     constants_span
         First and last date of the sessions that the scaling constants are taken from, instead of those packaged.
-    name
-        What tables call it.
     """
 
     span: int = DEFAULT_SPAN
@@ -91,13 +123,13 @@ class FittedPersistentLabeller:
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        """Return verdicts about the last `n_last` sessions."""
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
         sessions = _described(self.model, self.factors, history, n_sessions)
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
-        return Verdicts(
+        return Predictions(
             is_risk_off=np.array([label in RISK_OFF_SIDE for label in labels]),
             scores=sessions.scores[-n_last:],
             probabilities=decoded.high_volatility,
@@ -114,12 +146,8 @@ def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
 class LabelConfidence:
     """Whether labels were as sure as they said: against what the same prototypes say knowing how it went on.
 
-    Attributes
-    ----------
-    stated, agreeing
-        Mean stated probability of the label, and the share of sessions whose label hindsight confirms.
-    calibration_error
-        Mean distance of the two over ten bins of equal count.
+    The mean stated probability of the label, the share of sessions whose label hindsight confirms, and the mean
+    distance of the two over ten bins of equal count.
     """
 
     n_sessions: int
@@ -129,11 +157,7 @@ class LabelConfidence:
 
 
 def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan: EvaluationPlan) -> LabelConfidence:
-    """Compare stated probabilities of labels with hindsight, year by year of a walk.
-
-    Hindsight sees each year and the one after it; the last sessions of the span, which have little after them, count
-    like the others.
-    """
+    """Compare stated probabilities of labels with hindsight, which sees each year of a walk and the one after it."""
     visible = plan.visible(history)
     limit = forward_threshold(history, plan)
     stated, agreeing = [], []
@@ -143,7 +167,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         n_lead = fitted.calibration.decode_sessions - 1
         sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + n_lead)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
-        path = hindsight_path(decoded.distances, fitted.calibration.penalty)
+        path = viterbi_path(decoded.distances, fitted.calibration.penalty)
         stated.append(decoded.confidences[: end - begin])
         agreeing.append(path[: end - begin] == decoded.nearest[: end - begin])
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)
@@ -181,3 +205,180 @@ def _factors_without(dropped: Collection[str]) -> Float64Vector:
         share = len(kept) / sum(kept) if any(kept) else 0.0
         factors += [np.sqrt(share) if is_kept else 0.0 for is_kept in kept]
     return np.array(factors)
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    """One variant: what the labeller is made with, as JSON values, and how many sessions its trades lag behind."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    delay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What one variant came to; its Sharpe ratio is minus infinity where it is never in the market."""
+
+    cell: GridCell
+    sharpe: float
+    max_drawdown: float
+    turnover: float
+    switches_per_year: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values = asdict(self)
+        return json_values({**values.pop("cell"), **values})
+
+
+@dataclass(frozen=True, slots=True)
+class GridResult:
+    """All variants, in the order declared: the spread that remains when the best cell is not picked."""
+
+    cells: tuple[CellResult, ...]
+
+    @property
+    def median_sharpe(self) -> float:
+        """The Sharpe ratio that half of the variants reach."""
+        return median(result.sharpe for result in self.cells)
+
+    @property
+    def worst(self) -> CellResult:
+        """The variant of the smallest Sharpe ratio."""
+        return min(self.cells, key=lambda result: result.sharpe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spread and every cell as JSON values."""
+        median_and_worst = {"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe}
+        cells = [result.to_dict() for result in self.cells]
+        return {
+            "n_cells": len(cells), **json_values(median_and_worst), "worst": self.worst.cell.name, "cells": cells,
+        }  # fmt: skip
+
+
+def declared_cells() -> tuple[GridCell, ...]:
+    """Return the default and every declared variant of it."""
+    dropped = {name: [name] for name in DECIDING}
+    for family in ("downside", "sortino"):
+        dropped[f"every {family}"] = [name for name in DECIDING if name.startswith(family)]
+    dropped["context and path"] = [name for group in descriptors.GROUPS[2:] for name in group.names]
+    return (
+        GridCell("default"),
+        *(GridCell(f"without {title}", {"dropped": names}) for title, names in dropped.items()),
+        *(
+            GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}})
+            for penalty in (0.25, 0.5, 0.75, 1.5, 2.0, 3.0)
+        ),
+        *(GridCell(f"span {span}", {"span": span}) for span in (2_000, 2_500, 3_500, 4_000, 5_000)),
+        *(GridCell(f"{name} {n}", {"settings": {name: [n]}}) for name, lengths in STRETCHES.items() for n in lengths),
+        *(GridCell(f"cuts {cuts}", {"settings": {"cuts": cuts}}) for cuts in CUTS),
+        *(GridCell(f"constants {first}..{last}", {"constants_span": [first, last]}) for first, last in CONSTANTS),
+        *(GridCell(f"delay {delay}", delay=delay) for delay in range(1, 11)),
+    )
+
+
+def make_variant(arguments: Mapping[str, Any]) -> Labeller:
+    """Return the labeller of a cell, from its JSON values."""
+    chosen = _with_tuples(arguments)
+    settings = CalibrationSettings(**_with_tuples(chosen.pop("settings", {})))
+    if "constants_span" in chosen:
+        chosen["constants_span"] = tuple(map(date.fromisoformat, chosen["constants_span"]))
+    return PersistentLabeller(settings=settings, **chosen)
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def run_grid(
+    cells: Sequence[GridCell],
+    make_labeller: Callable[[Mapping[str, Any]], Labeller],
+    history: MarketHistory,
+    plan: EvaluationPlan,
+    progress: Progress | None = None,
+) -> GridResult:
+    """Walk every variant, each under its own name, through the plan; those that differ in the delay share a walk."""
+    names = [cell.name for cell in cells]
+    if not cells or len(set(names)) < len(names):
+        raise UsageError("a grid needs at least one cell, each under its own name")
+    walks: dict[str, WalkForward] = {}
+    results = []
+    for n_done, cell in enumerate(cells):
+        if progress is not None:
+            progress(n_done, len(cells))
+        key = json.dumps(dict(cell.arguments), sort_keys=True)
+        if key not in walks:
+            walks[key] = walk_forward(make_labeller(cell.arguments), history, plan)
+        results.append(_result(cell, walks[key], history, plan))
+    return GridResult(tuple(results))
+
+
+def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: EvaluationPlan) -> CellResult:
+    trading = trade_walk(history, plan, walk, cell.delay)
+    sharpe = sharpe_ratio(trading.returns)
+    return CellResult(
+        cell=cell,
+        sharpe=sharpe if math.isfinite(sharpe) else -math.inf,
+        max_drawdown=max_drawdown(trading.returns),
+        turnover=trading.turnover,
+        switches_per_year=switches_per_year(walk.predictions.is_risk_off),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """Area under the curve for high forward volatility of one instrument, by our score and by its EWMA volatility."""
+
+    instrument_id: str
+    n_sessions: int
+    auc: float
+    auc_of_ewma: float
+
+
+@dataclass(frozen=True, slots=True)
+class PanelResult:
+    """The rows of all instruments that could be judged, and the names of the others, which have too few sessions."""
+
+    rows: tuple[PanelRow, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def share_not_worse(self) -> float:
+        """Share of the instruments on which our score ranks at least as well."""
+        return sum(row.auc >= row.auc_of_ewma for row in self.rows) / len(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "n_instruments": len(self.rows),
+            "share_not_worse": self.share_not_worse,
+            "median_auc": median(row.auc for row in self.rows),
+            "median_auc_of_ewma": median(row.auc_of_ewma for row in self.rows),
+            "rows": [asdict(row) for row in self.rows],
+            "skipped": list(self.skipped),
+        }
+
+
+def evaluate_panel(histories: Iterable[MarketHistory], plan: EvaluationPlan) -> PanelResult:
+    """Return both areas for every instrument with a year of judged sessions, of which there must be one."""
+    judged = {history.instrument_id: _panel_row(plan.visible(history), plan) for history in histories}
+    rows = tuple(row for row in judged.values() if row is not None)
+    if not rows:
+        raise InputRefusedError(f"none of {len(judged)} instruments has {MIN_PANEL_SESSIONS} sessions to judge")
+    return PanelResult(rows, tuple(name for name, row in judged.items() if row is None))
+
+
+def _panel_row(visible: MarketHistory, plan: EvaluationPlan) -> PanelRow | None:
+    first = max(visible.position_of(np.datetime64(plan.start, "D")), descriptors.WINDOW_DAYS - 1)
+    followed = forward_log_volatility(visible.closes, plan.horizon)[first:]
+    is_known = np.isfinite(followed)
+    if int(is_known.sum()) < MIN_PANEL_SESSIONS:
+        return None
+    known = followed[is_known]
+    is_high = known > np.quantile(known, 1.0 - plan.top_fraction)
+    ours, ewma = (
+        area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
+        for score in (volatility_scores_of, log_ewma_volatility)
+    )
+    return PanelRow(visible.instrument_id, len(known), ours, ewma)

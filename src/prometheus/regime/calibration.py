@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import permutations
 from typing import Any
@@ -19,11 +19,10 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
-from prometheus.regime.change_risk import StayCounts, count_stays
-from prometheus.regime.decoding import hindsight_path, online_values, posterior
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
-from prometheus.regime.high_volatility import HighVolatilityForecast, volatility_scores
+from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
+from prometheus.regime.transitions import StayCounts, count_stays
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 SPAN_SESSIONS = 3_000
@@ -51,10 +50,8 @@ class CalibrationSettings:
         Sessions of the stretches whose mean stress is least and greatest; the ends of the axis are means over lengths.
     cuts
         Where the four groups part, as shares of the way from calm to wild.
-    penalty
-        Cost of a change of label, in distance.
-    decode_sessions
-        Sessions each label looks back on.
+    penalty, decode_sessions
+        Cost of a change of label, in distance; sessions each label looks back on.
 
     Raises
     ------
@@ -77,14 +74,10 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedSessions:
-    """Consecutive sessions of one market, and what is read from their vectors.
+    """Consecutive sessions of one market, n of them, and what is read from their vectors.
 
     Attributes
     ----------
-    dates
-        Shape (n,).
-    vectors
-        Shape (n, dim): where distances are taken.
     stress
         Shape (n,): what the calmest and wildest stretches are found by.
     scores
@@ -138,12 +131,8 @@ class RegimeCalibration:
     ----------
     start, end, n_sessions
         The span it was learned from.
-    penalty, decode_sessions
-        How labels are decoded online.
     temperature
-        Makes the values of the decoding a probability of the label.
-    stays
-        Per label, sessions and exits.
+        Makes the costs of the decoding a probability of the label.
     norms
         Median standard score of each descriptor that explains a label.
     calm, wild
@@ -165,15 +154,10 @@ class RegimeCalibration:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
+            **asdict(self),
             "start": str(self.start),
             "end": str(self.end),
-            "n_sessions": self.n_sessions,
-            "penalty": self.penalty,
-            "decode_sessions": self.decode_sessions,
-            "temperature": self.temperature,
-            "high_volatility": self.high_volatility.to_dict(),
             "stays": {label.name: counts.to_dict() for label, counts in self.stays.items()},
-            "norms": dict(self.norms),
             "calm": [[str(stretch.start), str(stretch.end)] for stretch in self.calm],
             "wild": [[str(stretch.start), str(stretch.end)] for stretch in self.wild],
         }
@@ -240,8 +224,6 @@ def calibrate(
 
     Parameters
     ----------
-    sessions
-        The span, oldest session first.
     forward_log_volatility
         Shape (n,): of the 21 sessions after each, NaN where they are not over within the span.
     threshold
@@ -251,10 +233,8 @@ def calibrate(
 
     Raises
     ------
-    InputRefusedError
-        There are fewer than 756 sessions, or fewer than each label looks back on.
-    PrototypeError
-        The earlier prototypes have other labels or another dimension.
+    InputRefusedError, PrototypeError
+        Fewer than 756 sessions, or fewer than each label looks back on; earlier prototypes that `aligned` refuses.
     """
     chosen = CalibrationSettings() if settings is None else settings
     n_needed = max(MIN_SESSIONS, chosen.decode_sessions)
@@ -267,9 +247,9 @@ def calibrate(
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
-    values = online_values(costs, chosen.penalty, chosen.decode_sessions)
+    values = forward_costs(costs, chosen.penalty, chosen.decode_sessions)
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
-    hindsight = hindsight_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
+    hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),
         end=sessions.dates[-1].item(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,28 +61,13 @@ def explain(
     size = abs(float(pulls.sum())) or 1.0
     raw = _raw_of_vector(wide)
     range_ratio = math.exp(raw[_RANGE_RATIO])
-    plain, usual = _plain_values(raw, range_ratio), _plain_values(_raw_of_norms(norms), range_ratio)
+    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(_raw_of_norms(norms), range_ratio)
     reasons = [
-        Reason(family.text(plain, usual), float(pulls[[NAMES.index(name) for name in family.names]].sum()) / size)
-        for family in _FAMILIES
+        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in names]].sum()) / size)
+        for names, text in _FAMILIES
     ]
-    context = [name for group in GROUPS[2:] for name in group.names]
-    reasons.append(
-        Reason(
-            "other horizons and the path that led here",
-            float(pulls[[NAMES.index(name) for name in context]].sum()) / size,
-        )
-    )
     ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
-    return [*(Reason(family.text(plain, usual), math.nan) for family in _INFORMING), *ranked]
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """Descriptors that say the same at several horizons, and how to put it."""
-
-    names: tuple[str, ...]
-    text: Callable[[Mapping[str, float], Mapping[str, float]], str]
+    return [*(Reason(text.format(now=now, norm=norm), math.nan) for text in _INFORMING), *ranked]
 
 
 def _raw_of_vector(vector: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
@@ -104,81 +89,49 @@ def _raw_of_norms(norms: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _plain_values(raw: Mapping[str, float], range_ratio: float) -> dict[str, float]:
-    """Return shares of 1: volatilities per year, moves as simple returns.
+def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, str]:
+    """Return percentages: volatilities per year, moves as simple returns; and the Sortino ratio.
 
     The encoder divides dips by the market's ratio of ranges to absolute returns; `range_ratio` undoes that.
     """
     year = math.sqrt(_SESSIONS_PER_YEAR)
     unit = math.exp(raw["volatility_64"]) * math.sqrt(128)
     return {
-        "volatility": math.exp(raw["volatility_32"]) * year,
-        "downside": math.exp(raw["downside_32"]) * year,
-        "fall": math.exp(raw["down_range_16"]) * range_ratio,
-        "sortino": raw["sortino_64"],
-        "average": math.expm1(raw["average_128"] * unit),
-        "drawdown": -math.expm1(raw["drawdown_128"]),
-        "long_drawdown": -math.expm1(raw["drawdown_512"]),
-        "momentum": math.expm1(raw["momentum_128"] * unit),
+        "volatility": f"{math.exp(raw['volatility_32']) * year * 100:.0f} %",
+        "downside": f"{math.exp(raw['downside_32']) * year * 100:.0f} %",
+        "fall": f"{math.exp(raw['down_range_16']) * range_ratio * 100:.2f} %",
+        "sortino": f"{raw['sortino_64']:+.2f}",
+        "average": f"{math.expm1(raw['average_128'] * unit) * 100:+.0f} %",
+        "drawdown": f"{-math.expm1(raw['drawdown_128']) * 100:.0f} %",
+        "long_drawdown": f"{-math.expm1(raw['drawdown_512']) * 100:.0f} %",
+        "momentum": f"{math.expm1(raw['momentum_128'] * unit) * 100:+.0f} %",
     }
 
 
-def _percent(value: float, digits: int = 0) -> str:
-    return f"{value * 100:.{digits}f} %"
+def _starting(names: Sequence[str], word: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(word))
 
 
-def _signed(value: float, digits: int = 0) -> str:
-    return f"{value * 100:+.{digits}f} %"
-
-
-_FAMILIES: Sequence[_Family] = (
-    _Family(
-        tuple(name for name in RISK_NAMES if name.startswith("down_range")),
-        lambda now, norm: (
-            f"sessions dip {_percent(now['fall'], 2)} on average against a norm of {_percent(norm['fall'], 2)}"
-        ),
+_FAMILIES: Sequence[tuple[Sequence[str], str]] = (
+    (_starting(RISK_NAMES, "down_range"), "sessions dip {now[fall]} on average against a norm of {norm[fall]}"),
+    (
+        _starting(RISK_NAMES, "downside"),
+        "downside volatility {now[downside]} a year against a norm of {norm[downside]}",
     ),
-    _Family(
-        tuple(name for name in RISK_NAMES if name.startswith("downside")),
-        lambda now, norm: (
-            f"downside volatility {_percent(now['downside'])} a year against a norm of {_percent(norm['downside'])}"
-        ),
+    (
+        _starting(TREND_NAMES, "sortino"),
+        "return per unit of downside {now[sortino]} a session against a norm of {norm[sortino]}",
     ),
-    _Family(
-        tuple(name for name in TREND_NAMES if name.startswith("sortino")),
-        lambda now, norm: (
-            f"return per unit of downside {now['sortino']:+.2f} a session against a norm of {norm['sortino']:+.2f}"
-        ),
-    ),
-    _Family(
-        ("average_128",),
-        lambda now, norm: (
-            f"{_signed(now['average'])} from the 128-session average against a norm of {_signed(norm['average'])}"
-        ),
-    ),
-    _Family(
-        ("drawdown_128",),
-        lambda now, norm: (
-            f"{_percent(now['drawdown'])} below the 128-session high against a norm of {_percent(norm['drawdown'])}"
-        ),
-    ),
-    _Family(
-        ("momentum_128",),
-        lambda now, norm: f"{_signed(now['momentum'])} over 128 sessions against a norm of {_signed(norm['momentum'])}",
+    (("average_128",), "{now[average]} from the 128-session average against a norm of {norm[average]}"),
+    (("drawdown_128",), "{now[drawdown]} below the 128-session high against a norm of {norm[drawdown]}"),
+    (("momentum_128",), "{now[momentum]} over 128 sessions against a norm of {norm[momentum]}"),
+    (
+        tuple(name for group in GROUPS[2:] for name in group.names),
+        "other horizons and the path that led here",
     ),
 )
-_INFORMING: Sequence[_Family] = (
-    _Family(
-        ("volatility_32",),
-        lambda now, norm: (
-            f"volatility {_percent(now['volatility'])} a year against a norm of {_percent(norm['volatility'])}"
-        ),
-    ),
-    _Family(
-        ("drawdown_512",),
-        lambda now, norm: (
-            f"{_percent(now['long_drawdown'])} below the two-year high against a norm of "
-            f"{_percent(norm['long_drawdown'])}"
-        ),
-    ),
+"""Descriptors that say the same at several horizons, and how to put it."""
+_INFORMING = (
+    "volatility {now[volatility]} a year against a norm of {norm[volatility]}",
+    "{now[long_drawdown]} below the two-year high against a norm of {norm[long_drawdown]}",
 )

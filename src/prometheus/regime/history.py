@@ -98,16 +98,9 @@ def preferred_history(histories: Sequence[RegimeHistory]) -> RegimeHistory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredEmbeddings:
-    """Embeddings of one region, encoder, instrument and window length.
+    """Embeddings of one region, encoder, instrument and window length; None where the states do not say.
 
-    Attributes
-    ----------
-    instrument_id, window_days
-        None where the states do not say.
-    dates
-        One per vector, ascending.
-    vectors
-        Shape (n_dates, dim), float32.
+    The vectors, shape (n_dates, dim), ascend in time.
     """
 
     instrument_id: str | None

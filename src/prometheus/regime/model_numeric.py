@@ -15,7 +15,7 @@ from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 

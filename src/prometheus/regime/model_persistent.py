@@ -12,12 +12,11 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.change_risk import change_risks, risks_to_dict
-from prometheus.regime.decoding import online_values, posterior
-from prometheus.regime.distances import euclidean_distances
-from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior
+from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.transitions import exit_hazards, hazards_to_dict
 from prometheus.regime.types import RegimePrototype
 
 FAMILY = "persistent"
@@ -35,14 +34,14 @@ class DecodedAssignment(Assignment):
         Shape (n,): probability that the next 21 sessions are volatile.
     threshold
         Annualised volatility that counts as such.
-    change_risk
+    exit_hazard
         By label, JSON values of the probability of leaving it.
     """
 
     posteriors: Float64Matrix
     high_volatility: Float64Vector
     threshold: float
-    change_risk: Mapping[str, Mapping[str, Any]]
+    exit_hazard: Mapping[str, Mapping[str, Any]]
 
     def details(self, row: int) -> dict[str, Any]:
         """Return JSON values that say how one label came about."""
@@ -50,7 +49,7 @@ class DecodedAssignment(Assignment):
             "distances": self.by_label(self.distances[row]),
             "probabilities": self.by_label(self.posteriors[row]),
             "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
-            "change_risk": self.change_risk[self.labels[self.nearest[row]].name],
+            "change_risk": self.exit_hazard[self.labels[self.nearest[row]].name],
         }
 
 
@@ -147,7 +146,7 @@ def decode(
     n_lead = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
     distances = euclidean_distances(vectors, centers)
-    values = online_values(distances, calibration.penalty, calibration.decode_sessions)
+    values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)
     return DecodedAssignment(
@@ -158,5 +157,5 @@ def decode(
         posteriors=posteriors,
         high_volatility=calibration.high_volatility.probabilities(scores[n_lead:]),
         threshold=calibration.high_volatility.threshold,
-        change_risk={label.name: risks_to_dict(change_risks(calibration.stays.get(label))) for label in labels},
+        exit_hazard={label.name: hazards_to_dict(exit_hazards(calibration.stays.get(label))) for label in labels},
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
 
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import FileAccessError, MissingExtraError
@@ -23,6 +25,9 @@ BAND_COLOURS = {
     RegimeLabel.CRISIS: "#c8553d",
 }
 """Told apart by lightness as well as by hue."""
+
+
+DateLike: TypeAlias = "date | np.datetime64"
 
 
 class LabelledDate(Protocol):
@@ -53,11 +58,7 @@ def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: S
     MissingExtraError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("drawing", "plots") from error
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = new_figure(12, 5)
     paint_regimes(figure, title, dates, closes, states)
     return figure
 
@@ -66,22 +67,48 @@ def paint_regimes(
     figure: Figure, title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]
 ) -> None:
     """Draw closes (log scale) over regime bands into an empty figure."""
-    from matplotlib.patches import Patch  # noqa: PLC0415 -- optional
-
     axes: Any = figure.add_subplot()
     bands = spells(states)
-    for label, start, end in bands:
-        axes.axvspan(start, end, color=BAND_COLOURS[label], linewidth=0)
+    paint_bands(axes, dates, closes, [(start, end, BAND_COLOURS[label]) for label, start, end in bands])
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_ylabel("close (log scale)")
+    seen = {label for label, _, _ in bands}
+    add_legend(axes, {label.name: BAND_COLOURS[label] for label in RegimeLabel if label in seen})
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, or raise `MissingExtraError` where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("drawing", "plots") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def paint_bands(
+    axes: Any, dates: DateVector, closes: Float64Vector, bands: Iterable[tuple[DateLike, DateLike, str]]
+) -> None:
+    """Draw closes (log scale) over bands of a first date, an end and a colour each."""
+    for start, end, colour in bands:
+        axes.axvspan(start, end, color=colour, linewidth=0)
     axes.plot(dates.astype("M8[D]"), closes, color="#1d2b3a", linewidth=0.9)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter("{x:,g}")
     axes.margins(x=0)
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_ylabel("close (log scale)")
-    seen = [label for label in RegimeLabel if any(band[0] is label for band in bands)]
-    patches = [Patch(color=BAND_COLOURS[label], label=label.name) for label in seen]
-    axes.legend(handles=patches, loc="upper left", framealpha=1)
+    open_frame(axes)
+
+
+def add_legend(axes: Any, colours: Mapping[str, str], **style: Any) -> None:
+    """Name the colours of the bands."""
+    from matplotlib.patches import Patch  # noqa: PLC0415 -- optional
+
+    patches = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    axes.legend(handles=patches, loc="upper left", framealpha=1, **style)
+
+
+def open_frame(axes: Any) -> None:
+    """Take away the upper and the right edge."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from prometheus.app.regimes import TransitionReport
 from prometheus.arrays import Float64Matrix
-from prometheus.regime.change_risk import HORIZONS, ChangeRisk
+from prometheus.regime.transitions import HORIZONS, ExitHazard
 from prometheus.regime.types import RegimeLabel
 from prometheus.results.columns import Column, labels, numbers
 from prometheus.results.figures import draw_matrix, require_rows
@@ -29,14 +29,14 @@ class TransitionRow(NamedTuple):
         By the regime of the next session, the same one included; empty where none ever followed.
     mean_duration
         Of unbroken spells, in sessions.
-    change_risks
+    exit_hazards
         Of leaving it within 5, 21 and 63 sessions, each with its interval.
     """
 
     from_label: RegimeLabel
     probabilities: Mapping[RegimeLabel, float]
     mean_duration: float
-    change_risks: tuple[ChangeRisk, ...]
+    exit_hazards: tuple[ExitHazard, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -69,7 +69,7 @@ class Transitions(ResultTable[TransitionRow]):
         report = self.report
         for label in self.labels:
             shares = report.matrix.get(label, {})
-            yield TransitionRow(label, shares, report.mean_durations[label], report.change_risks[label])
+            yield TransitionRow(label, shares, report.mean_durations[label], report.exit_hazards[label])
 
     def to_numpy(self) -> Float64Matrix:
         """Return the probability of each next regime, shape (n_labels, n_labels), float64, rows in order of `labels`.
@@ -98,7 +98,7 @@ class Transitions(ResultTable[TransitionRow]):
             *(Column(label.name, matrix[:, at], ".4f") for at, label in enumerate(self.labels)),
             Column("mean_duration", numbers([row.mean_duration for row in rows]), ",.1f"),
             *(
-                Column(f"left_in_{horizon}", numbers([row.change_risks[at].probability for row in rows]), ".3f")
+                Column(f"left_in_{horizon}", numbers([row.exit_hazards[at].probability for row in rows]), ".3f")
                 for at, horizon in enumerate(HORIZONS)
             ),
         )

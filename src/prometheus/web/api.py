@@ -18,7 +18,7 @@ from prometheus.app import App
 from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError, VectorError
-from prometheus.regime.change_risk import risks_to_dict
+from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
@@ -111,7 +111,7 @@ def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
             {
                 **asdict(report),
                 "mean_duration": report.mean_durations,
-                "change_risk": {label: risks_to_dict(risks) for label, risks in report.change_risks.items()},
+                "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
             }
             for report in app.regimes.transitions(region, query.model_id)
         ]

@@ -9,7 +9,7 @@ import pytest
 from tests.reference.descriptors import weighted_mean
 
 from prometheus.arrays import Float64Matrix
-from prometheus.encoders.numeric.kernels import trailing_averages, trailing_maxima, trailing_means
+from prometheus.encoders.numeric.descriptors import trailing_averages, trailing_maxima, trailing_means
 from prometheus.errors import UsageError, WindowShapeError
 
 HALF_LIVES = (1.0, 5.0, 64.0)

@@ -14,8 +14,13 @@ from prometheus.core.config import RegionDefinition
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.identity import fingerprint
 from prometheus.encoders.numeric.features import LOG_PRICES
-from prometheus.encoders.numeric.region_windows import RegionWindowBuilder
-from prometheus.encoders.numeric.regions import REGION, RegionMeanModel, RegionWindowBatch, region_model_id
+from prometheus.encoders.numeric.regions import (
+    REGION,
+    RegionMeanModel,
+    RegionWindowBatch,
+    RegionWindowBuilder,
+    region_model_id,
+)
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
 from prometheus.errors import InsufficientHistoryError, RegionMembersError, UsageError

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import Verdicts
+from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan
 from prometheus.ingest.sample import PRICES
 
@@ -50,7 +50,7 @@ class FullSampleLabeller:
     def fit(self, _history: MarketHistory, _threshold: float) -> FullSampleLabeller:
         return self
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         falls = -history.log_returns[-n_last:]
         scores = falls - falls.mean()
-        return Verdicts(scores > 0, scores, np.full(n_last, 0.2))
+        return Predictions(scores > 0, scores, np.full(n_last, 0.2))

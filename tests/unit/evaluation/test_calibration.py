@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.sample_market import sample_history
 
-from prometheus.evaluation.calibration import BASE_RATE, high_outcomes, recalibrated
 from prometheus.evaluation.figures import calibration_error
+from prometheus.evaluation.labeller import BASE_RATE, high_outcomes, recalibrated
 
 
 def test_outcomes_whose_horizon_is_not_over_are_unknown() -> None:

@@ -9,7 +9,7 @@ from tests.unit.evaluation.sample_market import history_of, sample_history
 
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import Verdicts, join_verdicts
+from prometheus.evaluation.labeller import Predictions, join_predictions
 from prometheus.market.bars import PriceBars
 
 
@@ -61,17 +61,17 @@ def test_bars_become_a_history() -> None:
         MarketHistory.from_bars(PriceBars(("X", "Y"), np.array([0, 1, 2]), dates[:2], fields, values))
 
 
-def test_verdicts_of_other_length_are_refused() -> None:
-    with pytest.raises(WindowShapeError, match="verdicts"):
-        Verdicts(np.array([True]), np.zeros(2), np.zeros(1))
+def test_predictions_of_other_length_are_refused() -> None:
+    with pytest.raises(WindowShapeError, match="predictions"):
+        Predictions(np.array([True]), np.zeros(2), np.zeros(1))
     with pytest.raises(WindowShapeError, match="labels"):
-        Verdicts(np.array([True]), np.zeros(1), np.zeros(1), ("CRISIS", "CARRY"))
+        Predictions(np.array([True]), np.zeros(1), np.zeros(1), ("CRISIS", "CARRY"))
 
 
-def test_joined_verdicts_keep_labels_only_if_all_have_them() -> None:
-    plain = Verdicts(np.array([True]), np.zeros(1), np.zeros(1))
-    named = Verdicts(np.array([False]), np.ones(1), np.zeros(1), ("CARRY",))
-    assert join_verdicts([named, named]).labels == ("CARRY", "CARRY")
-    joined = join_verdicts([named, plain])
+def test_joined_predictions_keep_labels_only_if_all_have_them() -> None:
+    plain = Predictions(np.array([True]), np.zeros(1), np.zeros(1))
+    named = Predictions(np.array([False]), np.ones(1), np.zeros(1), ("CARRY",))
+    assert join_predictions([named, named]).labels == ("CARRY", "CARRY")
+    joined = join_predictions([named, plain])
     assert joined.labels is None
     assert [joined.says(0), joined.says(1), named.says(0)] == ["risk-on", "risk-off", "CARRY"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prometheus.errors import InputRefusedError
-from prometheus.evaluation.neighbours import check_harm, neighbour_forecasts
+from prometheus.evaluation.figures import check_harm, neighbour_forecasts
 from prometheus.market.forward_volatility import forward_log_volatility
 
 N = 500

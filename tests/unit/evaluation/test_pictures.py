@@ -12,18 +12,18 @@ from tests.unit.evaluation.sample_market import sample_history
 
 from prometheus.errors import MissingExtraError, WindowShapeError
 from prometheus.evaluation.figures import reliability_bins
-from prometheus.evaluation.labeller import Verdicts
-from prometheus.evaluation.pictures import RISK_OFF_ONLY, draw_labels, draw_reliability, draw_spread
+from prometheus.evaluation.labeller import Predictions
+from prometheus.evaluation.report import RISK_OFF_ONLY, draw_labels, draw_reliability, draw_spread
 from prometheus.regime.picture import BAND_COLOURS, save_figure
 
 HISTORY = sample_history().last(400)
 NAMES = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
 
 
-def verdicts(*, has_labels: bool) -> Verdicts:
+def predictions(*, has_labels: bool) -> Predictions:
     code = np.arange(len(HISTORY)) // 50 % 4
     labels = tuple(NAMES[each] for each in code) if has_labels else None
-    return Verdicts(code > 1, code.astype(np.float64), code / 4.0, labels)
+    return Predictions(code > 1, code.astype(np.float64), code / 4.0, labels)
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -36,7 +36,7 @@ def legend_of(figure: Figure) -> list[str]:
 def test_labels_lie_under_the_price_and_zooms_get_panels(has_labels: bool, tmp_path: Path) -> None:
     zooms = {name: (date(2018, 1, 2), date(2018, 6, 29)) for name in ("one", "two", "three")}
 
-    figure = draw_labels("title", HISTORY.dates, HISTORY.closes, verdicts(has_labels=has_labels), zooms)
+    figure = draw_labels("title", HISTORY.dates, HISTORY.closes, predictions(has_labels=has_labels), zooms)
 
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["title", "one", "two", "three"]
     assert set(legend_of(figure)) == (set(NAMES) if has_labels else set(RISK_OFF_ONLY))
@@ -45,9 +45,9 @@ def test_labels_lie_under_the_price_and_zooms_get_panels(has_labels: bool, tmp_p
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_verdicts_of_other_sessions_are_refused() -> None:
+def test_predictions_of_other_sessions_are_refused() -> None:
     with pytest.raises(WindowShapeError, match="labels over prices"):
-        draw_labels("title", HISTORY.dates[1:], HISTORY.closes[1:], verdicts(has_labels=False))
+        draw_labels("title", HISTORY.dates[1:], HISTORY.closes[1:], predictions(has_labels=False))
 
 
 def test_reliability_and_spread_show_every_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.unit.evaluation.sample_market import SHORT_PLAN, history_of, sample_h
 
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import Verdicts
+from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, walk_forward, year_spans
 from prometheus.market.forward_volatility import forward_log_volatility
 
@@ -30,10 +30,10 @@ class Spy:
         self.first_dates.add(history.dates[0].item())
         return self
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         self.asked.append((history.dates[-1].item(), n_last))
         scores = np.arange(n_last, dtype=np.float64)
-        return Verdicts(scores > 10, scores, np.full(n_last, 0.2), ("CARRY",) * n_last)
+        return Predictions(scores > 10, scores, np.full(n_last, 0.2), ("CARRY",) * n_last)
 
 
 def test_each_year_is_fitted_on_what_precedes_it_and_labelled_once() -> None:
@@ -46,9 +46,9 @@ def test_each_year_is_fitted_on_what_precedes_it_and_labelled_once() -> None:
     assert [last for last, _ in yearly] == [
         date(2007, 12, 31), date(2008, 12, 31), date(2009, 12, 31), date(2010, 3, 31),
     ]  # fmt: skip
-    assert sum(n_last for _, n_last in yearly) == len(walk.verdicts) == len(walk.dates)
+    assert sum(n_last for _, n_last in yearly) == len(walk.predictions) == len(walk.dates)
     assert (walk.dates[0], walk.dates[-1]) == (np.datetime64("2007-06-01"), np.datetime64("2010-03-31"))
-    assert walk.verdicts.labels == ("CARRY",) * len(walk.dates)
+    assert walk.predictions.labels == ("CARRY",) * len(walk.dates)
     assert spy.first_dates == {date(2000, 1, 3)}
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert walk.fit_seconds >= 0.0

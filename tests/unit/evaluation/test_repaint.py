@@ -75,7 +75,7 @@ def test_a_walk_is_checked_session_by_session() -> None:
     for labeller, changed in ((moving_average_rule(), False), (FullSampleLabeller(), True)):
         walk = walk_forward(labeller, history, SHORT_PLAN)
         report = check_walk(labeller, history, SHORT_PLAN, walk, every=7)
-        assert report.n_checked == -(-len(walk.verdicts) // 7)
+        assert report.n_checked == -(-len(walk.predictions) // 7)
         assert (report.n_changed > 0) is changed
 
 

@@ -15,16 +15,15 @@ from tests.unit.evaluation.sample_market import SHORT_PLAN, FullSampleLabeller, 
 
 from prometheus.errors import MissingExtraError, UsageError
 from prometheus.evaluation import roster
-from prometheus.evaluation.grid import GridCell, run_grid
+from prometheus.evaluation.figures import sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.jump import StatisticalJump
-from prometheus.evaluation.labeller import Labeller, Verdicts
-from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
+from prometheus.evaluation.labeller import Labeller, Predictions
+from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, StatisticalJump
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
-from prometheus.evaluation.rules import Holding, ewma_volatility_rule
-from prometheus.evaluation.strategy import sharpe_ratio
-from prometheus.evaluation.table import LabellerFigures, figures_of, figures_table, trade_walk
+from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
+from prometheus.evaluation.rules import ewma_volatility_rule, holding
+from prometheus.evaluation.v2 import GridCell, run_grid
 
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
 
@@ -50,7 +49,7 @@ def test_known_rules_reach_what_they_are_known_for() -> None:
 
 
 def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
-    figures = figures_for(Holding(), replace(SHORT_PLAN, has_recession_months=False))
+    figures = figures_for(holding(), replace(SHORT_PLAN, has_recession_months=False))
 
     assert (figures.auc, figures.switches_per_year, figures.turnover) == (0.5, 0.0, 0.0)
     document = json.loads(json.dumps(figures.to_dict(), allow_nan=False))
@@ -65,7 +64,7 @@ def test_what_repaints_is_told_in_the_figures() -> None:
 
 
 def test_the_table_has_a_line_of_equal_length_for_each() -> None:
-    rows = [figures_for(each, SHORT_PLAN) for each in (Holding(), ewma_volatility_rule())]
+    rows = [figures_for(each, SHORT_PLAN) for each in (holding(), ewma_volatility_rule())]
     lines = figures_table(rows).splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
@@ -102,8 +101,8 @@ def test_a_variant_that_is_never_in_the_market_is_the_worst() -> None:
         def fit(self, _history: MarketHistory, _threshold: float) -> Out:
             return self
 
-        def verdicts(self, _history: MarketHistory, n_last: int) -> Verdicts:
-            return Verdicts(np.ones(n_last, dtype=np.bool_), np.zeros(n_last), np.zeros(n_last))
+        def predictions(self, _history: MarketHistory, n_last: int) -> Predictions:
+            return Predictions(np.ones(n_last, dtype=np.bool_), np.zeros(n_last), np.zeros(n_last))
 
     frozen = MarketHistory("X", sample_history().dates, sample_history().closes)
     result = run_grid([GridCell("out")], lambda _arguments: Out(), frozen, SHORT_PLAN)
@@ -113,7 +112,7 @@ def test_a_variant_that_is_never_in_the_market_is_the_worst() -> None:
 def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
     for cells in ([], [GridCell("a"), GridCell("a")]):
         with pytest.raises(UsageError, match="each under its own name"):
-            run_grid(cells, lambda _arguments: Holding(), sample_history(), SHORT_PLAN)
+            run_grid(cells, lambda _arguments: holding(), sample_history(), SHORT_PLAN)
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,31 +11,36 @@ from tests.unit.evaluation.sample_market import history_of, sample_history
 
 from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
-from prometheus.evaluation.declared_grid import declared_cells, make_variant
-from prometheus.evaluation.labeller import Verdicts
-from prometheus.evaluation.panel import evaluate_panel
+from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.rules import log_ewma_volatility
-from prometheus.evaluation.v2 import PersistentLabeller, label_confidence, volatility_scores_of
+from prometheus.evaluation.v2 import (
+    PersistentLabeller,
+    declared_cells,
+    evaluate_panel,
+    label_confidence,
+    make_variant,
+    volatility_scores_of,
+)
 
 PLAN = EvaluationPlan(date(2008, 1, 2), date(2009, 12, 31))
 RISK_OFF = {"RISK_OFF", "CRISIS"}
 
 
-def verdicts_of(labeller: PersistentLabeller, n_last: int = 250) -> Verdicts:
+def predictions_of(labeller: PersistentLabeller, n_last: int = 250) -> Predictions:
     history = sample_history()
     end = history.position_of(np.datetime64("2009-01-02"))
     fitted = labeller.fit(history.until(end - 250), 0.25)
-    return fitted.verdicts(history.until(end), n_last)
+    return fitted.predictions(history.until(end), n_last)
 
 
 def test_the_crisis_of_2008_is_one_and_the_side_follows_the_label() -> None:
-    verdicts = verdicts_of(PersistentLabeller())
-    assert verdicts.labels is not None
-    assert [label in RISK_OFF for label in verdicts.labels] == verdicts.is_risk_off.tolist()
-    assert set(verdicts.labels[-60:]) == {"CRISIS"}
-    assert verdicts.probabilities[-60:].min() > 0.7
+    predictions = predictions_of(PersistentLabeller())
+    assert predictions.labels is not None
+    assert [label in RISK_OFF for label in predictions.labels] == predictions.is_risk_off.tolist()
+    assert set(predictions.labels[-60:]) == {"CRISIS"}
+    assert predictions.probabilities[-60:].min() > 0.7
 
 
 def test_no_date_of_a_walk_is_repainted() -> None:
@@ -57,7 +62,7 @@ def test_every_declared_cell_is_one_step_from_the_default() -> None:
 
 
 def test_a_variation_reaches_the_labels() -> None:
-    usual = verdicts_of(PersistentLabeller())
+    usual = predictions_of(PersistentLabeller())
     for arguments in (
         {"dropped": list(descriptors.TREND_NAMES)},
         {"settings": {"penalty": 0.0}},
@@ -65,7 +70,7 @@ def test_a_variation_reaches_the_labels() -> None:
         {"constants_span": ["1993-01-04", "1996-12-31"]},
     ):
         varied = make_variant(arguments).fit(sample_history().until(4538), 0.25)
-        labels = varied.verdicts(sample_history().until(4788), 250).labels
+        labels = varied.predictions(sample_history().until(4788), 250).labels
         assert labels != usual.labels, arguments
 
 
@@ -74,7 +79,7 @@ def test_a_dropped_descriptor_cannot_move_a_label() -> None:
     history = sample_history().until(4788)
     fitted = everything.fit(sample_history().until(4538), 0.25)
     assert (fitted.factors > 0).sum() == 1
-    labels = fitted.verdicts(history, 250).labels
+    labels = fitted.predictions(history, 250).labels
     highs = np.array([history.closes[end - 128 : end].max() for end in range(4539, 4789)])
     drawdowns = history.closes[4538:4788] / highs - 1.0
     assert labels is not None

@@ -35,8 +35,7 @@ from prometheus.regime.calibration import (
     calibrate,
     find_prototypes,
 )
-from prometheus.regime.decoding import hindsight_path, online_values
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances, forward_costs, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.model_persistent import decode
 
@@ -190,8 +189,8 @@ def test_a_prototype_is_the_mean_of_its_group_and_an_empty_group_a_point_on_the_
 def test_the_temperature_makes_the_labels_of_hindsight_likeliest() -> None:
     prototypes, calibration = calibrated_until()
     costs = euclidean_distances(own_span(BEFORE_THE_CRISIS).vectors, np.stack([each.center for each in prototypes]))
-    values = online_values(costs, calibration.penalty, calibration.decode_sessions)[::20].tolist()
-    hindsight = hindsight_path(costs, calibration.penalty)[calibration.decode_sessions - 1 :: 20]
+    values = forward_costs(costs, calibration.penalty, calibration.decode_sessions)[::20].tolist()
+    hindsight = viterbi_path(costs, calibration.penalty)[calibration.decode_sessions - 1 :: 20]
 
     def loss(temperature: float) -> float:
         shares = [slow_softmax(row, temperature)[label] for row, label in zip(values, hindsight, strict=True)]

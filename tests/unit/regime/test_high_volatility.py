@@ -11,7 +11,7 @@ from tests.unit.regime.sample_sessions import BEFORE_THE_CRISIS, calibrated_unti
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import area_under_curve
-from prometheus.regime.high_volatility import (
+from prometheus.regime.forecasts import (
     SCORE_WEIGHTS,
     HighVolatilityForecast,
     fit_score_weights,

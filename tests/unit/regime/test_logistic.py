@@ -12,7 +12,7 @@ from tests.property.strategies import bounded
 from tests.reference.logistic import slow_gradient, slow_logistic
 
 from prometheus.errors import InputRefusedError
-from prometheus.regime.logistic import fit_logistic, sigmoid
+from prometheus.regime.forecasts import fit_logistic, sigmoid
 
 
 def drawn(seed: int, n: int = 40, n_features: int = 2) -> tuple[np.ndarray, np.ndarray]:

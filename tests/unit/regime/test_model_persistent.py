@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
-from tests.reference.decoding import slow_online_values, slow_softmax
+from tests.reference.decoding import slow_forward_costs, slow_softmax
 from tests.reference.regimes import slow_distance
 from tests.unit.regime.sample_sessions import (
     calibrated_until,
@@ -32,9 +32,9 @@ from prometheus.regime import (
     RegimePrototype,
 )
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
-from prometheus.regime.change_risk import StayCounts, change_risks
-from prometheus.regime.high_volatility import HighVolatilityForecast
+from prometheus.regime.forecasts import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
+from prometheus.regime.transitions import StayCounts, exit_hazards
 
 LABELS = (RegimeLabel.CARRY, RegimeLabel.CRISIS, RegimeLabel.NEUTRAL)
 STAYS = {RegimeLabel.CARRY: StayCounts(200, 2), RegimeLabel.CRISIS: StayCounts(20, 1)}
@@ -70,7 +70,7 @@ def test_labels_and_confidences_are_those_of_the_slow_twin(vectors: list[list[fl
     costs = [[slow_distance(vector, center) for center in centers] for vector in vectors]
     assert len(decoded.nearest) == len(vectors) - 3
     for row, last in enumerate(range(3, len(vectors))):
-        values = slow_online_values(costs[last - 3 : last + 1], penalty)
+        values = slow_forward_costs(costs[last - 3 : last + 1], penalty)
         chosen = int(decoded.nearest[row])
         assert values[chosen] == pytest.approx(0, abs=1e-9)
         np.testing.assert_allclose(decoded.posteriors[row], slow_softmax(values, 0.5), rtol=1e-6)
@@ -119,7 +119,7 @@ def test_a_state_says_how_likely_its_label_is_and_what_may_follow() -> None:
         high = state.metadata["high_volatility"]
         assert high["threshold"] == model.calibration.high_volatility.threshold
         assert 0 < high["probability"] < 1
-        risks = change_risks(model.calibration.stays[state.regime_label])
+        risks = exit_hazards(model.calibration.stays[state.regime_label])
         assert state.metadata["change_risk"] == {str(risk.horizon): risk.to_dict() for risk in risks}
         assert json.loads(json.dumps(state.metadata, allow_nan=False)) == state.metadata
 

@@ -1,31 +1,50 @@
 """``num-regime-region-v1``: a region seen through several instruments, as the weighted mean of what each one says.
 
-Weights are rescaled over the members that can be seen on a date; `region_windows` says which those
-are (ADR-0011).
+The dates of a region are the sessions of its anchor. On each of them a member takes part with its latest window if
+that holds enough sessions and is at most five of the region's sessions old; the anchor and half of the weight must be
+there, and weights are rescaled over the members present (ADR-0011). All of it is read from bars up to the date, so one
+date, a chunk and the whole range agree.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 
 from prometheus.arrays import DateVector, FeatureTable, Float32Matrix, Float64Matrix, Int64Vector, as_float32
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2, fingerprint
-from prometheus.encoders.numeric.features import FeatureSet
+from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet, window_hashes
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
-from prometheus.errors import UsageError
-from prometheus.protocols import NumericEmbeddingModel, RegionMembers, TableNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import (
+    MAX_AGE_SESSIONS,
+    NumericWindowSpec,
+    WindowBuild,
+    require_window_days,
+    windows_on_date,
+)
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError, UsageError
+from prometheus.market.bars import PriceBars
+from prometheus.protocols import (
+    BarSource,
+    NumericEmbeddingModel,
+    RegionMembers,
+    SessionCounter,
+    TableNumericEmbeddingModel,
+)
 
 REGION = "REGION"
 NUM_REGIME_REGION_V1 = "num-regime-region-v1"
 LEAST_SHARE = 0.5
 """Part of the total weight that the members present must carry."""
-ABSENT = -1
-"""Stands for the end of a window that is not there."""
+ABSENT = -1  # the end of a window that is not there
+_ROUNDING = 1e-12
+_MORE_SESSIONS = 64
 
 
 def region_model_id(region: RegionMembers) -> str:
@@ -45,15 +64,7 @@ def _identity(region: RegionMembers) -> dict[str, Any]:
 
 
 class RegionMeanModel(ScaleFreeNumericEmbeddingModel):
-    """Encodes the members of a region as ``num-regime-core-v2`` does; `RegionWindowBatch` takes their mean.
-
-    Parameters
-    ----------
-    region
-        Members, weights and anchor: part of what the vectors mean.
-    constants
-        As for the scale-free encoder.
-    """
+    """Encodes the members of a region as ``num-regime-core-v2`` does; `RegionWindowBatch` takes their mean."""
 
     def __init__(self, region: RegionMembers, constants: ScaleFreeConstants | None = None) -> None:
         super().__init__(constants)
@@ -81,18 +92,14 @@ class RegionWindowBatch:
     ----------
     member_ids
         Sorted: the order of adding up.
-    as_of_dates
-        Shape (n,), ascending.
+    as_of_dates, input_hashes
+        Shape (n,): dates ascending, and digests of the bars of all windows that take part.
     ends
         Shape (n,): one past the newest row of the anchor's window. The anchor's rows come first in the table.
-    member_ends
-        Shape (n_members, n): the same for each member, -1 where it takes no part.
-    weights
-        Shape (n_members, n): adding to 1 over the members that take part, 0 for the others.
+    member_ends, weights
+        Shape (n_members, n): the same for each member, -1 where it takes no part; weights add to 1, 0 for the absent.
     features
         Shape (n_rows, n_features), in the terms of `feature_set`.
-    input_hashes
-        Shape (n,): of the bars of all windows that take part, by member.
     """
 
     region_id: str
@@ -126,17 +133,12 @@ class RegionWindowBatch:
             return []
         is_present = self.member_ends != ABSENT
         patterns, first, which = np.unique(is_present, axis=1, return_index=True, return_inverse=True)
-        described = [
-            {
-                "members": {
-                    name: float(self.weights[row, at])
-                    for row, name in enumerate(self.member_ids)
-                    if patterns[row, number]
-                },
-                "absent": [name for row, name in enumerate(self.member_ids) if not patterns[row, number]],
-            }
-            for number, at in enumerate(first)
-        ]
+        described = []
+        for pattern, at in zip(patterns.T, first, strict=True):
+            weights = dict(zip(self.member_ids, self.weights[:, at].tolist(), strict=True))
+            absent = [name for name, is_there in zip(weights, pattern, strict=True) if not is_there]
+            members = {name: weight for name, weight in weights.items() if name not in absent}
+            described.append({"members": members, "absent": absent})
         return [described[number] for number in which.reshape(-1)]
 
     def take(self, chosen: Int64Vector | slice, /) -> RegionWindowBatch:
@@ -151,9 +153,10 @@ class RegionWindowBatch:
         )
 
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
-        """Return the weighted mean of a model's vectors of the members, shape (n, dim), added up in float64.
+        """Return the weighted mean of a model's vectors of the members, shape (n, dim).
 
-        Members are added one after another in order of their ids, so no number of dates changes the rounding.
+        Members are added one after another in float64, in order of their ids, so no number of dates changes the
+        rounding.
 
         Raises
         ------
@@ -170,3 +173,228 @@ class RegionWindowBatch:
             vectors = model.encode_table(self.features, distinct, self.window_days)
             means[rows] += weights[rows, np.newaxis] * vectors[place]
         return as_float32(means)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Days:
+    """Dates to look at, as the anchor's bars give them.
+
+    Attributes
+    ----------
+    days
+        Shape (n,), ascending: sessions of the anchor with a full window, the last one under the date asked for.
+    n_before, n_unseen
+        How many of them precede those asked for; sessions between the anchor's last bar and the date asked for.
+    is_whole
+        Whether nothing earlier is stored.
+    """
+
+    days: DateVector
+    n_before: int
+    n_unseen: int
+    is_whole: bool
+
+
+class RegionWindowBuilder:
+    """Builds the windows of regions, which are defined by name, from stored bars.
+
+    The calendar is that of the anchor's market; it is asked when the anchor has no bar of a single date.
+    """
+
+    feature_set = LOG_PRICES
+
+    def __init__(self, reader: BarSource, calendar: SessionCounter, regions: Mapping[str, RegionMembers]) -> None:
+        self._reader = reader
+        self._calendar = calendar
+        self._regions = dict(regions)
+
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> RegionWindowBatch:
+        """Return a batch of one date, or raise what is wrong with it."""
+        return self.build_trailing(spec, as_of_date, 1)
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> RegionWindowBatch:
+        """Return the windows of a date and of the region's last sessions before it, oldest first.
+
+        Raises
+        ------
+        RegionMembersError, InsufficientHistoryError
+            Too few members can be seen on the date, or the region has too few sessions before it.
+        """
+        build = self._build(spec.entity_id, as_of_date, as_of_date, spec.window_days, n_windows - 1, is_one_date=True)
+        if build.failures:
+            raise build.failures[0]
+        if len(build.windows) < n_windows:
+            needed, found = (n + spec.window_days - 1 for n in (n_windows, len(build.windows)))
+            raise InsufficientHistoryError(spec.entity_id, as_of_date, needed, found)
+        return build.windows
+
+    def build_range(
+        self, region_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
+    ) -> WindowBuild[RegionWindowBatch]:
+        """Return the windows of a region's sessions from `start` to `end`, and a failure per session left out.
+
+        Sessions before the anchor has enough history are no failures. `n_lead` sessions before `start` come too.
+        """
+        (region_id,) = region_ids
+        return self._build(region_id, start, end, window_days, n_lead, is_one_date=False)
+
+    def _build(
+        self, region_id: str, start: date, end: date, window_days: int, n_lead: int, *, is_one_date: bool
+    ) -> WindowBuild[RegionWindowBatch]:
+        """Look back as far as it takes to find `n_lead` sessions on which enough members can be seen."""
+        region, n_back = self._regions[region_id], n_lead
+        find_days = self._one_day if is_one_date else self._days_in_range
+        ids = [region.anchor, *sorted(set(region.members) - {region.anchor})]
+        while True:
+            found = find_days(region_id, start, end, require_window_days(window_days), n_back)
+            bars = self._reader.load_bars(ids, found.days[0].item(), end, window_days, self.feature_set.bar_fields)
+            build, n_before = _windows_on_days(region_id, region, bars, found, window_days)
+            if n_before >= n_lead or found.is_whole:
+                n_wanted = len(build.windows) - n_before
+                surplus = slice(max(n_before - n_lead, 0) if n_wanted else len(build.windows), None)
+                return WindowBuild(build.windows.take(surplus), build.failures)
+            n_back = 2 * n_back + _MORE_SESSIONS
+
+    def _one_day(self, region_id: str, as_of_date: date, _end: date, window_days: int, n_back: int) -> _Days:
+        anchor = self._regions[region_id].anchor
+        bars = self._reader.load_bars(
+            [anchor], as_of_date, as_of_date, window_days + n_back, self.feature_set.bar_fields
+        )
+        failures = windows_on_date(bars, as_of_date, window_days, self._calendar, self.feature_set).failures
+        if failures:
+            raise _anchor_error(region_id, as_of_date, failures[0])
+        days = bars.dates[window_days - 1 :].copy()
+        last: date = days[-1].item()
+        n_unseen = 0 if last == as_of_date else self._calendar.n_sessions_after(last, as_of_date)
+        days[-1] = as_of_date
+        return _Days(days, len(days) - 1, n_unseen, is_whole=len(bars.dates) < window_days + n_back)
+
+    def _days_in_range(self, region_id: str, start: date, end: date, window_days: int, n_back: int) -> _Days:
+        anchor, wanted = self._regions[region_id].anchor, window_days + n_back
+        dates = self._reader.load_bars([anchor], start, end, wanted, self.feature_set.bar_fields).dates
+        n_until_start = int(np.searchsorted(dates, np.datetime64(start, "D"), side="right"))
+        first = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
+        if len(dates) < window_days:
+            raise _anchor_error(region_id, end, InsufficientHistoryError(anchor, end, window_days, len(dates)))
+        if first >= len(dates):
+            raise _anchor_error(region_id, end, InputRefusedError(f"{anchor} has no bar from {start} to {end}"))
+        earliest = max(first - n_back, window_days - 1)
+        return _Days(dates[earliest:], first - earliest, 0, is_whole=n_until_start < wanted)
+
+
+def _anchor_error(region_id: str, as_of_date: date, failure: InputRefusedError) -> RegionMembersError:
+    reason = str(failure).partition(";")[0]
+    if isinstance(failure, InsufficientHistoryError):
+        reason = _too_few(failure.instrument_id, failure.found, failure.needed)
+    return RegionMembersError(region_id, as_of_date, "its anchor is missing", (reason,))
+
+
+def _windows_on_days(
+    region_id: str, region: RegionMembers, bars: PriceBars, found: _Days, window_days: int
+) -> tuple[WindowBuild[RegionWindowBatch], int]:
+    """Return the windows of the days on which enough members can be seen, and how many precede those asked for."""
+    member_ids = tuple(sorted(region.members))
+    member_ends = _member_ends(region, bars, found, window_days)
+    shares = np.zeros(len(found.days))
+    for row, name in enumerate(member_ids):
+        shares += np.where(member_ends[row] != ABSENT, region.members[name], 0.0)
+    least = LEAST_SHARE * _total(region) * (1.0 - _ROUNDING)
+    anchor_ends = member_ends[member_ids.index(region.anchor)]
+    is_seen = (anchor_ends != ABSENT) & (shares >= least)
+    chosen = np.flatnonzero(is_seen)
+    chosen_ends = member_ends[:, chosen]
+    weights = np.array([region.members[name] for name in member_ids])[:, np.newaxis]
+    windows = RegionWindowBatch(
+        region_id=region_id,
+        member_ids=member_ids,
+        window_days=window_days,
+        as_of_dates=found.days[chosen],
+        ends=anchor_ends[chosen],
+        member_ends=chosen_ends,
+        weights=np.where(chosen_ends != ABSENT, weights / shares[chosen], 0.0),
+        features=LOG_PRICES.tabulate(bars),
+        input_hashes=_region_hashes(member_ids, bars, chosen_ends, window_days),
+        feature_set=LOG_PRICES,
+    )
+    failures = tuple(
+        _members_error(region_id, region, bars, found.days[at].item(), member_ends[:, at], window_days)
+        for at in np.flatnonzero(~is_seen)
+        if at >= found.n_before
+    )
+    return WindowBuild(windows, failures), int(is_seen[: found.n_before].sum())
+
+
+def _member_ends(region: RegionMembers, bars: PriceBars, found: _Days, window_days: int) -> Int64Vector:
+    """Return where each member's window ends on each day, shape (n_members, n_days), -1 where it has none.
+
+    A window is too old when more than five of the region's sessions passed since its last bar.
+    """
+    sessions = _dates_of(bars, region.anchor)[1]
+    numbers = np.searchsorted(sessions, found.days, side="right")
+    numbers[-1] += found.n_unseen
+    ends = np.full((len(region.members), len(found.days)), ABSENT, dtype=np.int64)
+    for row, name in enumerate(sorted(region.members)):
+        first, dates = _dates_of(bars, name)
+        if len(dates):
+            n_known = np.searchsorted(dates, found.days, side="right")
+            newest = dates[np.maximum(n_known, 1) - 1]
+            ages = numbers - np.searchsorted(sessions, newest, side="right")
+            is_present = (n_known >= window_days) & (ages <= MAX_AGE_SESSIONS)
+            ends[row] = np.where(is_present, first + n_known, ABSENT)
+    return ends
+
+
+def _dates_of(bars: PriceBars, instrument_id: str) -> tuple[int, DateVector]:
+    """Return the first row of an instrument, and its dates."""
+    index = bars.instrument_ids.index(instrument_id)
+    first, stop = int(bars.offsets[index]), int(bars.offsets[index + 1])
+    return first, bars.dates[first:stop]
+
+
+def _total(region: RegionMembers) -> float:
+    total = 0.0
+    for name in sorted(region.members):  # in the order in which shares are added up
+        total += region.members[name]
+    return total
+
+
+def _region_hashes(
+    member_ids: Sequence[str], bars: PriceBars, member_ends: Int64Vector, window_days: int
+) -> Int64Vector:
+    """Return a digest of what each date was made of, shape (n,): the members' window hashes, bound to their names.
+
+    An absent member has no hash, and its place says so; the order in which bars were loaded does not matter.
+    """
+    is_present = member_ends != ABSENT
+    hashes = np.zeros(member_ends.shape, dtype=np.int64)
+    ends = member_ends[is_present]
+    hashes[is_present] = window_hashes(bars, ends - window_days, ends, LOG_PRICES.bar_fields)
+    names = hashlib.blake2b(json.dumps(list(member_ids)).encode(), digest_size=8)
+    digests = np.empty(member_ends.shape[1], dtype="<i8")
+    for at, (present, values) in enumerate(zip(is_present.T, hashes.T.astype("<i8"), strict=True)):
+        digest = names.copy()
+        digest.update(present.tobytes() + values.tobytes())
+        digests[at] = np.frombuffer(digest.digest(), dtype="<i8")[0]
+    return digests.astype(np.int64)
+
+
+def _members_error(
+    region_id: str, region: RegionMembers, bars: PriceBars, day: date, ends: Int64Vector, window_days: int
+) -> RegionMembersError:
+    absent, share = [], 0.0
+    for name, end in zip(sorted(region.members), ends, strict=True):
+        if end != ABSENT:
+            share += region.members[name]
+            continue
+        dates = _dates_of(bars, name)[1]
+        n_known = int(np.searchsorted(dates, np.datetime64(day, "D"), side="right"))
+        if n_known < window_days:
+            absent.append(_too_few(name, n_known, window_days))
+        else:
+            absent.append(f"{name}'s last bar, of {dates[n_known - 1]}, is more than {MAX_AGE_SESSIONS} sessions old")
+    rule = f"its members present carry {share / _total(region):.0%} of the weight and half is needed"
+    return RegionMembersError(region_id, day, rule, absent)
+
+
+def _too_few(name: str, found: int, needed: int) -> str:
+    return f"{name} has {found} of {needed} sessions" if found else f"{name} has no bars"

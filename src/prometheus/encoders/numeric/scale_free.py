@@ -37,12 +37,8 @@ RECOMPUTE_COMMAND = (
 class ScaleFreeConstants:
     """Where each descriptor lay, and how widely, on a span that is never judged.
 
-    Attributes
-    ----------
-    means, deviations
-        Shape (384,), in the order of `prometheus.encoders.numeric.descriptors.NAMES`.
-    source
-        Instrument, dates, and the command that recomputes them.
+    Means and deviations, shape (384,), are in the order of `prometheus.encoders.numeric.descriptors.NAMES`; the source
+    names instrument, dates, and the command that recomputes them.
     """
 
     means: Float64Vector
@@ -65,12 +61,8 @@ class ScaleFreeConstants:
 
     def to_json(self) -> str:
         """Return the file's text; equal constants give equal text."""
-        rows = [
-            f'    "{name}": [{mean!r}, {deviation!r}]'
-            for name, mean, deviation in zip(
-                descriptors.NAMES, self.means.tolist(), self.deviations.tolist(), strict=True
-            )
-        ]
+        columns = zip(descriptors.NAMES, self.means.tolist(), self.deviations.tolist(), strict=True)
+        rows = [f'    "{name}": [{mean!r}, {deviation!r}]' for name, mean, deviation in columns]
         source = json.dumps(dict(self.source), sort_keys=True)
         return '{\n  "source": ' + source + ',\n  "mean_and_deviation": {\n' + ",\n".join(rows) + "\n  }\n}\n"
 
@@ -100,12 +92,8 @@ class ScaleFreeNumericEmbeddingModel:
     """Risk, trend and path of the last 513 sessions as 384 float32 values.
 
     Each value is a descriptor less its frozen mean, over its frozen deviation, times the root of its weight; the
-    weights add to 1, so distances are in standard deviations of the frozen span.
-
-    Parameters
-    ----------
-    constants
-        The frozen means and deviations; those of the package by default.
+    weights add to 1, so distances are in standard deviations of the frozen span. Constants are the packaged ones unless
+    given.
     """
 
     feature_set: FeatureSet = LOG_PRICES
@@ -145,13 +133,7 @@ class ScaleFreeNumericEmbeddingModel:
         return np.stack([self.encode(window) for window in windows])
 
     def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
-        """Return the vectors of windows where they lie in a table, shape (n_windows, 384).
-
-        Raises
-        ------
-        UsageError
-            The windows hold fewer than 513 sessions.
-        """
+        """Return the vectors of windows of at least 513 sessions, where they lie in a table, shape (n_windows, 384)."""
         if window_days < self.window_days:
             raise UsageError(
                 f"num-regime-core-v2 reads {self.window_days} sessions; --window-days {window_days} is too few"

@@ -36,13 +36,7 @@ class FlattenNumericEmbeddingModel:
 
 
 class PadToDimNumericEmbeddingModel:
-    """``num-regime-core-v1``: the flattened window, zero-padded or truncated to `target_dim` values.
-
-    Raises
-    ------
-    UsageError
-        `target_dim` is below 1.
-    """
+    """``num-regime-core-v1``: the flattened window, zero-padded or truncated to `target_dim` values."""
 
     def __init__(self, target_dim: int = 384) -> None:
         if target_dim < 1:

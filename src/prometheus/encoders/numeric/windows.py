@@ -7,8 +7,9 @@ one, so there is one path and one set of bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -99,16 +100,13 @@ class WindowBatch:
 
     def take(self, chosen: Int64Vector | slice) -> WindowBatch:
         """Return some of the windows, over the same feature table."""
-        return WindowBatch(
-            window_days=self.window_days,
-            entity_ids=self.entity_ids,
+        return replace(
+            self,
             entity_index=self.entity_index[chosen],
             as_of_dates=self.as_of_dates[chosen],
             last_sessions=self.last_sessions[chosen],
             ends=self.ends[chosen],
-            features=self.features,
             input_hashes=self.input_hashes[chosen],
-            feature_set=self.feature_set,
         )
 
     def values(self) -> FeatureCube:
@@ -140,25 +138,21 @@ class WindowBatch:
         return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
+WindowsT = TypeVar("WindowsT")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class WindowBuild:
+class WindowBuild(Generic[WindowsT]):
     """The windows that could be built, and why the others could not."""
 
-    windows: WindowBatch
+    windows: WindowsT
     failures: tuple[InputRefusedError, ...]
 
 
 class NumericWindowBuilder:
-    """Builds windows from stored bars.
+    """Builds windows, of close, volume and log return by default, from the bars of a reader.
 
-    Parameters
-    ----------
-    reader
-        Source of bars.
-    calendar
-        Tells how old a bar is, in sessions; asked only when it is more than five days old.
-    feature_set
-        What the windows say of each session; close, volume and log return by default.
+    The calendar tells how old a bar is, in sessions; it is asked only when that is more than five days old.
     """
 
     def __init__(self, reader: BarSource, calendar: SessionCounter, feature_set: FeatureSet | None = None) -> None:
@@ -189,10 +183,7 @@ class NumericWindowBuilder:
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
         """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong.
 
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError
-            The message counts the sessions that all of them together need.
+        The message of an `InsufficientHistoryError` counts the sessions that all of them together need.
         """
         n_sessions = spec.window_days + n_windows - 1
         bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
@@ -201,7 +192,7 @@ class NumericWindowBuilder:
             raise newest.failures[0]
         return lead_into(bars, newest.windows, spec.window_days, n_windows, self._feature_set)
 
-    def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild:
+    def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild[WindowBatch]:
         """Return the windows of many instruments on one date."""
         require_window_days(window_days)
         bars = self._load(instrument_ids, as_of_date, as_of_date, window_days)
@@ -209,7 +200,7 @@ class NumericWindowBuilder:
 
     def build_range(
         self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
-    ) -> WindowBuild:
+    ) -> WindowBuild[WindowBatch]:
         """Return one window for every session observed from `start` to `end` that has enough history.
 
         With `n_lead`, also those of that many sessions before the first, so far as there is history for them.
@@ -228,7 +219,7 @@ def windows_on_date(
     window_days: int,
     calendar: SessionCounter,
     feature_set: FeatureSet | None = None,
-) -> WindowBuild:
+) -> WindowBuild[WindowBatch]:
     """Return the window of every instrument that ends at or shortly before `as_of_date`.
 
     An instrument with too few bars, or whose last one is more than five sessions old, becomes a failure.
@@ -262,7 +253,7 @@ def windows_in_range(
     window_days: int,
     feature_set: FeatureSet | None = None,
     n_lead: int = 0,
-) -> WindowBuild:
+) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range.
 
     Sessions with fewer than `window_days` bars up to them have no window; that is the beginning of a history, not a

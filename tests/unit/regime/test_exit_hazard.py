@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
 from prometheus.regime import RegimeLabel
-from prometheus.regime.change_risk import StayCounts, change_risks, count_stays, risks_to_dict
+from prometheus.regime.transitions import StayCounts, count_stays, exit_hazards, hazards_to_dict
 
 N, C, R, K = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS, RegimeLabel.RISK_OFF, RegimeLabel.CARRY
 counts = st.integers(1, 5_000).flatmap(lambda n: st.builds(StayCounts, st.just(n), st.integers(0, n)))
@@ -39,7 +39,7 @@ def test_the_last_session_was_followed_by_none_and_does_not_count() -> None:
 @bounded(150)
 @given(count=counts)
 def test_risks_grow_with_the_horizon_and_lie_in_their_interval(count: StayCounts) -> None:
-    risks = change_risks(count)
+    risks = exit_hazards(count)
     assert [risk.horizon for risk in risks] == [5, 21, 63]
     for risk in risks:
         assert 0 <= risk.low <= risk.probability <= risk.high <= 1
@@ -58,7 +58,7 @@ def test_risks_grow_with_the_horizon_and_lie_in_their_interval(count: StayCounts
 def test_the_ends_of_an_interval_solve_wilsons_equation(count: StayCounts) -> None:
     # the shares that would lie 1.96 of their own standard errors away from what was observed
     share = count.n_exits / count.n_sessions
-    first = change_risks(count)[0]
+    first = exit_hazards(count)[0]
     for end in (first.low, first.high):
         hazard = 1 - (1 - end) ** (1 / 5)
         error = math.sqrt(hazard * (1 - hazard) / count.n_sessions)
@@ -66,14 +66,14 @@ def test_the_ends_of_an_interval_solve_wilsons_equation(count: StayCounts) -> No
 
 
 def test_more_of_the_same_narrows_the_interval() -> None:
-    widths = [change_risks(StayCounts(100 * n, 2 * n))[1].high - change_risks(StayCounts(100 * n, 2 * n))[1].low
+    widths = [exit_hazards(StayCounts(100 * n, 2 * n))[1].high - exit_hazards(StayCounts(100 * n, 2 * n))[1].low
               for n in (1, 4, 16)]  # fmt: skip
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 2 * widths[2]
 
 
 def test_a_label_that_was_never_left_may_still_be_and_one_always_left_will_be() -> None:
-    never, always = change_risks(StayCounts(50, 0)), change_risks(StayCounts(50, 50))
+    never, always = exit_hazards(StayCounts(50, 0)), exit_hazards(StayCounts(50, 50))
     assert [risk.probability for risk in never] == [0.0] * 3
     assert max(risk.low for risk in never) < 1e-12
     assert never[2].high == pytest.approx(0.99, abs=0.02)  # 1.96 ** 2 / (50 + 1.96 ** 2) a session, for 63 sessions
@@ -82,11 +82,11 @@ def test_a_label_that_was_never_left_may_still_be_and_one_always_left_will_be() 
 
 @pytest.mark.parametrize("unseen", [None, StayCounts(0, 0)])
 def test_of_a_label_never_seen_nothing_is_known(unseen: StayCounts | None) -> None:
-    assert [(risk.probability, risk.low, risk.high) for risk in change_risks(unseen)] == [(0.5, 0.0, 1.0)] * 3
+    assert [(risk.probability, risk.low, risk.high) for risk in exit_hazards(unseen)] == [(0.5, 0.0, 1.0)] * 3
 
 
 def test_risks_as_json_are_keyed_by_horizon() -> None:
-    written = json.loads(json.dumps(risks_to_dict(change_risks(StayCounts(200, 2)))))
+    written = json.loads(json.dumps(hazards_to_dict(exit_hazards(StayCounts(200, 2)))))
     assert list(written) == ["5", "21", "63"]
     assert written["21"]["probability"] == pytest.approx(1 - 0.99**21)
     assert set(written["5"]) == {"probability", "low", "high"}

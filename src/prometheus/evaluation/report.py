@@ -1,0 +1,302 @@
+"""What an evaluation shows: all figures of a labeller, the table of several, and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.errors import WindowShapeError
+from prometheus.evaluation.figures import (
+    Trading,
+    area_under_curve,
+    balanced_accuracy,
+    bear_market_days,
+    brier_skill,
+    calibration_error,
+    explained_variance,
+    f1_score,
+    json_values,
+    max_drawdown,
+    mean_duration,
+    recession_days,
+    sharpe_difference_interval,
+    sharpe_ratio,
+    switches_per_year,
+    trade,
+)
+from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import BoolVector, Predictions
+from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
+from prometheus.evaluation.repaint import RepaintReport
+from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.regime.picture import BAND_COLOURS, add_legend, new_figure, open_frame, paint_bands
+from prometheus.regime.types import RegimeLabel
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from matplotlib.figure import Figure
+
+RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_COLOURS[RegimeLabel.NEUTRAL]}
+"""Colours of a labeller that knows two labels."""
+_DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
+
+
+@dataclass(frozen=True, slots=True)
+class LabellerFigures:
+    """The figures a labeller is judged by; NaN where one cannot be had.
+
+    Attributes
+    ----------
+    auc, auc_of_probability
+        Of the score and of the stated probability, for high forward volatility.
+    sharpe_difference_low, sharpe_difference_high
+        The 95 % interval of the Sharpe ratio less that of holding.
+    repaint
+        Share of the dates run again whose label had changed; NaN if none was.
+    n_repaint_checked
+        How many were.
+    """
+
+    name: str
+    n_sessions: int
+    auc: float
+    auc_of_probability: float
+    eta2: float
+    brier_skill: float
+    calibration_error: float
+    bear_balanced_accuracy: float
+    bear_f1: float
+    recession_balanced_accuracy: float
+    switches_per_year: float
+    mean_duration: float
+    sharpe: float
+    sharpe_difference_low: float
+    sharpe_difference_high: float
+    max_drawdown: float
+    turnover: float
+    repaint: float
+    n_repaint_checked: int
+    fit_seconds: float
+    day_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values, None for NaN."""
+        return json_values(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What followed each session of the test span, shape (n,) each; returns are simple.
+
+    Attributes
+    ----------
+    log_volatility
+        Of the horizon after each session; NaN where it is not over.
+    """
+
+    log_volatility: Float64Vector
+    is_bear: BoolVector
+    is_recession: BoolVector
+    returns: Float64Vector
+
+    @classmethod
+    def of(cls, history: MarketHistory, plan: EvaluationPlan, walk: WalkForward) -> Targets:
+        """Return the targets of the sessions of a walk."""
+        visible = plan.visible(history)
+        return cls(
+            log_volatility=forward_log_volatility(visible.closes, plan.horizon)[walk.first :],
+            is_bear=bear_market_days(visible.closes)[walk.first :],
+            is_recession=recession_days(walk.dates),
+            returns=np.expm1(visible.log_returns)[walk.first :],
+        )
+
+    def known_high(self, threshold: float) -> tuple[BoolVector, BoolVector]:
+        """Return which sessions have a forward volatility, and which of those a high one."""
+        is_known = np.isfinite(self.log_volatility)
+        return is_known, self.log_volatility[is_known] > math.log(threshold)
+
+
+def trade_walk(history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None) -> Trading:
+    """Return what trading a walk's labels would have earned, with the plan's cost and delay or another delay."""
+    returns = Targets.of(history, plan, walk).returns
+    return trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
+
+
+def figures_of(
+    walk: WalkForward, history: MarketHistory, plan: EvaluationPlan, repaint: RepaintReport | None = None
+) -> LabellerFigures:
+    """Return the figures of a walk that is done."""
+    targets, predictions = Targets.of(history, plan, walk), walk.predictions
+    is_known, is_high = targets.known_high(walk.threshold)
+    probabilities, says = predictions.probabilities[is_known], predictions.is_risk_off
+    trading = trade(says, targets.returns, plan.cost, plan.delay)
+    low, high = sharpe_difference_interval(trading)
+    return LabellerFigures(
+        name=walk.name,
+        n_sessions=len(predictions),
+        auc=area_under_curve(predictions.scores[is_known], is_high),
+        auc_of_probability=area_under_curve(probabilities, is_high),
+        eta2=explained_variance(says[is_known], targets.log_volatility[is_known]),
+        brier_skill=brier_skill(probabilities, is_high),
+        calibration_error=calibration_error(probabilities, is_high),
+        bear_balanced_accuracy=balanced_accuracy(says, targets.is_bear),
+        bear_f1=f1_score(says, targets.is_bear),
+        recession_balanced_accuracy=(
+            balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
+        ),
+        switches_per_year=switches_per_year(says),
+        mean_duration=mean_duration(says),
+        sharpe=sharpe_ratio(trading.returns),
+        sharpe_difference_low=low,
+        sharpe_difference_high=high,
+        max_drawdown=max_drawdown(trading.returns),
+        turnover=trading.turnover,
+        repaint=float("nan") if repaint is None else repaint.share,
+        n_repaint_checked=0 if repaint is None else repaint.n_checked,
+        fit_seconds=walk.fit_seconds,
+        day_seconds=walk.day_seconds,
+    )
+
+
+_COLUMNS = (
+    ("AUC", "auc", ".3f"),
+    ("AUC p", "auc_of_probability", ".3f"),
+    ("eta2", "eta2", ".3f"),
+    ("Brier", "brier_skill", "+.3f"),
+    ("ECE", "calibration_error", ".3f"),
+    ("bear bAcc", "bear_balanced_accuracy", ".3f"),
+    ("bear F1", "bear_f1", ".3f"),
+    ("NBER bAcc", "recession_balanced_accuracy", ".3f"),
+    ("switches/y", "switches_per_year", ".2f"),
+    ("sessions", "mean_duration", ".0f"),
+    ("Sharpe", "sharpe", ".3f"),
+    ("less holding, low", "sharpe_difference_low", "+.2f"),
+    ("high", "sharpe_difference_high", "+.2f"),
+    ("drawdown", "max_drawdown", ".3f"),
+    ("turnover", "turnover", ".2f"),
+    ("repaint", "repaint", ".4f"),
+    ("fit s", "fit_seconds", ".4f"),
+    ("day s", "day_seconds", ".6f"),
+)
+
+
+def figures_table(rows: Sequence[LabellerFigures]) -> str:
+    """Return the figures as text, one line per labeller, ``-`` where there is none."""
+    header = ["labeller", *(title for title, _, _ in _COLUMNS)]
+    lines = [header, *([row.name, *(_cell(row, key, form) for _, key, form in _COLUMNS)] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    )
+
+
+def _cell(row: LabellerFigures, key: str, form: str) -> str:
+    value = getattr(row, key)
+    return format(value, form) if math.isfinite(value) else "-"
+
+
+def draw_labels(
+    title: str,
+    dates: DateVector,
+    closes: Float64Vector,
+    predictions: Predictions,
+    zooms: Mapping[str, tuple[date, date]] | None = None,
+) -> Figure:
+    """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
+
+    Parameters
+    ----------
+    zooms
+        First and last date by the title of the panel.
+
+    Raises
+    ------
+    MissingExtraError, WindowShapeError
+        matplotlib is not installed; dates, closes and predictions differ in length.
+    """
+    if not len(dates) == len(closes) == len(predictions):
+        raise WindowShapeError("labels over prices", (len(dates), len(closes), len(predictions)), ("n", "n", "n"))
+    panels = dict(zooms or {})
+    n_rows = 1 + -(-len(panels) // 2)
+    figure = new_figure(12.0, 4.0 + 2.6 * (n_rows - 1))
+    grid = figure.add_gridspec(n_rows, 2)
+    top: Any = figure.add_subplot(grid[0, :])
+    names = np.array([predictions.says(row) for row in range(len(predictions))], dtype=np.str_)
+    colours = RISK_OFF_ONLY
+    if predictions.labels is not None:
+        colours = {label.name: colour for label, colour in BAND_COLOURS.items()}
+    paint_bands(top, dates, closes, _bands(dates, names, colours))
+    top.set_title(title, loc="left", fontsize=11)
+    top.set_ylabel("close (log scale)")
+    add_legend(top, {name: colour for name, colour in colours.items() if name in names}, fontsize=8)
+    for number, (name, (first, last)) in enumerate(panels.items()):
+        axes: Any = figure.add_subplot(grid[1 + number // 2, number % 2])
+        rows = (dates >= np.datetime64(first)) & (dates <= np.datetime64(last))
+        paint_bands(axes, dates[rows], closes[rows], _bands(dates[rows], names[rows], colours))
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.tick_params(labelsize=7)
+    return figure
+
+
+def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
+    """Return a figure of the observed rate of high volatility against the stated probability.
+
+    `curves` are, by name, what `prometheus.evaluation.figures.reliability_bins` returns.
+    """
+    figure = new_figure(6.5, 6.0)
+    axes: Any = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=0.8, linestyle="--")
+    for number, (name, bins) in enumerate(curves.items()):
+        colour, is_first = _DOTS[number % len(_DOTS)], number == 0
+        axes.plot(
+            bins[:, 0], bins[:, 1], marker="o", markersize=5 if is_first else 3, linewidth=2.2 if is_first else 1.0,
+            color=colour, label=name, zorder=3 if is_first else 2,
+        )  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("stated probability of high volatility")
+    axes.set_ylabel("observed rate")
+    if curves:
+        axes.legend(loc="upper left", framealpha=1, fontsize=8)
+    open_frame(axes)
+    return figure
+
+
+def draw_spread(title: str, sharpes: Mapping[str, Sequence[float]], holding: float) -> Figure:
+    """Return a figure of the Sharpe ratios of all cells of a grid, sorted, by labeller; that of holding is a line."""
+    figure = new_figure(9.0, 4.5)
+    axes: Any = figure.add_subplot()
+    axes.axhline(holding, color="#9aa5b1", linewidth=0.8, linestyle="--", label="holding")
+    for number, (name, values) in enumerate(sharpes.items()):
+        ordered = np.sort(np.asarray(values, dtype=np.float64))
+        place = (np.arange(len(ordered)) + 0.5) / len(ordered)
+        described = f"{name}: median {np.median(ordered):.2f}, worst {ordered[0]:.2f}, {len(ordered)} variants"
+        axes.plot(place, ordered, "o", markersize=4, color=_DOTS[number % len(_DOTS)], label=described)
+    axes.set_xlim(0, 1)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("share of the declared variants that do worse")
+    axes.set_ylabel("Sharpe ratio")
+    axes.legend(loc="lower right", framealpha=1, fontsize=8)
+    open_frame(axes)
+    return figure
+
+
+def _bands(
+    dates: DateVector, names: NDArray[np.str_], colours: Mapping[str, str]
+) -> list[tuple[np.datetime64, np.datetime64, str]]:
+    begins = [0, *(1 + np.flatnonzero(names[1:] != names[:-1])).tolist()] if len(names) else []
+    ends = [*begins[1:], len(names) - 1][: len(begins)]
+    days = dates.astype("M8[D]")
+    return [(days[begin], days[end], colours[str(names[begin])]) for begin, end in zip(begins, ends, strict=True)]
