@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prometheus.encoders.numeric.windows import NumericWindowSpec
     from prometheus.encoders.texts.daily import DailyTexts
     from prometheus.encoders.texts.documents import SourceText, StoredText, TextDoc, TextEncoding, TextSourceType
+    from prometheus.errors import InputRefusedError
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
@@ -42,7 +43,7 @@ class BarSource(Protocol):
         """Return bars from `first` to `last` and the ones that windows ending there reach back to."""
 
 
-class SessionCounter(Protocol):
+class Sessions(Protocol):
     """What a window needs of a calendar; `prometheus.core.time.TradingCalendar` is one."""
 
     def n_sessions_after(self, start: date, end: date) -> int:
@@ -66,6 +67,89 @@ class RegionMembers(Protocol):
     @property
     def anchor(self) -> str:
         """The member whose sessions are the region's dates."""
+
+
+class EncodableWindows(Protocol):
+    """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""
+
+    @property
+    def window_days(self) -> int:
+        """Sessions per window."""
+
+    @property
+    def entity_ids(self) -> tuple[str, ...]:
+        """Names; `entity_index` points into them."""
+
+    @property
+    def entity_index(self) -> Int64Vector:
+        """The entity of each window."""
+
+    @property
+    def as_of_dates(self) -> DateVector:
+        """The date of each window."""
+
+    @property
+    def input_hashes(self) -> Int64Vector | None:
+        """Equal windows have equal hashes; None where the inputs are unknown."""
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """What the windows say of each session."""
+
+    @property
+    def sources(self) -> Sequence[Mapping[str, Any]] | None:
+        """What each window was made of, where the entity does not say it all."""
+
+    def __len__(self) -> int:
+        """Return how many windows there are."""
+
+    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
+        """Return a model's vector of each window, shape (n_windows, dim)."""
+
+
+class HashedWindows(EncodableWindows, Protocol):
+    """Windows whose inputs are known, so that a backfill can tell which of them are stored."""
+
+    @property
+    def input_hashes(self) -> Int64Vector:
+        """Equal windows have equal hashes."""
+
+    def take(self, chosen: slice, /) -> HashedWindows:
+        """Return some of them."""
+
+
+class WindowSource(Protocol):
+    """What an encoder needs of a builder; `prometheus.encoders.NumericWindowBuilder` is one."""
+
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
+        """Return a batch of one window, or raise."""
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
+
+class RangeBuild(Protocol):
+    """The windows that could be built, and why the others could not."""
+
+    @property
+    def windows(self) -> HashedWindows:
+        """By date."""
+
+    @property
+    def failures(self) -> tuple[InputRefusedError, ...]:
+        """One per session, or per entity, without any."""
+
+
+class RegimeWindowSource(Protocol):
+    """What a backfill needs of a builder, of instruments' windows or of regions'."""
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> HashedWindows:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
+    def build_range(
+        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int, /
+    ) -> RangeBuild:
+        """Return the windows of a range, and those of as many sessions before it."""
 
 
 class NumericEmbeddingModel(Protocol):
@@ -198,6 +282,17 @@ class JointVectorStore(Protocol):
 
     def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
         """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
+
+
+class RegimeModel(Protocol):
+    """Anything that can say which regime a region is in on a date, from data up to that date."""
+
+    @property
+    def model_id(self) -> str:
+        """The name its states are stored under."""
+
+    def classify(self, as_of_date: date, region: str) -> RegimeState:
+        """Return the regime of `region` on `as_of_date`."""
 
 
 class StateStore(Protocol):

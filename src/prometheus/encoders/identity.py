@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from prometheus.errors import ModelFingerprintError, VectorError
+
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
-
-
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
-
-
 NUM_REGIME_CORE_V2 = "num-regime-core-v2"
+
+_LONGEST_SHOWN = 120
 
 
 def model_config(model: object) -> dict[str, Any]:
@@ -34,3 +34,38 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     """
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def require_same_meaning(
+    model_id: str, stored: tuple[str, str, Mapping[str, Any]], kind: str, config: Mapping[str, Any]
+) -> None:
+    """Prove that what is stored under a model id, (kind, fingerprint, config), is what it means now.
+
+    Raises
+    ------
+    ModelFingerprintError
+        The message says what differs.
+    """
+    wanted = fingerprint(config)
+    stored_kind, stored_print, stored_config = stored
+    if (stored_kind, stored_print) != (kind, wanted):
+        differences = _differences({"kind": stored_kind, **stored_config}, {"kind": kind, **config})
+        raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {stored_print}, now {wanted}"])
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}: stored {_short(stored.get(key))}, now {_short(wanted.get(key))}"
+        for key in sorted(stored.keys() | wanted.keys())
+        if stored.get(key) != wanted.get(key)
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def repeated_key(model_id: str) -> VectorError:
+    """Return the error of a batch that would write one row twice."""
+    return VectorError(model_id, "two vectors of one batch have the same key; keep one of them")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
-from prometheus.protocols import StateStore
+from prometheus.protocols import RegimeModel, StateStore
 from prometheus.regime.transitions import TransitionMatrix
-from prometheus.regime.types import RegimeModel, RegimeState
+from prometheus.regime.types import RegimeState
 
 
 class RegimeEngine:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus.arrays import Float32Vector, as_float32, require_finite
 from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
@@ -104,12 +105,15 @@ class RegimePrototype:
         object.__setattr__(self, "center", center)
 
 
-class RegimeModel(Protocol):
-    """Anything that can say which regime a region is in on a date, from data up to that date."""
+def metadata_text(state: RegimeState) -> str:
+    """Return the metadata of a state as JSON, as stores keep it.
 
-    @property
-    def model_id(self) -> str:
-        """The name its states are stored under."""
-
-    def classify(self, as_of_date: date, region: str) -> RegimeState:
-        """Return the regime of `region` on `as_of_date`."""
+    Raises
+    ------
+    InputRefusedError
+        It holds what JSON does not know: NaN, infinity, a type of its own.
+    """
+    try:
+        return json.dumps(state.metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputRefusedError(f"{state.region} {state.as_of_date}: the metadata is not JSON ({error})") from error

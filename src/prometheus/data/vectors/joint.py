@@ -12,13 +12,20 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prometheus.arrays import DateVector, Float32Matrix, decode_vector, require_finite
+from prometheus.arrays import DateVector, Float32Matrix, decode_vector
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
 from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.joint.examples import JointExample, JointGroup, JointRows, JointSpace, StoredJointEmbedding
-from prometheus.errors import WindowShapeError
+from prometheus.encoders.identity import repeated_key
+from prometheus.encoders.joint.examples import (
+    JointExample,
+    JointGroup,
+    JointRows,
+    JointSpace,
+    StoredJointEmbedding,
+    require_joint_vectors,
+)
 
 
 class JointEmbeddingStore:
@@ -55,10 +62,11 @@ class JointEmbeddingStore:
         """
         if not examples:
             return 0
-        if vectors.ndim != 2 or len(vectors) != len(examples):
-            raise WindowShapeError("joint vectors", vectors.shape, (len(examples), "dim"))
-        require_finite(vectors, f"{model_id} vectors")
-        return retry_lost_connection(lambda: self._save(examples, model_id, vectors, branch_models or (None, None)))
+        values = require_joint_vectors(examples, model_id, vectors)
+        try:
+            return retry_lost_connection(lambda: self._save(examples, model_id, values, branch_models or (None, None)))
+        except psycopg.errors.CardinalityViolation as error:
+            raise repeated_key(model_id) from error
 
     def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
         """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
@@ -152,7 +160,7 @@ def _upsert(
         {
             "label": np.array([ordinals[label] for label in labels], dtype=np.int32),
             "as_of_date": np.array([example.as_of_date for example in examples], dtype="M8[D]"),
-            "vector": np.ascontiguousarray(vectors, dtype=np.float32),
+            "vector": np.ascontiguousarray(vectors),
         },
     )
     cursor.execute(

@@ -10,20 +10,15 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from prometheus.arrays import (
-    DateVector,
-    Float32Vector,
-    as_float32,
-    decode_vector,
-)
+from prometheus.arrays import DateVector, Float32Vector, decode_vector
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.vectors.numeric_rows import copy_new_rows, upsert_rows
+from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
-from prometheus.errors import VectorError
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +44,7 @@ class NumericEmbeddingStore:
         VectorError
             Not one-dimensional, empty or not finite.
         """
-        values = as_float32(vector)
-        if values.ndim != 1:
-            raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
-        self.save_batch(
-            EmbeddingBatch(
-                entity_type=spec.entity_type,
-                model_id=model_id,
-                window_days=spec.window_days,
-                entity_ids=(spec.entity_id,),
-                entity_index=np.zeros(1, dtype=np.int64),
-                as_of_dates=np.array([as_of_date], dtype="M8[D]"),
-                input_hashes=None,
-                vectors=values[np.newaxis],
-            )
-        )
+        self.save_batch(EmbeddingBatch.of_one(spec, as_of_date, model_id, vector))
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:
         """Store a batch in one transaction; return how many rows were new or changed.
@@ -80,7 +61,10 @@ class NumericEmbeddingStore:
                 return retry_lost_connection(lambda: self._write(copy_new_rows, batch))
             except psycopg.errors.UniqueViolation:  # another run was here first, or the rows have no input hash
                 logger.debug("%s: some rows were stored meanwhile", batch.model_id)
-        return retry_lost_connection(lambda: self._write(upsert_rows, batch))
+        try:
+            return retry_lost_connection(lambda: self._write(upsert_rows, batch))
+        except psycopg.errors.CardinalityViolation as error:
+            raise repeated_key(batch.model_id) from error
 
     def _write(self, write: Callable[[psycopg.Cursor[Any], EmbeddingBatch], int], batch: EmbeddingBatch) -> int:
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prometheus.arrays import Float32Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import InputRefusedError
+from prometheus.errors import InputRefusedError, WindowShapeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,6 @@ class JointSpace:
 
 
 REGIME_MACRO = JointSpace("REGIME_MACRO_V0", "regime+macro", "macro_filters", "MACRO")
-
-
 REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NEWS")
 
 
@@ -109,6 +108,37 @@ class JointRows:
     n_rows: int
     first: date
     last: date
+
+
+def scope_text(scope: Any) -> str:
+    """Return the text of a scope by which stores order rows: keys by length, then by bytes, as PostgreSQL writes jsonb.
+
+    Examples
+    --------
+    >>> scope_text({"source": "regime+news", "region": "US", "news_filters": {}})
+    '{"region": "US", "source": "regime+news", "news_filters": {}}'
+    """
+    if isinstance(scope, Mapping):
+        keys = sorted(scope, key=lambda key: (len(key.encode()), key.encode()))
+        return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)}: {scope_text(scope[key])}' for key in keys)}}}"
+    if isinstance(scope, list | tuple):
+        return f"[{', '.join(map(scope_text, scope))}]"
+    return json.dumps(scope, ensure_ascii=False)
+
+
+def require_joint_vectors(examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> Float32Matrix:
+    """Return vectors as float32, shape (n, dim), if they can be stored.
+
+    Raises
+    ------
+    WindowShapeError, VectorError
+        Another number of vectors than examples; a vector that is not finite.
+    """
+    values = as_float32(vectors)
+    if values.ndim != 2 or len(values) != len(examples) or not values.shape[1]:
+        raise WindowShapeError("joint vectors", values.shape, (len(examples), "dim"))
+    require_finite(values, f"{model_id} vectors")
+    return values
 
 
 def require_one_space(stored: Sequence[JointRows]) -> None:

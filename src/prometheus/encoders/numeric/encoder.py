@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from prometheus.arrays import (
-    DateVector,
-    Float32Matrix,
-    Float32Vector,
-    Int64Vector,
-    require_finite,
-)
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
 from prometheus.encoders.identity import model_config
-from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
+from prometheus.encoders.numeric.features import CLOSE_VOLUME
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import VectorError, WindowShapeError
-from prometheus.protocols import NumericEmbeddingModel, NumericVectorStore
+from prometheus.protocols import EncodableWindows, NumericEmbeddingModel, NumericVectorStore, WindowSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +59,29 @@ class EmbeddingBatch:
     def __len__(self) -> int:
         return len(self.as_of_dates)
 
+    @classmethod
+    def of_one(cls, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: ArrayLike) -> EmbeddingBatch:
+        """Return a batch of one vector, of unknown inputs.
+
+        Raises
+        ------
+        VectorError
+            Not one-dimensional, empty or not finite.
+        """
+        values = as_float32(vector)
+        if values.ndim != 1:
+            raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
+        return cls(
+            entity_type=spec.entity_type,
+            model_id=model_id,
+            window_days=spec.window_days,
+            entity_ids=(spec.entity_id,),
+            entity_index=np.zeros(1, dtype=np.int64),
+            as_of_dates=np.array([as_of_date], dtype="M8[D]"),
+            input_hashes=None,
+            vectors=values[np.newaxis],
+        )
+
     def take(self, chosen: slice) -> EmbeddingBatch:
         """Return some of the rows."""
         hashes = self.input_hashes
@@ -75,57 +93,6 @@ class EmbeddingBatch:
             vectors=self.vectors[chosen],
             sources=None if self.sources is None else self.sources[chosen],
         )
-
-
-class EncodableWindows(Protocol):
-    """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""
-
-    @property
-    def window_days(self) -> int:
-        """Sessions per window."""
-
-    @property
-    def entity_ids(self) -> tuple[str, ...]:
-        """Names; `entity_index` points into them."""
-
-    @property
-    def entity_index(self) -> Int64Vector:
-        """The entity of each window."""
-
-    @property
-    def as_of_dates(self) -> DateVector:
-        """The date of each window."""
-
-    @property
-    def input_hashes(self) -> Int64Vector:
-        """Equal windows have equal hashes."""
-
-    @property
-    def feature_set(self) -> FeatureSet:
-        """What the windows say of each session."""
-
-    @property
-    def sources(self) -> Sequence[Mapping[str, Any]] | None:
-        """What each window was made of, where the entity does not say it all."""
-
-    def __len__(self) -> int:
-        """Return how many windows there are."""
-
-    def take(self, chosen: slice, /) -> EncodableWindows:
-        """Return some of them."""
-
-    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
-        """Return a model's vector of each window, shape (n_windows, dim)."""
-
-
-class WindowSource(Protocol):
-    """What the encoder needs of a builder; `NumericWindowBuilder` is one."""
-
-    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
-        """Return a batch of one window, or raise."""
-
-    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
-        """Return the windows of the last sessions up to a date, oldest first, or raise."""
 
 
 class NumericWindowEncoder:

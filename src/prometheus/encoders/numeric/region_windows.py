@@ -26,7 +26,7 @@ from prometheus.encoders.numeric.windows import (
 )
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError
 from prometheus.market.bars import PriceBars
-from prometheus.protocols import BarSource, RegionMembers, SessionCounter
+from prometheus.protocols import BarSource, RegionMembers, Sessions
 
 _ROUNDING = 1e-12
 _MORE_SESSIONS = 64
@@ -77,7 +77,7 @@ class RegionWindowBuilder:
 
     feature_set = LOG_PRICES
 
-    def __init__(self, reader: BarSource, calendar: SessionCounter, regions: Mapping[str, RegionMembers]) -> None:
+    def __init__(self, reader: BarSource, calendar: Sessions, regions: Mapping[str, RegionMembers]) -> None:
         self._reader = reader
         self._calendar = calendar
         self._regions = dict(regions)

@@ -28,7 +28,7 @@ from prometheus.protocols import (
     BarSource,
     BatchNumericEmbeddingModel,
     NumericEmbeddingModel,
-    SessionCounter,
+    Sessions,
     TableNumericEmbeddingModel,
 )
 
@@ -161,7 +161,7 @@ class NumericWindowBuilder:
         What the windows say of each session; close, volume and log return by default.
     """
 
-    def __init__(self, reader: BarSource, calendar: SessionCounter, feature_set: FeatureSet | None = None) -> None:
+    def __init__(self, reader: BarSource, calendar: Sessions, feature_set: FeatureSet | None = None) -> None:
         self._reader = reader
         self._calendar = calendar
         self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
@@ -226,7 +226,7 @@ def windows_on_date(
     bars: PriceBars,
     as_of_date: date,
     window_days: int,
-    calendar: SessionCounter,
+    calendar: Sessions,
     feature_set: FeatureSet | None = None,
 ) -> WindowBuild:
     """Return the window of every instrument that ends at or shortly before `as_of_date`.
@@ -303,7 +303,7 @@ def lead_into(
 
 
 def _date_failure(
-    instrument_id: str, dates: DateVector, as_of_date: date, window_days: int, calendar: SessionCounter
+    instrument_id: str, dates: DateVector, as_of_date: date, window_days: int, calendar: Sessions
 ) -> InputRefusedError | None:
     if len(dates) < window_days:
         return InsufficientHistoryError(instrument_id, as_of_date, window_days, len(dates))
