@@ -19,41 +19,12 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOREIGN_LINK = re.compile(r"https://[a-z0-9.-]+\.[a-z]{2,}(/[\w./?=&%+-]*)?")
 """Form is all that is checked of links to other hosts: the tests ask nothing of them."""
-PUBLIC_NAMES = {
-    "prometheus.core.config": ["get_config"],
-    "prometheus.core.database": ["DatabaseManager", "get_db_manager"],
-    "prometheus.core.time": [
-        "TradingCalendar", "TradingCalendarConfig", "US_EQ", "is_trading_day", "trading_days_between",
-        "get_prev_trading_day", "get_next_trading_day",
-    ],
-    "prometheus.data.reader": ["DataReader"],
-    "prometheus.encoders": [
-        "NumericWindowSpec", "NumericWindowBuilder", "NumericEmbeddingModel", "NumericEmbeddingStore",
-        "NumericWindowEncoder", "TextDoc", "TextEmbeddingModel", "TextEmbeddingStore", "TextEmbeddingService",
-        "JointExample", "JointEmbeddingModel", "JointEmbeddingStore", "JointEmbeddingService",
-    ],
-    "prometheus.encoders.models_joint_simple": ["SimpleAverageJointModel", "IdentityNumericJointModel"],
-    "prometheus.encoders.models_simple_numeric": ["FlattenNumericEmbeddingModel", "PadToDimNumericEmbeddingModel"],
-    "prometheus.regime": [
-        "RegimeLabel", "RegimeState", "RegimePrototype", "NumericRegimeModel", "RegimeModel", "RegimeEngine",
-        "RegimeStorage",
-    ],
-    "prometheus.regime.model_numeric": ["NumericRegimeModel"],
-    "prometheus.regime.types": ["RegimeLabel"],
-}  # fmt: skip
 
 
 def commands_not_run() -> list[str]:
     """Return every command of ours that the documents show and `tests.docs.test_commands` does not run."""
     blocks = chain.from_iterable(map(blocks_of, documents()))
     return sorted({command for block in blocks if "not run" in block.marks for command in block.commands})
-
-
-@pytest.mark.parametrize(
-    ("module", "name"), [(module, name) for module, names in PUBLIC_NAMES.items() for name in names]
-)
-def test_every_promised_name_can_be_imported(module: str, name: str) -> None:
-    assert getattr(importlib.import_module(module), name) is not None
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prometheus.errors import ModelFingerprintError, VectorError
+from prometheus.protocols import ModelRegistry
 
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
@@ -69,3 +70,23 @@ def _short(value: object) -> str:
 def repeated_key(model_id: str) -> VectorError:
     """Return the error of a batch that would write one row twice."""
     return VectorError(model_id, "two vectors of one batch have the same key; keep one of them")
+
+
+class NoRegistry:
+    """Records nothing and refuses nothing: what a store without a registry has."""
+
+    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def load_config(self, model_id: str) -> dict[str, Any] | None:  # noqa: ARG002 -- nothing is recorded
+        """Return None."""
+        return None
+
+
+def registry_of(store: object) -> ModelRegistry:
+    """Return where a store's model ids are recorded; nowhere if it says nothing."""
+    registry: ModelRegistry = getattr(store, "registry", None) or NoRegistry()
+    return registry

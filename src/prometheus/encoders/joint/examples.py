@@ -47,13 +47,13 @@ REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointExample:
-    """One date's numeric and text embedding, shape (dim,) each, float32."""
+    """One date's numeric and text embedding, shape (dim,) each, float32; None where a model needs only the other."""
 
     joint_type: str
     as_of_date: date
     entity_scope: Mapping[str, Any]
-    numeric_embedding: Float32Vector
-    text_embedding: Float32Vector
+    numeric_embedding: Float32Vector | None
+    text_embedding: Float32Vector | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,17 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
-from prometheus.encoders.identity import model_config
+from prometheus.arrays import (
+    DateVector,
+    FeatureTable,
+    Float32Matrix,
+    Float32Vector,
+    Int64Vector,
+    as_float32,
+    require_finite,
+)
+from prometheus.encoders.identity import NoRegistry, model_config, registry_of
 from prometheus.encoders.numeric.features import CLOSE_VOLUME
+from prometheus.encoders.numeric.plain import stored_vectors, window_source
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
-from prometheus.errors import VectorError, WindowShapeError
-from prometheus.protocols import EncodableWindows, NumericEmbeddingModel, NumericVectorStore, WindowSource
+from prometheus.errors import UsageError, VectorError, WindowShapeError
+from prometheus.protocols import (
+    EncodableWindows,
+    NumericEmbeddingModel,
+    NumericVectorSink,
+    NumericVectorStore,
+    StoringEncoder,
+    WindowBuilder,
+    WindowSource,
+    offers,
+    require_methods,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +120,8 @@ class NumericWindowEncoder:
     Parameters
     ----------
     builder, model, store
-        The three steps.
+        The three steps: `build_window`, `encode` and `save_embedding` are enough. A store without a registry records
+        no meaning of the id.
     model_id
         The name the vectors are stored under; it must mean this model for ever.
     entity_type
@@ -111,15 +131,16 @@ class NumericWindowEncoder:
     def __init__(
         self,
         *,
-        builder: WindowSource,
+        builder: WindowSource | WindowBuilder,
         model: NumericEmbeddingModel,
-        store: NumericVectorStore,
+        store: NumericVectorStore | NumericVectorSink,
         model_id: str,
         entity_type: str = INSTRUMENT,
     ) -> None:
-        self.builder = builder
+        require_methods(model, type(self).__name__, "model", "encode")
+        self.builder = window_source(builder)
         self.model = model
-        self.store = store
+        self.store = numeric_store(store)
         self.model_id = model_id
         self.entity_type = entity_type
         self._is_registered = False
@@ -168,10 +189,76 @@ class NumericWindowEncoder:
             `model_id` belongs to another model.
         """
         if not self._is_registered:
-            self.store.registry.require_same(self.model_id, "numeric", model_config(self.model))
+            registry_of(self.store).require_same(self.model_id, "numeric", model_config(self.model))
 
     def register(self) -> None:
         """Record the meaning of the model id, or prove that it is unchanged; asked once per encoder."""
         if not self._is_registered:
-            self.store.registry.register(self.model_id, "numeric", model_config(self.model))
+            registry_of(self.store).register(self.model_id, "numeric", model_config(self.model))
             self._is_registered = True
+
+
+def numeric_store(store: NumericVectorStore | NumericVectorSink) -> NumericVectorStore:
+    """Return what keeps batches; a store that only has `save_embedding` is enough."""
+    if offers(store, "save_batch"):
+        return cast("NumericVectorStore", store)
+    require_methods(store, "NumericWindowEncoder", "store", "save_embedding")
+    return _OneByOne(cast("NumericVectorSink", store))
+
+
+def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWindowEncoder:
+    """Return what encodes and stores in two steps; an encoder that only has `embed_and_store` is enough.
+
+    Its vectors are stored before they are judged. Without a `model_id` of its own it goes by the name of its class.
+    """
+    if offers(encoder, "encode", "save"):
+        return cast("NumericWindowEncoder", encoder)
+    return NumericWindowEncoder(
+        builder=stored_vectors(cast("StoringEncoder", encoder)),
+        model=_ModelWithin(),
+        store=_StoredAlready(),
+        model_id=str(getattr(encoder, "model_id", type(encoder).__name__)),
+        entity_type=str(getattr(encoder, "entity_type", INSTRUMENT)),
+    )
+
+
+class _OneByOne:
+    """Saves the rows of a batch one by one."""
+
+    def __init__(self, store: NumericVectorSink) -> None:
+        self._store: Any = store
+        self.registry = registry_of(store)
+
+    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
+        days: list[date] = batch.as_of_dates.tolist()
+        for entity, day, vector in zip(batch.entity_index.tolist(), days, batch.vectors, strict=True):
+            spec = NumericWindowSpec(batch.entity_type, batch.entity_ids[entity], batch.window_days)
+            self._store.save_embedding(spec, day, batch.model_id, vector)
+        return len(batch)
+
+    def load_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str) -> Float32Vector | None:
+        require_methods(self._store, "this", "store", "load_embedding")
+        found: Float32Vector | None = self._store.load_embedding(spec, as_of_date, model_id)
+        return found
+
+    def load_input_hashes(self, *_key: Any) -> NDArray[Any]:
+        raise UsageError(
+            f"{type(self._store).__qualname__} has no method 'load_input_hashes', which a backfill needs of its store"
+        )
+
+
+class _ModelWithin:
+    """Stands for the model inside an encoder."""
+
+    def encode(self, window: FeatureTable) -> Float32Vector:
+        return as_float32(window)
+
+
+class _StoredAlready(_OneByOne):
+    """Stands for the store inside an encoder, which has kept the vector already."""
+
+    def __init__(self) -> None:
+        self.registry = NoRegistry()
+
+    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
+        return len(batch)

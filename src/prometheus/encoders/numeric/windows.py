@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector, as_float32
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
+from prometheus.encoders.numeric.plain import bar_source, sessions_of
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -27,7 +28,9 @@ from prometheus.market.bars import PriceBars
 from prometheus.protocols import (
     BarSource,
     BatchNumericEmbeddingModel,
+    Calendar,
     NumericEmbeddingModel,
+    PriceReader,
     Sessions,
     TableNumericEmbeddingModel,
 )
@@ -154,16 +157,19 @@ class NumericWindowBuilder:
     Parameters
     ----------
     reader
-        Source of bars.
+        Source of bars: has `load_bars`, or `read_prices` alone.
     calendar
-        Tells how old a bar is, in sessions; asked only when it is more than five days old.
+        Tells how old a bar is, in sessions; asked only when it is more than five days old. Has `n_sessions_after`, or
+        `trading_days_between` alone.
     feature_set
         What the windows say of each session; close, volume and log return by default.
     """
 
-    def __init__(self, reader: BarSource, calendar: Sessions, feature_set: FeatureSet | None = None) -> None:
-        self._reader = reader
-        self._calendar = calendar
+    def __init__(
+        self, reader: BarSource | PriceReader, calendar: Sessions | Calendar, feature_set: FeatureSet | None = None
+    ) -> None:
+        self._reader = bar_source(reader)
+        self._calendar = sessions_of(calendar)
         self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
 
     def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Matrix:
