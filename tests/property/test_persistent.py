@@ -28,8 +28,8 @@ from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InsufficientHistoryError
 from prometheus.regime import PersistentRegimeModel, PrototypeSet, RegimeLabel, RegimePrototype, RegimeState
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.change_risk import StayCounts
 from prometheus.regime.high_volatility import HighVolatilityForecast
+from prometheus.regime.transitions import StayCounts
 
 DECODE_SESSIONS = 5
 N_NEEDED = 513 + DECODE_SESSIONS - 1

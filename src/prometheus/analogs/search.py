@@ -9,7 +9,7 @@ import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
 from prometheus.errors import NoEmbeddingError, UsageError, VectorError, WindowShapeError
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)

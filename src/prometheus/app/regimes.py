@@ -33,7 +33,6 @@ from prometheus.encoders.catalogue import NUMERIC_MODELS
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.regime.change_risk import ChangeRisk, change_risks, count_stays
 from prometheus.regime.history import (
     LABELS,
     DatedVectors,
@@ -52,8 +51,11 @@ from prometheus.regime.model_persistent import PersistentRegimeModel
 from prometheus.regime.picture import draw_regimes, save_figure
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
 from prometheus.regime.transitions import (
+    ChangeRisk,
     TransitionCounts,
     TransitionMatrix,
+    change_risks,
+    count_stays,
     mean_durations,
     transition_counts,
     transition_matrix,

@@ -14,7 +14,7 @@ from prometheus.evaluation.calibration import Recalibration, high_outcomes, reca
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Verdicts
 from prometheus.evaluation.rules import log_realized_volatility
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances
 
 WINDOW_DAYS = 63
 N_CALM = 252

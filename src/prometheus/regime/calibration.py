@@ -19,11 +19,10 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
-from prometheus.regime.change_risk import StayCounts, count_stays
-from prometheus.regime.decoding import hindsight_path, online_values, posterior
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances, hindsight_path, online_values, posterior
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.high_volatility import HighVolatilityForecast, volatility_scores
+from prometheus.regime.transitions import StayCounts, count_stays
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 SPAN_SESSIONS = 3_000

@@ -1,4 +1,4 @@
-"""Labels with a price on changing them, given online: nothing that comes later is looked at, and none is taken back.
+"""Distances to prototypes, and labels with a price on changing them, given online: none is taken back later.
 
 The cost of a sequence of labels is the sum of each session's distance to the prototype of its label, plus a penalty for
 every change. Online, the label of a date is the last one of the cheapest sequence over a stated number of trailing
@@ -11,11 +11,34 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Matrix
+from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.errors import WindowShapeError
 
 _FEW_SESSIONS = 3
 """Up to so many sessions are decoded in plain floats."""
+
+
+_ROWS_AT_ONCE = 512
+
+
+def euclidean_distances(
+    vectors: Float32Matrix | Float64Matrix, centers: Float32Matrix | Float64Matrix
+) -> Float64Matrix:
+    """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
+
+    Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;
+    a matrix product may add in another order for another number of rows.
+    """
+    distances = np.empty((len(vectors), len(centers)))
+    wide_centers = centers.astype(np.float64)
+    for first in range(0, len(vectors), _ROWS_AT_ONCE):  # as many as a core's cache holds
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        wide = np.ascontiguousarray(vectors[rows], dtype=np.float64)  # a sum's order follows the layout in memory
+        for column, center in enumerate(wide_centers):
+            differences = wide - center
+            differences *= differences
+            distances[rows, column] = np.sqrt(differences.sum(axis=1))
+    return distances
 
 
 def online_values(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:

@@ -16,7 +16,7 @@ from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEnc
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.protocols import StoringEncoder
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 

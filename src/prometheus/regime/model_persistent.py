@@ -13,12 +13,11 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.change_risk import change_risks, risks_to_dict
-from prometheus.regime.decoding import online_values, posterior
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances, online_values, posterior
 from prometheus.regime.high_volatility import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.transitions import change_risks, risks_to_dict
 from prometheus.regime.types import RegimePrototype
 
 FAMILY = "persistent"

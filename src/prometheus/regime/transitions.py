@@ -1,13 +1,21 @@
-"""What a history of labels says about change; pure functions of the labels in date order."""
+"""What a history of labels says about change, and how likely a regime is to be left soon."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import fmean
+from typing import Any
 
 from prometheus.regime.types import RegimeLabel
+
+HORIZONS = (5, 21, 63)
+"""Sessions ahead."""
+_NORMAL_QUANTILE = 1.959963984540054
+"""Of 97.5 %: intervals are of 95 %."""
 
 TransitionCounts = Mapping[RegimeLabel, Mapping[RegimeLabel, int]]
 TransitionMatrix = dict[RegimeLabel, dict[RegimeLabel, float]]
@@ -44,3 +52,72 @@ def mean_durations(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, float]:
     for label, run in groupby(labels):
         spells.setdefault(label, []).append(sum(1 for _ in run))
     return {label: fmean(spells[label]) for label in RegimeLabel if label in spells}
+
+
+@dataclass(frozen=True, slots=True)
+class StayCounts:
+    """How many sessions a label was followed by another session, and how many of those by another label."""
+
+    n_sessions: int
+    n_exits: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Return JSON values."""
+        return {"n_sessions": self.n_sessions, "n_exits": self.n_exits}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRisk:
+    """The probability of leaving a regime within a number of sessions, and its 95 % interval."""
+
+    horizon: int
+    probability: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return JSON values."""
+        return {"probability": self.probability, "low": self.low, "high": self.high}
+
+
+def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
+    """Return the counts of each label that was followed by another session."""
+    pairs = Counter(pairwise(labels))
+    sessions = Counter(labels[:-1])
+    return {
+        label: StayCounts(sessions[label], sessions[label] - pairs[label, label])
+        for label in RegimeLabel
+        if label in sessions
+    }
+
+
+def change_risks(counts: StayCounts | None) -> tuple[ChangeRisk, ...]:
+    """Return the risk within 5, 21 and 63 sessions, each session taken to be left with the same probability.
+
+    The probability of one session is exits over sessions, its interval Wilson's (1927), which stays honest when there
+    were few exits. A label never seen before has the widest interval and no better guess than one half.
+
+    Examples
+    --------
+    >>> [round(risk.probability, 3) for risk in change_risks(StayCounts(200, 2))]
+    [0.049, 0.19, 0.469]
+    """
+    if counts is None or counts.n_sessions == 0:
+        return tuple(ChangeRisk(horizon, 0.5, 0.0, 1.0) for horizon in HORIZONS)
+    share = counts.n_exits / counts.n_sessions
+    low, high = _wilson(share, counts.n_sessions)
+    return tuple(
+        ChangeRisk(horizon, *(1.0 - (1.0 - hazard) ** horizon for hazard in (share, low, high))) for horizon in HORIZONS
+    )
+
+
+def risks_to_dict(risks: Sequence[ChangeRisk]) -> dict[str, Mapping[str, Any]]:
+    """Return JSON values by horizon."""
+    return {str(risk.horizon): risk.to_dict() for risk in risks}
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    square = _NORMAL_QUANTILE**2
+    centre = (share + square / (2 * n)) / (1 + square / n)
+    reach = _NORMAL_QUANTILE / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return max(0.0, centre - reach), min(1.0, centre + reach)

@@ -10,7 +10,7 @@ import numpy as np
 
 from prometheus.app.regimes import TransitionReport
 from prometheus.arrays import Float64Matrix
-from prometheus.regime.change_risk import HORIZONS, ChangeRisk
+from prometheus.regime.transitions import HORIZONS, ChangeRisk
 from prometheus.regime.types import RegimeLabel
 from prometheus.results.columns import Column, labels, numbers
 from prometheus.results.figures import draw_matrix, require_rows

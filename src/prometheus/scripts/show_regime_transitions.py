@@ -31,7 +31,7 @@ def show_regime_transitions(
 
 
 def _to_table(report: TransitionReport) -> str:
-    from prometheus.regime.change_risk import HORIZONS
+    from prometheus.regime.transitions import HORIZONS
 
     labels = list(report.counts)
     lines = [
@@ -58,7 +58,7 @@ def _to_table(report: TransitionReport) -> str:
 
 
 def _to_json(report: TransitionReport) -> dict[str, Any]:
-    from prometheus.regime.change_risk import risks_to_dict
+    from prometheus.regime.transitions import risks_to_dict
 
     return {
         "region": report.region,

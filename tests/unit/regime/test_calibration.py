@@ -35,8 +35,7 @@ from prometheus.regime.calibration import (
     calibrate,
     find_prototypes,
 )
-from prometheus.regime.decoding import hindsight_path, online_values
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances, hindsight_path, online_values
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.model_persistent import decode
 

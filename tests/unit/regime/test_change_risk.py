@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
 from prometheus.regime import RegimeLabel
-from prometheus.regime.change_risk import StayCounts, change_risks, count_stays, risks_to_dict
+from prometheus.regime.transitions import StayCounts, change_risks, count_stays, risks_to_dict
 
 N, C, R, K = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS, RegimeLabel.RISK_OFF, RegimeLabel.CARRY
 counts = st.integers(1, 5_000).flatmap(lambda n: st.builds(StayCounts, st.just(n), st.integers(0, n)))

@@ -16,7 +16,7 @@ from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, Num
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
-from prometheus.regime.distances import euclidean_distances
+from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.model_numeric import default_temperature, nearest_confidence
 
 distances = st.floats(min_value=0, max_value=1e12)

@@ -32,9 +32,9 @@ from prometheus.regime import (
     RegimePrototype,
 )
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
-from prometheus.regime.change_risk import StayCounts, change_risks
 from prometheus.regime.high_volatility import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
+from prometheus.regime.transitions import StayCounts, change_risks
 
 LABELS = (RegimeLabel.CARRY, RegimeLabel.CRISIS, RegimeLabel.NEUTRAL)
 STAYS = {RegimeLabel.CARRY: StayCounts(200, 2), RegimeLabel.CRISIS: StayCounts(20, 1)}
