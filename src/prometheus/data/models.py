@@ -12,13 +12,7 @@ from prometheus.encoders.identity import fingerprint, require_same_meaning
 
 
 class ModelRegistry:
-    """The table ``models``: a model id means one thing for ever.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``models``: a model id means one thing for ever."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager

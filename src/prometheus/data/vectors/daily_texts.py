@@ -31,13 +31,7 @@ _TABLES = {
 
 
 class TextVectorReader:
-    """Reads ``text_embeddings`` beside the texts they were made of.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """Reads ``text_embeddings`` beside the texts they were made of."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager
@@ -99,13 +93,7 @@ class TextVectorReader:
 
 
 class DailyTextReader:
-    """Averages stored text embeddings by calendar date, set-wise.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """Averages stored text embeddings by calendar date, set-wise."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._reader = TextVectorReader(db_manager)

@@ -27,13 +27,7 @@ _JSONB_VERSION = b"\x01"
 
 
 class NumericEmbeddingStore:
-    """The table ``numeric_window_embeddings``; every write is an upsert on the natural key.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``numeric_window_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self.db_manager = db_manager

@@ -15,13 +15,7 @@ from prometheus.encoders.texts.documents import StoredText, TextDoc, text_rows
 
 
 class TextEmbeddingStore:
-    """The table ``text_embeddings``; every write is an upsert on the natural key.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``text_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self.db_manager = db_manager
@@ -53,11 +47,12 @@ class TextEmbeddingStore:
             One name stands for two different texts.
         """
         rows = text_rows(docs, model_id, vectors, n_chunks, flags)
-        return retry_lost_connection(lambda: self._save(rows, model_id)) if rows else 0
 
-    def _save(self, rows: Mapping[tuple[str, str], StoredText], model_id: str) -> int:
-        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return _upsert(cursor, rows, model_id)
+        def save() -> int:
+            with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+                return _upsert(cursor, rows, model_id)
+
+        return retry_lost_connection(save) if rows else 0
 
     def load_embedding(self, source_type: str, source_id: str, model_id: str) -> Float32Vector | None:
         """Return one stored vector, or None."""
