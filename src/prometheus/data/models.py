@@ -18,13 +18,7 @@ class ModelRegistry:
         self._db = db_manager
 
     def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Record what `model_id` means, or prove that it means the same as before.
-
-        Raises
-        ------
-        ModelFingerprintError
-            The id is taken; the message says what differs.
-        """
+        """Record what `model_id` means, or prove that it means the same as before."""
         wanted = fingerprint(config)
         with self._db.get_historical_connection() as connection:
             row = connection.execute(
@@ -46,13 +40,7 @@ class ModelRegistry:
             require_same_meaning(model_id, row, kind, config)
 
     def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Prove that `model_id` means this or nothing yet; nothing is recorded.
-
-        Raises
-        ------
-        ModelFingerprintError
-            The id is taken; the message says what differs.
-        """
+        """Prove that `model_id` means this or nothing yet; nothing is recorded."""
         query = "SELECT kind, fingerprint, config FROM models WHERE model_id = %s"
         with self._db.get_historical_connection() as connection:
             row = connection.execute(query, (model_id,)).fetchone()

@@ -126,16 +126,9 @@ class RegimeStorage:
             return [RegimeLabel(row[0]) for row in rows]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
-        """Return the embeddings of one encoder from `start` to `end`, one per date, oldest first.
+        """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
 
         Where several regime models keep the same encoder's vector of a date, the one written last counts.
-
-        Raises
-        ------
-        NoRegimesError
-            There are none.
-        PrototypeError
-            They come from several instruments or window lengths, so they have no common mean.
         """
         query = """
             SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',

@@ -44,13 +44,7 @@ class SimpleAverageJointModel:
         }
 
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim).
-
-        Raises
-        ------
-        VectorError
-            The branches of an example differ in dimension.
-        """
+        """Return one vector per example, shape (n, dim); raise as `branches` does."""
         return self.combine(*self.branches(examples))
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:

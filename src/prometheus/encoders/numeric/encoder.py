@@ -181,13 +181,7 @@ class NumericWindowEncoder:
         return self.store.save_batch(batch, is_new=is_new)
 
     def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Prove that the model id means this model or nothing yet; nothing is recorded."""
         if not self._is_registered:
             registry_of(self.store).require_same(self.model_id, "numeric", model_config(self.model))
 

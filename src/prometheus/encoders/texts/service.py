@@ -83,23 +83,11 @@ class TextEmbeddingService:
         return np.concatenate(vectors) if vectors else no_vectors()
 
     def embed_and_count(self, docs: Iterable[TextDoc]) -> TextCounts:
-        """Store the vectors of any number of texts, keep none of them in memory, and return what came of it.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Store the vectors of any number of texts, keep none of them in memory, and return what came of it."""
         return sum((counts for _, counts in self._run(docs)), start=TextCounts())
 
     def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded. Asked once per service.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Prove that the model id means this model or nothing yet; nothing is recorded. Asked once per service."""
         if not self._is_proven:
             registry_of(self.store).require_same(self.model_id, KIND, model_config(self.model))
             self._is_proven = True
