@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.market",
+    "tests.fixtures.stores",
     "tests.fixtures.commands",
     "tests.fixtures.ray_cluster",
 ]

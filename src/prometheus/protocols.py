@@ -1,6 +1,8 @@
 """Every protocol on one page: what a collaborator must offer; anything of that shape will do.
 
-Types of arguments and results come from the rooms that define them; at run time this page imports arrays alone.
+Types of arguments and results come from the rooms that define them; at run time this page imports arrays and errors
+alone. Where a caller's own class has only the fixed names, the small protocols (`PriceReader`, `WindowBuilder`,
+`StateSink` and so on) are enough: services adapt them when they are made.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from prometheus.arrays import (
     Float32Vector,
     Int64Vector,
 )
+from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
     from prometheus.encoders.joint.examples import JointExample, JointGroup, JointSpace, StoredJointEmbedding
@@ -27,10 +30,31 @@ if TYPE_CHECKING:
     from prometheus.encoders.numeric.windows import NumericWindowSpec
     from prometheus.encoders.texts.daily import DailyTexts
     from prometheus.encoders.texts.documents import SourceText, StoredText, TextDoc, TextEncoding, TextSourceType
+    from prometheus.errors import InputRefusedError
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
     from prometheus.regime.types import RegimeState
+
+
+def offers(collaborator: object, *methods: str) -> bool:
+    """Return whether an object has all these methods."""
+    return all(callable(getattr(collaborator, name, None)) for name in methods)
+
+
+def require_methods(collaborator: object, user: str, role: str, *methods: str) -> None:
+    """Raise `UsageError` with the first of the methods that an object lacks, before any work.
+
+    Parameters
+    ----------
+    user, role
+        Who needs the object, and as what.
+    """
+    for name in methods:
+        if not offers(collaborator, name):
+            raise UsageError(
+                f"{type(collaborator).__qualname__} has no method {name!r}, which {user} needs of its {role}"
+            )
 
 
 class BarSource(Protocol):
@@ -42,11 +66,25 @@ class BarSource(Protocol):
         """Return bars from `first` to `last` and the ones that windows ending there reach back to."""
 
 
-class SessionCounter(Protocol):
+class PriceReader(Protocol):
+    """The reader by its fixed name alone."""
+
+    def read_prices(self, instrument_ids: Sequence[str], start_date: date, end_date: date) -> Any:
+        """Return a frame with ``instrument_id``, ``trade_date`` and the prices, both dates included."""
+
+
+class Sessions(Protocol):
     """What a window needs of a calendar; `prometheus.core.time.TradingCalendar` is one."""
 
     def n_sessions_after(self, start: date, end: date) -> int:
         """Return how many sessions lie in (`start`, `end`]."""
+
+
+class Calendar(Protocol):
+    """The calendar by its fixed name alone."""
+
+    def trading_days_between(self, start: date, end: date) -> Sequence[date]:
+        """Return the sessions from `start` to `end`, both included."""
 
 
 class InstrumentSource(Protocol):
@@ -66,6 +104,96 @@ class RegionMembers(Protocol):
     @property
     def anchor(self) -> str:
         """The member whose sessions are the region's dates."""
+
+
+class EncodableWindows(Protocol):
+    """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""
+
+    @property
+    def window_days(self) -> int:
+        """Sessions per window."""
+
+    @property
+    def entity_ids(self) -> tuple[str, ...]:
+        """Names; `entity_index` points into them."""
+
+    @property
+    def entity_index(self) -> Int64Vector:
+        """The entity of each window."""
+
+    @property
+    def as_of_dates(self) -> DateVector:
+        """The date of each window."""
+
+    @property
+    def input_hashes(self) -> Int64Vector | None:
+        """Equal windows have equal hashes; None where the inputs are unknown."""
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """What the windows say of each session."""
+
+    @property
+    def sources(self) -> Sequence[Mapping[str, Any]] | None:
+        """What each window was made of, where the entity does not say it all."""
+
+    def __len__(self) -> int:
+        """Return how many windows there are."""
+
+    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
+        """Return a model's vector of each window, shape (n_windows, dim)."""
+
+
+class HashedWindows(EncodableWindows, Protocol):
+    """Windows whose inputs are known, so that a backfill can tell which of them are stored."""
+
+    @property
+    def input_hashes(self) -> Int64Vector:
+        """Equal windows have equal hashes."""
+
+    def take(self, chosen: slice, /) -> HashedWindows:
+        """Return some of them."""
+
+
+class WindowSource(Protocol):
+    """What an encoder needs of a builder; `prometheus.encoders.NumericWindowBuilder` is one."""
+
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
+        """Return a batch of one window, or raise."""
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
+
+class WindowBuilder(Protocol):
+    """The builder by its fixed name alone."""
+
+    def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Any:
+        """Return one window, shape (window_days, n_features), oldest session first."""
+
+
+class RangeBuild(Protocol):
+    """The windows that could be built, and why the others could not."""
+
+    @property
+    def windows(self) -> HashedWindows:
+        """By date."""
+
+    @property
+    def failures(self) -> tuple[InputRefusedError, ...]:
+        """One per session, or per entity, without any."""
+
+
+class RegimeWindowSource(Protocol):
+    """What a backfill needs of a builder, of instruments' windows or of regions'."""
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> HashedWindows:
+        """Return the windows of the last sessions up to a date, oldest first, or raise."""
+
+    def build_range(
+        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int, /
+    ) -> RangeBuild:
+        """Return the windows of a range, and those of as many sessions before it."""
 
 
 class NumericEmbeddingModel(Protocol):
@@ -150,6 +278,20 @@ class NumericVectorStore(Protocol):
         """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`."""
 
 
+class NumericVectorSink(Protocol):
+    """The store of numeric vectors by its fixed name alone."""
+
+    def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> object:
+        """Store one vector."""
+
+
+class StoringEncoder(Protocol):
+    """The encoder by its fixed name alone."""
+
+    def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Any:
+        """Return the vector of one window, shape (dim,), and store it."""
+
+
 class TextVectorStore(Protocol):
     """Keeps text vectors; `prometheus.encoders.TextEmbeddingStore` is one."""
 
@@ -175,6 +317,20 @@ class TextVectorStore(Protocol):
         """Return what is stored for these texts, whatever their source, by text hash."""
 
 
+class TextVectorSink(Protocol):
+    """The store of text vectors by its fixed name alone."""
+
+    def save_embeddings(self, docs: Sequence[TextDoc], model_id: str, vectors: Float32Matrix) -> object:
+        """Store one vector per text."""
+
+
+class JointVectorSink(Protocol):
+    """The store of joint vectors by its fixed name alone."""
+
+    def save_embeddings(self, examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> object:
+        """Store one vector per example."""
+
+
 class JointVectorStore(Protocol):
     """Keeps joint vectors; `prometheus.encoders.JointEmbeddingStore` is one."""
 
@@ -198,6 +354,23 @@ class JointVectorStore(Protocol):
 
     def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
         """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
+
+
+class RegimeModel(Protocol):
+    """Anything that can say which regime a region is in on a date, from data up to that date.
+
+    The engine reads only the states of its `model_id`, where it has one.
+    """
+
+    def classify(self, as_of_date: date, region: str) -> RegimeState:
+        """Return the regime of `region` on `as_of_date`."""
+
+
+class StateSink(Protocol):
+    """The storage of states by its first fixed name alone."""
+
+    def save_regime(self, state: RegimeState) -> object:
+        """Store one state."""
 
 
 class StateStore(Protocol):

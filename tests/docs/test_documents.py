@@ -22,28 +22,6 @@ PIN = re.compile(r"^[a-z0-9.\[\]-]+==[\w.]+", re.MULTILINE)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOREIGN_LINK = re.compile(r"https://[a-z0-9.-]+\.[a-z]{2,}(/[\w./?=&%+-]*)?")
 """Form is all that is checked of links to other hosts: the tests ask nothing of them."""
-PUBLIC_NAMES = {
-    "prometheus.core.config": ["get_config"],
-    "prometheus.core.database": ["DatabaseManager", "get_db_manager"],
-    "prometheus.core.time": [
-        "TradingCalendar", "TradingCalendarConfig", "US_EQ", "is_trading_day", "trading_days_between",
-        "get_prev_trading_day", "get_next_trading_day",
-    ],
-    "prometheus.data.reader": ["DataReader"],
-    "prometheus.encoders": [
-        "NumericWindowSpec", "NumericWindowBuilder", "NumericEmbeddingModel", "NumericEmbeddingStore",
-        "NumericWindowEncoder", "TextDoc", "TextEmbeddingModel", "TextEmbeddingStore", "TextEmbeddingService",
-        "JointExample", "JointEmbeddingModel", "JointEmbeddingStore", "JointEmbeddingService",
-    ],
-    "prometheus.encoders.models_joint_simple": ["SimpleAverageJointModel", "IdentityNumericJointModel"],
-    "prometheus.encoders.models_simple_numeric": ["FlattenNumericEmbeddingModel", "PadToDimNumericEmbeddingModel"],
-    "prometheus.regime": [
-        "RegimeLabel", "RegimeState", "RegimePrototype", "NumericRegimeModel", "RegimeModel", "RegimeEngine",
-        "RegimeStorage",
-    ],
-    "prometheus.regime.model_numeric": ["NumericRegimeModel"],
-    "prometheus.regime.types": ["RegimeLabel"],
-}  # fmt: skip
 
 
 def commands_not_run() -> list[str]:

@@ -2,13 +2,13 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from prometheus.scripts.data import _table
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.data.report import InstrumentReport, build_data_report
 from prometheus.errors import UnknownInstrumentError, UnknownMarketError
 from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions
-from prometheus.scripts.data import _table
 
 HEADER = "ticker,date,open,high,low,close,volume\n"
 

@@ -21,7 +21,7 @@ from prometheus.backfill.joint import JointRequest
 from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.encoders import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.joint.examples import REGIME_MACRO
-from prometheus.encoders.numeric.encoder import EncodableWindows
+from prometheus.protocols import EncodableWindows
 
 WINDOW_DAYS = 20
 DAYS = weekday_list(80)

@@ -10,7 +10,6 @@ import numpy as np
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
-from tests.fixtures.database import TableDigest
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
 from prometheus.app.databases import DatabaseManager
@@ -66,17 +65,6 @@ def rows_of(db_manager: DatabaseManager, column: str = "created_at") -> dict[tup
         return {row[:2]: row[2] for row in connection.execute(query)}
 
 
-@pytest.mark.parametrize("dim", [1, 189, 384, 5_000])
-def test_a_stored_vector_is_reloaded_bit_for_bit(store: NumericEmbeddingStore, dim: int) -> None:
-    vector = vector_of(dim)
-    vector[0] = -0.0
-    store.save_embedding(SPEC, FRIDAY, MODEL, vector)
-    loaded = store.load_embedding(SPEC, FRIDAY, MODEL)
-    assert loaded is not None
-    assert loaded.dtype == np.float32
-    assert loaded.tobytes() == vector.tobytes()
-
-
 def test_stored_bytes_are_what_the_mission_says_decodes_them(
     store: NumericEmbeddingStore, db_manager: DatabaseManager
 ) -> None:
@@ -93,43 +81,6 @@ def test_stored_bytes_are_what_the_mission_says_decodes_them(
     assert row[1:] == (384, {"window_days": 63, "features": ["close", "volume", "log_return"]}, 63)
 
 
-def test_what_is_not_stored_is_none(store: NumericEmbeddingStore) -> None:
-    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3))
-    assert store.load_embedding(SPEC, date(2025, 1, 30), MODEL) is None
-    assert store.load_embedding(SPEC, FRIDAY, "m-v2") is None
-    assert store.load_embedding(NumericWindowSpec("INSTRUMENT", "X", 64), FRIDAY, MODEL) is None
-    assert store.load_embedding(NumericWindowSpec("INSTRUMENT", "Y", 63), FRIDAY, MODEL) is None
-    assert store.load_embedding(NumericWindowSpec("MARKET", "X", 63), FRIDAY, MODEL) is None
-
-
-def test_every_part_of_the_key_makes_a_row_of_its_own(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    keys = [
-        (SPEC, FRIDAY, MODEL),
-        (NumericWindowSpec("MARKET", "X", 63), FRIDAY, MODEL),
-        (NumericWindowSpec("INSTRUMENT", "Y", 63), FRIDAY, MODEL),
-        (NumericWindowSpec("INSTRUMENT", "X", 21), FRIDAY, MODEL),
-        (SPEC, date(2025, 1, 30), MODEL),
-        (SPEC, FRIDAY, "m-v2"),
-    ]
-    for seed, key in enumerate(keys):
-        store.save_embedding(*key, vector_of(4, seed))
-    for seed, key in enumerate(keys):
-        loaded = store.load_embedding(*key)
-        assert loaded is not None
-        assert loaded.tobytes() == vector_of(4, seed).tobytes()
-
-
-def test_saving_the_same_again_writes_nothing(store: NumericEmbeddingStore, table_digests: TableDigest) -> None:
-    batch = batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4], ("X", "Y"))
-    assert store.save_batch(batch) == 4
-    before = table_digests()
-    assert store.save_batch(batch) == 0
-    store.save_embedding(SPEC, FRIDAY, MODEL, batch.vectors[0])
-    assert table_digests() == before
-
-
 def test_a_changed_vector_is_rewritten_alone(store: NumericEmbeddingStore, db_manager: DatabaseManager) -> None:
     batch = batch_of(vector_of(12).reshape(4, 3), [1, 2, 3, 4], ("X", "Y"))
     store.save_batch(batch)
@@ -140,52 +91,6 @@ def test_a_changed_vector_is_rewritten_alone(store: NumericEmbeddingStore, db_ma
     after = rows_of(db_manager)
     assert {key for key in before if before[key] != after[key]} == {("X", date(2025, 1, 30))}
     assert rows_of(db_manager, "input_hash")["X", date(2025, 1, 30)] == 9
-
-
-def test_new_inputs_that_give_the_same_vector_are_remembered(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    # the core model cuts long windows: a correction in the part cut off must not be found again on every run
-    vectors = vector_of(3)[np.newaxis]
-    store.save_batch(batch_of(vectors, [7]))
-    assert store.save_batch(batch_of(vectors, [8])) == 1
-    assert rows_of(db_manager, "input_hash") == {("X", FRIDAY): 8}
-
-
-def test_a_vector_of_another_length_replaces_the_old_one(store: NumericEmbeddingStore) -> None:
-    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3))
-    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(5))
-    loaded = store.load_embedding(SPEC, FRIDAY, MODEL)
-    assert loaded is not None
-    assert loaded.tobytes() == vector_of(5).tobytes()
-
-
-def test_a_vector_replaced_by_hand_is_no_longer_taken_for_the_one_of_its_inputs(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    store.save_batch(batch_of(vector_of(3)[np.newaxis], [7]))
-    store.save_embedding(SPEC, FRIDAY, MODEL, vector_of(3, seed=2))
-    assert rows_of(db_manager, "input_hash") == {("X", FRIDAY): None}
-    stored = store.load_input_hashes("INSTRUMENT", ["X"], MODEL, 63, np.array([FRIDAY], dtype="M8[D]"))
-    assert len(stored) == 0
-
-
-def test_input_hashes_are_those_of_the_instruments_model_length_and_dates_asked_for(
-    store: NumericEmbeddingStore,
-) -> None:
-    extremes = [-(2**63), 2**63 - 1, 0, -1]
-    store.save_batch(batch_of(vector_of(12).reshape(4, 3), extremes, ("X", "Y")))
-    days = np.array(["2025-01-30", "2025-01-31"], dtype="M8[D]")
-
-    def found(ids: list[str], model_id: str = MODEL, window_days: int = 63, dates: Any = days) -> set[tuple[Any, ...]]:
-        return set(store.load_input_hashes("INSTRUMENT", ids, model_id, window_days, dates).tolist())
-
-    thursday = date(2025, 1, 30)
-    assert found(["Y", "NONE", "X"]) == {
-        (2, FRIDAY, extremes[0]), (0, FRIDAY, extremes[1]), (2, thursday, extremes[2]), (0, thursday, extremes[3]),
-    }  # fmt: skip
-    assert found(["X"], dates=days[1:]) == {(0, FRIDAY, extremes[0])}
-    assert found(["X"], model_id="m-v2") == found(["X"], window_days=21) == set()
 
 
 def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
@@ -208,26 +113,6 @@ def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
     assert "Index Only Scan using numeric_window_embeddings_pkey" in plan
     assert "(entity_id = wanted.id)" in plan
     assert "Join Filter" not in plan
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_vector_that_is_not_finite_is_refused_and_nothing_is_stored(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager, bad: float
-) -> None:
-    with pytest.raises(VectorError, match="m-v1 vector of X on 2025-01-31: 1 of 3 values are NaN or infinite"):
-        store.save_embedding(SPEC, FRIDAY, MODEL, np.array([1, bad, 2], dtype=np.float32))
-    assert rows_of(db_manager) == {}
-
-
-def test_a_float64_vector_beyond_float32_is_refused_without_a_warning(store: NumericEmbeddingStore) -> None:
-    with pytest.raises(VectorError, match="1 of 2 values"):
-        store.save_embedding(SPEC, FRIDAY, MODEL, np.array([1e300, 1.0]))
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
-def test_what_is_no_vector_is_refused(store: NumericEmbeddingStore, shape: tuple[int, ...]) -> None:
-    with pytest.raises(VectorError):
-        store.save_embedding(SPEC, FRIDAY, MODEL, np.ones(shape, dtype=np.float32))
 
 
 def test_a_batch_names_the_entity_of_its_first_bad_vector() -> None:
@@ -255,10 +140,6 @@ def test_the_database_itself_refuses_bytes_that_are_not_of_the_stated_dimension(
             " window_spec, dim, vector) VALUES ('INSTRUMENT', 'X', 'm', 63, '2025-01-31', '{}', 3, %s)",
             (bytes(n_bytes),),
         )
-
-
-def test_no_vectors_are_no_work(store: NumericEmbeddingStore) -> None:
-    assert store.save_batch(batch_of(np.empty((0, 0), dtype=np.float32))) == 0
 
 
 class MeanModel:
@@ -331,19 +212,6 @@ def test_an_encoder_stores_under_the_entity_type_of_the_spec(
     assert stored.tobytes() == vector.tobytes()
 
 
-def test_an_id_that_means_another_model_stops_an_encoder_before_it_stores(
-    db_manager: DatabaseManager, load_prices: LoadPrices
-) -> None:
-    load_prices("X", weekdays(63), *random_walk(63))
-    encoder_of(db_manager, PadToDimNumericEmbeddingModel(384)).embed_and_store(SPEC, FRIDAY)
-    before = rows_of(db_manager, "vector")
-    other = encoder_of(db_manager, PadToDimNumericEmbeddingModel(512))
-    for _ in range(2):  # a refusal is not forgotten
-        with pytest.raises(ModelFingerprintError, match="target_dim: stored 384, now 512"):
-            other.embed_and_store(SPEC, FRIDAY)
-    assert rows_of(db_manager, "vector") == before
-
-
 @pytest.fixture
 def registry(db_manager: DatabaseManager) -> ModelRegistry:
     return ModelRegistry(db_manager)
@@ -363,50 +231,6 @@ def test_a_model_is_recorded_once_with_all_that_it_means(registry: ModelRegistry
     registry.register(MODEL, "numeric", dict(reversed(config.items())))
     assert models_of(db_manager) == before
     assert before[0][:4] == (MODEL, "numeric", fingerprint(config), config)
-
-
-@pytest.mark.parametrize(
-    ("kind", "config", "difference"),
-    [
-        ("numeric", {"a": 1, "b": 3}, "b: stored 2, now 3"),
-        ("numeric", {"a": 1}, "b: stored 2, now None"),
-        ("numeric", {"a": 1, "b": 2, "c": "x"}, "c: stored None, now 'x'"),
-        ("numeric", {"a": 9, "b": 8}, "a: stored 1, now 9; b: stored 2, now 8"),
-        ("regime", {"a": 1, "b": 2}, "kind: stored 'numeric', now 'regime'"),
-        ("numeric", {"a": 1, "b": 2.0}, "fingerprint: stored "),
-    ],
-)
-def test_another_meaning_is_refused_with_what_differs(
-    registry: ModelRegistry, db_manager: DatabaseManager, kind: str, config: dict[str, Any], difference: str
-) -> None:
-    registry.register(MODEL, "numeric", {"a": 1, "b": 2})
-    before = models_of(db_manager)
-    with pytest.raises(ModelFingerprintError) as caught:
-        registry.register(MODEL, kind, config)
-    assert f"model id 'm-v1' is taken by another model ({difference}" in str(caught.value)
-    assert caught.value.exit_code == 5
-    assert models_of(db_manager) == before
-
-
-def test_many_who_register_the_same_at_once_all_succeed(registry: ModelRegistry, db_manager: DatabaseManager) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: registry.register(MODEL, "numeric", {"a": 1}), range(24)))
-    assert len(models_of(db_manager)) == 1
-
-
-def test_of_many_who_register_different_meanings_at_once_one_wins(
-    registry: ModelRegistry, db_manager: DatabaseManager
-) -> None:
-    def attempt(value: int) -> int | None:
-        try:
-            registry.register(MODEL, "numeric", {"a": value})
-        except ModelFingerprintError:
-            return None
-        return value
-
-    with ThreadPoolExecutor(8) as pool:
-        winners = [value for value in pool.map(attempt, range(16)) if value is not None]
-    assert [row[3] for row in models_of(db_manager)] == [{"a": value} for value in winners]
 
 
 def test_registration_waits_for_one_that_is_not_committed_yet(
@@ -469,24 +293,3 @@ def test_rows_copied_straight_in_are_those_of_an_upsert(
 
     assert rows_of(db_manager, WHOLE_ROW) == copied
     assert len(copied) == 12
-
-
-def test_rows_that_were_there_after_all_are_upserted(store: NumericEmbeddingStore, db_manager: DatabaseManager) -> None:
-    vectors = vector_of(4 * 3).reshape(4, 3)
-    store.save_batch(batch_of(vectors[:2], [1, 2]))
-    changed = vectors.copy()
-    changed[1] += 1.0
-
-    assert store.save_batch(batch_of(changed, [1, 9, 3, 4]), is_new=True) == 3
-    assert set(rows_of(db_manager, "input_hash").values()) == {1, 9, 3, 4}
-    assert store.save_batch(batch_of(changed, [1, 9, 3, 4]), is_new=True) == 0
-
-
-def test_two_runs_that_copy_the_same_rows_leave_one_of_each(
-    store: NumericEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    batch = batch_of(vector_of(300 * 384).reshape(300, 384), list(range(300)), UNSORTED)
-    with ThreadPoolExecutor(4) as pool:
-        written = list(pool.map(lambda is_new: store.save_batch(batch, is_new=is_new), [True, False, True, True]))
-    assert sum(written) == 300
-    assert len(rows_of(db_manager)) == 300

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import psycopg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
-from tests.property.strategies import bounded
 from tests.reference.windows import MemoryBars, walk
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import PRICE_COLUMNS, DataReader
-from prometheus.encoders import NumericWindowBuilder
 from prometheus.errors import UnknownMarketError
-from prometheus.market.calendar import TradingCalendar
 
 FRIDAY = date(2025, 1, 31)
 FIELDS = ("close", "volume")
@@ -37,43 +32,6 @@ def twin(load_prices: LoadPrices) -> MemoryBars:
         load_prices(name, weekdays(n_rows, last), *random_walk(n_rows, seed=number))
         histories[name] = walk(n_rows, last, seed=number)
     return MemoryBars(histories)
-
-
-@bounded(60)
-@given(
-    ids=st.lists(st.sampled_from(["LONG", "SHORT", "EARLY", "it's; odd", "NONE", "ALSO NONE"]), max_size=6),
-    days_before=st.integers(0, 100),
-    length=st.integers(0, 60),
-    n_before=st.integers(1, 70),
-)
-def test_bars_are_those_of_the_range_and_as_many_before_as_a_window_needs(
-    reader: DataReader, twin: MemoryBars, ids: list[str], days_before: int, length: int, n_before: int
-) -> None:
-    first = FRIDAY - timedelta(days=days_before)
-    last = first + timedelta(days=length)
-    found = reader.load_bars(ids, first, last, n_before, FIELDS)
-    expected = twin.load_bars(ids, first, last, n_before, FIELDS)
-    assert found.instrument_ids == expected.instrument_ids == tuple(dict.fromkeys(ids))
-    assert found.offsets.tolist() == expected.offsets.tolist()
-    assert found.dates.tolist() == expected.dates.tolist()
-    assert found.values.tobytes() == expected.values.tobytes()
-
-
-def test_the_columns_asked_for_are_the_ones_delivered(reader: DataReader, twin: MemoryBars) -> None:
-    bars = reader.load_bars(["SHORT"], FRIDAY, FRIDAY, 2, ["volume", "adjusted_close", "close"])
-    rows = twin.histories["SHORT"][-2:]
-    assert bars.column("close").tolist() == bars.column("adjusted_close").tolist() == [row[1] for row in rows]
-    assert bars.column("volume").tolist() == [row[2] for row in rows]
-
-
-def test_windows_from_the_database_equal_windows_from_memory(reader: DataReader, twin: MemoryBars) -> None:
-    calendar = TradingCalendar()
-    stored, remembered = (NumericWindowBuilder(source, calendar) for source in (reader, twin))
-    for day in (FRIDAY, date(2025, 2, 2), date(2024, 12, 31)):
-        one, other = (each.build_date(list(twin.histories), day, 9) for each in (stored, remembered))
-        assert one.windows.values().tobytes() == other.windows.values().tobytes()
-        assert one.windows.input_hashes.tolist() == other.windows.input_hashes.tolist()
-        assert [str(failure) for failure in one.failures] == [str(failure) for failure in other.failures]
 
 
 def test_the_frame_has_the_documented_columns_in_order_and_rows_by_instrument_and_date(
@@ -101,11 +59,6 @@ def test_an_empty_frame_still_has_its_columns_and_types(reader: DataReader) -> N
     assert len(frame) == 0
     assert list(frame.columns) == list(PRICE_COLUMNS)
     assert str(frame.dtypes["close"]) == "float64"
-
-
-def test_an_instrument_is_known_by_a_single_bar_of_any_date(reader: DataReader, twin: MemoryBars) -> None:
-    assert reader.known_instruments(["SHORT", "NONE", "it's; odd", "SHORT"]) == {"SHORT", "it's; odd"}
-    assert reader.known_instruments([]) == set()
 
 
 def test_a_session_is_proved_by_a_bar_of_any_instrument(reader: DataReader, twin: MemoryBars) -> None:

@@ -20,7 +20,7 @@ from prometheus.encoders.texts import service
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService, chunks_of
-from prometheus.errors import ModelFingerprintError, UsageError, VectorError, WindowShapeError
+from prometheus.errors import ModelFingerprintError, VectorError
 
 MODEL = "text-macro-v1"
 
@@ -61,87 +61,12 @@ def rows_of(db_manager: DatabaseManager) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_a_stored_vector_is_reloaded_bit_for_bit(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:
-    vectors = np.random.default_rng(1).normal(size=(2, 384)).astype(np.float32)
-    vectors[0, 0] = -0.0
-    docs = docs_of("a", "b")
-    assert store.save_embeddings(docs, MODEL, vectors) == 2
-    loaded = store.load_embedding("MACRO", "1", MODEL)
-    assert loaded is not None
-    assert loaded.tobytes() == vectors[1].tobytes()
-    with db_manager.get_historical_connection() as connection:
-        query = "SELECT vector FROM text_embeddings WHERE source_id = '0'"
-        (stored,) = connection.execute(query).fetchone()  # type: ignore[misc]
-    assert np.frombuffer(stored, dtype="<f4").tobytes() == vectors[0].tobytes()
-
-
-def test_what_is_not_stored_is_none(store: TextEmbeddingStore) -> None:
-    store.save_embeddings(docs_of("a"), MODEL, np.ones((1, 3), dtype=np.float32))
-    for key in (("NEWS", "0", MODEL), ("MACRO", "1", MODEL), ("MACRO", "0", "other")):
-        assert store.load_embedding(*key) is None
-
-
-def test_equal_rows_are_left_alone_and_changed_ones_written(
-    store: TextEmbeddingStore, table_digests: TableDigest
-) -> None:
-    docs, vectors = docs_of("a", "b", "c"), np.eye(3, dtype=np.float32)
-    assert store.save_embeddings(docs, MODEL, vectors) == 3
-    before = table_digests()
-    assert store.save_embeddings(docs, MODEL, vectors) == 0
-    assert table_digests() == before
-    vectors[1] = 7
-    assert store.save_embeddings(docs, MODEL, vectors) == 1
-    assert store.save_embeddings(docs_of("a", "b", "C"), MODEL, vectors) == 1
-    assert store.load_text_hashes("MACRO", ["2"], MODEL) == {"2": TextDoc("X", "1", "C").text_hash}
-
-
-def test_what_a_model_says_about_a_vector_is_kept_and_corrected(
-    store: TextEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    docs, vectors = docs_of("a", "b"), np.eye(2, dtype=np.float32)
-    assert store.save_embeddings(docs, MODEL, vectors, n_chunks=[1, 4], flags=[[], ["truncated", "non-english"]]) == 2
-    assert rows_of(db_manager) == [
-        ("MACRO", "0", MODEL, 2, 1, []),
-        ("MACRO", "1", MODEL, 2, 4, ["non-english", "truncated"]),
-    ]
-    assert store.save_embeddings(docs, MODEL, vectors) == 0
-    assert store.save_embeddings(docs, MODEL, vectors, n_chunks=[1, 5], flags=[[], []]) == 1
-    assert rows_of(db_manager)[1][4:] == (5, [])
-
-
 def test_hashes_are_found_by_source(store: TextEmbeddingStore) -> None:
     docs = docs_of("a", "b")
     store.save_embeddings(docs, MODEL, np.eye(2, dtype=np.float32))
     assert store.load_text_hashes("MACRO", ["1", "7"], MODEL) == {"1": docs[1].text_hash}
     assert store.load_text_hashes("NEWS", ["1"], MODEL) == {}
     assert store.load_text_hashes("MACRO", [], MODEL) == {}
-
-
-@pytest.mark.parametrize(
-    ("vectors", "error"),
-    [
-        (np.ones((1, 3)), WindowShapeError),
-        (np.ones((2, 0)), WindowShapeError),
-        (np.ones(2), WindowShapeError),
-        (np.array([[1.0], [np.nan]]), VectorError),
-        (np.array([[1.0], [1e39]]), VectorError),
-    ],
-)
-def test_vectors_that_cannot_be_stored_are_refused(
-    store: TextEmbeddingStore, db_manager: DatabaseManager, vectors: Float32Matrix, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        store.save_embeddings(docs_of("a", "b"), MODEL, vectors)
-    assert rows_of(db_manager) == []
-
-
-def test_one_name_for_two_texts_is_refused_and_named_twice_is_one(
-    store: TextEmbeddingStore, db_manager: DatabaseManager
-) -> None:
-    same = [TextDoc("MACRO", "0", "a"), TextDoc("MACRO", "0", "a")]
-    assert store.save_embeddings(same, MODEL, np.ones((2, 3), dtype=np.float32)) == 1
-    with pytest.raises(UsageError, match="MACRO 0 stands for two different texts"):
-        store.save_embeddings([*docs_of("a"), TextDoc("MACRO", "0", "b")], MODEL, np.ones((2, 3), dtype=np.float32))
 
 
 def test_no_texts_are_no_rows_and_no_model(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:

@@ -14,8 +14,7 @@ from prometheus.app.text_models import TextModels
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.core.config import MINILM
 from prometheus.data.text_reader import DatedText, TextReader
-from prometheus.data.vectors.daily_texts import DailyTextReader
-from prometheus.data.vectors.dated_texts import TextVectorReader
+from prometheus.data.vectors.daily_texts import DailyTextReader, TextVectorReader
 from prometheus.encoders.texts.daily import TextSelection
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import NoTextEmbeddingsError, UsageError

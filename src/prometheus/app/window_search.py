@@ -16,8 +16,15 @@ from prometheus.arrays import Float32Vector
 from prometheus.backfill.work import Progress
 from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
-from prometheus.data.vectors.index import IndexStatus, StoredWindow, WindowIndex, WindowSpace
-from prometheus.data.vectors.scan import WindowQuery, WindowScan, exact_distance
+from prometheus.data.vectors.index import (
+    IndexStatus,
+    StoredWindow,
+    WindowIndex,
+    WindowQuery,
+    WindowScan,
+    WindowSpace,
+    exact_distance,
+)
 from prometheus.encoders.catalogue import default_window_days, knowledge_end
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import ModelNotKnownYetError, NoEmbeddingError, UsageError
@@ -291,7 +298,7 @@ def _spread_queries(scan: WindowScan, n_queries: int, n_windows: int) -> list[Wi
     """Return windows that lie evenly among those stored, entity by entity."""
     wanted = np.unique(np.linspace(0, n_windows - 1, n_queries).astype(np.int64))
     queries, n_before = [], 0
-    for windows in scan.iter_entities():
+    for windows in map(scan.load, scan.entities()):
         rows = wanted[(wanted >= n_before) & (wanted < n_before + len(windows.dates))] - n_before
         queries += [WindowQuery(windows.vectors[row], windows.dates[row].item()) for row in rows.tolist()]
         n_before += len(windows.dates)

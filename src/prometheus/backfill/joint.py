@@ -14,8 +14,7 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan
 from prometheus.encoders.joint.centred import CentredJointModel, measured_text_share
-from prometheus.encoders.joint.examples import JointExample, JointSpace
-from prometheus.encoders.joint.service import JointEmbeddingService
+from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointSpace
 from prometheus.encoders.joint.simple import SimpleAverageJointModel
 from prometheus.errors import NoRegimesError, PrometheusError
 from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Int64Vector
 from prometheus.backfill.numeric import name_unknown
 from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk
-from prometheus.encoders.numeric.encoder import EmbeddingBatch, EncodableWindows
+from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
 from prometheus.encoders.numeric.windows import NumericWindowSpec
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, PrometheusError
-from prometheus.protocols import InstrumentSource, ModelRegistry, StateStore
+from prometheus.protocols import HashedWindows, InstrumentSource, ModelRegistry, RegimeWindowSource, StateStore
 from prometheus.regime.model_numeric import EncodingRegimeModel, SeedRegimeModel
 from prometheus.regime.types import RegimeState
 
@@ -109,7 +109,7 @@ class MissingRegimes:
     """
 
     region: str
-    windows: EncodableWindows | None
+    windows: HashedWindows | None
     input_hashes: Int64Vector
     newest: date | None
     n_wanted: int
@@ -124,30 +124,6 @@ class EncodedRegimes:
     missing: MissingRegimes
     batch: EmbeddingBatch | None
     states: Sequence[RegimeState]
-
-
-class RangeBuild(Protocol):
-    """The windows that could be built, and why the others could not."""
-
-    @property
-    def windows(self) -> EncodableWindows:
-        """By date."""
-
-    @property
-    def failures(self) -> tuple[InputRefusedError, ...]:
-        """One per session, or per entity, without any."""
-
-
-class RegimeWindowSource(Protocol):
-    """What a backfill needs of a builder, of instruments' windows or of regions'."""
-
-    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
-        """Return the windows of the last sessions up to a date, oldest first, or raise."""
-
-    def build_range(
-        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int, /
-    ) -> RangeBuild:
-        """Return the windows of a range, and those of as many sessions before it."""
 
 
 class RegimeBackfill:
@@ -255,11 +231,11 @@ class RegimeBackfill:
             return encoded.states[-1]
         return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)[0]
 
-    def _has_state(self, region: str, wanted: EncodableWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
+    def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
         stored = self._storage.load_input_hashes(region, self._model.model_id, wanted.as_of_dates)
         return _is_stored(wanted.as_of_dates, hashes, stored)
 
-    def _has_embedding(self, wanted: EncodableWindows) -> NDArray[np.bool_]:
+    def _has_embedding(self, wanted: HashedWindows) -> NDArray[np.bool_]:
         encoder = self._model.encoder
         entity_ids = [wanted.entity_ids[int(wanted.entity_index[0])]]
         stored = encoder.store.load_input_hashes(
@@ -267,9 +243,7 @@ class RegimeBackfill:
         )
         return _is_stored(wanted.as_of_dates, wanted.input_hashes, stored)
 
-    def _windows(
-        self, spec: NumericWindowSpec, span: DateSpan
-    ) -> tuple[EncodableWindows, tuple[InputRefusedError, ...]]:
+    def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
         """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on.
 
         And the sessions wanted that have none.

@@ -17,8 +17,8 @@ from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
     from prometheus.evaluation.history import MarketHistory
-    from prometheus.evaluation.v2 import PanelResult
     from prometheus.evaluation.repaint import RepaintReport
+    from prometheus.evaluation.v2 import PanelResult
     from prometheus.regime.prototypes import PrototypeSet
 
 EXIT_REPAINTED = 3

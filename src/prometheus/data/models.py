@@ -8,32 +8,17 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.identity import fingerprint
-from prometheus.errors import ModelFingerprintError
-
-_LONGEST_SHOWN = 120
+from prometheus.encoders.identity import fingerprint, require_same_meaning
 
 
 class ModelRegistry:
-    """The table ``models``: a model id means one thing for ever.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``models``: a model id means one thing for ever."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self._db = db_manager
 
     def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Record what `model_id` means, or prove that it means the same as before.
-
-        Raises
-        ------
-        ModelFingerprintError
-            The id is taken; the message says what differs.
-        """
+        """Record what `model_id` means, or prove that it means the same as before."""
         wanted = fingerprint(config)
         with self._db.get_historical_connection() as connection:
             row = connection.execute(
@@ -52,21 +37,15 @@ class ModelRegistry:
         if row is None:  # another process added it between our two looks
             self.register(model_id, kind, config)
         else:
-            _require_same(model_id, row, kind, config)
+            require_same_meaning(model_id, row, kind, config)
 
     def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Prove that `model_id` means this or nothing yet; nothing is recorded.
-
-        Raises
-        ------
-        ModelFingerprintError
-            The id is taken; the message says what differs.
-        """
+        """Prove that `model_id` means this or nothing yet; nothing is recorded."""
         query = "SELECT kind, fingerprint, config FROM models WHERE model_id = %s"
         with self._db.get_historical_connection() as connection:
             row = connection.execute(query, (model_id,)).fetchone()
         if row is not None:
-            _require_same(model_id, row, kind, config)
+            require_same_meaning(model_id, row, kind, config)
 
     def ids_of_kind(self, kind: str) -> list[str]:
         """Return the ids of all models of a kind: ``numeric``, ``text``, ``joint`` or ``regime``."""
@@ -80,25 +59,3 @@ class ModelRegistry:
         with self._db.get_historical_connection() as connection:
             row = connection.execute("SELECT config FROM models WHERE model_id = %s", (model_id,)).fetchone()
         return None if row is None else dict(row[0])
-
-
-def _require_same(model_id: str, row: tuple[Any, ...], kind: str, config: Mapping[str, Any]) -> None:
-    wanted = fingerprint(config)
-    if row[:2] != (kind, wanted):
-        stored = {"kind": row[0], **row[2]}
-        differences = _differences(stored, {"kind": kind, **config})
-        raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {row[1]}, now {wanted}"])
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    keys = sorted(stored.keys() | wanted.keys())
-    return [
-        f"{key}: stored {_short(stored.get(key))}, now {_short(wanted.get(key))}"
-        for key in keys
-        if stored.get(key) != wanted.get(key)
-    ]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

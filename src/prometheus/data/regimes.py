@@ -7,20 +7,18 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any, TypeAlias
 
-import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import RuntimeDatabase
-from prometheus.errors import AmbiguousModelError, NoRegimesError, PrototypeError
-from prometheus.regime.history import StoredEmbeddings
+from prometheus.errors import AmbiguousModelError
+from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
-from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 ROWS_PER_STATEMENT = 1_000
 
@@ -128,16 +126,9 @@ class RegimeStorage:
             return [RegimeLabel(row[0]) for row in rows]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
-        """Return the embeddings of one encoder from `start` to `end`, one per date, oldest first.
+        """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
 
         Where several regime models keep the same encoder's vector of a date, the one written last counts.
-
-        Raises
-        ------
-        NoRegimesError
-            There are none.
-        PrototypeError
-            They come from several instruments or window lengths, so they have no common mean.
         """
         query = """
             SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',
@@ -147,17 +138,8 @@ class RegimeStorage:
         """
         with self._db.get_runtime_connection() as connection:
             rows = connection.execute(query, (region, encoder_model_id, start, end), binary=True).fetchall()
-        if not rows:
-            raise NoRegimesError(region, f"of {encoder_model_id} from {start} to {end}")
-        sources = sorted({(row[2], row[3], row[1]) for row in rows}, key=str)
-        if len(sources) > 1:
-            listed = " and ".join(f"{name} ({days} sessions, {dim} values)" for name, days, dim in sources)
-            raise PrototypeError(
-                f"region {region}", f"its embeddings of {encoder_model_id} in {start}..{end} mix {listed}"
-            )
-        instrument_id, window_days, dim = sources[0]
-        vectors = np.stack([decode_vector(row[0], dim, region) for row in rows])
-        return StoredEmbeddings(instrument_id, window_days, tuple(row[4] for row in rows), vectors)
+        found = [StoredVector(row[4], decode_vector(row[0], row[1], region), row[2], row[3]) for row in rows]
+        return join_embeddings(region, encoder_model_id, (start, end), found)
 
     def written(self, region: str, encoder_model_id: str, start: date, end: date) -> dict[date, datetime]:
         """Return when the newest state of each date from `start` to `end` by one encoder was written."""
@@ -262,7 +244,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) 
             "encoders": [state.encoder_model_id for state in states],
             "dims": [int(state.regime_embedding.size) for state in states],
             "vectors": [encode_vector(state.regime_embedding) for state in states],
-            "metadata": [Jsonb(dict(state.metadata)) for state in states],
+            "metadata": [metadata_text(state) for state in states],
             "hashes": [made_of for _, made_of in hashed],
         },
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
 
 import numpy as np
 from psycopg import sql
 
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.data.vectors import fetch_vectors
 from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
 from prometheus.regime.types import RegimeLabel
 
@@ -59,13 +59,7 @@ _NEWEST_VECTOR = """
 
 
 class RegimeTimelines:
-    """Reads the table ``regimes`` column-wise.
-
-    Parameters
-    ----------
-    db_manager
-        Where the runtime database is.
-    """
+    """Reads the table ``regimes`` column-wise."""
 
     def __init__(self, db_manager: RuntimeDatabase) -> None:
         self._db = db_manager
@@ -93,14 +87,8 @@ class RegimeTimelines:
         columns = [("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8")]
         with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
             rows = fetch_packed(cursor, query, columns)
-        return RegimeTimeline(
-            region,
-            model_id,
-            _column(rows, "as_of_date"),
-            _column(rows, "label").astype(np.int64) - 1,
-            _column(rows, "confidence"),
-            _column(rows, "high_volatility"),
-        )
+        dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _ in columns)
+        return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks)
 
     def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
         """Return label and confidence of those of the dates that have a state."""
@@ -139,10 +127,7 @@ class RegimeTimelines:
             instrument=sql.Literal(source.instrument_id), window_days=sql.Literal(source.window_days),
         )  # fmt: skip
         with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            rows = fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * source.dim}")])
-        order = np.argsort(rows["as_of_date"])
-        vectors = np.ascontiguousarray(rows["vector"][order]).view("<f4").reshape(len(rows), source.dim)
-        return DatedVectors(np.ascontiguousarray(rows["as_of_date"][order]), vectors)
+            return DatedVectors(*fetch_vectors(cursor, query, source.dim))
 
     def members_of(self, region: str, until: date) -> dict[str, float]:
         """Return the weights of a region's members as its newest state up to a date says them; empty without any."""
@@ -154,7 +139,3 @@ class RegimeTimelines:
         with self._db.get_runtime_connection() as connection:
             row = connection.execute(query, (region, until)).fetchone()
         return {} if row is None else dict(row[0])
-
-
-def _column(rows: np.ndarray[Any, np.dtype[Any]], name: str) -> np.ndarray[Any, np.dtype[Any]]:
-    return np.ascontiguousarray(rows[name])

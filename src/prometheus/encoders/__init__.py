@@ -7,8 +7,7 @@ if TYPE_CHECKING:
     from prometheus.data.vectors.joint import JointEmbeddingStore
     from prometheus.data.vectors.numeric import NumericEmbeddingStore
     from prometheus.data.vectors.texts import TextEmbeddingStore
-    from prometheus.encoders.joint.examples import JointExample
-    from prometheus.encoders.joint.service import JointEmbeddingService
+    from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample
     from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
     from prometheus.encoders.numeric.windows import NumericWindowBuilder, NumericWindowSpec, WindowBatch, WindowBuild
     from prometheus.encoders.texts.documents import TextDoc
@@ -38,7 +37,7 @@ __all__ = [
 _HOMES = {
     "EmbeddingBatch": "encoders.numeric.encoder",
     "JointEmbeddingModel": "protocols",
-    "JointEmbeddingService": "encoders.joint.service",
+    "JointEmbeddingService": "encoders.joint.examples",
     "JointEmbeddingStore": "data.vectors.joint",
     "JointExample": "encoders.joint.examples",
     "NumericEmbeddingModel": "protocols",

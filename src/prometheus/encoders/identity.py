@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from prometheus.errors import ModelFingerprintError, VectorError
+from prometheus.protocols import ModelRegistry
+
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
-
-
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
-
-
 NUM_REGIME_CORE_V2 = "num-regime-core-v2"
+
+_LONGEST_SHOWN = 120
 
 
 def model_config(model: object) -> dict[str, Any]:
@@ -34,3 +35,58 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     """
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def require_same_meaning(
+    model_id: str, stored: tuple[str, str, Mapping[str, Any]], kind: str, config: Mapping[str, Any]
+) -> None:
+    """Prove that what is stored under a model id, (kind, fingerprint, config), is what it means now.
+
+    Raises
+    ------
+    ModelFingerprintError
+        The message says what differs.
+    """
+    wanted = fingerprint(config)
+    stored_kind, stored_print, stored_config = stored
+    if (stored_kind, stored_print) != (kind, wanted):
+        differences = _differences({"kind": stored_kind, **stored_config}, {"kind": kind, **config})
+        raise ModelFingerprintError(model_id, differences or [f"fingerprint: stored {stored_print}, now {wanted}"])
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}: stored {_short(stored.get(key))}, now {_short(wanted.get(key))}"
+        for key in sorted(stored.keys() | wanted.keys())
+        if stored.get(key) != wanted.get(key)
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def repeated_key(model_id: str) -> VectorError:
+    """Return the error of a batch that would write one row twice."""
+    return VectorError(model_id, "two vectors of one batch have the same key; keep one of them")
+
+
+class NoRegistry:
+    """Records nothing and refuses nothing: what a store without a registry has."""
+
+    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def load_config(self, model_id: str) -> dict[str, Any] | None:  # noqa: ARG002 -- nothing is recorded
+        """Return None."""
+        return None
+
+
+def registry_of(store: object) -> ModelRegistry:
+    """Return where a store's model ids are recorded; nowhere if it says nothing."""
+    registry: ModelRegistry = getattr(store, "registry", None) or NoRegistry()
+    return registry

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prometheus.data.regimes import RegimeStorage
+    from prometheus.protocols import RegimeModel
     from prometheus.regime.engine import RegimeEngine
     from prometheus.regime.model_numeric import NumericRegimeModel, SeedRegimeModel
     from prometheus.regime.model_persistent import PersistentRegimeModel
     from prometheus.regime.prototypes import PrototypeSet
-    from prometheus.regime.types import RegimeLabel, RegimeModel, RegimePrototype, RegimeState
+    from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 __all__ = [
     "NumericRegimeModel",
@@ -31,7 +32,7 @@ _HOMES = {
     "PrototypeSet": "regime.prototypes",
     "RegimeEngine": "regime.engine",
     "RegimeLabel": "regime.types",
-    "RegimeModel": "regime.types",
+    "RegimeModel": "protocols",
     "RegimePrototype": "regime.types",
     "RegimeState": "regime.types",
     "RegimeStorage": "data.regimes",

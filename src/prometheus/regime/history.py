@@ -8,8 +8,9 @@ from datetime import date
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float32Matrix, Float64Vector, Int64Vector
-from prometheus.regime.types import RegimeLabel
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Vector, Int64Vector
+from prometheus.errors import NoRegimesError, PrototypeError
+from prometheus.regime.types import RegimeLabel, RegimeState
 
 LABELS: tuple[RegimeLabel, ...] = tuple(RegimeLabel)
 """What the numbers of `RegimeTimeline.labels` mean."""
@@ -107,3 +108,47 @@ class StoredEmbeddings:
     window_days: int | None
     dates: tuple[date, ...]
     vectors: Float32Matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredVector:
+    """One state's embedding, shape (dim,), and what it was made of; None where the state does not say."""
+
+    as_of_date: date
+    vector: Float32Vector
+    instrument_id: str | None
+    window_days: int | None
+
+    @classmethod
+    def of_state(cls, state: RegimeState) -> StoredVector:
+        """Return the embedding of a state."""
+        instrument_id, window_days = (state.metadata.get(name) for name in ("instrument_id", "window_days"))
+        return cls(
+            state.as_of_date,
+            state.regime_embedding,
+            None if instrument_id is None else str(instrument_id),
+            None if window_days is None else int(window_days),
+        )
+
+
+def join_embeddings(
+    region: str, encoder_model_id: str, span: tuple[date, date], found: Sequence[StoredVector]
+) -> StoredEmbeddings:
+    """Return embeddings, oldest first, as one matrix.
+
+    Raises
+    ------
+    NoRegimesError
+        There are none.
+    PrototypeError
+        They come from several instruments or window lengths, so they have no common mean.
+    """
+    start, end = span
+    if not found:
+        raise NoRegimesError(region, f"of {encoder_model_id} from {start} to {end}")
+    sources = sorted({(each.instrument_id, each.window_days, each.vector.size) for each in found}, key=str)
+    if len(sources) > 1:
+        listed = " and ".join(f"{name} ({days} sessions, {dim} values)" for name, days, dim in sources)
+        raise PrototypeError(f"region {region}", f"its embeddings of {encoder_model_id} in {start}..{end} mix {listed}")
+    dates = tuple(each.as_of_date for each in found)
+    return StoredEmbeddings(*sources[0][:2], dates, np.stack([each.vector for each in found]))

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
-from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
+from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder, numeric_encoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
 from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.protocols import StoringEncoder
 from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
@@ -66,20 +67,23 @@ class EncodingRegimeModel:
     def __init__(
         self,
         *,
-        encoder: NumericWindowEncoder,
+        encoder: NumericWindowEncoder | StoringEncoder,
         region_instruments: Mapping[str, str],
         window_days: int,
-        model_id: str,
+        model_id: str | None = None,
     ) -> None:
-        self.encoder = encoder
+        self.encoder = numeric_encoder(encoder)
         self.region_instruments = dict(region_instruments)
         self.window_days = require_window_days(window_days)
-        self._model_id = model_id
+        self._model_id = model_id or self._default_model_id()
 
     @property
     def model_id(self) -> str:
         """The name the states are stored under."""
         return self._model_id
+
+    def _default_model_id(self) -> str:
+        return self.encoder.model_id
 
     @property
     def config(self) -> dict[str, Any]:
@@ -150,7 +154,7 @@ class NumericRegimeModel(EncodingRegimeModel):
     Parameters
     ----------
     encoder
-        Makes and stores the embeddings.
+        Makes and stores the embeddings; `embed_and_store` is enough.
     region_instruments
         The instrument that stands for each region.
     window_days
@@ -171,7 +175,7 @@ class NumericRegimeModel(EncodingRegimeModel):
     def __init__(
         self,
         *,
-        encoder: NumericWindowEncoder,
+        encoder: NumericWindowEncoder | StoringEncoder,
         region_instruments: Mapping[str, str],
         window_days: int,
         prototypes: Sequence[RegimePrototype],
@@ -187,8 +191,11 @@ class NumericRegimeModel(EncodingRegimeModel):
             encoder=encoder,
             region_instruments=region_instruments,
             window_days=window_days,
-            model_id=model_id or default_regime_model_id(encoder.model_id, self.prototypes),
+            model_id=model_id,
         )
+
+    def _default_model_id(self) -> str:
+        return default_regime_model_id(self.encoder.model_id, self.prototypes)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -221,21 +228,6 @@ class SeedRegimeModel(EncodingRegimeModel):
     Its use is to fill ``regimes`` with embeddings, from which prototypes are then computed. It is
     `NumericRegimeModel` with one prototype at the vector itself, for any number of dates at once.
     """
-
-    def __init__(
-        self,
-        *,
-        encoder: NumericWindowEncoder,
-        region_instruments: Mapping[str, str],
-        window_days: int,
-        model_id: str | None = None,
-    ) -> None:
-        super().__init__(
-            encoder=encoder,
-            region_instruments=region_instruments,
-            window_days=window_days,
-            model_id=model_id or encoder.model_id,
-        )
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return NEUTRAL at distance 0 for every vector."""

@@ -11,6 +11,7 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
+from prometheus.protocols import StoringEncoder
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior
 from prometheus.regime.forecasts import volatility_scores
@@ -79,7 +80,7 @@ class PersistentRegimeModel(EncodingRegimeModel):
     def __init__(
         self,
         *,
-        encoder: NumericWindowEncoder,
+        encoder: NumericWindowEncoder | StoringEncoder,
         region_instruments: Mapping[str, str],
         prototype_set: PrototypeSet,
         model_id: str | None = None,
@@ -95,8 +96,11 @@ class PersistentRegimeModel(EncodingRegimeModel):
             encoder=encoder,
             region_instruments=region_instruments,
             window_days=prototype_set.window_days,
-            model_id=model_id or prototype_set.regime_model_id(encoder.model_id),
+            model_id=model_id,
         )
+
+    def _default_model_id(self) -> str:
+        return self.prototype_set.regime_model_id(self.encoder.model_id)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Protocol
+from numbers import Real
+from typing import Any
+
+import numpy as np
 
 from prometheus.arrays import Float32Vector, as_float32, require_finite
 from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
+from prometheus.protocols import RegimeModel
+
+__all__ = ["DEFAULT_MODEL_ID", "RegimeLabel", "RegimeModel", "RegimePrototype", "RegimeState", "metadata_text"]
 
 DEFAULT_MODEL_ID = "num-regime-core-v1"
 
@@ -71,11 +78,15 @@ class RegimeState:
 
     def __post_init__(self) -> None:
         name = f"{self.region} {self.as_of_date}"
-        if not 0.0 <= self.confidence <= 1.0:
+        if not isinstance(self.confidence, Real) or not 0.0 <= self.confidence <= 1.0:
             raise InputRefusedError(f"{name}: confidence {self.confidence} is not in [0, 1]")
-        if self.regime_embedding.ndim != 1 or self.regime_embedding.size == 0:
-            raise VectorError(name, f"shape {self.regime_embedding.shape} is not that of a vector")
-        require_finite(self.regime_embedding, name)
+        if self.regime_embedding is None:
+            raise VectorError(name, "there is no regime embedding")
+        embedding = np.asarray(self.regime_embedding)
+        if embedding.ndim != 1 or embedding.size == 0 or embedding.dtype.kind not in "fiu":
+            raise VectorError(name, f"{embedding.dtype} of shape {embedding.shape} is not a vector")
+        require_finite(embedding, name)
+        object.__setattr__(self, "regime_embedding", embedding)
         object.__setattr__(self, "regime_label", RegimeLabel.parse(str(self.regime_label)))
         object.__setattr__(self, "metadata", dict(self.metadata))
         if not self.encoder_model_id:
@@ -104,12 +115,15 @@ class RegimePrototype:
         object.__setattr__(self, "center", center)
 
 
-class RegimeModel(Protocol):
-    """Anything that can say which regime a region is in on a date, from data up to that date."""
+def metadata_text(state: RegimeState) -> str:
+    """Return the metadata of a state as JSON, as stores keep it.
 
-    @property
-    def model_id(self) -> str:
-        """The name its states are stored under."""
-
-    def classify(self, as_of_date: date, region: str) -> RegimeState:
-        """Return the regime of `region` on `as_of_date`."""
+    Raises
+    ------
+    InputRefusedError
+        It holds what JSON does not know: NaN, infinity, a type of its own.
+    """
+    try:
+        return json.dumps(state.metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputRefusedError(f"{state.region} {state.as_of_date}: the metadata is not JSON ({error})") from error

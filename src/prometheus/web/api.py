@@ -18,8 +18,8 @@ from prometheus.app import App
 from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError, VectorError
-from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
+from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
 from prometheus.web.metrics import WebMetrics

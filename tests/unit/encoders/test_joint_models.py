@@ -15,7 +15,7 @@ from prometheus.encoders.joint.centred import (
     text_share,
 )
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointExample
-from prometheus.encoders.joint.simple import IdentityNumericJointModel, SimpleAverageJointModel
+from prometheus.encoders.joint.simple import IdentityNumericJointModel, SimpleAverageJointModel, stack_branches
 from prometheus.errors import InputRefusedError, UsageError, VectorError
 
 FIRST = date(2020, 1, 1)
@@ -43,7 +43,7 @@ def test_the_simple_model_is_the_weighted_average_of_the_mission(w_numeric: floa
     for row, day in zip(joined, days, strict=True):
         by_hand = [
             (w_numeric * float(left) + w_text * float(right)) / (w_numeric + w_text)
-            for left, right in zip(day.numeric_embedding, day.text_embedding, strict=True)
+            for left, right in zip(*(branch[0] for branch in stack_branches([day])), strict=True)
         ]
         np.testing.assert_allclose(row, by_hand, rtol=1e-6)
     assert joined.dtype == np.float32
@@ -73,13 +73,12 @@ def test_the_identity_model_ignores_the_text() -> None:
 
     joined = IdentityNumericJointModel().embed_batch(days)
 
-    np.testing.assert_array_equal(joined, np.stack([day.numeric_embedding for day in days]))
+    np.testing.assert_array_equal(joined, stack_branches(days)[0])
 
 
 def test_raw_branches_drown_the_text_and_centred_ones_hold_the_declared_share() -> None:
     days = examples(400)
-    numeric = np.stack([day.numeric_embedding for day in days]).astype(np.float64)
-    text = np.stack([day.text_embedding for day in days]).astype(np.float64)
+    numeric, text = stack_branches(days)
     assert measured_text_share(numeric, text, 0.5, 0.5) < 1e-18
 
     model = CentredJointModel(BranchCentres.fit(days, FIRST + timedelta(days=199), SOURCE), numeric_weight=0.75)

@@ -148,7 +148,9 @@ def test_vectors_of_another_dimension_and_unknown_regions_are_refused() -> None:
 
 
 def test_it_is_a_regime_model_named_after_encoder_and_calibration() -> None:
-    model: RegimeModel = model_of()
+    model = model_of()
+    plain: RegimeModel = model
+    assert plain is model
     assert model.model_id == sample_set().regime_model_id("num-regime-core-v2")
     assert model_of(model_id="desk-view").model_id == "desk-view"
     other = model_of(sample_set(settings=CalibrationSettings(penalty=2.0)))

@@ -1,7 +1,8 @@
-"""An index of stored window vectors by nearness: pgvector's HNSW over half-precision copies, one table per model.
+"""The search for near window vectors: exact, over all that are stored, or by an index.
 
-The table is derived: ``numeric_window_embeddings`` stays the truth. A search reads the vectors of what it finds from
-there, and leaves out what was rewritten since it was copied; `sync` brings the copies in step.
+The index is pgvector's HNSW over half-precision copies, one table per model. It is derived: the truth stays in
+``numeric_window_embeddings``, from where a search reads the vectors of what it finds; it leaves out what was rewritten
+since it was copied, and `sync` brings the copies in step.
 
 Source of the method: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical
 navigable small world graphs", 2016.
@@ -10,21 +11,22 @@ navigable small world graphs", 2016.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import Any, LiteralString, Protocol
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix, decode_vector
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
 from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.data.vectors import fetch_vectors
 from prometheus.errors import MissingIndexError, NoEmbeddingError, VectorError, VectorExtensionError
 
 MINIMUM_PGVECTOR = (0, 8)
@@ -33,6 +35,8 @@ MAX_SCANNED = 200_000
 """Rows that one search may look at before it gives up; pgvector counts them itself."""
 _GRAPH_BYTES_PER_ROW = 1_400
 _LARGEST_BUILD_MEMORY = 4 << 30
+_SPARE_ROWS = 8
+"""Found beside those wanted: distances are first taken in float32, whose last digits may misplace a row."""
 
 
 class OwnedDatabase(HistoricalDatabase, Protocol):
@@ -44,15 +48,7 @@ class OwnedDatabase(HistoricalDatabase, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """What an index holds, and how far it is behind the rows.
-
-    Attributes
-    ----------
-    n_missing
-        Vectors that are stored and not, or no longer as they are, in the index.
-    n_bytes
-        Of the table and its indexes.
-    """
+    """What an index holds, and how many stored vectors it lacks or holds as they were before."""
 
     model_id: str
     n_indexed: int
@@ -71,7 +67,7 @@ class StoredWindow:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpace:
-    """Vectors that may be compared: of one model, kind of entity and window length."""
+    """Vectors that may be compared."""
 
     model_id: str
     entity_type: str
@@ -79,15 +75,7 @@ class WindowSpace:
 
 
 class WindowIndex:
-    """The HNSW index of one model's window vectors.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    model_id
-        Whose vectors.
-    """
+    """The HNSW index of one model's window vectors."""
 
     def __init__(self, db_manager: OwnedDatabase, model_id: str) -> None:
         self._db = db_manager
@@ -104,10 +92,7 @@ class WindowIndex:
 
     def exists(self) -> bool:
         """Return whether the index is there, graph and all."""
-        query = "SELECT to_regclass(%s) IS NOT NULL"
-        with self._db.get_historical_connection() as connection:
-            row = connection.execute(query, (self._graph,)).fetchone()
-        return bool(row and row[0])
+        return bool(_value(self._db, "SELECT to_regclass(%s) IS NOT NULL", (self._graph,)))
 
     def build(self, progress: Callable[[int, int | None], None]) -> int:
         """Make the index, or bring it in step where it is there; return how many vectors were copied.
@@ -156,13 +141,7 @@ class WindowIndex:
         return bool(row and row[0])
 
     def status(self) -> IndexStatus:
-        """Return what the index holds; every key is compared, which takes seconds for millions of rows.
-
-        Raises
-        ------
-        MissingIndexError
-            There is none.
-        """
+        """Return what the index holds; every key is compared, which takes seconds for millions of rows."""
         if not self.exists():
             raise MissingIndexError(self.model_id)
         with self._db.get_historical_connection() as connection:
@@ -175,11 +154,6 @@ class WindowIndex:
 
         Rows that were rewritten since they were copied are left out. pgvector goes on looking until enough rows pass
         the filter (iterative scan).
-
-        Raises
-        ------
-        MissingIndexError
-            There is none.
         """
         parameters = {
             "entity_type": space.entity_type,
@@ -198,8 +172,8 @@ class WindowIndex:
         except psycopg.errors.UndefinedTable as error:
             raise MissingIndexError(self.model_id) from error
         return [
-            StoredWindow(entity_id, day, decode_vector(stored, dim, f"{self.model_id} {entity_id} {day}"))
-            for entity_id, day, stored, dim in found
+            StoredWindow(name, day, decode_vector(stored, dim, f"{self.model_id} {name} {day}"))
+            for name, day, stored, dim in found
         ]
 
     def _compose(self, statement: str, **more: sql.Composable) -> sql.Composed:
@@ -207,11 +181,10 @@ class WindowIndex:
 
     def _dim(self) -> int:
         query = "SELECT dim FROM numeric_window_embeddings WHERE model_id = %s LIMIT 1"
-        with self._db.get_historical_connection() as connection:
-            row = connection.execute(query, (self.model_id,)).fetchone()
-        if row is None:
+        dim = _value(self._db, query, (self.model_id,))
+        if dim is None:
             raise NoEmbeddingError(self.model_id, None, None)
-        return int(row[0])
+        return int(dim)
 
     def _copy_missing(self, dim: int, progress: Callable[[int, int | None], None]) -> int:
         """Copy what is missing or was rewritten, remove what is no more; return how many vectors were copied."""
@@ -270,6 +243,106 @@ def _require_extension(connection: psycopg.Connection) -> None:
     version = tuple(int(part) for part in str(row[0] if row else "0").split(".")[:2])
     if version < MINIMUM_PGVECTOR:
         raise VectorExtensionError(f"pgvector {row[0] if row else '?'} is too old, 0.8 or newer is needed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntityWindows:
+    """The vectors of one entity, by date; shapes (n,) and (n, dim)."""
+
+    entity_id: str
+    dates: DateVector
+    vectors: Float32Matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowQuery:
+    """A vector, shape (dim,), and the date before which like ones are wanted."""
+
+    vector: Float32Matrix
+    before: date
+
+
+class WindowScan:
+    """Reads the vectors of a space, entity by entity: the exact search that an index is checked against."""
+
+    def __init__(self, db_manager: HistoricalDatabase, space: WindowSpace) -> None:
+        self._db = db_manager
+        self._space = space
+        self._where = sql.SQL(
+            "model_id = {model_id} AND entity_type = {entity_type} AND window_days = {window_days}"
+        ).format(model_id=space.model_id, entity_type=space.entity_type, window_days=space.window_days)
+
+    def n_windows(self) -> int:
+        """Return how many vectors there are."""
+        return int(
+            _value(self._db, sql.SQL("SELECT count(*) FROM numeric_window_embeddings WHERE {}").format(self._where))
+        )
+
+    def entities(self) -> list[str]:
+        """Return the entities that have vectors, by id."""
+        query = sql.SQL("SELECT DISTINCT entity_id FROM numeric_window_embeddings WHERE {} ORDER BY 1")
+        with self._db.get_historical_connection() as connection:
+            return [row[0] for row in connection.execute(query.format(self._where))]
+
+    def load(self, entity_id: str) -> EntityWindows:
+        """Return all vectors of an entity."""
+        with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
+            probe = sql.SQL("SELECT dim FROM numeric_window_embeddings WHERE {} AND entity_id = {} LIMIT 1")
+            row = cursor.execute(probe.format(self._where, entity_id)).fetchone()
+            dim = int(row[0]) if row else 0
+            query = sql.SQL("SELECT as_of_date, vector FROM numeric_window_embeddings WHERE {} AND entity_id = {}")
+            return EntityWindows(entity_id, *fetch_vectors(cursor, query.format(self._where, entity_id), dim))
+
+    def nearest(self, queries: Sequence[WindowQuery], n_rows: int) -> list[list[StoredWindow]]:
+        """Return for each query the nearest vectors dated before its date, by Euclidean distance, nearest first."""
+        kept: list[list[tuple[float, StoredWindow]]] = [[] for _ in queries]
+        asked = np.stack([query.vector for query in queries])
+        for windows in map(self.load, self.entities()):
+            squares = _squared_distances(windows.vectors, asked)
+            for number, query in enumerate(queries):
+                n_past = int(np.searchsorted(windows.dates, np.datetime64(query.before, "D")))
+                found = _nearest_of(windows, squares[:n_past, number], query, n_rows)
+                kept[number] = sorted(kept[number] + found, key=_by_distance)[:n_rows]
+        return [[window for _, window in found] for found in kept]
+
+
+def _value(db_manager: HistoricalDatabase, query: LiteralString | sql.Composed, parameters: Sequence[Any] = ()) -> Any:
+    """Return the one value that a query gives, None where it gives no row."""
+    with db_manager.get_historical_connection() as connection:
+        row = connection.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def exact_distance(first: Float32Matrix, second: Float32Matrix) -> float:
+    """Return the Euclidean distance of two vectors, in float64."""
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    return float(np.sqrt((difference * difference).sum()))
+
+
+def _by_distance(found: tuple[float, StoredWindow]) -> tuple[float, str, date]:
+    distance, window = found
+    return distance, window.entity_id, window.as_of_date
+
+
+def _squared_distances(vectors: Float32Matrix, asked: Float32Matrix) -> Float64Matrix:
+    lengths = np.einsum("ij,ij->i", vectors, vectors)[:, np.newaxis] + np.einsum("ij,ij->i", asked, asked)
+    squares: Float64Matrix = (lengths - 2.0 * (vectors @ asked.T)).astype(np.float64)
+    return squares
+
+
+def _nearest_of(
+    windows: EntityWindows, squares: Float64Matrix, query: WindowQuery, n_rows: int
+) -> list[tuple[float, StoredWindow]]:
+    n_kept = min(len(squares), n_rows + _SPARE_ROWS)
+    rows = np.argpartition(squares, n_kept - 1)[:n_kept].tolist() if n_kept else []
+    found = [
+        (
+            exact_distance(windows.vectors[row], query.vector),
+            StoredWindow(windows.entity_id, windows.dates[row].item(), windows.vectors[row]),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=_by_distance)[:n_rows]
 
 
 _CREATE_TABLE = """

@@ -12,23 +12,25 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prometheus.arrays import DateVector, Float32Matrix, decode_vector, require_finite
+from prometheus.arrays import DateVector, Float32Matrix, decode_vector
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
-from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
+from prometheus.data.postgres.binary_copy import copy_in
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.joint.examples import JointExample, JointGroup, JointRows, JointSpace, StoredJointEmbedding
-from prometheus.errors import WindowShapeError
+from prometheus.data.vectors import fetch_vectors
+from prometheus.encoders.identity import repeated_key
+from prometheus.encoders.joint.examples import (
+    JointExample,
+    JointGroup,
+    JointRows,
+    JointSpace,
+    StoredJointEmbedding,
+    require_joint_vectors,
+)
 
 
 class JointEmbeddingStore:
-    """The table ``joint_embeddings``; every write is an upsert on the natural key.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``joint_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self.db_manager = db_manager
@@ -55,10 +57,16 @@ class JointEmbeddingStore:
         """
         if not examples:
             return 0
-        if vectors.ndim != 2 or len(vectors) != len(examples):
-            raise WindowShapeError("joint vectors", vectors.shape, (len(examples), "dim"))
-        require_finite(vectors, f"{model_id} vectors")
-        return retry_lost_connection(lambda: self._save(examples, model_id, vectors, branch_models or (None, None)))
+        values = require_joint_vectors(examples, model_id, vectors)
+
+        def save() -> int:
+            with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+                return _upsert(cursor, examples, model_id, values, branch_models or (None, None))
+
+        try:
+            return retry_lost_connection(save)
+        except psycopg.errors.CardinalityViolation as error:
+            raise repeated_key(model_id) from error
 
     def groups(self, region: str, numeric_model_id: str, start: date, end: date) -> list[JointGroup]:
         """Return what is stored of a region from `start` to `end` that was joined from a numeric model."""
@@ -116,20 +124,7 @@ class JointEmbeddingStore:
             dim=rows.dim, numeric=sql.Literal(rows.numeric_model_id), text=sql.Literal(rows.text_model_id),
         )  # fmt: skip
         with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            found = fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * rows.dim}")])
-        found = found[np.argsort(found["as_of_date"])]
-        vectors = np.ascontiguousarray(found["vector"]).view("<f4").reshape(len(found), rows.dim)
-        return np.ascontiguousarray(found["as_of_date"]), vectors
-
-    def _save(
-        self,
-        examples: Sequence[JointExample],
-        model_id: str,
-        vectors: Float32Matrix,
-        branch_models: tuple[str | None, str | None],
-    ) -> int:
-        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return _upsert(cursor, examples, model_id, vectors, branch_models)
+            return fetch_vectors(cursor, query, rows.dim)
 
 
 def _upsert(
@@ -152,7 +147,7 @@ def _upsert(
         {
             "label": np.array([ordinals[label] for label in labels], dtype=np.int32),
             "as_of_date": np.array([example.as_of_date for example in examples], dtype="M8[D]"),
-            "vector": np.ascontiguousarray(vectors, dtype=np.float32),
+            "vector": np.ascontiguousarray(vectors),
         },
     )
     cursor.execute(

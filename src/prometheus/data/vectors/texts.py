@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 
-from prometheus.arrays import VECTOR_DTYPE, Float32Matrix, Float32Vector, as_float32, decode_vector, require_finite
+from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.texts.documents import (
-    StoredText,
-    TextDoc,
-)
-from prometheus.errors import UsageError, WindowShapeError
+from prometheus.encoders.texts.documents import StoredText, TextDoc, text_rows
 
 
 class TextEmbeddingStore:
-    """The table ``text_embeddings``; every write is an upsert on the natural key.
-
-    Parameters
-    ----------
-    db_manager
-        Where the historical database is.
-    """
+    """The table ``text_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
         self.db_manager = db_manager
@@ -56,19 +46,13 @@ class TextEmbeddingStore:
         UsageError
             One name stands for two different texts.
         """
-        values = as_float32(vectors)
-        if values.ndim != 2 or len(values) != len(docs) or (docs and not values.shape[1]):
-            raise WindowShapeError(f"{model_id} vectors", values.shape, (len(docs), "dim"))
-        if not docs:
-            return 0
-        for doc, row in zip(docs, values, strict=True):
-            require_finite(row, f"{model_id} vector of {doc.name}")
-        rows = _rows(docs, values, n_chunks or [None] * len(docs), flags or [()] * len(docs))
-        return retry_lost_connection(lambda: self._save(rows, model_id, values.shape[1]))
+        rows = text_rows(docs, model_id, vectors, n_chunks, flags)
 
-    def _save(self, rows: list[tuple[Any, ...]], model_id: str, dim: int) -> int:
-        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return _upsert(cursor, rows, model_id, dim)
+        def save() -> int:
+            with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+                return _upsert(cursor, rows, model_id)
+
+        return retry_lost_connection(save) if rows else 0
 
     def load_embedding(self, source_type: str, source_id: str, model_id: str) -> Float32Vector | None:
         """Return one stored vector, or None."""
@@ -119,23 +103,9 @@ def _stored(row: Sequence[Any], name: str) -> StoredText:
     return StoredText(text_hash, decode_vector(vector, dim, name), n_chunks, tuple(flags))
 
 
-def _rows(
-    docs: Sequence[TextDoc], vectors: Float32Matrix, n_chunks: Sequence[int | None], flags: Sequence[Sequence[str]]
-) -> list[tuple[Any, ...]]:
-    """Return one row per name, sorted by it, so that two writers never wait for each other in a circle."""
-    rows: dict[tuple[str, str], tuple[Any, ...]] = {}
-    little_endian = vectors.astype(VECTOR_DTYPE, copy=False)
-    for doc, vector, count, names in zip(docs, little_endian, n_chunks, flags, strict=True):
-        key = (doc.source_type, doc.source_id)
-        row = (*key, doc.text_hash, vector.tobytes(), count, ",".join(sorted(names)))
-        if rows.setdefault(key, row) != row:
-            raise UsageError(f"{doc.name} stands for two different texts")
-    return [rows[key] for key in sorted(rows)]
-
-
-def _upsert(cursor: psycopg.Cursor[Any], rows: Sequence[tuple[Any, ...]], model_id: str, dim: int) -> int:
+def _upsert(cursor: psycopg.Cursor[Any], rows: Mapping[tuple[str, str], StoredText], model_id: str) -> int:
     """Text vectors come a few hundred at a time, with texts and arrays beside them: arrays as parameters beat COPY."""
-    types, ids, hashes, vectors, n_chunks, flags = map(list, zip(*rows, strict=True))
+    texts = list(rows.values())
     cursor.execute(
         """
         INSERT INTO text_embeddings AS stored
@@ -153,8 +123,14 @@ def _upsert(cursor: psycopg.Cursor[Any], rows: Sequence[tuple[Any, ...]], model_
                AND (stored.n_chunks, stored.flags) IS DISTINCT FROM (excluded.n_chunks, excluded.flags))
         """,
         {
-            "model": model_id, "dim": dim, "types": types, "ids": ids, "vectors": vectors, "hashes": hashes,
-            "n_chunks": n_chunks, "flags": flags,
+            "model": model_id,
+            "dim": texts[0].vector.size,
+            "types": [source_type for source_type, _ in rows],
+            "ids": [source_id for _, source_id in rows],
+            "vectors": [encode_vector(text.vector) for text in texts],
+            "hashes": [text.text_hash for text in texts],
+            "n_chunks": [text.n_chunks for text in texts],
+            "flags": [",".join(text.flags) for text in texts],
         },
-    )  # fmt: skip
+    )
     return cursor.rowcount

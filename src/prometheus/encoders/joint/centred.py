@@ -114,13 +114,7 @@ class CentredJointModel:
         return text_share(self.numeric_weight)
 
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim).
-
-        Raises
-        ------
-        InputRefusedError
-            As `branches` does.
-        """
+        """Return one vector per example, shape (n, dim); raise as `branches` does."""
         return self.combine(*self.branches(examples))
 
     def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:

@@ -1,17 +1,20 @@
-"""Joint spaces and the parcels of joining: examples in, stored rows out."""
+"""Joint embeddings, what the market did and what was said in one vector per date: examples in, stored rows out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from prometheus.arrays import Float32Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
+from prometheus.encoders.identity import model_config, registry_of
 from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, TextTableName
-from prometheus.errors import InputRefusedError
+from prometheus.errors import InputRefusedError, WindowShapeError
+from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,18 @@ class JointSpace:
 
 
 REGIME_MACRO = JointSpace("REGIME_MACRO_V0", "regime+macro", "macro_filters", "MACRO")
-
-
 REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NEWS")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointExample:
-    """One date's numeric and text embedding, shape (dim,) each, float32."""
+    """One date's numeric and text embedding, shape (dim,) each, float32; None where a model needs only the other."""
 
     joint_type: str
     as_of_date: date
     entity_scope: Mapping[str, Any]
-    numeric_embedding: Float32Vector
-    text_embedding: Float32Vector
+    numeric_embedding: Float32Vector | None
+    text_embedding: Float32Vector | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +112,37 @@ class JointRows:
     last: date
 
 
+def scope_text(scope: Any) -> str:
+    """Return the text of a scope by which stores order rows: keys by length, then by bytes, as PostgreSQL writes jsonb.
+
+    Examples
+    --------
+    >>> scope_text({"source": "regime+news", "region": "US", "news_filters": {}})
+    '{"region": "US", "source": "regime+news", "news_filters": {}}'
+    """
+    if isinstance(scope, Mapping):
+        keys = sorted(scope, key=lambda key: (len(key.encode()), key.encode()))
+        return f"{{{', '.join(f'{json.dumps(key, ensure_ascii=False)}: {scope_text(scope[key])}' for key in keys)}}}"
+    if isinstance(scope, list | tuple):
+        return f"[{', '.join(map(scope_text, scope))}]"
+    return json.dumps(scope, ensure_ascii=False)
+
+
+def require_joint_vectors(examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> Float32Matrix:
+    """Return vectors as float32, shape (n, dim), if they can be stored.
+
+    Raises
+    ------
+    WindowShapeError, VectorError
+        Another number of vectors than examples; a vector that is not finite.
+    """
+    values = as_float32(vectors)
+    if values.ndim != 2 or len(values) != len(examples) or not values.shape[1]:
+        raise WindowShapeError("joint vectors", values.shape, (len(examples), "dim"))
+    require_finite(values, f"{model_id} vectors")
+    return values
+
+
 def require_one_space(stored: Sequence[JointRows]) -> None:
     """Refuse rows of one joint model whose branches were different models: their distances mean nothing.
 
@@ -126,3 +158,58 @@ def require_one_space(stored: Sequence[JointRows]) -> None:
             f"the rows of {stored[0].model_id} were joined from {listed}, which is no one space; write each pair under "
             "a --joint-model-id of its own"
         )
+
+
+class JointEmbeddingService:
+    """Joins examples with a model and stores the vectors.
+
+    Parameters
+    ----------
+    model, store
+        The two steps: `embed_batch` and `save_embeddings` are enough. Without a registry in the store no meaning of
+        the id is recorded.
+    model_id
+        The name the vectors are stored under; it must mean this model for ever.
+    """
+
+    def __init__(self, *, model: JointEmbeddingModel, store: JointVectorStore | JointVectorSink, model_id: str) -> None:
+        require_methods(model, type(self).__name__, "model", "embed_batch")
+        require_methods(store, type(self).__name__, "store", "save_embeddings")
+        self.model = model
+        self.store = cast("JointVectorStore", store)
+        self.model_id = model_id
+
+    def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim), and store them; without examples shape (0, 0), nothing stored.
+
+        Raises
+        ------
+        VectorError, WindowShapeError
+            An example lacks a branch that the model needs, or the model's vectors cannot be stored.
+        ModelFingerprintError
+            `model_id` belongs to another model.
+        """
+        if not examples:
+            return np.empty((0, 0), dtype=np.float32)
+        vectors = require_joint_vectors(examples, self.model_id, self.model.embed_batch(examples))
+        self.save(examples, vectors)
+        return vectors
+
+    def save(
+        self,
+        examples: Sequence[JointExample],
+        vectors: Float32Matrix,
+        branch_models: tuple[str, str] | None = None,
+    ) -> int:
+        """Store vectors of this model, shape (n, dim), and return how many rows were new or changed.
+
+        Parameters
+        ----------
+        branch_models
+            As in `prometheus.encoders.JointEmbeddingStore.save_embeddings`.
+        """
+        if not examples:
+            return 0
+        registry_of(self.store).register(self.model_id, "joint", model_config(self.model))
+        said = () if branch_models is None else (branch_models,)  # a store by its fixed name knows no such argument
+        return self.store.save_embeddings(examples, self.model_id, vectors, *said)

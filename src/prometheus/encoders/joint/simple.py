@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.errors import UsageError, VectorError
 
 if TYPE_CHECKING:
     from prometheus.encoders.joint.examples import JointExample
+
+
+Branch: TypeAlias = Literal["numeric", "text"]
 
 
 class SimpleAverageJointModel:
@@ -40,13 +44,7 @@ class SimpleAverageJointModel:
         }
 
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim).
-
-        Raises
-        ------
-        VectorError
-            The branches of an example differ in dimension.
-        """
+        """Return one vector per example, shape (n, dim); raise as `branches` does."""
         return self.combine(*self.branches(examples))
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
@@ -74,10 +72,14 @@ class IdentityNumericJointModel:
         return {"family": "identity-numeric", "code_version": 1}
 
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim)."""
-        if not examples:
-            return np.empty((0, 0), dtype=np.float32)
-        return np.stack([example.numeric_embedding for example in examples]).astype(np.float32)
+        """Return one vector per example, shape (n, dim).
+
+        Raises
+        ------
+        VectorError
+            An example has no numeric embedding, or one of another dimension than the first.
+        """
+        return stack_branch(examples, "numeric").astype(np.float32)
 
 
 def require_weights(numeric_weight: float, text_weight: float) -> None:
@@ -93,16 +95,43 @@ def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Flo
     Raises
     ------
     VectorError
-        The branches differ in dimension.
+        An example lacks a branch, or the branches differ in dimension.
+    """
+    numeric, text = (stack_branch(examples, branch) for branch in ("numeric", "text"))
+    if numeric.shape != text.shape:
+        raise VectorError(
+            _name_of(examples[0]),
+            f"the numeric embedding has {numeric.shape[1]} values, the text embedding {text.shape[1]}",
+        )
+    return numeric, text
+
+
+def stack_branch(examples: Sequence[JointExample], branch: Branch) -> Float64Matrix:
+    """Return one branch of all examples in float64, shape (n, dim); without examples (0, 0).
+
+    Raises
+    ------
+    VectorError
+        An example lacks the branch, or its embedding is not a vector or of another dimension than the first.
     """
     if not examples:
-        return np.empty((0, 0)), np.empty((0, 0))
+        return np.empty((0, 0))
+    vectors: list[NDArray[Any]] = []
     for example in examples:
-        n_numeric, n_text = example.numeric_embedding.size, example.text_embedding.size
-        if n_numeric != n_text:
+        embedding = example.numeric_embedding if branch == "numeric" else example.text_embedding
+        if embedding is None:
+            raise VectorError(_name_of(example), f"there is no {branch} embedding")
+        vector = np.asarray(embedding)
+        if vector.ndim != 1 or not vector.size or vector.dtype.kind not in "fiu":
             raise VectorError(
-                f"{example.joint_type} {example.as_of_date}",
-                f"the numeric embedding has {n_numeric} values, the text embedding {n_text}",
+                _name_of(example), f"the {branch} embedding, {vector.dtype} of shape {vector.shape}, is not a vector"
             )
-    numeric = np.stack([example.numeric_embedding for example in examples]).astype(np.float64)
-    return numeric, np.stack([example.text_embedding for example in examples]).astype(np.float64)
+        if vectors and vector.size != vectors[0].size:
+            reason = f"the {branch} embedding has {vector.size} values, that of the first example {vectors[0].size}"
+            raise VectorError(_name_of(example), reason)
+        vectors.append(vector)
+    return np.stack(vectors).astype(np.float64)
+
+
+def _name_of(example: JointExample) -> str:
+    return f"{example.joint_type} {example.as_of_date}"

@@ -5,22 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import (
     DateVector,
+    FeatureTable,
     Float32Matrix,
     Float32Vector,
     Int64Vector,
+    as_float32,
     require_finite,
 )
-from prometheus.encoders.identity import model_config
-from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
+from prometheus.encoders.identity import NoRegistry, model_config, registry_of
+from prometheus.encoders.numeric.features import CLOSE_VOLUME
+from prometheus.encoders.numeric.plain import stored_vectors, window_source
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
-from prometheus.errors import VectorError, WindowShapeError
-from prometheus.protocols import NumericEmbeddingModel, NumericVectorStore
+from prometheus.errors import UsageError, VectorError, WindowShapeError
+from prometheus.protocols import (
+    EncodableWindows,
+    NumericEmbeddingModel,
+    NumericVectorSink,
+    NumericVectorStore,
+    StoringEncoder,
+    WindowBuilder,
+    WindowSource,
+    offers,
+    require_methods,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +78,29 @@ class EmbeddingBatch:
     def __len__(self) -> int:
         return len(self.as_of_dates)
 
+    @classmethod
+    def of_one(cls, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: ArrayLike) -> EmbeddingBatch:
+        """Return a batch of one vector, of unknown inputs.
+
+        Raises
+        ------
+        VectorError
+            Not one-dimensional, empty or not finite.
+        """
+        values = as_float32(vector)
+        if values.ndim != 1:
+            raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
+        return cls(
+            entity_type=spec.entity_type,
+            model_id=model_id,
+            window_days=spec.window_days,
+            entity_ids=(spec.entity_id,),
+            entity_index=np.zeros(1, dtype=np.int64),
+            as_of_dates=np.array([as_of_date], dtype="M8[D]"),
+            input_hashes=None,
+            vectors=values[np.newaxis],
+        )
+
     def take(self, chosen: slice) -> EmbeddingBatch:
         """Return some of the rows."""
         hashes = self.input_hashes
@@ -77,64 +114,14 @@ class EmbeddingBatch:
         )
 
 
-class EncodableWindows(Protocol):
-    """Windows of any make, in time order per entity: of one instrument each, or of a region's members together."""
-
-    @property
-    def window_days(self) -> int:
-        """Sessions per window."""
-
-    @property
-    def entity_ids(self) -> tuple[str, ...]:
-        """Names; `entity_index` points into them."""
-
-    @property
-    def entity_index(self) -> Int64Vector:
-        """The entity of each window."""
-
-    @property
-    def as_of_dates(self) -> DateVector:
-        """The date of each window."""
-
-    @property
-    def input_hashes(self) -> Int64Vector:
-        """Equal windows have equal hashes."""
-
-    @property
-    def feature_set(self) -> FeatureSet:
-        """What the windows say of each session."""
-
-    @property
-    def sources(self) -> Sequence[Mapping[str, Any]] | None:
-        """What each window was made of, where the entity does not say it all."""
-
-    def __len__(self) -> int:
-        """Return how many windows there are."""
-
-    def take(self, chosen: slice, /) -> EncodableWindows:
-        """Return some of them."""
-
-    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
-        """Return a model's vector of each window, shape (n_windows, dim)."""
-
-
-class WindowSource(Protocol):
-    """What the encoder needs of a builder; `NumericWindowBuilder` is one."""
-
-    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
-        """Return a batch of one window, or raise."""
-
-    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
-        """Return the windows of the last sessions up to a date, oldest first, or raise."""
-
-
 class NumericWindowEncoder:
     """Builds a window, encodes it and stores the vector.
 
     Parameters
     ----------
     builder, model, store
-        The three steps.
+        The three steps: `build_window`, `encode` and `save_embedding` are enough. A store without a registry records
+        no meaning of the id.
     model_id
         The name the vectors are stored under; it must mean this model for ever.
     entity_type
@@ -144,15 +131,16 @@ class NumericWindowEncoder:
     def __init__(
         self,
         *,
-        builder: WindowSource,
+        builder: WindowSource | WindowBuilder,
         model: NumericEmbeddingModel,
-        store: NumericVectorStore,
+        store: NumericVectorStore | NumericVectorSink,
         model_id: str,
         entity_type: str = INSTRUMENT,
     ) -> None:
-        self.builder = builder
+        require_methods(model, type(self).__name__, "model", "encode")
+        self.builder = window_source(builder)
         self.model = model
-        self.store = store
+        self.store = numeric_store(store)
         self.model_id = model_id
         self.entity_type = entity_type
         self._is_registered = False
@@ -193,18 +181,78 @@ class NumericWindowEncoder:
         return self.store.save_batch(batch, is_new=is_new)
 
     def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Prove that the model id means this model or nothing yet; nothing is recorded."""
         if not self._is_registered:
-            self.store.registry.require_same(self.model_id, "numeric", model_config(self.model))
+            registry_of(self.store).require_same(self.model_id, "numeric", model_config(self.model))
 
     def register(self) -> None:
         """Record the meaning of the model id, or prove that it is unchanged; asked once per encoder."""
         if not self._is_registered:
-            self.store.registry.register(self.model_id, "numeric", model_config(self.model))
+            registry_of(self.store).register(self.model_id, "numeric", model_config(self.model))
             self._is_registered = True
+
+
+def numeric_store(store: NumericVectorStore | NumericVectorSink) -> NumericVectorStore:
+    """Return what keeps batches; a store that only has `save_embedding` is enough."""
+    if offers(store, "save_batch"):
+        return cast("NumericVectorStore", store)
+    require_methods(store, "NumericWindowEncoder", "store", "save_embedding")
+    return _OneByOne(cast("NumericVectorSink", store))
+
+
+def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWindowEncoder:
+    """Return what encodes and stores in two steps; an encoder that only has `embed_and_store` is enough.
+
+    Its vectors are stored before they are judged. Without a `model_id` of its own it goes by the name of its class.
+    """
+    if offers(encoder, "encode", "save"):
+        return cast("NumericWindowEncoder", encoder)
+    return NumericWindowEncoder(
+        builder=stored_vectors(cast("StoringEncoder", encoder)),
+        model=_ModelWithin(),
+        store=_StoredAlready(),
+        model_id=str(getattr(encoder, "model_id", type(encoder).__name__)),
+        entity_type=str(getattr(encoder, "entity_type", INSTRUMENT)),
+    )
+
+
+class _OneByOne:
+    """Saves the rows of a batch one by one."""
+
+    def __init__(self, store: NumericVectorSink) -> None:
+        self._store: Any = store
+        self.registry = registry_of(store)
+
+    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
+        days: list[date] = batch.as_of_dates.tolist()
+        for entity, day, vector in zip(batch.entity_index.tolist(), days, batch.vectors, strict=True):
+            spec = NumericWindowSpec(batch.entity_type, batch.entity_ids[entity], batch.window_days)
+            self._store.save_embedding(spec, day, batch.model_id, vector)
+        return len(batch)
+
+    def load_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str) -> Float32Vector | None:
+        require_methods(self._store, "this", "store", "load_embedding")
+        found: Float32Vector | None = self._store.load_embedding(spec, as_of_date, model_id)
+        return found
+
+    def load_input_hashes(self, *_key: Any) -> NDArray[Any]:
+        raise UsageError(
+            f"{type(self._store).__qualname__} has no method 'load_input_hashes', which a backfill needs of its store"
+        )
+
+
+class _ModelWithin:
+    """Stands for the model inside an encoder."""
+
+    def encode(self, window: FeatureTable) -> Float32Vector:
+        return as_float32(window)
+
+
+class _StoredAlready(_OneByOne):
+    """Stands for the store inside an encoder, which has kept the vector already."""
+
+    def __init__(self) -> None:
+        self.registry = NoRegistry()
+
+    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
+        return len(batch)

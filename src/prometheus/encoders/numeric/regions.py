@@ -34,7 +34,7 @@ from prometheus.protocols import (
     BarSource,
     NumericEmbeddingModel,
     RegionMembers,
-    SessionCounter,
+    Sessions,
     TableNumericEmbeddingModel,
 )
 
@@ -203,7 +203,7 @@ class RegionWindowBuilder:
 
     feature_set = LOG_PRICES
 
-    def __init__(self, reader: BarSource, calendar: SessionCounter, regions: Mapping[str, RegionMembers]) -> None:
+    def __init__(self, reader: BarSource, calendar: Sessions, regions: Mapping[str, RegionMembers]) -> None:
         self._reader = reader
         self._calendar = calendar
         self._regions = dict(regions)

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector, as_float32
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
+from prometheus.encoders.numeric.plain import bar_source, sessions_of
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -28,8 +29,10 @@ from prometheus.market.bars import PriceBars
 from prometheus.protocols import (
     BarSource,
     BatchNumericEmbeddingModel,
+    Calendar,
     NumericEmbeddingModel,
-    SessionCounter,
+    PriceReader,
+    Sessions,
     TableNumericEmbeddingModel,
 )
 
@@ -155,9 +158,11 @@ class NumericWindowBuilder:
     The calendar tells how old a bar is, in sessions; it is asked only when that is more than five days old.
     """
 
-    def __init__(self, reader: BarSource, calendar: SessionCounter, feature_set: FeatureSet | None = None) -> None:
-        self._reader = reader
-        self._calendar = calendar
+    def __init__(
+        self, reader: BarSource | PriceReader, calendar: Sessions | Calendar, feature_set: FeatureSet | None = None
+    ) -> None:
+        self._reader = bar_source(reader)
+        self._calendar = sessions_of(calendar)
         self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
 
     def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Matrix:
@@ -217,7 +222,7 @@ def windows_on_date(
     bars: PriceBars,
     as_of_date: date,
     window_days: int,
-    calendar: SessionCounter,
+    calendar: Sessions,
     feature_set: FeatureSet | None = None,
 ) -> WindowBuild[WindowBatch]:
     """Return the window of every instrument that ends at or shortly before `as_of_date`.
@@ -294,7 +299,7 @@ def lead_into(
 
 
 def _date_failure(
-    instrument_id: str, dates: DateVector, as_of_date: date, window_days: int, calendar: SessionCounter
+    instrument_id: str, dates: DateVector, as_of_date: date, window_days: int, calendar: Sessions
 ) -> InputRefusedError | None:
     if len(dates) < window_days:
         return InsufficientHistoryError(instrument_id, as_of_date, window_days, len(dates))

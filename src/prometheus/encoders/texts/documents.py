@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector, require_finite
+from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
 from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 
 HASH_BYTES = 16
@@ -148,6 +148,11 @@ class StoredText:
     n_chunks: int | None
     flags: tuple[str, ...]
 
+    def is_same(self, other: StoredText) -> bool:
+        """Return whether two rows say the same, the vectors byte for byte."""
+        said, others = ((each.text_hash, each.n_chunks, each.flags) for each in (self, other))
+        return said == others and self.vector.tobytes() == other.vector.tobytes()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedTexts:
@@ -242,3 +247,33 @@ def load_zone(option: str, name: str) -> ZoneInfo:
         raise UsageError(
             f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
         ) from error
+
+
+def text_rows(
+    docs: Sequence[TextDoc],
+    model_id: str,
+    vectors: Float32Matrix,
+    n_chunks: Sequence[int | None] | None = None,
+    flags: Sequence[Sequence[str]] | None = None,
+) -> dict[tuple[str, str], StoredText]:
+    """Return what a store keeps of texts, by source type and id, sorted: two writers never wait in a circle.
+
+    Raises
+    ------
+    VectorError, WindowShapeError
+        The vectors are not finite, or not one per text.
+    UsageError
+        One name stands for two different texts.
+    """
+    values = as_float32(vectors)
+    if values.ndim != 2 or len(values) != len(docs) or (docs and not values.shape[1]):
+        raise WindowShapeError(f"{model_id} vectors", values.shape, (len(docs), "dim"))
+    rows: dict[tuple[str, str], StoredText] = {}
+    said = zip(n_chunks or [None] * len(docs), flags or [()] * len(docs), strict=True)
+    for doc, vector, (count, names) in zip(docs, values, said, strict=True):
+        require_finite(vector, f"{model_id} vector of {doc.name}")
+        row = StoredText(doc.text_hash, vector, count, tuple(sorted(names)))
+        first = rows.setdefault((doc.source_type, doc.source_id), row)
+        if first is not row and not first.is_same(row):
+            raise UsageError(f"{doc.name} stands for two different texts")
+    return dict(sorted(rows.items()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
-from prometheus.encoders.identity import model_config
+from prometheus.encoders.identity import model_config, registry_of
 from prometheus.encoders.texts.documents import (
     EncodedTexts,
     StoredText,
@@ -21,7 +21,14 @@ from prometheus.encoders.texts.documents import (
 )
 from prometheus.encoders.texts.language import NON_ENGLISH, is_english
 from prometheus.errors import VectorError
-from prometheus.protocols import ChunkingTextEmbeddingModel, TextEmbeddingModel, TextVectorStore
+from prometheus.protocols import (
+    ChunkingTextEmbeddingModel,
+    TextEmbeddingModel,
+    TextVectorSink,
+    TextVectorStore,
+    offers,
+    require_methods,
+)
 
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
 
@@ -42,14 +49,16 @@ class TextEmbeddingService:
     Parameters
     ----------
     model, store
-        What makes the vectors, and what receives them.
+        What makes the vectors, and what receives them: `embed_batch` and `save_embeddings` are enough. Of a store that
+        has no more every text is encoded again, and without a registry no meaning of the id is recorded.
     model_id
         The name the vectors are stored under; it must mean this model for ever.
     """
 
-    def __init__(self, *, model: TextEmbeddingModel, store: TextVectorStore, model_id: str) -> None:
+    def __init__(self, *, model: TextEmbeddingModel, store: TextVectorStore | TextVectorSink, model_id: str) -> None:
+        require_methods(model, type(self).__name__, "model", "embed_batch")
         self.model = model
-        self.store = store
+        self.store = text_store(store)
         self.model_id = model_id
         self._is_proven = False
         self._is_registered = False
@@ -74,31 +83,19 @@ class TextEmbeddingService:
         return np.concatenate(vectors) if vectors else no_vectors()
 
     def embed_and_count(self, docs: Iterable[TextDoc]) -> TextCounts:
-        """Store the vectors of any number of texts, keep none of them in memory, and return what came of it.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Store the vectors of any number of texts, keep none of them in memory, and return what came of it."""
         return sum((counts for _, counts in self._run(docs)), start=TextCounts())
 
     def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded. Asked once per service.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
-        """
+        """Prove that the model id means this model or nothing yet; nothing is recorded. Asked once per service."""
         if not self._is_proven:
-            self.store.registry.require_same(self.model_id, KIND, model_config(self.model))
+            registry_of(self.store).require_same(self.model_id, KIND, model_config(self.model))
             self._is_proven = True
 
     def register(self) -> None:
         """Record the meaning of the model id, or prove that it is unchanged; asked once per service."""
         if not self._is_registered:
-            self.store.registry.register(self.model_id, KIND, model_config(self.model))
+            registry_of(self.store).register(self.model_id, KIND, model_config(self.model))
             self._is_registered = self._is_proven = True
 
     def read(self, docs: Sequence[TextDoc]) -> WantedTexts:
@@ -195,6 +192,32 @@ class TextEmbeddingService:
             n_chunks=[text.n_chunks for _, text in texts],
             flags=[text.flags for _, text in texts],
         )
+
+
+def text_store(store: TextVectorStore | TextVectorSink) -> TextVectorStore:
+    """Return what keeps text vectors and finds them again; a store that only has `save_embeddings` is enough."""
+    if offers(store, "save_embeddings", "load_many", "load_same_texts"):
+        return cast("TextVectorStore", store)
+    require_methods(store, "TextEmbeddingService", "store", "save_embeddings")
+    return _WriteOnly(store)
+
+
+class _WriteOnly:
+    """Finds nothing again."""
+
+    def __init__(self, store: TextVectorSink) -> None:
+        self._store = store
+        self.registry = registry_of(store)
+
+    def save_embeddings(self, docs: Sequence[TextDoc], model_id: str, vectors: Float32Matrix, **_said: object) -> int:
+        self._store.save_embeddings(docs, model_id, vectors)
+        return len(docs)
+
+    def load_many(self, *_key: object) -> dict[str, StoredText]:
+        return {}
+
+    def load_same_texts(self, *_key: object) -> dict[str, StoredText]:
+        return {}
 
 
 def chunks_of(items: Iterable[T], n_characters_of: Callable[[T], int]) -> Iterator[list[T]]:
