@@ -22,6 +22,7 @@ from prometheus.evaluation.figures import reliability_bins
 from prometheus.evaluation.grid import GridResult, run_grid
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
+from prometheus.evaluation.own_labeller import open_labeller
 from prometheus.evaluation.panel import PanelResult, evaluate_panel
 from prometheus.evaluation.pictures import draw_labels, draw_reliability, draw_spread
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
@@ -251,10 +252,7 @@ def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
     if not names:
         return every
     by_name = {labeller.name: labeller for labeller in every}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        raise UsageError(f"no labeller {', '.join(map(repr, unknown))}; there are {', '.join(map(repr, by_name))}")
-    return [by_name[name] for name in names]
+    return [by_name[name] if name in by_name else open_labeller(name, by_name) for name in names]
 
 
 def _draw(
