@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.fixtures.market",
     "tests.fixtures.stores",
     "tests.fixtures.commands",
+    "tests.fixtures.plugin_package",
     "tests.fixtures.ray_cluster",
 ]

@@ -34,13 +34,6 @@ def options_of(command: Any) -> list[str]:
     return [option for parameter in command.params for option in parameter.opts]
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [(module, name) for module, names in PUBLIC_NAMES.items() for name in names]
-)
-def test_every_promised_name_can_be_imported(module: str, name: str) -> None:
-    assert getattr(importlib.import_module(module), name) is not None
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")

@@ -2,9 +2,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from prometheus.scripts.data import _table
 
 from prometheus.app.databases import DatabaseManager
+from prometheus.cli.operations import HEADER as HEADER_OF_REPORT
+from prometheus.cli.operations import _row
+from prometheus.cli.runner import table
 from prometheus.data.report import InstrumentReport, build_data_report
 from prometheus.errors import UnknownInstrumentError, UnknownMarketError
 from prometheus.ingest.prices import PriceIngest
@@ -98,7 +100,7 @@ def test_without_prices_there_is_nothing_to_report(db_manager: DatabaseManager) 
 
 def test_the_command_shows_where_a_history_ended(db_manager: DatabaseManager, tmp_path: Path) -> None:
     load(db_manager, tmp_path / "p.csv", "NEW,2024-01-12,1,2,1,2,5\nGONE,2024-01-04,1,2,1,2,5\n")
-    lines = _table(build_data_report(db_manager)).splitlines()
+    lines = table([HEADER_OF_REPORT, *map(_row, build_data_report(db_manager))])
     assert [line.split()[:4] for line in lines[1:]] == [
         ["GONE", "2024-01-04", "2024-01-04", "2024-01-04"], ["NEW", "2024-01-12", "2024-01-12", "-"],
     ]  # fmt: skip

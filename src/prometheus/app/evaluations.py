@@ -20,6 +20,7 @@ from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageEr
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
+from prometheus.evaluation.own_labeller import open_labeller
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import (
@@ -237,10 +238,7 @@ def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
     if not names:
         return every
     by_name = {labeller.name: labeller for labeller in every}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        raise UsageError(f"no labeller {', '.join(map(repr, unknown))}; there are {', '.join(map(repr, by_name))}")
-    return [by_name[name] for name in names]
+    return [by_name[name] if name in by_name else open_labeller(name, by_name) for name in names]
 
 
 def _draw(

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1, model_config
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import UnknownModelError
+from prometheus.plugins import is_reference, offered_names
 from prometheus.protocols import NumericEmbeddingModel
 
 DEFAULT_WINDOW_DAYS = 63
@@ -28,18 +29,47 @@ NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
 
 
 def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
-    """Return a new instance of the numeric model with that id.
+    """Return the numeric model with that id: a new one of ours, or the user's own, by entry point or ``module:Class``.
 
     Raises
     ------
     UnknownModelError
         The message names the ids there are.
+    UsageError
+        The user's own cannot be opened.
     """
+    factory = NUMERIC_MODELS.get(model_id)
+    if factory is not None:
+        return factory()
+    from prometheus.encoders.own import ENCODER, open_encoder  # noqa: PLC0415 -- ours need it not
+
+    own = open_encoder(model_id)
+    if own is None:
+        raise UnknownModelError(model_id, [*sorted(NUMERIC_MODELS), *offered_names(ENCODER)])
+    return own
+
+
+def is_numeric_model(model_id: str) -> bool:
+    """Return whether an id stands for a model of ours, or for one of the user's own that can be opened."""
     try:
-        factory = NUMERIC_MODELS[model_id]
-    except KeyError:
-        raise UnknownModelError(model_id, sorted(NUMERIC_MODELS)) from None
-    return factory()
+        create_numeric_model(model_id)
+    except UnknownModelError:
+        return False
+    return True
+
+
+def stored_model_id(model_id: str) -> str:
+    """Return the id that a model's vectors stand under: the one named, or the ``model_id`` of a ``module:Class``.
+
+    Raises
+    ------
+    UsageError
+        The user's own cannot be opened.
+    """
+    if not is_reference(model_id):
+        return model_id
+    stored: str = getattr(create_numeric_model(model_id), "model_id", model_id)
+    return stored
 
 
 def default_window_days(model_id: str) -> int:

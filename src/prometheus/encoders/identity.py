@@ -13,6 +13,10 @@ from prometheus.protocols import ModelRegistry
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
 NUM_REGIME_CORE_V2 = "num-regime-core-v2"
+NUMERIC_IDS = frozenset({NUMERIC_SIMPLE_V1, NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2})
+
+PLUGIN = "prometheus_plugin"
+"""Key of a configuration that says how a user's own model is found again; it decides no output, so no fingerprint."""
 
 _LONGEST_SHOWN = 120
 
@@ -26,14 +30,15 @@ def model_config(model: object) -> dict[str, Any]:
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a configuration in canonical JSON, as 64 hex digits.
+    """Return the SHA-256 of a configuration in canonical JSON, as 64 hex digits; where a plug-in is found is left out.
 
     Examples
     --------
     >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
     True
     """
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    decisive = {key: value for key, value in config.items() if key != PLUGIN}
+    canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

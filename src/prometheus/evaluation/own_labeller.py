@@ -1,42 +1,48 @@
-"""A user's own labelling function, found by name and called with care."""
+"""Labellers of a user's own: functions for the repaint check, models for the evaluation, found and called with care."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from prometheus.arrays import DateVector, Float64Vector
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.errors import InputRefusedError, PrometheusError, UsageError
 from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.labeller import FittedLabeller, Labeller, Verdicts
 from prometheus.evaluation.repaint import LabelFunction
+from prometheus.plugins import PluginKind, find_plugin, made, offered_names, reason_of
 
 OwnFunction = Callable[[DateVector, Float64Vector], Iterable[Any]]
 """Takes dates (datetime64[D]) and adjusted closes, shape (n,) each, and returns n labels."""
 
+GROUP = "prometheus.labellers"
+FUNCTION = PluginKind("labeller", "function", GROUP, ("__call__",))
+
 
 def load_labeller(spec: str) -> LabelFunction:
-    """Return the function that ``module:name`` stands for, as a labeller of histories.
+    """Return the function that ``module:name`` or an entry point stands for, as a labeller of histories.
 
     Raises
     ------
     UsageError
-        The text is not of that form, the module cannot be imported, or holds no such function.
+        There is nothing of that name, the module cannot be imported, or holds no such function.
     """
-    module_name, _, name = spec.partition(":")
-    if not module_name or not name:
-        raise UsageError(f"{spec!r} names no labeller; write MODULE:FUNCTION, such as my_module:labels")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module does when it is imported
+    found = find_plugin(FUNCTION, spec)
+    if found is None:
         raise UsageError(
-            f"{module_name} cannot be imported ({type(error).__name__}: {error}); run python -m prometheus in its "
-            "folder, or put that on PYTHONPATH"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UsageError(f"{module_name} has no function {name!r}")
-    return own_labeller(function, spec)
+            f"{spec!r} names no labeller; write MODULE:FUNCTION, such as my_module:labels{_offered(FUNCTION)}"
+        )
+    if callable(getattr(found, "fit", None)):
+        raise UsageError(
+            f"labeller {spec}: it is fitted before it labels; check it with: evaluate --labeller {spec} "
+            "--repaint-every 21"
+        )
+    if not callable(found):
+        raise UsageError(f"{spec.partition(':')[0]} has no function {spec.rpartition(':')[2]!r}")
+    return own_labeller(made(FUNCTION, spec, found) if isinstance(found, type) else found, spec)
 
 
 def own_labeller(function: OwnFunction, name: str = "the labeller") -> LabelFunction:
@@ -55,3 +61,72 @@ def own_labeller(function: OwnFunction, name: str = "the labeller") -> LabelFunc
             ) from error
 
     return labels
+
+
+def open_labeller(spec: str, ours: Collection[str]) -> Labeller:
+    """Return the labeller that ``module:Class`` or an entry point stands for, to be judged beside ours.
+
+    Raises
+    ------
+    UsageError
+        There is nothing of that name; it cannot be opened, or has no method ``fit``.
+    """
+    kind = PluginKind("labeller", "class", GROUP, ("fit",), frozenset(ours))
+    found = find_plugin(kind, spec)
+    if found is None:
+        raise UsageError(f"no labeller {spec!r}; there are {', '.join(map(repr, ours))}{_offered(kind)}")
+    return _OwnLabeller(spec, made(kind, spec, found))
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnLabeller:
+    """A labeller of a user's own; it is called by the name the user wrote, unless it has one itself."""
+
+    spec: str
+    model: Any
+
+    @property
+    def name(self) -> str:
+        stated = getattr(self.model, "name", None)
+        return stated if isinstance(stated, str) and stated else self.spec
+
+    def fit(self, history: MarketHistory, threshold: float) -> FittedLabeller:
+        fitted = _called(self.spec, history, self.model.fit, history, threshold)
+        if not callable(getattr(fitted, "verdicts", None)):
+            raise UsageError(f"labeller {self.spec}: what fit() returns has no method verdicts()")
+        return _OwnFitted(self.spec, fitted)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnFitted:
+    spec: str
+    model: Any
+
+    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
+        found = _called(self.spec, history, self.model.verdicts, history, n_last)
+        if not isinstance(found, Verdicts) or len(found) != n_last:
+            what = f"{len(found)} verdicts" if isinstance(found, Verdicts) else type(found).__name__
+            raise PrometheusError(f"labeller {self.spec} returns {what} where {n_last} verdicts were asked for")
+        is_sound = np.isfinite(found.scores).all() and ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
+        if not is_sound:
+            raise PrometheusError(
+                f"labeller {self.spec} returns scores that are not finite, or probabilities outside 0 to 1, for the "
+                f"{n_last} sessions up to {history.dates[-1]}"
+            )
+        return found
+
+
+def _called(spec: str, history: MarketHistory, method: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return method(*arguments)
+    except PrometheusError:
+        raise
+    except Exception as error:  # whatever a user's method does
+        raise PrometheusError(
+            f"labeller {spec} fails on the {len(history)} sessions up to {history.dates[-1]} ({reason_of(error)})"
+        ) from error
+
+
+def _offered(kind: PluginKind) -> str:
+    names = offered_names(kind)
+    return f"; installed packages offer {', '.join(map(repr, names))}" if names else ""

@@ -24,13 +24,15 @@ from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 
 @dataclass(frozen=True, slots=True)
-class _StateRow:
+class StateRow:
+    """One state as it is kept: its metadata as JSON, what it was made of, and when it was written."""
+
     state: RegimeState
     metadata: str
     input_hash: int | None
     written: datetime
 
-    def says_all_of(self, other: _StateRow) -> bool:
+    def says_all_of(self, other: StateRow) -> bool:
         """Return whether another row is not news; one of unknown inputs leaves those of an equal state alone."""
         said, others = (
             (each.state.regime_label, each.state.confidence, each.state.encoder_model_id,
@@ -52,7 +54,7 @@ class MemoryStates:
     def __init__(self, model_id: str | None = None, ledger: Ledger | None = None) -> None:
         self._model_id = model_id
         self._ledger = ledger or Ledger()
-        self._histories: dict[tuple[str, str], dict[date, _StateRow]] = {}
+        self._histories: dict[tuple[str, str], dict[date, StateRow]] = {}
 
     def save_regime(self, state: RegimeState) -> None:
         """Store one state."""
@@ -66,12 +68,12 @@ class MemoryStates:
         hashes: list[int | None] = [None] * len(states) if input_hashes is None else input_hashes.tolist()
         with self._ledger.lock:
             written = self._ledger.tick()
-            incoming: dict[tuple[str, str], dict[date, _StateRow]] = {}
+            incoming: dict[tuple[str, str], dict[date, StateRow]] = {}
             for state, made_of in zip(states, hashes, strict=True):
                 history = incoming.setdefault((state.region, state.model_id), {})
-                history[state.as_of_date] = _stored_state(state, made_of, written)
+                history[state.as_of_date] = stored_state(state, made_of, written)
             return sum(
-                self._ledger.write(self._histories.setdefault(key, {}), rows, _StateRow.says_all_of)
+                self._ledger.write(self._histories.setdefault(key, {}), rows, StateRow.says_all_of)
                 for key, rows in incoming.items()
             )
 
@@ -135,12 +137,12 @@ class MemoryStates:
         """Return the ids of the regime models that have rows of a region."""
         return sorted(model_id for name, model_id in list(self._histories) if name == region)
 
-    def _rows(self, region: str, model_id: str | None, start: date = date.min, end: date = date.max) -> list[_StateRow]:
+    def _rows(self, region: str, model_id: str | None, start: date = date.min, end: date = date.max) -> list[StateRow]:
         with self._ledger.lock:
             history = self._histories.get((region, model_id or ""), {})
             return [history[day] for day in sorted(history) if start <= day <= end]
 
-    def _rows_of_encoder(self, region: str, encoder_model_id: str, start: date, end: date) -> list[_StateRow]:
+    def _rows_of_encoder(self, region: str, encoder_model_id: str, start: date, end: date) -> list[StateRow]:
         rows = (row for model_id in self.list_models(region) for row in self._rows(region, model_id, start, end))
         return [row for row in rows if row.state.encoder_model_id == encoder_model_id]
 
@@ -154,7 +156,8 @@ class MemoryStates:
         return found[0] if found else None
 
 
-def _stored_state(state: RegimeState, input_hash: int | None, written: datetime) -> _StateRow:
+def stored_state(state: RegimeState, input_hash: int | None, written: datetime) -> StateRow:
+    """Return a state as it is kept."""
     name = f"regime of {state.region} on {state.as_of_date}"
     kept = replace(state, regime_embedding=decode_vector(encode_vector(state.regime_embedding), name=name))
-    return _StateRow(kept, metadata_text(state), input_hash, written)
+    return StateRow(kept, metadata_text(state), input_hash, written)
