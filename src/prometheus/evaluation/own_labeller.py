@@ -11,7 +11,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, PrometheusError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import FittedLabeller, Labeller, Verdicts
+from prometheus.evaluation.labeller import FittedLabeller, Labeller, Predictions
 from prometheus.evaluation.repaint import LabelFunction
 from prometheus.plugins import PluginKind, find_plugin, made, offered_names, reason_of
 
@@ -92,8 +92,8 @@ class _OwnLabeller:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedLabeller:
         fitted = _called(self.spec, history, self.model.fit, history, threshold)
-        if not callable(getattr(fitted, "verdicts", None)):
-            raise UsageError(f"labeller {self.spec}: what fit() returns has no method verdicts()")
+        if not callable(getattr(fitted, "predictions", None)):
+            raise UsageError(f"labeller {self.spec}: what fit() returns has no method predictions()")
         return _OwnFitted(self.spec, fitted)
 
 
@@ -102,11 +102,11 @@ class _OwnFitted:
     spec: str
     model: Any
 
-    def verdicts(self, history: MarketHistory, n_last: int) -> Verdicts:
-        found = _called(self.spec, history, self.model.verdicts, history, n_last)
-        if not isinstance(found, Verdicts) or len(found) != n_last:
-            what = f"{len(found)} verdicts" if isinstance(found, Verdicts) else type(found).__name__
-            raise PrometheusError(f"labeller {self.spec} returns {what} where {n_last} verdicts were asked for")
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        found = _called(self.spec, history, self.model.predictions, history, n_last)
+        if not isinstance(found, Predictions) or len(found) != n_last:
+            what = f"{len(found)} predictions" if isinstance(found, Predictions) else type(found).__name__
+            raise PrometheusError(f"labeller {self.spec} returns {what} where {n_last} predictions were asked for")
         is_sound = np.isfinite(found.scores).all() and ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
         if not is_sound:
             raise PrometheusError(
