@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +23,21 @@ if TYPE_CHECKING:
 
     from prometheus.market.bars import PriceBars
 
+    class HasBars(Protocol):
+        """What ``pm.open().prices(…)`` returns."""
+
+        @property
+        def bars(self) -> PriceBars:
+            """The bars themselves."""
+
     Prices: TypeAlias = (
-        PriceBars | IntoDataFrame | IntoSeries | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike] | NDArray[Any]
+        PriceBars
+        | HasBars
+        | IntoDataFrame
+        | IntoSeries
+        | Mapping[str, ArrayLike]
+        | tuple[ArrayLike, ArrayLike]
+        | NDArray[Any]
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 

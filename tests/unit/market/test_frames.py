@@ -138,7 +138,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "missing adjusted": (
         lambda: CLOSES.to_frame().assign(adj_close=[1, 2, np.nan, 4, 5]), "column 'adj_close', row 2, 2024-01-03"
     ),
-    "no ticker": (lambda: LONG.assign(ticker=[None] * 10), "column 'ticker', row 0: names no instrument"),
+    "no ticker": (lambda: LONG.assign(ticker=np.nan), "column 'ticker', row 0: names no instrument"),
     "unsorted instrument": (
         lambda: pd.concat([LONG, CLOSES.iloc[:1].to_frame().assign(ticker="A")]),
         "^A, column 'index', row 10, 2024-01-01: comes after a later date",

@@ -102,7 +102,7 @@ def test_every_form_of_prices_gives_the_same_labels(regimes: pm.Regimes, close: 
         "prices": pm.PriceBars.from_frame(close),
     }
     given = forms[form]
-    n_until = int((frame["date"] < "2008").sum())
+    n_until = len(close[:"2007"])
     parts: Any = (given.take(slice(n_until)), given.take(slice(n_until, None))) if form == "prices" else None
     if form == "numpy":
         parts = ({k: v[:n_until] for k, v in given.items()}, {k: v[n_until:] for k, v in given.items()})
@@ -161,7 +161,7 @@ def test_what_labels_look_back_on_is_told(model: pm.RegimeClassifier, regimes: p
     ],
 )
 def test_only_the_own_past_is_joined(model: pm.RegimeClassifier, close: Any, change: Any, fault: str) -> None:
-    found = model.label(change(close))
+    found: Any = model.label(change(close))
     assert found.warm_up.n_from_fit == 0
     assert found.warm_up.n_left_out == 637
     with pytest.raises(InputRefusedError, match=f"100 sessions .* are too few, 638 are needed .*{fault}"):
@@ -171,7 +171,7 @@ def test_only_the_own_past_is_joined(model: pm.RegimeClassifier, close: Any, cha
 def test_prices_that_overlap_with_the_fit_give_the_same_labels(
     model: pm.RegimeClassifier, regimes: pm.Regimes, close: Any
 ) -> None:
-    overlapping = model.label(close["2006":])
+    overlapping: Any = model.label(close["2006":])
     assert everything(overlapping["2008-01-01":]) == everything(regimes)
     assert overlapping.warm_up.n_from_fit == 637
 
@@ -201,14 +201,15 @@ def test_parameters_are_those_of_the_command(close: Any, tmp_path: Path) -> None
     learned = first.prototypes_["prices"].calibration
     assert learned is not None
     assert (learned.penalty, learned.decode_sessions, learned.n_sessions) == (3.0, 21, 1500)
-    assert first.label(close["2008":]).warm_up.n_from_fit == 532
+    warm_up: Any = first.label(close["2008":]).warm_up
+    assert warm_up.n_from_fit == 532
     (tmp_path / "p.json").write_text(first.prototypes_["prices"].to_json(), encoding="utf-8")
     sets = (tmp_path / "p.json", parse_prototypes((tmp_path / "p.json").read_text(), "p.json"))
     aligned = [pm.RegimeClassifier(align_to=each).fit(close[:"2010"]).prototypes_["prices"] for each in sets]
     assert aligned[0].to_json() == aligned[1].to_json()
     for wrong in ({"penalty": -1.0}, {"decode_sessions": 0}, {"span": 10}):
         with pytest.raises(UsageError):
-            pm.RegimeClassifier(**wrong).fit(close)  # type: ignore[arg-type]
+            pm.RegimeClassifier(**wrong).fit(close)
 
 
 def test_too_few_prices_are_refused(model: pm.RegimeClassifier, close: Any) -> None:
@@ -251,7 +252,8 @@ def test_spells_and_changes_add_up(regimes: pm.Regimes) -> None:
 def test_pictures_are_of_either_library(regimes: pm.Regimes, close: Any) -> None:
     shown = regimes["2020-01-01":]
     analogs = pm.analogs(close, "2020-03-16", k=3)
-    for each in (shown, analogs, pm.embed(close["2018":])):
+    results: list[Any] = [shown, analogs, pm.embed(close["2018":])]
+    for each in results:
         assert each.plot()._repr_png_().startswith(b"\x89PNG")
         assert each.plot(interactive=True).to_plotly_json()["data"]
 
