@@ -254,9 +254,12 @@ class Prometheus:
             saved = App(manager).face.save(source.bars, source.prototype_set, region, named, span)
         finally:
             manager.close_all()
-        rows = f"{saved.n_states:,} states and {saved.n_embeddings:,} embeddings were new or changed"
-        missing = "" if saved.has_prices else f"; no prices of {named} are stored, load them to draw and compare"
-        return Listing(Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {rows}{missing}")
+        written = f"{saved.n_states:,} states and {saved.n_embeddings:,} embeddings were new or changed"
+        missing = f"no prices of {named} are stored; load them to draw and compare"
+        return Listing(
+            Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}",
+            notes=() if saved.has_prices else (missing,),
+        )  # fmt: skip
 
     @property
     def _app(self) -> App:

@@ -190,6 +190,8 @@ class Listing(ResultTable[Row]):
         What the rows are.
     forms
         How numbers of some columns are shown.
+    notes
+        Lines below the rows.
     """
 
     kind: type[Any]
@@ -197,6 +199,7 @@ class Listing(ResultTable[Row]):
     title: str
     named: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     _index: ClassVar[None] = None
 
@@ -226,6 +229,9 @@ class Listing(ResultTable[Row]):
 
     def _named(self) -> Mapping[str, str]:
         return self.named
+
+    def _notes(self) -> Sequence[str]:
+        return self.notes
 
 
 def describe_span(what: str, dates: Sequence[Any] | np.ndarray[Any, Any]) -> str:
