@@ -70,7 +70,7 @@ NEWS_FIELDS = _text_fields(
 )
 
 
-def metadataField.of(name: str) -> Field:
+def metadata_field(name: str) -> Field:
     """Return the field of a column that is kept beside a text under its own name."""
     return Field(name, "scalar", frozenset())
 

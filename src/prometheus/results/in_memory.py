@@ -31,7 +31,7 @@ from prometheus.regime.calibration import (
     calibrate,
 )
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence
-from prometheus.regime.high_volatility import volatility_scores
+from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.history import LABELS, DatedVectors, RegimeTimeline
 from prometheus.regime.model_persistent import DecodedAssignment, decode
 from prometheus.regime.prototypes import PrototypeSet

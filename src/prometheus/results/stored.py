@@ -11,8 +11,8 @@ import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix
 from prometheus.market.bars import PriceBars
-from prometheus.regime.transitions import HORIZONS, ExitHazard
 from prometheus.regime.history import DatedVectors, RegimeHistory
+from prometheus.regime.transitions import HORIZONS, ExitHazard
 from prometheus.regime.types import RegimeLabel
 from prometheus.results import figures
 from prometheus.results.table import Column, ResultTable, describe_span

@@ -121,7 +121,7 @@ def test_highs_and_lows_make_other_labels_than_closes_alone(index: pd.DataFrame,
 def test_a_long_frame_is_answered_by_instrument(close: Any, regimes: pm.Regimes) -> None:
     prices = pd.read_parquet(PRICES)
     long = prices[["instrument_id", "trade_date", "close"]]
-    early = pd.to_datetime(long["trade_date"]) < "2008"
+    early = pd.to_datetime(long["trade_date"]) < pd.Timestamp("2008-01-01")
     model = pm.RegimeClassifier().fit(long[early])
     found = model.label(long[~early])
     assert sorted(found) == sorted(model.prototypes_) == ["AAPL.US", "GSPC.INDX"]
