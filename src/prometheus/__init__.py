@@ -1,10 +1,11 @@
-"""Market regimes as versioned, point-in-time embeddings and states in PostgreSQL.
+"""Market regimes as versioned, point-in-time embeddings and states; in memory, or kept in PostgreSQL.
 
 Examples
 --------
 >>> import prometheus as pm
+>>> regimes = pm.RegimeClassifier().fit(prices[:"2007"]).label(prices["2008":])  # doctest: +SKIP
 >>> with pm.open() as p:  # doctest: +SKIP
-...     p.regimes("US_INDEX", start="2020-01-01").to_pandas()
+...     p.save(regimes, region="US")
 """
 
 from __future__ import annotations
@@ -14,20 +15,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prometheus.errors import PrometheusError
-    from prometheus.results import Analogs, Embeddings, Prometheus, Regimes, Regions, Texts, Transitions
+    from prometheus.market.bars import PriceBars
+    from prometheus.results import (
+        Analogs,
+        Embeddings,
+        Prices,
+        Prometheus,
+        RegimeClassifier,
+        Regimes,
+        Regions,
+        Texts,
+        Transitions,
+        embed,
+    )
     from prometheus.results import open_databases as open  # noqa: A004 -- as gzip.open, called pm.open
+    from prometheus.results.in_memory import analogs
 
 __version__ = "0.1.0"
+_ELSEWHERE = {
+    "PriceBars": ("market.bars", "PriceBars"),
+    "PrometheusError": ("errors", "PrometheusError"),
+    "analogs": ("results.in_memory", "analogs"),
+    "open": ("results", "open_databases"),
+}
 __all__ = [
     "Analogs",
     "Embeddings",
+    "PriceBars",
+    "Prices",
     "Prometheus",
     "PrometheusError",
+    "RegimeClassifier",
     "Regimes",
     "Regions",
     "Texts",
     "Transitions",
     "__version__",
+    "analogs",
+    "embed",
     "open",
 ]
 
@@ -37,10 +62,9 @@ if not TYPE_CHECKING:
         """Import a public name when it is first asked for, so that ``import prometheus`` stays cheap."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = "errors" if name == "PrometheusError" else "results"
-        found = getattr(import_module(f"prometheus.{home}"), "open_databases" if name == "open" else name)
-        globals()[name] = found
-        return found
+        home, own = _ELSEWHERE.get(name, ("results", name))
+        found = getattr(import_module(f"prometheus.{home}"), own)
+        return globals().setdefault(name, found)  # `analogs` is by now its subpackage, which is called the same way
 
     def __dir__():
         """Return the public names, those not imported yet among them."""

@@ -149,7 +149,8 @@ def test_a_label_never_followed_has_an_empty_row(p: pm.Prometheus, odd_region: s
     assert transitions.labels == [RegimeLabel.CRISIS, RegimeLabel.CARRY]
     np.testing.assert_array_equal(transitions.to_numpy(), [[np.nan, np.nan], [1.0, 0.0]])
     assert transitions.to_pandas().loc["CRISIS", ["CRISIS", "CARRY"]].isna().all()
-    assert transitions.plot()._repr_png_().startswith(PNG)  # type: ignore[attr-defined]
+    picture: Any = transitions.plot()
+    assert picture._repr_png_().startswith(PNG)
 
 
 def test_analogs_say_what_the_app_says(p: pm.Prometheus, app: App) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus.app.calibrations import CalibrationTasks
     from prometheus.app.embeddings import EmbeddingTasks
     from prometheus.app.evaluations import EvaluationTasks
+    from prometheus.app.face import FaceTasks
     from prometheus.app.joint import JointTasks
     from prometheus.app.nightly import NightlyTasks
     from prometheus.app.prices import PriceTasks
@@ -78,6 +79,13 @@ class App:
         from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415
 
         return EvaluationTasks(self.db_manager, self._progress)
+
+    @cached_property
+    def face(self) -> FaceTasks:
+        """What notebooks ask beside the commands."""
+        from prometheus.app.face import FaceTasks  # noqa: PLC0415
+
+        return FaceTasks(self.db_manager)
 
     @cached_property
     def joint(self) -> JointTasks:

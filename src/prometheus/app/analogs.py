@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
-import numpy as np
-
+from prometheus.analogs.report import (
+    AnalogReport,
+    AnalogRequest,
+    Nearest,
+    build_report,
+    date_with_vector,
+    find_nearest,
+)
 from prometheus.analogs.search import AnalogSearch
-from prometheus.app.analog_report import Analog, AnalogReport, AnalogRequest
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.recent import Recent
 from prometheus.app.region_prices import RegionPrices
 from prometheus.app.text_models import TextModels
-from prometheus.arrays import DateVector, Float64Vector
+from prometheus.arrays import DateVector
 from prometheus.data.models import ModelRegistry
 from prometheus.data.timelines import RegimeTimelines
 from prometheus.data.vectors.daily_texts import DailyTextReader
@@ -34,11 +38,10 @@ from prometheus.errors import (
 from prometheus.market.outcomes import FollowedCloses
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
+from prometheus.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 
-MAX_DAYS_BACK = 7
-"""A date without a vector is answered by the newest date with one, at most so many days before it."""
 _SPACES_KEPT = 4
 _ANSWERS_KEPT = 64
 
@@ -57,16 +60,6 @@ class _Searched:
     rows: DatedVectors
     instrument_id: str | None = None
     key: Hashable = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Nearest:
-    """The dates found, their distances, and the shares of nearer pairs; shape (k,) each."""
-
-    dates: DateVector
-    distances: Float64Vector
-    percentiles: Float64Vector
-    n_candidates: int
 
 
 class AnalogTasks:
@@ -88,7 +81,7 @@ class AnalogTasks:
         self._daily_texts = DailyTextReader(db_manager)
         self._kept_rows: Recent[DatedVectors] = Recent(_SPACES_KEPT)
         self._kept_closes: Recent[FollowedCloses] = Recent(_SPACES_KEPT)
-        self._kept_answers: Recent[_Nearest] = Recent(_ANSWERS_KEPT)
+        self._kept_answers: Recent[Nearest] = Recent(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest) -> AnalogReport:
         """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
@@ -108,25 +101,22 @@ class AnalogTasks:
         histories = self._histories(request.region, request.as_of)
         searched = self._searched(request, histories)
         self._require_known(searched.model_id, request.as_of)
-        as_of_date = _at_vector(request, searched)
+        as_of_date = date_with_vector(request, searched.rows.dates)
         named = request.instrument_id or searched.instrument_id
         instrument_id = named or self._prices.instrument_of(request.region, request.as_of)
         followed = self._followed(instrument_id, as_of_date)
         nearest = self._nearest(search, searched, followed, as_of_date, request.k)
         labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates)
-        n_before, path = followed.path(as_of_date)
-        return AnalogReport(
-            request=request,
+        return build_report(
+            request,
             as_of_date=as_of_date,
             model_id=searched.model_id,
             regime_model_id=regime_model_id,
             instrument_id=instrument_id,
-            n_candidates=nearest.n_candidates,
-            analogs=_analogs(nearest, labels, followed),
-            spreads=followed.spreads(nearest.dates),
-            base_spreads=followed.spreads(searched.rows.dates[: nearest.n_candidates]),
-            n_before=n_before,
-            path=path,
+            dates=searched.rows.dates,
+            nearest=nearest,
+            labels=labels,
+            followed=followed,
         )
 
     def _histories(self, region: str, as_of: date) -> list[RegimeHistory]:
@@ -136,8 +126,8 @@ class AnalogTasks:
         everywhere = self._timelines.histories()
         of_region = [each for each in everywhere if each.region == region]
         if not of_region:
-            known = ", ".join(sorted({each.region for each in everywhere})) or "none"
-            raise NoRegimesError(region, f"at all (regions that have: {known})")
+            known = did_you_mean(region, sorted({each.region for each in everywhere}), "regions that have")
+            raise NoRegimesError(region, f"at all ({known})")
         span = min(each.first for each in of_region), max(each.last for each in of_region)
         raise NoEmbeddingError(f"region {region!r}", as_of, span)
 
@@ -220,53 +210,12 @@ class AnalogTasks:
 
     def _nearest(
         self, search: AnalogSearch, searched: _Searched, followed: FollowedCloses, as_of_date: date, k: int
-    ) -> _Nearest:
-        def measure() -> _Nearest:
-            search.fit(searched.rows.dates, searched.rows.vectors, followed.sessions)
-            dates, distances = search.predict(as_of_date, k)
-            shares = search.percentiles(as_of_date, distances)
-            return _Nearest(dates, distances, shares, search.n_candidates(as_of_date))
+    ) -> Nearest:
+        def measure() -> Nearest:
+            rows = searched.rows
+            return find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
 
         if searched.key is None:
             return measure()
         asked = (search.metric, search.exclude_sessions, as_of_date, k, followed.sessions.tobytes())
         return self._kept_answers.get((searched.key, asked), measure)
-
-
-def _at_vector(request: AnalogRequest, searched: _Searched) -> date:
-    """Return the newest date with a vector, the one asked about or one of the week before it."""
-    dates = searched.rows.dates
-    n_known = int(np.searchsorted(dates, np.datetime64(request.as_of, "D"), side="right"))
-    found: date | None = dates[n_known - 1].item() if n_known else None
-    if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
-        raise NoEmbeddingError(
-            f"region {request.region!r} in the {request.space} space",
-            request.as_of,
-            (dates[0].item(), dates[-1].item()),
-        )
-    if found != request.as_of:
-        logger.warning("%s has no embedding on %s; using the last one, of %s", request.region, request.as_of, found)
-    return found
-
-
-def _analogs(
-    nearest: _Nearest, labels: Mapping[date, tuple[RegimeLabel, float]], followed: FollowedCloses
-) -> tuple[Analog, ...]:
-    columns = (nearest.dates.tolist(), nearest.distances.tolist(), nearest.percentiles.tolist())
-    found = []
-    for day, distance, percentile in zip(*columns, strict=True):
-        label, confidence = labels.get(day, (None, None))
-        n_before, path = followed.path(day)
-        found.append(
-            Analog(
-                as_of_date=day,
-                distance=distance,
-                percentile=None if math.isnan(percentile) else percentile,
-                regime_label=None if label is None else label.name,
-                confidence=confidence,
-                outcomes=followed.outcomes(day),
-                n_before=n_before,
-                path=path,
-            )
-        )
-    return tuple(found)

@@ -12,11 +12,12 @@ import numpy as np
 
 from prometheus.app.analog_report import AnalogReport, AnalogRequest
 from prometheus.app.regimes import TransitionReport
-from prometheus.app.region_prices import Closes, RegionPrices
+from prometheus.app.region_prices import RegionPrices
 from prometheus.app.text_search import TextSearchReport
 from prometheus.arrays import DateVector
 from prometheus.data.text_reader import DatedText
 from prometheus.errors import InputRefusedError, NoEmbeddingError, UsageError
+from prometheus.market.bars import Closes
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
 from prometheus.regime.types import RegimeState

@@ -17,7 +17,7 @@ from prometheus.app.encoding import (
     Subject,
     warn_of_sessions_left_out,
 )
-from prometheus.app.region_prices import Closes, RegionPrices
+from prometheus.app.region_prices import RegionPrices
 from prometheus.backfill.dependents import stale_joins
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
@@ -33,6 +33,7 @@ from prometheus.encoders.catalogue import NUMERIC_MODELS
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
+from prometheus.market.bars import Closes
 from prometheus.regime.history import (
     LABELS,
     DatedVectors,
@@ -61,6 +62,7 @@ from prometheus.regime.transitions import (
     transition_matrix,
 )
 from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -217,8 +219,8 @@ class RegimeTasks:
             return found
         of_region = [each for each in found if each.region == region]
         if not of_region:
-            known = ", ".join(sorted({each.region for each in found})) or "none"
-            raise NoRegimesError(region, f"at all (regions that have: {known})")
+            known = did_you_mean(region, sorted({each.region for each in found}), "regions that have")
+            raise NoRegimesError(region, f"at all ({known})")
         return of_region
 
     def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:

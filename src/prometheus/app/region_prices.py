@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.arrays import DateVector, Float64Vector
 from prometheus.data.reader import DataReader
 from prometheus.data.timelines import RegimeTimelines
 from prometheus.errors import NoRegimesError, UnknownInstrumentError, UsageError
+from prometheus.market.bars import Closes
 from prometheus.regime.history import RegimeHistory, preferred_history
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Closes:
-    """Closes of one instrument, adjusted for splits and dividends.
-
-    Attributes
-    ----------
-    instrument_id
-        None where nothing says which instrument it is; there are no closes then.
-    dates
-        Shape (n,), ascending.
-    values
-        Shape (n,).
-    """
-
-    instrument_id: str | None
-    dates: DateVector
-    values: Float64Vector
 
 
 class RegionPrices:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from prometheus import __version__
+from prometheus.spelling import nearest
 
 # A command is born importing modules, all of which stay: looking through them for garbage is a tenth of its start.
 gc.set_threshold(50_000)
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = arguments[0].replace("-", "_")
     if name not in COMMANDS:
-        near = ", ".join(get_close_matches(name, COMMANDS, n=3))
+        near = ", ".join(nearest(name, COMMANDS))
         way_out = f"the nearest: {near}" if near else "python -m prometheus --help lists all"
         sys.stderr.write(f"error: unknown command {arguments[0]!r}; {way_out}\n")
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -156,6 +156,18 @@ def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
         raise UnknownMarketError(market_id, markets)
 
 
+class StoredInstrument(NamedTuple):
+    """The reference row of an instrument."""
+
+    instrument_id: str
+    market_id: str
+    asset_class: str
+    symbol: str
+    name: str | None
+    currency: str
+    status: str
+
+
 class InstrumentCatalog:
     """Reads ``markets`` and ``instruments`` of the runtime database."""
 
@@ -180,3 +192,12 @@ class InstrumentCatalog:
         query = "SELECT instrument_id, market_id FROM instruments WHERE instrument_id = ANY(%s)"
         with self._db.get_runtime_connection() as connection:
             return dict(connection.execute(query, (list(instrument_ids),)).fetchall())
+
+    def describe(self) -> list[StoredInstrument]:
+        """Return the rows of all instruments, in order of id."""
+        query = """
+            SELECT instrument_id, market_id, asset_class, symbol, name, currency, status
+            FROM instruments ORDER BY instrument_id
+        """
+        with self._db.get_runtime_connection() as connection:
+            return [StoredInstrument(*row) for row in connection.execute(query)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 from psycopg import sql
 
+from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import RuntimeDatabase
 from prometheus.data.vectors import fetch_vectors
+from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
 from prometheus.regime.types import RegimeLabel
 
@@ -57,6 +60,16 @@ _NEWEST_VECTOR = """
     ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
 """
 
+_COLUMNS = (("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8"))
+# In the order of EVIDENCE_LABELS.
+_EVIDENCE = sql.SQL(""",
+    coalesce((metadata #>> '{probabilities,CARRY}')::float8, 'NaN'),
+    coalesce((metadata #>> '{probabilities,NEUTRAL}')::float8, 'NaN'),
+    coalesce((metadata #>> '{probabilities,RISK_OFF}')::float8, 'NaN'),
+    coalesce((metadata #>> '{probabilities,CRISIS}')::float8, 'NaN'),
+    regime_embedding
+""")
+
 
 class RegimeTimelines:
     """Reads the table ``regimes`` column-wise."""
@@ -71,24 +84,50 @@ class RegimeTimelines:
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
+        return _to_timeline(region, model_id, self._rows(region, model_id, (start, end), limit))
+
+    def evidence(
+        self, region: str, model_id: str, start: date, end: date
+    ) -> tuple[RegimeTimeline, Float64Matrix, Float32Matrix]:
+        """Return a timeline with the probabilities of `EVIDENCE_LABELS` and the vectors behind it, one of each a date.
+
+        Shapes (n, 4), NaN where the model gives none, and (n, dim).
+        """
+        with self._db.get_runtime_connection() as connection:
+            query = "SELECT dim FROM regimes WHERE region = %s AND model_id = %s LIMIT 1"
+            row = connection.execute(query, (region, model_id)).fetchone()
+        dim = row[0] if row else 0
+        columns = [*((name, "f8") for name in EVIDENCE_LABELS), ("vector", f"V{4 * dim}")]
+        rows = self._rows(region, model_id, (start, end), None, (_EVIDENCE, columns))
+        probabilities = np.stack([rows[name] for name in EVIDENCE_LABELS], axis=1)
+        vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), dim)
+        return _to_timeline(region, model_id, rows), probabilities, vectors
+
+    def _rows(
+        self,
+        region: str,
+        model_id: str,
+        span: tuple[date, date],
+        limit: int | None,
+        more: tuple[sql.SQL, Sequence[tuple[str, str]]] = (sql.SQL(""), ()),
+    ) -> np.ndarray[Any, np.dtype[Any]]:
         query = sql.SQL("""
             SELECT as_of_date, array_position({labels}::text[], regime_label), confidence,
-                   coalesce((metadata #>> '{{high_volatility,probability}}')::float8, 'NaN')
+                   coalesce((metadata #>> '{{high_volatility,probability}}')::float8, 'NaN') {more}
             FROM regimes WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {start} AND {end}
             ORDER BY as_of_date LIMIT {limit}
         """).format(
             labels=[label.value for label in LABELS],
+            more=more[0],
             region=region,
             model_id=model_id,
-            start=start,
-            end=end,
+            start=span[0],
+            end=span[1],
             limit=sql.Literal(limit),
         )
-        columns = [("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8")]
+        columns = [*_COLUMNS, *more[1]]
         with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            rows = fetch_packed(cursor, query, columns)
-        dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _ in columns)
-        return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks)
+            return fetch_packed(cursor, query, columns)
 
     def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
         """Return label and confidence of those of the dates that have a state."""
@@ -139,3 +178,8 @@ class RegimeTimelines:
         with self._db.get_runtime_connection() as connection:
             row = connection.execute(query, (region, until)).fetchone()
         return {} if row is None else dict(row[0])
+
+
+def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:
+    dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _ in _COLUMNS)
+    return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks)

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
+from prometheus.market.columns import PRICE_FIELDS, Field, FieldKind, normalize_name
 
-FieldKind = Literal["text", "date", "number", "instant", "scalar"]
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of our own, and the names others give it (lower case, without spaces, underscores and hyphens)."""
-
-    name: str
-    kind: FieldKind
-    aliases: frozenset[str]
+__all__ = [
+    "INSTRUMENT_FIELDS", "MACRO_FIELDS", "NEWS_FIELDS", "PRICE_FIELDS", "ColumnMap", "Field", "FieldKind",
+    "match_columns", "metadata_field", "normalize_name",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +32,21 @@ class ColumnMap:
     ignored: tuple[str, ...]
 
 
-def _field(name: str, kind: FieldKind, *aliases: str) -> Field:
-    return Field(name, kind, frozenset({normalize_name(name), *aliases}))
-
-
-def normalize_name(name: str) -> str:
-    """Return a column name without what authors vary: case, spaces, underscores, hyphens.
-
-    Examples
-    --------
-    >>> normalize_name(" Adj_Close ")
-    'adjclose'
-    """
-    return "".join(name.split()).replace("_", "").replace("-", "").casefold()
-
-
-PRICE_FIELDS = (
-    _field("instrument_id", "text", "ticker", "symbol", "instrument"),
-    _field("trade_date", "date", "date", "datetime", "timestamp"),
-    _field("open", "number"),
-    _field("high", "number"),
-    _field("low", "number"),
-    _field("close", "number"),
-    _field("adjusted_close", "number", "adjclose"),
-    _field("volume", "number", "vol"),
-    _field("currency", "text", "ccy"),
-)
-
 INSTRUMENT_FIELDS = (
-    _field("instrument_id", "text", "ticker", "instrument"),
-    _field("market_id", "text", "market"),
-    _field("asset_class", "text"),
-    _field("symbol", "text"),
-    _field("name", "text"),
-    _field("currency", "text", "ccy"),
-    _field("status", "text"),
+    Field.of("instrument_id", "text", "ticker", "instrument"),
+    Field.of("market_id", "text", "market"),
+    Field.of("asset_class", "text"),
+    Field.of("symbol", "text"),
+    Field.of("name", "text"),
+    Field.of("currency", "text", "ccy"),
+    Field.of("status", "text"),
 )
 
 
 def _text_fields(table: TextTable, **aliases: tuple[str, ...]) -> tuple[Field, ...]:
     instants = {table.timestamp, "known_at"}
     return tuple(
-        _field(name, "instant" if name in instants else "text", *aliases.get(name, ())) for name in table.columns
+        Field.of(name, "instant" if name in instants else "text", *aliases.get(name, ())) for name in table.columns
     )
 
 
@@ -124,9 +92,8 @@ def match_columns(
     for field in fields:
         if field.name in position:
             continue
-        hits = [
-            index for index, name in enumerate(found) if index not in named and normalize_name(name) in field.aliases
-        ]
+        unnamed = [index for index in range(len(found)) if index not in named]
+        hits = [unnamed[at] for at in field.find([found[index] for index in unnamed])]
         if by_hand is not None:
             own = [index for index in hits if normalize_name(found[index]) == normalize_name(field.name)]
             hits = own or hits

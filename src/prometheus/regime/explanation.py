@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
 from prometheus.encoders.numeric.scale_free import packaged_constants
+from prometheus.errors import InputRefusedError
 
 _SESSIONS_PER_YEAR = 252
 EXPLAINED_NAMES = (
@@ -20,6 +21,8 @@ EXPLAINED_NAMES = (
 )  # fmt: skip
 """Descriptors whose norm a calibration keeps."""
 _RANGE_RATIO = "range_ratio"
+EVIDENCE_LABELS = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
+"""From the calm end of the axis to the wild one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +138,44 @@ _INFORMING = (
     "volatility {now[volatility]} a year against a norm of {norm[volatility]}",
     "{now[long_drawdown]} below the two-year high against a norm of {norm[long_drawdown]}",
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What stands behind the labels of consecutive sessions.
+
+    Attributes
+    ----------
+    probabilities
+        Shape (n, 4), of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives none.
+    vectors
+        Shape (n, dim): what was classified.
+    centers, norms
+        Prototypes by label and median scores by descriptor; empty where the model was not calibrated.
+    """
+
+    probabilities: Float64Matrix
+    vectors: Float32Matrix
+    centers: Mapping[str, Float32Vector]
+    norms: Mapping[str, float]
+
+    def take(self, rows: slice) -> Evidence:
+        """Return that of some of the sessions."""
+        return replace(self, probabilities=self.probabilities[rows], vectors=self.vectors[rows])
+
+    def explain(self, row: int, label: str) -> list[Reason]:
+        """Return what moved one label against the next likely one.
+
+        Raises
+        ------
+        InputRefusedError
+            The model was not calibrated.
+        """
+        if not (self.centers and self.norms):
+            raise InputRefusedError(
+                "labels of a model without calibration cannot be explained; run calibrate, then run_numeric_regime "
+                "with its file"
+            )
+        shares = dict(zip(EVIDENCE_LABELS, self.probabilities[row].tolist(), strict=True))
+        runner_up = max((name for name in shares if name != label), key=lambda name: shares[name])
+        return explain(self.vectors[row], self.centers[label], self.centers[runner_up], self.norms)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prometheus.app.analog_report import Analog, AnalogReport
+from prometheus.analogs.report import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Spread
-from prometheus.results.columns import Column, dates, labels, numbers
-from prometheus.results.figures import draw_paths, require_rows
-from prometheus.results.table import ResultTable
+from prometheus.results import figures
+from prometheus.results.table import Column, ResultTable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+_OUTCOMES = (("return", "total_return", "+.1%"), ("volatility", "volatility", ".1%"), ("drawdown", "drawdown", ".1%"))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -44,7 +41,7 @@ class Analogs(ResultTable[Analog]):
     @property
     def dates(self) -> DateVector:
         """The analogs, shape (n,), nearest first."""
-        return dates([analog.as_of_date for analog in self])
+        return np.array([analog.as_of_date for analog in self], dtype="M8[D]")
 
     def __len__(self) -> int:
         return len(self.report.analogs)
@@ -61,39 +58,26 @@ class Analogs(ResultTable[Analog]):
         paths = [_centred(analog.path, analog.n_before) for analog in self]
         return np.array(paths, dtype=np.float64).reshape(len(paths), 2 * PATH_SESSIONS + 1)
 
-    def plot(self) -> Figure:
-        """Return the paths around the analogs laid over that of the date itself.
-
-        Raises
-        ------
-        MissingExtraError
-            matplotlib is not installed.
-        UsageError
-            There are no analogs.
-        """
-        require_rows(len(self), "analogs")
+    def plot(self, *, interactive: bool | None = None) -> figures.Picture:
+        """Return the paths around the analogs over that of the date; `interactive` and errors as for `Regimes.plot`."""
+        figures.require_rows(len(self), "analogs")
         report = self.report
         title = f"{report.instrument_id} around {report.as_of_date} and its {len(self)} analogs in {self.region}"
         own = _centred(report.path, report.n_before)
-        return draw_paths(title, self.to_numpy(), own, "median of the analogs")
+        return figures.draw_paths(title, self.to_numpy(), own, "median of the analogs", interactive=interactive)
 
     def _columns(self) -> Sequence[Column]:
-        return (
-            Column("as_of_date", self.dates),
-            Column("distance", numbers([analog.distance for analog in self]), ",.4g"),
-            Column("percentile", numbers([analog.percentile for analog in self]), ".1%"),
-            labels("regime_label", [analog.regime_label for analog in self]),
-            Column("confidence", numbers([analog.confidence for analog in self])),
-            *(column for at in range(len(HORIZONS)) for column in self._outcome_columns(at)),
+        forms = {"distance": ",.4g", "percentile": ".1%", "confidence": ",.3f"}
+        distance, percentile, confidence = (
+            Column.of(name, "f8", [getattr(analog, name) for analog in self], form) for name, form in forms.items()
         )
-
-    def _outcome_columns(self, at: int) -> Sequence[Column]:
-        outcomes, horizon = [analog.outcomes[at] for analog in self], HORIZONS[at]
-        return (
-            Column(f"return_{horizon}", numbers([each.total_return for each in outcomes]), "+.1%"),
-            Column(f"volatility_{horizon}", numbers([each.volatility for each in outcomes]), ".1%"),
-            Column(f"drawdown_{horizon}", numbers([each.drawdown for each in outcomes]), ".1%"),
+        label = Column.of("regime_label", "label", [analog.regime_label for analog in self])
+        followed = (
+            Column.of(f"{name}_{horizon}", "f8", [getattr(each.outcomes[at], field) for each in self], form)
+            for at, horizon in enumerate(HORIZONS)
+            for name, field, form in _OUTCOMES
         )
+        return Column("as_of_date", self.dates), distance, percentile, label, confidence, *followed
 
     def _headline(self) -> str:
         report, asked = self.report, self.report.request

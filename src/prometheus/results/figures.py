@@ -1,16 +1,30 @@
-"""Pictures of results, made without pyplot: no window opens and no state is kept."""
+"""Pictures of results: of Plotly in notebooks that have it, else of matplotlib without pyplot.
+
+No window opens and no state is kept.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.errors import MissingExtraError, UsageError
+from prometheus.market.bars import Closes
+from prometheus.regime.picture import BAND_COLOURS, LabelledDate, paint_regimes, spells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    Picture: TypeAlias = Figure | Any
+    """A figure of matplotlib, or of Plotly."""
 
 INK = "#1d2b3a"
 FAINT = "#8aa0b4"
@@ -18,7 +32,34 @@ ACCENT = "#c8553d"
 _DPI = 80
 
 
-def new_figure(width: float, height: float) -> Figure:
+def is_notebook() -> bool:
+    """Return whether this is a notebook, by its kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def chooses_plotly(interactive: bool | None) -> bool:
+    """Return whether to draw with Plotly: as asked, or in a notebook where it is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        It was asked for and is not installed.
+    """
+    if interactive is None:
+        return is_notebook() and find_spec("plotly") is not None
+    if interactive and find_spec("plotly") is None:
+        raise MissingExtraError("drawing interactively", "plots")
+    return interactive
+
+
+def plotly_figure(title: str, data: Sequence[dict[str, Any]], **layout: Any) -> Any:
+    """Return a figure of Plotly of traces as its JSON has them."""
+    shown = {"title": {"text": title, "font": {"size": 13}}, "template": "plotly_white", "height": 420, **layout}
+    return import_module("plotly.graph_objects").Figure({"data": list(data), "layout": shown})
+
+
+def new_figure(width: float, height: float) -> Picture:
     """Return an empty figure of a size in inches.
 
     Raises
@@ -27,14 +68,29 @@ def new_figure(width: float, height: float) -> Figure:
         matplotlib is not installed.
     """
     try:
-        from prometheus.results.notebook_figure import NotebookFigure  # noqa: PLC0415 -- optional
+        kind = _notebook_figure()
     except ModuleNotFoundError as error:
         raise MissingExtraError("drawing", "plots") from error
-    return NotebookFigure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    return kind(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def require_rows(n_rows: int, what: str) -> None:
-    """Refuse to draw nothing.
+@cache
+def _notebook_figure() -> Any:
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
+
+    class NotebookFigure(Figure):
+        """A figure with the picture that IPython asks for: it knows one made without pyplot by no other way."""
+
+        def _repr_png_(self) -> bytes:
+            file = BytesIO()
+            self.savefig(file, format="png", metadata={"Software": None})
+            return file.getvalue()
+
+    return NotebookFigure
+
+
+def require_rows(n_rows: int, what: str, purpose: str = "draw") -> None:
+    """Refuse to draw, or to store, nothing.
 
     Raises
     ------
@@ -42,11 +98,44 @@ def require_rows(n_rows: int, what: str) -> None:
         There are no rows.
     """
     if not n_rows:
-        raise UsageError(f"there are no {what} to draw; ask for a longer span")
+        raise UsageError(f"there are no {what} to {purpose}; ask for a longer span")
 
 
-def draw_matrix(title: str, names: list[str], shares: Float64Matrix) -> Figure:
+def draw_regimes(
+    title: str, closes: Closes, states: Sequence[LabelledDate], *, interactive: bool | None = None
+) -> Picture:
+    """Return closes (log scale) over a band for each spell of a regime."""
+    if not chooses_plotly(interactive):
+        figure = new_figure(11, 4.5)
+        paint_regimes(figure, title, closes.dates, closes.values, states)
+        return figure
+    bands = [
+        {"type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "x0": str(start), "x1": str(end),
+         "fillcolor": BAND_COLOURS[label], "line": {"width": 0}, "layer": "below"}
+        for label, start, end in spells(states)
+    ]  # fmt: skip
+    names = {state.as_of_date: state.regime_label.name for state in states}
+    shown = [names.get(day, "") for day in closes.dates.tolist()]
+    line = {
+        "x": closes.dates.astype(str), "y": closes.values, "text": shown,
+        "line": {"color": INK, "width": 1}, "hovertemplate": "%{x}: %{y:,.2f} %{text}<extra></extra>",
+    }  # fmt: skip
+    return plotly_figure(title, [line], shapes=bands, yaxis={"type": "log"})
+
+
+def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interactive: bool | None = None) -> Picture:
     """Return a heat map of a square matrix of shares, each written into its cell; NaN stays empty."""
+    if chooses_plotly(interactive):
+        heat = {
+            "type": "heatmap",
+            "x": names,
+            "y": names,
+            "z": shares,
+            "texttemplate": "%{z:.1%}",
+            "colorscale": "Blues",
+        }
+        down = {"title": {"text": "from"}, "autorange": "reversed"}
+        return plotly_figure(title, [heat], xaxis={"title": {"text": "to"}}, yaxis=down)
     figure = new_figure(6.5, 5)
     axes: Any = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
@@ -62,7 +151,9 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix) -> Figure:
     return figure
 
 
-def draw_paths(title: str, paths: Float64Matrix, own_path: Float64Vector, median_name: str) -> Figure:
+def draw_paths(
+    title: str, paths: Float64Matrix, own_path: Float64Vector, median_name: str, *, interactive: bool | None = None
+) -> Picture:
     """Return paths laid over each other at the date that each belongs to.
 
     Parameters
@@ -74,13 +165,24 @@ def draw_paths(title: str, paths: Float64Matrix, own_path: Float64Vector, median
     median_name
         What the legend calls the median of the paths.
     """
+    sessions = np.arange(len(own_path)) - (len(own_path) - 1) // 2
+    known = np.isfinite(paths).any(axis=0)
+    median = np.nanmedian(paths[:, known], axis=0)
+    if chooses_plotly(interactive):
+        lines = [
+            *((sessions, path, "analog", FAINT, 1) for path in paths),
+            (sessions[known], median, median_name, ACCENT, 2),
+            (sessions, own_path, "the date itself", INK, 2),
+        ]
+        traces = [
+            {"x": x, "y": y, "name": name, "line": {"color": colour, "width": width}}
+            for x, y, name, colour, width in lines
+        ]
+        return plotly_figure(title, traces, showlegend=False, xaxis={"title": {"text": "sessions from the date"}})
     figure = new_figure(10, 4)
     axes: Any = figure.add_subplot()
-    middle = (len(own_path) - 1) // 2
-    sessions = np.arange(len(own_path)) - middle
     axes.plot(sessions, paths.T, color=FAINT, linewidth=0.8, alpha=0.7)
-    known = np.isfinite(paths).any(axis=0)
-    axes.plot(sessions[known], np.nanmedian(paths[:, known], axis=0), color=ACCENT, linewidth=1.8, label=median_name)
+    axes.plot(sessions[known], median, color=ACCENT, linewidth=1.8, label=median_name)
     axes.plot(sessions, own_path, color=INK, linewidth=1.8, label="the date itself")
     axes.axvline(0, color=INK, linewidth=0.6)
     axes.axhline(1, color=INK, linewidth=0.6)
@@ -92,13 +194,21 @@ def draw_paths(title: str, paths: Float64Matrix, own_path: Float64Vector, median
     return figure
 
 
-def draw_components(title: str, days: DateVector, vectors: Float32Matrix) -> Figure:
+def draw_components(
+    title: str, days: DateVector, vectors: Float32Matrix, *, interactive: bool | None = None
+) -> Picture:
     """Return the first two principal components of vectors, coloured from the oldest to the newest."""
+    points, shares = principal_components(vectors)
+    if chooses_plotly(interactive):
+        marks = {
+            "type": "scatter", "mode": "markers", "x": points[:, 0], "y": points[:, 1], "text": days.astype(str),
+            "marker": {"color": days.astype(np.int64), "size": 5, "colorscale": "Viridis"},
+        }  # fmt: skip
+        return plotly_figure(title, [marks])
     figure = new_figure(7.5, 5)
     axes: Any = figure.add_subplot()
-    points, shares = principal_components(vectors)
-    marks = axes.scatter(*points.T, c=days.astype(np.int64), s=6, cmap="viridis", linewidths=0)
-    figure.colorbar(marks, ax=axes, format=lambda day, _: str(np.datetime64(int(day), "D")))
+    dots = axes.scatter(*points.T, c=days.astype(np.int64), s=6, cmap="viridis", linewidths=0)
+    figure.colorbar(dots, ax=axes, format=lambda day, _: str(np.datetime64(int(day), "D")))
     axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
     axes.set_ylabel(f"second component ({shares[1]:.0%})")
     axes.set_title(title, loc="left", fontsize=10)

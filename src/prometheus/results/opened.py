@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import logging
 import weakref
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import date
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prometheus.analogs.report import AnalogRequest, Space, TextSource
 from prometheus.analogs.search import Metric
 from prometheus.app import App
-from prometheus.app.analog_report import AnalogRequest, Space, TextSource
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
-from prometheus.errors import UsageError
+from prometheus.errors import NoRegimeOnDateError, UsageError
+from prometheus.market.bars import Closes
+from prometheus.market.columns import UNNAMED
+from prometheus.regime.explanation import Reason
 from prometheus.regime.history import preferred_history
+from prometheus.results import figures
 from prometheus.results.analogs import Analogs
-from prometheus.results.embeddings import Embeddings
+from prometheus.results.dates import DateLike, as_date
 from prometheus.results.regimes import Regimes
-from prometheus.results.regions import Regions
-from prometheus.results.texts import Texts
-from prometheus.results.transitions import Transitions
+from prometheus.results.stored import Embeddings, Prices, Regions, Texts, Transitions
+from prometheus.results.table import Listing
 
 if TYPE_CHECKING:
     from typing import Self
 
 logger = logging.getLogger(__name__)
 
-DateLike: TypeAlias = date | str | np.datetime64
-"""A date, or ``YYYY-MM-DD``; of a point in time its calendar date."""
-
 
 class Prometheus:
-    """Regimes, transitions, embeddings, analogs and texts as they are stored; nothing is ever written.
+    """Regimes, transitions, embeddings, analogs, texts and prices as they are stored; only `save` ever writes.
 
     Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nobody
     holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
@@ -49,6 +51,7 @@ class Prometheus:
     """
 
     def __init__(self, config: PrometheusConfig) -> None:
+        self._config = config
         manager = DatabaseManager(config, announce=logger.info, read_only=True)
         self._opened: App | None = App(manager)
         self._close = weakref.finalize(self, manager.close_all)
@@ -94,9 +97,9 @@ class Prometheus:
         """
         span, tasks = _span(start, end), self._app.regimes
         history = tasks.history(region, model_id)
-        timeline = tasks.timeline(region, span.start, span.end, history.model_id)
+        timeline, evidence = self._app.face.evidence(region, history.model_id, span)
         first, last = (timeline.dates[[0, -1]] if len(timeline.dates) else np.array([span.start] * 2, "M8[D]")).tolist()
-        return Regimes(timeline, tasks.closes(history, first, last))
+        return Regimes(timeline, tasks.closes(history, first, last), evidence)
 
     def transitions(self, region: str, model_id: str | None = None, until: DateLike | None = None) -> Transitions:
         """Return how the regimes of a region follow each other, counted over dates up to `until`.
@@ -107,7 +110,7 @@ class Prometheus:
             The region has none of that model up to then; a date that is none.
         """
         tasks = self._app.regimes
-        last = _as_date("until", until, date.max)
+        last = as_date("until", until, date.max)
         return Transitions(tasks.transitions(region, tasks.history(region, model_id).model_id, last)[0])
 
     def embeddings(
@@ -126,7 +129,8 @@ class Prometheus:
             The region has none of that model; a date that is none, or an end before the start.
         """
         span = _span(start, end)
-        return Embeddings(self._app.regimes.embeddings(region, span.start, span.end, model_id))
+        found = self._app.regimes.embeddings(region, span.start, span.end, model_id)
+        return Embeddings(found.region, found.encoder_model_id, found.rows)
 
     def analogs(  # noqa: PLR0913 -- what `similar` can be asked, the rare ones by name only
         self,
@@ -154,7 +158,7 @@ class Prometheus:
             Nothing is stored of the region, or near the date; a parameter that cannot be.
         """
         request = AnalogRequest(
-            region=region, as_of=_as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
+            region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
             metric=metric, model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id,
             source=source, country=country,
         )  # fmt: skip
@@ -179,8 +183,83 @@ class Prometheus:
         NoTextEmbeddingsError, UnnamedTextModelError, UsageError
             No text had a vector; several models answer; a parameter that cannot be.
         """
-        asked = TextQuery(query, _as_date("as_of", as_of), k, source, model_id, hf_model_name)
+        asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
         return Texts(query, self._app.text_search.find(asked))
+
+    def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
+        """Return why a date has its regime; see `Regimes.explain`.
+
+        Raises
+        ------
+        NoRegimesError, NoRegimeOnDateError, InputRefusedError
+            The region, or the date, has none; the model was not calibrated.
+        """
+        history, day = self._app.regimes.history(region, model_id), as_date("as_of", as_of)
+        timeline, evidence = self._app.face.evidence(region, history.model_id, DateSpan.of_date(day))
+        if not len(timeline.dates):
+            raise NoRegimeOnDateError(region, history.model_id, day, history.first, history.last)
+        return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
+
+    def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
+        """Return the daily bars of an instrument from `start` to `end`, both included.
+
+        Raises
+        ------
+        InputRefusedError, UsageError
+            An unknown instrument, whose nearest names the message gives; an end before the start.
+        """
+        return Prices(self._app.face.prices(instrument_id, _span(start, end)))
+
+    def instruments(self) -> Listing[StoredInstrument]:
+        """Return what is known of each instrument: market, class, symbol, name, currency, status."""
+        rows = tuple(self._app.face.instruments())
+        return Listing(StoredInstrument, rows, f"Instruments: {len(rows):,}")
+
+    def report(
+        self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None
+    ) -> Listing[InstrumentReport]:
+        """Return how many bars there are of each instrument, and what looks wrong with them: gaps, jumps, dead volume.
+
+        Raises
+        ------
+        UnknownInstrumentError, UnknownMarketError
+            Nothing is stored under a name.
+        """
+        rows = tuple(self._app.prices.report(instrument_ids, market_id))
+        return Listing(InstrumentReport, rows, f"Prices of {len(rows):,} instruments")
+
+    def save(self, regimes: Regimes, *, region: str, instrument_id: str | None = None) -> Listing[Saved]:
+        """Store the regimes that a `RegimeClassifier` gave: embeddings, states and transitions, no prices.
+
+        They are the rows that ``run_numeric_regime`` writes of the same bars, so either may follow the other.
+
+        Parameters
+        ----------
+        instrument_id
+            Whose bars they are; by default what the frame called it, or the region where it did not.
+
+        Raises
+        ------
+        InputRefusedError
+            The regimes come from a database.
+        """
+        source = regimes.require_source()
+        figures.require_rows(len(regimes), "regimes", "store")
+        (own,) = source.bars.instrument_ids
+        named = instrument_id or (region if own == UNNAMED else own)
+        span = DateSpan.of_range(*regimes.dates[[0, -1]].tolist())
+        _ = self._app  # refused where it is closed
+        manager = DatabaseManager(self._config, announce=logger.info)
+        try:
+            saved = App(manager).face.save(source.bars, source.prototype_set, region, named, span)
+        finally:
+            manager.close_all()
+        written = f"{saved.n_states:,} states and {saved.n_embeddings:,} embeddings were new or changed"
+        missing = f"no prices of {named} are stored; load them to draw and compare"
+        return Listing(
+            Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}",
+            notes=() if saved.has_prices else (missing,),
+        )  # fmt: skip
 
     @property
     def _app(self) -> App:
@@ -212,23 +291,4 @@ def open_databases(config: PrometheusConfig | None = None) -> Prometheus:
 
 
 def _span(start: DateLike | None, end: DateLike | None) -> DateSpan:
-    return DateSpan.of_range(_as_date("start", start, date.min), _as_date("end", end, date.max))
-
-
-def _as_date(name: str, given: DateLike | None, default: date | None = None) -> date:
-    """Return the calendar date that something names.
-
-    Raises
-    ------
-    UsageError
-        It names none.
-    """
-    value = given.astype("M8[D]").item() if isinstance(given, np.datetime64) else default if given is None else given
-    if isinstance(value, datetime):
-        return value.date()
-    if isinstance(value, date):
-        return value
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError:
-        raise UsageError(f"{name}: {given!r} is no date; write YYYY-MM-DD") from None
+    return DateSpan.of_range(as_date("start", start, date.min), as_date("end", end, date.max))

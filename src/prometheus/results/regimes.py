@@ -1,43 +1,105 @@
-"""The regimes of a region over a span of dates."""
+"""The regimes of a region or a frame over a span of dates: their probabilities, spells, changes and reasons."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from prometheus.app.region_prices import Closes
 from prometheus.arrays import DateVector
-from prometheus.errors import UnknownInstrumentError, UsageError
+from prometheus.errors import InputRefusedError, NoRegimeOnDateError, UnknownInstrumentError, UsageError
+from prometheus.market.bars import Closes, PriceBars
+from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
 from prometheus.regime.history import LABELS, RegimeTimeline
-from prometheus.regime.picture import paint_regimes
+from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
-from prometheus.results.columns import Column, labels
-from prometheus.results.figures import new_figure, require_rows
-from prometheus.results.table import ResultTable, describe_span
+from prometheus.results import figures
+from prometheus.results.dates import DateLike, as_date
+from prometheus.results.table import Column, Listing, ResultTable, describe_span
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import pandas as pd
 
 
 class RegimeRow(NamedTuple):
     """The regime of one date.
 
-    `high_volatility` is the probability of high volatility in the next 21 sessions, None where the model says none.
+    `high_volatility` is the probability of high volatility in the next 21 sessions, `probabilities` those of the
+    labels; each is None where the model gives none.
     """
 
     as_of_date: date
     regime_label: RegimeLabel
     confidence: float
     high_volatility: float | None
+    probabilities: Mapping[str, float] | None = None
+
+
+class Spell(NamedTuple):
+    """Sessions in a row with one label; `end` is the last of them."""
+
+    regime_label: RegimeLabel
+    start: date
+    end: date
+    n_sessions: int
+
+
+class Change(NamedTuple):
+    """The first session of a new label."""
+
+    as_of_date: date
+    from_label: RegimeLabel
+    to_label: RegimeLabel
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The sessions that labels looked back on and that have none themselves.
+
+    Attributes
+    ----------
+    n_from_fit, first
+        Sessions of the fit before the first one given, and the first of them.
+    n_left_out, until
+        Sessions given that have no label for want of history, and the last of them.
+    calibrated_until
+        Labels of dates up to it are in-sample.
+    fault
+        Why no session of the fit was used, where some could have been.
+    """
+
+    n_from_fit: int
+    first: date | None
+    n_left_out: int
+    until: date | None
+    calibrated_until: date
+    fault: str = ""
+
+    def __str__(self) -> str:
+        used = (
+            f"{self.n_from_fit} sessions of the fit from {self.first}" if self.n_from_fit else "no session of the fit"
+        )
+        left = f"; the {self.n_left_out} sessions up to {self.until} are left out" if self.n_left_out else ""
+        return f"warm-up: {used}{f' ({self.fault})' if self.fault else ''}{left}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelSource:
+    """What labels were made of without a database, and what it takes to store them: bars, warm-up included."""
+
+    bars: PriceBars
+    prototype_set: PrototypeSet
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Regimes(ResultTable[RegimeRow]):
     """Labels and confidences of one region and regime model, oldest first.
+
+    ``regimes["2020-03-16"]`` is the row of a date, ``regimes["2020-01-01":"2020-12-31"]`` the regimes of a span.
 
     Attributes
     ----------
@@ -45,14 +107,21 @@ class Regimes(ResultTable[RegimeRow]):
         The columns as arrays.
     closes
         What `plot` draws them over.
+    evidence
+        What `probabilities` and `explain` read.
+    warm_up, source
+        Of labels that were made without a database.
     """
 
     timeline: RegimeTimeline
     closes: Closes
+    evidence: Evidence
+    warm_up: WarmUp | None = None
+    source: LabelSource | None = None
 
     @property
     def region(self) -> str:
-        """The region."""
+        """The region, or the instrument of a frame."""
         return self.timeline.region
 
     @property
@@ -65,30 +134,100 @@ class Regimes(ResultTable[RegimeRow]):
         """Shape (n,), ascending."""
         return self.timeline.dates
 
+    @property
+    def probabilities(self) -> pd.DataFrame:
+        """The probability of each label, indexed by date; rows add to 1, NaN where the model gives none."""
+        import pandas as pd  # noqa: PLC0415 -- slow to import
+
+        index = pd.DatetimeIndex(self.dates.astype("M8[ms]"), name="as_of_date")
+        return pd.DataFrame(self.evidence.probabilities.copy(), index=index, columns=list(EVIDENCE_LABELS))
+
     def __len__(self) -> int:
         return len(self.timeline.dates)
 
     def __iter__(self) -> Iterator[RegimeRow]:
-        found = self.timeline
-        columns = (found.dates.tolist(), found.labels.tolist(), found.confidences.tolist())
-        for day, label, confidence, high in zip(*columns, found.high_volatilities.tolist(), strict=True):
-            yield RegimeRow(day, LABELS[label], confidence, None if np.isnan(high) else high)
+        return map(self._row, range(len(self)))
+
+    def __getitem__(self, chosen: DateLike | slice) -> Any:
+        if not isinstance(chosen, slice):
+            return self._row(self._position(chosen))
+        first, last = as_date("start", chosen.start, date.min), as_date("end", chosen.stop, date.max)
+        begin = int(np.searchsorted(self.dates, np.datetime64(first), side="left"))
+        rows = slice(begin, int(np.searchsorted(self.dates, np.datetime64(last), side="right")))
+        found, closes = self.timeline, self.closes
+        is_near = (closes.dates >= np.datetime64(first)) & (closes.dates <= np.datetime64(last))
+        return replace(
+            self,
+            timeline=replace(
+                found,
+                dates=found.dates[rows],
+                labels=found.labels[rows],
+                confidences=found.confidences[rows],
+                high_volatilities=found.high_volatilities[rows],
+            ),
+            closes=replace(closes, dates=closes.dates[is_near], values=closes.values[is_near]),
+            evidence=self.evidence.take(rows),
+        )
 
     def to_numpy(self) -> np.ndarray[Any, np.dtype[np.str_]]:
         """Return the labels, shape (n,), so that ``regimes.to_numpy() == "CRISIS"`` selects dates and vectors."""
         return np.array([label.name for label in LABELS])[self.timeline.labels]
 
-    def plot(self) -> Figure:
+    def spells(self) -> Listing[Spell]:
+        """Return the unbroken spells of one label, oldest first; the last one may go on."""
+        labels, days = self.timeline.labels, self.dates.tolist()
+        starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist()] if days else []
+        ends = [*starts[1:], len(days)] if days else []
+        rows = tuple(
+            Spell(LABELS[labels[start]], days[start], days[end - 1], end - start)
+            for start, end in zip(starts, ends, strict=True)
+        )
+        return Listing(Spell, rows, f"Spells of {self.region} by {self.model_id}: {len(rows):,}", self._named())
+
+    def changes(self) -> Listing[Change]:
+        """Return the sessions whose label is another than that of the session before, oldest first."""
+        found, days = self.timeline, self.dates.tolist()
+        rows = tuple(
+            Change(days[at], LABELS[found.labels[at - 1]], LABELS[found.labels[at]], float(found.confidences[at]))
+            for at in (np.flatnonzero(np.diff(found.labels)) + 1).tolist()
+        )
+        return Listing(Change, rows, f"Changes of {self.region} by {self.model_id}: {len(rows):,}", self._named())
+
+    def explain(self, as_of: DateLike) -> Listing[Reason]:
+        """Return why a date has its label: what was seen, against its norm, and how much each part moved the label.
+
+        Raises
+        ------
+        NoRegimeOnDateError, InputRefusedError
+            The date has no label; the model was not calibrated.
+        """
+        at = self._position(as_of)
+        row = self._row(at)
+        reasons = self.evidence.explain(at, row.regime_label.name)
+        shares = {name: value for name, value in (row.probabilities or {}).items() if name != row.regime_label.name}
+        second = max(shares, key=lambda name: shares[name])
+        title = (
+            f"{row.regime_label.name} on {row.as_of_date} with probability {row.confidence:.3f}; "
+            f"next {second} with {shares[second]:.3f}"
+        )
+        return Listing(Reason, tuple(reasons), title, {**self._named(), "as_of_date": str(row.as_of_date)}, _SHARE)
+
+    def plot(self, *, interactive: bool | None = None) -> figures.Picture:
         """Return a picture of the closes (log scale) over the regimes.
+
+        Parameters
+        ----------
+        interactive
+            Whether it is a figure of Plotly instead of matplotlib; by default in notebooks where Plotly is installed.
 
         Raises
         ------
         MissingExtraError
-            matplotlib is not installed.
+            The library that draws is not installed.
         UnknownInstrumentError, UsageError
             There are no closes, or no dates, to draw.
         """
-        require_rows(len(self), "regimes")
+        figures.require_rows(len(self), "regimes")
         instrument_id = self.closes.instrument_id
         if instrument_id is None:
             raise UsageError(
@@ -96,24 +235,63 @@ class Regimes(ResultTable[RegimeRow]):
             )
         if not len(self.closes.dates):
             raise UnknownInstrumentError(instrument_id)
-        figure = new_figure(11, 4.5)
         title = f"{instrument_id}, regimes of {self.region} by {self.model_id}"
-        paint_regimes(figure, title, self.closes.dates, self.closes.values, list(self))
-        return figure
+        return figures.draw_regimes(title, self.closes, list(self), interactive=interactive)
+
+    def require_source(self) -> LabelSource:
+        """Return what the labels were made of.
+
+        Raises
+        ------
+        InputRefusedError
+            They were read from a database.
+        """
+        if self.source is None:
+            raise InputRefusedError(
+                f"regimes of {self.region} come from a database already; save those of a classifier"
+            )
+        return self.source
+
+    def _position(self, day: DateLike) -> int:
+        wanted = as_date("as_of", day)
+        at = int(np.searchsorted(self.dates, np.datetime64(wanted)))
+        if at == len(self) or self.dates[at].item() != wanted:
+            first, last = self.dates[[0, -1]].tolist() if len(self) else (wanted, wanted)
+            raise NoRegimeOnDateError(self.region, self.model_id, wanted, first, last)
+        return at
+
+    def _row(self, at: int) -> RegimeRow:
+        found, shares = self.timeline, self.evidence.probabilities[at]
+        high = float(found.high_volatilities[at])
+        return RegimeRow(
+            found.dates[at].item(),
+            LABELS[found.labels[at]],
+            float(found.confidences[at]),
+            None if np.isnan(high) else high,
+            None if np.isnan(shares).any() else dict(zip(EVIDENCE_LABELS, shares.tolist(), strict=True)),
+        )
 
     def _columns(self) -> Sequence[Column]:
         found = self.timeline
         return (
             Column("as_of_date", found.dates),
-            labels("regime_label", found.label_names()),
+            Column.of("regime_label", "label", found.label_names()),
             Column("confidence", found.confidences),
             Column("high_volatility", found.high_volatilities),
         )
 
     def _headline(self) -> str:
-        days = self.dates
-        span = describe_span(len(self), "sessions", *(days[[0, -1]] if len(days) else ("", "")))
-        return f"Regimes of {self.region} by {self.model_id}: {span}"
+        return f"Regimes of {self.region} by {self.model_id}: {describe_span('sessions', self.dates)}"
 
     def _named(self) -> Mapping[str, str]:
         return {"region": self.region, "model_id": self.model_id}
+
+    def _notes(self) -> Sequence[str]:
+        if self.warm_up is None:
+            return ()
+        until = self.warm_up.calibrated_until
+        is_own = len(self) and self.dates[0] <= np.datetime64(until)
+        return (str(self.warm_up), *([f"labels of dates up to {until} are in-sample"] if is_own else []))
+
+
+_SHARE = {"share": "+.1%"}

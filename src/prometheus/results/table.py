@@ -1,19 +1,90 @@
-"""What every result can do: be counted, walked through, shown, and handed to pandas or to whoever reads Arrow."""
+"""What every result can do: be counted, walked through, shown, and handed to pandas or any reader of Arrow."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
-from prometheus.results.columns import Column
-from prometheus.results.display import to_html, to_text
+import numpy as np
+
+from prometheus.regime.types import RegimeLabel
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 Row = TypeVar("Row", covariant=True)  # noqa: PLC0105 -- a row is only ever read
+UNKNOWN, GAP = "-", "…"
+MAX_SHOWN_CHARACTERS = 120
+N_HEAD = N_TAIL = 5
+_N_SHOWN_VALUES = 3
+_KINDS = {date: "M8[D]", datetime: "M8[us]", bool: "?", int: "i8", float: "f8", RegimeLabel: "label"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """One column: for frames, Arrow tables and what is shown.
+
+    Attributes
+    ----------
+    values
+        Shape (n,): dates (datetime64[D]), instants in UTC (datetime64[us]), numbers, or texts (object); of vectors
+        (n, dim), float32. NaT, NaN and None are unknown.
+    form
+        How a number is shown, as in ``format(value, form)``.
+    categories
+        The possible texts, where they are few and known.
+    """
+
+    name: str
+    values: np.ndarray[Any, np.dtype[Any]]
+    form: str = ",.3f"
+    categories: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, kind: str, values: Sequence[Any], form: str = ",.3f") -> Column:
+        """Return a column of Python values; `kind` is a dtype, ``O`` for texts, or ``label`` for regimes."""
+        if kind == "label":
+            return cls(name, cls.of(name, "O", values).values, categories=tuple(label.name for label in RegimeLabel))
+        if kind == "M8[us]":
+            values = [moment.astimezone(UTC).replace(tzinfo=None) for moment in values]
+        array = np.empty(len(values), dtype=kind)
+        array[:] = [np.nan if value is None else value for value in values] if kind == "f8" else list(values)
+        return cls(name, array, form)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds one number per row."""
+        return self.values.dtype.kind in "if" and self.values.ndim == 1
+
+    def cell(self, at: int) -> str:
+        """Return one value as it is shown: short, and without characters that steer a terminal."""
+        value = self.values[at]
+        if self.values.ndim == 2:
+            return f"[{', '.join(format(each, self.form) for each in value[:_N_SHOWN_VALUES].tolist())}, …]"
+        if value is None or value != value:  # noqa: PLR0124 -- NaN and NaT alone differ from themselves
+            return UNKNOWN
+        if isinstance(value, np.datetime64):
+            return np.datetime_as_string(value, "auto" if self.values.dtype == "M8[D]" else "m").replace("T", " ")
+        return format(value, self.form) if self.is_number else shorten(str(value))
+
+    def to_arrow(self) -> pa.Array:
+        """Return the values as an Arrow array: date32, timestamp, number, string, dictionary or fixed-size list."""
+        import pyarrow as pa  # noqa: PLC0415 -- slow to import
+
+        if self.values.ndim == 2:
+            flat = pa.array(np.ascontiguousarray(self.values).reshape(-1), pa.float32())
+            return pa.FixedSizeListArray.from_arrays(flat, self.values.shape[1])
+        if self.categories:
+            indices = pa.array([self.categories.index(value) for value in self.values.tolist()], pa.int8())
+            return pa.DictionaryArray.from_arrays(indices, pa.array(self.categories, pa.string()))
+        kinds = {"M8[D]": pa.date32(), "M8[us]": pa.timestamp("us", "UTC"), "O": pa.string()}
+        kind = next((kinds[name] for name in kinds if self.values.dtype == np.dtype(name)), None)
+        return pa.array(self.values, kind, from_pandas=True)
 
 
 class ResultTable(ABC, Generic[Row]):
@@ -44,7 +115,9 @@ class ResultTable(ABC, Generic[Row]):
     def to_pandas(self) -> pd.DataFrame:
         """Return a frame: dates as datetime64, labels as categories, what the rows belong to in ``attrs``."""
         frame: pd.DataFrame = self.to_arrow().to_pandas(date_as_object=False)
-        return self._with_index(frame)
+        indexed = frame if self._index is None else frame.set_index(self._index)
+        indexed.attrs.update(self._named())
+        return indexed
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Export the table through Arrow's C stream interface, for polars, DuckDB and others that read it."""
@@ -52,15 +125,43 @@ class ResultTable(ABC, Generic[Row]):
         return exported
 
     def __repr__(self) -> str:
-        return to_text(self._headline(), self._columns(), len(self), self._notes())
+        columns, rows = self._shown()
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if column.is_number else cell.ljust(width)
+                for cell, width, column in zip(row, widths, columns, strict=True)
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([shorten(self._headline()), *(lines if len(self) else []), *map(shorten, self._notes())])
 
     def _repr_html_(self) -> str:
-        return to_html(self._headline(), self._columns(), len(self), self._notes())
+        """Return the same as a table, every text escaped.
 
-    def _with_index(self, frame: pd.DataFrame) -> pd.DataFrame:
-        indexed = frame if self._index is None else frame.set_index(self._index)
-        indexed.attrs.update(self._named())
-        return indexed
+        No colour is set, so that it is read in a dark notebook as in a light one, and nothing is fetched. The classes
+        keep MathJax from reading dollars in texts as formulas.
+        """
+        columns, (names, *rows) = self._shown()
+        sides = ["right" if column.is_number else "left" for column in columns]
+        body = "".join(f"<tr>{_html_cells('td', row, sides)}</tr>" for row in rows)
+        table = f"<table><thead><tr>{_html_cells('th', names, sides)}</tr></thead><tbody>{body}</tbody></table>"
+        below = "".join(f"<div>{escape(shorten(note))}</div>" for note in self._notes())
+        headline = escape(shorten(self._headline()))
+        shown = table if len(self) else ""
+        return f'<div class="tex2jax_ignore mathjax_ignore"><div>{headline}</div>{shown}{below}</div>'
+
+    def _shown(self) -> tuple[Sequence[Column], list[list[str]]]:
+        """Return the columns, and their names and the first and last rows as texts."""
+        columns, n_rows = self._columns(), len(self)
+        rows = [[column.name for column in columns]]
+        is_cut = n_rows > N_HEAD + N_TAIL + 2
+        for at in range(n_rows):
+            if is_cut and at == N_HEAD:
+                rows.append([GAP for _ in columns])
+            if not (is_cut and N_HEAD <= at < n_rows - N_TAIL):
+                rows.append([column.cell(at) for column in columns])
+        return columns, rows
 
     @abstractmethod
     def _columns(self) -> Sequence[Column]:
@@ -79,12 +180,77 @@ class ResultTable(ABC, Generic[Row]):
         return ()
 
 
-def describe_span(n: int, what: str, first: object, last: object) -> str:
-    """Return how many there are and from when to when.
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Listing(ResultTable[Row]):
+    """Rows of one dataclass or named tuple, a column per field.
+
+    Attributes
+    ----------
+    kind
+        What the rows are.
+    forms
+        How numbers of some columns are shown.
+    notes
+        Lines below the rows.
+    """
+
+    kind: type[Any]
+    rows: tuple[Row, ...]
+    title: str
+    named: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    _index: ClassVar[None] = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def _columns(self) -> Sequence[Column]:
+        return [
+            self._column(name, next((_KINDS[each] for each in (hint, *get_args(hint)) if each in _KINDS), "O"))
+            for name, hint in get_type_hints(self.kind).items()
+        ]
+
+    def _column(self, name: str, kind: str) -> Column:
+        values = [getattr(row, name) for row in self.rows]
+        if kind == "i8":
+            kind = "f8" if None in values else kind
+            return Column.of(name, kind, values, self.forms.get(name, ",.0f"))
+        if any(isinstance(value, tuple) for value in values):
+            return Column.of(name, "O", [", ".join(map(str, value)) for value in values])
+        return Column.of(name, kind, values, self.forms.get(name, ",.3f"))
+
+    def _headline(self) -> str:
+        return self.title
+
+    def _named(self) -> Mapping[str, str]:
+        return self.named
+
+    def _notes(self) -> Sequence[str]:
+        return self.notes
+
+
+def describe_span(what: str, dates: Sequence[Any] | np.ndarray[Any, Any]) -> str:
+    """Return how many dates there are and from when to when.
 
     Examples
     --------
-    >>> describe_span(4026, "sessions", "2008-01-02", "2023-12-28")
-    '4,026 sessions from 2008-01-02 to 2023-12-28'
+    >>> describe_span("sessions", ["2008-01-02", "2008-01-03"])
+    '2 sessions from 2008-01-02 to 2008-01-03'
     """
-    return f"{n:,} {what} from {first} to {last}" if n else f"no {what}"
+    return f"{len(dates):,} {what} from {dates[0]} to {dates[-1]}" if len(dates) else f"no {what}"
+
+
+def shorten(text: str) -> str:
+    """Return a text on one line, cut where it is long, each character that cannot be printed as a space."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * MAX_SHOWN_CHARACTERS]).split())
+    return line if len(line) <= MAX_SHOWN_CHARACTERS else f"{line[: MAX_SHOWN_CHARACTERS - 1].rstrip()}…"
+
+
+def _html_cells(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
+    pairs = zip(cells, sides, strict=True)
+    return "".join(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>' for cell, side in pairs)

@@ -1,0 +1,269 @@
+"""What prices in memory say: calibrations, labels, vectors and analogs, of bars alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from prometheus.analogs.report import AnalogRequest, build_report, date_with_vector, find_nearest
+from prometheus.analogs.search import AnalogSearch, Metric
+from prometheus.arrays import Float32Matrix
+from prometheus.encoders.catalogue import create_numeric_model, default_window_days, knowledge_end
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2, model_config
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
+from prometheus.encoders.numeric.features import LOG_PRICES, feature_set_of
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import windows_in_range
+from prometheus.errors import InputRefusedError, ModelNotKnownYetError, UsageError
+from prometheus.market.bars import Closes, PriceBars
+from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import FollowedCloses
+from prometheus.regime.calibration import (
+    MIN_SESSIONS,
+    CalibrationSettings,
+    DescribedSessions,
+    PrototypeSource,
+    RegimeCalibration,
+    calibrate,
+)
+from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence
+from prometheus.regime.forecasts import volatility_scores
+from prometheus.regime.history import LABELS, DatedVectors, RegimeTimeline
+from prometheus.regime.model_persistent import DecodedAssignment, decode
+from prometheus.regime.prototypes import PrototypeSet
+from prometheus.results.analogs import Analogs
+from prometheus.results.dates import DateLike, as_date
+from prometheus.results.regimes import LabelSource, Regimes, WarmUp
+from prometheus.results.stored import Embeddings
+
+if TYPE_CHECKING:
+    from prometheus.market.frames import Prices
+
+T = TypeVar("T")
+MAX_GAP_DAYS = 14
+"""Prices follow on those of the fit when no more days lie between: the longest closures of exchanges are shorter."""
+MAX_SEAM = 0.5
+"""A close further than this share from the last one of the fit is another instrument's, or in another unit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What was learned of one instrument, and the bars it was learned from."""
+
+    prototype_set: PrototypeSet
+    calibration: RegimeCalibration
+    bars: PriceBars
+
+
+def embed(prices: Prices, model: str = NUM_REGIME_CORE_V2, window_days: int | None = None) -> Embeddings | Any:
+    """Return the vector of every session that has a full window; of several instruments a dict, by instrument.
+
+    Parameters
+    ----------
+    model
+        The id of a numeric encoder.
+    window_days
+        Sessions per window; None for what the encoder needs.
+
+    Raises
+    ------
+    UnknownModelError, InputRefusedError
+        There is no such encoder; prices that cannot be read, are too few, or lack what the encoder reads.
+    """
+    return each(PriceBars.from_frame(prices), lambda bars: _embed(bars, model, window_days))
+
+
+def analogs(
+    prices: Prices,
+    as_of: DateLike,
+    k: int = 10,
+    *,
+    exclude_sessions: int = 63,
+    metric: Metric = "euclidean",
+    model: str = NUM_REGIME_CORE_V2,
+) -> Analogs | Any:
+    """Return the past dates most like one, and what followed them; nothing after the date counts.
+
+    Of several instruments a dict, by instrument. A date without a session is answered by the last one before it.
+
+    Raises
+    ------
+    NoEmbeddingError, InputRefusedError, UsageError
+        There is no vector near the date; prices that cannot be read; a parameter that cannot be.
+    """
+    search = AnalogSearch(metric=metric, exclude_sessions=exclude_sessions)
+    day = as_date("as_of", as_of)
+
+    def find(bars: PriceBars) -> Analogs:
+        (name,) = bars.instrument_ids
+        request = AnalogRequest(
+            region=name, as_of=day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model
+        )
+        known_from = knowledge_end(model_config(create_numeric_model(model)))
+        if known_from is not None and known_from >= day:
+            raise ModelNotKnownYetError(model, known_from, day)
+        rows = _embed(bars, model, None).rows
+        as_of_date = date_with_vector(request, rows.dates)
+        known = bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(as_of_date), side="right"))))
+        followed = FollowedCloses(known.dates, known.column("adjusted_close"))
+        nearest = find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
+        return Analogs(
+            build_report(
+                request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,
+                dates=rows.dates, nearest=nearest, labels={}, followed=followed,
+            )
+        )  # fmt: skip
+
+    return each(PriceBars.from_frame(prices), find)
+
+
+def each(bars: PriceBars, answer: Callable[[PriceBars], T]) -> T | dict[str, T]:
+    """Return the answer about one instrument, or those about several by instrument."""
+    if len(bars.instrument_ids) == 1:
+        return answer(bars)
+    return {part.instrument_ids[0]: answer(part) for part in bars.each()}
+
+
+def _embed(bars: PriceBars, model_id: str, window_days: int | None) -> Embeddings:
+    (name,) = bars.instrument_ids
+    model = create_numeric_model(model_id)
+    n_sessions = default_window_days(model_id) if window_days is None else window_days
+    features = feature_set_of(model)
+    if "volume" in features.bar_fields and np.isnan(bars.column("volume")).any():
+        row = int(np.isnan(bars.column("volume")).argmax())
+        raise InputRefusedError(
+            f"{name}, column 'volume', row {row}, {bars.dates[row]}: {model_id} reads volumes; give them all, or use "
+            f"{NUM_REGIME_CORE_V2}"
+        )
+    if len(bars) < n_sessions:
+        raise _too_few(bars, f"{model_id} reads {n_sessions} sessions for one vector", n_sessions)
+    windows = windows_in_range(bars, date.min, date.max, n_sessions, features).windows
+    return Embeddings(name, model_id, DatedVectors(windows.as_of_dates, windows.vectors(model)))
+
+
+def _vectors(bars: PriceBars, first_end: int) -> Float32Matrix:
+    """Return the vectors of the windows that end after each row from the one before `first_end` on."""
+    ends = np.arange(first_end, len(bars) + 1, dtype=np.int64)
+    return ScaleFreeNumericEmbeddingModel().encode_table(LOG_PRICES.tabulate(bars), ends, WINDOW_DAYS)
+
+
+def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier: PrototypeSource | None) -> Fit:
+    """Return what ``calibrate`` learns of the last `span` sessions with a window."""
+    n_needed = WINDOW_DAYS - 1 + max(MIN_SESSIONS, settings.decode_sessions)
+    if span < max(MIN_SESSIONS, settings.decode_sessions):
+        raise UsageError(f"span={span}: name at least {max(MIN_SESSIONS, settings.decode_sessions)} sessions")
+    if len(bars) < n_needed:
+        raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
+    first_end = max(WINDOW_DAYS, len(bars) - span + 1)
+    vectors = _vectors(bars, first_end)
+    sessions = DescribedSessions.of(bars.dates[first_end - 1 :], vectors)
+    closes = np.exp(LOG_PRICES.tabulate(bars)[:, 0])  # as the command reads them from its table
+    followed = forward_log_volatility(closes)[first_end - 1 :]
+    prototypes, calibration = calibrate(sessions, followed, settings, earlier=earlier)
+    prototype_set = PrototypeSet(
+        region=bars.instrument_ids[0],
+        prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
+        windows={},
+        encoder_model_id=NUM_REGIME_CORE_V2,
+        window_days=WINDOW_DAYS,
+        calibration=calibration,
+    )
+    return Fit(prototype_set, calibration, bars)
+
+
+def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
+    """Return the regimes of one instrument's sessions, as ``run_numeric_regime`` decodes them.
+
+    Raises
+    ------
+    InputRefusedError
+        No session has enough history.
+    """
+    n_lead = fit.calibration.decode_sessions - 1
+    n_back = WINDOW_DAYS - 1 + n_lead
+    past, fault = _joined(bars, fit.bars)
+    past = past.take(slice(max(0, len(past) - n_back), None))
+    whole = _appended(past, bars)
+    if len(whole) <= n_back:
+        raise _too_few(whole, f"a label looks back on {n_back}{f'; {fault}' if fault else ''}", n_back + 1)
+    vectors = _vectors(whole, WINDOW_DAYS)
+    decoded = decode(vectors, volatility_scores(vectors), fit.prototype_set.prototypes, fit.calibration)
+    (name,) = bars.instrument_ids
+    timeline = RegimeTimeline(
+        name,
+        fit.prototype_set.regime_model_id(NUM_REGIME_CORE_V2),
+        whole.dates[n_back:],
+        np.array([LABELS.index(label) for label in decoded.labels])[decoded.nearest],
+        decoded.confidences,
+        decoded.high_volatility,
+    )
+    return Regimes(
+        timeline,
+        Closes(name, bars.dates, bars.column("adjusted_close")),
+        _evidence(decoded, vectors[n_lead:], fit),
+        _warm_up(past, bars, fit, n_back - len(past), fault),
+        LabelSource(whole, fit.prototype_set),
+    )
+
+
+def _evidence(decoded: DecodedAssignment, vectors: Float32Matrix, fit: Fit) -> Evidence:
+    names = [label.name for label in decoded.labels]
+    centers = {each.label.name: each.center for each in fit.prototype_set.prototypes}
+    probabilities = decoded.posteriors[:, [names.index(label) for label in EVIDENCE_LABELS]]
+    return Evidence(probabilities, vectors, centers, fit.calibration.norms)
+
+
+def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, n_left_out: int, fault: str) -> WarmUp:
+    return WarmUp(
+        n_from_fit=len(past),
+        first=past.dates[0].item() if len(past) else None,
+        n_left_out=n_left_out,
+        until=bars.dates[n_left_out - 1].item() if n_left_out else None,
+        calibrated_until=fit.calibration.end,
+        fault=fault,
+    )
+
+
+def _joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
+    """Return the bars of the fit that precede the first one given, none of them where that is not their past, and why.
+
+    Prices follow on those of the fit when they are of the same name and either begin at one of its dates with its
+    close, or at most 14 days after its last one and at most half away from it.
+    """
+    first, close = bars.dates[0], float(bars.column("adjusted_close")[0])
+    at = int(np.searchsorted(fitted.dates, first))
+    nothing = fitted.take(slice(0, 0))
+    if at == 0:
+        return nothing, ""
+    if bars.instrument_ids != fitted.instrument_ids:
+        return nothing, f"the fit saw {fitted.instrument_ids[0]}"
+    before = fitted.column("adjusted_close")
+    if at < len(fitted):
+        is_same = fitted.dates[at] == first and before[at] == close
+        return (fitted.take(slice(at)), "") if is_same else (nothing, f"the fit saw another close on {first}")
+    n_days = int((first - fitted.dates[-1]).astype(int))
+    if n_days > MAX_GAP_DAYS:
+        return nothing, f"{n_days} days lie between its last session and the first one given"
+    is_near = abs(close / float(before[-1]) - 1.0) <= MAX_SEAM
+    return (
+        (fitted, "") if is_near else (nothing, f"its last close, {before[-1]:g}, is far from the first one, {close:g}")
+    )
+
+
+def _appended(past: PriceBars, bars: PriceBars) -> PriceBars:
+    fields = bars.fields
+    values = np.concatenate([np.stack([past.column(name) for name in fields]), bars.values], axis=1)
+    dates = np.concatenate([past.dates, bars.dates])
+    return PriceBars(bars.instrument_ids, np.array([0, len(dates)]), dates, fields, values)
+
+
+def _too_few(bars: PriceBars, rule: str, needed: int) -> InputRefusedError:
+    (name,) = bars.instrument_ids
+    return InputRefusedError(
+        f"{name}: {len(bars)} sessions from {bars.dates[0]} to {bars.dates[-1]} are too few, {needed} are needed "
+        f"({rule}); give older prices"
+    )

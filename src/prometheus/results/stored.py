@@ -1,0 +1,311 @@
+"""What is read of the stored regimes: regions, transitions, embeddings, prices; and texts found by their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix
+from prometheus.market.bars import PriceBars
+from prometheus.regime.history import DatedVectors, RegimeHistory
+from prometheus.regime.transitions import HORIZONS, ExitHazard
+from prometheus.regime.types import RegimeLabel
+from prometheus.results import figures
+from prometheus.results.table import Column, ResultTable, describe_span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prometheus.app.regimes import TransitionReport
+    from prometheus.app.text_search import TextHit, TextSearchReport
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Regions(ResultTable[RegimeHistory]):
+    """What is stored, a row per region and regime model.
+
+    Attributes
+    ----------
+    defaults
+        The models that answer for their regions unless another one is named.
+    """
+
+    histories: tuple[RegimeHistory, ...]
+    defaults: frozenset[tuple[str, str]]
+
+    _index: ClassVar[None] = None
+
+    @property
+    def names(self) -> list[str]:
+        """The regions."""
+        return list(dict.fromkeys(each.region for each in self))
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    def __iter__(self) -> Iterator[RegimeHistory]:
+        return iter(self.histories)
+
+    def _columns(self) -> Sequence[Column]:
+        rows = self.histories
+        return (
+            *(
+                Column.of(name, "O", [getattr(each, name) for each in rows])
+                for name in ("region", "model_id", "encoder_model_id")
+            ),
+            Column.of("n_dates", "i8", [each.n_dates for each in rows], ",d"),
+            Column.of("first", "M8[D]", [each.first for each in rows]),
+            Column.of("last", "M8[D]", [each.last for each in rows]),
+            Column.of("is_default", "?", [(each.region, each.model_id) in self.defaults for each in rows]),
+        )
+
+    def _headline(self) -> str:
+        return f"Regions with regimes: {len(self.names)}"
+
+    def _named(self) -> Mapping[str, str]:
+        return {}
+
+
+class TransitionRow(NamedTuple):
+    """What follows one regime.
+
+    Attributes
+    ----------
+    probabilities
+        By the regime of the next session, the same one included; empty where none ever followed.
+    mean_duration
+        Of unbroken spells, in sessions.
+    exit_hazards
+        Of leaving it within 5, 21 and 63 sessions, each with its interval.
+    """
+
+    from_label: RegimeLabel
+    probabilities: Mapping[RegimeLabel, float]
+    mean_duration: float
+    exit_hazards: tuple[ExitHazard, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Transitions(ResultTable[TransitionRow]):
+    """The transition matrix of one region and regime model, a row per regime that was seen."""
+
+    report: TransitionReport
+
+    _index: ClassVar[str] = "from_label"
+
+    @property
+    def region(self) -> str:
+        """The region."""
+        return self.report.region
+
+    @property
+    def model_id(self) -> str:
+        """The regime model."""
+        return self.report.model_id
+
+    @property
+    def labels(self) -> list[RegimeLabel]:
+        """The regimes seen: the rows and the columns of the matrix."""
+        return list(self.report.counts)
+
+    def __len__(self) -> int:
+        return len(self.report.counts)
+
+    def __iter__(self) -> Iterator[TransitionRow]:
+        report = self.report
+        for label in self.labels:
+            shares = report.matrix.get(label, {})
+            yield TransitionRow(label, shares, report.mean_durations[label], report.exit_hazards[label])
+
+    def to_numpy(self) -> Float64Matrix:
+        """Return the probability of each next regime, shape (n_labels, n_labels), float64, rows in order of `labels`.
+
+        A row is NaN where no date ever followed.
+        """
+        return np.array([[row.probabilities.get(label, np.nan) for label in self.labels] for row in self])
+
+    def plot(self, *, interactive: bool | None = None) -> figures.Picture:
+        """Return the matrix as a heat map; `interactive` and errors as for `Regimes.plot`."""
+        figures.require_rows(len(self), "transitions")
+        title = f"{self.region}, {self.model_id}: next session's regime"
+        names = [label.name for label in self.labels]
+        return figures.draw_matrix(title, names, self.to_numpy(), interactive=interactive)
+
+    def _columns(self) -> Sequence[Column]:
+        matrix, rows = self.to_numpy(), list(self)
+        return (
+            Column.of("from_label", "label", [row.from_label.name for row in rows]),
+            *(Column(label.name, matrix[:, at], ".4f") for at, label in enumerate(self.labels)),
+            Column.of("mean_duration", "f8", [row.mean_duration for row in rows], ",.1f"),
+            *(
+                Column.of(f"left_in_{horizon}", "f8", [row.exit_hazards[at].probability for row in rows], ".3f")
+                for at, horizon in enumerate(HORIZONS)
+            ),
+        )
+
+    def _headline(self) -> str:
+        return f"Transitions of {self.region} by {self.model_id}: {self.report.n_dates:,} sessions"
+
+    def _named(self) -> Mapping[str, str]:
+        return {"region": self.region, "model_id": self.model_id}
+
+
+class EmbeddingRow(NamedTuple):
+    """The vector of one date, shape (dim,), float32, read-only."""
+
+    as_of_date: date
+    embedding: Float32Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Embeddings(ResultTable[EmbeddingRow]):
+    """Vectors of one region or instrument and encoder, all made of the same source, oldest first."""
+
+    region: str
+    encoder_model_id: str
+    rows: DatedVectors
+
+    @property
+    def dates(self) -> DateVector:
+        """Shape (n,), ascending."""
+        return self.rows.dates
+
+    def __len__(self) -> int:
+        return len(self.rows.dates)
+
+    def __iter__(self) -> Iterator[EmbeddingRow]:
+        for day, vector in zip(self.dates.tolist(), self.to_numpy(), strict=True):
+            yield EmbeddingRow(day, vector)
+
+    def to_numpy(self) -> Float32Matrix:
+        """Return the vectors, shape (n, dim), float32, C-contiguous.
+
+        Nothing is copied, so the array is read-only; ``to_numpy().copy()`` may be written to.
+        """
+        vectors = self.rows.vectors.view()
+        vectors.flags.writeable = False
+        return vectors
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a frame of one column per value, named 0 to dim - 1, indexed by date."""
+        import pandas as pd  # noqa: PLC0415 -- slow to import
+
+        index = pd.DatetimeIndex(self.dates.astype("M8[ms]"), name="as_of_date")  # as Arrow's dates become
+        frame = pd.DataFrame(self.to_numpy().copy(), index=index)
+        frame.attrs.update(self._named())
+        return frame
+
+    def plot(self, *, interactive: bool | None = None) -> figures.Picture:
+        """Return the first two principal components by date; `interactive` and errors as for `Regimes.plot`."""
+        figures.require_rows(len(self), "embeddings")
+        title = f"{self.region}, {self.encoder_model_id}"
+        return figures.draw_components(title, self.dates, self.to_numpy(), interactive=interactive)
+
+    def _columns(self) -> Sequence[Column]:
+        return Column("as_of_date", self.dates), Column("embedding", self.rows.vectors)
+
+    def _headline(self) -> str:
+        of_dim = f"{self.rows.vectors.shape[1]} values each"
+        return (
+            f"Embeddings of {self.region} by {self.encoder_model_id}, {of_dim}: {describe_span('sessions', self.dates)}"
+        )
+
+    def _named(self) -> Mapping[str, str]:
+        return {"region": self.region, "encoder_model_id": self.encoder_model_id}
+
+
+class PriceRow(NamedTuple):
+    """One session; an open, high or low that is not stored is NaN."""
+
+    trade_date: date
+    open: float
+    high: float
+    low: float
+    close: float
+    adjusted_close: float
+    volume: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Prices(ResultTable[PriceRow]):
+    """Daily bars of one instrument, oldest first; `RegimeClassifier`, `embed` and `analogs` read them as they are."""
+
+    bars: PriceBars
+
+    _index: ClassVar[str] = "trade_date"
+
+    @property
+    def instrument_id(self) -> str:
+        """The instrument."""
+        return self.bars.instrument_ids[0]
+
+    @property
+    def dates(self) -> DateVector:
+        """Shape (n,), ascending."""
+        return self.bars.dates
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    def __iter__(self) -> Iterator[PriceRow]:
+        numbers = (self.bars.column(name).tolist() for name in PriceRow._fields[1:])
+        return map(PriceRow, self.bars.dates.tolist(), *numbers)
+
+    def _columns(self) -> Sequence[Column]:
+        numbers = [(name, self.bars.column(name)) for name in PriceRow._fields[1:]]
+        forms = {"volume": ",.0f"}
+        columns = (Column(name, each, forms.get(name, ",.2f")) for name, each in numbers)
+        return [Column("trade_date", self.bars.dates), *columns]
+
+    def _headline(self) -> str:
+        return f"Prices of {self.instrument_id}: {describe_span('sessions', self.bars.dates)}"
+
+    def _named(self) -> Mapping[str, str]:
+        return {"instrument_id": self.instrument_id}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Texts(ResultTable["TextHit"]):
+    """The texts nearest in meaning to a question, nearest first; all of them known on the date asked about."""
+
+    query: str
+    report: TextSearchReport
+
+    _index: ClassVar[None] = None
+
+    @property
+    def model_id(self) -> str:
+        """Whose vectors were compared."""
+        return self.report.model_id
+
+    def __len__(self) -> int:
+        return len(self.report.hits)
+
+    def __iter__(self) -> Iterator[TextHit]:
+        return iter(self.report.hits)
+
+    def _columns(self) -> Sequence[Column]:
+        found = [hit.text for hit in self]
+        return (
+            Column.of("similarity", "f8", [hit.similarity for hit in self]),
+            Column.of("timestamp", "M8[us]", [text.timestamp for text in found]),
+            Column.of("source", "O", [text.source_type.lower() for text in found]),
+            *(
+                Column.of(name, "O", [getattr(text, name) for text in found])
+                for name in ("kind", "place", "origin", "text")
+            ),
+        )
+
+    def _headline(self) -> str:
+        report = self.report
+        return (
+            f"Texts like {self.query!r} known on {report.as_of_date}, by {report.model_id}: "
+            f"{len(self)} of {report.n_texts:,}"
+        )
+
+    def _named(self) -> Mapping[str, str]:
+        return {"query": self.query, "as_of_date": str(self.report.as_of_date), "model_id": self.model_id}

@@ -1,0 +1,39 @@
+"""The names that a misspelt one may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MOST_NAMED = 3
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that look like a misspelt one, the likeliest first; case does not matter.
+
+    Examples
+    --------
+    >>> nearest("calibrat", ["evaluate", "calibrate", "serve"])
+    ['calibrate']
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 -- only the misspelt wait for it
+
+    by_folded = {each.casefold(): each for each in known}
+    return [by_folded[each] for each in get_close_matches(name.casefold(), by_folded, MOST_NAMED)]
+
+
+def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
+    """Return how a message goes on after an unknown name: the nearest names, or the first few where none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("calibrat", ["calibrate", "serve"], "commands")
+    'did you mean calibrate?'
+    >>> did_you_mean("x", ["calibrate", "serve"], "commands")
+    'commands: calibrate, serve'
+    """
+    names = list(known)
+    near = nearest(name, names)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    more = ", …" if len(names) > MOST_NAMED else ""
+    return f"{what}: {', '.join(names[:MOST_NAMED]) or 'there are none yet'}{more}"
