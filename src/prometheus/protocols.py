@@ -191,7 +191,7 @@ class RegimeWindowSource(Protocol):
         """Return the windows of the last sessions up to a date, oldest first, or raise."""
 
     def build_range(
-        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int, /
+        self, entity_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int, /
     ) -> RangeBuild:
         """Return the windows of a range, and those of as many sessions before it."""
 

@@ -103,7 +103,7 @@ class MissingRegimes:
     windows
         From the first date that is missing to the last, after as many as the model looks back on; None for nothing.
     input_hashes
-        Shape (n_windows - n_lead,), int64: what each state is made of, the windows looked back on included.
+        Shape (n_windows - warm_up,), int64: what each state is made of, the windows looked back on included.
     newest
         The last date wanted.
     """
@@ -159,21 +159,21 @@ class RegimeBackfill:
 
     def read(self, chunk: RegimeChunk) -> MissingRegimes:
         """Build the windows of a span, and find the dates whose state or embedding is missing or was made of others."""
-        spec, n_lead = self._model.spec_of(chunk.region), self._model.n_lead
+        spec, warm_up = self._model.spec_of(chunk.region), self._model.warm_up
         try:
             windows, left_out = self._windows(spec, chunk.span)
         except InputRefusedError as error:
             return MissingRegimes(chunk.region, None, np.empty(0, np.int64), None, 0, refused=(error,))
         self._require_same_models()
-        wanted = windows.take(slice(n_lead, None))
-        hashes = state_hashes(windows.input_hashes, n_lead, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
+        wanted = windows.take(slice(warm_up, None))
+        hashes = state_hashes(windows.input_hashes, warm_up, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
         missing = np.flatnonzero(~(self._has_state(chunk.region, wanted, hashes) & self._has_embedding(wanted)))
         newest: date = wanted.as_of_dates[-1].item()
         found = MissingRegimes(chunk.region, None, hashes[:0], newest, len(wanted), left_out)
         if not len(missing):
             return found
         first, stop = int(missing[0]), int(missing[-1]) + 1
-        return replace(found, windows=windows.take(slice(first, stop + n_lead)), input_hashes=hashes[first:stop])
+        return replace(found, windows=windows.take(slice(first, stop + warm_up)), input_hashes=hashes[first:stop])
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
         """Return what there is to compute; some of it may prove to be unchanged."""
@@ -193,7 +193,7 @@ class RegimeBackfill:
             return EncodedRegimes(wanted, None, ())
         batch = self._model.encoder.encode(wanted.windows)
         states = self._model.states(batch, wanted.region)
-        return EncodedRegimes(wanted, batch.take(slice(self._model.n_lead, None)), states)
+        return EncodedRegimes(wanted, batch.take(slice(self._model.warm_up, None)), states)
 
     def write(self, encoded: EncodedRegimes) -> RegimeReport:
         """Store embeddings, states and transitions; one transaction for each of the two databases."""
@@ -248,40 +248,40 @@ class RegimeBackfill:
 
         And the sessions wanted that have none.
         """
-        n_lead = self._model.n_lead
+        warm_up = self._model.warm_up
         try:
             if not span.is_range:
-                return self._builder.build_trailing(spec, span.start, n_lead + 1), ()
-            build = self._builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, n_lead)
+                return self._builder.build_trailing(spec, span.start, warm_up + 1), ()
+            build = self._builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, warm_up)
             if build.failures and not len(build.windows):
                 raise build.failures[-1]
         except InputRefusedError as error:
             named = name_unknown([error], self._instruments)[0]
             if span.is_range and isinstance(named, InsufficientHistoryError):
-                needed = spec.window_days + n_lead  # of a range the builder asks for one window only
+                needed = spec.window_days + warm_up  # of a range the builder asks for one window only
                 raise InsufficientHistoryError(named.instrument_id, named.as_of, needed, named.found) from None
             raise named from None
-        if len(build.windows) <= n_lead:
+        if len(build.windows) <= warm_up:
             found = len(build.windows) + spec.window_days - 1
-            raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + n_lead, found)
+            raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + warm_up, found)
         return build.windows, build.failures
 
 
-def state_hashes(window_hashes: Int64Vector, n_lead: int, source: str) -> Int64Vector:
+def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:
     """Return what each state is made of: its window, those looked back on, and whose they are.
 
     Parameters
     ----------
     window_hashes
-        Shape (n_lead + n,), of consecutive sessions.
+        Shape (warm_up + n,), of consecutive sessions.
 
     Returns
     -------
     Shape (n,), int64.
     """
     owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
-    starts = np.arange(len(window_hashes) - n_lead, dtype=np.int64)
-    return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + n_lead + 1)
+    starts = np.arange(len(window_hashes) - warm_up, dtype=np.int64)
+    return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + warm_up + 1)
 
 
 def _is_stored(dates: DateVector, hashes: Int64Vector, stored: NDArray[Any]) -> NDArray[np.bool_]:

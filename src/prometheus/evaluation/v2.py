@@ -164,8 +164,8 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
     for begin, end in year_spans(visible.dates, plan.first_position(visible)):
         fitted = labeller.fit(visible.until(begin), limit)
         stop = min(end + HINDSIGHT_SESSIONS, len(visible))
-        n_lead = fitted.calibration.decode_sessions - 1
-        sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + n_lead)
+        warm_up = fitted.calibration.decode_sessions - 1
+        sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + warm_up)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
         path = viterbi_path(decoded.distances, fitted.calibration.penalty)
         stated.append(decoded.confidences[: end - begin])

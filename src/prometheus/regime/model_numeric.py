@@ -58,11 +58,11 @@ class EncodingRegimeModel:
 
     Attributes
     ----------
-    n_lead
+    warm_up
         How many sessions before the first one to be judged a batch must begin.
     """
 
-    n_lead = 0
+    warm_up = 0
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class EncodingRegimeModel:
             The window cannot be built.
         """
         spec = self.spec_of(region)
-        batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.n_lead + 1))
+        batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.warm_up + 1))
         state = self.states(batch, region)[0]
-        self.encoder.save(batch.take(slice(self.n_lead, None)))
+        self.encoder.save(batch.take(slice(self.warm_up, None)))
         return state
 
     def spec_of(self, region: str) -> NumericWindowSpec:
@@ -118,18 +118,18 @@ class EncodingRegimeModel:
             raise UnknownRegionError(region, sorted(self.region_instruments)) from None
 
     def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
-        """Return the regime of each vector of a batch after the first `n_lead`, in its order."""
+        """Return the regime of each vector of a batch after the first `warm_up`, in its order."""
         assignment = self.assign(batch.vectors)
         sources = self._sources(batch, region)
-        dates: list[date] = batch.as_of_dates[self.n_lead :].tolist()
+        dates: list[date] = batch.as_of_dates[self.warm_up :].tolist()
         return [
             RegimeState(
                 as_of_date=day,
                 region=region,
                 regime_label=assignment.labels[assignment.nearest[row]],
                 confidence=float(assignment.confidences[row]),
-                regime_embedding=batch.vectors[self.n_lead + row],
-                metadata={**sources[self.n_lead + row], **assignment.details(row)},
+                regime_embedding=batch.vectors[self.warm_up + row],
+                metadata={**sources[self.warm_up + row], **assignment.details(row)},
                 model_id=self.model_id,
                 encoder_model_id=self.encoder.model_id,
             )
@@ -144,7 +144,7 @@ class EncodingRegimeModel:
         return [{**length, **source} for source in batch.sources]
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
-        """Return labels for vectors of shape (n, dim), from the one after the first `n_lead` on."""
+        """Return labels for vectors of shape (n, dim), from the one after the first `warm_up` on."""
         raise NotImplementedError
 
 

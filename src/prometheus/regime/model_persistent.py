@@ -91,7 +91,7 @@ class PersistentRegimeModel(EncodingRegimeModel):
             )
         self.calibration = prototype_set.calibration
         self.prototype_set = prototype_set
-        self.n_lead = self.calibration.decode_sessions - 1
+        self.warm_up = self.calibration.decode_sessions - 1
         super().__init__(
             encoder=encoder,
             region_instruments=region_instruments,
@@ -114,7 +114,7 @@ class PersistentRegimeModel(EncodingRegimeModel):
         }
 
     def assign(self, vectors: Float32Matrix) -> DecodedAssignment:
-        """Return labels for vectors of consecutive sessions, shape (n, dim), from the one after the first `n_lead` on.
+        """Return labels for vectors of consecutive sessions, shape (n, dim), from the one after the first `warm_up` on.
 
         Raises
         ------
@@ -147,7 +147,7 @@ def decode(
         raise PrototypeError(
             "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
         )
-    n_lead = calibration.decode_sessions - 1
+    warm_up = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
     distances = euclidean_distances(vectors, centers)
     values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
@@ -157,9 +157,9 @@ def decode(
         labels=labels,
         nearest=nearest,
         confidences=posteriors[np.arange(len(nearest)), nearest],
-        distances=distances[n_lead:],
+        distances=distances[warm_up:],
         posteriors=posteriors,
-        high_volatility=calibration.high_volatility.probabilities(scores[n_lead:]),
+        high_volatility=calibration.high_volatility.probabilities(scores[warm_up:]),
         threshold=calibration.high_volatility.threshold,
         exit_hazard={label.name: hazards_to_dict(exit_hazards(calibration.stays.get(label))) for label in labels},
     )

@@ -183,8 +183,8 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     InputRefusedError
         No session has enough history.
     """
-    n_lead = fit.calibration.decode_sessions - 1
-    n_back = WINDOW_DAYS - 1 + n_lead
+    warm_up = fit.calibration.decode_sessions - 1
+    n_back = WINDOW_DAYS - 1 + warm_up
     past, fault = _joined(bars, fit.bars)
     past = past.take(slice(max(0, len(past) - n_back), None))
     whole = _appended(past, bars)
@@ -204,7 +204,7 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     return Regimes(
         timeline,
         Closes(name, bars.dates, bars.column("adjusted_close")),
-        _evidence(decoded, vectors[n_lead:], fit),
+        _evidence(decoded, vectors[warm_up:], fit),
         _warm_up(past, bars, fit, n_back - len(past), fault),
         LabelSource(whole, fit.prototype_set),
     )

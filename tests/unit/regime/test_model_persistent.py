@@ -171,4 +171,4 @@ def test_the_configuration_holds_all_that_decides_a_label() -> None:
     assert RegimeCalibration.from_dict(config["calibration"], "models").to_dict() == model.calibration.to_dict()
     same, other = model_of(), model_of(sample_set(settings=CalibrationSettings(decode_sessions=63)))
     assert fingerprint(same.config) == fingerprint(model.config) != fingerprint(other.config)
-    assert (model.n_lead, other.n_lead) == (125, 62)
+    assert (model.warm_up, other.warm_up) == (125, 62)

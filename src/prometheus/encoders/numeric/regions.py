@@ -229,29 +229,29 @@ class RegionWindowBuilder:
         return build.windows
 
     def build_range(
-        self, region_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
+        self, region_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[RegionWindowBatch]:
         """Return the windows of a region's sessions from `start` to `end`, and a failure per session left out.
 
-        Sessions before the anchor has enough history are no failures. `n_lead` sessions before `start` come too.
+        Sessions before the anchor has enough history are no failures. `warm_up` sessions before `start` come too.
         """
         (region_id,) = region_ids
-        return self._build(region_id, start, end, window_days, n_lead, is_one_date=False)
+        return self._build(region_id, start, end, window_days, warm_up, is_one_date=False)
 
     def _build(
-        self, region_id: str, start: date, end: date, window_days: int, n_lead: int, *, is_one_date: bool
+        self, region_id: str, start: date, end: date, window_days: int, warm_up: int, *, is_one_date: bool
     ) -> WindowBuild[RegionWindowBatch]:
-        """Look back as far as it takes to find `n_lead` sessions on which enough members can be seen."""
-        region, n_back = self._regions[region_id], n_lead
+        """Look back as far as it takes to find `warm_up` sessions on which enough members can be seen."""
+        region, n_back = self._regions[region_id], warm_up
         find_days = self._one_day if is_one_date else self._days_in_range
         ids = [region.anchor, *sorted(set(region.members) - {region.anchor})]
         while True:
             found = find_days(region_id, start, end, require_window_days(window_days), n_back)
             bars = self._reader.load_bars(ids, found.days[0].item(), end, window_days, self.feature_set.bar_fields)
             build, n_before = _windows_on_days(region_id, region, bars, found, window_days)
-            if n_before >= n_lead or found.is_whole:
+            if n_before >= warm_up or found.is_whole:
                 n_wanted = len(build.windows) - n_before
-                surplus = slice(max(n_before - n_lead, 0) if n_wanted else len(build.windows), None)
+                surplus = slice(max(n_before - warm_up, 0) if n_wanted else len(build.windows), None)
                 return WindowBuild(build.windows.take(surplus), build.failures)
             n_back = 2 * n_back + _MORE_SESSIONS
 

@@ -204,15 +204,15 @@ class NumericWindowBuilder:
         return windows_on_date(bars, as_of_date, window_days, self._calendar, self._feature_set)
 
     def build_range(
-        self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, n_lead: int = 0
+        self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[WindowBatch]:
         """Return one window for every session observed from `start` to `end` that has enough history.
 
-        With `n_lead`, also those of that many sessions before the first, so far as there is history for them.
+        With `warm_up`, also those of that many sessions before the first, so far as there is history for them.
         """
         require_window_days(window_days)
-        bars = self._load(instrument_ids, start, end, window_days + n_lead)
-        return windows_in_range(bars, start, end, window_days, self._feature_set, n_lead)
+        bars = self._load(instrument_ids, start, end, window_days + warm_up)
+        return windows_in_range(bars, start, end, window_days, self._feature_set, warm_up)
 
     def _load(self, instrument_ids: Sequence[str], first: date, last: date, n_before: int) -> PriceBars:
         return self._reader.load_bars(instrument_ids, first, last, n_before, self._feature_set.bar_fields)
@@ -257,12 +257,12 @@ def windows_in_range(
     end: date,
     window_days: int,
     feature_set: FeatureSet | None = None,
-    n_lead: int = 0,
+    warm_up: int = 0,
 ) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range.
 
     Sessions with fewer than `window_days` bars up to them have no window; that is the beginning of a history, not a
-    failure. An instrument without a single window in the range is one. With `n_lead`, the windows of up to that many
+    failure. An instrument without a single window in the range is one. With `warm_up`, the windows of up to that many
     sessions before the first one in the range come too.
     """
     entities: list[Int64Vector] = []
@@ -276,7 +276,7 @@ def windows_in_range(
         if begin >= finish:
             failures.append(_range_failure(instrument_id, start, end, window_days, finish))
             continue
-        begin = max(begin - n_lead, window_days - 1)
+        begin = max(begin - warm_up, window_days - 1)
         entities.append(np.full(finish - begin, index, dtype=np.int64))
         ends.append(np.arange(first + begin + 1, first + finish + 1, dtype=np.int64))
     positions = np.concatenate(ends) if ends else np.empty(0, dtype=np.int64)
