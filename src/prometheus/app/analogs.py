@@ -20,6 +20,7 @@ from prometheus.analogs.report import (
 )
 from prometheus.analogs.search import AnalogSearch
 from prometheus.app.histories import Histories
+from prometheus.app.text_search import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
@@ -158,7 +159,7 @@ class FindAnalogs:
 
     def _texts(self, request: AnalogRequest) -> _Searched:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
-        model_id = request.model_id or self._wired.text_models.only_one([kind])
+        model_id = request.model_id or TextModels(self._wired.db_manager).only_one([kind])
         filters = {"country": request.country} if kind == "MACRO" else {}
         texts = self._wired.daily_texts.load(kind, model_id, date.min, request.as_of, filters)
         if not len(texts.dates):

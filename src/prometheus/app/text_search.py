@@ -185,7 +185,7 @@ class SearchTexts:
     """Searches stored text vectors, every one of them; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
-        self._models = wired.text_models
+        self._models = TextModels(wired.db_manager)
         self._vectors = TextVectorReader(wired.db_manager)
         self._daily = wired.daily_texts
         self._texts = wired.texts

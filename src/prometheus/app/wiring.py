@@ -30,7 +30,6 @@ from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarCo
 from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
-    from prometheus.app.text_search import TextModels
     from prometheus.data.run_log import RunLog
     from prometheus.data.text_reader import TextReader
     from prometheus.data.vectors.daily_texts import DailyTextReader
@@ -95,13 +94,6 @@ class Wiring:
         from prometheus.data.vectors.daily_texts import DailyTextReader  # noqa: PLC0415 -- as above
 
         return DailyTextReader(self.db_manager)
-
-    @cached_property
-    def text_models(self) -> TextModels:
-        """Text models, each opened once."""
-        from prometheus.app.text_search import TextModels  # noqa: PLC0415 -- as above
-
-        return TextModels(self.db_manager)
 
     @cached_property
     def runs(self) -> RunLog:
