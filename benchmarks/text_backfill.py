@@ -37,12 +37,10 @@ from benchmarks.servers import own_server
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_work import TextRequest, TextWorkFactory
+from prometheus.app.texts import TextRequest, TextWorkFactory
+from prometheus.backfill.local import InProcess, LocalWorkers
 from prometheus.backfill.plan import DateSpan, text_chunks
-from prometheus.backfill.run import run_backfill
-from prometheus.backfill.runner import InProcess
-from prometheus.backfill.work import OpenedWork
-from prometheus.backfill.workers import LocalWorkers
+from prometheus.backfill.work import OpenedWork, run_backfill
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.text_reader import TextReader
 from prometheus.encoders.texts.chunks import available_cores

@@ -155,7 +155,7 @@ def test_labels_of_dates_the_calibration_saw_are_warned_of(run: Run) -> None:
     outcome = run(*LABEL, "--as-of", "2007-12-31")
 
     assert outcome.exit_code == 0
-    assert "calibrated on sessions up to 2007-12-31; labels of dates up to then know their own future" in outcome.stderr
+    assert "calibrated on sessions up to 2007-12-31; labels of dates up to then are in-sample" in outcome.stderr
 
 
 @pytest.mark.usefixtures("sample")

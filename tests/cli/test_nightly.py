@@ -203,6 +203,46 @@ def test_missing_bars_stop_the_night_before_anything_is_written(
     assert loosened["regions"]["US_INDEX"]["newest"]["as_of_date"] == "2023-12-28"
 
 
+def test_ended_histories_are_named_once_and_the_other_regions_go_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, db_manager: DatabaseManager
+) -> None:
+    mix = {"members": {"GSPC.INDX": 0.3, "AAPL.US": 0.7}}
+    configure(monkeypatch, {"US_INDEX": REGIONS["US_INDEX"], "MIX": mix, "HALF": REGIONS["US_MIX"]})
+    night = ["nightly", "--as-of", "2025-01-31", "--since", "2025-01-15"]
+
+    report = report_of(run, *night)
+
+    assert report["skipped"] == {
+        "regions": {"ended": {"US_INDEX": "2023-12-28", "HALF": "2023-12-28"}, "not_begun": {}},
+        "instruments": {"ended": {"GSPC.INDX": "2023-12-28"}, "not_begun": {}},
+    }
+    assert [night["skipped"] for night in report["regions"].values()] == [True, False, True]
+    assert (report["failed"], report["regions"]["MIX"]["sessions_added"]) == (0, 12)
+    printed = run(*night).stdout.splitlines()
+    assert printed[-3:-1] == [
+        "skipped: 2 regions ended (HALF on 2023-12-28, US_INDEX on 2023-12-28)",
+        "skipped: 1 instrument ended (GSPC.INDX on 2023-12-28)",
+    ]
+
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM prices_daily WHERE trade_date > '2025-01-28'")
+    assert run(*night).exit_code == 5, "AAPL.US lacks three sessions, as today"
+    assert report_of(run, *night, "--skip-stale", exit_code=3)["failed"] == 1
+
+
+def test_a_region_that_began_too_late_is_skipped(
+    run: Run, monkeypatch: pytest.MonkeyPatch, db_manager: DatabaseManager
+) -> None:
+    configure(monkeypatch, {"APPLE": {"instrument_id": "AAPL.US"}, "TWO": {"members": {"AAPL.US": 1.0}}})
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM prices_daily WHERE instrument_id = 'AAPL.US' AND trade_date < '2024-06-03'")
+
+    report = report_of(run, "nightly", "--as-of", "2025-01-31")
+
+    late = {"ended": {}, "not_begun": {"APPLE": "2024-06-03", "TWO": "2024-06-03"}}
+    assert (report["skipped"]["regions"], report["failed"], report["written"]) == (late, 0, 0)
+
+
 def test_a_region_that_fails_is_named_and_stops_no_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = {"BROKEN": {"instrument_id": "GSPC.INDX", "prototypes": "no.json"}}
     configure(monkeypatch, broken | REGIONS)

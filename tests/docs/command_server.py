@@ -23,7 +23,7 @@ from typing import TypedDict
 IMPORTED = (
     "pandas", "pyarrow.parquet", "psycopg_pool", "typer.main", "onnxruntime", "tokenizers", "matplotlib.figure",
     "exchange_calendars", "alembic.command", "prometheus.cli.runner", "prometheus.scripts", "prometheus.app.regimes",
-    "prometheus.app.calibrations", "prometheus.app.analogs", "prometheus.app.joint", "prometheus.app.texts",
+    "prometheus.app.backfills", "prometheus.app.analogs", "prometheus.app.joint", "prometheus.app.texts",
     "prometheus.app.evaluations", "prometheus.app.prices", "prometheus.app.nightly", "prometheus.results",
 )  # fmt: skip
 HEADER = struct.Struct("!I")

@@ -10,7 +10,7 @@ import sys
 
 from tests.faults.harness import progress_file
 
-from prometheus.app import backfills as wiring
+from prometheus.app import wiring
 from prometheus.backfill.numeric import MissingWindows, NumericBackfill
 from prometheus.backfill.plan import NumericChunk
 from prometheus.cli.runner import application_of, run

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.fixtures.market import LoadPrices, weekdays
 
+from prometheus.analogs.report import AnalogReport, AnalogRequest
 from prometheus.app import App
-from prometheus.app.analog_report import AnalogReport, AnalogRequest
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import as_float32, encode_vector

@@ -13,9 +13,9 @@ import pytest
 from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
-from prometheus.app.calibrations import CalibrationRequest, CalibrationTasks
+from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.regimes import RegimeRequest, RegimeTasks
+from prometheus.app.regimes import CalibrationRequest, RegimeRequest
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeReport
@@ -66,7 +66,7 @@ def calibrate(
         region="SPX", instrument_id=instrument_id, until=until, output=output, span=2_000,
         settings=CalibrationSettings(**settings),
     )  # fmt: skip
-    return CalibrationTasks(db_manager).calibrate(request)
+    return App(db_manager).calibrations.calibrate(request)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def run(
         region="SPX", instrument_id="GSPC.INDX", span=span, window_days=None, model_id="num-regime-core-v2",
         prototypes=prototypes, regime_model_id=regime_model_id,
     )  # fmt: skip
-    return RegimeTasks(db_manager, lambda _done, _total: None).run(request).report
+    return App(db_manager).regimes.run(request).report
 
 
 def everything_stored(db_manager: DatabaseManager) -> dict[date, tuple[Any, ...]]:
@@ -212,9 +212,9 @@ def test_a_registered_name_with_another_calibration_is_refused_in_one_line(
 def test_an_explanation_needs_no_file(db_manager: DatabaseManager, path: Path) -> None:
     latest = run(db_manager, path, DateSpan.of_date(date(2008, 10, 10))).newest_state()
     path.unlink()
-    tasks = RegimeTasks(db_manager, lambda _done, _total: None)
+    tasks = App(db_manager).regimes
     states = tasks.states("SPX", date.min, date.max, None)
-    (reasons,) = CalibrationTasks(db_manager).explain(states)
+    (reasons,) = App(db_manager).calibrations.explain(states)
     assert [state.metadata for state in states] == [latest.metadata]
     assert any("below the two-year high" in reason.text for reason in reasons)
     assert sum(reason.share for reason in reasons if not math.isnan(reason.share)) == pytest.approx(1)
@@ -225,9 +225,9 @@ def test_labels_of_the_calibration_span_are_warned_of(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         run(db_manager, path)
-        assert "know their own future" not in caplog.text
+        assert "in-sample" not in caplog.text
         run(db_manager, path, DateSpan.of_date(UNTIL))
-    assert "calibrated on sessions up to 2007-12-31; labels of dates up to then know their own future" in caplog.text
+    assert "calibrated on sessions up to 2007-12-31; labels of dates up to then are in-sample" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from tests.reference.loops import embed_one_by_one
 from tests.reference.windows import weekday_list
 
-from prometheus.app import App, embeddings
+from prometheus.app import App, backfills
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
 from prometheus.backfill.numeric import NumericBackfill
@@ -351,7 +351,7 @@ def test_a_loop_of_one_query_and_one_insert_stores_the_same_vectors(db_manager: 
 def test_a_large_load_leaves_a_table_whose_rows_are_counted_and_settled(
     db_manager: DatabaseManager, prices: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "LARGE_LOAD_ROWS", 153)
+    monkeypatch.setattr(backfills, "LARGE_LOAD_ROWS", 153)
     request = NumericRequest(NAMES, EVERYTHING, WINDOW_DAYS, NUM_REGIME_CORE_V1)
     assert App(db_manager).embeddings.backfill(request).report.written == 153
     query = """

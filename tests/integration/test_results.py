@@ -17,8 +17,8 @@ from tests.fixtures.commands import run_process
 from tests.fixtures.text_models import needs_minilm
 
 import prometheus as pm
+from prometheus.analogs.report import AnalogRequest
 from prometheus.app import App
-from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextHit, TextSearchReport
 from prometheus.arrays import as_float32

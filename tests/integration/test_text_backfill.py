@@ -18,11 +18,11 @@ from tests.fixtures.text_models import MINILM, needs_minilm, write_folder
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_work import TextRequest, TextWorkFactory
+from prometheus.app.texts import TextRequest, TextWorkFactory
 from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
-from prometheus.backfill.run import BackfillRun
 from prometheus.backfill.text import TextBackfill
+from prometheus.backfill.work import BackfillRun
 from prometheus.core.provenance import self_contained
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore

@@ -19,12 +19,11 @@ from tests.fixtures.ray_cluster import TroubledFactory
 
 from prometheus.app.backfills import NumericWorkFactory
 from prometheus.app.databases import DatabaseManager
+from prometheus.backfill.local import InProcess
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk
 from prometheus.backfill.ray import engine as ray_engine
 from prometheus.backfill.ray.engine import RayEngine
-from prometheus.backfill.run import BackfillRun, run_backfill
-from prometheus.backfill.runner import InProcess
-from prometheus.backfill.work import Engine, WorkFactory
+from prometheus.backfill.work import BackfillRun, Engine, WorkFactory, run_backfill
 from prometheus.data.postgres.locks import open_claims
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import PrototypeError, UsageError, WorkerDiedError

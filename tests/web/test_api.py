@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 from tests.web.serving import FIRST, LAST, REGION
 
+from prometheus.analogs.report import AnalogRequest
 from prometheus.app import App
-from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.web.api import StrictJson
 from prometheus.web.parameters import MAX_ANALOGS, MAX_REGIMES

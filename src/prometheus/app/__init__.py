@@ -1,37 +1,51 @@
-"""The one place where objects are wired together; every command is one call of a method here."""
+"""The composition root: what commands, web and Python ask for is one method here, over objects that are built once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 
 if TYPE_CHECKING:
-    from prometheus.app.analogs import AnalogTasks
-    from prometheus.app.briefings import BriefingTasks
-    from prometheus.app.calibrations import CalibrationTasks
-    from prometheus.app.embeddings import EmbeddingTasks
+    from prometheus.app.analogs import FindAnalogs
+    from prometheus.app.backfills import EmbedWindows
+    from prometheus.app.briefings import BriefRegion
     from prometheus.app.evaluations import EvaluationTasks
-    from prometheus.app.face import FaceTasks
-    from prometheus.app.joint import JointTasks
-    from prometheus.app.nightly import NightlyTasks
-    from prometheus.app.prices import PriceTasks
-    from prometheus.app.regimes import RegimeTasks
-    from prometheus.app.text_search import TextSearchTasks
-    from prometheus.app.texts import TextTasks
-    from prometheus.app.window_search import WindowSearchTasks
+    from prometheus.app.face import Notebook
+    from prometheus.app.joint import JoinTexts
+    from prometheus.app.nightly import RunNight
+    from prometheus.app.prices import LoadPrices
+    from prometheus.app.regimes import Calibrate, LabelRegimes
+    from prometheus.app.text_search import SearchTexts
+    from prometheus.app.texts import EmbedTexts
+    from prometheus.app.window_search import SearchWindows
+    from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import Progress
     from prometheus.data.run_log import RunLog
+
+_PARTS = {
+    "prices": ("prices", "LoadPrices"),
+    "embeddings": ("backfills", "EmbedWindows"),
+    "regimes": ("regimes", "LabelRegimes"),
+    "calibrations": ("regimes", "Calibrate"),
+    "joint": ("joint", "JoinTexts"),
+    "analogs": ("analogs", "FindAnalogs"),
+    "text_search": ("text_search", "SearchTexts"),
+    "window_search": ("window_search", "SearchWindows"),
+    "texts": ("texts", "EmbedTexts"),
+    "face": ("face", "Notebook"),
+}
 
 
 class App:
     """Everything the commands and the Python API do, over one pair of databases.
 
-    Its parts are imported when they are first asked for.
+    Its parts are imported and made when they are first asked for.
 
     Parameters
     ----------
@@ -41,107 +55,61 @@ class App:
         Receives how far long work is.
     """
 
+    prices: LoadPrices
+    embeddings: EmbedWindows
+    regimes: LabelRegimes
+    calibrations: Calibrate
+    joint: JoinTexts
+    analogs: FindAnalogs
+    text_search: SearchTexts
+    window_search: SearchWindows
+    texts: EmbedTexts
+    face: Notebook
+
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager
-        self._progress: Progress = progress or (lambda _done, _total: None)
+        self._progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _PARTS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        module, use_case = _PARTS[name]
+        part = getattr(import_module(f"prometheus.app.{module}"), use_case)(self.wired)
+        setattr(self, name, part)
+        return part
 
     @cached_property
-    def prices(self) -> PriceTasks:
-        """Prices and instruments."""
-        from prometheus.app.prices import PriceTasks  # noqa: PLC0415
+    def wired(self) -> Wiring:
+        """The readers and stores that the parts share."""
+        from prometheus.app.wiring import Wiring  # noqa: PLC0415 -- some commands only look at the databases
 
-        return PriceTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def embeddings(self) -> EmbeddingTasks:
-        """Numeric embeddings of many instruments."""
-        from prometheus.app.embeddings import EmbeddingTasks  # noqa: PLC0415
-
-        return EmbeddingTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def regimes(self) -> RegimeTasks:
-        """Regimes, their prototypes and transitions."""
-        from prometheus.app.regimes import RegimeTasks  # noqa: PLC0415
-
-        return RegimeTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def calibrations(self) -> CalibrationTasks:
-        """Calibrated prototypes and explanations."""
-        from prometheus.app.calibrations import CalibrationTasks  # noqa: PLC0415
-
-        return CalibrationTasks(self.db_manager)
-
-    @cached_property
-    def evaluations(self) -> EvaluationTasks:
-        """Labellers under one protocol."""
-        from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415
-
-        return EvaluationTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def face(self) -> FaceTasks:
-        """What notebooks ask beside the commands."""
-        from prometheus.app.face import FaceTasks  # noqa: PLC0415
-
-        return FaceTasks(self.db_manager)
-
-    @cached_property
-    def joint(self) -> JointTasks:
-        """Joint embeddings of regimes and texts."""
-        from prometheus.app.joint import JointTasks  # noqa: PLC0415
-
-        return JointTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def analogs(self) -> AnalogTasks:
-        """Past dates that looked like one."""
-        from prometheus.app.analogs import AnalogTasks  # noqa: PLC0415
-
-        return AnalogTasks(self.db_manager)
-
-    @cached_property
-    def text_search(self) -> TextSearchTasks:
-        """Texts by meaning."""
-        from prometheus.app.text_search import TextSearchTasks  # noqa: PLC0415
-
-        return TextSearchTasks(self.db_manager)
+        return Wiring(self.db_manager, self._progress)
 
     @cached_property
     def runs(self) -> RunLog:
         """The log of backfills."""
-        from prometheus.data.run_log import RunLog  # noqa: PLC0415
-
-        return RunLog(self.db_manager)
+        return self.wired.runs
 
     @cached_property
-    def briefings(self) -> BriefingTasks:
+    def evaluations(self) -> EvaluationTasks:
+        """Labellers under one protocol."""
+        from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415 -- as all parts
+
+        return EvaluationTasks(self.db_manager, self.wired.progress)
+
+    @cached_property
+    def briefings(self) -> BriefRegion:
         """Everything about one region on one evening."""
-        from prometheus.app.briefings import BriefingTasks  # noqa: PLC0415
+        from prometheus.app.briefings import BriefRegion  # noqa: PLC0415 -- as all parts
 
-        return BriefingTasks(self)
-
-    @cached_property
-    def window_search(self) -> WindowSearchTasks:
-        """Windows of any instrument that looked like one."""
-        from prometheus.app.window_search import WindowSearchTasks  # noqa: PLC0415
-
-        return WindowSearchTasks(self.db_manager, self._progress)
+        return BriefRegion(self)
 
     @cached_property
-    def texts(self) -> TextTasks:
-        """Macro events, news and their embeddings."""
-        from prometheus.app.texts import TextTasks  # noqa: PLC0415
-
-        return TextTasks(self.db_manager, self._progress)
-
-    @cached_property
-    def nightly(self) -> NightlyTasks:
+    def nightly(self) -> RunNight:
         """All that is missing up to a date, of every configured region."""
-        from prometheus.app.nightly import NightlyTasks  # noqa: PLC0415
+        from prometheus.app.nightly import RunNight  # noqa: PLC0415 -- as all parts
 
-        return NightlyTasks(self.db_manager, self.regimes, self.texts, self.joint)
+        return RunNight(self)
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Generic, TypeVar
 
 from prometheus.analogs.report import (
     AnalogReport,
@@ -16,34 +19,22 @@ from prometheus.analogs.report import (
     find_nearest,
 )
 from prometheus.analogs.search import AnalogSearch
-from prometheus.app.databases import DatabaseManager
-from prometheus.app.recent import Recent
-from prometheus.app.region_prices import RegionPrices
-from prometheus.app.text_models import TextModels
+from prometheus.app.histories import Histories
+from prometheus.app.text_search import TextModels
+from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
-from prometheus.data.models import ModelRegistry
-from prometheus.data.timelines import RegimeTimelines
-from prometheus.data.vectors.daily_texts import DailyTextReader
-from prometheus.data.vectors.joint import JointEmbeddingStore
-from prometheus.encoders.catalogue import knowledge_end
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import (
-    AmbiguousModelError,
-    ModelNotKnownYetError,
-    NoEmbeddingError,
-    NoJointRowsError,
-    NoRegimesError,
-)
+from prometheus.errors import AmbiguousModelError, NoEmbeddingError, NoJointRowsError, NoRegimesError
 from prometheus.market.outcomes import FollowedCloses
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
-from prometheus.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 
 _SPACES_KEPT = 4
 _ANSWERS_KEPT = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,29 +53,41 @@ class _Searched:
     key: Hashable = None
 
 
-class AnalogTasks:
-    """Searches the stored vectors of a region; nothing is written.
+class _Cache(Generic[T]):
+    """Keeps what was made last, by all that it was made of: what has changed since has another key."""
 
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    """
+    def __init__(self, n_kept: int) -> None:
+        self._n_kept = n_kept
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def __init__(self, db_manager: DatabaseManager) -> None:
-        self._db = db_manager
-        self._timelines = RegimeTimelines(db_manager)
-        self._joint = JointEmbeddingStore(db_manager)
-        self._registry = ModelRegistry(db_manager)
-        self._prices = RegionPrices(db_manager)
-        self._text_models = TextModels(db_manager)
-        self._daily_texts = DailyTextReader(db_manager)
-        self._kept_rows: Recent[DatedVectors] = Recent(_SPACES_KEPT)
-        self._kept_closes: Recent[FollowedCloses] = Recent(_SPACES_KEPT)
-        self._kept_answers: Recent[Nearest] = Recent(_ANSWERS_KEPT)
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what belongs to a key, made where it is not at hand."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._n_kept:
+                self._kept.popitem(last=False)
+            return self._kept[key]
 
-    def find(self, request: AnalogRequest) -> AnalogReport:
+
+class FindAnalogs:
+    """Searches the stored vectors of a region; nothing is written."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._kept_rows: _Cache[DatedVectors] = _Cache(_SPACES_KEPT)
+        self._kept_closes: _Cache[FollowedCloses] = _Cache(_SPACES_KEPT)
+        self._kept_answers: _Cache[Nearest] = _Cache(_ANSWERS_KEPT)
+
+    def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
         """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
+
+        Parameters
+        ----------
+        asked
+            Answers that are known already.
 
         Raises
         ------
@@ -93,20 +96,21 @@ class AnalogTasks:
         NoRegimesError, NoEmbeddingError
             Nothing is stored of the region, or of the date in that space.
         AmbiguousModelError, ModelNotKnownYetError
-            Several models' vectors answer and none was named; the model learned from later data.
+            Several models' vectors answer and no model was named; the model learned from later data.
         UnknownInstrumentError
             There are no prices to say what followed.
         """
+        asked = asked or Histories(self._wired)
         search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions)
-        histories = self._histories(request.region, request.as_of)
-        searched = self._searched(request, histories)
-        self._require_known(searched.model_id, request.as_of)
+        histories = _histories(request, asked)
+        searched = self._searched(request, histories, asked)
+        asked.require_known(searched.model_id, request.as_of)
         as_of_date = date_with_vector(request, searched.rows.dates)
         named = request.instrument_id or searched.instrument_id
-        instrument_id = named or self._prices.instrument_of(request.region, request.as_of)
-        followed = self._followed(instrument_id, as_of_date)
+        instrument_id = named or asked.instrument_of(request.region, request.as_of)
+        followed = self._followed(instrument_id, as_of_date, asked)
         nearest = self._nearest(search, searched, followed, as_of_date, request.k)
-        labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates)
+        labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates, asked)
         return build_report(
             request,
             as_of_date=as_of_date,
@@ -119,40 +123,28 @@ class AnalogTasks:
             followed=followed,
         )
 
-    def _histories(self, region: str, as_of: date) -> list[RegimeHistory]:
-        histories = [each for each in self._timelines.histories(as_of) if each.region == region]
-        if histories:
-            return histories
-        everywhere = self._timelines.histories()
-        of_region = [each for each in everywhere if each.region == region]
-        if not of_region:
-            known = did_you_mean(region, sorted({each.region for each in everywhere}), "regions that have")
-            raise NoRegimesError(region, f"at all ({known})")
-        span = min(each.first for each in of_region), max(each.last for each in of_region)
-        raise NoEmbeddingError(f"region {region!r}", as_of, span)
-
-    def _searched(self, request: AnalogRequest, histories: Sequence[RegimeHistory]) -> _Searched:
+    def _searched(self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories) -> _Searched:
         if request.space == "numeric":
-            return self._numeric(request, histories)
-        return self._joined(request) if request.space == "joint" else self._texts(request)
+            return self._numeric(request, histories, asked)
+        return self._joined(request, asked) if request.space == "joint" else self._texts(request)
 
-    def _numeric(self, request: AnalogRequest, histories: Sequence[RegimeHistory]) -> _Searched:
-        region, wanted = request.region, request.model_id
+    def _numeric(self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories) -> _Searched:
+        region, wanted, timelines = request.region, request.model_id, self._wired.timelines
         of_model = [each for each in histories if wanted in (None, each.encoder_model_id, each.model_id)]
         encoder = preferred_history(of_model).encoder_model_id if of_model else ""
-        source = self._timelines.vector_source(region, encoder, request.as_of)
+        source = asked.source(region, encoder, request.as_of)
         if source is None:
             encoders = ", ".join(sorted({each.encoder_model_id for each in histories}))
             raise NoRegimesError(region, f"of {wanted} (encoders that have: {encoders})")
-        key = (region, encoder, source, self._timelines.written(region, encoder))
-        rows = self._kept_rows.get(key, lambda: self._timelines.load_vectors(region, encoder, source))
+        key = (region, encoder, source, timelines.written(region, encoder))
+        rows = self._kept_rows.get(key, lambda: timelines.load_vectors(region, encoder, source))
         return _Searched(encoder, rows, source.instrument_id, key)
 
-    def _joined(self, request: AnalogRequest) -> _Searched:
+    def _joined(self, request: AnalogRequest, asked: Histories) -> _Searched:
         joint_type = (REGIME_MACRO if request.source == "macro" else REGIME_NEWS).joint_type
         stored = [
             each
-            for each in self._joint.stored_rows(request.region, request.as_of)
+            for each in self._wired.joint_vectors.stored_rows(request.region, request.as_of)
             if each.joint_type == joint_type and request.model_id in (None, each.model_id)
         ]
         if not stored:
@@ -162,29 +154,29 @@ class AnalogTasks:
             raise AmbiguousModelError(request.region, model_ids)
         require_one_space(stored)
         for branch in (stored[0].numeric_model_id, stored[0].text_model_id):
-            self._require_known(branch or "", request.as_of)
-        return _Searched(model_ids[0], DatedVectors(*self._joint.load_vectors(stored[0])))
+            asked.require_known(branch or "", request.as_of)
+        return _Searched(model_ids[0], DatedVectors(*self._wired.joint_vectors.load_vectors(stored[0])))
 
     def _texts(self, request: AnalogRequest) -> _Searched:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
-        model_id = request.model_id or self._text_models.only_one([kind])
+        model_id = request.model_id or TextModels(self._wired.db_manager).only_one([kind])
         filters = {"country": request.country} if kind == "MACRO" else {}
-        texts = self._daily_texts.load(kind, model_id, date.min, request.as_of, filters)
+        texts = self._wired.daily_texts.load(kind, model_id, date.min, request.as_of, filters)
         if not len(texts.dates):
             raise NoEmbeddingError(f"the {request.source} texts of {model_id}", request.as_of, None)
         return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))
 
-    def _require_known(self, model_id: str, as_of: date) -> None:
-        known_from = knowledge_end(self._registry.load_config(model_id) or {})
-        if known_from is not None and known_from >= as_of:
-            raise ModelNotKnownYetError(model_id, known_from, as_of)
-
     def _labels(
-        self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date, dates: DateVector
+        self,
+        request: AnalogRequest,
+        histories: Sequence[RegimeHistory],
+        as_of_date: date,
+        dates: DateVector,
+        asked: Histories,
     ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:
         """Return label and confidence of dates, and of which regime model.
 
-        Of none without prototypes, unless it is named, and of none that learned from later data.
+        Without labels where the model learned from later data, or has no prototypes and is not named.
         """
         wanted = request.regime_model_id
         of_model = [each for each in histories if wanted in (None, each.model_id)]
@@ -192,19 +184,19 @@ class AnalogTasks:
             known = ", ".join(each.model_id for each in histories)
             raise NoRegimesError(request.region, f"of {wanted} (models that have: {known})")
         history = preferred_history(of_model)
-        model_id = history.model_id
         if wanted is None and not history.has_prototypes:  # the seed model says NEUTRAL of everything
             return {}, None
-        known_from = knowledge_end(self._registry.load_config(model_id) or {})
-        if known_from is not None and known_from >= as_of_date:
+        learned_until = asked.learned_until(history.model_id, as_of_date)
+        if learned_until is not None:
             logger.warning(
-                "%s learned from data up to %s: no labels are shown for %s", model_id, known_from, as_of_date
+                "%s learned from data up to %s: no labels are shown for %s", history.model_id, learned_until, as_of_date
             )
             return {}, None
-        return self._timelines.labels_on(request.region, model_id, dates.tolist()), model_id
+        labels = self._wired.timelines.labels_on(request.region, history.model_id, dates.tolist())
+        return labels, history.model_id
 
-    def _followed(self, instrument_id: str, as_of_date: date) -> FollowedCloses:
-        closes = self._prices.closes(instrument_id, as_of_date)
+    def _followed(self, instrument_id: str, as_of_date: date, asked: Histories) -> FollowedCloses:
+        closes = asked.closes(instrument_id, as_of_date)
         key = (closes.dates.tobytes(), closes.values.tobytes())
         return self._kept_closes.get(key, lambda: FollowedCloses(closes.dates, closes.values))
 
@@ -219,3 +211,13 @@ class AnalogTasks:
             return measure()
         asked = (search.metric, search.exclude_sessions, as_of_date, k, followed.sessions.tobytes())
         return self._kept_answers.get((searched.key, asked), measure)
+
+
+def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:
+    """Return what was stored of the region on the date."""
+    found = asked.of_region(request.region, request.as_of)
+    if not found:
+        later = asked.of_region(request.region)
+        span = min(each.first for each in later), max(each.last for each in later)
+        raise NoEmbeddingError(f"region {request.region!r}", request.as_of, span)
+    return found

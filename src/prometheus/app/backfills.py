@@ -1,35 +1,49 @@
-"""Opens the work of a backfill, in whichever process it is done, and chooses who does it."""
+"""Backfills: the engine that was chosen, the work opened in whichever process it is done, and numeric embeddings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.encoding import EncoderWiring
+from prometheus.app.prices import PriceHistories
+from prometheus.app.wiring import Wiring, warn_of_cut_windows
+from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
 from prometheus.backfill.numeric import NumericBackfill
-from prometheus.backfill.run import BackfillRun, Beside, SumT, run_backfill
-from prometheus.backfill.runner import InProcess, ReadyWork
-from prometheus.backfill.work import Chunk, ChunkWork, Engine, OpenedWork, Progress, WorkFactory
+from prometheus.backfill.plan import BackfillReport, NumericRequest, Skipped, numeric_chunks
+from prometheus.backfill.work import (
+    BackfillRun,
+    Chunk,
+    ChunkWork,
+    Engine,
+    OpenedWork,
+    ReportListener,
+    SumT,
+    WorkFactory,
+    run_backfill,
+)
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
 from prometheus.data.postgres.locks import open_claims
-from prometheus.data.run_log import LoggedRun, RunLog
-from prometheus.encoders.numeric.windows import NumericWindowBuilder
+from prometheus.data.run_log import LoggedRun
+from prometheus.data.vectors.index import WindowIndex
+from prometheus.data.vectors.numeric import NumericEmbeddingStore
+from prometheus.encoders.catalogue import create_numeric_model
 from prometheus.encoders.texts.chunks import available_cores
-from prometheus.errors import UsageError
+from prometheus.errors import DatabaseError, UsageError
 from prometheus.market.calendar import US_EQ
 
 logger = logging.getLogger(__name__)
 
 ENGINES = ("local", "ray")
 MAX_WORKERS = 1_024
+LARGE_LOAD_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,70 +91,7 @@ class EngineChoice:
 
             return RayEngine(self.ray_address, self.workers, is_local_database(config), dry_run=self.dry_run)
         n_workers = self.workers or available_cores()
-        if self.dry_run or n_workers == 1:
-            return InProcess(dry_run=self.dry_run)
-        from prometheus.backfill.workers import LocalWorkers  # noqa: PLC0415 -- one process needs no others
-
-        return LocalWorkers(n_workers)
-
-
-class Backfills:
-    """Carries backfills out and keeps the log of them.
-
-    Parameters
-    ----------
-    db_manager
-        The databases; of the log, too.
-    """
-
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db_manager = db_manager
-        self._config = db_manager.config
-        self._log = RunLog(db_manager)
-        self._progress = progress
-
-    def run(
-        self,
-        named: BackfillName,
-        factory: WorkFactory,
-        chunks: Sequence[Chunk],
-        nothing: SumT,
-        choice: EngineChoice,
-        beside: Beside[SumT] | None = None,
-    ) -> BackfillRun[SumT]:
-        """Do every chunk as was chosen; a dry run estimates how long it would take at the rate of the last one.
-
-        Parameters
-        ----------
-        nothing, beside
-            As for `run_backfill`.
-        """
-        engine = choice.engine(self._config)
-        done = run_backfill(engine, factory, chunks, nothing, self._progress, None if choice.dry_run else beside)
-        if choice.dry_run:
-            rate = self._log.seconds_per_row(named.kind, named.model_id) if done.report.written else 0.0
-            return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)
-        report = done.report
-        self._log.record(
-            LoggedRun(
-                done.run_id, named.kind, named.model_id, report.planned, report.written, len(done.failures),
-                report.n_bytes, done.seconds,
-            )
-        )  # fmt: skip
-        return done
-
-    def run_here(
-        self,
-        named: BackfillName,
-        work: ChunkWork[Any, SumT],
-        chunks: Sequence[Chunk],
-        nothing: SumT,
-        *,
-        dry_run: bool = False,
-    ) -> BackfillRun[SumT]:
-        """Do every chunk in this process, with work that is open already."""
-        with open_claims(self._db_manager) as claims:
-            return self.run(named, ReadyWork(work, claims), chunks, nothing, EngineChoice(workers=1, dry_run=dry_run))
+        return InProcess(dry_run=self.dry_run) if self.dry_run or n_workers == 1 else LocalWorkers(n_workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +100,57 @@ class BackfillName:
 
     kind: str
     model_id: str
+
+
+class Backfills:
+    """Carries backfills out and keeps the log of them."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+
+    def run(
+        self,
+        named: BackfillName,
+        factory: WorkFactory,
+        chunks: Sequence[Chunk],
+        nothing: SumT,
+        choice: EngineChoice,
+        reports_to: ReportListener[SumT] | None = None,
+    ) -> BackfillRun[SumT]:
+        """Do every chunk as was chosen; a dry run estimates how long it would take at the rate of the last one.
+
+        Parameters
+        ----------
+        nothing, reports_to
+            As for `run_backfill`.
+        """
+        engine = choice.engine(self._wired.config)
+        listener = None if choice.dry_run else reports_to
+        done = run_backfill(engine, factory, chunks, nothing, self._wired.progress, listener)
+        if not choice.dry_run:
+            return done
+        rate = self._wired.runs.seconds_per_row(named.kind, named.model_id) if done.report.written else 0.0
+        return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)
+
+    def record(self, named: BackfillName, done: BackfillRun[SumT]) -> BackfillRun[SumT]:
+        """Put a run into the log, unless it was a dry one; return it."""
+        report = done.report
+        if not done.is_dry:
+            self._wired.runs.record(
+                LoggedRun(
+                    done.run_id, named.kind, named.model_id, report.planned, report.written, len(done.failures),
+                    report.n_bytes, done.seconds,
+                )
+            )  # fmt: skip
+        return done
+
+    def run_here(
+        self, named: BackfillName, work: ChunkWork[Any, SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool
+    ) -> BackfillRun[SumT]:
+        """Do every chunk in this process, with work that is open already, and record the run."""
+        with open_claims(self._wired.db_manager) as claims:
+            choice = EngineChoice(workers=1, dry_run=dry_run)
+            return self.record(named, self.run(named, ReadyWork(work, claims), chunks, nothing, choice))
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,7 @@ class NumericWorkFactory:
 
 def numeric_backfill(databases: DatabaseManager, model_id: str) -> NumericBackfill:
     """Return the steps of a numeric backfill over these databases."""
-    wiring = EncoderWiring(databases)
-
-    @cache
-    def builder_of(market: str) -> NumericWindowBuilder:
-        return wiring.builder(market, model_id)
-
-    return NumericBackfill(builder_of, wiring.encoder(builder_of(US_EQ), model_id), wiring.reader)
+    return Wiring(databases).numeric_backfill(model_id)
 
 
 def is_local_database(config: PrometheusConfig) -> bool:
@@ -212,3 +208,124 @@ def databases_of(config: PrometheusConfig, opened: DatabaseManager | None) -> It
         yield databases
     finally:
         databases.close_all()
+
+
+class EmbedWindows:
+    """Computes and stores the numeric embeddings of many instruments."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._backfills = Backfills(wired)
+        self._prices = PriceHistories(wired)
+
+    def backfill(self, request: NumericRequest, choice: EngineChoice | None = None) -> BackfillRun[BackfillReport]:
+        """Compute and store the embeddings of a request; see `EngineChoice` for the engines.
+
+        A dry run reports as ``written`` what would be, and writes nothing.
+        """
+        chosen = choice or EngineChoice(workers=1)
+        warn_of_cut_windows(create_numeric_model(request.model_id), request.window_days)
+        parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
+        self._wired.numeric_backfill(request.model_id).require_same()
+        factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager)
+        named = BackfillName("numeric", request.model_id)
+        chunks = [chunk for market, part, _ in parts for chunk in numeric_chunks(part, market)]
+        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen, _Tidying(self._wired.vectors))
+        if request.members:
+            done = self._without_young(done, parts)
+        self._backfills.record(named, done)
+        if not chosen.dry_run:
+            self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+            if done.report.written:
+                WindowIndex(self._wired.db_manager, request.model_id).sync()
+        return done
+
+    def select(
+        self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
+    ) -> tuple[str, ...]:
+        """Return the instruments named, and those of a market from `offset` on, each once.
+
+        Raises
+        ------
+        UsageError
+            Nothing is named, or nothing is there.
+        """
+        if not instrument_ids and market_id is None:
+            raise UsageError("name instruments with --instrument-id or a market with --market-id")
+        listed = self._wired.catalog.list_instruments(market_id, limit, offset) if market_id is not None else []
+        if not listed and not instrument_ids:
+            raise UsageError(f"market {market_id} has no instruments from offset {offset} on")
+        return tuple(dict.fromkeys([*instrument_ids, *listed]))
+
+    def _by_market(self, request: NumericRequest) -> Iterator[tuple[str, NumericRequest]]:
+        """Yield the part of a request that each market has, its date moved to a session of it."""
+        markets = self._wired.catalog.markets_of(request.instrument_ids)
+        grouped: dict[str, list[str]] = {}
+        for instrument_id in request.instrument_ids:
+            grouped.setdefault(markets.get(instrument_id, US_EQ), []).append(instrument_id)
+        for market, names in grouped.items():
+            span = self._wired.at_session(request.span, market, names)
+            yield market, replace(request, instrument_ids=tuple(names), span=span)
+
+    def _without_ended(self, part: NumericRequest, market: str) -> tuple[str, NumericRequest, Skipped]:
+        """Leave out the members that have no window by rule."""
+        members = [name for name in part.instrument_ids if name in part.members]
+        skipped = self._prices.skipped(members, market, part.span.start, part.span.end) if members else Skipped()
+        return market, replace(part, instrument_ids=tuple(skipped.rest(part.instrument_ids))), skipped
+
+    def _without_young(
+        self, done: BackfillRun[BackfillReport], parts: Sequence[tuple[str, NumericRequest, Skipped]]
+    ) -> BackfillRun[BackfillReport]:
+        """Count the members of which too few sessions exist yet as skipped, with those that were left out."""
+        skipped = Skipped()
+        for market, part, left_out in parts:
+            members = part.members.intersection(part.instrument_ids)
+            skipped += left_out + self._prices.young(done.report.failures, members, market)
+        failures = [each for each in done.report.failures if getattr(each, "instrument_id", None) not in skipped]
+        return replace(done, report=replace(done.report, failures=tuple(failures)), skipped=skipped)
+
+    def _warn_of_stale_regimes(self, model_id: str, rewritten: Sequence[str]) -> None:
+        """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
+        if not rewritten:
+            return
+        for region, regime_model_id, instrument_id in self._wired.storage.regions_made_of(model_id, rewritten):
+            logger.warning(
+                "embeddings of %s were rewritten, and regimes of %s by %s rest on them; bring those in step with: "
+                "python -m prometheus run_numeric_regime --region %s --instrument-id %s --date-range START END",
+                instrument_id, region, regime_model_id, region, instrument_id,
+            )  # fmt: skip
+
+
+class _Tidying:
+    """Keeps a table tidy while it is being filled: whenever enough rows are new, and once more at the end.
+
+    A context; left by an error it stops tidying. Done meanwhile, by another core, most of the work costs no time.
+    """
+
+    def __init__(self, store: NumericEmbeddingStore) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
+        self._running: Future[None] | None = None
+        self._is_large = False
+        self._n_new = 0
+
+    def __enter__(self) -> Callable[[BackfillReport], None]:
+        return self._count
+
+    def _count(self, report: BackfillReport) -> None:
+        self._n_new += report.written
+        is_idle = self._running is None or self._running.done()
+        if self._n_new >= LARGE_LOAD_ROWS and is_idle:
+            self._is_large, self._n_new = True, 0
+            self._running = self._pool.submit(self._tidy, is_last=False)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._is_large:
+            self._pool.submit(self._tidy, is_last=True)
+        self._pool.shutdown(wait=kind is None)
+
+    def _tidy(self, *, is_last: bool) -> None:
+        try:
+            self._store.tidy(analyze=is_last)
+        except DatabaseError as error:  # the rows are stored: what is left is the server's to do
+            logger.warning("the table was not tidied, the server will do it later: %s", error)

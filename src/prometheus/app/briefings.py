@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from prometheus.app.analog_report import AnalogReport, AnalogRequest
-from prometheus.app.regimes import TransitionReport
-from prometheus.app.region_prices import RegionPrices
+from prometheus.analogs.report import AnalogReport, AnalogRequest
+from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
 from prometheus.app.text_search import TextSearchReport
 from prometheus.arrays import DateVector
 from prometheus.data.text_reader import DatedText
-from prometheus.errors import InputRefusedError, NoEmbeddingError, UsageError
+from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import Closes
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
@@ -25,8 +24,6 @@ from prometheus.regime.types import RegimeState
 if TYPE_CHECKING:
     from prometheus.app import App
 
-MAX_DAYS_BACK = 7
-"""A date without a state is answered by the newest one so many days before it, or fewer."""
 N_ANALOGS = 8
 N_SIMILAR_TEXTS = 6
 N_CHANGES = 12
@@ -83,12 +80,14 @@ class Briefing:
     ----------
     as_of_date
         The session answered for: the date asked about, or the last before it that has a state.
+    histories
+        Of all regions.
     reasons
         Why the label was given; empty, with `no_reasons` saying why, where the model cannot tell.
     changes
         The last spells, newest first; the first one is the present.
     analogs, texts, similar_texts
-        None, or empty, with the sentence beside them saying why.
+        None, or empty, with a sentence that says why.
     texts_date
         Of `texts`: the date itself, or the last before it that has any.
     """
@@ -96,6 +95,7 @@ class Briefing:
     region: str
     as_of_date: date
     history: RegimeHistory
+    histories: tuple[RegimeHistory, ...]
     state: RegimeState
     reasons: tuple[Reason, ...]
     no_reasons: str
@@ -121,7 +121,7 @@ class RegionSeries:
     timeline: RegimeTimeline
 
 
-class BriefingTasks:
+class BriefRegion:
     """Puts briefings together; nothing is written.
 
     Parameters
@@ -132,7 +132,6 @@ class BriefingTasks:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._prices = RegionPrices(app.db_manager)
 
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
         """Return what there is to say of a region on a date, or on its newest one.
@@ -142,32 +141,35 @@ class BriefingTasks:
         Raises
         ------
         NoRegimesError, NoEmbeddingError
-            The region has no regimes, or none of that date or the week before it.
+            The region has no regimes, or no regime of that date or the week before it.
         """
-        history = self._app.regimes.history(region, model_id, as_of)
-        whole = self._app.regimes.timeline(region, date.min, date.max, history.model_id)
+        asked = Histories(self._app.wired)
+        history = asked.choose(region, model_id, as_of)
+        whole = asked.timeline(region, history.model_id)
         dates = whole.dates
-        at = _position(dates, as_of or history.last, f"region {region!r}")
+        at = newest_position(dates, as_of or history.last, f"region {region!r}")
         day: date = dates[at].item()
         timeline = whole.until(day)
+        instrument_id = asked.instrument_of(region, day)
+        bars = asked.closes(instrument_id, as_of or date.max).dates
         (state,) = self._app.regimes.states(region, day, day, history.model_id)
-        reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state])[0]))
-        analogs, no_analogs = _said_or_why(
-            lambda: self._app.analogs.find(AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id))
-        )
+        reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state], asked)[0]))
+        wanted = AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id)
+        analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
         texts_date = self._app.text_search.newest_day(day, "macro")
-        similar, no_similar = _said_or_why(lambda: self._similar_texts(texts_date or day))
-        instrument_id = self._prices.instrument_of(region, day)
-        (transitions,) = self._app.regimes.transitions(region, history.model_id, day)
+        similar, no_similar = _said_or_why(
+            lambda: self._app.text_search.like_day(texts_date or day, "macro", k=N_SIMILAR_TEXTS)
+        )
         return Briefing(
             region=region,
             as_of_date=day,
             history=history,
+            histories=tuple(asked.all()),
             state=state,
             reasons=reasons or (),
             no_reasons=no_reasons,
             changes=_changes(timeline),
-            transitions=transitions,
+            transitions=transition_report(timeline),
             instrument_id=instrument_id,
             analogs=analogs,
             no_analogs=no_analogs,
@@ -175,7 +177,7 @@ class BriefingTasks:
             texts=() if texts_date is None else tuple(self._app.text_search.of_day(texts_date, "macro", day)),
             similar_texts=similar,
             no_similar_texts=no_similar,
-            freshness=self._freshness(instrument_id, timeline, as_of or date.max, texts_date),
+            freshness=_freshness(bars, timeline, texts_date),
             previous_session=dates[at - 1].item() if at else None,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )
@@ -188,26 +190,22 @@ class BriefingTasks:
         NoRegimesError, UnknownInstrumentError
             There are no regimes, or no prices.
         """
-        timeline = self._app.regimes.timeline(region, date.min, as_of, model_id)
-        return RegionSeries(self._prices.closes(self._prices.instrument_of(region, as_of), as_of), timeline)
+        asked = Histories(self._app.wired)
+        timeline = asked.timeline(region, asked.choose(region, model_id).model_id).until(as_of)
+        return RegionSeries(asked.closes(asked.instrument_of(region, as_of), as_of), timeline)
 
-    def _similar_texts(self, day: date) -> TextSearchReport:
-        return self._app.text_search.like_day(day, "macro", k=N_SIMILAR_TEXTS)
 
-    def _freshness(
-        self, instrument_id: str, timeline: RegimeTimeline, as_of: date, newest_text: date | None
-    ) -> Freshness:
-        bars = self._prices.closes(instrument_id, as_of).dates
-        without_state = np.setdiff1d(bars[bars >= timeline.dates[0]], timeline.dates)
-        since = without_state > timeline.dates[-1]
-        gaps = without_state[~since]
-        return Freshness(
-            newest_bar=bars[-1].item(),
-            n_bars_since=int(since.sum()),
-            n_gaps=len(gaps),
-            gaps=tuple(gaps[-N_GAPS_SHOWN:].tolist()),
-            newest_text=newest_text,
-        )
+def _freshness(bars: DateVector, timeline: RegimeTimeline, newest_text: date | None) -> Freshness:
+    without_state = np.setdiff1d(bars[bars >= timeline.dates[0]], timeline.dates)
+    since = without_state > timeline.dates[-1]
+    gaps = without_state[~since]
+    return Freshness(
+        newest_bar=bars[-1].item(),
+        n_bars_since=int(since.sum()),
+        n_gaps=len(gaps),
+        gaps=tuple(gaps[-N_GAPS_SHOWN:].tolist()),
+        newest_text=newest_text,
+    )
 
 
 def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:
@@ -216,14 +214,6 @@ def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:
         return ask(), ""
     except (InputRefusedError, UsageError) as refusal:
         return None, str(refusal)
-
-
-def _position(dates: DateVector, as_of: date, name: str) -> int:
-    """Return where the newest date is, the one asked about or one of the week before it."""
-    at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
-    if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
-        raise NoEmbeddingError(name, as_of, (dates[0].item(), dates[-1].item()))
-    return at
 
 
 def _changes(timeline: RegimeTimeline) -> tuple[Change, ...]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from prometheus.app.databases import DatabaseManager
+from prometheus.app.wiring import Wiring
 from prometheus.arrays import as_float32
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
-from prometheus.data.instruments import InstrumentCatalog, StoredInstrument
-from prometheus.data.models import ModelRegistry
-from prometheus.data.reader import DataReader
-from prometheus.data.regimes import RegimeStorage
+from prometheus.data.instruments import StoredInstrument
 from prometheus.data.report import InstrumentReport
-from prometheus.data.timelines import RegimeTimelines
 from prometheus.data.vectors.index import WindowIndex
-from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import LOG_PRICES
@@ -34,7 +28,7 @@ from prometheus.regime.model_persistent import FAMILY, PersistentRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.spelling import did_you_mean
 
-__all__ = ["FaceTasks", "InstrumentReport", "Saved", "StoredInstrument"]
+__all__ = ["InstrumentReport", "Notebook", "Saved", "StoredInstrument"]
 
 
 class Saved(NamedTuple):
@@ -48,31 +42,23 @@ class Saved(NamedTuple):
     has_prices: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FaceTasks:
-    """Reads what a notebook looks at, and stores what it computed.
+class Notebook:
+    """Reads what a notebook looks at, and stores what it computed."""
 
-    Attributes
-    ----------
-    db_manager
-        The databases.
-    """
-
-    db_manager: DatabaseManager
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
 
     def evidence(self, region: str, model_id: str, span: DateSpan) -> tuple[RegimeTimeline, Evidence]:
         """Return a stored timeline and what stands behind its labels."""
-        found, probabilities, vectors = RegimeTimelines(self.db_manager).evidence(
-            region, model_id, span.start, span.end
-        )
-        config = ModelRegistry(self.db_manager).load_config(model_id) or {}
+        found, probabilities, vectors = self._wired.timelines.evidence(region, model_id, span.start, span.end)
+        config = self._wired.registry.load_config(model_id) or {}
         is_calibrated = config.get("family") == FAMILY
         centers = {name: as_float32(values) for name, values in config["centers"].items()} if is_calibrated else {}
         return found, Evidence(probabilities, vectors, centers, config["calibration"]["norms"] if is_calibrated else {})
 
     def instruments(self) -> list[StoredInstrument]:
         """Return the reference rows of all instruments."""
-        return InstrumentCatalog(self.db_manager).describe()
+        return self._wired.catalog.describe()
 
     def prices(self, instrument_id: str, span: DateSpan) -> PriceBars:
         """Return the stored bars of an instrument.
@@ -82,7 +68,7 @@ class FaceTasks:
         InputRefusedError
             It has none; the message names those of a similar name.
         """
-        reader = DataReader(db_manager=self.db_manager)
+        reader = self._wired.reader
         if not reader.known_instruments([instrument_id]):
             known = did_you_mean(instrument_id, [row.instrument_id for row in self.instruments()], "instruments")
             raise InputRefusedError(f"unknown instrument {instrument_id!r}; {known}")
@@ -98,20 +84,19 @@ class FaceTasks:
         encoder = NumericWindowEncoder(
             builder=builder,
             model=ScaleFreeNumericEmbeddingModel(),
-            store=NumericEmbeddingStore(db_manager=self.db_manager),
+            store=self._wired.vectors,
             model_id=NUM_REGIME_CORE_V2,
         )
         model = PersistentRegimeModel(
             encoder=encoder, region_instruments={region: instrument_id}, prototype_set=prototype_set
         )
-        storage = RegimeStorage(db_manager=self.db_manager)
-        work = RegimeBackfill(builder, model, storage, ModelRegistry(self.db_manager), named)
-        report = RegimeReport.nothing()
+        work = RegimeBackfill(builder, model, self._wired.storage, self._wired.registry, named)
+        report = RegimeReport()
         for chunk in regime_chunks(region, span):
             report += work.write(work.encode(work.read(chunk)))
         if report.embeddings.written:
-            WindowIndex(self.db_manager, NUM_REGIME_CORE_V2).sync()
-        stored = DataReader(db_manager=self.db_manager).known_instruments([instrument_id])
+            WindowIndex(self._wired.db_manager, NUM_REGIME_CORE_V2).sync()
+        stored = self._wired.reader.known_instruments([instrument_id])
         return Saved(
             region, instrument_id, model.model_id, report.regimes.written, report.embeddings.written, bool(stored)
         )

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from prometheus.app.backfills import BackfillName, Backfills
-from prometheus.app.databases import DatabaseManager
-from prometheus.backfill.dependents import StaleJoins
-from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
+from prometheus.app.wiring import Wiring
+from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, StaleJoins, load_examples
 from prometheus.backfill.plan import DateSpan
-from prometheus.backfill.run import BackfillRun
-from prometheus.backfill.work import Progress
-from prometheus.data.models import ModelRegistry
-from prometheus.data.reader import DataReader
-from prometheus.data.regimes import RegimeStorage
-from prometheus.data.text_reader import TextReader
-from prometheus.data.vectors.daily_texts import DailyTextReader
-from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.backfill.work import BackfillRun
+from prometheus.core.config import PrometheusConfig, RegionDefinition
 from prometheus.encoders.joint.centred import (
     DEFAULT_NUMERIC_WEIGHT,
     FAMILY,
@@ -99,16 +94,22 @@ class JointModelChoice:
         return numeric, 1.0 - numeric if text is None else text
 
 
-class JointTasks:
-    """What is done with the joint space."""
+@dataclass(frozen=True, slots=True)
+class TextBranch:
+    """A joint space, the models that fill it for a region, and the texts that do."""
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db = db_manager
-        self._backfills = Backfills(db_manager, progress)
-        self._storage = RegimeStorage(db_manager=db_manager)
-        self._store = JointEmbeddingStore(db_manager)
-        self._texts = DailyTextReader(db_manager)
-        self._registry = ModelRegistry(db_manager)
+    space: JointSpace
+    text_model_id: str
+    joint_model_id: str
+    filters: Mapping[str, str | None]
+
+
+class JoinTexts:
+    """Joins regimes with texts, and reads and judges what was joined."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._backfills = Backfills(wired)
 
     def backfill(
         self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool = False
@@ -120,35 +121,39 @@ class JointTasks:
         UsageError, InputRefusedError
             The centred model has no frozen means yet, or cannot have them from these data.
         """
-        reader = TextReader(self._db)
         for request in requests:
-            reader.require_known(request.space.text_table, request.filters)
-        work = JointBackfill(
-            self._storage, self._texts, self._store, choice.joint_model_id,
-            lambda request: self._chosen_model(choice, request),
-        )  # fmt: skip
+            self._wired.texts.require_known(request.space.text_table, request.filters)
+        work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
         named = BackfillName("joint", choice.joint_model_id)
         return self._backfills.run_here(named, work, requests, JointReport(), dry_run=dry_run)
 
-    def join_anew(self, region: str, numeric_model_id: str, stale: Sequence[StaleJoins]) -> dict[str, int]:
+    def join_anew(self, region: str, numeric_model_id: str, stale: Sequence[StaleJoins]) -> Counter[str]:
         """Write rows again that are older than the regimes they were joined from; none is added.
 
         Returns
         -------
         How many rows changed, by joint model, those without any left out.
         """
-        changed: dict[str, int] = {}
+        changed: Counter[str] = Counter()
         for group, dates in ((each.group, each.dates) for each in stale):
-            config = self._registry.load_config(group.model_id) or {}
+            config = self._wired.registry.load_config(group.model_id) or {}
             if config.get("family") not in _MODELS:
                 continue
-            model = _MODELS[config["family"]](config)
-            work = JointBackfill(self._storage, self._texts, self._store, group.model_id, _always(model), only=dates)
+            model_of = partial(_same_model, _MODELS[config["family"]](config))
+            work = self._work(group.model_id, model_of, only=dates)
             request = _request_of(group, region, numeric_model_id, DateSpan.of_range(min(dates), max(dates)))
             report = work.write(work.encode(work.read(request)))
             if report.written:
-                changed[group.model_id] = changed.get(group.model_id, 0) + report.written
+                changed[group.model_id] += report.written
         return changed
+
+    def joinable(self, span: DateSpan, joint_model_id: str) -> DateSpan | None:
+        """Return the dates of a span that a joint model may join: those after its frozen means, if it has any."""
+        config = self._wired.registry.load_config(joint_model_id)
+        if config is None or config.get("family") != FAMILY:
+            return span
+        start = max(span.start, BranchCentres.from_config(config["centres"]).until + timedelta(days=1))
+        return DateSpan.of_range(start, span.end) if start <= span.end else None
 
     def rows(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None
@@ -158,9 +163,9 @@ class JointTasks:
         Raises
         ------
         NoJointRowsError
-            There are none.
+            There are no rows.
         """
-        rows = self._store.load(space, region, model_id, start, end, limit)
+        rows = self._wired.joint_vectors.load(space, region, model_id, start, end, limit)
         if not rows:
             raise NoJointRowsError(region, space.joint_type, model_id)
         return rows
@@ -177,31 +182,40 @@ class JointTasks:
         start, end = request.span.start, request.span.end
         rows = [
             row
-            for row in self._store.load(request.space, request.region, joint_model_id, start, end)
+            for row in self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
             if row.entity_scope == scope
         ]
         if not rows:
             raise NoJointRowsError(request.region, request.space.joint_type, joint_model_id)
-        stored = self._storage.load_embeddings(request.region, request.numeric_model_id, start, end)
+        stored = self._wired.storage.load_embeddings(request.region, request.numeric_model_id, start, end)
         numeric_of = dict(zip(stored.dates, stored.vectors, strict=True))
-        bars = DataReader(self._db).load_bars([instrument_id], start, date.max, 1, ["close"])
+        bars = self._wired.reader.load_bars([instrument_id], start, date.max, 1, ["close"])
         if not len(bars.dates):
             raise UnknownInstrumentError(instrument_id)
         session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
         rows = [row for row in rows if row.as_of_date in session_of and row.as_of_date in numeric_of]
         numeric = np.stack([numeric_of[row.as_of_date] for row in rows]).astype(np.float64)
-        config = self._registry.load_config(joint_model_id)
+        config = self._wired.registry.load_config(joint_model_id)
         if config is not None and config.get("family") == FAMILY:
             numeric = unit_rows(numeric - BranchCentres.from_config(config["centres"]).numeric)
         sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
         targets = forward_log_volatility(bars.column("close"))[sessions]
         return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
 
+    def _work(
+        self,
+        model_id: str,
+        model_of: Callable[[JointRequest], JointEmbeddingModel],
+        only: Collection[date] | None = None,
+    ) -> JointBackfill:
+        wired = self._wired
+        return JointBackfill(wired.storage, wired.daily_texts, wired.joint_vectors, model_id, model_of, only=only)
+
     def _chosen_model(self, choice: JointModelChoice, request: JointRequest) -> JointEmbeddingModel:
         if not choice.is_centred:
             return choice.simple_model()
         weight = choice.centred_weight()
-        stored = self._registry.load_config(choice.joint_model_id)
+        stored = self._wired.registry.load_config(choice.joint_model_id)
         if stored is not None and stored.get("family") == FAMILY:
             centres = BranchCentres.from_config(stored["centres"])
             if dict(centres.source) != request.source:
@@ -221,17 +235,23 @@ class JointTasks:
                 f"{choice.joint_model_id} has no frozen means yet; "
                 "give --centre-until DATE, earlier than all dates joined"
             )
-        past = JointRequest(
-            request.space, request.region, DateSpan.of_range(date.min, choice.centre_until), request.numeric_model_id,
-            request.text_model_id, request.filters, request.timezone,
-        )  # fmt: skip
-        examples = load_examples(self._storage, self._texts, past).examples
+        past = replace(request, span=DateSpan.of_range(date.min, choice.centre_until))
+        examples = load_examples(self._wired.storage, self._wired.daily_texts, past).examples
         centres = BranchCentres.fit(examples, choice.centre_until, request.source)
         return CentredJointModel(centres, DEFAULT_NUMERIC_WEIGHT if weight is None else weight)
 
 
-def _always(model: JointEmbeddingModel) -> Callable[[JointRequest], JointEmbeddingModel]:
-    return lambda _request: model
+def text_branches(config: PrometheusConfig, region: str, definition: RegionDefinition) -> tuple[TextBranch, TextBranch]:
+    """Return what a region is joined with; ``{region}`` in the name of a joint model stands for the region."""
+    macro, news = (name.replace("{region}", region) for name in (config.joint_model_id, config.news_joint_model_id))
+    return (
+        TextBranch(REGIME_MACRO, config.text_model_id, macro, {"country": definition.country, "event_type": None}),
+        TextBranch(REGIME_NEWS, config.news_text_model_id, news, {"language": definition.language}),
+    )
+
+
+def _same_model(model: JointEmbeddingModel, _request: JointRequest) -> JointEmbeddingModel:
+    return model
 
 
 _MODELS: Mapping[str, Callable[[Mapping[str, Any]], JointEmbeddingModel]] = {

@@ -5,38 +5,203 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prometheus.app.backfills import EngineChoice
-from prometheus.app.databases import DatabaseManager
-from prometheus.app.encoding import EncoderWiring
-from prometheus.app.joint import JointModelChoice, JointTasks
-from prometheus.app.nightly_plan import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
-from prometheus.app.nightly_report import NewestLabel, NightlyReport, RegionNight, TextNight
-from prometheus.app.regimes import RegimeRequest, RegimeTasks
-from prometheus.app.text_work import TextRequest
-from prometheus.app.texts import TextTasks
+from prometheus.app.joint import JointModelChoice, TextBranch, text_branches
+from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
+from prometheus.app.regimes import NewestLabel, RegimeRequest
+from prometheus.app.texts import TextRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.joint import JointRequest
-from prometheus.backfill.plan import DateSpan
-from prometheus.core.config import PrometheusConfig
-from prometheus.data.models import ModelRegistry
+from prometheus.backfill.plan import DateSpan, Skipped
 from prometheus.data.postgres.locks import only_run
 from prometheus.data.text_reader import load_text_backlog
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
-from prometheus.encoders.joint.centred import FAMILY as CENTRED_FAMILY
-from prometheus.encoders.joint.centred import BranchCentres
-from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointSpace
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import DatabaseError, NoRegionsError, PrometheusError, StalePricesError, UsageError
+from prometheus.errors import (
+    DatabaseError,
+    InsufficientHistoryError,
+    NoRegionsError,
+    PrometheusError,
+    RegionMembersError,
+    StalePricesError,
+    UsageError,
+)
 from prometheus.files.prototypes import read_prototypes
+
+if TYPE_CHECKING:
+    from prometheus.app import App
 
 KIND = "nightly"
 RECENT = timedelta(days=31)
 """Far enough back to find the label before the newest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionNight:
+    """What became of one region; of a dry run, what would.
+
+    Attributes
+    ----------
+    as_of_date
+        The session it was brought up to.
+    n_embeddings
+        Rows of ``numeric_window_embeddings`` that were new or changed.
+    n_added, n_rewritten
+        Sessions with a regime that had none, or another one.
+    n_joint_rows
+        Of both joint spaces, new or changed.
+    failures
+        One line for each thing that could not be done.
+    skipped
+        Its instruments whose history has ended, or has not begun.
+    is_skipped
+        The region stands on one of them, so there was nothing to bring up.
+    """
+
+    region: str
+    as_of_date: date
+    seconds: float = 0.0
+    model_id: str | None = None
+    n_embeddings: int = 0
+    n_added: int = 0
+    n_rewritten: int = 0
+    newest: NewestLabel | None = None
+    n_joint_rows: int = 0
+    run_ids: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)
+    is_skipped: bool = False
+
+    @property
+    def n_written(self) -> int:
+        """Rows of all tables."""
+        return self.n_embeddings + self.n_added + self.n_rewritten + self.n_joint_rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "region": self.region,
+            "as_of_date": str(self.as_of_date),
+            "model_id": self.model_id,
+            "embeddings_written": self.n_embeddings,
+            "sessions_added": self.n_added,
+            "sessions_rewritten": self.n_rewritten,
+            "newest": None if self.newest is None else self.newest.to_dict(),
+            "joint_rows_written": self.n_joint_rows,
+            "seconds": round(self.seconds, 3),
+            "run_ids": list(self.run_ids),
+            "failures": list(self.failures),
+            "skipped": self.is_skipped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TextNight:
+    """What became of the texts of one kind; of a dry run, what would.
+
+    Attributes
+    ----------
+    n_texts
+        Stored texts up to the date.
+    n_written
+        Embeddings that were new or changed.
+    """
+
+    source_type: TextSourceType
+    model_id: str
+    n_texts: int
+    n_written: int = 0
+    seconds: float = 0.0
+    run_ids: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def is_joinable(self) -> bool:
+        """Whether there are texts, and their model could be used; single texts that it refused do not count."""
+        return self.n_texts > 0 and (not self.failures or bool(self.run_ids))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "source_type": self.source_type,
+            "model_id": self.model_id,
+            "texts": self.n_texts,
+            "embeddings_written": self.n_written,
+            "seconds": round(self.seconds, 3),
+            "run_ids": list(self.run_ids),
+            "failures": list(self.failures),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NightlyReport:
+    """The summary of a run."""
+
+    regions: tuple[RegionNight, ...]
+    texts: tuple[TextNight, ...]
+    seconds: float
+    is_dry: bool
+
+    @property
+    def n_written(self) -> int:
+        """Rows that were new or changed, or would be."""
+        return sum(night.n_written for night in self.regions) + sum(night.n_written for night in self.texts)
+
+    @property
+    def failures(self) -> Mapping[str, tuple[str, ...]]:
+        """What could not be done, by region or kind of text; the others are done."""
+        named = [(night.region, night.failures) for night in self.regions]
+        named += [(f"{night.source_type} texts", night.failures) for night in self.texts]
+        return {name: failures for name, failures in named if failures}
+
+    @property
+    def skipped_regions(self) -> Skipped:
+        """The regions that stand on a history that has ended, or has not begun."""
+        return sum((_of_region(night) for night in self.regions if night.is_skipped), Skipped())
+
+    @property
+    def skipped_instruments(self) -> Skipped:
+        """The other instruments of that kind, without which their regions went on."""
+        return sum((night.skipped for night in self.regions if not night.is_skipped), Skipped())
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Of every backfill, in the order in which they were run."""
+        of_texts = [run_id for night in self.texts for run_id in night.run_ids]
+        return (*of_texts, *(run_id for night in self.regions for run_id in night.run_ids))
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when something could not be done."""
+        return 3 if self.failures else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "written": self.n_written,
+            "regions": [night.to_dict() for night in self.regions],
+            "texts": [night.to_dict() for night in self.texts],
+            "failed": len(self.failures),
+            "skipped": {
+                "regions": self.skipped_regions.to_dict(), "instruments": self.skipped_instruments.to_dict(),
+            },
+            "seconds": round(self.seconds, 3),
+            "dry_run": self.is_dry,
+        }  # fmt: skip
+
+
+def _of_region(night: RegionNight) -> Skipped:
+    """Return what a region is skipped for under the name of the region."""
+    ended, not_begun = night.skipped.ended, night.skipped.not_begun
+    if ended:
+        return Skipped({night.region: max(ended.values())}, {})
+    return Skipped({}, {night.region: max(not_begun.values())})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,45 +210,33 @@ class _WantedRegion:
 
     Attributes
     ----------
+    n_sessions
+        Per window.
     stored
         Ascending dates that have a regime of that model already.
     """
 
     plan: RegionPlan
+    n_sessions: int
     encoder_model_id: str
     model_id: str
     span: DateSpan
     stored: DateVector
 
 
-@dataclass(frozen=True, slots=True)
-class _TextBranch:
-    """A joint space, the models that fill it for a region, and the texts that do."""
-
-    space: JointSpace
-    text_model_id: str
-    joint_model_id: str
-    filters: Mapping[str, str | None]
-
-
-class NightlyTasks:
-    """What is done each night, by the tasks that do it at any other time.
+class RunNight:
+    """Does each night what the use cases do at any other time.
 
     Parameters
     ----------
-    db_manager
-        The databases; their configuration names the regions and the models of texts.
-    regimes, texts, joint
-        Who does the work.
+    app
+        Does the single steps; its configuration names the regions and the models of texts.
     """
 
-    def __init__(self, db_manager: DatabaseManager, regimes: RegimeTasks, texts: TextTasks, joint: JointTasks) -> None:
-        self._db = db_manager
-        self._config = db_manager.config
-        self._wiring = EncoderWiring(db_manager)
-        self._regimes = regimes
-        self._texts = texts
-        self._joint = joint
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._config = app.db_manager.config
+        self._planner = NightlyPlanner(app.wired)
 
     def run(self, request: NightlyRequest) -> NightlyReport:
         """Bring every configured region and every text up to date; a dry run says what would be written.
@@ -102,8 +255,8 @@ class NightlyTasks:
         if not self._config.regions:
             raise NoRegionsError
         begin = time.monotonic()
-        with nullcontext() if request.dry_run else only_run(self._db, KIND, request.now_utc):
-            plans = NightlyPlanner(self._db).plan(self._config.regions, request)
+        with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
+            plans = self._planner.plan(self._config.regions, request)
             _require_fresh(plans, request)
             end = max(plan.as_of_date for plan in plans)
             texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
@@ -115,14 +268,14 @@ class NightlyTasks:
         """Embed the texts up to a date that have no embedding; where all have one, no model is opened."""
         config, is_macro = self._config, source_type == "MACRO"
         model_id = config.text_model_id if is_macro else config.news_text_model_id
-        backlog = load_text_backlog(self._db, source_type, model_id, end)
+        backlog = load_text_backlog(self._app.db_manager, source_type, model_id, end)
         night = TextNight(source_type, model_id, backlog.n_texts)
         if backlog.first_missing is None:
             return night
         if request.dry_run:
             return replace(night, n_written=backlog.n_missing)
         wanted = TextRequest(DateSpan.of_range(backlog.first_missing, end), model_id, config.hf_model_name)
-        embed = self._texts.embed_macro if is_macro else self._texts.embed_news
+        embed = self._app.texts.embed_macro if is_macro else self._app.texts.embed_news
         begin, failures = time.monotonic(), list[str]()
         with _noting(failures):
             done = embed(wanted, EngineChoice(workers=1))
@@ -132,14 +285,23 @@ class NightlyTasks:
 
     def _bring_up(self, plan: RegionPlan, joinable: Collection[TextSourceType], request: NightlyRequest) -> RegionNight:
         """Compute what is missing of one region; what fails is noted, and stops no other region."""
-        night = RegionNight(plan.region, plan.as_of_date)
+        night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped)
         if plan.stale:
             return replace(night, failures=(f"left out, it lacks {', '.join(plan.stale)}",))
+        if plan.stands_on(plan.skipped):
+            return replace(night, is_skipped=True)
         begin, failures = time.monotonic(), list[str]()
         with _noting(failures):
             wanted = self._wanted(plan, request)
-            night = self._label(night, wanted, dry_run=request.dry_run)
-            for branch in _text_branches(self._config, plan):
+            try:
+                night = self._label(night, wanted, dry_run=request.dry_run)
+            except (InsufficientHistoryError, RegionMembersError) as error:
+                needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
+                skipped = plan.skipped + self._planner.young_members(plan, needed)
+                if not plan.stands_on(skipped):
+                    raise
+                night = replace(night, skipped=skipped, is_skipped=True)
+            for branch in text_branches(self._config, plan.region, plan.definition):
                 if branch.space.text_source in joinable and night.newest is not None:
                     with _noting(failures):
                         night = self._join(night, wanted, branch, dry_run=request.dry_run)
@@ -148,7 +310,7 @@ class NightlyTasks:
     def _wanted(self, plan: RegionPlan, request: NightlyRequest) -> _WantedRegion:
         path = plan.definition.prototypes
         prototypes = None if path is None else read_prototypes(path)
-        subject = self._wiring.subject_of(plan.region, None, None, None, NUM_REGIME_CORE_V2)
+        subject = self._app.wired.subject_of(plan.region, None, None, None, NUM_REGIME_CORE_V2)
         encoder_model_id = subject.encoder.model_id
         model_id = encoder_model_id if prototypes is None else prototypes.regime_model_id(encoder_model_id)
         calibration = None if prototypes is None else prototypes.calibration
@@ -162,7 +324,9 @@ class NightlyTasks:
         if start > plan.as_of_date:
             reason = f"--since {start}" if request.since else f"{path}, which labels sessions from {start} on,"
             raise UsageError(f"{reason} leaves nothing up to {plan.as_of_date}; give an earlier --since DATE")
-        return _WantedRegion(plan, encoder_model_id, model_id, DateSpan.of_range(start, plan.as_of_date), stored)
+        return _WantedRegion(
+            plan, subject.window_days, encoder_model_id, model_id, DateSpan.of_range(start, plan.as_of_date), stored
+        )
 
     def _label(self, night: RegionNight, wanted: _WantedRegion, *, dry_run: bool) -> RegionNight:
         """Compute the regimes of a region, and rewrite what rests on those that changed."""
@@ -172,7 +336,7 @@ class NightlyTasks:
         request = RegimeRequest(
             plan.region, instrument_id, wanted.span, None, encoder_model_id, plan.definition.prototypes
         )
-        done = self._regimes.run(request, dry_run=dry_run)
+        done = self._app.regimes.run(request, dry_run=dry_run)
         report = done.report
         if dry_run:
             n_before = int(np.sum(wanted.stored >= np.datetime64(wanted.span.start)))
@@ -185,36 +349,30 @@ class NightlyTasks:
             n_embeddings=report.embeddings.written,
             n_added=n_added,
             n_rewritten=max(0, report.regimes.written - n_added),
-            newest=NewestLabel.of_history(self._regimes.storage.get_history(plan.region, end - RECENT, end, model_id)),
+            newest=NewestLabel.of_history(
+                self._app.wired.storage.get_history(plan.region, end - RECENT, end, model_id)
+            ),
             n_joint_rows=sum(report.joined_anew.values()),
             run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
         )
 
-    def _join(self, night: RegionNight, wanted: _WantedRegion, branch: _TextBranch, *, dry_run: bool) -> RegionNight:
+    def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, *, dry_run: bool) -> RegionNight:
         """Join the dates of a region that have texts, and write what is new or changed."""
-        span = self._joinable_span(wanted.span, branch.joint_model_id)
+        span = self._app.joint.joinable(wanted.span, branch.joint_model_id)
         if span is None:
             return night
         request = JointRequest(
             branch.space, wanted.plan.region, span, wanted.encoder_model_id, branch.text_model_id, branch.filters
         )
         models = JointModelChoice(wanted.encoder_model_id, branch.text_model_id, branch.joint_model_id)
-        done = self._joint.backfill([request], models, dry_run=dry_run)
+        done = self._app.joint.backfill([request], models, dry_run=dry_run)
         night = replace(night, n_joint_rows=night.n_joint_rows + done.report.written)
         return night if dry_run else replace(night, run_ids=(*night.run_ids, done.run_id))
-
-    def _joinable_span(self, span: DateSpan, joint_model_id: str) -> DateSpan | None:
-        """Return the dates of a span that a joint model may join: those after its frozen means, if it has any."""
-        config = ModelRegistry(self._db).load_config(joint_model_id)
-        if config is None or config.get("family") != CENTRED_FAMILY:
-            return span
-        start = max(span.start, BranchCentres.from_config(config["centres"]).until + timedelta(days=1))
-        return DateSpan.of_range(start, span.end) if start <= span.end else None
 
     def _stored_dates(self, plan: RegionPlan, model_id: str) -> DateVector:
         """Return the dates up to the plan's that have a regime, ascending."""
         reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
-        stored = self._regimes.storage.load_input_hashes(plan.region, model_id, reach)
+        stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
         return np.sort(stored["as_of_date"])
 
 
@@ -222,18 +380,6 @@ def _require_fresh(plans: Sequence[RegionPlan], request: NightlyRequest) -> None
     stale = [str(plan) for plan in plans if plan.stale]
     if stale and not request.skip_stale:
         raise StalePricesError(stale)
-
-
-def _text_branches(config: PrometheusConfig, plan: RegionPlan) -> tuple[_TextBranch, _TextBranch]:
-    """Return what a region is joined with; ``{region}`` in the name of a joint model stands for the region."""
-    macro, news = (
-        name.replace("{region}", plan.region) for name in (config.joint_model_id, config.news_joint_model_id)
-    )
-    region = plan.definition
-    return (
-        _TextBranch(REGIME_MACRO, config.text_model_id, macro, {"country": region.country, "event_type": None}),
-        _TextBranch(REGIME_NEWS, config.news_text_model_id, news, {"language": region.language}),
-    )
 
 
 @contextmanager

@@ -1,43 +1,309 @@
-"""Prices and instruments in, and what is known of them."""
+"""Prices: loaded, reported on, and judged: new enough, ended, not begun, or stale; and what a night does about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus.app.databases import DatabaseManager
-from prometheus.backfill.work import Progress
+from prometheus.app.wiring import Wiring, calendar_of
+from prometheus.backfill.plan import Skipped
+from prometheus.core.config import RegionDefinition
 from prometheus.core.retry import retry_lost_connection
+from prometheus.data.reader import BarExtent, load_bar_extents
+from prometheus.encoders.numeric.regions import LEAST_SHARE
+from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
+from prometheus.errors import CalendarRangeError, InsufficientHistoryError, UnknownMarketError, UsageError
+from prometheus.market.calendar import US_EQ
+from prometheus.market.session_close import last_closed_session
 
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
+    from prometheus.ingest.prices import PriceIngest
     from prometheus.ingest.report import IngestOptions, IngestReport
 
+logger = logging.getLogger(__name__)
 
-class PriceTasks:
-    """What is done with files of prices and instruments."""
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db = db_manager
-        self._progress = progress
+class LoadPrices:
+    """Loads files of prices and instruments, and reports on what is stored."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
 
     def ingest_prices(self, files: Sequence[Path], options: IngestOptions) -> IngestReport:
         """Load files of daily bars."""
-        from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
-
-        ingest = PriceIngest(self._db, self._progress)
+        ingest = self._ingest()
         return retry_lost_connection(lambda: ingest.ingest_prices(files, options))
 
     def ingest_instruments(self, file: Path, options: IngestOptions) -> IngestReport:
         """Load a file of reference rows."""
-        from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
-
-        ingest = PriceIngest(self._db, self._progress)
+        ingest = self._ingest()
         return retry_lost_connection(lambda: ingest.ingest_instruments(file, options))
 
     def report(self, instrument_ids: Sequence[str] | None, market_id: str | None) -> list[InstrumentReport]:
         """Return what is stored of each instrument, and what looks wrong with it."""
         from prometheus.data.report import build_data_report  # noqa: PLC0415 -- no other command needs it
 
-        return build_data_report(self._db, instrument_ids=instrument_ids, market_id=market_id)
+        return build_data_report(self._wired.db_manager, instrument_ids=instrument_ids, market_id=market_id)
+
+    def _ingest(self) -> PriceIngest:
+        from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import
+
+        return PriceIngest(self._wired.db_manager, self._wired.progress)
+
+
+class PriceHistories:
+    """Tells histories that have ended, or have not begun, from gaps and from prices that were not loaded.
+
+    Rows never depend on it: it decides what is a failure of a run, and what is skipped by rule.
+    """
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+
+    def skipped(self, instrument_ids: Sequence[str], market: str, start: date, end: date) -> Skipped:
+        """Return the instruments of a market that have no window from `start` to `end` by rule.
+
+        One has ended when its last bar up to `end` is from before `start` and more than five sessions older than
+        `end`, while the market itself goes on; one that has bars after `end` again has a gap instead. One has not
+        begun when all its bars are from after `end`.
+        """
+        extents = self._extents(instrument_ids, end)
+        absent = [
+            name for name in instrument_ids if name not in extents or self._is_over(extents[name], market, start, end)
+        ]
+        whole = self._extents(absent, date.max)
+        not_begun = {name: whole[name].first for name in absent if name in whole and name not in extents}
+        ended = {name: whole[name].newest for name in absent if name in extents and whole[name].newest < start}
+        if ended and not self._goes_on(market, extents.values(), end):
+            ended = {}
+        return Skipped(ended, not_begun)
+
+    def young(self, failures: Iterable[Exception], instrument_ids: Collection[str], market: str) -> Skipped:
+        """Return the instruments that lack sessions for a window because they began too late for it, by first bar."""
+        short = {
+            failure.instrument_id: failure
+            for failure in failures
+            if isinstance(failure, InsufficientHistoryError) and failure.instrument_id in instrument_ids
+        }
+        not_begun = {}
+        for day in {failure.as_of for failure in short.values()}:
+            names = [name for name, failure in short.items() if failure.as_of == day]
+            for name, extent in self._extents(names, day).items():
+                if self.is_too_young(extent, market, day, short[name].needed):
+                    not_begun[name] = extent.first
+        return Skipped({}, not_begun)
+
+    def is_too_young(self, extent: BarExtent, market: str, day: date, n_sessions: int) -> bool:
+        """Return whether fewer than `n_sessions` sessions have passed from the first bar to a day, both included."""
+        n_after = _n_sessions(market, extent.first, day)
+        return n_after is not None and n_after + 1 < n_sessions
+
+    def _is_over(self, extent: BarExtent, market: str, start: date, end: date) -> bool:
+        return extent.newest < start and (_n_sessions(market, extent.newest, end) or 0) > MAX_AGE_SESSIONS
+
+    def _goes_on(self, market: str, extents: Iterable[BarExtent], day: date) -> bool:
+        """Return whether any instrument of a market has a bar of the five sessions up to a day."""
+        try:
+            listed = self._wired.catalog.list_instruments(market)
+        except UnknownMarketError:  # its instruments have no reference rows
+            listed = []
+        newest = max(each.newest for each in (*extents, *self._extents(listed, day).values()))
+        age = _n_sessions(market, newest, day)
+        return age is not None and age <= MAX_AGE_SESSIONS
+
+    def _extents(self, instrument_ids: Sequence[str], until: date) -> dict[str, BarExtent]:
+        return load_bar_extents(self._wired.db_manager, instrument_ids, until) if instrument_ids else {}
+
+
+def _n_sessions(market: str, start: date, end: date) -> int | None:
+    """Return how many sessions lie in (`start`, `end`], or the days, where they are few; None where nothing tells."""
+    n_days = (end - start).days
+    if n_days <= MAX_AGE_SESSIONS:  # the calendar, slow to load, is not needed then
+        return n_days
+    try:
+        return calendar_of(market).n_sessions_after(start, end)
+    except CalendarRangeError:  # a bar from before all calendars
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class NightlyRequest:
+    """What is wanted of a night.
+
+    Attributes
+    ----------
+    now_utc
+        When it is, with a time zone.
+    as_of_date
+        Up to which date; None for each region's last session whose close has passed.
+    since
+        First date wanted; None for the first one stored or, where nothing is, the first one possible: after the
+        calibration of the prototypes, else from the first bar on.
+    max_age_sessions
+        How many sessions may be missing before prices are stale.
+    skip_stale
+        Leave regions with stale prices out, instead of doing nothing at all.
+
+    Raises
+    ------
+    UsageError
+        The dates or the age make no sense.
+    """
+
+    now_utc: datetime
+    as_of_date: date | None = None
+    since: date | None = None
+    max_age_sessions: int = 0
+    skip_stale: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_age_sessions < 0:
+            raise UsageError(f"--max-age-sessions {self.max_age_sessions}: name a number from 0 on")
+        end = self.as_of_date or self.now_utc.date()
+        if self.since is not None and self.since > end:
+            raise UsageError(f"--since {self.since} lies after {end}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPlan:
+    """One region, the session it is to be brought up to, and what its prices lack for that.
+
+    Attributes
+    ----------
+    first_bar
+        Of the anchor; None without any.
+    stale
+        One phrase for each instrument whose bars are too old.
+    skipped
+        Its instruments whose history has ended, or has not begun.
+    """
+
+    region: str
+    definition: RegionDefinition
+    market: str
+    as_of_date: date
+    first_bar: date | None
+    stale: tuple[str, ...]
+    skipped: Skipped = field(default_factory=Skipped)
+
+    def stands_on(self, skipped: Skipped) -> bool:
+        """Return whether the region cannot be seen without these instruments: its anchor, or most of its weight."""
+        members = self.definition.members
+        share = sum(members[name] for name in skipped.rest(members)) / sum(members.values())
+        return self.definition.anchor in skipped or share < LEAST_SHARE
+
+    def __str__(self) -> str:
+        return f"{self.region} as of {self.as_of_date} lacks {', '.join(self.stale)}"
+
+
+class NightlyPlanner:
+    """Chooses each region's session, and looks at its prices."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._histories = PriceHistories(wired)
+
+    def plan(self, regions: Mapping[str, RegionDefinition], request: NightlyRequest) -> list[RegionPlan]:
+        """Return one plan per region, in their order.
+
+        Raises
+        ------
+        UnknownMarketError, CalendarRangeError
+            A date that no calendar knows.
+        """
+        names = sorted({name for definition in regions.values() for name in definition.members})
+        markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
+        return [self._plan_region(region, definition, markets, request) for region, definition in regions.items()]
+
+    def young_members(self, plan: RegionPlan, n_sessions: int) -> Skipped:
+        """Return the members of a region that began too late for a window of `n_sessions`."""
+        extents = load_bar_extents(self._wired.db_manager, list(plan.definition.members), plan.as_of_date)
+        young = {
+            name: extent.first
+            for name, extent in extents.items()
+            if name not in plan.skipped
+            and self._histories.is_too_young(extent, plan.market, plan.as_of_date, n_sessions)
+        }
+        return Skipped({}, young)
+
+    def _plan_region(
+        self, region: str, definition: RegionDefinition, markets: Mapping[str, str], request: NightlyRequest
+    ) -> RegionPlan:
+        market = markets[definition.anchor]
+        asked = request.as_of_date or _last_closed(region, market, request.now_utc)
+        extents = load_bar_extents(self._wired.db_manager, list(definition.members), asked)
+        anchor = extents.get(definition.anchor)
+        # a bar proves a session; the whole calendar, slow to load, is not needed then
+        is_session = anchor is not None and anchor.newest == asked
+        session = asked if is_session else _session_of(region, market, asked)
+        lacking = {
+            name: phrase
+            for name in definition.members
+            if (phrase := describe_staleness(name, extents.get(name), markets[name], session, request)) is not None
+        }
+        skipped = Skipped()
+        for name in lacking:
+            skipped += self._histories.skipped([name], markets[name], session, session)
+        first_bar = None if anchor is None else anchor.first
+        plan = RegionPlan(region, definition, market, session, first_bar, (), skipped)
+        if plan.stands_on(skipped):  # what else it lacks makes no difference
+            return plan
+        return replace(plan, stale=tuple(phrase for name, phrase in lacking.items() if name not in skipped))
+
+
+def describe_staleness(
+    instrument_id: str, extent: BarExtent | None, market: str, as_of_date: date, request: NightlyRequest
+) -> str | None:
+    """Return what an instrument lacks for a session of its region; None where its bars are new enough.
+
+    A market that was closed on that date, or that is still open at `NightlyRequest.now_utc` while the region's has
+    closed, owes the bar of its session before.
+    """
+    if extent is None:
+        return f"{instrument_id} (no bars)"
+    if extent.newest >= as_of_date:
+        return None
+    calendar = calendar_of(market)
+    owed = calendar.last_session(as_of_date)
+    if request.as_of_date is None:
+        owed = min(owed, last_closed_session(market, request.now_utc))
+    n_missing = calendar.n_sessions_after(extent.newest, owed)
+    if n_missing <= request.max_age_sessions:
+        return None
+    sessions = "session" if n_missing == 1 else "sessions"
+    return f"{instrument_id} (last bar {extent.newest}, {n_missing} {sessions} missing)"
+
+
+def first_date_wanted(
+    *, since: date | None, first_stored: date | None, calibrated_until: date | None, first_bar: date
+) -> date:
+    """Return where to begin.
+
+    What is stored is gone through again: unchanged, it costs a comparison of digests, and old prices that were
+    corrected are made good. Labels of dates that prototypes were calibrated on know their own future, so no night
+    begins there by itself.
+    """
+    if since is not None:
+        return since
+    if first_stored is not None:
+        return first_stored
+    return first_bar if calibrated_until is None else calibrated_until + timedelta(days=1)
+
+
+def _last_closed(region: str, market: str, now_utc: datetime) -> date:
+    session = last_closed_session(market, now_utc)
+    logger.info("%s: as of %s, the last session of %s whose close has passed", region, session, market)
+    return session
+
+
+def _session_of(region: str, market: str, asked: date) -> date:
+    session = calendar_of(market).last_session(asked)
+    if session != asked:
+        logger.warning("%s: %s is no session of %s; using the last one, %s", region, asked, market, session)
+    return session

@@ -1,68 +1,49 @@
-"""Numeric embeddings, regimes, prototypes and transitions."""
+"""Regimes computed and stored, and the prototypes and constants that are learned from the past for them."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from prometheus.app.backfills import BackfillName, Backfills
-from prometheus.app.databases import DatabaseManager
-from prometheus.app.encoding import (
-    EncoderWiring,
-    Subject,
-    warn_of_sessions_left_out,
-)
-from prometheus.app.region_prices import RegionPrices
-from prometheus.backfill.dependents import stale_joins
+from prometheus.app.histories import Histories, ReadRegimes
+from prometheus.app.wiring import Subject, Wiring, warn_of_sessions_left_out
+from prometheus.arrays import Float64Vector
+from prometheus.backfill.joint import stale_joins
+from prometheus.backfill.numeric import name_unknown
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
-from prometheus.backfill.run import BackfillRun
-from prometheus.backfill.work import Progress
-from prometheus.core.files import require_writable
-from prometheus.data.models import ModelRegistry
-from prometheus.data.regimes import RegimeStorage
-from prometheus.data.timelines import RegimeTimelines
+from prometheus.backfill.work import BackfillRun
+from prometheus.core.files import require_writable, write_if_changed
 from prometheus.data.vectors.index import WindowIndex
-from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.encoders.catalogue import NUMERIC_MODELS
-from prometheus.encoders.identity import NUM_REGIME_CORE_V1
-from prometheus.errors import NoRegimesError, PrototypeError, UnknownInstrumentError, UsageError
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.descriptors import describe
+from prometheus.encoders.numeric.regions import RegionWindowBatch
+from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import WindowBatch
+from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.market.bars import Closes
-from prometheus.regime.history import (
-    LABELS,
-    DatedVectors,
-    RegimeHistory,
-    RegimeTimeline,
-    VectorSource,
-    preferred_history,
-)
+from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
+from prometheus.regime.explanation import Reason, explain
+from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_numeric import (
     EncodingRegimeModel,
     NumericRegimeModel,
     SeedRegimeModel,
     default_temperature,
 )
-from prometheus.regime.model_persistent import PersistentRegimeModel
-from prometheus.regime.picture import draw_regimes, save_figure
+from prometheus.regime.model_persistent import FAMILY, PersistentRegimeModel
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
-from prometheus.regime.transitions import (
-    ExitHazard,
-    TransitionCounts,
-    TransitionMatrix,
-    count_stays,
-    exit_hazards,
-    mean_durations,
-    transition_counts,
-    transition_matrix,
-)
 from prometheus.regime.types import RegimeLabel, RegimeState
-from prometheus.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -99,39 +80,41 @@ class RegimeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TransitionReport:
-    """The transitions of one region under one regime model."""
+class NewestLabel:
+    """The newest state of a region and the label of the one before it, None for a first state."""
 
-    region: str
-    model_id: str
-    n_dates: int
-    counts: TransitionCounts
-    matrix: TransitionMatrix
-    mean_durations: dict[RegimeLabel, float]
-    exit_hazards: dict[RegimeLabel, tuple[ExitHazard, ...]]
+    as_of_date: date
+    label: str
+    confidence: float
+    previous_label: str | None
+
+    @classmethod
+    def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
+        """Return what the last two of some states say, oldest first; None without any."""
+        if not states:
+            return None
+        newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
+        return cls(newest.as_of_date, newest.regime_label.name, newest.confidence, previous)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the label differs from the one before."""
+        return self.previous_label not in (None, self.label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "as_of_date": str(self.as_of_date), "regime_label": self.label, "confidence": self.confidence,
+            "previous_label": self.previous_label, "is_changed": self.is_changed,
+        }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RegimeEmbeddings:
-    """The vectors behind a region's regimes, all of one encoder and one source."""
+class LabelRegimes(ReadRegimes):
+    """Computes and stores numeric embeddings and regimes."""
 
-    region: str
-    encoder_model_id: str
-    source: VectorSource
-    rows: DatedVectors
-
-
-class RegimeTasks:
-    """What is done with numeric embeddings and regimes."""
-
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db = db_manager
-        self._wiring = EncoderWiring(db_manager)
-        self.reader = self._wiring.reader
-        self.catalog = self._wiring.catalog
-        self.storage = RegimeStorage(db_manager=db_manager)
-        self._timelines = RegimeTimelines(db_manager)
-        self._backfills = Backfills(db_manager, progress)
+    def __init__(self, wired: Wiring) -> None:
+        super().__init__(wired)
+        self._backfills = Backfills(wired)
 
     def run(self, request: RegimeRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
         """Compute and store the regimes of a request; a date that is no session is moved to the last one before it.
@@ -144,23 +127,23 @@ class RegimeTasks:
         prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
         made_by = "" if prototype_set is None else prototype_set.encoder_model_id or ""
         default_model = made_by if made_by in NUMERIC_MODELS else NUM_REGIME_CORE_V1
-        subject = self._wiring.subject_of(
+        subject = self._wired.subject_of(
             request.region, request.instrument_id, request.model_id, request.window_days, default_model
         )
-        span = self._wiring.at_session(request.span, subject.market, [subject.anchor])
+        span = self._wired.at_session(request.span, subject.market, [subject.anchor])
         model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
-        work = RegimeBackfill(subject.builder, model, self.storage, ModelRegistry(self._db), self.reader)
+        work = RegimeBackfill(subject.builder, model, self.storage, self._wired.registry, self._wired.reader)
         chunks = regime_chunks(request.region, span)
         named = BackfillName("regime", model.model_id)
-        done = self._backfills.run_here(named, work, chunks, RegimeReport.nothing(), dry_run=dry_run)
+        done = self._backfills.run_here(named, work, chunks, RegimeReport(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
         warn_of_sessions_left_out(done.report.embeddings.failures)
         if dry_run:
             return done
         if done.report.embeddings.written:
-            WindowIndex(self._db, model.encoder.model_id).sync()
+            WindowIndex(self._wired.db_manager, model.encoder.model_id).sync()
         joined_anew = self._join_anew(request.region, model.encoder.model_id, span)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
 
@@ -192,181 +175,34 @@ class RegimeTasks:
         )
         return prototype_set, n_dates, write_prototypes(prototype_set, output)
 
-    def states(self, region: str, start: date, end: date, model_id: str | None) -> list[RegimeState]:
-        """Return stored states of one regime model, or of all, by date and model.
-
-        Raises
-        ------
-        NoRegimesError
-            There are none.
-        """
-        chosen = [model_id] if model_id else self.storage.list_models(region)
-        states = [state for each in chosen for state in self.storage.get_history(region, start, end, each)]
-        if not states:
-            raise NoRegimesError(region, f"of {model_id}" if model_id else f"from {start} to {end}")
-        return sorted(states, key=lambda state: (state.as_of_date, state.model_id))
-
-    def histories(self, region: str | None = None) -> list[RegimeHistory]:
-        """Return what is stored, by region and regime model; of one region where it is named.
-
-        Raises
-        ------
-        NoRegimesError
-            Nothing is stored of that region.
-        """
-        found = self._timelines.histories()
-        if region is None:
-            return found
-        of_region = [each for each in found if each.region == region]
-        if not of_region:
-            known = did_you_mean(region, sorted({each.region for each in found}), "regions that have")
-            raise NoRegimesError(region, f"at all ({known})")
-        return of_region
-
-    def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
-        """Return the history that answers for a region: of the model named, or the one `preferred_history` chooses.
-
-        With `as_of` it chooses by what is stored of dates up to then, where there is anything.
-
-        Raises
-        ------
-        NoRegimesError
-            There is none.
-        """
-        found = self.histories(region)
-        if model_id is None:
-            known = [] if as_of is None else self._timelines.histories(as_of)
-            model_id = preferred_history([each for each in known if each.region == region] or found).model_id
-        for each in found:
-            if each.model_id == model_id:
-                return each
-        raise NoRegimesError(region, f"of {model_id} (models that have: {', '.join(each.model_id for each in found)})")
-
-    def timeline(
-        self, region: str, start: date, end: date, model_id: str | None = None, limit: int | None = None
-    ) -> RegimeTimeline:
-        """Return labels and confidences from `start` to `end`, both included, or the first of them.
-
-        Parameters
-        ----------
-        model_id
-            See `history` for the default.
-
-        Raises
-        ------
-        NoRegimesError
-            The region has no regimes of that model; a span without dates is no error.
-        """
-        return self._timelines.timeline(region, self.history(region, model_id).model_id, start, end, limit)
-
-    def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
-        """Return the vectors from `start` to `end`, both included: those that analogs of `end` are found among.
-
-        Parameters
-        ----------
-        model_id
-            An encoder, or a regime model for its encoder; see `history` for the default.
-
-        Raises
-        ------
-        NoRegimesError
-            The region has no regimes of that model; a span without dates is no error.
-        """
-        encoders = {each.encoder_model_id for each in self.histories(region)}
-        encoder = model_id if model_id in encoders else self.history(region, model_id).encoder_model_id
-        until = (end, date.max)  # vectors of a span before the first one are none, but of a known length
-        found = (self._timelines.vector_source(region, encoder, each) for each in until)
-        source = next((each for each in found if each is not None), None)
-        if source is None:
-            raise NoRegimesError(region, f"of {encoder}")
-        rows = self._timelines.load_vectors(region, encoder, source)
-        first = int(np.searchsorted(rows.dates, np.datetime64(start, "D"), side="left"))
-        last = int(np.searchsorted(rows.dates, np.datetime64(end, "D"), side="right"))
-        return RegimeEmbeddings(region, encoder, source, DatedVectors(rows.dates[first:last], rows.vectors[first:last]))
-
-    def closes(self, history: RegimeHistory, start: date, end: date) -> Closes:
-        """Return the closes behind a history from `start` to `end`; none where no instrument or no bar is known."""
-        return RegionPrices(self._db).behind(history, start, end)
-
-    def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:
-        """Return matrix and mean durations of one regime model, or of each that has rows, over dates up to one.
-
-        Raises
-        ------
-        NoRegimesError
-            There are none.
-        """
-        reports = []
-        for each in [model_id] if model_id else self.storage.list_models(region):
-            timeline = self._timelines.timeline(region, each, date.min, until)
-            labels = [LABELS[number] for number in timeline.labels.tolist()]
-            counts = transition_counts(labels)
-            stays = count_stays(labels)
-            report = TransitionReport(
-                region, each, len(labels), counts, transition_matrix(counts), mean_durations(labels),
-                {label: exit_hazards(stays.get(label)) for label in counts},
-            )  # fmt: skip
-            reports += [report] if labels else []
-        if not reports:
-            raise NoRegimesError(region, f"of {model_id}" if model_id else "at all")
-        return reports
-
-    def plot(self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path) -> int:
-        """Write a PNG of an instrument's closes over a region's regimes; return the number of dates.
-
-        Raises
-        ------
-        NoRegimesError
-            There is nothing to draw.
-        """
-        require_writable(output)
-        states = self.storage.get_history(region, start, end, model_id)
-        if not states:
-            raise NoRegimesError(region, f"from {start} to {end}")
-        first, last = states[0].as_of_date, states[-1].as_of_date
-        bars = self.reader.load_bars([instrument_id], first, last, 1, ["close"])
-        if not len(bars.dates):
-            raise UnknownInstrumentError(instrument_id)
-        title = f"{instrument_id}, regimes of {region} by {states[0].model_id}"
-        save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
-        return len(states)
-
-    def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> dict[str, int]:
+    def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> Counter[str]:
         """Bring the rows of the joint space in step with the regimes of a span."""
-        store = JointEmbeddingStore(self._db)
-        stale = stale_joins(store, self.storage, region, encoder_model_id, span.start, span.end)
+        stale = stale_joins(self._wired.joint_vectors, self.storage, region, encoder_model_id, span.start, span.end)
         if not stale:
-            return {}
-        from prometheus.app.joint import JointTasks  # noqa: PLC0415 -- most runs have nothing to join
+            return Counter()
+        from prometheus.app.joint import JoinTexts  # noqa: PLC0415 -- most runs have nothing to join
 
-        return JointTasks(self._db, lambda _done, _total: None).join_anew(region, encoder_model_id, stale)
+        return JoinTexts(self._wired).join_anew(region, encoder_model_id, stale)
 
     def _regime_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None
     ) -> EncodingRegimeModel:
-        window_days, encoder = subject.window_days, subject.encoder
-        instruments = {request.region: subject.entity_id}
+        encoder, instruments = subject.encoder, {request.region: subject.entity_id}
         if prototype_set is None:
             return SeedRegimeModel(
-                encoder=encoder,
-                region_instruments=instruments,
-                window_days=window_days,
+                encoder=encoder, region_instruments=instruments, window_days=subject.window_days,
                 model_id=request.regime_model_id,
-            )
-        prototype_set.require_space(str(request.prototypes), encoder.model_id, window_days)
+            )  # fmt: skip
+        prototype_set.require_space(str(request.prototypes), encoder.model_id, subject.window_days)
         if prototype_set.calibration is not None:
             return self._persistent_model(request, subject, prototype_set)
         temperature = request.temperature
         if temperature is None:
             temperature = default_temperature(encoder.model_id, prototype_set.prototypes)
         return NumericRegimeModel(
-            encoder=encoder,
-            region_instruments=instruments,
-            window_days=window_days,
-            prototypes=prototype_set.prototypes,
-            temperature=temperature,
-            model_id=request.regime_model_id,
-        )
+            encoder=encoder, region_instruments=instruments, window_days=subject.window_days,
+            prototypes=prototype_set.prototypes, temperature=temperature, model_id=request.regime_model_id,
+        )  # fmt: skip
 
     def _persistent_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet
@@ -374,16 +210,13 @@ class RegimeTasks:
         if request.temperature is not None:
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
         model = PersistentRegimeModel(
-            encoder=subject.encoder,
-            region_instruments={request.region: subject.entity_id},
-            prototype_set=prototype_set,
-            model_id=request.regime_model_id,
-        )
+            encoder=subject.encoder, region_instruments={request.region: subject.entity_id},
+            prototype_set=prototype_set, model_id=request.regime_model_id,
+        )  # fmt: skip
         until = model.calibration.end
         if request.span.start <= until:
             logger.warning(
-                "the prototypes were calibrated on sessions up to %s; labels of dates up to then know their own future",
-                until,
+                "the prototypes were calibrated on sessions up to %s; labels of dates up to then are in-sample", until
             )
         return model
 
@@ -398,3 +231,140 @@ class RegimeTasks:
                 "be compared with itself: use another --region or --regime-model-id",
                 request.region, n_rows, model.model_id, instrument_id, window_days,
             )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRequest:
+    """Prototypes wanted of a market's own past.
+
+    Attributes
+    ----------
+    instrument_id
+        What stands for the region; None for the members it is configured with.
+    until
+        Last date that may be used.
+    span
+        Sessions up to then that are.
+    align_to
+        An earlier prototype file whose labels the new ones keep.
+    """
+
+    region: str
+    instrument_id: str | None
+    until: date
+    output: Path
+    span: int
+    settings: CalibrationSettings
+    align_to: Path | None = None
+    model_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.instrument_id is not None and self.model_id not in (None, NUM_REGIME_CORE_V2):
+            raise UsageError(
+                f"calibrate reads vectors of {NUM_REGIME_CORE_V2}, not of {self.model_id}; "
+                "for others average windows with compute_regime_prototypes"
+            )
+
+
+class Calibrate:
+    """Learns from the past what regimes are told by, and explains labels by it."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+
+    def calibrate(self, request: CalibrationRequest) -> tuple[PrototypeSet, bool]:
+        """Find prototypes and their calibration, and write both to a file; return them, and whether it changed.
+
+        Raises
+        ------
+        InputRefusedError
+            There are too few sessions, or none at all.
+        """
+        require_writable(request.output)
+        earlier = None
+        if request.align_to is not None:
+            earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
+        subject = self._wired.subject_of(
+            request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
+        )
+        windows = self._windows(subject, date.min, request.until)
+        windows = windows.take(slice(max(0, len(windows) - request.span), None))
+        if len(windows) < request.span:
+            logger.warning(
+                "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
+                subject.entity_id, len(windows), request.until, request.span,
+            )  # fmt: skip
+        vectors = subject.encoder.encode(windows).vectors
+        prototypes, calibration = calibrate(
+            DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
+        )
+        prototype_set = PrototypeSet(
+            region=request.region,
+            prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
+            windows={},
+            encoder_model_id=subject.encoder.model_id,
+            window_days=subject.window_days,
+            calibration=calibration,
+        )
+        return prototype_set, write_prototypes(prototype_set, request.output)
+
+    def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
+        """Return for each state what moved its label against the next likely one.
+
+        Raises
+        ------
+        InputRefusedError
+            A state's model kept no prototypes to explain it by.
+        """
+        asked = asked or Histories(self._wired)
+        return [_explain_state(state, asked.model_config(state.model_id)) for state in states]
+
+    def fit_constants(
+        self, instrument_id: str, start: date, end: date, output: Path
+    ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
+        """Recompute the frozen constants of the scale-free encoder and the weights of its volatility score.
+
+        Returns
+        -------
+        The constants, the weights, and whether the file changed.
+        """
+        require_writable(output)
+        subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
+        windows = self._windows(subject, start, end)
+        source = {
+            "instrument_id": instrument_id, "start": str(start), "end": str(end), "command": RECOMPUTE_COMMAND,
+        }  # fmt: skip
+        constants = ScaleFreeConstants.fit(describe(windows.features, windows.ends), source)
+        model = ScaleFreeNumericEmbeddingModel(constants)
+        vectors = model.encode_table(windows.features, windows.ends, windows.window_days)
+        weights = fit_score_weights(vectors, _followed(windows))
+        return constants, weights, write_if_changed(output, constants.to_json())
+
+    def _windows(self, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
+        build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
+        if build.failures and not len(build.windows):
+            raise name_unknown(build.failures, self._wired.reader)[-1]
+        warn_of_sessions_left_out(build.failures)
+        return build.windows
+
+
+def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
+    """Return the forward log volatility of each window's last session, known from sessions of the same table only.
+
+    The table begins with the instrument, or the anchor of the region, whose volatility is meant.
+    """
+    closes = np.exp(windows.features[: int(windows.ends[-1]), 0])
+    return forward_log_volatility(closes)[windows.ends - 1]
+
+
+def _explain_state(state: RegimeState, config: dict[str, Any] | None) -> list[Reason]:
+    if config is None or config.get("family") != FAMILY:
+        raise InputRefusedError(
+            f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
+            "calibrate, then run_numeric_regime with its file"
+        )
+    probabilities = {name: float(value) for name, value in state.metadata["probabilities"].items()}
+    label = state.regime_label.name
+    runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
+    centers = {name: np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up)}
+    return explain(state.regime_embedding, centers[label], centers[runner_up], config["calibration"]["norms"])

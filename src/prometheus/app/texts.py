@@ -1,51 +1,146 @@
-"""Macro events and news in, and their embeddings."""
+"""Macro events and news in, and their embeddings, opened in whichever process does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from prometheus.app.backfills import BackfillName, Backfills, EngineChoice
+from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, databases_of
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_work import TextRequest, TextWorkFactory
-from prometheus.backfill.plan import text_chunks
-from prometheus.backfill.run import BackfillRun
-from prometheus.backfill.work import Progress
+from prometheus.app.wiring import Wiring
+from prometheus.backfill.plan import DateSpan, text_chunks
+from prometheus.backfill.text import TextBackfill
+from prometheus.backfill.work import BackfillRun, OpenedWork
+from prometheus.core.config import PrometheusConfig
+from prometheus.core.provenance import self_contained
 from prometheus.core.retry import retry_lost_connection
+from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.texts.chunks import available_cores
 from prometheus.encoders.texts.documents import TextKey, TextSourceType
-from prometheus.encoders.texts.service import TextCounts
+from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
+from prometheus.errors import UsageError
+from prometheus.protocols import TextEmbeddingModel
 
 if TYPE_CHECKING:
     from prometheus.ingest.report import TextIngestOptions, TextIngestReport
+    from prometheus.ingest.texts import TextIngest
+
+RUNTIMES = ("onnx", "torch")
 
 
-class TextTasks:
-    """What is done with texts."""
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """Text embeddings wanted, and by which model.
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db = db_manager
-        self._progress = progress
+    Attributes
+    ----------
+    hf_model_name
+        A model of the hub, or a local folder.
+    long_text
+        ``mean`` of all chunks of a long text, or ``truncate`` to its first one.
+    runtime
+        ``onnx``, or ``torch`` for any model of sentence-transformers (extra ``torch``).
+
+    Raises
+    ------
+    UsageError
+        No such runtime.
+    """
+
+    span: DateSpan
+    model_id: str
+    hf_model_name: str
+    long_text: str = "mean"
+    limit: int | None = None
+    timezone: str = "UTC"
+    country: str | None = None
+    event_type: str | None = None
+    language: str | None = None
+    runtime: str = "onnx"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise UsageError(f"--runtime {self.runtime!r}: choose from {', '.join(RUNTIMES)}")
+
+
+@dataclass(frozen=True)
+class TextWorkFactory:
+    """Opens backfills of one text model; a `prometheus.backfill.work.WorkFactory`.
+
+    Attributes
+    ----------
+    databases
+        Open already, for this process alone: they do not travel.
+    is_warm
+        Opening takes a second and a few hundred megabytes: a process that does several chunks keeps it open.
+    """
+
+    config: PrometheusConfig
+    request: TextRequest
+    databases: DatabaseManager | None = None
+    is_warm: ClassVar[bool] = True
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether a GPU would do the work: torch takes one where it finds one."""
+        return self.request.runtime == "torch"
+
+    def __reduce__(self) -> tuple[type[TextWorkFactory], tuple[PrometheusConfig, TextRequest]]:
+        return TextWorkFactory, (self_contained(self.config), self.request)
+
+    @contextmanager
+    def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
+        """Yield the work over connections and a model of its own.
+
+        Raises
+        ------
+        InputRefusedError, RetryableError, MissingExtraError
+            There is no such model, or it cannot be run.
+        """
+        with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
+            service = TextEmbeddingService(
+                model=self._open_model(max(1, available_cores() // n_processes)),
+                store=TextEmbeddingStore(db_manager=databases),
+                model_id=self.request.model_id,
+            )
+            yield OpenedWork(TextBackfill(TextReader(databases), service), claims)
+
+    def _open_model(self, threads: int) -> TextEmbeddingModel:
+        name, long_text = self.request.hf_model_name, self.request.long_text
+        if self.request.runtime == "torch":  # it has threads of its own; fewer of them might change the last bits
+            from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+
+            return TorchTextEmbeddingModel(name, long_text=long_text)
+        from prometheus.encoders.texts.onnx_model import open_text_model  # noqa: PLC0415 -- slow to import
+
+        return open_text_model(name, cache_dir=self.config.home / "models", long_text=long_text, threads=threads)
+
+
+class EmbedTexts:
+    """Loads texts, and computes and stores their embeddings."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._backfills = Backfills(wired)
 
     def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of macro events."""
-        from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
-
-        ingest = TextIngest(self._db, self._progress)
+        ingest = self._ingest()
         return retry_lost_connection(lambda: ingest.ingest_macro(files, options))
 
     def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of news."""
-        from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
-
-        ingest = TextIngest(self._db, self._progress)
+        ingest = self._ingest()
         return retry_lost_connection(lambda: ingest.ingest_news(files, options))
 
     def embed_macro(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
-        """Embed and store the macro events of a request; see `EngineChoice` for who does it.
+        """Embed and store the macro events of a request; see `EngineChoice` for the engines.
 
         A dry run reports as ``written`` what would be, and writes nothing.
 
@@ -54,7 +149,7 @@ class TextTasks:
         InputRefusedError, RetryableError, MissingExtraError
             No stored event meets a filter, the model cannot be used, or its id means another one.
         """
-        pages = TextReader(self._db).iter_macro_keys(
+        pages = self._wired.texts.iter_macro_keys(
             request.span.start, request.span.end,
             country=request.country, event_type=request.event_type, limit=request.limit, timezone=request.timezone,
         )  # fmt: skip
@@ -62,7 +157,7 @@ class TextTasks:
 
     def embed_news(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
         """Embed and store the news of a request, headline and body joined; as for macro events."""
-        pages = TextReader(self._db).iter_news_keys(
+        pages = self._wired.texts.iter_news_keys(
             request.span.start, request.span.end,
             language=request.language, limit=request.limit, timezone=request.timezone,
         )  # fmt: skip
@@ -77,8 +172,13 @@ class TextTasks:
     ) -> BackfillRun[TextCounts]:
         chosen = choice or EngineChoice(workers=1)
         chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id))
-        factory = TextWorkFactory(self._db.config, request, self._db)
+        factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
         if factory.wants_gpu and chosen.name == "local" and chosen.workers is None:
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
         named = BackfillName("text", request.model_id)
-        return Backfills(self._db, self._progress).run(named, factory, chunks, TextCounts(), chosen)
+        return self._backfills.record(named, self._backfills.run(named, factory, chunks, TextCounts(), chosen))
+
+    def _ingest(self) -> TextIngest:
+        from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import
+
+        return TextIngest(self._wired.db_manager, self._wired.progress)

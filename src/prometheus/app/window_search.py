@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
 
 from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
-from prometheus.app.databases import DatabaseManager
+from prometheus.app.histories import Histories, newest_position
+from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector
-from prometheus.backfill.work import Progress
-from prometheus.data.models import ModelRegistry
-from prometheus.data.reader import DataReader
 from prometheus.data.vectors.index import (
     IndexStatus,
     StoredWindow,
@@ -25,18 +23,17 @@ from prometheus.data.vectors.index import (
     WindowSpace,
     exact_distance,
 )
-from prometheus.encoders.catalogue import default_window_days, knowledge_end
+from prometheus.encoders.catalogue import default_window_days
 from prometheus.encoders.numeric.windows import INSTRUMENT
-from prometheus.errors import ModelNotKnownYetError, NoEmbeddingError, UsageError
+from prometheus.errors import NoEmbeddingError, UsageError
 from prometheus.market.outcomes import FollowedCloses, Outcome
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL_ID = "num-regime-core-v2"
-MAX_DAYS_BACK = 7
 FIRST_ROWS = 256
 MOST_ROWS = 16_384
-"""An index is asked for more and more rows until enough of them are no neighbours of each other, up to so many."""
+"""An index is asked for more and more rows until enough of them are no neighbours of each other, up to this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +147,12 @@ class RecallReport:
     worst: float
 
 
-class WindowSearchTasks:
-    """Searches the stored windows of instruments.
+class SearchWindows:
+    """Searches the stored windows of instruments."""
 
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
-
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._db = db_manager
-        self._progress = progress
-        self._reader = DataReader(db_manager=db_manager)
-        self._registry = ModelRegistry(db_manager)
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._db = wired.db_manager
 
     def find(self, request: WindowRequest) -> WindowReport:
         """Return the windows nearest to an instrument's; by the model's index, or by comparing all where it has none.
@@ -177,9 +164,7 @@ class WindowSearchTasks:
         ModelNotKnownYetError
             The model learned from later data.
         """
-        known_from = knowledge_end(self._registry.load_config(request.model_id) or {})
-        if known_from is not None and known_from >= request.as_of:
-            raise ModelNotKnownYetError(request.model_id, known_from, request.as_of)
+        Histories(self._wired).require_known(request.model_id, request.as_of)
         as_of_date, vector = self._asked(request)
         index = WindowIndex(self._db, request.model_id)
         chosen: list[tuple[float, StoredWindow]] = []
@@ -195,7 +180,7 @@ class WindowSearchTasks:
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
         """Make a model's index, or bring it in step; return how many vectors were copied, and what it holds now."""
         index = WindowIndex(self._db, model_id)
-        n_copied = index.build(self._progress)
+        n_copied = index.build(self._wired.progress)
         return n_copied, index.status()
 
     def drop_index(self, model_id: str) -> bool:
@@ -234,20 +219,17 @@ class WindowSearchTasks:
 
     def _asked(self, request: WindowRequest) -> tuple[date, Float32Vector]:
         windows = WindowScan(self._db, request.space).load(request.instrument_id)
-        n_known = int(np.searchsorted(windows.dates, np.datetime64(request.as_of, "D"), side="right"))
-        found: date | None = windows.dates[n_known - 1].item() if n_known else None
-        if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
-            known = (windows.dates[0].item(), windows.dates[-1].item()) if len(windows.dates) else None
-            raise NoEmbeddingError(f"{request.instrument_id} by {request.model_id}", request.as_of, known)
+        at = newest_position(windows.dates, request.as_of, f"{request.instrument_id} by {request.model_id}")
+        found: date = windows.dates[at].item()
         if found != request.as_of:
             logger.warning("%s has no embedding on %s; using that of %s", request.instrument_id, request.as_of, found)
-        return found, windows.vectors[n_known - 1]
+        return found, windows.vectors[at]
 
     def _with_outcomes(
         self, chosen: Sequence[tuple[float, StoredWindow]], as_of_date: date
     ) -> tuple[SimilarWindow, ...]:
         ids = list(dict.fromkeys(window.entity_id for _, window in chosen))
-        bars = self._reader.load_bars(ids, date.min, as_of_date, 1, ["adjusted_close"])
+        bars = self._wired.reader.load_bars(ids, date.min, as_of_date, 1, ["adjusted_close"])
         closes = bars.column("adjusted_close")
         spans = {name: slice(bars.offsets[at], bars.offsets[at + 1]) for at, name in enumerate(ids)}
         followed = {name: FollowedCloses(bars.dates[span], closes[span]) for name, span in spans.items()}
@@ -263,7 +245,7 @@ _Candidates = Callable[[int], list[StoredWindow]]
 
 
 def _grow(candidates: _Candidates, vector: Float32Vector, request: WindowRequest) -> list[tuple[float, StoredWindow]]:
-    """Ask for more and more rows until enough of them are no neighbours, or there are no more."""
+    """Ask for more and more rows until enough of them are no neighbours, or all were seen."""
     n_rows = max(FIRST_ROWS, request.k)
     while True:
         found = candidates(n_rows)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
+from prometheus.backfill.numeric import vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan
 from prometheus.encoders.joint.centred import CentredJointModel, measured_text_share
-from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointSpace
+from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
 from prometheus.encoders.joint.simple import SimpleAverageJointModel
-from prometheus.errors import NoRegimesError, PrometheusError
+from prometheus.errors import NoRegimesError
 from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore
 
 DOMINANCE = 0.99
@@ -98,33 +99,13 @@ class JointRun:
 
 
 @dataclass(frozen=True, slots=True)
-class JointReport:
-    """What a joint backfill did, region by region."""
+class JointReport(BackfillReport):
+    """What a joint backfill did, together and region by region.
+
+    There are no failures: a date without one of its branches is skipped by rule.
+    """
 
     runs: tuple[JointRun, ...] = ()
-
-    @property
-    def planned(self) -> int:
-        """Dates that have both branches."""
-        return sum(run.report.planned for run in self.runs)
-
-    @property
-    def written(self) -> int:
-        """Rows that were new or changed."""
-        return sum(run.report.written for run in self.runs)
-
-    @property
-    def n_bytes(self) -> int:
-        """Of the vectors in the rows written."""
-        return sum(run.report.n_bytes for run in self.runs)
-
-    @property
-    def failures(self) -> tuple[PrometheusError, ...]:
-        """None: a date without one of its branches is skipped by rule."""
-        return ()
-
-    def __add__(self, other: JointReport) -> JointReport:
-        return JointReport(self.runs + other.runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,8 +187,7 @@ class JointBackfill:
             stored.get(example.as_of_date) != vector.tobytes()
             for example, vector in zip(wanted.joined.examples, encoded.vectors, strict=True)
         )
-        n_bytes = n_missing * (encoded.vectors[0].nbytes if n_missing else 0)
-        return self._report(encoded, BackfillReport(len(wanted.joined.examples), n_missing, (), n_bytes))
+        return self._report(encoded, n_missing)
 
     def encode(self, wanted: WantedJoins) -> EncodedJoins:
         """Join, and measure how much of the distances each branch holds."""
@@ -225,13 +205,13 @@ class JointBackfill:
         examples, request = wanted.joined.examples, wanted.request
         service = JointEmbeddingService(model=wanted.model, store=self._store, model_id=self._model_id)
         n_written = service.save(examples, encoded.vectors, (request.numeric_model_id, request.text_model_id))
-        n_bytes = n_written * (encoded.vectors[0].nbytes if examples else 0)
-        return self._report(encoded, BackfillReport(len(examples), n_written, (), n_bytes))
+        return self._report(encoded, n_written)
 
-    def _report(self, encoded: EncodedJoins, report: BackfillReport) -> JointReport:
+    def _report(self, encoded: EncodedJoins, n_written: int) -> JointReport:
         joined, region = encoded.wanted.joined, encoded.wanted.request.region
+        report = BackfillReport(len(joined.examples), n_written, (), n_written * vector_bytes(encoded.vectors))
         run = JointRun(region, report, joined.without_text, joined.without_regime, encoded.text_share)
-        return JointReport((run,))
+        return JointReport(report.planned, report.written, (), report.n_bytes, (), (run,))
 
 
 def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:
@@ -255,6 +235,34 @@ def load_examples(storage: StateStore, texts: DailyTextSource, request: JointReq
         without_text=tuple(sorted(regime_of.keys() - text_of.keys())),
         without_regime=tuple(sorted(text_of.keys() - regime_of.keys())),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StaleJoins:
+    """Joint rows that are older than the regimes they were joined from."""
+
+    group: JointGroup
+    dates: frozenset[date]
+
+
+def stale_joins(
+    store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
+) -> list[StaleJoins]:
+    """Return the joint rows of a region to join anew.
+
+    What is stale is told by the times of writing, so a run that was killed between the two is made good by the next
+    one; where the two databases are on two servers, their clocks must agree. A row that does not say what it was joined
+    from is left alone.
+    """
+    groups = store.groups(region, numeric_model_id, start, end)
+    if not groups:
+        return []
+    regimes = storage.written(region, numeric_model_id, start, end)
+    found = [
+        StaleJoins(group, frozenset(day for day, at in group.written.items() if day in regimes and regimes[day] > at))
+        for group in groups
+    ]
+    return [stale for stale in found if stale.dates]
 
 
 def _measure_share(

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk, missing_windows, rewritten_entities
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError, VectorError
 from prometheus.protocols import InstrumentSource
+
+NO_VECTORS: Float32Matrix = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +47,11 @@ class MissingWindows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedWindows:
-    """The rows of a chunk; the failures of both steps, the rest as in `MissingWindows`."""
+    """The rows of a chunk, and the failures of windows that have no vector."""
 
-    batch: EmbeddingBatch | None
-    n_wanted: int
-    is_new: bool
-    failures: tuple[InputRefusedError, ...]
-    rewritten: tuple[str, ...] = ()
+    missing: MissingWindows
+    batch: EmbeddingBatch | None = None
+    refused: tuple[VectorError, ...] = ()
 
 
 class NumericBackfill:
@@ -105,31 +106,25 @@ class NumericBackfill:
     def count(self, wanted: MissingWindows) -> BackfillReport:
         """Return what there is to write."""
         n_missing = len(wanted.windows)
-        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * self._vector_bytes(wanted))
+        first = self._encode_sound(wanted.windows.take(slice(0, 1)))[0].vectors if n_missing else NO_VECTORS
+        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * vector_bytes(first))
 
     def encode(self, wanted: MissingWindows) -> EncodedWindows:
         """Return the vectors of the windows that have one; an instrument with one that has none is a failure."""
         if not len(wanted.windows):
-            return EncodedWindows(None, wanted.n_wanted, wanted.is_new, wanted.failures)
-        batch, refused = self._encode_sound(wanted.windows)
-        n_refused = len(wanted.windows) - len(batch)
-        failures = (*wanted.failures, *refused)
-        return EncodedWindows(batch, wanted.n_wanted - n_refused, wanted.is_new, failures, wanted.rewritten)
+            return EncodedWindows(wanted)
+        return EncodedWindows(wanted, *self._encode_sound(wanted.windows))
 
     def write(self, encoded: EncodedWindows) -> BackfillReport:
         """Store the rows of a chunk in one transaction."""
-        if encoded.batch is None:
-            return BackfillReport(encoded.n_wanted, 0, encoded.failures)
-        n_written = self._encoder.save(encoded.batch, is_new=encoded.is_new)
-        n_bytes = n_written * encoded.batch.vectors.shape[1] * encoded.batch.vectors.itemsize
-        return BackfillReport(encoded.n_wanted, n_written, encoded.failures, n_bytes, encoded.rewritten)
-
-    def _vector_bytes(self, wanted: MissingWindows) -> int:
-        """Return the size of one vector, by encoding a window."""
-        if not len(wanted.windows):
-            return 0
-        batch, _ = self._encode_sound(wanted.windows.take(slice(0, 1)))
-        return int(batch.vectors.shape[1]) * batch.vectors.itemsize
+        missing, batch = encoded.missing, encoded.batch
+        if batch is None:
+            return BackfillReport(missing.n_wanted, 0, missing.failures)
+        n_written = self._encoder.save(batch, is_new=missing.is_new)
+        n_planned = missing.n_wanted - (len(missing.windows) - len(batch))
+        failures = (*missing.failures, *encoded.refused)
+        n_bytes = n_written * vector_bytes(batch.vectors)
+        return BackfillReport(n_planned, n_written, failures, n_bytes, missing.rewritten)
 
     def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
         """Return the vectors of the windows that have one, and an error per instrument with a window that has none.
@@ -152,6 +147,11 @@ class NumericBackfill:
             except VectorError as error:
                 refused[row] = error
         return refused
+
+
+def vector_bytes(vectors: Float32Matrix) -> int:
+    """Return the size of one vector, shape (n, dim)."""
+    return int(vectors.shape[1]) * vectors.itemsize
 
 
 def build_windows(

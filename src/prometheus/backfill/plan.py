@@ -1,11 +1,11 @@
-"""What a backfill has to do: pure decisions, no clock, no database."""
+"""What a backfill has to do, and what it did: pure decisions and sums, no clock, no database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ CHUNK_WINDOWS = 16_384
 """Windows encoded and written at once: 24 MiB of vectors of 384 values."""
 CHUNK_DAYS = CHUNK_WINDOWS * 365 // 262
 """Calendar days of one entity in a chunk; no market has more sessions than weekdays."""
+SKIPPED_SHOWN = 10
+"""Names in a line for people; machines get all."""
 CHUNK_BARS = 4_000_000
 """Bars read at once: up to 160 MB as they come, far below the gigabyte that PostgreSQL puts into one value."""
 
@@ -73,12 +75,20 @@ class DateSpan:
 
 @dataclass(frozen=True, slots=True)
 class NumericRequest:
-    """Embeddings wanted: these instruments, on these dates, by this model."""
+    """Embeddings wanted: these instruments, on these dates, by this model.
+
+    Attributes
+    ----------
+    members
+        Those of the instruments that were not named but belong to a market: one whose history has ended, or has not
+        begun, is skipped; of an instrument that was named either is a failure.
+    """
 
     instrument_ids: tuple[str, ...]
     span: DateSpan
     window_days: int
     model_id: str
+    members: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         require_window_days(self.window_days)
@@ -115,9 +125,7 @@ class NumericChunk:
 
     def halves(self) -> tuple[NumericChunk, ...]:
         """Return the first and the second half of the instruments, nothing for a single one."""
-        middle = len(self.instrument_ids) // 2
-        parts = (self.instrument_ids[:middle], self.instrument_ids[middle:])
-        return tuple(replace(self, instrument_ids=part) for part in parts) if middle else ()
+        return tuple(replace(self, instrument_ids=part) for part in _halves(self.instrument_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +171,12 @@ class TextChunk:
 
     def halves(self) -> tuple[TextChunk, ...]:
         """Return the first and the second half of the texts, nothing for a single one."""
-        middle = len(self.source_ids) // 2
-        parts = (self.source_ids[:middle], self.source_ids[middle:])
-        return tuple(replace(self, source_ids=part) for part in parts) if middle else ()
+        return tuple(replace(self, source_ids=part) for part in _halves(self.source_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillReport:
-    """What a backfill did.
+    """What a backfill did; the reports of chunks add up field by field, those of subclasses with fields of their own.
 
     Attributes
     ----------
@@ -197,14 +203,8 @@ class BackfillReport:
         """Rows that were already as wanted."""
         return self.planned - self.written
 
-    def __add__(self, other: BackfillReport) -> BackfillReport:
-        return BackfillReport(
-            self.planned + other.planned,
-            self.written + other.written,
-            self.failures + other.failures,
-            self.n_bytes + other.n_bytes,
-            self.rewritten + other.rewritten,
-        )
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -216,6 +216,57 @@ class BackfillReport:
             "bytes": self.n_bytes,
             "failures": [str(failure) for failure in self.failures],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Instruments, or regions, without rows by rule: their history has ended, or begins too late.
+
+    Attributes
+    ----------
+    ended
+        The date of the last bar, by name.
+    not_begun
+        The date of the first bar, by name: there are too few sessions up to the date asked for, or none yet.
+    """
+
+    ended: Mapping[str, date] = field(default_factory=dict)
+    not_begun: Mapping[str, date] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.ended or self.not_begun)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.ended or name in self.not_begun
+
+    def __add__(self, other: Skipped) -> Skipped:
+        return Skipped({**self.ended, **other.ended}, {**self.not_begun, **other.not_begun})
+
+    def rest(self, names: Iterable[str]) -> list[str]:
+        """Return those of some names that are not skipped."""
+        return [name for name in names if name not in self]
+
+    def describe(self, noun: str = "instrument") -> str:
+        """Return numbers, names and dates in words; nothing where nothing was skipped."""
+        said = ((self.ended, "ended", "on"), (self.not_begun, "not begun", "from"))
+        return ", ".join(
+            f"{len(days)} {noun}{'s' if len(days) > 1 else ''} {verb} ({_listed(days, preposition)})"
+            for days, verb, preposition in said
+            if days
+        )
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Return JSON values."""
+        return {
+            name: {key: str(day) for key, day in sorted(days.items())}
+            for name, days in (("ended", self.ended), ("not_begun", self.not_begun))
+        }
+
+
+def _listed(days: Mapping[str, date], preposition: str) -> str:
+    shown = [f"{name} {preposition} {days[name]}" for name in sorted(days)]
+    more = f", and {len(shown) - SKIPPED_SHOWN} more" if len(shown) > SKIPPED_SHOWN else ""
+    return ", ".join(shown[:SKIPPED_SHOWN]) + more
 
 
 def numeric_chunks(request: NumericRequest, market: str) -> list[NumericChunk]:
@@ -274,6 +325,11 @@ def instruments_per_chunk(span: DateSpan, window_days: int, chunk_windows: int =
     """Return how many instruments to read at once: about `chunk_windows` windows, at most `CHUNK_BARS` bars."""
     sessions = 1 if not span.is_range else max(1, (span.end - span.start).days * 261 // 365)
     return max(1, min(chunk_windows // sessions, CHUNK_BARS // (sessions + window_days)))
+
+
+def _halves(items: tuple[T, ...]) -> tuple[tuple[T, ...], ...]:
+    middle = len(items) // 2
+    return (items[:middle], items[middle:]) if middle else ()
 
 
 def _keys(entity_index: Int64Vector, dates: NDArray[np.datetime64]) -> Int64Vector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -13,43 +13,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Int64Vector
-from prometheus.backfill.numeric import name_unknown
+from prometheus.backfill.numeric import name_unknown, vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
 from prometheus.encoders.numeric.windows import NumericWindowSpec
-from prometheus.errors import InputRefusedError, InsufficientHistoryError, PrometheusError
+from prometheus.errors import InputRefusedError, InsufficientHistoryError
 from prometheus.protocols import HashedWindows, InstrumentSource, ModelRegistry, RegimeWindowSource, StateStore
 from prometheus.regime.model_numeric import EncodingRegimeModel, SeedRegimeModel
 from prometheus.regime.types import RegimeState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RegimeReport:
-    """What became of the dates of a region.
+class RegimeReport(BackfillReport):
+    """What became of the dates of a region; the counts are those of its states, the bytes those of both tables.
+
+    There are no failures: what is left out of a region is part of its rule.
 
     Attributes
     ----------
-    embeddings, regimes
-        The rows of the two tables; the failures of `embeddings` are the sessions of a region that were left out.
-    latest
-        The state of the newest date, None where there is none.
+    embeddings
+        The rows of the vectors; its failures are the sessions of a region that were left out.
+    newest
+        The state of each span's newest date.
     refused
         Why a span has no state at all.
     joined_anew
         Rows of the joint space that had been joined from states which have changed since, by joint model.
     """
 
-    embeddings: BackfillReport
-    regimes: BackfillReport
-    latest: RegimeState | None = None
+    embeddings: BackfillReport = field(default_factory=BackfillReport)
+    newest: tuple[RegimeState, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
-    joined_anew: Mapping[str, int] = field(default_factory=dict)
+    joined_anew: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def nothing(cls) -> RegimeReport:
-        """Return the report of no date."""
-        return cls(BackfillReport(), BackfillReport())
+    def of(
+        cls,
+        embeddings: BackfillReport,
+        states: BackfillReport,
+        refused: tuple[InputRefusedError, ...],
+        *newest: RegimeState,
+    ) -> RegimeReport:
+        """Return the report of what became of vectors and states."""
+        n_bytes = embeddings.n_bytes + states.n_bytes
+        return cls(states.planned, states.written, (), n_bytes, (), embeddings, newest, refused)
+
+    @property
+    def regimes(self) -> BackfillReport:
+        """The rows of the states alone."""
+        return BackfillReport(self.planned, self.written, (), self.n_bytes - self.embeddings.n_bytes)
+
+    @property
+    def latest(self) -> RegimeState | None:
+        """The state of the newest date; None where there is no state."""
+        return max(self.newest, key=lambda state: state.as_of_date, default=None)
 
     def newest_state(self) -> RegimeState:
         """Return the state of the newest date.
@@ -57,41 +75,11 @@ class RegimeReport:
         Raises
         ------
         InputRefusedError
-            There is none, and this is why.
+            There is no state, for this reason.
         """
         if self.latest is None:
             raise self.refused[-1]
         return self.latest
-
-    @property
-    def planned(self) -> int:
-        """States wanted."""
-        return self.regimes.planned
-
-    @property
-    def written(self) -> int:
-        """States that were new or changed."""
-        return self.regimes.written
-
-    @property
-    def n_bytes(self) -> int:
-        """Of the vectors in both tables."""
-        return self.embeddings.n_bytes + self.regimes.n_bytes
-
-    @property
-    def failures(self) -> tuple[PrometheusError, ...]:
-        """None: what is left out of a region is part of its rule."""
-        return ()
-
-    def __add__(self, other: RegimeReport) -> RegimeReport:
-        states = [state for state in (self.latest, other.latest) if state is not None]
-        return RegimeReport(
-            self.embeddings + other.embeddings,
-            self.regimes + other.regimes,
-            max(states, key=lambda state: state.as_of_date, default=None),
-            self.refused + other.refused,
-            Counter(self.joined_anew) + Counter(other.joined_anew),
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,15 +165,9 @@ class RegimeBackfill:
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
         """Return what there is to compute; some of it may prove to be unchanged."""
+        first = None if wanted.windows is None else self._model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
-        report = BackfillReport(wanted.n_wanted, n_missing, (), n_missing * self._vector_bytes(wanted))
-        return RegimeReport(replace(report, failures=wanted.left_out), report, refused=wanted.refused)
-
-    def _vector_bytes(self, wanted: MissingRegimes) -> int:
-        """Return the size of one vector, by encoding a window."""
-        if wanted.windows is None:
-            return 0
-        return int(self._model.encoder.encode(wanted.windows.take(slice(0, 1))).vectors.nbytes)
+        return self._report(wanted, n_missing, n_missing, first)
 
     def encode(self, wanted: MissingRegimes) -> EncodedRegimes:
         """Return the embeddings and the states."""
@@ -204,12 +186,23 @@ class RegimeBackfill:
                 self._registry.register(self._model.model_id, "regime", self._model.config)
             n_embeddings = self._model.encoder.save(encoded.batch)
             n_states = self._storage.save_regimes(encoded.states, missing.input_hashes)
-        vector_bytes = encoded.batch.vectors[0].nbytes if encoded.batch is not None else 0
-        return RegimeReport(
-            BackfillReport(missing.n_wanted, n_embeddings, missing.left_out, n_embeddings * vector_bytes),
-            BackfillReport(missing.n_wanted, n_states, (), n_states * vector_bytes),
-            self._latest(encoded),
-            missing.refused,
+        newest = self._newest(encoded)
+        return self._report(missing, n_embeddings, n_states, encoded.batch, *newest)
+
+    def _report(
+        self,
+        wanted: MissingRegimes,
+        n_embeddings: int,
+        n_states: int,
+        batch: EmbeddingBatch | None,
+        *newest: RegimeState,
+    ) -> RegimeReport:
+        each = 0 if batch is None else vector_bytes(batch.vectors)
+        return RegimeReport.of(
+            BackfillReport(wanted.n_wanted, n_embeddings, wanted.left_out, n_embeddings * each),
+            BackfillReport(wanted.n_wanted, n_states, (), n_states * each),
+            wanted.refused,
+            *newest,
         )
 
     @property
@@ -223,13 +216,14 @@ class RegimeBackfill:
         if self._is_named:
             self._registry.require_same(self._model.model_id, "regime", self._model.config)
 
-    def _latest(self, encoded: EncodedRegimes) -> RegimeState | None:
+    def _newest(self, encoded: EncodedRegimes) -> Sequence[RegimeState]:
+        """Return the state of the last date wanted, if any date is."""
         newest = encoded.missing.newest
         if newest is None:
-            return None
+            return ()
         if encoded.states and encoded.states[-1].as_of_date == newest:
-            return encoded.states[-1]
-        return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)[0]
+            return encoded.states[-1:]
+        return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)
 
     def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
         stored = self._storage.load_input_hashes(region, self._model.model_id, wanted.as_of_dates)

@@ -1,14 +1,20 @@
-"""What the engines and the several kinds of backfill agree on."""
+"""What the kinds of backfill and the engines agree on, and a run from its first chunk to its closing words."""
 
 from __future__ import annotations
 
+import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from prometheus.errors import PrometheusError
+from prometheus.backfill.plan import Skipped
+from prometheus.errors import PrometheusError, WorkerDiedError
 from prometheus.protocols import Claims
+
+DEATHS_BEFORE_HALVING = 2
 
 Progress = Callable[[int, int | None], None]
 """Receives how many units are done, and of how many."""
@@ -29,28 +35,55 @@ class Chunk(Protocol):
         """Return smaller chunks, or none where it cannot be divided: so the item that kills workers is found."""
 
 
+class Report(Protocol):
+    """What some chunks came to; reports of one kind add up."""
+
+    @property
+    def planned(self) -> int:
+        """Rows wanted that could be computed."""
+
+    @property
+    def written(self) -> int:
+        """Rows that were new or changed."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the vectors in the rows written."""
+
+    @property
+    def failures(self) -> tuple[PrometheusError, ...]:
+        """One error per item that could not be done."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """Return what both say together."""
+
+
 ChunkT = TypeVar("ChunkT", bound=Chunk)
 ChunkT_contra = TypeVar("ChunkT_contra", bound=Chunk, contravariant=True)
 ReportT = TypeVar("ReportT")
 ReportT_contra = TypeVar("ReportT_contra", contravariant=True)
 ReportT_co = TypeVar("ReportT_co", covariant=True)
+SumT = TypeVar("SumT", bound=Report)
+
+ReportListener: TypeAlias = AbstractContextManager[Callable[[SumT], None]]
+"""A context around the chunks; what it gives receives the report of each as it comes in."""
 
 
 class Listener(Protocol[ChunkT_contra, ReportT_contra]):
-    """Hears what becomes of each chunk, in the thread that runs the engine."""
+    """Is told what becomes of each chunk, in the thread that runs the engine."""
 
     def done(self, chunk: ChunkT_contra, report: ReportT_contra, /) -> None:
-        """Hear that a chunk is done, and what came of it."""
+        """Take the report of a chunk that is done."""
 
     def failed(self, chunk: ChunkT_contra, error: PrometheusError, /) -> None:
-        """Hear that a chunk, which cannot be divided, cannot be done."""
+        """Take the error of a chunk that can be neither done nor divided."""
 
 
 class ChunkWork(Protocol[ChunkT_contra, ReportT_co]):
     """The steps of one kind of backfill; what one step returns goes into the next.
 
     The rows of a chunk depend on its keys and on the database alone: neither on how a range was cut, nor on the order,
-    nor on who does it. `read` and `encode` run in another thread than `write`, one chunk ahead of it.
+    nor on the engine. `read` and `encode` run in another thread than `write`, one chunk ahead of it.
     """
 
     def read(self, chunk: ChunkT_contra, /) -> Any:
@@ -67,7 +100,7 @@ class ChunkWork(Protocol[ChunkT_contra, ReportT_co]):
 
 
 class NoClaims:
-    """For a run of one chunk: whoever else does the same chunk loses no more than that."""
+    """For a run of one chunk: another run of the same chunk loses just that."""
 
     def try_claim(self, _key: str, /) -> bool:
         """Say yes."""
@@ -82,7 +115,7 @@ class NoClaims:
 
 @dataclass(frozen=True, slots=True)
 class OpenedWork:
-    """The steps over open connections, and the claims of the one who does them."""
+    """The steps over open connections, and the claims of the process that does them."""
 
     work: ChunkWork[Any, Any]
     claims: Claims
@@ -92,7 +125,7 @@ class WorkFactory(Protocol):
     """Opens the connections and models of a backfill; it is sent to every process that works on it."""
 
     def open(self, n_processes: int, /) -> AbstractContextManager[OpenedWork]:
-        """Yield the work, for one of so many processes that share this machine's cores."""
+        """Yield the work, for one of `n_processes` that share this machine's cores."""
 
 
 class Engine(Protocol):
@@ -106,3 +139,148 @@ class Engine(Protocol):
         PrometheusError
             What stops the whole run; what concerns one item stands in the reports.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket(Generic[ChunkT]):
+    """A chunk, and how many workers died while they had it."""
+
+    chunk: ChunkT
+    n_deaths: int = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker died with it: the next one is given nothing else, so that only the culprit's dies again."""
+        return self.n_deaths > 0
+
+    def after_death(self) -> tuple[Ticket[ChunkT], ...]:
+        """Return what to do now that one more worker died with it: again, its halves, or nothing when it is hopeless.
+
+        A chunk that cannot be divided is tried once more, as its worker may have died of something else.
+        """
+        n_deaths = self.n_deaths + 1
+        if n_deaths < DEATHS_BEFORE_HALVING:
+            return (replace(self, n_deaths=n_deaths),)
+        parts: Sequence[Any] = self.chunk.halves()
+        if parts:
+            return tuple(Ticket(part, DEATHS_BEFORE_HALVING - 1) for part in parts)
+        return (replace(self, n_deaths=n_deaths),) if n_deaths == DEATHS_BEFORE_HALVING else ()
+
+
+class WorkerPool(Generic[ChunkT]):
+    """What the engines of several workers share: tickets that wait, and tickets whose worker died."""
+
+    def __init__(self, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+        self._queue = deque(Ticket(chunk) for chunk in chunks)
+        self._listener = listener
+
+    def _requeue(self, ticket: Ticket[ChunkT], exit_code: int | None) -> None:
+        """Let another worker have the ticket of one that died, or its halves; report it when it is hopeless."""
+        again = ticket.after_death()
+        self._queue.extend(again)
+        if not again:
+            self._listener.failed(ticket.chunk, WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, exit_code))
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRun(Generic[SumT]):
+    """A backfill that has come to its end.
+
+    Attributes
+    ----------
+    report
+        The sum over all chunks.
+    left_out
+        Chunks that no worker could do.
+    is_dry
+        Nothing was written: `report` says what would be.
+    estimated_seconds
+        Of a dry run: how long writing would take, at the rate of earlier runs; None where there were none.
+    skipped
+        Members of a market that have no rows by rule, which is no failure; None where all items were named.
+    """
+
+    report: SumT
+    left_out: tuple[PrometheusError, ...]
+    seconds: float
+    run_id: str
+    is_dry: bool = False
+    estimated_seconds: float | None = None
+    skipped: Skipped | None = None
+
+    @property
+    def failures(self) -> tuple[PrometheusError, ...]:
+        """One error per item that could not be done."""
+        return (*self.report.failures, *self.left_out)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when some items failed."""
+        return 3 if self.failures else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "run_id": self.run_id,
+            "planned": self.report.planned,
+            "written": self.report.written,
+            "unchanged": self.report.planned - self.report.written,
+            "failed": len(self.failures),
+            "seconds": round(self.seconds, 3),
+            "bytes": self.report.n_bytes,
+            "failures": [str(failure) for failure in self.failures],
+            **({} if self.skipped is None else {"skipped": self.skipped.to_dict()}),
+            **({"dry_run": True, "estimated_seconds": self.estimated_seconds} if self.is_dry else {}),
+        }
+
+
+def run_backfill(
+    engine: Engine,
+    factory: WorkFactory,
+    chunks: Sequence[Chunk],
+    nothing: SumT,
+    progress: Progress,
+    reports_to: ReportListener[SumT] | None = None,
+) -> BackfillRun[SumT]:
+    """Do every chunk and add up the reports.
+
+    Parameters
+    ----------
+    nothing
+        The report of no chunk.
+    reports_to
+        Receives each report while the chunks are done; its time counts.
+    """
+    begin = time.monotonic()
+    with nullcontext() if reports_to is None else reports_to as listener:
+        tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress, listener)
+        engine.run(factory, chunks, tally)
+    return BackfillRun(tally.report, tuple(tally.left_out), time.monotonic() - begin, uuid.uuid4().hex)
+
+
+class _Tally(Generic[ChunkT, SumT]):
+    """Adds up the reports as they come in, and moves the progress."""
+
+    def __init__(
+        self, nothing: SumT, n_items: int, progress: Progress, listener: Callable[[SumT], None] | None
+    ) -> None:
+        self.report = nothing
+        self.left_out: list[PrometheusError] = []
+        self._listener = listener
+        self._n_items, self._n_done = n_items, 0
+        self._progress = progress
+        progress(0, n_items)
+
+    def done(self, chunk: ChunkT, report: SumT) -> None:
+        self.report += report
+        if self._listener is not None:
+            self._listener(report)
+        self._advance(chunk)
+
+    def failed(self, chunk: ChunkT, error: PrometheusError) -> None:
+        self.left_out.append(error)
+        self._advance(chunk)
+
+    def _advance(self, chunk: ChunkT) -> None:
+        self._n_done += chunk.n_items
+        self._progress(self._n_done, self._n_items)

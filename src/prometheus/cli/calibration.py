@@ -42,7 +42,7 @@ def calibrate(
     ] = None,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
-    from prometheus.app.calibrations import CalibrationRequest
+    from prometheus.app.regimes import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
 
     request = CalibrationRequest(

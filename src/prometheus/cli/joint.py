@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointReport
     from prometheus.backfill.plan import DateSpan
-    from prometheus.backfill.run import BackfillRun
+    from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.joint.examples import JointSpace
 
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")

@@ -22,7 +22,7 @@ from prometheus.cli.runner import Answer, command, command_app
 
 if TYPE_CHECKING:
     from prometheus.backfill.regime import RegimeReport
-    from prometheus.backfill.run import BackfillRun
+    from prometheus.backfill.work import BackfillRun
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ def backfill_numeric_embeddings(
     choice = EngineChoice(engine, workers, ray_address, dry_run)
     with command_app("instruments") as app:
         chosen = app.embeddings.select(instrument_id or [], market_id, limit, offset)
-        request = NumericRequest(chosen, span, window_days or default_window_days(model_id), model_id)
+        members = frozenset(chosen).difference(instrument_id or [])
+        request = NumericRequest(chosen, span, window_days or default_window_days(model_id), model_id, members)
         done = app.embeddings.backfill(request, choice)
     facts = {"model_id": model_id, "instruments": len(chosen)}
     return answer_of_run(done, facts, f"{model_id}: {len(chosen)} instruments, {done.report.planned} windows")

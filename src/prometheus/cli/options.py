@@ -14,7 +14,7 @@ from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
     from prometheus.backfill.plan import DateSpan
-    from prometheus.backfill.run import BackfillRun
+    from prometheus.backfill.work import BackfillRun
 
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 
@@ -99,9 +99,10 @@ def answer_of_run(run: BackfillRun[Any], facts: Mapping[str, Any], subject: str,
     subject, remark
         What the line for people says before and after the counts.
     """
+    skipped = f"; skipped: {run.skipped.describe()}" if run.skipped else ""
     return Answer(
         lambda: {**facts, **run.to_dict()},
-        lambda: f"{subject}, {describe(run)}{remark}",
+        lambda: f"{subject}, {describe(run)}{remark}{skipped}",
         run.exit_code,
         [f"failed: {failure}" for failure in run.failures],
     )

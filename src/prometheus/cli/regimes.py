@@ -14,7 +14,7 @@ from prometheus.cli.runner import Answer, command, command_app, csv_text
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.app.regimes import TransitionReport
+    from prometheus.app.histories import TransitionReport
     from prometheus.regime.explanation import Reason
     from prometheus.regime.prototypes import CalibrationWindow
     from prometheus.regime.types import RegimeState

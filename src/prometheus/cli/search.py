@@ -16,7 +16,7 @@ from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.app.analog_report import Analog, AnalogReport
+    from prometheus.analogs.report import Analog, AnalogReport
     from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.app.window_search import WindowReport
     from prometheus.market.outcomes import Outcome, Spread
@@ -70,7 +70,7 @@ def similar(
     """Print the past dates nearest to a date, none a neighbour of it or of another, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
-        from prometheus.app.analog_report import AnalogRequest
+        from prometheus.analogs.report import AnalogRequest
 
         request = AnalogRequest(
             region=region, as_of=day, space=space.value, k=k, exclude_sessions=exclude_sessions, metric=metric.value,

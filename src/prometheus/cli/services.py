@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
 
     from prometheus.app import App
-    from prometheus.app.nightly_report import NightlyReport, RegionNight
+    from prometheus.app.nightly import NightlyReport, RegionNight
     from prometheus.web.access import AccessRules
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows")
@@ -53,7 +53,7 @@ def nightly(
     ] = False,
 ) -> Answer:
     """Compute and store what is missing of every configured region: embeddings, regimes, texts and joint rows."""
-    from prometheus.app.nightly_plan import NightlyRequest
+    from prometheus.app.prices import NightlyRequest
 
     request = NightlyRequest(
         now_utc=datetime.now(UTC),
@@ -85,6 +85,9 @@ def _summary(report: NightlyReport) -> Iterator[str]:
     ]
     if texts:
         yield from _table([TEXT_COLUMNS, *texts])
+    for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
+        if skipped:
+            yield f"skipped: {skipped.describe(noun)}"
     verb = "to write" if report.is_dry else "written"
     yield f"{report.n_written:,} rows {verb}, {len(report.failures)} failed, {report.seconds:.1f} s"
 

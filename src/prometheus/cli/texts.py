@@ -110,7 +110,7 @@ def backfill_text_embeddings(
 def _embed(
     kind: str, as_of: str | None, date_range: tuple[str, str] | None, options: TextOptions, **filters: str | None
 ) -> Answer:
-    from prometheus.app.text_work import TextRequest
+    from prometheus.app.texts import TextRequest
 
     choice, runtime = options.choices()
     request = TextRequest(

@@ -20,7 +20,7 @@ from prometheus.results.table import Column, ResultTable, describe_span
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prometheus.app.regimes import TransitionReport
+    from prometheus.app.histories import TransitionReport
     from prometheus.app.text_search import TextHit, TextSearchReport
 
 

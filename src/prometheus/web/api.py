@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from prometheus.analogs.report import AnalogRequest
 from prometheus.app import App
-from prometheus.app.analog_report import AnalogRequest
 from prometheus.app.text_search import TextQuery
 from prometheus.errors import NoRegimeOnDateError, NoRegimesError, VectorError
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history

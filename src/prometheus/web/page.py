@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from prometheus.app.analog_report import AnalogReport
+from prometheus.analogs.report import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
 from prometheus.market.outcomes import Spread
 from prometheus.regime.history import LABELS, RegimeHistory, preferred_history
@@ -63,13 +63,13 @@ def go(region: str = "", day: str = "") -> Response:
 @router.get("/regions/{region}")
 def latest(request: Request, app: AppOf, region: RegionPath, query: PageQuery) -> Response:
     """Show a region on its newest date."""
-    return _show(request, app.briefings.of(region, None, query.model_id), query.model_id, app.regimes.histories())
+    return _show(request, app.briefings.of(region, None, query.model_id), query.model_id)
 
 
 @router.get("/regions/{region}/{day}")
 def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
     """Show a region as it was known on a date."""
-    return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, app.regimes.histories(), day)
+    return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, day)
 
 
 @router.get("/regions/{region}/{day}/series.json")
@@ -125,7 +125,6 @@ def _show(
     request: Request,
     briefing: Briefing,
     model_id: str | None,
-    histories: list[RegimeHistory],
     asked: date | None = None,
 ) -> Response:
     region = quote(briefing.region, safe="")
@@ -138,8 +137,8 @@ def _show(
         {
             "briefing": briefing,
             "asked": asked,
-            "regions": sorted({history.region for history in histories}),
-            "models": [history for history in histories if history.region == briefing.region],
+            "regions": sorted({history.region for history in briefing.histories}),
+            "models": [history for history in briefing.histories if history.region == briefing.region],
             "model_suffix": suffix,
             "base": f"/regions/{region}",
             "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json?model_id={shown}",

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from prometheus.app.nightly_plan import NightlyRequest, describe_staleness, first_date_wanted
+from prometheus.app.prices import NightlyRequest, describe_staleness, first_date_wanted
 from prometheus.data.reader import BarExtent
 from prometheus.errors import UsageError
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from prometheus.backfill.plan import DateSpan, NumericChunk
-from prometheus.backfill.ray.cluster import foreign_nodes, is_own_address, require_listening
+from prometheus.backfill.ray.cluster import Answer, Order, do_order, foreign_nodes, is_own_address, require_listening
 from prometheus.backfill.ray.engine import RayEngine
-from prometheus.backfill.ray.tasks import Answer, Order, do_order
 from prometheus.backfill.work import NoClaims, OpenedWork
 from prometheus.errors import ClusterError, MissingExtraError, PrototypeError, UsageError
 
@@ -59,7 +58,7 @@ def test_an_address_where_nobody_listens_is_said_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         require_listening(address)
-    with pytest.raises(ClusterError, match="nobody answers") as caught:
+    with pytest.raises(ClusterError, match="does not answer") as caught:
         require_listening(address)
     assert caught.value.exit_code == 1
     for name in ("local", "auto"):

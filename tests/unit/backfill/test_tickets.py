@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from prometheus.backfill.plan import DateSpan, NumericChunk
-from prometheus.backfill.tickets import Ticket
+from prometheus.backfill.work import Ticket
 
 NAMES = tuple("ABCDEFGH")
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures.backfills import Items, LineFactory, LineReport
 
-from prometheus.backfill.run import BackfillRun, run_backfill
-from prometheus.backfill.runner import InProcess
-from prometheus.backfill.work import Engine
-from prometheus.backfill.workers import LocalWorkers
+from prometheus.backfill.local import InProcess, LocalWorkers
+from prometheus.backfill.work import BackfillRun, Engine, run_backfill
 from prometheus.errors import UsageError, WorkerDiedError, WorkerStartError
 
 

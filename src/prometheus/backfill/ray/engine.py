@@ -12,16 +12,24 @@ import pickle
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic
+from typing import Any, Protocol
 
-from prometheus.backfill.ray.cluster import Cluster, connected, foreign_nodes, is_own_address
-from prometheus.backfill.ray.lanes import AHEAD, ActorLanes, Lanes, TaskLanes
-from prometheus.backfill.ray.tasks import Answer, Order
-from prometheus.backfill.runner import InProcess
-from prometheus.backfill.tickets import Ticket
-from prometheus.backfill.work import ChunkT, Listener, WorkFactory
-from prometheus.errors import UsageError, WorkerDiedError
+from prometheus.backfill.local import InProcess
+from prometheus.backfill.ray.cluster import (
+    Answer,
+    Cluster,
+    Order,
+    WarmWorker,
+    connected,
+    do_order,
+    foreign_nodes,
+    is_own_address,
+)
+from prometheus.backfill.work import ChunkT, Listener, Ticket, WorkerPool, WorkFactory
+from prometheus.errors import ClusterError, UsageError
 
+AHEAD = 2
+"""Orders under way for each one that can be done at once, so that no process waits for the driver."""
 SILENCE_S = 60.0
 
 logger = logging.getLogger(__name__)
@@ -58,7 +66,7 @@ class RayEngine:
         UsageError
             The cluster has nodes that cannot reach the databases.
         ClusterError
-            Nobody answers at the address, or a node has another version of this package.
+            There is no answer at the address, or a node has another version of this package.
         MissingExtraError
             Ray is not installed.
         """
@@ -68,7 +76,7 @@ class RayEngine:
             if self._is_local_database:
                 require_one_machine(cluster.nodes())
             if not self._dry_run:
-                _Crew(cluster, factory, chunks, listener, self._n_tasks).run()
+                _ClusterPool(cluster, factory, chunks, listener, self._n_tasks).run()
         if self._dry_run:
             InProcess(dry_run=True).run(factory, chunks, listener)
 
@@ -104,12 +112,12 @@ def open_lanes(cluster: Cluster, factory: WorkFactory, n_chunks: int, n_tasks: i
     n_at_once = min(n_possible, n_tasks or n_possible, n_chunks)
     per_node = max(1, min(n_at_once, cluster.largest(scarce)))
     if getattr(factory, "is_warm", False):
-        return ActorLanes(cluster, n_at_once, n_gpus=int(has_gpu)), per_node
+        return _ActorLanes(cluster, n_at_once, n_gpus=int(has_gpu)), per_node
     is_bounded = n_tasks is not None and n_tasks < n_possible  # then none may wait in the cluster, where it could start
-    return TaskLanes(cluster, n_at_once if is_bounded else AHEAD * n_at_once), per_node
+    return _TaskLanes(cluster, n_at_once if is_bounded else AHEAD * n_at_once), per_node
 
 
-class _Crew(Generic[ChunkT]):
+class _ClusterPool(WorkerPool[ChunkT]):
     """The driver's side of one run."""
 
     def __init__(
@@ -120,10 +128,9 @@ class _Crew(Generic[ChunkT]):
         listener: Listener[ChunkT, Any],
         n_tasks: int | None,
     ) -> None:
+        super().__init__(chunks, listener)
         self._cluster = cluster
         self._factory = pickle.dumps(factory)
-        self._listener = listener
-        self._queue = deque(Ticket(chunk) for chunk in chunks)
         self._busy: deque[Ticket[ChunkT]] = deque()
         self._under_way: dict[Any, Ticket[ChunkT]] = {}
         self._lanes, self._per_node = open_lanes(cluster, factory, len(chunks), n_tasks)
@@ -163,7 +170,10 @@ class _Crew(Generic[ChunkT]):
             answer: Answer = self._cluster.result(reference)
         except self._cluster.losses as loss:
             self._lanes.settle(reference, is_lost=True)
-            self._requeue(ticket, loss)
+            logger.warning(
+                "a worker of the Ray cluster is gone (%s); its chunk goes to another one", type(loss).__name__
+            )
+            self._requeue(ticket, None)
             return
         self._lanes.settle(reference, is_lost=False)
         if answer.error is not None:
@@ -173,9 +183,116 @@ class _Crew(Generic[ChunkT]):
         else:
             self._listener.done(ticket.chunk, answer.report)
 
-    def _requeue(self, ticket: Ticket[ChunkT], loss: Exception) -> None:
-        logger.warning("a worker of the Ray cluster is gone (%s); its chunk goes to another one", type(loss).__name__)
-        again = ticket.after_death()
-        self._queue.extend(again)
-        if not again:
-            self._listener.failed(ticket.chunk, WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, None))
+
+class Lanes(Protocol):
+    """Take orders, never more than a bounded number."""
+
+    def has_room(self) -> bool:
+        """Return whether one more order can be taken now."""
+
+    def submit(self, order: Order, /) -> Any:
+        """Start an order and return its reference."""
+
+    def settle(self, reference: Any, /, *, is_lost: bool) -> None:
+        """Take the end of an order; `is_lost`: with the process that had it."""
+
+    def calls(self) -> Sequence[Any]:
+        """Return references to wait for as well as those of orders."""
+
+    def answered(self, reference: Any, /) -> None:
+        """Take the end of one of these."""
+
+
+class _TaskLanes:
+    """Ray tasks: whichever process has a free CPU takes an order.
+
+    Parameters
+    ----------
+    n_under_way
+        Orders at most, those that wait for a CPU included.
+    """
+
+    def __init__(self, cluster: Cluster, n_under_way: int) -> None:
+        self._task = cluster.ray.remote(do_order).options(num_cpus=1, max_retries=0, name="prometheus chunk")
+        self._n_free = n_under_way
+
+    def has_room(self) -> bool:
+        return self._n_free > 0
+
+    def submit(self, order: Order) -> Any:
+        self._n_free -= 1
+        return self._task.remote(order)
+
+    def settle(self, _reference: Any, *, is_lost: bool) -> None:  # noqa: ARG002 -- Ray starts other processes
+        self._n_free += 1
+
+    def calls(self) -> Sequence[Any]:
+        return ()
+
+    def answered(self, _reference: Any) -> None:
+        return
+
+
+class _ActorLanes:
+    """Ray actors, each with a model of its own; one that dies is started again by Ray.
+
+    An actor is given an order once it has answered a call, as the cluster may have no room for it before, and never two
+    at once: an actor that dies tells which chunk it died of.
+
+    Parameters
+    ----------
+    n_gpus
+        For each actor.
+    """
+
+    def __init__(self, cluster: Cluster, n_actors: int, n_gpus: int) -> None:
+        self._cluster = cluster
+        actor = cluster.ray.remote(WarmWorker).options(num_cpus=1, num_gpus=n_gpus, max_restarts=-1, max_task_retries=0)
+        self._actors = [actor.remote() for _ in range(n_actors)]
+        self._idle: list[int] = []
+        self._actor_of: dict[Any, int] = {}
+        self._calls: dict[Any, int] = {}
+        for number in range(n_actors):
+            self._call(number)
+
+    def has_room(self) -> bool:
+        return bool(self._idle)
+
+    def submit(self, order: Order) -> Any:
+        number = self._idle.pop()
+        reference = self._actors[number].do_order.remote(order)
+        self._actor_of[reference] = number
+        return reference
+
+    def settle(self, reference: Any, *, is_lost: bool) -> None:
+        """Take the end of an order; an actor that died gets no other until it answers again."""
+        number = self._actor_of.pop(reference)
+        if is_lost:
+            self._call(number)
+        else:
+            self._idle.append(number)
+
+    def calls(self) -> Sequence[Any]:
+        return tuple(self._calls)
+
+    def answered(self, reference: Any) -> None:
+        """Give orders to an actor that answered; call one again that died meanwhile.
+
+        Raises
+        ------
+        ClusterError
+            It cannot be started at all.
+        """
+        number = self._calls.pop(reference)
+        gone_for_good = self._cluster.ray.exceptions.ActorDiedError
+        try:
+            self._cluster.result(reference)
+        except gone_for_good as error:
+            raise ClusterError("an actor", " ".join(str(error).split())) from error
+        except self._cluster.losses:
+            self._call(number)
+        else:
+            self._idle.append(number)
+
+    def _call(self, number: int) -> None:
+        self._calls[self._actors[number].ready.remote()] = number

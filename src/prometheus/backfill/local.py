@@ -1,8 +1,9 @@
-"""Several processes at work on one backfill: chunks go out by pipe as keys, reports come back.
+"""Chunks done on this machine: in this process, or in several that get keys by pipe and send reports back.
 
-The driver never touches a frame. Each worker has its own connections and models; one that dies loses nothing but the
-time spent on its chunk, which goes to another. A chunk that kills worker after worker is halved until the item that
-does it stands alone, and that item is named as a failure of the run.
+A process reads and encodes the next chunk while it writes this one. The driver of several never touches a frame. Each
+worker has its own connections and models; one that dies loses nothing but the time spent on its chunk, which goes to
+another. A chunk that kills worker after worker is halved until the item that does it stands alone, and that item is
+named as a failure of the run.
 """
 
 from __future__ import annotations
@@ -12,19 +13,31 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic
 
-from prometheus.backfill.runner import InProcess, run_chunks
-from prometheus.backfill.tickets import Ticket
-from prometheus.backfill.work import Chunk, ChunkT, Listener, WorkFactory
+from prometheus.backfill.work import (
+    Chunk,
+    ChunkT,
+    ChunkWork,
+    Listener,
+    NoClaims,
+    OpenedWork,
+    ReportT,
+    Ticket,
+    WorkerPool,
+    WorkFactory,
+)
 from prometheus.core.log import configure_logging
-from prometheus.errors import PrometheusError, WorkerDiedError, WorkerStartError
+from prometheus.core.retry import retry_lost_connection
+from prometheus.errors import PrometheusError, WorkerStartError
+from prometheus.protocols import Claims
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more at hand."""
@@ -36,6 +49,120 @@ READY = "ready"
 STOP_PATIENCE_S = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+class ReadyWork:
+    """Work that is open already, in this process alone; a `prometheus.backfill.work.WorkFactory`."""
+
+    def __init__(self, work: ChunkWork[Any, Any], claims: Claims) -> None:
+        self._opened = OpenedWork(work, claims)
+
+    @contextmanager
+    def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
+        """Yield the work."""
+        yield self._opened
+
+
+class InProcess:
+    """The engine without other processes.
+
+    Parameters
+    ----------
+    dry_run
+        Count what is missing; write nothing.
+    """
+
+    def __init__(self, *, dry_run: bool = False) -> None:
+        self._dry_run = dry_run
+
+    def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+        """Do every chunk; see `prometheus.backfill.work.Engine`."""
+        with factory.open(1) as opened:
+            if self._dry_run:
+                count_chunks(opened.work, chunks, listener)
+            else:
+                claims = opened.claims if len(chunks) > 1 else NoClaims()
+                busy: list[ChunkT] = []
+                run_chunks(OpenedWork(opened.work, claims), chunks, listener, busy.append)
+                for chunk in busy:  # one at a time: a run that waits for a claim must hold none
+                    listener.done(chunk, do_chunk(opened, chunk))
+
+
+def count_chunks(
+    work: ChunkWork[ChunkT, ReportT], chunks: Iterable[ChunkT], listener: Listener[ChunkT, ReportT]
+) -> None:
+    """Report what is missing of every chunk."""
+    for chunk, wanted in _one_ahead(lambda chunk: retry_lost_connection(lambda: work.read(chunk)), chunks):
+        listener.done(chunk, work.count(wanted))
+
+
+def run_chunks(
+    opened: OpenedWork,
+    chunks: Iterable[ChunkT | None],
+    listener: Listener[ChunkT, Any],
+    pass_over: Callable[[ChunkT], None],
+) -> None:
+    """Do the chunks as they come, but those that another run is at.
+
+    At most two chunks are in memory: the one that is written and the one that is read and encoded meanwhile.
+
+    Parameters
+    ----------
+    chunks
+        None among them: no chunk is at hand just now, so write what is ready.
+    pass_over
+        Receives the chunks that another run is at.
+    """
+    work, claims = opened.work, opened.claims
+
+    def free_chunks() -> Iterator[ChunkT | None]:
+        for chunk in chunks:
+            if chunk is None or claims.try_claim(chunk.key):
+                yield chunk
+            else:
+                pass_over(chunk)
+
+    for chunk, encoded in _one_ahead(lambda chunk: prepare(work, chunk), free_chunks()):
+        report = work.write(encoded)
+        claims.release(chunk.key)
+        listener.done(chunk, report)
+
+
+def do_chunk(opened: OpenedWork, chunk: ChunkT) -> Any:
+    """Do one chunk, after any other run that is at it, and return its report."""
+    opened.claims.wait_for(chunk.key)
+    return _do_claimed(opened, chunk)
+
+
+def try_chunk(opened: OpenedWork, chunk: ChunkT) -> Any | None:
+    """Do one chunk and return its report; None, at once, while another run is at it."""
+    return _do_claimed(opened, chunk) if opened.claims.try_claim(chunk.key) else None
+
+
+def _do_claimed(opened: OpenedWork, chunk: ChunkT) -> Any:
+    try:
+        return opened.work.write(prepare(opened.work, chunk))
+    finally:
+        opened.claims.release(chunk.key)
+
+
+def prepare(work: ChunkWork[ChunkT, Any], chunk: ChunkT) -> Any:
+    """Read and encode a chunk."""
+    return work.encode(retry_lost_connection(lambda: work.read(chunk)))
+
+
+def _one_ahead(prepare_one: Callable[[ChunkT], Any], chunks: Iterable[ChunkT | None]) -> Iterator[tuple[ChunkT, Any]]:
+    """Yield each chunk with what was made of it; the next one is in the making while the caller has this one."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-ahead")
+    waiting: tuple[ChunkT, Future[Any]] | None = None
+    try:
+        for chunk in chain(chunks, [None]):
+            following = None if chunk is None else (chunk, pool.submit(prepare_one, chunk))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(slots=True)
@@ -79,7 +206,7 @@ class LocalWorkers:
     Parameters
     ----------
     n_workers
-        Processes; no more are started than there are chunks, and one chunk is done without any.
+        Processes; at most one is started per chunk, and one chunk is done without any.
     """
 
     def __init__(self, n_workers: int) -> None:
@@ -97,19 +224,18 @@ class LocalWorkers:
         if n_workers <= 1:
             InProcess().run(factory, chunks, listener)
             return
-        _Crew(factory, n_workers, chunks, listener).run()
+        _ProcessPool(factory, n_workers, chunks, listener).run()
 
 
-class _Crew(Generic[ChunkT]):
+class _ProcessPool(WorkerPool[ChunkT]):
     """The driver's side of one run."""
 
     def __init__(
         self, factory: WorkFactory, n_workers: int, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]
     ) -> None:
+        super().__init__(chunks, listener)
         self._factory = factory
         self._n_workers = n_workers
-        self._listener = listener
-        self._queue = deque(Ticket(chunk) for chunk in chunks)
         self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
         self._workers: list[_Worker[ChunkT]] = []
 
@@ -137,7 +263,7 @@ class _Crew(Generic[ChunkT]):
         return _Worker(process, ours)
 
     def _hand_out(self) -> None:
-        """Give what waits to whoever has least, and nobody more than a fair share of what is left."""
+        """Give each ticket that waits to the worker with fewest, and no worker more than a fair share."""
         n_left = len(self._queue) + sum(len(worker.tickets) for worker in self._workers)
         n_at_most = min(AHEAD, -(-n_left // self._n_workers))
         while self._queue:
@@ -187,15 +313,8 @@ class _Crew(Generic[ChunkT]):
         if self._queue:
             self._workers.append(self._start())
 
-    def _requeue(self, ticket: Ticket[ChunkT], exit_code: int | None) -> None:
-        again = ticket.after_death()
-        self._queue.extend(again)
-        if not again:
-            error = WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, exit_code)
-            self._listener.failed(ticket.chunk, error)
-
     def _stop(self) -> None:
-        """Let every worker finish or roll back the chunk it is at; whoever takes too long is ended."""
+        """Let every worker finish or roll back the chunk it is at; end those that take too long."""
         for worker in self._workers:
             worker.pipe.close()  # to the worker the end of its orders
         for worker in self._workers:
@@ -226,7 +345,7 @@ def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
 
 
 class _DriverGoneError(Exception):
-    """Nobody is left to report to."""
+    """The driver, to which reports go, has ended."""
 
 
 class _Reporter:
@@ -236,16 +355,14 @@ class _Reporter:
         self._pipe = pipe
 
     def done(self, chunk: Chunk, report: object) -> None:
-        """Say that a chunk is done."""
         _send(self._pipe, (chunk.key, report))
 
     def failed(self, chunk: Chunk, error: PrometheusError) -> None:
-        """Say that a chunk cannot be done."""
         _send(self._pipe, (chunk.key, error))
 
 
 def _orders(pipe: Connection) -> Iterator[Chunk | None]:
-    """Yield chunks as they come, and None whenever none is at hand."""
+    """Yield chunks as they come; None while no chunk is at hand."""
     while True:
         try:
             if not pipe.poll(AT_HAND_S):

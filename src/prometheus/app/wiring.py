@@ -1,27 +1,38 @@
-"""Builders and encoders, wired to the databases; shared by the tasks that embed."""
+"""What the use cases are made of: each reader and store once per app, and the encoder of an instrument or a region."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from prometheus.app.databases import DatabaseManager
+from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import DateSpan
+from prometheus.backfill.work import Progress
 from prometheus.core.config import RegionDefinition
 from prometheus.data.instruments import InstrumentCatalog
+from prometheus.data.models import ModelRegistry
 from prometheus.data.reader import DataReader
+from prometheus.data.regimes import RegimeStorage
+from prometheus.data.timelines import RegimeTimelines
+from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
-from prometheus.encoders.catalogue import create_numeric_model, default_window_days
+from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, feature_set_of
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
 from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
 from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
+from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
+    from prometheus.data.run_log import RunLog
+    from prometheus.data.text_reader import TextReader
+    from prometheus.data.vectors.daily_texts import DailyTextReader
     from prometheus.encoders.numeric.regions import RegionWindowBuilder
 
 logger = logging.getLogger(__name__)
@@ -47,37 +58,59 @@ class Subject:
     window_days: int
 
 
-class EncoderWiring:
-    """Makes what an embedding task needs for a market and a model id.
+class Wiring:
+    """The readers and stores over one pair of databases, made when they are first asked for.
 
     Parameters
     ----------
     db_manager
         The databases.
+    progress
+        Receives how far long work is.
     """
 
-    def __init__(self, db_manager: DatabaseManager) -> None:
-        self._db = db_manager
+    def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
+        self.db_manager = db_manager
+        self.config = db_manager.config
+        self.progress: Progress = progress or (lambda _done, _total: None)
         self.reader = DataReader(db_manager=db_manager)
         self.catalog = InstrumentCatalog(db_manager)
+        self.registry = ModelRegistry(db_manager)
+        self.storage = RegimeStorage(db_manager=db_manager)
+        self.timelines = RegimeTimelines(db_manager)
+        self.vectors = NumericEmbeddingStore(db_manager=db_manager)
+        self.joint_vectors = JointEmbeddingStore(db_manager)
 
-    def market_of(self, instrument_id: str) -> str:
-        """Return the market whose calendar an instrument follows; US_EQ where nothing is known."""
-        return self.catalog.markets_of([instrument_id]).get(instrument_id, US_EQ)
+    @cached_property
+    def texts(self) -> TextReader:
+        """Macro events and news."""
+        from prometheus.data.text_reader import TextReader  # noqa: PLC0415 -- only where texts are asked for
 
-    def builder(self, market: str, model_id: str) -> NumericWindowBuilder:
-        """Return a builder of the windows a model sees."""
-        feature_set = feature_set_of(create_numeric_model(model_id))
-        return NumericWindowBuilder(self.reader, calendar_of(market), feature_set)
+        return TextReader(self.db_manager)
 
-    def encoder(self, builder: NumericWindowBuilder, model_id: str) -> NumericWindowEncoder:
-        """Return an encoder that stores under a model id."""
-        return NumericWindowEncoder(
-            builder=builder,
-            model=create_numeric_model(model_id),
-            store=NumericEmbeddingStore(db_manager=self._db),
-            model_id=model_id,
-        )
+    @cached_property
+    def daily_texts(self) -> DailyTextReader:
+        """The mean of each date's text vectors."""
+        from prometheus.data.vectors.daily_texts import DailyTextReader  # noqa: PLC0415 -- as above
+
+        return DailyTextReader(self.db_manager)
+
+    @cached_property
+    def runs(self) -> RunLog:
+        """The log of backfills."""
+        from prometheus.data.run_log import RunLog  # noqa: PLC0415 -- not where only rows are read
+
+        return RunLog(self.db_manager)
+
+    def numeric_backfill(self, model_id: str) -> NumericBackfill:
+        """Return the steps of a numeric backfill, for instruments of any market."""
+        model = create_numeric_model(model_id)
+
+        @cache
+        def builder_of(market: str) -> NumericWindowBuilder:
+            return self._builder(market, model)
+
+        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
 
     def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
         """Move a single date that is no session to the last one before it, and say so."""
@@ -100,18 +133,31 @@ class EncoderWiring:
         """
         if instrument_id is not None:
             return self._instrument_subject(instrument_id, model_id or default_model, window_days)
-        definition = self._definition_of(region)
+        configured = self.config.regions
+        if region not in configured:
+            raise UnconfiguredRegionError(region, sorted(configured))
+        definition = configured[region]
         if definition.instrument_id is not None:
             return self._instrument_subject(definition.instrument_id, model_id or NUM_REGIME_CORE_V2, window_days)
         return self._region_subject(region, definition, model_id, window_days)
 
+    def _market_of(self, instrument_id: str) -> str:
+        return self.catalog.markets_of([instrument_id]).get(instrument_id, US_EQ)
+
+    def _builder(self, market: str, model: NumericEmbeddingModel) -> NumericWindowBuilder:
+        return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
+
+    def _encoder(
+        self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, model_id: str
+    ) -> NumericWindowEncoder:
+        return NumericWindowEncoder(builder=builder, model=model, store=self.vectors, model_id=model_id)
+
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
-        market = self.market_of(instrument_id)
-        n_sessions = default_window_days(chosen) if window_days is None else window_days
-        builder = self.builder(market, chosen)
-        encoder = self.encoder(builder, chosen)
-        warn_of_cut_windows(chosen, n_sessions)
-        return Subject(instrument_id, instrument_id, market, builder, encoder, n_sessions)
+        market, model = self._market_of(instrument_id), create_numeric_model(chosen)
+        n_sessions = int(getattr(model, "window_days", DEFAULT_WINDOW_DAYS)) if window_days is None else window_days
+        builder = self._builder(market, model)
+        warn_of_cut_windows(model, n_sessions)
+        return Subject(instrument_id, instrument_id, market, builder, self._encoder(builder, model, chosen), n_sessions)
 
     def _region_subject(
         self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
@@ -134,17 +180,12 @@ class EncoderWiring:
             raise UsageError(
                 f"{own_id} reads {model.window_days} sessions, not {window_days}; leave --window-days away"
             )
-        market = self.market_of(definition.anchor)
+        market = self._market_of(definition.anchor)
         builder = RegionWindowBuilder(self.reader, calendar_of(market), {region: definition})
-        store = NumericEmbeddingStore(db_manager=self._db)
-        encoder = NumericWindowEncoder(builder=builder, model=model, store=store, model_id=own_id, entity_type=REGION)
+        encoder = NumericWindowEncoder(
+            builder=builder, model=model, store=self.vectors, model_id=own_id, entity_type=REGION
+        )
         return Subject(region, definition.anchor, market, builder, encoder, model.window_days)
-
-    def _definition_of(self, region: str) -> RegionDefinition:
-        configured = self._db.config.regions
-        if region not in configured:
-            raise UnconfiguredRegionError(region, sorted(configured))
-        return configured[region]
 
 
 def calendar_of(market: str) -> TradingCalendar:
@@ -152,9 +193,9 @@ def calendar_of(market: str) -> TradingCalendar:
     return TradingCalendar(TradingCalendarConfig(market=market))
 
 
-def warn_of_cut_windows(model_id: str, window_days: int) -> None:
+def warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None:
     """Say so when a window is too long for the vector: the part that is cut off is the newest."""
-    dim = getattr(create_numeric_model(model_id), "target_dim", None)
+    dim = getattr(model, "target_dim", None)
     if dim is not None and window_days * len(CLOSE_VOLUME.names) > dim:
         longest = dim // len(CLOSE_VOLUME.names)
         logger.warning(

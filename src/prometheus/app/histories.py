@@ -1,0 +1,362 @@
+"""What is stored of regions, read for one request at a time, and the rules of reading by date.
+
+A date without rows is answered by the newest one with some, at most a week before it. A model answers for no date up to
+which its own numbers were learned. A region is answered for by its preferred history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from prometheus.analogs.report import MAX_DAYS_BACK
+from prometheus.app.wiring import Wiring
+from prometheus.arrays import DateVector
+from prometheus.core.files import require_writable
+from prometheus.encoders.catalogue import knowledge_end
+from prometheus.errors import (
+    ModelNotKnownYetError,
+    NoEmbeddingError,
+    NoRegimesError,
+    UnknownInstrumentError,
+    UsageError,
+)
+from prometheus.market.bars import Closes
+from prometheus.regime.history import (
+    LABELS,
+    DatedVectors,
+    RegimeHistory,
+    RegimeTimeline,
+    VectorSource,
+    preferred_history,
+)
+from prometheus.regime.transitions import (
+    ExitHazard,
+    TransitionCounts,
+    TransitionMatrix,
+    count_stays,
+    exit_hazards,
+    mean_durations,
+    transition_counts,
+    transition_matrix,
+)
+from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.spelling import did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionReport:
+    """The transitions of one region under one regime model."""
+
+    region: str
+    model_id: str
+    n_dates: int
+    counts: TransitionCounts
+    matrix: TransitionMatrix
+    mean_durations: dict[RegimeLabel, float]
+    exit_hazards: dict[RegimeLabel, tuple[ExitHazard, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegimeEmbeddings:
+    """The vectors behind a region's regimes, all of one encoder and one source."""
+
+    region: str
+    encoder_model_id: str
+    source: VectorSource
+    rows: DatedVectors
+
+
+class Histories:
+    """The answers to one request: each question is put to the database once.
+
+    Parameters
+    ----------
+    wired
+        The readers.
+    """
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self._answers: dict[Hashable, Any] = {}
+
+    def all(self, until: date = date.max) -> list[RegimeHistory]:
+        """Return what is stored of dates up to one, by region and regime model."""
+        return self._once(("all", until), lambda: self._wired.timelines.histories(until))
+
+    def of_region(self, region: str, until: date = date.max) -> list[RegimeHistory]:
+        """Return what is stored of a region, by regime model.
+
+        Raises
+        ------
+        NoRegimesError
+            Nothing is stored of the region, whatever the date.
+        """
+        found = [each for each in self.all(until) if each.region == region]
+        if not found and not any(each.region == region for each in self.all()):
+            known = did_you_mean(region, sorted({each.region for each in self.all()}), "regions that have")
+            raise NoRegimesError(region, f"at all ({known})")
+        return found
+
+    def choose(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
+        """Return the history that answers for a region: of the model named, or the one `preferred_history` chooses.
+
+        With `as_of` it chooses by what is stored of dates up to then, where there is anything.
+
+        Raises
+        ------
+        NoRegimesError
+            There is no such history.
+        """
+        found = self.of_region(region)
+        if model_id is None:
+            model_id = preferred_history((as_of and self.of_region(region, as_of)) or found).model_id
+        for each in found:
+            if each.model_id == model_id:
+                return each
+        raise NoRegimesError(region, f"of {model_id} (models that have: {', '.join(each.model_id for each in found)})")
+
+    def timeline(self, region: str, model_id: str) -> RegimeTimeline:
+        """Return all labels and confidences of a regime model."""
+        return self._once(
+            ("timeline", region, model_id),
+            lambda: self._wired.timelines.timeline(region, model_id, date.min, date.max),
+        )
+
+    def source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
+        """Return what the newest vector of a date up to `until` was made of; None where there is no vector."""
+        return self._once(
+            ("source", region, encoder_model_id, until),
+            lambda: self._wired.timelines.vector_source(region, encoder_model_id, until),
+        )
+
+    def model_config(self, model_id: str) -> dict[str, Any] | None:
+        """Return what is recorded under a model id, None where nothing is."""
+        return self._once(("config", model_id), lambda: self._wired.registry.load_config(model_id))
+
+    def learned_until(self, model_id: str, as_of: date) -> date | None:
+        """Return the last date that a model learned from, where the model was not known on `as_of` yet."""
+        known_from = knowledge_end(self.model_config(model_id) or {})
+        return known_from if known_from is not None and known_from >= as_of else None
+
+    def require_known(self, model_id: str, as_of: date) -> None:
+        """Refuse a model that learned from data of `as_of` or later.
+
+        Raises
+        ------
+        ModelNotKnownYetError
+            It did.
+        """
+        known_from = self.learned_until(model_id, as_of)
+        if known_from is not None:
+            raise ModelNotKnownYetError(model_id, known_from, as_of)
+
+    def instrument_of(self, region: str, until: date) -> str:
+        """Return the instrument whose sessions are a region's dates, as its newest state up to a date says.
+
+        Of a region of several instruments it is the configured anchor, or the heaviest member.
+
+        Raises
+        ------
+        NoRegimesError, UsageError
+            There is no state, or it does not say what it was made of.
+        """
+        histories = [each for each in self.all(until) if each.region == region]
+        if not histories:
+            raise NoRegimesError(region, f"up to {until}")
+        found = self._find_instrument(region, preferred_history(histories).encoder_model_id, until)
+        if found is None:
+            raise UsageError(f"no state of region {region} says whose closes it follows; give --instrument-id")
+        return found
+
+    def closes(self, instrument_id: str, until: date) -> Closes:
+        """Return all closes of an instrument up to a date.
+
+        Raises
+        ------
+        UnknownInstrumentError
+            There are no closes.
+        """
+        known, loaded = self._answers.get(("closes", instrument_id), (None, None))
+        if known is None or until > known:
+            loaded = self._load_closes(instrument_id, date.min, until)
+            self._answers["closes", instrument_id] = until, loaded
+        n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
+        if not n_known:
+            raise UnknownInstrumentError(instrument_id)
+        return Closes(instrument_id, loaded.dates[:n_known], loaded.values[:n_known])
+
+    def closes_behind(self, history: RegimeHistory, start: date, end: date) -> Closes:
+        """Return the closes behind a history from `start` to `end`; empty where no instrument or no bar is known."""
+        name = self._find_instrument(history.region, history.encoder_model_id, history.last)
+        return self._load_closes(name, start, end)
+
+    def _find_instrument(self, region: str, encoder_model_id: str, until: date) -> str | None:
+        source = self.source(region, encoder_model_id, until)
+        if source is not None and source.instrument_id is not None:
+            return source.instrument_id
+        members = self._once(("members", region, until), lambda: self._wired.timelines.members_of(region, until))
+        configured = self._wired.config.regions.get(region)
+        if configured is not None and configured.anchor in members:
+            return configured.anchor
+        return max(sorted(members), key=lambda name: members[name], default=None)
+
+    def _load_closes(self, instrument_id: str | None, start: date, end: date) -> Closes:
+        named = [] if instrument_id is None else [instrument_id]
+        bars = self._wired.reader.load_bars(named, start, end, 1, ["adjusted_close"])
+        is_asked = bars.dates >= np.datetime64(start, "D")
+        return Closes(instrument_id, bars.dates[is_asked], bars.column("adjusted_close")[is_asked])
+
+    def _once(self, question: Hashable, ask: Callable[[], T]) -> T:
+        if question not in self._answers:
+            self._answers[question] = ask()
+        answer: T = self._answers[question]
+        return answer
+
+
+class ReadRegimes:
+    """Reads stored regimes, and what they are made of."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
+        self.storage = wired.storage
+
+    def states(self, region: str, start: date, end: date, model_id: str | None) -> list[RegimeState]:
+        """Return stored states of one regime model, or of all, by date and model.
+
+        Raises
+        ------
+        NoRegimesError
+            There are no states.
+        """
+        chosen = [model_id] if model_id else self.storage.list_models(region)
+        states = [state for each in chosen for state in self.storage.get_history(region, start, end, each)]
+        if not states:
+            raise NoRegimesError(region, f"of {model_id}" if model_id else f"from {start} to {end}")
+        return sorted(states, key=lambda state: (state.as_of_date, state.model_id))
+
+    def histories(self, region: str | None = None) -> list[RegimeHistory]:
+        """Return what is stored, by region and regime model; of one region where it is named.
+
+        Raises
+        ------
+        NoRegimesError
+            Nothing is stored of that region.
+        """
+        asked = Histories(self._wired)
+        return asked.all() if region is None else asked.of_region(region)
+
+    def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
+        """Return the history that answers for a region; see `Histories.choose`."""
+        return Histories(self._wired).choose(region, model_id, as_of)
+
+    def timeline(
+        self, region: str, start: date, end: date, model_id: str | None = None, limit: int | None = None
+    ) -> RegimeTimeline:
+        """Return labels and confidences from `start` to `end`, both included, or the first `limit` of them.
+
+        Raises
+        ------
+        NoRegimesError
+            The region has no regimes of that model; a span without dates is no error.
+        """
+        chosen = self.history(region, model_id).model_id
+        return self._wired.timelines.timeline(region, chosen, start, end, limit)
+
+    def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
+        """Return the vectors from `start` to `end`, both included: those that analogs of `end` are found among.
+
+        Parameters
+        ----------
+        model_id
+            An encoder, or a regime model for its encoder; see `Histories.choose` for the default.
+
+        Raises
+        ------
+        NoRegimesError
+            The region has no regimes of that model; a span without dates is no error.
+        """
+        asked, timelines = Histories(self._wired), self._wired.timelines
+        encoders = {each.encoder_model_id for each in asked.of_region(region)}
+        encoder = model_id if model_id in encoders else asked.choose(region, model_id).encoder_model_id
+        until = (end, date.max)  # a span before the first vector has no vectors, but they have a known length
+        found = (timelines.vector_source(region, encoder, each) for each in until)
+        source = next((each for each in found if each is not None), None)
+        if source is None:
+            raise NoRegimesError(region, f"of {encoder}")
+        rows = timelines.load_vectors(region, encoder, source)
+        first = int(np.searchsorted(rows.dates, np.datetime64(start, "D"), side="left"))
+        last = int(np.searchsorted(rows.dates, np.datetime64(end, "D"), side="right"))
+        return RegimeEmbeddings(region, encoder, source, DatedVectors(rows.dates[first:last], rows.vectors[first:last]))
+
+    def closes(self, history: RegimeHistory, start: date, end: date) -> Closes:
+        """Return the closes behind a history from `start` to `end`; empty where no instrument or no bar is known."""
+        return Histories(self._wired).closes_behind(history, start, end)
+
+    def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:
+        """Return matrix and mean durations of one regime model, or of each that has rows, over dates up to one.
+
+        Raises
+        ------
+        NoRegimesError
+            There are no rows.
+        """
+        chosen = [model_id] if model_id else self.storage.list_models(region)
+        timelines = [self._wired.timelines.timeline(region, each, date.min, until) for each in chosen]
+        reports = [transition_report(each) for each in timelines if len(each.dates)]
+        if not reports:
+            raise NoRegimesError(region, f"of {model_id}" if model_id else "at all")
+        return reports
+
+    def plot(self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path) -> int:
+        """Write a PNG of an instrument's closes over a region's regimes; return the number of dates.
+
+        Raises
+        ------
+        NoRegimesError, UnknownInstrumentError
+            There is nothing to draw.
+        """
+        from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
+
+        require_writable(output)
+        states = self.storage.get_history(region, start, end, model_id)
+        if not states:
+            raise NoRegimesError(region, f"from {start} to {end}")
+        first, last = states[0].as_of_date, states[-1].as_of_date
+        bars = self._wired.reader.load_bars([instrument_id], first, last, 1, ["close"])
+        if not len(bars.dates):
+            raise UnknownInstrumentError(instrument_id)
+        title = f"{instrument_id}, regimes of {region} by {states[0].model_id}"
+        save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
+        return len(states)
+
+
+def transition_report(timeline: RegimeTimeline) -> TransitionReport:
+    """Return how the regimes of a timeline follow each other."""
+    labels = [LABELS[number] for number in timeline.labels.tolist()]
+    counts, stays = transition_counts(labels), count_stays(labels)
+    return TransitionReport(
+        timeline.region, timeline.model_id, len(labels), counts, transition_matrix(counts), mean_durations(labels),
+        {label: exit_hazards(stays.get(label)) for label in counts},
+    )  # fmt: skip
+
+
+def newest_position(dates: DateVector, as_of: date, name: str) -> int:
+    """Return where the newest date is, `as_of` or one of the week before it.
+
+    Raises
+    ------
+    NoEmbeddingError
+        There is no such date; the message names what and the span there is.
+    """
+    at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
+    if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
+        raise NoEmbeddingError(name, as_of, (dates[0].item(), dates[-1].item()) if len(dates) else None)
+    return at

@@ -1,0 +1,100 @@
+"""How many statements one request costs: each question is put to the database once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+from tests.fixtures.market import LoadPrices, random_walk, weekdays
+
+from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
+from prometheus.app.regimes import RegimeRequest
+from prometheus.backfill.plan import DateSpan
+
+DAYS = weekdays(500)
+AS_OF: date = DAYS[-30].item()
+ASKED: list[str] = []
+
+
+class NotingCursor(psycopg.Cursor[Any]):
+    """Notes each statement, but for the empty one by which a pool tries a connection."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        self._note(args[0])
+        return super().execute(*args, **kwargs)
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        self._note(args[0])
+        return super().copy(*args, **kwargs)
+
+    def _note(self, query: Any) -> None:
+        text = query if isinstance(query, str) else str(query.as_string(self))
+        ASKED.extend([text] if text else [])
+
+
+class NotingDatabases(DatabaseManager):
+    """Databases whose statements are noted."""
+
+    @contextmanager
+    def get_historical_connection(self) -> Iterator[psycopg.Connection]:
+        with super().get_historical_connection() as connection:
+            connection.cursor_factory = NotingCursor
+            yield connection
+
+    @contextmanager
+    def get_runtime_connection(self) -> Iterator[psycopg.Connection]:
+        with super().get_runtime_connection() as connection:
+            connection.cursor_factory = NotingCursor
+            yield connection
+
+
+@pytest.fixture
+def app(db_manager: DatabaseManager, load_prices: LoadPrices) -> Iterator[App]:
+    """A region of one instrument by the first encoder, over databases that note what they are asked."""
+    load_prices("X", DAYS, *random_walk(len(DAYS)))
+    databases = NotingDatabases(db_manager.config)
+    app = App(databases)
+    app.regimes.run(RegimeRequest("US", "X", DateSpan.of_range(DAYS[100].item(), DAYS[-1].item()), 63, None))
+    ASKED.clear()
+    yield app
+    databases.close_all()
+
+
+def test_a_dated_page_asks_for_histories_timeline_closes_and_source_once(app: App) -> None:
+    briefing = app.briefings.of("US", AS_OF)
+    assert (briefing.as_of_date, briefing.instrument_id) == (AS_OF, "X")
+    assert briefing.analogs is not None, briefing.no_analogs
+    kinds = Counter(_kind_of(statement) for statement in ASKED)
+    assert kinds["histories"] == 2, "of all dates, for the way to other pages, and of those up to the date"
+    assert {name: kinds[name] for name in ("timeline", "closes", "source", "vectors")} == dict.fromkeys(
+        ("timeline", "closes", "source", "vectors"), 1
+    )
+    assert len(ASKED) <= 13, kinds
+
+    ASKED.clear()
+    app.briefings.of("US", AS_OF)
+    assert len(ASKED) <= 12, "the vectors are kept"
+
+
+def test_one_date_of_a_region_is_asked_about_ten_times(app: App) -> None:
+    request = RegimeRequest("US", "X", DateSpan.of_date(AS_OF), 63, None)
+    assert app.regimes.run(request).report.written == 0
+    assert len(ASKED) <= 10
+    assert max(Counter(ASKED).values()) == 1, "no statement is put twice"
+
+
+def _kind_of(statement: str) -> str:
+    marks = {
+        "histories": "SELECT region, model_id, newest.encoder_model_id",
+        "timeline": "high_volatility",
+        "source": "metadata->>'instrument_id', (metadata->>'window_days')::int, dim",
+        "vectors": "DISTINCT ON (as_of_date)",
+        "closes": "FROM prices_daily",
+    }
+    return next((name for name, mark in marks.items() if mark in statement), " ".join(statement.split())[:80])
