@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Generic, TypeVar
 
@@ -20,9 +20,10 @@ from prometheus.analogs.report import (
 )
 from prometheus.analogs.search import AnalogSearch
 from prometheus.app.histories import Histories
-from prometheus.app.text_search import TextModels
+from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
+from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import AmbiguousModelError, NoEmbeddingError, NoJointRowsError, NoRegimesError
@@ -101,6 +102,8 @@ class FindAnalogs:
             There are no prices to say what followed.
         """
         asked = asked or Histories(self._wired)
+        if request.model_id is not None and request.space == "numeric":
+            request = replace(request, model_id=stored_model_id(request.model_id))
         search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions)
         histories = _histories(request, asked)
         searched = self._searched(request, histories, asked)

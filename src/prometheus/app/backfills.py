@@ -34,7 +34,7 @@ from prometheus.data.postgres.locks import open_claims
 from prometheus.data.run_log import LoggedRun
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
-from prometheus.encoders.catalogue import create_numeric_model
+from prometheus.encoders.catalogue import create_numeric_model, stored_model_id
 from prometheus.encoders.texts.chunks import available_cores
 from prometheus.errors import DatabaseError, UsageError
 from prometheus.market.calendar import US_EQ
@@ -228,16 +228,17 @@ class EmbedWindows:
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
         self._wired.numeric_backfill(request.model_id).require_same()
         factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager)
-        named = BackfillName("numeric", request.model_id)
+        model_id = stored_model_id(request.model_id)
+        named = BackfillName("numeric", model_id)
         chunks = [chunk for market, part, _ in parts for chunk in numeric_chunks(part, market)]
         done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen, _Tidying(self._wired.vectors))
         if request.members:
             done = self._without_young(done, parts)
         self._backfills.record(named, done)
         if not chosen.dry_run:
-            self._warn_of_stale_regimes(request.model_id, done.report.rewritten)
+            self._warn_of_stale_regimes(model_id, done.report.rewritten)
             if done.report.written:
-                WindowIndex(self._wired.db_manager, request.model_id).sync()
+                WindowIndex(self._wired.db_manager, model_id).sync()
         return done
 
     def select(

@@ -18,7 +18,7 @@ from prometheus.analogs.report import MAX_DAYS_BACK
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable
-from prometheus.encoders.catalogue import knowledge_end
+from prometheus.encoders.catalogue import knowledge_end, stored_model_id
 from prometheus.errors import (
     ModelNotKnownYetError,
     NoEmbeddingError,
@@ -284,6 +284,7 @@ class ReadRegimes:
             The region has no regimes of that model; a span without dates is no error.
         """
         asked, timelines = Histories(self._wired), self._wired.timelines
+        model_id = None if model_id is None else stored_model_id(model_id)
         encoders = {each.encoder_model_id for each in asked.of_region(region)}
         encoder = model_id if model_id in encoders else asked.choose(region, model_id).encoder_model_id
         until = (end, date.max)  # a span before the first vector has no vectors, but they have a known length

@@ -23,7 +23,7 @@ from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.data.vectors.index import WindowIndex
-from prometheus.encoders.catalogue import NUMERIC_MODELS
+from prometheus.encoders.catalogue import is_numeric_model, stored_model_id
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.descriptors import describe
 from prometheus.encoders.numeric.regions import RegionWindowBatch
@@ -125,11 +125,10 @@ class LabelRegimes(ReadRegimes):
             There is no window to classify.
         """
         prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
-        made_by = "" if prototype_set is None else prototype_set.encoder_model_id or ""
-        default_model = made_by if made_by in NUMERIC_MODELS else NUM_REGIME_CORE_V1
         subject = self._wired.subject_of(
-            request.region, request.instrument_id, request.model_id, request.window_days, default_model
-        )
+            request.region, request.instrument_id, request.model_id, request.window_days,
+            _default_encoder(request, prototype_set),
+        )  # fmt: skip
         span = self._wired.at_session(request.span, subject.market, [subject.anchor])
         model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
@@ -157,6 +156,7 @@ class LabelRegimes(ReadRegimes):
         The set, the number of dates behind each label, and whether the file changed.
         """
         require_writable(output)
+        encoder_model_id = stored_model_id(encoder_model_id)
         prototypes, n_dates, window_days = [], {}, set()
         for window in windows:
             loaded = self.storage.load_embeddings(region, encoder_model_id, window.start_date, window.end_date)
@@ -368,3 +368,10 @@ def _explain_state(state: RegimeState, config: dict[str, Any] | None) -> list[Re
     runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
     centers = {name: np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up)}
     return explain(state.regime_embedding, centers[label], centers[runner_up], config["calibration"]["norms"])
+
+
+def _default_encoder(request: RegimeRequest, prototype_set: PrototypeSet | None) -> str:
+    """Return the encoder of a request that names none: the one its prototypes were made with, where that is known."""
+    made_by = None if prototype_set is None else prototype_set.encoder_model_id
+    is_asked = request.model_id is None and request.instrument_id is not None
+    return made_by if made_by and is_asked and is_numeric_model(made_by) else NUM_REGIME_CORE_V1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, databases_of
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.text_models import is_own, open_text_model
 from prometheus.app.wiring import Wiring
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.text import TextBackfill
@@ -25,7 +26,7 @@ from prometheus.encoders.texts.chunks import available_cores
 from prometheus.encoders.texts.documents import TextKey, TextSourceType
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import UsageError
-from prometheus.protocols import TextEmbeddingModel
+from prometheus.plugins import is_reference
 
 if TYPE_CHECKING:
     from prometheus.ingest.report import TextIngestOptions, TextIngestReport
@@ -41,7 +42,7 @@ class TextRequest:
     Attributes
     ----------
     hf_model_name
-        A model of the hub, or a local folder.
+        A model of the hub, a local folder, or a text model of the user's own: an entry point, or ``module:Class``.
     long_text
         ``mean`` of all chunks of a long text, or ``truncate`` to its first one.
     runtime
@@ -91,6 +92,17 @@ class TextWorkFactory:
         """Whether a GPU would do the work: torch takes one where it finds one."""
         return self.request.runtime == "torch"
 
+    def require_usable(self) -> None:
+        """Refuse a text model of the user's own that lacks a method, before any text is looked for.
+
+        Raises
+        ------
+        UsageError
+            The message names the method.
+        """
+        if self.request.runtime != "torch" or is_reference(self.request.hf_model_name):
+            is_own(self.request.hf_model_name)
+
     def __reduce__(self) -> tuple[type[TextWorkFactory], tuple[PrometheusConfig, TextRequest]]:
         return TextWorkFactory, (self_contained(self.config), self.request)
 
@@ -105,21 +117,14 @@ class TextWorkFactory:
         """
         with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
             service = TextEmbeddingService(
-                model=self._open_model(max(1, available_cores() // n_processes)),
+                model=open_text_model(
+                    self.request.hf_model_name, self.request.runtime, self.request.long_text,
+                    self.config.home / "models", max(1, available_cores() // n_processes),
+                ),
                 store=TextEmbeddingStore(db_manager=databases),
                 model_id=self.request.model_id,
-            )
+            )  # fmt: skip
             yield OpenedWork(TextBackfill(TextReader(databases), service), claims)
-
-    def _open_model(self, threads: int) -> TextEmbeddingModel:
-        name, long_text = self.request.hf_model_name, self.request.long_text
-        if self.request.runtime == "torch":  # it has threads of its own; fewer of them might change the last bits
-            from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
-
-            return TorchTextEmbeddingModel(name, long_text=long_text)
-        from prometheus.encoders.texts.onnx_model import open_text_model  # noqa: PLC0415 -- slow to import
-
-        return open_text_model(name, cache_dir=self.config.home / "models", long_text=long_text, threads=threads)
 
 
 class EmbedTexts:
@@ -171,8 +176,9 @@ class EmbedTexts:
         choice: EngineChoice | None,
     ) -> BackfillRun[TextCounts]:
         chosen = choice or EngineChoice(workers=1)
-        chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id))
         factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
+        factory.require_usable()
+        chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id))
         if factory.wants_gpu and chosen.name == "local" and chosen.workers is None:
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
         named = BackfillName("text", request.model_id)

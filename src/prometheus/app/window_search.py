@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -23,7 +23,7 @@ from prometheus.data.vectors.index import (
     WindowSpace,
     exact_distance,
 )
-from prometheus.encoders.catalogue import default_window_days
+from prometheus.encoders.catalogue import default_window_days, stored_model_id
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import NoEmbeddingError, UsageError
 from prometheus.market.outcomes import FollowedCloses, Outcome
@@ -72,7 +72,7 @@ class WindowRequest:
     def space(self) -> WindowSpace:
         """The vectors that are compared."""
         window_days = default_window_days(self.model_id) if self.window_days is None else self.window_days
-        return WindowSpace(self.model_id, INSTRUMENT, window_days)
+        return WindowSpace(stored_model_id(self.model_id), INSTRUMENT, window_days)
 
     @property
     def before(self) -> date:
@@ -164,6 +164,8 @@ class SearchWindows:
         ModelNotKnownYetError
             The model learned from later data.
         """
+        space = request.space
+        request = replace(request, model_id=space.model_id, window_days=space.window_days)
         Histories(self._wired).require_known(request.model_id, request.as_of)
         as_of_date, vector = self._asked(request)
         index = WindowIndex(self._db, request.model_id)
@@ -179,17 +181,17 @@ class SearchWindows:
 
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
         """Make a model's index, or bring it in step; return how many vectors were copied, and what it holds now."""
-        index = WindowIndex(self._db, model_id)
+        index = WindowIndex(self._db, stored_model_id(model_id))
         n_copied = index.build(self._wired.progress)
         return n_copied, index.status()
 
     def drop_index(self, model_id: str) -> bool:
         """Remove a model's index; return whether there was one."""
-        return WindowIndex(self._db, model_id).drop()
+        return WindowIndex(self._db, stored_model_id(model_id)).drop()
 
     def index_status(self, model_id: str) -> IndexStatus:
         """Return what a model's index holds, and how far it is behind."""
-        return WindowIndex(self._db, model_id).status()
+        return WindowIndex(self._db, stored_model_id(model_id)).status()
 
     def check_index(self, model_id: str, n_queries: int, k: int, window_days: int | None = None) -> RecallReport:
         """Ask the index for windows of which the exact neighbours are then looked up among all.
@@ -202,6 +204,7 @@ class SearchWindows:
             There is no index, or nothing stored.
         """
         days = default_window_days(model_id) if window_days is None else window_days
+        model_id = stored_model_id(model_id)
         space = WindowSpace(model_id, INSTRUMENT, days)
         scan, index = WindowScan(self._db, space), WindowIndex(self._db, model_id)
         n_windows = scan.n_windows()

@@ -20,7 +20,7 @@ from prometheus.data.regimes import RegimeStorage
 from prometheus.data.timelines import RegimeTimelines
 from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
-from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model
+from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model, stored_model_id
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, feature_set_of
@@ -150,7 +150,9 @@ class Wiring:
     def _encoder(
         self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, model_id: str
     ) -> NumericWindowEncoder:
-        return NumericWindowEncoder(builder=builder, model=model, store=self.vectors, model_id=model_id)
+        return NumericWindowEncoder(
+            builder=builder, model=model, store=self.vectors, model_id=stored_model_id(model_id)
+        )
 
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market, model = self._market_of(instrument_id), create_numeric_model(chosen)

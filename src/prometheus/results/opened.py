@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import groupby
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from prometheus.analogs.search import Metric
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
+from prometheus.app.folders import FolderApp
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
@@ -47,13 +49,18 @@ class Prometheus:
     Parameters
     ----------
     config
-        Where the databases are.
+        Where the databases are, or the path of a folder.
     """
 
-    def __init__(self, config: PrometheusConfig) -> None:
+    def __init__(self, config: PrometheusConfig | str | Path) -> None:
+        if not isinstance(config, PrometheusConfig):
+            self._opened: App | None = FolderApp(config)
+            self._close: Callable[[], object] = lambda: None  # no file stays open
+            self._where = f"folder {config}"
+            return
         self._config = config
         manager = DatabaseManager(config, announce=logger.info, read_only=True)
-        self._opened: App | None = App(manager)
+        self._opened = App(manager)
         self._close = weakref.finalize(self, manager.close_all)
         self._where = f"embedded server in {config.home}" if config.uses_embedded_server else "server of your own"
 
@@ -268,15 +275,15 @@ class Prometheus:
         return self._opened
 
 
-def open_databases(config: PrometheusConfig | None = None) -> Prometheus:
-    """Open the databases for reading.
+def open_databases(config: PrometheusConfig | str | Path | None = None) -> Prometheus:
+    """Open the databases, or a folder, for reading.
 
     Nothing is connected before something is asked for; an embedded server is started then, and migrated.
 
     Parameters
     ----------
     config
-        Where the databases are; None for what the environment says now.
+        Where the databases are; None for what the environment says now. A path opens a folder of Parquet files.
 
     Returns
     -------
