@@ -1,111 +1,152 @@
 """Every error Prometheus raises on purpose, in one tree.
 
-Each class answers three questions: whose fault it is (its branch), whether trying again may help
-(`RetryableError`) and which exit code a command ends with (`exit_code`). The message is one line that names the
-thing and the way out. Constructor arguments go to ``Exception.__init__``, so an error survives pickling to a worker.
+Each class answers three questions: whose fault it is (its branch), whether trying again may help (`RetryableError`) and
+which exit code a command ends with (`exit_code`). `code` is the name that machines know an error by; it never changes.
+A message is one line: the fault, then the way out.
+
+What is caught by name, or carries values that a caller reads, is a class. Every other case is a function below that
+returns an error of its branch under a code of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import warnings
+from collections.abc import Collection, Sequence, Set
+from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar
+from typing import Any, ClassVar, Self
+
+from prometheus.spelling import did_you_mean
 
 
 class PrometheusError(Exception):
     """Root of the tree; a command that ends with a bare one exits with 1."""
 
     exit_code: ClassVar[int] = 1
+    template: ClassVar[str] = ""
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    code: str = "prometheus"
+
+    def __post_init__(self) -> None:
+        """Keep the values of a dataclass of the tree as `args`, collections as tuples, so that it survives pickling."""
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, list | Set):
+                setattr(self, name, tuple(value))
+        self.args = tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def __str__(self) -> str:
+        return self.template.format_map(vars(self)) if self.template else super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, vars(self)
+
+    def under(self, code: str) -> Self:
+        """Return this error with a code of its own."""
+        self.code = code
+        return self
 
 
 class RetryableError(PrometheusError):
     """Trying the same thing again later may succeed."""
 
+    code = "retryable"
+
 
 class UsageError(PrometheusError, ValueError):
     """The request contradicts itself; no look at the data is needed to see it."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code = 2
+    code = "usage"
 
 
 class InputRefusedError(PrometheusError, ValueError):
     """Data, a file or a stored row cannot be used as it is; nothing was changed."""
 
-    exit_code: ClassVar[int] = 5
+    exit_code = 5
+    code = "input_refused"
 
 
+class UnknownNameError(UsageError, LookupError):
+    """A name that no setting, model or plug-in has."""
+
+    code = "unknown_name"
+
+
+class NotFoundError(InputRefusedError, LookupError):
+    """Something that is not stored."""
+
+    code = "not_found"
+
+
+@dataclass(eq=False, repr=False)
 class MissingExtraError(PrometheusError, ImportError):
     """An optional dependency is not installed."""
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(feature, extra)
-        self.feature, self.extra = feature, extra
-
-    def __str__(self) -> str:
-        return (
-            f"{self.feature} needs an optional package; install it with: pip install 'prometheus-regime[{self.extra}]'"
-        )
+    feature: str
+    extra: str
+    code = "missing_extra"
+    template = "{feature} needs an optional package; install it with: pip install 'prometheus-regime[{extra}]'"
 
 
+@dataclass(eq=False, repr=False)
 class ForeignPackageError(PrometheusError, ImportError):
     """Another distribution owns the import name ``prometheus``."""
 
-    def __init__(self, distribution: str) -> None:
-        super().__init__(distribution)
-        self.distribution = distribution
-
-    def __str__(self) -> str:
-        return (
-            f"the distribution '{self.distribution}' is installed and shares the import name 'prometheus'; "
-            f"run: pip uninstall {self.distribution} && pip install --force-reinstall prometheus-regime"
-        )
+    distribution: str
+    code = "foreign_package"
+    template = (
+        "the distribution '{distribution}' is installed and shares the import name 'prometheus'; "
+        "run: pip uninstall {distribution} && pip install --force-reinstall prometheus-regime"
+    )
 
 
 class DatabaseError(PrometheusError):
     """The database cannot be used; nothing was changed."""
 
-    exit_code: ClassVar[int] = 4
+    exit_code = 4
+    code = "database"
 
 
+@dataclass(eq=False, repr=False)
 class DatabaseUnreachableError(RetryableError, DatabaseError, ConnectionError):
-    """No connection could be made, or one that was there (`was_connected`) is lost."""
+    """No connection could be made, or an open one (`was_connected`) is lost."""
 
-    def __init__(self, database: str, reason: str, was_connected: bool = False) -> None:
-        super().__init__(database, reason, was_connected)
-        self.database, self.reason, self.was_connected = database, reason, was_connected
+    database: str
+    reason: str
+    was_connected: bool = False
+    code = "database_unreachable"
+    template = "{database} database: {reason}; check that the server runs and that its DSN is right"
 
-    def __str__(self) -> str:
-        return f"{self.database} database: {self.reason}; check that the server runs and that its DSN is right"
 
-
+@dataclass(eq=False, repr=False)
 class DatabaseAuthenticationError(DatabaseError, PermissionError):
-    """The server is there and refused the login or lacks a privilege."""
+    """The server refused the login or lacks a privilege."""
 
-    def __init__(self, database: str, reason: str) -> None:
-        super().__init__(database, reason)
-        self.database, self.reason = database, reason
-
-    def __str__(self) -> str:
-        return f"{self.database} database: {self.reason}; check user, password and grants"
+    database: str
+    reason: str
+    code = "database_authentication"
+    template = "{database} database: {reason}; check user, password and grants"
 
 
+@dataclass(eq=False, repr=False)
 class DatabaseRefusedError(DatabaseError):
-    """The server is there and cannot do what was asked: a full disk, a deadline, a read-only replica."""
+    """The server answers and cannot do what was asked: a full disk, a deadline, a read-only replica."""
 
-    def __init__(self, database: str, reason: str) -> None:
-        super().__init__(database, reason)
-        self.database, self.reason = database, reason
-
-    def __str__(self) -> str:
-        return f"{self.database} database: {self.reason}; nothing of this step was stored"
+    database: str
+    reason: str
+    code = "database_refused"
+    template = "{database} database: {reason}; nothing of this step was stored"
 
 
+@dataclass(eq=False, repr=False)
 class NotMigratedError(DatabaseError):
     """The schema is missing, older or newer than this version of Prometheus."""
 
-    def __init__(self, database: str, found: str | None, wanted: str) -> None:
-        super().__init__(database, found, wanted)
-        self.database, self.found, self.wanted = database, found, wanted
+    database: str
+    found: str | None
+    wanted: str
+    code = "not_migrated"
 
     def __str__(self) -> str:
         if self.found is not None and self.found > self.wanted:
@@ -122,309 +163,77 @@ class NotMigratedError(DatabaseError):
 class EmbeddedServerError(DatabaseError):
     """The embedded PostgreSQL cannot be started, reached or trusted."""
 
+    code = "embedded_server"
 
+
+@dataclass(eq=False, repr=False)
 class FileAccessError(InputRefusedError, OSError):
     """A file the user named cannot be read or written."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+    path: str
+    reason: str
+    code = "file_access"
+    template = "{path}: {reason}"
 
 
-class UnknownModelError(UsageError, LookupError):
-    """No model of that id is registered."""
+class DataCheckError(InputRefusedError):
+    """Rows of a file failed their checks under ``--on-error abort``; nothing was written."""
 
-    def __init__(self, model_id: str, known: Collection[str]) -> None:
-        super().__init__(model_id, tuple(known))
-        self.model_id, self.known = model_id, tuple(known)
-
-    def __str__(self) -> str:
-        return f"unknown model id {self.model_id!r}; known: {', '.join(self.known)}"
+    code = "data_check"
 
 
-class UnknownLabelError(InputRefusedError, LookupError):
-    """A regime label that does not exist."""
-
-    def __init__(self, label: str, known: Collection[str]) -> None:
-        super().__init__(label, tuple(known))
-        self.label, self.known = label, tuple(known)
-
-    def __str__(self) -> str:
-        return f"unknown regime label {self.label!r}; known: {', '.join(self.known)}"
-
-
-class UnknownMarketError(InputRefusedError, LookupError):
-    """No trading calendar stands behind a market id."""
-
-    def __init__(self, market: str, known: Collection[str]) -> None:
-        super().__init__(market, tuple(known))
-        self.market, self.known = market, tuple(known)
-
-    def __str__(self) -> str:
-        return f"unknown market {self.market!r}; known: {', '.join(self.known)}, or an ISO 10383 code such as XLON"
-
-
+@dataclass(eq=False, repr=False)
 class CalendarRangeError(InputRefusedError, LookupError):
     """A date lies outside the span the trading calendar covers."""
 
-    def __init__(self, market: str, asked: date, first: date, last: date) -> None:
-        super().__init__(market, asked, first, last)
-        self.market, self.asked, self.first, self.last = market, asked, first, last
-
-    def __str__(self) -> str:
-        return f"{self.market}: the trading calendar covers {self.first} to {self.last}, not {self.asked}"
-
-
-class UnknownInstrumentError(InputRefusedError, LookupError):
-    """Neither prices nor a reference row exist for an instrument."""
-
-    def __init__(self, instrument_id: str) -> None:
-        super().__init__(instrument_id)
-        self.instrument_id = instrument_id
-
-    def __str__(self) -> str:
-        return f"unknown instrument {self.instrument_id!r}; load it with: python -m prometheus ingest prices FILE"
+    market: str
+    asked: date
+    first: date
+    last: date
+    code = "calendar_range"
+    template = "{market}: the trading calendar covers {first} to {last}, not {asked}"
 
 
+@dataclass(eq=False, repr=False)
 class InsufficientHistoryError(InputRefusedError):
     """Fewer sessions are stored than the window needs."""
 
-    def __init__(self, instrument_id: str, as_of: date, needed: int, found: int) -> None:
-        super().__init__(instrument_id, as_of, needed, found)
-        self.instrument_id, self.as_of = instrument_id, as_of
-        self.needed, self.found = needed, found
+    instrument_id: str
+    as_of: date
+    needed: int
+    found: int
+    code = "insufficient_history"
+    template = (
+        "{instrument_id}: window ending {as_of} needs {needed} sessions, found {found}; "
+        "load older bars or shorten --window-days"
+    )
 
-    def __str__(self) -> str:
-        return (
-            f"{self.instrument_id}: window ending {self.as_of} needs {self.needed} sessions, found {self.found}; "
-            "load older bars or shorten --window-days"
-        )
 
-
+@dataclass(eq=False, repr=False)
 class StaleHistoryError(InputRefusedError):
     """The newest bar is too old for the date asked for."""
 
-    def __init__(self, instrument_id: str, as_of: date, last_session: date, age: int, allowed: int) -> None:
-        super().__init__(instrument_id, as_of, last_session, age, allowed)
-        self.instrument_id, self.as_of, self.last_session = instrument_id, as_of, last_session
-        self.age, self.allowed = age, allowed
-
-    def __str__(self) -> str:
-        return (
-            f"{self.instrument_id}: last bar before {self.as_of} is of {self.last_session}, {self.age} sessions old "
-            f"(at most {self.allowed}); load newer bars or ask for an earlier date"
-        )
-
-
-class WindowShapeError(InputRefusedError):
-    """A window or an array of them has another shape than promised."""
-
-    def __init__(self, name: str, found: Iterable[int], wanted: Iterable[int | str]) -> None:
-        super().__init__(name, tuple(found), tuple(wanted))
-        self.name, self.found, self.wanted = name, tuple(found), tuple(wanted)
-
-    def __str__(self) -> str:
-        return f"{self.name}: shape {self.found}, expected {self.wanted}"
+    instrument_id: str
+    as_of: date
+    last_session: date
+    age: int
+    allowed: int
+    code = "stale_history"
+    template = (
+        "{instrument_id}: last bar before {as_of} is of {last_session}, {age} sessions old (at most {allowed}); "
+        "load newer bars or ask for an earlier date"
+    )
 
 
-class VectorError(InputRefusedError):
-    """Vector bytes or values that must not be stored or used."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
-class ModelFingerprintError(InputRefusedError):
-    """A model id already means something else."""
-
-    def __init__(self, model_id: str, differences: Collection[str]) -> None:
-        super().__init__(model_id, tuple(differences))
-        self.model_id, self.differences = model_id, tuple(differences)
-
-    def __str__(self) -> str:
-        return (
-            f"model id {self.model_id!r} is taken by another model ({'; '.join(self.differences)}); "
-            "choose a new id, the stored rows keep their meaning"
-        )
-
-
-class PrototypeError(InputRefusedError):
-    """A prototype set that cannot classify anything."""
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(source, reason)
-        self.source, self.reason = source, reason
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
-
-
-class NoRegimesError(InputRefusedError, LookupError):
-    """No regime rows where some are needed."""
-
-    def __init__(self, region: str, detail: str) -> None:
-        super().__init__(region, detail)
-        self.region, self.detail = region, detail
-
-    def __str__(self) -> str:
-        return (
-            f"region {self.region!r} has no regimes {self.detail}; "
-            f"run: python -m prometheus run_numeric_regime --region {self.region} --instrument-id ID "
-            "--date-range START END"
-        )
-
-
-class NoJointRowsError(InputRefusedError, LookupError):
-    """No joint embeddings where some are asked for."""
-
-    def __init__(self, region: str, joint_type: str, model_id: str) -> None:
-        super().__init__(region, joint_type, model_id)
-        self.region, self.joint_type, self.model_id = region, joint_type, model_id
-
-    def __str__(self) -> str:
-        return (
-            f"region {self.region!r} has no {self.joint_type} rows of {self.model_id} on these dates; "
-            "build them with backfill_joint_regime_macro_context or backfill_joint_regime_context"
-        )
-
-
-class NoEmbeddingError(InputRefusedError, LookupError):
-    """No vector where a search needs one; `known` is the first and the last date that have one, None without any."""
-
-    def __init__(self, name: str, as_of: date | None, known: tuple[date, date] | None) -> None:
-        super().__init__(name, as_of, known)
-        self.name, self.as_of, self.known = name, as_of, known
-
-    def __str__(self) -> str:
-        if self.known is None:
-            when = "yet" if self.as_of is None else f"up to {self.as_of}"
-            return f"{self.name} has no embedding {when}; backfill it first"
-        first, last = self.known
-        return f"{self.name} has no embedding on {self.as_of}; there are some from {first} to {last}"
-
-
-class ModelNotKnownYetError(InputRefusedError, LookupError):
-    """A model whose numbers were taken from data later than the date it is asked about."""
-
-    def __init__(self, model_id: str, known_from: date, as_of: date) -> None:
-        super().__init__(model_id, known_from, as_of)
-        self.model_id, self.known_from, self.as_of = model_id, known_from, as_of
-
-    def __str__(self) -> str:
-        return (
-            f"{self.model_id} was made from data up to {self.known_from}, so nobody could have had it on {self.as_of}; "
-            "ask for a later date or another --model-id"
-        )
-
-
-class NoTextEmbeddingsError(InputRefusedError, LookupError):
-    """No text vectors where some are searched: none at all, none of a model, or none known by a date."""
-
-    def __init__(self, kinds: Collection[str], model_id: str | None = None, as_of: date | None = None) -> None:
-        super().__init__(tuple(kinds), model_id, as_of)
-        self.kinds, self.model_id, self.as_of = tuple(kinds), model_id, as_of
-
-    def __str__(self) -> str:
-        kinds = " or ".join(self.kinds)
-        of_model = "" if self.model_id is None else f" of {self.model_id}"
-        until = "" if self.as_of is None else f" for {self.as_of}"
-        return (
-            f"there are no {kinds + ' ' if kinds else ''}text embeddings{of_model}{until}; make them with "
-            "backfill_macro_text_embeddings or backfill_text_embeddings"
-        )
-
-
-class UnnamedTextModelError(InputRefusedError, LookupError):
-    """Several text models have vectors and none was named; vectors of two models are never compared."""
-
-    def __init__(self, kinds: Collection[str], model_ids: Collection[str]) -> None:
-        super().__init__(tuple(kinds), tuple(model_ids))
-        self.kinds, self.model_ids = tuple(kinds), tuple(model_ids)
-
-    def __str__(self) -> str:
-        kinds = " and ".join(self.kinds)
-        return f"several models have embedded {kinds} texts; name one (--model-id): {', '.join(self.model_ids)}"
-
-
-class MissingIndexError(InputRefusedError, LookupError):
-    """There is no index of a model's windows."""
-
-    def __init__(self, model_id: str) -> None:
-        super().__init__(model_id)
-        self.model_id = model_id
-
-    def __str__(self) -> str:
-        return (
-            f"there is no index of the windows of {self.model_id}; make it with: "
-            f"python -m prometheus similar_index build --model-id {self.model_id}"
-        )
-
-
-class VectorExtensionError(DatabaseError):
-    """The server lacks pgvector, or has one too old."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"historical database: {self.reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector "
-            "as a superuser once"
-        )
-
-
-class AmbiguousModelError(InputRefusedError, LookupError):
-    """A region holds rows of several models and none was named."""
-
-    def __init__(self, region: str, model_ids: Collection[str]) -> None:
-        super().__init__(region, tuple(model_ids))
-        self.region, self.model_ids = region, tuple(model_ids)
-
-    def __str__(self) -> str:
-        listed = ", ".join(self.model_ids)
-        return f"region {self.region!r} has regimes of several models; name one (--model-id): {listed}"
-
-
-class UnknownRegionError(UsageError, LookupError):
-    """A regime model that has no instrument for a region."""
-
-    def __init__(self, region: str, known: Collection[str]) -> None:
-        super().__init__(region, tuple(known))
-        self.region, self.known = region, tuple(known)
-
-    def __str__(self) -> str:
-        return f"unknown region {self.region!r}; known: {', '.join(self.known)}"
-
-
-class UnconfiguredRegionError(UsageError, LookupError):
-    """A region is asked for by its name alone, and no setting says what it is made of."""
-
-    def __init__(self, region: str, known: Collection[str]) -> None:
-        super().__init__(region, tuple(known))
-        self.region, self.known = region, tuple(known)
-
-    def __str__(self) -> str:
-        return (
-            f"region {self.region!r} is not configured (configured: {', '.join(self.known) or 'none'}); give "
-            "--instrument-id ID, or set PROMETHEUS_REGIONS to a JSON object such as "
-            f'{{"{self.region}": {{"members": {{"ID": 0.6, "ID2": 0.4}}}}}}'
-        )
-
-
+@dataclass(eq=False, repr=False)
 class RegionMembersError(InputRefusedError):
     """Too few members of a region can be seen on a date for the region to have an embedding."""
 
-    def __init__(self, region: str, as_of: date, rule: str, absent: Collection[str]) -> None:
-        super().__init__(region, as_of, rule, tuple(absent))
-        self.region, self.as_of, self.rule, self.absent = region, as_of, rule, tuple(absent)
+    region: str
+    as_of: date
+    rule: str
+    absent: Collection[str]
+    code = "region_members"
 
     def __str__(self) -> str:
         return (
@@ -433,137 +242,255 @@ class RegionMembersError(InputRefusedError):
         )
 
 
-class DataCheckError(InputRefusedError):
-    """Rows of a file failed their checks under ``--on-error abort``; nothing was written."""
+@dataclass(eq=False, repr=False)
+class WindowShapeError(InputRefusedError):
+    """A window or an array of them has another shape than promised."""
 
-    def __init__(self, summary: str) -> None:
-        super().__init__(summary)
-        self.summary = summary
-
-    def __str__(self) -> str:
-        return self.summary
-
-
-class ClusterError(PrometheusError):
-    """A Ray cluster, or a node of it, cannot be used."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        return f"Ray cluster, {self.name}: {self.reason}"
+    name: str
+    found: Sequence[int]
+    wanted: Sequence[int | str]
+    code = "window_shape"
+    template = "{name}: shape {found}, expected {wanted}"
 
 
-class WorkerStartError(PrometheusError):
-    """A worker process ended before it could begin."""
+@dataclass(eq=False, repr=False)
+class VectorError(InputRefusedError):
+    """Vector bytes or values that must not be stored or used."""
 
-    def __init__(self, worker_exit_code: int | None) -> None:
-        super().__init__(worker_exit_code)
-        self.worker_exit_code = worker_exit_code
-
-    def __str__(self) -> str:
-        return (
-            f"a worker process ended with exit code {self.worker_exit_code} before it began; use --workers 1, or in a "
-            "script of your own start the work below: if __name__ == '__main__':"
-        )
+    name: str
+    reason: str
+    code = "vector"
+    template = "{name}: {reason}"
 
 
-class WorkerDiedError(PrometheusError):
-    """Whichever worker had this piece of a backfill ended without a word, as when memory runs out."""
+@dataclass(eq=False, repr=False)
+class ModelFingerprintError(InputRefusedError):
+    """A model id already means something else."""
 
-    def __init__(self, chunk: str, n_deaths: int, worker_exit_code: int | None) -> None:
-        super().__init__(chunk, n_deaths, worker_exit_code)
-        self.chunk, self.n_deaths, self.worker_exit_code = chunk, n_deaths, worker_exit_code
-
-    def __str__(self) -> str:
-        code = self.worker_exit_code
-        words = "" if code is None else f", the last with exit code {code} (-9: killed, often for memory)"
-        return (
-            f"{self.chunk}: {self.n_deaths} workers in a row ended while they had it{words}; "
-            "it was left out, run it alone with --workers 1"
-        )
-
-
-class NoRegionsError(UsageError):
-    """A command works on the configured regions, and there are none."""
+    model_id: str
+    differences: Collection[str]
+    code = "model_fingerprint"
 
     def __str__(self) -> str:
         return (
-            "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as "
-            '{"US": {"instrument_id": "GSPC.INDX", "prototypes": "regimes_US.json"}}, or PROMETHEUS_REGIONS_FILE '
-            "to a file of such regions"
+            f"model id {self.model_id!r} is taken by another model ({'; '.join(self.differences)}); "
+            "choose a new id, the stored rows keep their meaning"
         )
 
 
-class StalePricesError(InputRefusedError):
-    """Configured regions lack the newest bars; nothing was written."""
+@dataclass(eq=False, repr=False)
+class PrototypeError(InputRefusedError):
+    """A prototype set that cannot classify anything."""
 
-    def __init__(self, stale: Collection[str]) -> None:
-        super().__init__(tuple(stale))
-        self.stale = tuple(stale)
-
-    def __str__(self) -> str:
-        return (
-            f"prices are missing: {'; '.join(self.stale)}; load newer bars, allow older ones with "
-            "--max-age-sessions N, or leave these regions out with --skip-stale"
-        )
+    source: str
+    reason: str
+    code = "prototype"
+    template = "{source}: {reason}"
 
 
-class RunUnderWayError(RetryableError):
-    """Only one run of a kind may be under way on a database, and one is."""
+@dataclass(eq=False, repr=False)
+class NoRegimesError(NotFoundError):
+    """No regime rows where some are needed."""
 
-    def __init__(self, kind: str, since: str) -> None:
-        super().__init__(kind, since)
-        self.kind, self.since = kind, since
-
-    def __str__(self) -> str:
-        return f"another {self.kind} run is under way since {self.since}; wait until it has ended"
-
-
-class NoRegimeOnDateError(InputRefusedError, LookupError):
-    """A region has regimes of a model, and none on the date asked for."""
-
-    def __init__(self, region: str, model_id: str, asked: date, first: date, last: date) -> None:
-        super().__init__(region, model_id, asked, first, last)
-        self.region, self.model_id, self.asked = region, model_id, asked
-        self.first, self.last = first, last
-
-    def __str__(self) -> str:
-        return (
-            f"region {self.region!r} has no regime of {self.model_id} on {self.asked}; its dates are sessions from "
-            f"{self.first} to {self.last}"
-        )
+    region: str
+    detail: str
+    code = "no_regimes"
+    template = (
+        "region {region!r} has no regimes {detail}; run: python -m prometheus run_numeric_regime --region {region} "
+        "--instrument-id ID --date-range START END"
+    )
 
 
-class UnknownRunError(InputRefusedError, LookupError):
-    """No backfill of that id is in the log."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id)
-        self.run_id = run_id
-
-    def __str__(self) -> str:
-        return f"unknown run {self.run_id!r}; take the cursor from the field 'next' of a page"
+def unknown_model(model_id: str, known: Collection[str]) -> UnknownNameError:
+    """Say that no model has that id."""
+    return UnknownNameError(f"unknown model id {model_id!r}; {did_you_mean(model_id, known, 'known')}").under(
+        "unknown_model"
+    )
 
 
-class TokenFileError(InputRefusedError):
-    """A file that does not keep a token secret, or holds none worth keeping."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+def unknown_region(region: str, known: Collection[str]) -> UnknownNameError:
+    """Say that a regime model has no instrument for a region."""
+    return UnknownNameError(f"unknown region {region!r}; {did_you_mean(region, known, 'known')}").under(
+        "unknown_region"
+    )
 
 
-class AddressError(PrometheusError):
-    """A server cannot listen where it was told to."""
+def unconfigured_region(region: str, known: Collection[str]) -> UnknownNameError:
+    """Say that no setting says what a region is made of."""
+    example = f'{{"{region}": {{"members": {{"ID": 0.6, "ID2": 0.4}}}}}}'
+    return UnknownNameError(
+        f"region {region!r} is not configured ({did_you_mean(region, known, 'configured')}); "
+        f"give --instrument-id ID, or set PROMETHEUS_REGIONS to a JSON object such as {example}"
+    ).under("unconfigured_region")
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address, self.reason = address, reason
 
-    def __str__(self) -> str:
-        return f"cannot listen on {self.address}: {self.reason}; choose another --port or --host"
+def no_regions() -> UsageError:
+    """Say that a command works on configured regions and there is not one."""
+    return UsageError(
+        "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as "
+        '{"US": {"instrument_id": "GSPC.INDX", "prototypes": "regimes_US.json"}}, or PROMETHEUS_REGIONS_FILE to a file '
+        "of such regions"
+    ).under("no_regions")
+
+
+def unknown_label(label: str, known: Collection[str]) -> NotFoundError:
+    """Say that no regime has that label."""
+    return NotFoundError(f"unknown regime label {label!r}; known: {', '.join(known)}").under("unknown_label")
+
+
+def unknown_market(market: str, known: Collection[str]) -> NotFoundError:
+    """Say that no trading calendar stands behind a market id."""
+    listed = f"known: {', '.join(known)}, or an ISO 10383 code such as XLON"
+    return NotFoundError(f"unknown market {market!r}; {listed}").under("unknown_market")
+
+
+def unknown_instrument(instrument_id: str, known: Collection[str] = ()) -> NotFoundError:
+    """Say that an instrument has neither prices nor a reference row."""
+    meant = f" ({did_you_mean(instrument_id, known, 'known')})" if known else ""
+    way_out = "load it with: python -m prometheus ingest prices FILE"
+    return NotFoundError(f"unknown instrument {instrument_id!r}{meant}; {way_out}").under("unknown_instrument")
+
+
+def unknown_run(run_id: str) -> NotFoundError:
+    """Say that no backfill of that id is in the log."""
+    return NotFoundError(f"unknown run {run_id!r}; take the cursor from the field 'next' of a page").under(
+        "unknown_run"
+    )
+
+
+def no_regime_on_date(region: str, model_id: str, asked: date, first: date, last: date) -> NotFoundError:
+    """Say that a region has regimes of a model, but not on the date asked for."""
+    return NotFoundError(
+        f"region {region!r} has no regime of {model_id} on {asked}; its dates are sessions from {first} to {last}"
+    ).under("no_regime_on_date")
+
+
+def no_joint_rows(region: str, joint_type: str, model_id: str) -> NotFoundError:
+    """Say that the joint embeddings asked for are not stored."""
+    return NotFoundError(
+        f"region {region!r} has no {joint_type} rows of {model_id} on these dates; build them with "
+        "backfill_joint_regime_macro_context or backfill_joint_regime_context"
+    ).under("no_joint_rows")
+
+
+def no_embedding(name: str, as_of: date | None, known: tuple[date, date] | None) -> NotFoundError:
+    """Say that a search needs a vector that is not stored; `known` is the first and the last date that have one."""
+    if known is not None:
+        found = f"on {as_of}; there are some from {known[0]} to {known[1]}"
+    else:
+        found = f"{'yet' if as_of is None else f'up to {as_of}'}; backfill it first"
+    return NotFoundError(f"{name} has no embedding {found}").under("no_embedding")
+
+
+def model_not_known_yet(model_id: str, known_from: date, as_of: date) -> NotFoundError:
+    """Say that a model's numbers were taken from data later than the date it is asked about."""
+    return NotFoundError(
+        f"{model_id} was made from data up to {known_from}, so it did not exist on {as_of}; "
+        "ask for a later date or another --model-id"
+    ).under("model_not_known_yet")
+
+
+def no_text_embeddings(kinds: Collection[str], model_id: str | None = None, as_of: date | None = None) -> NotFoundError:
+    """Say that no text vectors are stored at all, of a model, or known by a date."""
+    wanted = " or ".join(kinds)
+    of_model = "" if model_id is None else f" of {model_id}"
+    until = "" if as_of is None else f" for {as_of}"
+    return NotFoundError(
+        f"there are no {wanted + ' ' if wanted else ''}text embeddings{of_model}{until}; make them with "
+        "backfill_macro_text_embeddings or backfill_text_embeddings"
+    ).under("no_text_embeddings")
+
+
+def missing_index(model_id: str) -> NotFoundError:
+    """Say that a model's windows have no index."""
+    return NotFoundError(
+        f"there is no index of the windows of {model_id}; make it with: "
+        f"python -m prometheus similar_index build --model-id {model_id}"
+    ).under("missing_index")
+
+
+def ambiguous_model(region: str, model_ids: Collection[str]) -> NotFoundError:
+    """Say that a region holds rows of several models and that one must be named."""
+    listed = ", ".join(model_ids)
+    message = f"region {region!r} has regimes of several models; name one (--model-id): {listed}"
+    return NotFoundError(message).under("ambiguous_model")
+
+
+def unnamed_text_model(kinds: Collection[str], model_ids: Collection[str]) -> NotFoundError:
+    """Say that several text models have vectors and one must be named: vectors of two models are never compared."""
+    texts, listed = " and ".join(kinds), ", ".join(model_ids)
+    message = f"several models have embedded {texts} texts; name one (--model-id): {listed}"
+    return NotFoundError(message).under("unnamed_text_model")
+
+
+def stale_prices(stale: Collection[str]) -> InputRefusedError:
+    """Say that configured regions lack the newest bars; nothing was written."""
+    return InputRefusedError(
+        f"prices are missing: {'; '.join(stale)}; load newer bars, allow older ones with --max-age-sessions N, or "
+        "leave these regions out with --skip-stale"
+    ).under("stale_prices")
+
+
+def missing_vector_extension(reason: str) -> DatabaseError:
+    """Say that the server lacks pgvector, or has one too old."""
+    return DatabaseError(
+        f"historical database: {reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector as a "
+        "superuser once"
+    ).under("vector_extension")
+
+
+def run_under_way(kind: str, since: str) -> RetryableError:
+    """Say that another run of that kind is under way on the database."""
+    return RetryableError(f"another {kind} run is under way since {since}; wait until it has ended").under(
+        "run_under_way"
+    )
+
+
+def cluster_error(name: str, reason: str) -> PrometheusError:
+    """Say that a Ray cluster, or a node of it, cannot be used."""
+    return PrometheusError(f"Ray cluster, {name}: {reason}").under("cluster")
+
+
+def worker_not_started(worker_exit_code: int | None) -> PrometheusError:
+    """Say that a worker process ended before it could begin."""
+    return PrometheusError(
+        f"a worker process ended with exit code {worker_exit_code} before it began; use --workers 1, or in a script of "
+        "your own start the work below: if __name__ == '__main__':"
+    ).under("worker_start")
+
+
+def worker_died(chunk: str, n_deaths: int, worker_exit_code: int | None) -> PrometheusError:
+    """Say that every worker that had a piece of a backfill ended without a word, as when memory runs out."""
+    code = worker_exit_code
+    words = "" if code is None else f", the last with exit code {code} (-9: killed, often for memory)"
+    return PrometheusError(
+        f"{chunk}: {n_deaths} workers in a row ended while they had it{words}; "
+        "it was left out, run it alone with --workers 1"
+    ).under("worker_died")
+
+
+def unusable_address(address: str, reason: str) -> PrometheusError:
+    """Say that a server cannot listen where it was told to."""
+    return PrometheusError(f"cannot listen on {address}: {reason}; choose another --port or --host").under("address")
+
+
+_RENAMED = {
+    "UnknownModelError": UnknownNameError, "UnknownRegionError": UnknownNameError,
+    "UnconfiguredRegionError": UnknownNameError, "NoRegionsError": UsageError, "UnknownLabelError": NotFoundError,
+    "UnknownMarketError": NotFoundError, "UnknownInstrumentError": NotFoundError, "UnknownRunError": NotFoundError,
+    "NoRegimeOnDateError": NotFoundError, "NoJointRowsError": NotFoundError, "NoEmbeddingError": NotFoundError,
+    "ModelNotKnownYetError": NotFoundError, "NoTextEmbeddingsError": NotFoundError, "MissingIndexError": NotFoundError,
+    "AmbiguousModelError": NotFoundError, "UnnamedTextModelError": NotFoundError, "StalePricesError": InputRefusedError,
+    "TokenFileError": InputRefusedError, "VectorExtensionError": DatabaseError, "RunUnderWayError": RetryableError,
+    "ClusterError": PrometheusError, "WorkerStartError": PrometheusError, "WorkerDiedError": PrometheusError,
+    "AddressError": PrometheusError,
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> type[PrometheusError]:
+    """Return the class that a class of the first version became, for code that catches it by its old name."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    became = _RENAMED[name]
+    warnings.warn(f"prometheus.errors.{name} is now {became.__name__}", DeprecationWarning, stacklevel=2)
+    return became

@@ -16,7 +16,7 @@ from tests.fixtures.stores import Stores, hashes_of
 from tests.property.strategies import LABELS, bounded
 from tests.reference.regimes import slow_matrix, slow_transitions
 
-from prometheus.errors import AmbiguousModelError, InputRefusedError, NoRegimesError, PrototypeError, VectorError
+from prometheus.errors import InputRefusedError, NoRegimesError, NotFoundError, PrototypeError, VectorError
 from prometheus.regime import RegimeLabel, RegimeState
 
 DAY = date(2025, 1, 31)
@@ -273,7 +273,7 @@ def test_a_region_of_several_models_needs_one_named(stores: Stores) -> None:
         lambda: stores.states.get_transition_matrix("US"),
         lambda: stores.states.load_labels("US"),
     ):
-        with pytest.raises(AmbiguousModelError, match=r"name one \(--model-id\): m-v1, m-v2"):
+        with pytest.raises(NotFoundError, match=r"name one \(--model-id\): m-v1, m-v2"):
             question()
 
 

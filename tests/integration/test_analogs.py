@@ -17,16 +17,7 @@ from prometheus.arrays import as_float32, encode_vector
 from prometheus.data.models import ModelRegistry
 from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.encoders.joint.examples import JointExample
-from prometheus.errors import (
-    AmbiguousModelError,
-    InputRefusedError,
-    ModelNotKnownYetError,
-    NoEmbeddingError,
-    NoRegimesError,
-    NoTextEmbeddingsError,
-    UnnamedTextModelError,
-    UsageError,
-)
+from prometheus.errors import InputRefusedError, NoRegimesError, NotFoundError, UsageError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 
 DAYS = weekdays(400)
@@ -179,11 +170,9 @@ def test_bad_requests_say_what_there_is(db_manager: DatabaseManager, find: Find)
     save_states(db_manager, DAYS)
     with pytest.raises(NoRegimesError, match=r"'MARS' has no regimes at all \(regions that have: US\)"):
         find(region="MARS")
-    with pytest.raises(
-        NoEmbeddingError, match=f"no embedding on 1990-01-01; there are some from {DAYS[0]} to {DAYS[-1]}"
-    ):
+    with pytest.raises(NotFoundError, match=f"no embedding on 1990-01-01; there are some from {DAYS[0]} to {DAYS[-1]}"):
         find(as_of=date(1990, 1, 1))
-    with pytest.raises(NoEmbeddingError, match=r"no embedding on 2031-01-01; there are some from"):
+    with pytest.raises(NotFoundError, match=r"no embedding on 2031-01-01; there are some from"):
         find(as_of=date(2031, 1, 1))
     with pytest.raises(UsageError, match="--k 0"):
         find(k=0)
@@ -195,7 +184,7 @@ def test_bad_requests_say_what_there_is(db_manager: DatabaseManager, find: Find)
         find(regime_model_id="nobody")
     with pytest.raises(UsageError, match="--country selects macro texts"):
         find(country="US")
-    with pytest.raises(NoTextEmbeddingsError, match="no MACRO text embeddings; make them with"):
+    with pytest.raises(NotFoundError, match="no MACRO text embeddings; make them with"):
         find(space="text")
 
 
@@ -204,7 +193,7 @@ def test_a_model_made_from_later_data_is_refused(db_manager: DatabaseManager, fi
     config = {"source": {"start": "1964-01-02", "end": str(AS_OF)}}
     ModelRegistry(db_manager).register("num-regime-core-v1", "numeric", config)
 
-    with pytest.raises(ModelNotKnownYetError, match=f"made from data up to {AS_OF}, so nobody could have had it on"):
+    with pytest.raises(NotFoundError, match=f"made from data up to {AS_OF}, so nobody could have had it on"):
         find()
     assert find(as_of=DAYS[350].item()).as_of_date == DAYS[350].item()
 
@@ -241,7 +230,7 @@ def test_vectors_of_several_models_are_never_mixed(db_manager: DatabaseManager, 
     ]
     store = JointEmbeddingStore(db_manager)
     store.save_embeddings(examples, "joint-regime-core-v2", np.ones((1, 3), dtype=np.float32), BRANCHES)
-    with pytest.raises(AmbiguousModelError, match="joint-regime-core-v1, joint-regime-core-v2"):
+    with pytest.raises(NotFoundError, match="joint-regime-core-v1, joint-regime-core-v2"):
         find(space="joint")
 
     ModelRegistry(db_manager).register("text-other", "text", {"family": "made up"})
@@ -250,7 +239,7 @@ def test_vectors_of_several_models_are_never_mixed(db_manager: DatabaseManager, 
             "INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)"
             " VALUES ('MACRO', '1', 'text-other', 1, '\\x00000000')"
         )
-    with pytest.raises(UnnamedTextModelError, match="name one"):
+    with pytest.raises(NotFoundError, match="name one"):
         find(space="text")
     assert find(space="text", model_id="text-macro-v1", exclude_sessions=5).model_id == "text-macro-v1"
 
@@ -264,7 +253,7 @@ def test_texts_like_a_day_are_earlier_ones(db_manager: DatabaseManager) -> None:
     assert max(hit.text.timestamp.date() for hit in report.hits) < DAYS[50].item()
     similarities = [hit.similarity for hit in report.hits]
     assert similarities == sorted(similarities, reverse=True)
-    with pytest.raises(NoTextEmbeddingsError):
+    with pytest.raises(NotFoundError):
         App(db_manager).text_search.like_day(date(1999, 1, 1), "macro")
 
 

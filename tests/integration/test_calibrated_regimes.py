@@ -29,8 +29,8 @@ from prometheus.errors import (
     InputRefusedError,
     InsufficientHistoryError,
     ModelFingerprintError,
+    NotFoundError,
     PrototypeError,
-    UnknownInstrumentError,
 )
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.calendar import TradingCalendar
@@ -233,7 +233,7 @@ def test_labels_of_the_calibration_span_are_warned_of(
 @pytest.mark.parametrize(
     ("until", "instrument_id", "error", "reason"),
     [
-        (UNTIL, "NOPE", UnknownInstrumentError, "'NOPE'"),
+        (UNTIL, "NOPE", NotFoundError, "'NOPE'"),
         (date(1997, 12, 31), "GSPC.INDX", InsufficientHistoryError, "GSPC.INDX: .* found 0;"),
         (date(2002, 12, 31), "GSPC.INDX", InputRefusedError, "sessions with a vector are too few to calibrate on"),
     ],

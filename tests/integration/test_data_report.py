@@ -8,7 +8,7 @@ from prometheus.cli.operations import HEADER as HEADER_OF_REPORT
 from prometheus.cli.operations import _row
 from prometheus.cli.runner import table
 from prometheus.data.report import InstrumentReport, build_data_report
-from prometheus.errors import UnknownInstrumentError, UnknownMarketError
+from prometheus.errors import NotFoundError
 from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions
 
@@ -74,9 +74,9 @@ def test_the_report_keeps_to_what_was_asked(two_markets: DatabaseManager) -> Non
     assert ids(market_id="UK_EQ") == ["L"]
     assert ids(instrument_ids=["L", "B"]) == ["B", "L"]
     assert ids(instrument_ids=["L", "B"], market_id="US_EQ") == ["B"]
-    with pytest.raises(UnknownInstrumentError, match="'NOPE'"):
+    with pytest.raises(NotFoundError, match="'NOPE'"):
         ids(instrument_ids=["A", "NOPE"])
-    with pytest.raises(UnknownMarketError, match="'JP_EQ'"):
+    with pytest.raises(NotFoundError, match="'JP_EQ'"):
         ids(market_id="JP_EQ")
 
 

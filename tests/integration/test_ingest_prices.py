@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.errors import DataCheckError, FileAccessError, UnknownMarketError, UsageError
+from prometheus.errors import DataCheckError, FileAccessError, NotFoundError, UsageError
 from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions, IngestReport
 
@@ -225,7 +225,7 @@ def test_a_market_without_known_currency_asks_for_it(ingest: Ingest) -> None:
     with pytest.raises(UsageError, match="--currency"):
         ingest(line, header=header, market_id="XSWX")
     assert ingest(line, header=header, market_id="XSWX", currency="CHF").rows_written == 1
-    with pytest.raises(UnknownMarketError):
+    with pytest.raises(NotFoundError):
         ingest(line, header=header, market_id="MOON", currency="CHF")
 
 

@@ -28,8 +28,8 @@ from prometheus.encoders.numeric.features import feature_set_of
 from prometheus.errors import (
     InsufficientHistoryError,
     ModelFingerprintError,
+    NotFoundError,
     StaleHistoryError,
-    UnknownInstrumentError,
     VectorError,
 )
 from prometheus.market.calendar import US_EQ, TradingCalendar
@@ -256,7 +256,7 @@ def test_each_failure_is_named_and_stops_nobody_else(db_manager: DatabaseManager
     report = run(db_manager, "GOOD", "YOUNG", "STALE", "NEVER", span=DateSpan.of_date(FRIDAY))
     assert (report.planned, report.written, len(report.failures)) == (1, 1, 3)
     assert {type(failure): str(failure).partition(":")[0] for failure in report.failures} == {
-        UnknownInstrumentError: "unknown instrument 'NEVER'; load it with",
+        NotFoundError: "unknown instrument 'NEVER'; load it with",
         StaleHistoryError: "STALE",
         InsufficientHistoryError: "YOUNG",
     }

@@ -12,7 +12,7 @@ from tests.reference.windows import MemoryBars, walk
 from prometheus.app.databases import DatabaseManager
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import PRICE_COLUMNS, DataReader
-from prometheus.errors import UnknownMarketError
+from prometheus.errors import NotFoundError
 
 FRIDAY = date(2025, 1, 31)
 FIELDS = ("close", "volume")
@@ -107,7 +107,7 @@ def test_a_market_lists_its_instruments_by_id_the_delisted_ones_too(catalog: Ins
 
 
 def test_an_unknown_market_is_refused_with_the_known_ones(catalog: InstrumentCatalog) -> None:
-    with pytest.raises(UnknownMarketError, match="'MOON'; known: UK_EQ, US_EQ"):
+    with pytest.raises(NotFoundError, match="'MOON'; known: UK_EQ, US_EQ"):
         catalog.list_instruments("MOON")
 
 

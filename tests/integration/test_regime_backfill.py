@@ -26,10 +26,10 @@ from prometheus.errors import (
     InputRefusedError,
     InsufficientHistoryError,
     ModelFingerprintError,
+    NotFoundError,
     PrometheusError,
     PrototypeError,
     StaleHistoryError,
-    UnknownInstrumentError,
     VectorError,
 )
 from prometheus.market.calendar import TradingCalendar
@@ -231,8 +231,8 @@ def test_prices_after_a_date_change_no_state_up_to_it(
 @pytest.mark.parametrize(
     ("instrument_id", "span", "error"),
     [
-        ("NEVER", EVERYTHING, UnknownInstrumentError),
-        ("NEVER", DateSpan.of_date(FRIDAY), UnknownInstrumentError),
+        ("NEVER", EVERYTHING, NotFoundError),
+        ("NEVER", DateSpan.of_date(FRIDAY), NotFoundError),
         ("SPX", DateSpan.of_date(weekday_list(80)[WINDOW_DAYS - 2]), InsufficientHistoryError),
         ("SPX", DateSpan.of_date(date(2025, 2, 28)), StaleHistoryError),
         ("SPX", DateSpan.of_range(date(2025, 2, 3), date(2025, 2, 28)), InputRefusedError),

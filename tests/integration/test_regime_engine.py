@@ -15,7 +15,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.data.reader import DataReader
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.catalogue import create_numeric_model
-from prometheus.errors import InsufficientHistoryError, PrototypeError, UnknownRegionError
+from prometheus.errors import InsufficientHistoryError, PrototypeError, UnknownNameError
 from prometheus.market.calendar import TradingCalendar
 from prometheus.regime import (
     NumericRegimeModel,
@@ -114,7 +114,7 @@ def test_prototypes_of_another_dimension_leave_nothing_stored(
 
 @pytest.mark.parametrize(
     ("day", "region", "error"),
-    [(FRIDAY, "MOON", UnknownRegionError), (date(2025, 1, 10), "US", InsufficientHistoryError)],
+    [(FRIDAY, "MOON", UnknownNameError), (date(2025, 1, 10), "US", InsufficientHistoryError)],
 )
 def test_what_cannot_be_classified_leaves_nothing_stored(
     encoder: NumericWindowEncoder, table_digests: TableDigest, day: date, region: str, error: type[Exception]

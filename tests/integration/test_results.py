@@ -24,7 +24,7 @@ from prometheus.app.text_search import TextHit, TextSearchReport
 from prometheus.arrays import as_float32
 from prometheus.cli.runner import run_named
 from prometheus.data.text_reader import DatedText
-from prometheus.errors import DatabaseError, NoRegimesError, NoTextEmbeddingsError, UsageError
+from prometheus.errors import DatabaseError, NoRegimesError, NotFoundError, UsageError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 
 pytest_plugins = ["tests.fixtures.index_demo"]
@@ -222,7 +222,7 @@ def test_what_cannot_be_answered_is_an_error_of_the_project(p: pm.Prometheus) ->
         p.regimes("MARS")
     with pytest.raises(UsageError, match="before it starts"):
         p.regimes(REGION, "2020-01-02", "2020-01-01")
-    with pytest.raises(NoTextEmbeddingsError):
+    with pytest.raises(NotFoundError):
         p.texts("rates", AS_OF)
 
 

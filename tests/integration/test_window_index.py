@@ -17,7 +17,7 @@ from prometheus.data.vectors.index import WindowIndex
 from prometheus.encoders import NumericEmbeddingStore
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import INSTRUMENT
-from prometheus.errors import MissingIndexError, NoEmbeddingError, UsageError, VectorError
+from prometheus.errors import NotFoundError, UsageError, VectorError
 
 MODEL = "made-up"
 DAYS = weekdays(300)
@@ -154,7 +154,7 @@ def test_dropping_an_index_leaves_the_embeddings(db_manager: DatabaseManager) ->
     tasks.build_index(MODEL)
 
     assert (tasks.drop_index(MODEL), tasks.drop_index(MODEL)) == (True, False)
-    with pytest.raises(MissingIndexError, match="similar_index build --model-id made-up"):
+    with pytest.raises(NotFoundError, match="similar_index build --model-id made-up"):
         tasks.index_status(MODEL)
     assert len(find(db_manager).windows) == 5
 
@@ -168,9 +168,9 @@ def test_vectors_too_large_for_half_precision_are_refused(db_manager: DatabaseMa
 
 
 def test_bad_requests_are_refused(db_manager: DatabaseManager) -> None:
-    with pytest.raises(NoEmbeddingError, match=f"A by made-up has no embedding up to {AS_OF}"):
+    with pytest.raises(NotFoundError, match=f"A by made-up has no embedding up to {AS_OF}"):
         find(db_manager)
-    with pytest.raises(NoEmbeddingError, match="made-up has no embedding yet"):
+    with pytest.raises(NotFoundError, match="made-up has no embedding yet"):
         App(db_manager).window_search.build_index(MODEL)
     for k in (0, 10**9):
         with pytest.raises(UsageError, match=f"--k {k}: name a number from 1 to 1000"):

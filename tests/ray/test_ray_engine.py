@@ -26,7 +26,7 @@ from prometheus.backfill.ray.engine import RayEngine
 from prometheus.backfill.work import BackfillRun, Engine, WorkFactory, run_backfill
 from prometheus.data.postgres.locks import open_claims
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
-from prometheus.errors import PrototypeError, UsageError, WorkerDiedError
+from prometheus.errors import PrometheusError, PrototypeError, UsageError
 
 pytest.importorskip("ray", reason="needs Ray; run: make test-ray")
 
@@ -114,7 +114,7 @@ def test_an_instrument_that_kills_every_worker_is_named_and_the_others_are_store
     troubled = TroubledFactory(factory, tmp_path, kills="C", is_deadly_each_time=True, is_warm=is_warm)
     done = carry_out(RayEngine(ray_address, None, is_local_database=True), troubled, "ABCD", "EF")
     (failure,) = done.failures
-    assert isinstance(failure, WorkerDiedError)
+    assert isinstance(failure, PrometheusError)
     assert " of C, " in str(failure)
     assert done.exit_code == 3
     assert rows_of(db_manager) == expected

@@ -12,56 +12,65 @@ from prometheus import errors
 from prometheus.errors import PrometheusError
 
 DAY = date(2025, 1, 31)
-EXAMPLES: list[PrometheusError] = [
-    errors.PrometheusError("something failed"),
-    errors.RetryableError("try later"),
-    errors.UsageError("--start lies after --end"),
-    errors.InputRefusedError("prices.csv: no rows"),
-    errors.MissingExtraError("drawing", "plots"),
-    errors.ForeignPackageError("prometheus"),
-    errors.DatabaseError("cannot be used"),
-    errors.DatabaseUnreachableError("historical", "connection refused"),
-    errors.DatabaseRefusedError("runtime", "could not extend file: No space left on device"),
-    errors.DatabaseAuthenticationError("runtime", "password authentication failed"),
-    errors.NotMigratedError("historical", "0001", "0002"),
-    errors.EmbeddedServerError("the data folder belongs to someone else"),
-    errors.FileAccessError("prices.csv", "no such file"),
-    errors.UnknownModelError("num-regime-core-v9", ["num-regime-core-v1", "numeric-simple-v1"]),
-    errors.UnknownLabelError("PANIC", ["NEUTRAL", "CRISIS"]),
-    errors.UnknownMarketError("XX_EQ", ["US_EQ"]),
-    errors.CalendarRangeError("US_EQ", date(1899, 1, 1), date(1927, 1, 3), date(2035, 12, 31)),
-    errors.UnknownInstrumentError("NOPE.US"),
-    errors.InsufficientHistoryError("AAPL.US", DAY, 63, 62),
-    errors.StaleHistoryError("AAPL.US", DAY, date(2025, 1, 23), 6, 5),
-    errors.WindowShapeError("window", [3, 2], ["window_days", 3]),
-    errors.VectorError("vector of AAPL.US", "2 of 384 values are NaN or infinite as float32"),
-    errors.ModelFingerprintError("m-v1", ["target_dim: stored 384, now 512"]),
-    errors.PrototypeError("p.json", "there is no prototype"),
-    errors.NoRegimesError("US", "at all"),
-    errors.NoJointRowsError("US", "REGIME_MACRO_V0", "joint-regime-core-v1"),
-    errors.AmbiguousModelError("US", ["a-v1", "b-v1"]),
-    errors.UnknownRegionError("MOON", ["US"]),
-    errors.UnconfiguredRegionError("MOON", ["US", "EU"]),
-    errors.RegionMembersError("US", DAY, "its anchor is missing", ["SPX has no bars", "TLT has 7 of 513 sessions"]),
-    errors.ClusterError("10.0.0.7:6379", "nobody answers"),
-    errors.WorkerStartError(1),
-    errors.WorkerDiedError("A.US on 2025-01-31", 3, -9),
-    errors.DataCheckError("3 of 10 rows failed their checks"),
-    errors.NoEmbeddingError("US", DAY, (date(1990, 1, 2), date(2025, 1, 30))),
-    errors.NoRegimeOnDateError("US", "num-regime-core-v1", DAY, date(2000, 3, 31), date(2025, 1, 30)),
-    errors.UnknownRunError("0197f7c2"),
-    errors.TokenFileError("token.txt", "others can read it"),
-    errors.AddressError("127.0.0.1:8321", "address already in use"),
-    errors.ModelNotKnownYetError("num-regime-core-v2", date(1989, 12, 29), date(1985, 1, 2)),
-    errors.NoTextEmbeddingsError(["MACRO"], "text-macro-v1", DAY),
-    errors.UnnamedTextModelError(["MACRO", "NEWS"], ["text-fin-general-v1", "text-macro-v1"]),
-    errors.MissingIndexError("num-regime-core-v2"),
-    errors.VectorExtensionError("could not open extension control file"),
-    errors.NoRegionsError(),
-    errors.StalePricesError(["US as of 2025-01-31 lacks SPX (no bars)", "EU as of 2025-01-31 lacks DAX (no bars)"]),
-    errors.RunUnderWayError("nightly", "2025-01-31 22:00:00 UTC"),
-]
-each_example = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+CLASSES: dict[str, PrometheusError] = {
+    "prometheus": errors.PrometheusError("something failed"),
+    "retryable": errors.RetryableError("try later"),
+    "usage": errors.UsageError("--start lies after --end"),
+    "input_refused": errors.InputRefusedError("prices.csv: no rows"),
+    "unknown_name": errors.UnknownNameError("no such name"),
+    "not_found": errors.NotFoundError("no such row"),
+    "missing_extra": errors.MissingExtraError("drawing", "plots"),
+    "foreign_package": errors.ForeignPackageError("prometheus"),
+    "database": errors.DatabaseError("cannot be used"),
+    "database_unreachable": errors.DatabaseUnreachableError("historical", "connection refused"),
+    "database_refused": errors.DatabaseRefusedError("runtime", "could not extend file: No space left on device"),
+    "database_authentication": errors.DatabaseAuthenticationError("runtime", "password authentication failed"),
+    "not_migrated": errors.NotMigratedError("historical", "0001", "0002"),
+    "embedded_server": errors.EmbeddedServerError("the data folder belongs to someone else"),
+    "file_access": errors.FileAccessError("prices.csv", "no such file"),
+    "data_check": errors.DataCheckError("3 of 10 rows failed their checks"),
+    "calendar_range": errors.CalendarRangeError("US_EQ", date(1899, 1, 1), date(1927, 1, 3), date(2035, 12, 31)),
+    "insufficient_history": errors.InsufficientHistoryError("AAPL.US", DAY, 63, 62),
+    "stale_history": errors.StaleHistoryError("AAPL.US", DAY, date(2025, 1, 23), 6, 5),
+    "region_members": errors.RegionMembersError(
+        "US", DAY, "its anchor is missing", ["SPX has no bars", "TLT has 7 of 513 sessions"]
+    ),
+    "window_shape": errors.WindowShapeError("window", [3, 2], ["window_days", 3]),
+    "vector": errors.VectorError("vector of AAPL.US", "2 of 384 values are NaN or infinite as float32"),
+    "model_fingerprint": errors.ModelFingerprintError("m-v1", ["target_dim: stored 384, now 512"]),
+    "prototype": errors.PrototypeError("p.json", "there is no prototype"),
+    "no_regimes": errors.NoRegimesError("US", "at all"),
+}
+CASES: dict[str, PrometheusError] = {
+    "unknown_model": errors.unknown_model("num-regime-core-v9", ["num-regime-core-v1", "numeric-simple-v1"]),
+    "unknown_region": errors.unknown_region("MOON", ["US"]),
+    "unconfigured_region": errors.unconfigured_region("MOON", ["US", "EU"]),
+    "no_regions": errors.no_regions(),
+    "unknown_label": errors.unknown_label("PANIC", ["NEUTRAL", "CRISIS"]),
+    "unknown_market": errors.unknown_market("XX_EQ", ["US_EQ"]),
+    "unknown_instrument": errors.unknown_instrument("NOPE.US"),
+    "unknown_run": errors.unknown_run("0197f7c2"),
+    "no_regime_on_date": errors.no_regime_on_date(
+        "US", "num-regime-core-v1", DAY, date(2000, 3, 31), date(2025, 1, 30)
+    ),
+    "no_joint_rows": errors.no_joint_rows("US", "REGIME_MACRO_V0", "joint-regime-core-v1"),
+    "no_embedding": errors.no_embedding("US", DAY, (date(1990, 1, 2), date(2025, 1, 30))),
+    "model_not_known_yet": errors.model_not_known_yet("num-regime-core-v2", date(1989, 12, 29), date(1985, 1, 2)),
+    "no_text_embeddings": errors.no_text_embeddings(["MACRO"], "text-macro-v1", DAY),
+    "missing_index": errors.missing_index("num-regime-core-v2"),
+    "ambiguous_model": errors.ambiguous_model("US", ["a-v1", "b-v1"]),
+    "unnamed_text_model": errors.unnamed_text_model(["MACRO", "NEWS"], ["text-fin-general-v1", "text-macro-v1"]),
+    "stale_prices": errors.stale_prices(["US as of 2025-01-31 lacks SPX (no bars)"]),
+    "vector_extension": errors.missing_vector_extension("could not open extension control file"),
+    "run_under_way": errors.run_under_way("nightly", "2025-01-31 22:00:00 UTC"),
+    "cluster": errors.cluster_error("10.0.0.7:6379", "no answer"),
+    "worker_start": errors.worker_not_started(1),
+    "worker_died": errors.worker_died("A.US on 2025-01-31", 3, -9),
+    "address": errors.unusable_address("127.0.0.1:8321", "address already in use"),
+}
+"""By code: the names that clients of the API know, which outlive the names of classes."""
+EXAMPLES = [*CLASSES.values(), *CASES.values()]
+each_example = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: error.code)
 
 
 def tree(root: type[PrometheusError]) -> Iterator[type[PrometheusError]]:
@@ -73,7 +82,8 @@ def tree(root: type[PrometheusError]) -> Iterator[type[PrometheusError]]:
 def test_every_class_of_the_tree_has_an_example_here() -> None:
     # other modules may put classes under the tree; the ones of errors.py are this file's business
     defined = {each for each in tree(PrometheusError) if each.__module__ == errors.__name__}
-    assert {type(error) for error in EXAMPLES} == defined
+    assert {type(error) for error in CLASSES.values()} == defined
+    assert len(defined) <= 25
     assert defined == {
         each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BaseException)
     }
@@ -97,6 +107,24 @@ def test_a_message_is_one_line_that_holds_what_the_error_was_given(error: Promet
     for given in error.args:
         for part in given if isinstance(given, tuple) else [given]:
             assert isinstance(part, bool) or str(part) in message
+
+
+@pytest.mark.parametrize("code", [*CLASSES, *CASES])
+def test_an_error_keeps_the_code_that_clients_know(code: str) -> None:
+    error = {**CLASSES, **CASES}[code]
+    assert error.code == pickle.loads(pickle.dumps(error)).code == code
+
+
+def test_every_case_says_its_facts() -> None:
+    facts = {"worker_died": ["A.US on 2025-01-31", "3 workers", "-9"], "no_embedding": ["1990-01-02", "2025-01-30"]}
+    for code, parts in facts.items():
+        assert all(part in str(CASES[code]) for part in parts)
+
+
+@pytest.mark.parametrize("name", ["NoEmbeddingError", "UnknownModelError", "WorkerDiedError"])
+def test_a_class_of_the_first_version_leads_to_the_one_it_became(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=name):
+        assert issubclass(getattr(errors, name), PrometheusError)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +155,10 @@ def test_whatever_stands_outside_the_branches_exits_with_1() -> None:
         (errors.DatabaseUnreachableError, ConnectionError),
         (errors.DatabaseAuthenticationError, PermissionError),
         (errors.FileAccessError, OSError),
-        (errors.UnknownModelError, LookupError),
-        (errors.UnknownLabelError, LookupError),
-        (errors.UnknownMarketError, LookupError),
-        (errors.UnknownInstrumentError, LookupError),
-        (errors.UnknownRegionError, LookupError),
-        (errors.UnconfiguredRegionError, LookupError),
+        (errors.UnknownNameError, LookupError),
+        (errors.NotFoundError, LookupError),
         (errors.CalendarRangeError, LookupError),
         (errors.NoRegimesError, LookupError),
-        (errors.NoJointRowsError, LookupError),
-        (errors.AmbiguousModelError, LookupError),
         (errors.InsufficientHistoryError, ValueError),
         (errors.VectorError, ValueError),
         (errors.PrototypeError, ValueError),
@@ -147,8 +169,8 @@ def test_code_that_knows_only_python_can_catch_it(error: type[PrometheusError], 
 
 
 def test_only_a_lost_connection_and_another_run_are_worth_trying_again() -> None:
-    retryable = {each for each in tree(PrometheusError) if issubclass(each, errors.RetryableError)}
-    assert retryable == {errors.RetryableError, errors.DatabaseUnreachableError, errors.RunUnderWayError}
+    retryable = {error.code for error in EXAMPLES if isinstance(error, errors.RetryableError)}
+    assert retryable == {"retryable", "database_unreachable", "run_under_way"}
 
 
 def test_a_missing_or_older_schema_says_how_to_migrate() -> None:
@@ -164,7 +186,8 @@ def test_a_newer_schema_asks_for_a_newer_program_and_not_for_a_migration() -> No
 
 
 def test_an_error_keeps_collections_it_was_given_from_changing() -> None:
-    known = ["a"]
-    error = errors.UnknownModelError("x", known)
-    known.append("b")
-    assert str(error) == "unknown model id 'x'; known: a"
+    absent = ["SPX has no bars"]
+    error = errors.RegionMembersError("US", DAY, "half is needed", absent)
+    absent.append("TLT has no bars")
+    assert error.absent == ("SPX has no bars",)
+    assert "TLT" not in str(error)

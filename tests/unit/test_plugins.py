@@ -14,7 +14,7 @@ from prometheus.encoders.catalogue import create_numeric_model, default_window_d
 from prometheus.encoders.identity import NUMERIC_IDS, PLUGIN, fingerprint, model_config
 from prometheus.encoders.own import ENCODER, OwnEncoder, is_own_text_model, open_own_text_model
 from prometheus.encoders.texts.documents import TextDoc
-from prometheus.errors import PrometheusError, UnknownModelError, UsageError
+from prometheus.errors import PrometheusError, UnknownNameError, UsageError
 from prometheus.evaluation.own_labeller import load_labeller, open_labeller
 from prometheus.plugins import find_plugin, offered_names
 
@@ -58,7 +58,7 @@ def test_ours_win_and_the_hidden_one_is_named(write_package: WritePackage, caplo
     (said,) = caplog.messages
     assert said.startswith(f"num-regime-core-v2 = {MODULE}:Plain ({MODULE}): the encoder of that name in Prometheus")
     assert offered_names(ENCODER) == ["mute", "range-by-name"]
-    with pytest.raises(UnknownModelError, match=r"known: num-regime-core-v1, .*, mute, range-by-name"):
+    with pytest.raises(UnknownNameError, match=r"known: num-regime-core-v1, .*, mute, range-by-name"):
         create_numeric_model("no-such-model")
 
 

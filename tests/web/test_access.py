@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from tests.web.serving import REGION, TOKEN, client_of
 
 from prometheus.app import App
-from prometheus.errors import FileAccessError, TokenFileError
+from prometheus.errors import FileAccessError
 from prometheus.web.access import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
 from prometheus.web.server import create_app
 
@@ -119,7 +119,7 @@ def test_a_token_file_that_keeps_no_secret_is_refused(tmp_path: Path, content: s
     file = tmp_path / "token"
     file.write_text(content)
     file.chmod(mode)
-    with pytest.raises(TokenFileError, match=said) as caught:
+    with pytest.raises(FileAccessError, match=said) as caught:
         read_token(file)
     assert content == "" or content not in str(caught.value)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from prometheus.analogs.search import AnalogSearch, Metric
 from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
-from prometheus.errors import NoEmbeddingError, UsageError
+from prometheus.errors import UsageError, no_embedding
 from prometheus.market.outcomes import FollowedCloses, Outcome, Spread
 from prometheus.regime.types import RegimeLabel
 
@@ -178,14 +178,14 @@ def date_with_vector(request: AnalogRequest, dates: DateVector) -> date:
 
     Raises
     ------
-    NoEmbeddingError
+    NotFoundError
         There is no such date.
     """
     n_known = int(np.searchsorted(dates, np.datetime64(request.as_of, "D"), side="right"))
     found: date | None = dates[n_known - 1].item() if n_known else None
     if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
         known = (dates[0].item(), dates[-1].item()) if len(dates) else None
-        raise NoEmbeddingError(f"region {request.region!r} in the {request.space} space", request.as_of, known)
+        raise no_embedding(f"region {request.region!r} in the {request.space} space", request.as_of, known)
     if found != request.as_of:
         logger.warning("%s has no embedding on %s; using the last one, of %s", request.region, request.as_of, found)
     return found

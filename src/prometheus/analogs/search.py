@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
-from prometheus.errors import NoEmbeddingError, UsageError, VectorError, WindowShapeError
+from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
 from prometheus.regime.decoding import euclidean_distances
 
 Metric = Literal["euclidean", "cosine"]
@@ -93,7 +93,7 @@ class AnalogSearch:
         ------
         UsageError
             `k` is not between 1 and 1,000.
-        NoEmbeddingError
+        NotFoundError
             The date has no vector.
         """
         if not 1 <= k <= MAX_ANALOGS:
@@ -132,7 +132,7 @@ class AnalogSearch:
         at = int(np.searchsorted(self._dates, np.datetime64(as_of_date, "D")))
         if at == len(self._dates) or self._dates[at].item() != as_of_date:
             known = (self._dates[0].item(), self._dates[-1].item()) if len(self._dates) else None
-            raise NoEmbeddingError("the space searched", as_of_date, known)
+            raise no_embedding("the space searched", as_of_date, known)
         return at
 
     def _distances(

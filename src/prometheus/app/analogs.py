@@ -26,7 +26,7 @@ from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import AmbiguousModelError, NoEmbeddingError, NoJointRowsError, NoRegimesError
+from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows
 from prometheus.market.outcomes import FollowedCloses
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
@@ -94,11 +94,11 @@ class FindAnalogs:
         ------
         UsageError
             `k`, the metric or the exclusion cannot be.
-        NoRegimesError, NoEmbeddingError
+        NoRegimesError, NotFoundError
             Nothing is stored of the region, or of the date in that space.
-        AmbiguousModelError, ModelNotKnownYetError
+        NotFoundError, NotFoundError
             Several models' vectors answer and no model was named; the model learned from later data.
-        UnknownInstrumentError
+        NotFoundError
             There are no prices to say what followed.
         """
         asked = asked or Histories(self._wired)
@@ -151,10 +151,10 @@ class FindAnalogs:
             if each.joint_type == joint_type and request.model_id in (None, each.model_id)
         ]
         if not stored:
-            raise NoJointRowsError(request.region, joint_type, request.model_id or "any model")
+            raise no_joint_rows(request.region, joint_type, request.model_id or "any model")
         model_ids = sorted({each.model_id for each in stored})
         if len(model_ids) > 1:
-            raise AmbiguousModelError(request.region, model_ids)
+            raise ambiguous_model(request.region, model_ids)
         require_one_space(stored)
         for branch in (stored[0].numeric_model_id, stored[0].text_model_id):
             asked.require_known(branch or "", request.as_of)
@@ -166,7 +166,7 @@ class FindAnalogs:
         filters = {"country": request.country} if kind == "MACRO" else {}
         texts = self._wired.daily_texts.load(kind, model_id, date.min, request.as_of, filters)
         if not len(texts.dates):
-            raise NoEmbeddingError(f"the {request.source} texts of {model_id}", request.as_of, None)
+            raise no_embedding(f"the {request.source} texts of {model_id}", request.as_of, None)
         return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))
 
     def _labels(
@@ -222,5 +222,5 @@ def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:
     if not found:
         later = asked.of_region(request.region)
         span = min(each.first for each in later), max(each.last for each in later)
-        raise NoEmbeddingError(f"region {request.region!r}", request.as_of, span)
+        raise no_embedding(f"region {request.region!r}", request.as_of, span)
     return found

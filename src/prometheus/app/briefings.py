@@ -140,7 +140,7 @@ class BriefRegion:
 
         Raises
         ------
-        NoRegimesError, NoEmbeddingError
+        NoRegimesError, NotFoundError
             The region has no regimes, or no regime of that date or the week before it.
         """
         asked = Histories(self._app.wired)
@@ -187,7 +187,7 @@ class BriefRegion:
 
         Raises
         ------
-        NoRegimesError, UnknownInstrumentError
+        NoRegimesError, NotFoundError
             There are no regimes, or no prices.
         """
         asked = Histories(self._app.wired)

@@ -16,7 +16,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.work import Progress
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.reader import DataReader
-from prometheus.errors import InputRefusedError, UnknownInstrumentError, UsageError
+from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
@@ -148,7 +148,7 @@ class EvaluationTasks:
 
         Raises
         ------
-        UnknownInstrumentError, InputRefusedError, UsageError
+        NotFoundError, InputRefusedError, UsageError
             There are no bars, too few of them, or no labeller of a name.
         """
         labellers = _chosen_labellers(request.labellers)
@@ -192,7 +192,7 @@ class EvaluationTasks:
         """Return all stored sessions of an instrument, after those of another one from before if one is given."""
         bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
         if not len(bars.dates):
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
         history = MarketHistory.from_bars(bars)
         if warm_up_instrument_id is None:
             return history

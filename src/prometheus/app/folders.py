@@ -13,7 +13,7 @@ from prometheus.errors import UsageError
 if TYPE_CHECKING:
     from prometheus.app.wiring import Wiring
 
-ANSWERED = ("regimes", "analogs")
+ANSWERED = ("regimes", "analogs", "face")
 
 
 class FolderWiring:

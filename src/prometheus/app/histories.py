@@ -20,11 +20,11 @@ from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
 from prometheus.errors import (
-    ModelNotKnownYetError,
-    NoEmbeddingError,
     NoRegimesError,
-    UnknownInstrumentError,
     UsageError,
+    model_not_known_yet,
+    no_embedding,
+    unknown_instrument,
 )
 from prometheus.market.bars import Closes
 from prometheus.regime.history import (
@@ -151,12 +151,12 @@ class Histories:
 
         Raises
         ------
-        ModelNotKnownYetError
+        NotFoundError
             It did.
         """
         known_from = self.learned_until(model_id, as_of)
         if known_from is not None:
-            raise ModelNotKnownYetError(model_id, known_from, as_of)
+            raise model_not_known_yet(model_id, known_from, as_of)
 
     def instrument_of(self, region: str, until: date) -> str:
         """Return the instrument whose sessions are a region's dates, as its newest state up to a date says.
@@ -181,7 +181,7 @@ class Histories:
 
         Raises
         ------
-        UnknownInstrumentError
+        NotFoundError
             There are no closes.
         """
         known, loaded = self._answers.get(("closes", instrument_id), (None, None))
@@ -190,7 +190,7 @@ class Histories:
             self._answers["closes", instrument_id] = until, loaded
         n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
         if not n_known:
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
         return Closes(instrument_id, loaded.dates[:n_known], loaded.values[:n_known])
 
     def closes_behind(self, history: RegimeHistory, start: date, end: date) -> Closes:
@@ -321,7 +321,7 @@ class ReadRegimes:
 
         Raises
         ------
-        NoRegimesError, UnknownInstrumentError
+        NoRegimesError, NotFoundError
             There is nothing to draw.
         """
         from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
@@ -333,7 +333,7 @@ class ReadRegimes:
         first, last = states[0].as_of_date, states[-1].as_of_date
         bars = self._wired.reader.load_bars([instrument_id], first, last, 1, ["close"])
         if not len(bars.dates):
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
         title = f"{instrument_id}, regimes of {region} by {states[0].model_id}"
         save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
         return len(states)
@@ -354,10 +354,10 @@ def newest_position(dates: DateVector, as_of: date, name: str) -> int:
 
     Raises
     ------
-    NoEmbeddingError
+    NotFoundError
         There is no such date; the message names what and the span there is.
     """
     at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
     if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
-        raise NoEmbeddingError(name, as_of, (dates[0].item(), dates[-1].item()) if len(dates) else None)
+        raise no_embedding(name, as_of, (dates[0].item(), dates[-1].item()) if len(dates) else None)
     return at

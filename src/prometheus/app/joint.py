@@ -27,7 +27,7 @@ from prometheus.encoders.joint.centred import (
 )
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
 from prometheus.encoders.joint.simple import SimpleAverageJointModel
-from prometheus.errors import NoJointRowsError, UnknownInstrumentError, UsageError
+from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.protocols import JointEmbeddingModel
@@ -162,12 +162,12 @@ class JoinTexts:
 
         Raises
         ------
-        NoJointRowsError
+        NotFoundError
             There are no rows.
         """
         rows = self._wired.joint_vectors.load(space, region, model_id, start, end, limit)
         if not rows:
-            raise NoJointRowsError(region, space.joint_type, model_id)
+            raise no_joint_rows(region, space.joint_type, model_id)
         return rows
 
     def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
@@ -175,7 +175,7 @@ class JoinTexts:
 
         Raises
         ------
-        NoJointRowsError, NoRegimesError, UnknownInstrumentError, InputRefusedError
+        NotFoundError, NoRegimesError, NotFoundError, InputRefusedError
             There is nothing, or too little, to compare.
         """
         scope = request.entity_scope
@@ -186,12 +186,12 @@ class JoinTexts:
             if row.entity_scope == scope
         ]
         if not rows:
-            raise NoJointRowsError(request.region, request.space.joint_type, joint_model_id)
+            raise no_joint_rows(request.region, request.space.joint_type, joint_model_id)
         stored = self._wired.storage.load_embeddings(request.region, request.numeric_model_id, start, end)
         numeric_of = dict(zip(stored.dates, stored.vectors, strict=True))
         bars = self._wired.reader.load_bars([instrument_id], start, date.max, 1, ["close"])
         if not len(bars.dates):
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
         session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
         rows = [row for row in rows if row.as_of_date in session_of and row.as_of_date in numeric_of]
         numeric = np.stack([numeric_of[row.as_of_date] for row in rows]).astype(np.float64)

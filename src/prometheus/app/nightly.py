@@ -26,11 +26,11 @@ from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import (
     DatabaseError,
     InsufficientHistoryError,
-    NoRegionsError,
     PrometheusError,
     RegionMembersError,
-    StalePricesError,
     UsageError,
+    no_regions,
+    stale_prices,
 )
 from prometheus.files.prototypes import read_prototypes
 
@@ -243,17 +243,17 @@ class RunNight:
 
         Raises
         ------
-        NoRegionsError
+        UsageError
             None is configured.
-        RunUnderWayError
+        RetryableError
             Another run is at it.
-        StalePricesError
+        InputRefusedError
             Prices lack the newest bars; nothing was written.
         DatabaseError
             The database cannot be used; what was stored before stays.
         """
         if not self._config.regions:
-            raise NoRegionsError
+            raise no_regions()
         begin = time.monotonic()
         with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
             plans = self._planner.plan(self._config.regions, request)
@@ -379,7 +379,7 @@ class RunNight:
 def _require_fresh(plans: Sequence[RegionPlan], request: NightlyRequest) -> None:
     stale = [str(plan) for plan in plans if plan.stale]
     if stale and not request.skip_stale:
-        raise StalePricesError(stale)
+        raise stale_prices(stale)
 
 
 @contextmanager

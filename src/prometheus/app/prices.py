@@ -16,7 +16,7 @@ from prometheus.core.retry import retry_lost_connection
 from prometheus.data.reader import BarExtent, load_bar_extents
 from prometheus.encoders.numeric.regions import LEAST_SHARE
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
-from prometheus.errors import CalendarRangeError, InsufficientHistoryError, UnknownMarketError, UsageError
+from prometheus.errors import CalendarRangeError, InsufficientHistoryError, NotFoundError, UsageError
 from prometheus.market.calendar import US_EQ
 from prometheus.market.session_close import last_closed_session
 
@@ -110,7 +110,7 @@ class PriceHistories:
         """Return whether any instrument of a market has a bar of the five sessions up to a day."""
         try:
             listed = self._wired.catalog.list_instruments(market)
-        except UnknownMarketError:  # its instruments have no reference rows
+        except NotFoundError:  # its instruments have no reference rows
             listed = []
         newest = max(each.newest for each in (*extents, *self._extents(listed, day).values()))
         age = _n_sessions(market, newest, day)
@@ -214,7 +214,7 @@ class NightlyPlanner:
 
         Raises
         ------
-        UnknownMarketError, CalendarRangeError
+        NotFoundError, CalendarRangeError
             A date that no calendar knows.
         """
         names = sorted({name for definition in regions.values() for name in definition.members})

@@ -121,7 +121,7 @@ class LabelRegimes(ReadRegimes):
 
         Raises
         ------
-        InsufficientHistoryError, StaleHistoryError, UnknownInstrumentError, RegionMembersError
+        InsufficientHistoryError, StaleHistoryError, NotFoundError, RegionMembersError
             There is no window to classify.
         """
         prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)

@@ -15,7 +15,7 @@ from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config
 from prometheus.encoders.texts.documents import TextDoc, TextSourceType
 from prometheus.encoders.texts.service import KIND
-from prometheus.errors import NoTextEmbeddingsError, UnnamedTextModelError, UsageError, VectorError
+from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
 from prometheus.plugins import is_reference
 from prometheus.protocols import TextEmbeddingModel
 
@@ -44,15 +44,15 @@ class TextModels:
 
         Raises
         ------
-        NoTextEmbeddingsError, UnnamedTextModelError
+        NotFoundError, NotFoundError
             There is none, or there are several: their vectors are not compared with each other.
         """
         registered = self._registry.ids_of_kind(KIND)
         found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
         if not found:
-            raise NoTextEmbeddingsError(kinds)
+            raise no_text_embeddings(kinds)
         if len(found) > 1:
-            raise UnnamedTextModelError(kinds, found)
+            raise unnamed_text_model(kinds, found)
         return found[0]
 
     def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
@@ -80,7 +80,7 @@ class TextModels:
     def _open(self, model_id: str, hf_model_name: str) -> TextEmbeddingModel:
         config = self._registry.load_config(model_id)
         if config is None or model_id not in self._registry.ids_of_kind(KIND):
-            raise NoTextEmbeddingsError([], model_id)
+            raise no_text_embeddings([], model_id)
         recorded, is_named = config.get(PLUGIN), is_own(hf_model_name)
         model: TextEmbeddingModel
         if recorded is not None and not is_named:

@@ -17,7 +17,7 @@ from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.daily_texts import TextVectorReader
 from prometheus.encoders.texts.daily import TextSelection
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import NoTextEmbeddingsError, UsageError
+from prometheus.errors import UsageError, no_text_embeddings
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
@@ -125,7 +125,7 @@ class SearchTexts:
 
         Raises
         ------
-        NoTextEmbeddingsError, UnnamedTextModelError, ModelFingerprintError
+        NotFoundError, NotFoundError, ModelFingerprintError
             No text of the model was known by the date; several models answer; the model named is another one.
         """
         model_id = query.model_id or self._models.only_one(query.kinds)
@@ -137,7 +137,7 @@ class SearchTexts:
 
         Raises
         ------
-        NoTextEmbeddingsError, UnnamedTextModelError
+        NotFoundError, NotFoundError
             The day has no text; several models answer.
         """
         _require_k(k)
@@ -145,7 +145,7 @@ class SearchTexts:
         chosen = model_id or self._models.only_one([kind])
         own = self._daily.load(kind, chosen, day, day, {})
         if not len(own.dates):
-            raise NoTextEmbeddingsError([kind], chosen, day)
+            raise no_text_embeddings([kind], chosen, day)
         return self._nearest(own.vectors[0], chosen, [kind], day, day, k)
 
     def of_day(self, day: date, source: Source, known_by: date | None = None) -> list[DatedText]:
@@ -166,7 +166,7 @@ class SearchTexts:
         parts = [part.earlier_than(before) for part in parts]
         n_texts = sum(len(part.text_ids) for part in parts)
         if not n_texts:
-            raise NoTextEmbeddingsError(kinds, model_id, as_of)
+            raise no_text_embeddings(kinds, model_id, as_of)
         hits = self._first_distinct(parts, k)
         return TextSearchReport(as_of, model_id, n_texts, tuple(hits))
 

@@ -25,7 +25,7 @@ from prometheus.data.vectors.index import (
 )
 from prometheus.encoders.catalogue import default_window_days, stored_model_id
 from prometheus.encoders.numeric.windows import INSTRUMENT
-from prometheus.errors import NoEmbeddingError, UsageError
+from prometheus.errors import UsageError, no_embedding
 from prometheus.market.outcomes import FollowedCloses, Outcome
 
 logger = logging.getLogger(__name__)
@@ -159,9 +159,9 @@ class SearchWindows:
 
         Raises
         ------
-        NoEmbeddingError
+        NotFoundError
             The instrument has no vector on the date, or in the week before it.
-        ModelNotKnownYetError
+        NotFoundError
             The model learned from later data.
         """
         space = request.space
@@ -200,7 +200,7 @@ class SearchWindows:
 
         Raises
         ------
-        MissingIndexError, NoEmbeddingError
+        NotFoundError, NotFoundError
             There is no index, or nothing stored.
         """
         days = default_window_days(model_id) if window_days is None else window_days
@@ -209,7 +209,7 @@ class SearchWindows:
         scan, index = WindowScan(self._db, space), WindowIndex(self._db, model_id)
         n_windows = scan.n_windows()
         if not n_windows:
-            raise NoEmbeddingError(f"{model_id} with {days} sessions", None, None)
+            raise no_embedding(f"{model_id} with {days} sessions", None, None)
         queries = _spread_queries(scan, n_queries, n_windows)
         found = [index.nearest(space, query.vector, query.before, k) for query in queries]
         truth = scan.nearest(queries, k)

@@ -25,7 +25,7 @@ from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, feature_set_of
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
-from prometheus.errors import PrometheusError, RegionMembersError, UnconfiguredRegionError, UsageError
+from prometheus.errors import PrometheusError, RegionMembersError, UsageError, unconfigured_region
 from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
 from prometheus.protocols import NumericEmbeddingModel
 
@@ -128,14 +128,14 @@ class Wiring:
 
         Raises
         ------
-        UnconfiguredRegionError, UnknownModelError, UsageError
+        UnknownNameError, UnknownNameError, UsageError
             No setting says what the region is made of; a model or window length that it cannot have.
         """
         if instrument_id is not None:
             return self._instrument_subject(instrument_id, model_id or default_model, window_days)
         configured = self.config.regions
         if region not in configured:
-            raise UnconfiguredRegionError(region, sorted(configured))
+            raise unconfigured_region(region, sorted(configured))
         definition = configured[region]
         if definition.instrument_id is not None:
             return self._instrument_subject(definition.instrument_id, model_id or NUM_REGIME_CORE_V2, window_days)

@@ -36,7 +36,7 @@ from prometheus.backfill.work import (
 )
 from prometheus.core.log import configure_logging
 from prometheus.core.retry import retry_lost_connection
-from prometheus.errors import PrometheusError, WorkerStartError
+from prometheus.errors import PrometheusError, worker_not_started
 from prometheus.protocols import Claims
 
 AHEAD = 3
@@ -303,7 +303,7 @@ class _ProcessPool(WorkerPool[ChunkT]):
         worker.process.join()
         worker.pipe.close()
         if not worker.is_ready:
-            raise WorkerStartError(worker.process.exitcode)
+            raise worker_not_started(worker.process.exitcode)
         logger.warning(
             "a worker ended with exit code %s; %d chunks go to another one",
             worker.process.exitcode, len(worker.tickets),

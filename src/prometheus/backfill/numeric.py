@@ -14,7 +14,7 @@ from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk, missing_windows, rewritten_entities
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
-from prometheus.errors import InputRefusedError, InsufficientHistoryError, UnknownInstrumentError, VectorError
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, VectorError, unknown_instrument
 from prometheus.protocols import InstrumentSource
 
 NO_VECTORS: Float32Matrix = np.empty((0, 0), dtype=np.float32)
@@ -172,7 +172,7 @@ def name_unknown(failures: Sequence[InputRefusedError], instruments: InstrumentS
     ]
     unknown = set(empty) - instruments.known_instruments(empty) if empty else set()
     return tuple(
-        UnknownInstrumentError(failure.instrument_id)
+        unknown_instrument(failure.instrument_id)
         if isinstance(failure, InsufficientHistoryError) and failure.instrument_id in unknown
         else failure
         for failure in failures

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from prometheus.backfill.plan import Skipped
-from prometheus.errors import PrometheusError, WorkerDiedError
+from prometheus.errors import PrometheusError, worker_died
 from prometheus.protocols import Claims
 
 DEATHS_BEFORE_HALVING = 2
@@ -179,7 +179,7 @@ class WorkerPool(Generic[ChunkT]):
         again = ticket.after_death()
         self._queue.extend(again)
         if not again:
-            self._listener.failed(ticket.chunk, WorkerDiedError(ticket.chunk.key, ticket.n_deaths + 1, exit_code))
+            self._listener.failed(ticket.chunk, worker_died(ticket.chunk.key, ticket.n_deaths + 1, exit_code))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from prometheus.data.postgres.connections import RuntimeDatabase
-from prometheus.errors import UnknownMarketError
+from prometheus.errors import unknown_market
 from prometheus.market.calendar import MARKET_CALENDARS, US_EQ, calendar_code
 
 MARKETS: Mapping[str, tuple[str, str]] = {
@@ -150,10 +150,10 @@ def upsert_instruments(
 
 
 def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
-    """Raise `UnknownMarketError` unless the market has a row."""
+    """Raise `NotFoundError` unless the market has a row."""
     markets = [row[0] for row in connection.execute("SELECT market_id FROM markets ORDER BY market_id")]
     if market_id not in markets:
-        raise UnknownMarketError(market_id, markets)
+        raise unknown_market(market_id, markets)
 
 
 class StoredInstrument(NamedTuple):

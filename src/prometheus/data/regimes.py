@@ -15,7 +15,7 @@ from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vec
 from prometheus.core.retry import retry_lost_connection
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import RuntimeDatabase
-from prometheus.errors import AmbiguousModelError
+from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
@@ -180,7 +180,7 @@ class RegimeStorage:
             return named
         found = _models_of(connection, region)
         if len(found) > 1:
-            raise AmbiguousModelError(region, found)
+            raise ambiguous_model(region, found)
         return found[0] if found else None
 
 

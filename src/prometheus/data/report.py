@@ -13,7 +13,7 @@ from psycopg.rows import args_row, dict_row, scalar_row
 
 from prometheus.data.instruments import require_market
 from prometheus.data.postgres.connections import Databases
-from prometheus.errors import CalendarRangeError, UnknownInstrumentError
+from prometheus.errors import CalendarRangeError, unknown_instrument
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 
 JUMP = 0.5
@@ -139,9 +139,9 @@ def build_data_report(
 
     Raises
     ------
-    UnknownInstrumentError
+    NotFoundError
         No prices of one of `instrument_ids` are stored.
-    UnknownMarketError
+    NotFoundError
         No market of that id is stored.
     """
     market_of = _load_markets(db_manager, instrument_ids, market_id)
@@ -179,7 +179,7 @@ def _require_known(
     for instrument_id in asked:
         is_elsewhere = market_id is not None and instrument_id not in market_of
         if instrument_id not in stored and not is_elsewhere:
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
 
 
 def _load_sessions(market: _Market, first: date, last: date) -> _Sessions:

@@ -9,7 +9,7 @@ import psycopg
 
 from prometheus import __version__
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.errors import UnknownRunError
+from prometheus.errors import unknown_run
 
 MINIMUM_ROWS = 100
 """A run of fewer rows says nothing about the rate."""
@@ -86,6 +86,6 @@ class RunLog:
 def _end_of(connection: psycopg.Connection, run_id: str) -> datetime:
     row = connection.execute("SELECT finished_at FROM backfill_runs WHERE run_id = %s", (run_id,)).fetchone()
     if row is None:
-        raise UnknownRunError(run_id)
+        raise unknown_run(run_id)
     ended: datetime = row[0]
     return ended

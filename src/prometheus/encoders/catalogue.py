@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1, model_config
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.errors import UnknownModelError
+from prometheus.errors import UnknownNameError, unknown_model
 from prometheus.plugins import is_reference, offered_names
 from prometheus.protocols import NumericEmbeddingModel
 
@@ -33,7 +33,7 @@ def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
 
     Raises
     ------
-    UnknownModelError
+    UnknownNameError
         The message names the ids there are.
     UsageError
         The user's own cannot be opened.
@@ -45,7 +45,7 @@ def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
 
     own = open_encoder(model_id)
     if own is None:
-        raise UnknownModelError(model_id, [*sorted(NUMERIC_MODELS), *offered_names(ENCODER)])
+        raise unknown_model(model_id, [*sorted(NUMERIC_MODELS), *offered_names(ENCODER)])
     return own
 
 
@@ -53,7 +53,7 @@ def is_numeric_model(model_id: str) -> bool:
     """Return whether an id stands for a model of ours, or for one of the user's own that can be opened."""
     try:
         create_numeric_model(model_id)
-    except UnknownModelError:
+    except UnknownNameError:
         return False
     return True
 
@@ -77,7 +77,7 @@ def default_window_days(model_id: str) -> int:
 
     Raises
     ------
-    UnknownModelError
+    UnknownNameError
         The message names the ids there are.
     """
     return int(getattr(create_numeric_model(model_id), "window_days", DEFAULT_WINDOW_DAYS))

@@ -21,7 +21,7 @@ def read_prototypes(path: Path) -> PrototypeSet:
     ------
     FileAccessError
         It cannot be read.
-    PrototypeError, UnknownLabelError
+    PrototypeError, NotFoundError
         Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
     """
     try:

@@ -24,7 +24,7 @@ from prometheus.data.instruments import (
 )
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.staging import PriceStaging, StagedInstrument
-from prometheus.errors import DataCheckError, UnknownMarketError, UsageError
+from prometheus.errors import DataCheckError, NotFoundError, UsageError
 from prometheus.files.columns import INSTRUMENT_FIELDS, PRICE_FIELDS
 from prometheus.files.convert import read_texts
 from prometheus.files.instants import DateReader
@@ -193,7 +193,7 @@ def market_fault(market_id: str) -> Reason:
     """Return what is wrong with a market id."""
     try:
         calendar_code(market_id)
-    except UnknownMarketError:
+    except NotFoundError:
         return Reason.UNKNOWN_MARKET
     return Reason.NONE
 

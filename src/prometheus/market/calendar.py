@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 
-from prometheus.errors import CalendarRangeError, UnknownMarketError
+from prometheus.errors import CalendarRangeError, unknown_market
 
 US_EQ = "US_EQ"
 
@@ -46,7 +46,7 @@ class TradingCalendar:
 
     Raises
     ------
-    UnknownMarketError
+    NotFoundError
         On first use, when no calendar stands behind the market id.
     CalendarRangeError
         When a date outside the configured span is asked for.
@@ -121,7 +121,7 @@ def calendar_code(market: str) -> str:
 
     Raises
     ------
-    UnknownMarketError
+    NotFoundError
         Neither a market id of ours nor a calendar of `exchange_calendars`.
     """
     code = MARKET_CALENDARS.get(market)
@@ -130,7 +130,7 @@ def calendar_code(market: str) -> str:
     import exchange_calendars  # noqa: PLC0415 -- slow, and our own ids need no look-up
 
     if market not in exchange_calendars.get_calendar_names():
-        raise UnknownMarketError(market, sorted(MARKET_CALENDARS))
+        raise unknown_market(market, sorted(MARKET_CALENDARS))
     return market
 
 

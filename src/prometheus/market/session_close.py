@@ -21,7 +21,7 @@ def last_closed_session(market: str, now_utc: datetime) -> date:
 
     Raises
     ------
-    UnknownMarketError, CalendarRangeError
+    NotFoundError, CalendarRangeError
         No calendar stands behind the market id; it knows no session in the month before.
 
     Examples

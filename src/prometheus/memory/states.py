@@ -16,7 +16,7 @@ from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vec
 from prometheus.encoders.joint.examples import (
     scope_text,
 )
-from prometheus.errors import AmbiguousModelError
+from prometheus.errors import ambiguous_model
 from prometheus.memory.vectors import Ledger
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
@@ -152,7 +152,7 @@ class MemoryStates:
             return named
         found = self.list_models(region)
         if len(found) > 1:
-            raise AmbiguousModelError(region, found)
+            raise ambiguous_model(region, found)
         return found[0] if found else None
 
 

@@ -14,7 +14,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder, numeric_encoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
-from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.errors import PrototypeError, UsageError, unknown_region
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
@@ -95,7 +95,7 @@ class EncodingRegimeModel:
 
         Raises
         ------
-        UnknownRegionError
+        UnknownNameError
             The region has no instrument.
         InsufficientHistoryError, StaleHistoryError
             The window cannot be built.
@@ -115,7 +115,7 @@ class EncodingRegimeModel:
         try:
             return self.region_instruments[region]
         except KeyError:
-            raise UnknownRegionError(region, sorted(self.region_instruments)) from None
+            raise unknown_region(region, sorted(self.region_instruments)) from None
 
     def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
         """Return the regime of each vector of a batch after the first `warm_up`, in its order."""

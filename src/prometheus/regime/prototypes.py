@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
-from prometheus.errors import PrototypeError, UnknownLabelError, UsageError, VectorError
+from prometheus.errors import NotFoundError, PrototypeError, UsageError, VectorError
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
@@ -149,7 +149,7 @@ def parse_prototypes(text: str, source: str) -> PrototypeSet:
 
     Raises
     ------
-    PrototypeError, UnknownLabelError
+    PrototypeError, NotFoundError
         It cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
     """
     try:
@@ -176,7 +176,7 @@ def _parse(document: object, source: str) -> PrototypeSet:
     entries = document["prototypes"]
     try:
         prototypes = tuple(_parse_prototype(name, entries[name], source) for name in sorted(entries))
-    except UnknownLabelError as error:
+    except NotFoundError as error:
         raise PrototypeError(source, str(error)) from error
     windows = {
         prototype.label: window

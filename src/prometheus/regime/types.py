@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Vector, as_float32, require_finite
-from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
+from prometheus.errors import InputRefusedError, VectorError, unknown_label
 from prometheus.protocols import RegimeModel
 
 __all__ = ["DEFAULT_MODEL_ID", "RegimeLabel", "RegimeModel", "RegimePrototype", "RegimeState", "metadata_text"]
@@ -35,13 +35,13 @@ class RegimeLabel(StrEnum):
 
         Raises
         ------
-        UnknownLabelError
+        NotFoundError
             The message names the labels there are.
         """
         try:
             return cls[name]
         except KeyError:
-            raise UnknownLabelError(name, [label.name for label in cls]) from None
+            raise unknown_label(name, [label.name for label in cls]) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

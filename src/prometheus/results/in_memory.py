@@ -18,7 +18,7 @@ from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.encoders.numeric.features import LOG_PRICES, feature_set_of
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import windows_in_range
-from prometheus.errors import InputRefusedError, ModelNotKnownYetError, UsageError
+from prometheus.errors import InputRefusedError, UsageError, model_not_known_yet
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.market.forward_volatility import forward_log_volatility
 from prometheus.market.outcomes import FollowedCloses
@@ -71,7 +71,7 @@ def embed(prices: Prices, model: str = NUM_REGIME_CORE_V2, window_days: int | No
 
     Raises
     ------
-    UnknownModelError, InputRefusedError
+    UnknownNameError, InputRefusedError
         There is no such encoder; prices that cannot be read, are too few, or lack what the encoder reads.
     """
     return each(PriceBars.from_frame(prices), lambda bars: _embed(bars, model, window_days))
@@ -92,7 +92,7 @@ def analogs(
 
     Raises
     ------
-    NoEmbeddingError, InputRefusedError, UsageError
+    NotFoundError, InputRefusedError, UsageError
         There is no vector near the date; prices that cannot be read; a parameter that cannot be.
     """
     search = AnalogSearch(metric=metric, exclude_sessions=exclude_sessions)
@@ -105,7 +105,7 @@ def analogs(
         )
         known_from = knowledge_end(model_config(create_numeric_model(model)))
         if known_from is not None and known_from >= day:
-            raise ModelNotKnownYetError(model, known_from, day)
+            raise model_not_known_yet(model, known_from, day)
         rows = _embed(bars, model, None).rows
         as_of_date = date_with_vector(request, rows.dates)
         known = bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(as_of_date), side="right"))))

@@ -22,7 +22,7 @@ from prometheus.app.folders import FolderApp
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
-from prometheus.errors import NoRegimeOnDateError, UsageError
+from prometheus.errors import UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.columns import UNNAMED
 from prometheus.regime.explanation import Reason
@@ -161,7 +161,7 @@ class Prometheus:
 
         Raises
         ------
-        NoRegimesError, NoEmbeddingError, UsageError
+        NoRegimesError, NotFoundError, UsageError
             Nothing is stored of the region, or near the date; a parameter that cannot be.
         """
         request = AnalogRequest(
@@ -187,7 +187,7 @@ class Prometheus:
 
         Raises
         ------
-        NoTextEmbeddingsError, UnnamedTextModelError, UsageError
+        NotFoundError, NotFoundError, UsageError
             No text had a vector; several models answer; a parameter that cannot be.
         """
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
@@ -198,13 +198,13 @@ class Prometheus:
 
         Raises
         ------
-        NoRegimesError, NoRegimeOnDateError, InputRefusedError
+        NoRegimesError, NotFoundError, InputRefusedError
             The region, or the date, has none; the model was not calibrated.
         """
         history, day = self._app.regimes.history(region, model_id), as_date("as_of", as_of)
         timeline, evidence = self._app.face.evidence(region, history.model_id, DateSpan.of_date(day))
         if not len(timeline.dates):
-            raise NoRegimeOnDateError(region, history.model_id, day, history.first, history.last)
+            raise no_regime_on_date(region, history.model_id, day, history.first, history.last)
         return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
 
     def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
@@ -229,7 +229,7 @@ class Prometheus:
 
         Raises
         ------
-        UnknownInstrumentError, UnknownMarketError
+        NotFoundError, NotFoundError
             Nothing is stored under a name.
         """
         rows = tuple(self._app.prices.report(instrument_ids, market_id))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from prometheus.arrays import DateVector
-from prometheus.errors import InputRefusedError, NoRegimeOnDateError, UnknownInstrumentError, UsageError
+from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date, unknown_instrument
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
 from prometheus.regime.history import LABELS, RegimeTimeline
@@ -198,7 +198,7 @@ class Regimes(ResultTable[RegimeRow]):
 
         Raises
         ------
-        NoRegimeOnDateError, InputRefusedError
+        NotFoundError, InputRefusedError
             The date has no label; the model was not calibrated.
         """
         at = self._position(as_of)
@@ -224,7 +224,7 @@ class Regimes(ResultTable[RegimeRow]):
         ------
         MissingExtraError
             The library that draws is not installed.
-        UnknownInstrumentError, UsageError
+        NotFoundError, UsageError
             There are no closes, or no dates, to draw.
         """
         figures.require_rows(len(self), "regimes")
@@ -234,7 +234,7 @@ class Regimes(ResultTable[RegimeRow]):
                 f"no state of region {self.region} says whose closes it follows, so there are none to draw"
             )
         if not len(self.closes.dates):
-            raise UnknownInstrumentError(instrument_id)
+            raise unknown_instrument(instrument_id)
         title = f"{instrument_id}, regimes of {self.region} by {self.model_id}"
         return figures.draw_regimes(title, self.closes, list(self), interactive=interactive)
 
@@ -257,7 +257,7 @@ class Regimes(ResultTable[RegimeRow]):
         at = int(np.searchsorted(self.dates, np.datetime64(wanted)))
         if at == len(self) or self.dates[at].item() != wanted:
             first, last = self.dates[[0, -1]].tolist() if len(self) else (wanted, wanted)
-            raise NoRegimeOnDateError(self.region, self.model_id, wanted, first, last)
+            raise no_regime_on_date(self.region, self.model_id, wanted, first, last)
         return at
 
     def _row(self, at: int) -> RegimeRow:

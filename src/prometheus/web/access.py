@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prometheus.errors import FileAccessError, TokenFileError
+from prometheus.errors import FileAccessError
 from prometheus.web.errors import Problem, unavailable
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -177,7 +177,7 @@ def _wrong_method(method: str) -> Problem | None:
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file; `TokenFileError` for one that is open to others, too short, or not a token."""
+    """Return the token in a file; `FileAccessError` for one that is open to others, too short, or not a token."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -185,9 +185,9 @@ def read_token(path: Path) -> str:
     except OSError as error:
         raise FileAccessError(str(path), error.strerror or str(error)) from error
     if mode & 0o077:
-        raise TokenFileError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
+        raise FileAccessError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
     if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_TOKEN_BYTES:
-        raise TokenFileError(str(path), "a token is one line of printable ASCII without spaces")
+        raise FileAccessError(str(path), "a token is one line of printable ASCII without spaces")
     if len(token) < MIN_TOKEN_CHARACTERS:
-        raise TokenFileError(str(path), f"a token has at least {MIN_TOKEN_CHARACTERS} characters")
+        raise FileAccessError(str(path), f"a token has at least {MIN_TOKEN_CHARACTERS} characters")
     return token

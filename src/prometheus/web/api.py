@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from prometheus.analogs.report import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
-from prometheus.errors import NoRegimeOnDateError, NoRegimesError, VectorError
+from prometheus.errors import NoRegimesError, VectorError, no_regime_on_date
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.types import RegimeState
@@ -211,7 +211,7 @@ def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, A
     try:
         (state,) = app.regimes.states(region, day, day, model_id)
     except NoRegimesError:
-        raise NoRegimeOnDateError(region, model_id, day, history.first, history.last) from None
+        raise no_regime_on_date(region, model_id, day, history.first, history.last) from None
     said = state.metadata
     reasons = app.calibrations.explain([state])[0] if "probabilities" in said else []
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from prometheus.errors import (
-    AmbiguousModelError,
     DatabaseError,
     DatabaseRefusedError,
     InputRefusedError,
@@ -23,7 +21,6 @@ from prometheus.errors import (
     NotMigratedError,
     PrometheusError,
     RetryableError,
-    UnnamedTextModelError,
     UsageError,
 )
 from prometheus.web.schemas import ProblemBody
@@ -34,8 +31,6 @@ RETRY_AFTER_S = 2
 ErrorPage = Callable[[Request, "Problem"], Response | None]
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (AmbiguousModelError, 400),  # lookups that fail because the question leaves something out
-    (UnnamedTextModelError, 400),
     (LookupError, 404),
     (UsageError, 400),
     (DatabaseError, 503),
@@ -43,6 +38,8 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (MissingExtraError, 409),
     (InputRefusedError, 409),
 )
+_INCOMPLETE = {"ambiguous_model", "unnamed_text_model"}
+"""Codes of questions that leave out what would decide between several answers."""
 _REASONS = {
     400: "The question contradicts itself, or is asked of the wrong host.",
     401: "The token is missing or wrong.",
@@ -84,18 +81,14 @@ def unavailable(error: str, detail: str) -> Problem:
     return Problem(503, error, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def error_name(kind: type[PrometheusError]) -> str:
-    """Return the name that clients know an error by: its `code`; that of its class while it has none."""
-    code: str | None = vars(kind).get("code")
-    return code or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
-
-
 def problem_of(error: PrometheusError) -> Problem:
     """Return the problem that an error of ours is to a client."""
-    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    status = 400 if error.code in _INCOMPLETE else 500
+    if status == 500:
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), status)
     if status == 503:
-        return unavailable(error_name(type(error)), _temporary_detail(error))
-    return _internal() if status == 500 else Problem(status, error_name(type(error)), str(error))
+        return unavailable(error.code, _temporary_detail(error))
+    return _internal() if status == 500 else Problem(status, error.code, str(error))
 
 
 def _temporary_detail(error: PrometheusError) -> str:

@@ -20,7 +20,7 @@ from prometheus import __version__
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.errors import AddressError, DatabaseUnreachableError, UsageError
+from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
 from prometheus.web import page, transfer
 from prometheus.web.access import AccessControl, AccessRules, Limiter, Limits
 from prometheus.web.api import ROUTERS, StrictJson
@@ -90,7 +90,7 @@ def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] |
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket bound to an address, not listening yet; port 0 is any free one.
 
-    `UsageError` for an unknown host, `AddressError` for an address that is in use or not ours.
+    `UsageError` for an unknown host, `PrometheusError` for an address that is in use or not ours.
     """
     name = f"{host}:{port}"
     try:
@@ -105,7 +105,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise AddressError(name, (error.strerror or str(error)).lower()) from error
+        raise unusable_address(name, (error.strerror or str(error)).lower()) from error
     return listener
 
 

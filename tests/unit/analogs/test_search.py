@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.reference import analogs as reference
 
 from prometheus.analogs.search import AnalogSearch, Metric
-from prometheus.errors import NoEmbeddingError, UsageError, VectorError, WindowShapeError
+from prometheus.errors import NotFoundError, UsageError, VectorError, WindowShapeError
 
 DAYS = np.arange("2020-01-01", "2021-06-01", dtype="M8[D]")
 VECTORS = np.random.default_rng(3).normal(size=(len(DAYS), 6)).astype(np.float32)
@@ -118,5 +118,5 @@ def test_what_cannot_be_searched_is_refused() -> None:
         AnalogSearch().fit(DAYS[[0, 2, 1]], VECTORS[:3])
     with pytest.raises(VectorError, match="no direction"):
         AnalogSearch(metric="cosine").fit(DAYS[:2], np.zeros((2, 3), dtype=np.float32))
-    with pytest.raises(NoEmbeddingError, match=r"on 2030-01-01; there are some from 2020-01-01 to 2021-05-31"):
+    with pytest.raises(NotFoundError, match=r"on 2030-01-01; there are some from 2020-01-01 to 2021-05-31"):
         AnalogSearch().fit(DAYS, VECTORS).predict(date(2030, 1, 1))

@@ -24,7 +24,7 @@ from prometheus.backfill.plan import (
 )
 from prometheus.encoders import WindowBatch
 from prometheus.encoders.numeric.features import CLOSE_VOLUME
-from prometheus.errors import UnknownInstrumentError, UsageError
+from prometheus.errors import UsageError, unknown_instrument
 
 DAY = date(2025, 1, 31)
 Key = tuple[int, date, int]
@@ -135,7 +135,7 @@ def test_a_request_for_impossible_windows_is_refused() -> None:
 
 
 def test_reports_add_up() -> None:
-    failure = UnknownInstrumentError("NOPE.US")
+    failure = unknown_instrument("NOPE.US")
     report = BackfillReport(5, 2, (), 800) + BackfillReport(3, 3, (failure,), 1_200)
     assert report == BackfillReport(8, 5, (failure,), 2_000)
     assert report.unchanged == 3

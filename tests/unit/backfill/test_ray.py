@@ -17,7 +17,7 @@ from prometheus.backfill.plan import DateSpan, NumericChunk
 from prometheus.backfill.ray.cluster import Answer, Order, do_order, foreign_nodes, is_own_address, require_listening
 from prometheus.backfill.ray.engine import RayEngine
 from prometheus.backfill.work import NoClaims, OpenedWork
-from prometheus.errors import ClusterError, MissingExtraError, PrototypeError, UsageError
+from prometheus.errors import MissingExtraError, PrometheusError, PrototypeError, UsageError
 
 HERE = "trader"
 OWN = {"10.0.0.7", "127.0.0.1"}
@@ -58,7 +58,7 @@ def test_an_address_where_nobody_listens_is_said_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         require_listening(address)
-    with pytest.raises(ClusterError, match="does not answer") as caught:
+    with pytest.raises(PrometheusError, match="does not answer") as caught:
         require_listening(address)
     assert caught.value.exit_code == 1
     for name in ("local", "auto"):
@@ -158,7 +158,7 @@ def test_an_error_that_cannot_be_sent_is_told() -> None:
 
 def test_a_node_of_another_version_says_so_in_one_line() -> None:
     error = answer_to(Factory(), version="9.9.9").error
-    assert isinstance(error, ClusterError)
+    assert isinstance(error, PrometheusError)
     assert "install 9.9.9" in str(error)
     assert socket.gethostname() in str(error)
 

@@ -11,7 +11,7 @@ from tests.fixtures.backfills import Items, LineFactory, LineReport
 
 from prometheus.backfill.local import InProcess, LocalWorkers
 from prometheus.backfill.work import BackfillRun, Engine, run_backfill
-from prometheus.errors import UsageError, WorkerDiedError, WorkerStartError
+from prometheus.errors import PrometheusError, UsageError
 
 
 def carry_out(engine: Engine, file: Path, *chunks: str) -> BackfillRun[LineReport]:
@@ -51,8 +51,10 @@ def test_an_item_that_kills_every_worker_is_named_alone_and_the_others_are_done(
     run = carry_out(LocalWorkers(2), tmp_path / "lines", "a b", "c deadly d e", "f", "g h")
     assert names_in(tmp_path / "lines") == list("abcdefgh")
     (failure,) = run.failures
-    assert isinstance(failure, WorkerDiedError)
-    assert (failure.chunk, failure.worker_exit_code) == ("deadly", 7)
+    assert isinstance(failure, PrometheusError)
+    assert failure.code == "worker_died"
+    assert str(failure).startswith("deadly: ")
+    assert "exit code 7" in str(failure)
     assert run.exit_code == 3
 
 
@@ -79,5 +81,5 @@ def test_workers_that_cannot_start_end_the_run_instead_of_being_started_for_ever
             return os._exit, (9,)
 
     chunks = [Items((name,)) for name in "abcd"]
-    with pytest.raises(WorkerStartError, match="exit code 9 before it began"):
+    with pytest.raises(PrometheusError, match="exit code 9 before it began"):
         run_backfill(LocalWorkers(2), HereOnly(tmp_path / "lines"), chunks, LineReport(), lambda _done, _total: None)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from prometheus.errors import UnknownMarketError
+from prometheus.errors import NotFoundError
 from prometheus.market.session_close import last_closed_session
 
 
@@ -42,5 +42,5 @@ def test_the_zone_of_the_instant_does_not_matter() -> None:
 
 
 def test_an_unknown_market_is_named() -> None:
-    with pytest.raises(UnknownMarketError, match="NOWHERE"):
+    with pytest.raises(NotFoundError, match="NOWHERE"):
         last_closed_session("NOWHERE", datetime(2025, 1, 31, tzinfo=UTC))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
-from prometheus.errors import CalendarRangeError, UnknownMarketError
+from prometheus.errors import CalendarRangeError, NotFoundError
 from prometheus.market import calendar as time
 from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
 
@@ -137,7 +137,7 @@ def test_every_market_of_ours_has_a_calendar_with_recent_sessions(market: str) -
 
 
 def test_an_unknown_market_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownMarketError, match=r"'MOON_EQ'.*US_EQ"):
+    with pytest.raises(NotFoundError, match=r"'MOON_EQ'.*US_EQ"):
         time.is_trading_day("MOON_EQ", date(2025, 1, 9))
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import fingerprint, model_config
 from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
-from prometheus.errors import UnknownModelError
+from prometheus.errors import UnknownNameError
 
 # Canonical JSON of each configuration, written down by hand; the fingerprint is its SHA-256. These are stored in
 # users' databases: a line here may be added, and never changed. One that holds 384 means has only a fingerprint.
@@ -42,7 +42,7 @@ def test_every_call_makes_a_new_model() -> None:
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownModelError) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         create_numeric_model("num-regime-core-v0")
     known = "num-regime-core-v1, num-regime-core-v2, numeric-simple-v1"
     assert str(caught.value) == f"unknown model id 'num-regime-core-v0'; known: {known}"

@@ -14,7 +14,7 @@ from tests.reference.windows import MemoryBars, NoDatabase, WeekdayCalendar
 
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
 from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
-from prometheus.errors import PrototypeError, UnknownRegionError, UsageError
+from prometheus.errors import PrototypeError, UnknownNameError, UsageError
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
 from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.model_numeric import default_temperature, nearest_confidence
@@ -160,7 +160,7 @@ def test_no_prototypes_or_two_of_one_label_or_of_two_dimensions_are_refused() ->
 
 
 def test_a_region_without_an_instrument_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownRegionError, match="unknown region 'MOON'; known: US"):
+    with pytest.raises(UnknownNameError, match="unknown region 'MOON'; known: US"):
         model({"NEUTRAL": [0]}).instrument_of("MOON")
 
 

@@ -22,7 +22,7 @@ from tests.unit.regime.sample_sessions import (
 )
 
 from prometheus.encoders.identity import fingerprint
-from prometheus.errors import PrototypeError, UnknownRegionError
+from prometheus.errors import PrototypeError, UnknownNameError
 from prometheus.regime import (
     NumericRegimeModel,
     PersistentRegimeModel,
@@ -143,7 +143,7 @@ def test_vectors_of_another_dimension_and_unknown_regions_are_refused() -> None:
     prototypes = [RegimePrototype(RegimeLabel.CARRY, np.zeros(3, dtype=np.float32))]
     with pytest.raises(PrototypeError, match="of 3 values against embeddings of 2 values"):
         decode(np.zeros((4, 2), dtype=np.float32), np.zeros(4), prototypes, small_calibration(1.0, 2))
-    with pytest.raises(UnknownRegionError, match="unknown region 'MOON'; known: SPX"):
+    with pytest.raises(UnknownNameError, match="unknown region 'MOON'; known: SPX"):
         model_of().classify(date(2008, 10, 10), "MOON")
 
 

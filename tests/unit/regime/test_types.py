@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from prometheus.errors import InputRefusedError, UnknownLabelError, VectorError
+from prometheus.errors import InputRefusedError, NotFoundError, VectorError
 from prometheus.regime import RegimeLabel, RegimePrototype, RegimeState
 
 DAY = date(2025, 1, 31)
@@ -24,14 +24,14 @@ def test_a_label_is_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["PANIC", "neutral", "", "NEUTRAL "])
 def test_any_other_label_is_refused_with_the_ones_there_are(name: str) -> None:
-    with pytest.raises(UnknownLabelError, match="known: NEUTRAL, CRISIS, RISK_OFF, CARRY"):
+    with pytest.raises(NotFoundError, match="known: NEUTRAL, CRISIS, RISK_OFF, CARRY"):
         RegimeLabel.parse(name)
 
 
 def test_a_state_takes_a_label_by_name() -> None:
     state = RegimeState(DAY, "US", "CRISIS", 0.5, VECTOR)  # type: ignore[arg-type]
     assert state.regime_label is RegimeLabel.CRISIS
-    with pytest.raises(UnknownLabelError):
+    with pytest.raises(NotFoundError):
         RegimeState(DAY, "US", "PANIC", 0.5, VECTOR)  # type: ignore[arg-type]
 
 

@@ -18,13 +18,7 @@ from sklearn.pipeline import Pipeline
 from tests.fixtures.commands import run_process
 
 import prometheus as pm
-from prometheus.errors import (
-    InputRefusedError,
-    ModelNotKnownYetError,
-    NoRegimeOnDateError,
-    UnknownModelError,
-    UsageError,
-)
+from prometheus.errors import InputRefusedError, NotFoundError, UnknownNameError, UsageError
 from prometheus.ingest.sample import PRICES
 from prometheus.regime.prototypes import parse_prototypes
 
@@ -232,7 +226,7 @@ def test_a_date_has_a_row_and_reasons(regimes: pm.Regimes) -> None:
     reasons = regimes.explain("2020-03-16")
     assert "CRISIS on 2020-03-16 with probability 0.9" in repr(reasons)
     assert sum(reason.share for reason in reasons if not np.isnan(reason.share)) == pytest.approx(1.0)
-    with pytest.raises(NoRegimeOnDateError, match="2020-03-15"):
+    with pytest.raises(NotFoundError, match="2020-03-15"):
         regimes["2020-03-15"]
     year = regimes["2020-01-01":"2020-12-31"]
     assert len(year) == len(year.closes.dates) == len(year.probabilities) == 253
@@ -263,7 +257,7 @@ def test_vectors_need_what_their_encoder_reads(index: pd.DataFrame, close: Any) 
     with pytest.raises(InputRefusedError, match="column 'volume', row 0, 1990-01-02: num-regime-core-v1 reads volumes"):
         pm.embed(close, model="num-regime-core-v1")
     assert pm.embed(index, model="num-regime-core-v1").to_numpy().shape == (len(index) - 62, 384)
-    with pytest.raises(UnknownModelError):
+    with pytest.raises(UnknownNameError):
         pm.embed(close, model="num-regime-core-v9")
 
 
@@ -273,7 +267,7 @@ def test_analogs_know_nothing_later(close: Any) -> None:
     assert cut.report.to_dict() == whole.report.to_dict()
     assert pm.analogs(close, "2020-03-15", k=5).report.as_of_date.isoformat() == "2020-03-13"
     old = close.set_axis(close.index - pd.Timedelta(days=365 * 20))
-    with pytest.raises(ModelNotKnownYetError, match="up to 1989-12-29"):
+    with pytest.raises(NotFoundError, match="up to 1989-12-29"):
         pm.analogs(old, "1985-01-04")
 
 

@@ -24,7 +24,7 @@ from prometheus.backfill.local import do_chunk, try_chunk
 from prometheus.backfill.work import Chunk, OpenedWork, WorkFactory
 from prometheus.core.config import LIBPQ_TARGET_VARIABLES
 from prometheus.core.log import configure_logging
-from prometheus.errors import ClusterError, MissingExtraError, UsageError
+from prometheus.errors import MissingExtraError, UsageError, cluster_error
 
 ANSWER_PATIENCE_S = 10.0
 THIS_MACHINE, ANY_RUNNING = "local", "auto"
@@ -73,7 +73,7 @@ class Cluster:
 
         Raises
         ------
-        ClusterError
+        PrometheusError
             A node cannot import what it should run.
         """
         try:
@@ -81,7 +81,7 @@ class Cluster:
         except self.ray.exceptions.RayError as error:
             if "No module named 'prometheus" not in str(error):
                 raise
-            raise ClusterError(
+            raise cluster_error(
                 "a node", "has no prometheus-regime of this version; install it on every node"
             ) from error
 
@@ -124,7 +124,7 @@ def require_listening(address: str) -> None:
     ------
     UsageError
         It is no address that can be used.
-    ClusterError
+    PrometheusError
         It does not answer.
     """
     if address in (THIS_MACHINE, ANY_RUNNING):
@@ -138,7 +138,7 @@ def require_listening(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_PATIENCE_S).close()
     except (OSError, OverflowError) as error:
-        raise ClusterError(address, f"does not answer ({error}); check --ray-address or RAY_ADDRESS") from error
+        raise cluster_error(address, f"does not answer ({error}); check --ray-address or RAY_ADDRESS") from error
 
 
 def foreign_nodes(nodes: Sequence[Node], hostname: str, is_own: Callable[[str], bool]) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def _connect(ray: Any, address: str) -> None:
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         hint = "" if os.environ.get("RAY_AUTH_MODE") else " (if the cluster wants a token, set RAY_AUTH_MODE=token)"
-        raise ClusterError(address, " ".join(str(error).split()) + hint) from error
+        raise cluster_error(address, " ".join(str(error).split()) + hint) from error
 
 
 @contextmanager
@@ -313,7 +313,7 @@ _OPENED = _OpenedOnce()
 def _require_version(wanted: str) -> None:
     if wanted != __version__:
         node = socket.gethostname()
-        raise ClusterError(node, f"has prometheus-regime {__version__}; install {wanted}, as here, on every node")
+        raise cluster_error(node, f"has prometheus-regime {__version__}; install {wanted}, as here, on every node")
 
 
 def _portable(error: Exception) -> Exception:

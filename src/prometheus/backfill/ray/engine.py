@@ -26,7 +26,7 @@ from prometheus.backfill.ray.cluster import (
     is_own_address,
 )
 from prometheus.backfill.work import ChunkT, Listener, Ticket, WorkerPool, WorkFactory
-from prometheus.errors import ClusterError, UsageError
+from prometheus.errors import UsageError, cluster_error
 
 AHEAD = 2
 """Orders under way for each one that can be done at once, so that no process waits for the driver."""
@@ -65,7 +65,7 @@ class RayEngine:
         ------
         UsageError
             The cluster has nodes that cannot reach the databases.
-        ClusterError
+        PrometheusError
             There is no answer at the address, or a node has another version of this package.
         MissingExtraError
             Ray is not installed.
@@ -280,7 +280,7 @@ class _ActorLanes:
 
         Raises
         ------
-        ClusterError
+        PrometheusError
             It cannot be started at all.
         """
         number = self._calls.pop(reference)
@@ -288,7 +288,7 @@ class _ActorLanes:
         try:
             self._cluster.result(reference)
         except gone_for_good as error:
-            raise ClusterError("an actor", " ".join(str(error).split())) from error
+            raise cluster_error("an actor", " ".join(str(error).split())) from error
         except self._cluster.losses:
             self._call(number)
         else:

@@ -15,7 +15,7 @@ from datetime import datetime
 import psycopg
 
 from prometheus.data.postgres.connections import HistoricalDatabase, RuntimeDatabase
-from prometheus.errors import DatabaseError, RunUnderWayError
+from prometheus.errors import DatabaseError, run_under_way
 
 POLL_S = 0.1
 CLAIM_TIMEOUT_S = 600.0
@@ -114,7 +114,7 @@ def open_claims(databases: HistoricalDatabase) -> Iterator[SessionClaims]:
 def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterator[None]:
     """Hold the lock of a kind of run on the runtime database.
 
-    Where another session holds it, `RunUnderWayError` says since when; this one does not wait.
+    Where another session holds it, `RetryableError` says since when; this one does not wait.
     """
     with databases.get_runtime_connection() as connection:
         connection.autocommit = True  # an hour of work is no transaction
@@ -140,4 +140,4 @@ def _acquire(connection: psycopg.Connection, kind: str, now_utc: datetime) -> No
         return
     holder = connection.execute(_HOLDER, (kind,)).fetchone()
     name = str(holder[0]) if holder else ""
-    raise RunUnderWayError(kind, name.partition(_SINCE)[2] or "a moment ago")
+    raise run_under_way(kind, name.partition(_SINCE)[2] or "a moment ago")

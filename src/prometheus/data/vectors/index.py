@@ -27,7 +27,12 @@ from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.vectors import fetch_vectors
-from prometheus.errors import MissingIndexError, NoEmbeddingError, VectorError, VectorExtensionError
+from prometheus.errors import (
+    VectorError,
+    missing_index,
+    missing_vector_extension,
+    no_embedding,
+)
 
 MINIMUM_PGVECTOR = (0, 8)
 EF_SEARCH = 200
@@ -101,9 +106,9 @@ class WindowIndex:
 
         Raises
         ------
-        NoEmbeddingError
+        NotFoundError
             The model has no vectors.
-        VectorExtensionError
+        DatabaseError
             The server has no pgvector, or one too old.
         VectorError
             The vectors do not fit into half precision.
@@ -143,7 +148,7 @@ class WindowIndex:
     def status(self) -> IndexStatus:
         """Return what the index holds; every key is compared, which takes seconds for millions of rows."""
         if not self.exists():
-            raise MissingIndexError(self.model_id)
+            raise missing_index(self.model_id)
         with self._db.get_historical_connection() as connection:
             row = connection.execute(self._compose(_STATUS)).fetchone()
         n_indexed, n_missing, n_bytes = row or (0, 0, 0)
@@ -170,7 +175,7 @@ class WindowIndex:
                 connection.execute("SET LOCAL enable_seqscan = off")
                 found = connection.execute(self._compose(_NEAREST), parameters, binary=True).fetchall()
         except psycopg.errors.UndefinedTable as error:
-            raise MissingIndexError(self.model_id) from error
+            raise missing_index(self.model_id) from error
         return [
             StoredWindow(name, day, decode_vector(stored, dim, f"{self.model_id} {name} {day}"))
             for name, day, stored, dim in found
@@ -183,7 +188,7 @@ class WindowIndex:
         query = "SELECT dim FROM numeric_window_embeddings WHERE model_id = %s LIMIT 1"
         dim = _value(self._db, query, (self.model_id,))
         if dim is None:
-            raise NoEmbeddingError(self.model_id, None, None)
+            raise no_embedding(self.model_id, None, None)
         return int(dim)
 
     def _copy_missing(self, dim: int, progress: Callable[[int, int | None], None]) -> int:
@@ -238,11 +243,11 @@ def _require_extension(connection: psycopg.Connection) -> None:
         with connection.transaction():
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except psycopg.Error as error:
-        raise VectorExtensionError(str(error.diag.message_primary or error)) from error
+        raise missing_vector_extension(str(error.diag.message_primary or error)) from error
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     version = tuple(int(part) for part in str(row[0] if row else "0").split(".")[:2])
     if version < MINIMUM_PGVECTOR:
-        raise VectorExtensionError(f"pgvector {row[0] if row else '?'} is too old, 0.8 or newer is needed")
+        raise missing_vector_extension(f"pgvector {row[0] if row else '?'} is too old, 0.8 or newer is needed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
