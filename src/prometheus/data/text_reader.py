@@ -247,6 +247,7 @@ def _compose(statement: str, source_type: TextSourceType, **further: sql.Composa
     filled = sql.SQL(", ").join(sql.SQL("nullif({}, '')").format(part) for part in parts)
     place = next(name for name in ("country", "language") if name in table.names)
     names: dict[str, sql.Composable] = {
+        "source": sql.Literal(source_type),
         "table": sql.Identifier(table.name),
         "key": sql.Identifier(table.key),
         "timestamp": sql.Identifier(table.timestamp),
