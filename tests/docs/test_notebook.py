@@ -63,24 +63,6 @@ def test_the_lines_of_the_document_print_what_stands_below_them() -> None:
     assert names["crisis"].shape == (397, 384)
 
 
-@pytest.mark.usefixtures("cli_environment")
-def test_every_block_of_the_notebook_page_prints_what_stands_below_it() -> None:
-    document = (DOCS / "how-to" / "notebook.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(\w*)\n(.*?)```", document, re.DOTALL)
-    names: dict[str, Any] = {}
-
-    assert {language for language, _ in blocks} == {"pycon"}
-    for example in doctest.DocTestParser().get_examples("\n".join(text for _, text in blocks)):
-        printed = StringIO()
-        with redirect_stdout(printed):
-            exec(compile(example.source, "notebook.md", "single"), names)
-        shown, _, rest = example.want.partition("…")
-        got = printed.getvalue()
-        if rest:
-            assert differences(rest, got[-len(rest) :]) == []
-        assert differences(shown, got[: len(shown)] if rest or "…" in example.want else got) == []
-
-
 def test_the_notebook_is_small_and_every_cell_was_run_in_order() -> None:
     assert NOTEBOOK.stat().st_size < MAX_BYTES
     shown = read_notebook()
