@@ -14,7 +14,7 @@ from prometheus.core.config import read_regions
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "examples" / "nightly"
 PAGE = (ROOT / "docs" / "how-to" / "nightly.md").read_text(encoding="utf-8")
-COMMAND = (ROOT / "src" / "prometheus" / "scripts" / "nightly.py").read_text(encoding="utf-8")
+COMMAND = (ROOT / "src" / "prometheus" / "cli" / "services.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)

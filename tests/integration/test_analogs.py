@@ -193,7 +193,7 @@ def test_a_model_made_from_later_data_is_refused(db_manager: DatabaseManager, fi
     config = {"source": {"start": "1964-01-02", "end": str(AS_OF)}}
     ModelRegistry(db_manager).register("num-regime-core-v1", "numeric", config)
 
-    with pytest.raises(NotFoundError, match=f"made from data up to {AS_OF}, so nobody could have had it on"):
+    with pytest.raises(NotFoundError, match=f"made from data up to {AS_OF}, so it did not exist on"):
         find()
     assert find(as_of=DAYS[350].item()).as_of_date == DAYS[350].item()
 

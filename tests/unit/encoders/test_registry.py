@@ -41,11 +41,17 @@ def test_every_call_makes_a_new_model() -> None:
     assert create_numeric_model("num-regime-core-v1") is not create_numeric_model("num-regime-core-v1")
 
 
-def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+def test_a_misspelt_model_is_answered_with_the_nearest_ones() -> None:
     with pytest.raises(UnknownNameError) as caught:
-        create_numeric_model("num-regime-core-v0")
+        create_numeric_model("numeric-simple-v0")
+    assert str(caught.value) == "unknown model id 'numeric-simple-v0'; did you mean numeric-simple-v1?"
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        create_numeric_model("lstm")
     known = "num-regime-core-v1, num-regime-core-v2, numeric-simple-v1"
-    assert str(caught.value) == f"unknown model id 'num-regime-core-v0'; known: {known}"
+    assert str(caught.value) == f"unknown model id 'lstm'; known: {known}"
 
 
 def test_a_fingerprint_follows_the_values_and_not_their_order() -> None:
