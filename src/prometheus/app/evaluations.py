@@ -1,4 +1,4 @@
-"""The yardstick on the user's own data: our labellers, the rules and the peers under one protocol."""
+"""Our labellers, the rules and the peers under one protocol, on the user's own data."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ ZOOMS = {
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What is to be judged.
+    """Labellers to judge on one instrument.
 
     Attributes
     ----------
     warm_up_instrument_id
         An instrument with older bars of the same market, put in front of the first bar of `instrument_id`.
     start, end
-        First and last date judged; the first year after enough history, and the last bar, without them.
+        First and last date judged; default: the first year after enough history, and the last bar.
     labellers
         Names to judge; all that are installed if empty.
     repaint_every
-        Run every so many sessions again on data cut there; None for no check.
+        Sessions between two re-runs on data cut there; None for no check.
     has_grid
         Whether the declared variants of num-regime-core-v2 are walked too.
     """
@@ -90,7 +90,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationReport:
-    """What was found."""
+    """The figures of each labeller."""
 
     request: EvaluationRequest
     plan: EvaluationPlan
@@ -149,7 +149,7 @@ class EvaluationTasks:
         Raises
         ------
         NotFoundError, InputRefusedError, UsageError
-            There are no bars, too few of them, or no labeller of a name.
+            No bars, too few of them, or no labeller of a name.
         """
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
@@ -200,7 +200,7 @@ class EvaluationTasks:
 
 
 def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
-    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet."""
+    """Return the bars of `older` from before, then those of `newer`, at the same level on the first common date."""
     meets = older.position_of(newer.dates[0])
     if meets == len(older) or older.dates[meets] != newer.dates[0]:
         raise InputRefusedError(
@@ -244,7 +244,6 @@ def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
 def _draw(
     folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward], grid: GridResult | None
 ) -> None:
-    """Write a PNG of labels for each walk, one of reliability, and one of the spread."""
     visible = plan.visible(history)
     curves = {}
     for walk in walks:

@@ -1,4 +1,4 @@
-"""A folder in the place of the databases: the use cases that read regimes, vectors and prices, over its files."""
+"""A folder instead of the databases: the use cases that read regimes, vectors and prices, over its files."""
 
 from __future__ import annotations
 
@@ -34,18 +34,7 @@ class FolderWiring:
 
 
 class FolderApp(App):
-    """What `prometheus.open` of a path asks: regimes, transitions, embeddings and their analogs.
-
-    Parameters
-    ----------
-    path
-        The folder.
-
-    Raises
-    ------
-    FileAccessError
-        There is no such folder, or it holds something else.
-    """
+    """The app of `prometheus.open` of a path; FileAccessError if the path is not such a folder."""
 
     def __init__(self, path: str | Path) -> None:
         self._folder = FolderWiring(path)

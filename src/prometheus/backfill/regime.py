@@ -26,9 +26,7 @@ from prometheus.regime.types import RegimeState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeReport(BackfillReport):
-    """What became of the dates of a region; the counts are those of its states, the bytes those of both tables.
-
-    There are no failures: what is left out of a region is part of its rule.
+    """The result for a region's dates; counts are of states, bytes of both tables, and there are no failures by rule.
 
     Attributes
     ----------
@@ -39,7 +37,7 @@ class RegimeReport(BackfillReport):
     refused
         Why a span has no state at all.
     joined_anew
-        Rows of the joint space that had been joined from states which have changed since, by joint model.
+        Joint rows rewritten because their states changed, by joint model.
     """
 
     embeddings: BackfillReport = field(default_factory=BackfillReport)
@@ -55,28 +53,22 @@ class RegimeReport(BackfillReport):
         refused: tuple[InputRefusedError, ...],
         *newest: RegimeState,
     ) -> RegimeReport:
-        """Return the report of what became of vectors and states."""
+        """Return the report of vectors and states."""
         n_bytes = embeddings.n_bytes + states.n_bytes
         return cls(states.planned, states.written, (), n_bytes, (), embeddings, newest, refused)
 
     @property
     def regimes(self) -> BackfillReport:
-        """The rows of the states alone."""
+        """The report of the states alone."""
         return BackfillReport(self.planned, self.written, (), self.n_bytes - self.embeddings.n_bytes)
 
     @property
     def latest(self) -> RegimeState | None:
-        """The state of the newest date; None where there is no state."""
+        """The state of the newest date, if any."""
         return max(self.newest, key=lambda state: state.as_of_date, default=None)
 
     def newest_state(self) -> RegimeState:
-        """Return the state of the newest date.
-
-        Raises
-        ------
-        InputRefusedError
-            There is no state, for this reason.
-        """
+        """Return the state of the newest date; InputRefusedError with the reason if there is none."""
         if self.latest is None:
             raise self.refused[-1]
         return self.latest
@@ -84,14 +76,14 @@ class RegimeReport(BackfillReport):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissingRegimes:
-    """What of a span is to be computed.
+    """The part of a span to compute.
 
     Attributes
     ----------
     windows
-        From the first date that is missing to the last, after as many as the model looks back on; None for nothing.
+        From the first missing date to the last, after the model's warm-up windows; None if nothing is missing.
     input_hashes
-        Shape (n_windows - warm_up,), int64: what each state is made of, the windows looked back on included.
+        Shape (n_windows - warm_up,), int64: the inputs of each state, its warm-up windows included.
     newest
         The last date wanted.
     """
@@ -119,14 +111,12 @@ class RegimeBackfill:
 
     Parameters
     ----------
-    builder
-        Makes windows.
     model
         Classifies; its encoder embeds and stores.
     storage
-        Receives the states.
+        Stores the states.
     registry
-        Records what the regime model's id means, or refuses it, before the first state is stored.
+        Records the regime model's id, or refuses it, before the first state is stored.
     instruments
         Tells an unknown instrument from one with too little history.
     """
@@ -146,7 +136,7 @@ class RegimeBackfill:
         self._instruments = instruments
 
     def read(self, chunk: RegimeChunk) -> MissingRegimes:
-        """Build the windows of a span, and find the dates whose state or embedding is missing or was made of others."""
+        """Build the windows of a span, and find dates whose state or embedding is missing or has other inputs."""
         spec, warm_up = self._model.spec_of(chunk.region), self._model.warm_up
         try:
             windows, left_out = self._windows(spec, chunk.span)
@@ -164,7 +154,7 @@ class RegimeBackfill:
         return replace(found, windows=windows.take(slice(first, stop + warm_up)), input_hashes=hashes[first:stop])
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
-        """Return what there is to compute; some of it may prove to be unchanged."""
+        """Return the number of states to compute; some may prove unchanged."""
         first = None if wanted.windows is None else self._model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
         return self._report(wanted, n_missing, n_missing, first)
@@ -207,17 +197,15 @@ class RegimeBackfill:
 
     @property
     def _is_named(self) -> bool:
-        """Whether the model's id means something beyond its encoder."""
+        """Whether the model's id means more than its encoder."""
         return not isinstance(self._model, SeedRegimeModel)
 
     def _require_same_models(self) -> None:
-        """Refuse another model under a known id before anything is compared with its rows."""
         self._model.encoder.require_same()
         if self._is_named:
             self._registry.require_same(self._model.model_id, "regime", self._model.config)
 
     def _newest(self, encoded: EncodedRegimes) -> Sequence[RegimeState]:
-        """Return the state of the last date wanted, if any date is."""
         newest = encoded.missing.newest
         if newest is None:
             return ()
@@ -238,10 +226,7 @@ class RegimeBackfill:
         return _is_stored(wanted.as_of_dates, wanted.input_hashes, stored)
 
     def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
-        """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on.
-
-        And the sessions wanted that have none.
-        """
+        """Return the windows wanted, after their warm-up, and the failures of sessions without one."""
         warm_up = self._model.warm_up
         try:
             if not span.is_range:
@@ -262,7 +247,7 @@ class RegimeBackfill:
 
 
 def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:
-    """Return what each state is made of: its window, those looked back on, and whose they are.
+    """Return the hash of each state's inputs: its window, the warm-up windows, and their owner.
 
     Parameters
     ----------
@@ -279,7 +264,7 @@ def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64
 
 
 def _is_stored(dates: DateVector, hashes: Int64Vector, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for each date, all different and ascending, whether a row of equal input is stored."""
+    """Return whether each date, all different and ascending, has a stored row of equal input."""
     order = np.argsort(stored["as_of_date"])
     stored_dates, stored_hashes = stored["as_of_date"][order], stored["input_hash"][order]
     if not len(stored_dates):

@@ -81,7 +81,7 @@ class Listed:
     start: First = EARLIEST
     end: Last = LATEST
     model_id: JointModelId = "joint-regime-core-v1"
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of rows.")] = None
 
 
 @command

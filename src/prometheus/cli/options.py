@@ -20,7 +20,7 @@ EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 
 First = Annotated[str, typer.Option(metavar="DATE", help="First date.")]
 Last = Annotated[str, typer.Option(metavar="DATE", help="Last date.")]
-AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")]
+AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="Date; if it is not a session, the previous session.")]
 DateRange = Annotated[
     tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
 ]
@@ -114,6 +114,6 @@ def describe(run: BackfillRun[Any]) -> str:
     n_unchanged, n_failed = report.planned - report.written, len(run.failures)
     if run.is_dry:
         size, seconds = f"{report.n_bytes / 1e6:,.1f} MB", run.estimated_seconds
-        duration = "in an unknown time, as none was run before" if seconds is None else f"in about {seconds:,.0f} s"
+        duration = "time unknown, no earlier run" if seconds is None else f"in about {seconds:,.0f} s"
         return f"{report.written} to write ({size}, {duration}), {n_unchanged} unchanged, {n_failed} failed"
     return f"{report.written} written, {n_unchanged} unchanged, {n_failed} failed, {run.seconds:.1f} s"

@@ -45,7 +45,7 @@ class Metric(StrEnum):
 
 @command
 def similar(
-    as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; nothing later counts.")],
+    as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; later data is ignored.")],
     region: Annotated[str | None, typer.Option(help="Region whose past is searched.")] = None,
     instrument_id: Annotated[
         str | None,
@@ -57,7 +57,7 @@ def similar(
     space: Annotated[Space, typer.Option(help="Compare prices, texts, or both joined.")] = Space.numeric,
     k: Annotated[int, typer.Option(help="How many analogs.")] = 10,
     exclude_sessions: Annotated[
-        int, typer.Option(help="None so near to the date, or to each other: sessions, or weekdays without a region.")
+        int, typer.Option(help="Minimum gap between results: sessions, or weekdays without a region.")
     ] = 63,
     metric: Annotated[Metric, typer.Option(help="How distance is measured.")] = Metric.euclidean,
     model_id: WhoseVectors = None,
@@ -67,7 +67,7 @@ def similar(
     ] = TextSource.macro,
     country: Annotated[str | None, typer.Option(help="Only macro texts of it, in the text space.")] = None,
 ) -> Answer:
-    """Print the past dates nearest to a date, none a neighbour of it or of another, and what followed each."""
+    """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
         from prometheus.analogs.report import AnalogRequest

@@ -33,7 +33,7 @@ RUNTIMES = ("onnx", "torch")
 class TextOptions:
     """How texts are embedded, whatever their kind."""
 
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many texts.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of texts.")] = None
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = ""
     hf_model_name: HfModelName = MINILM
     long_text: Annotated[
