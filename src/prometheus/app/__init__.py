@@ -1,4 +1,4 @@
-"""The composition root: what commands, web and Python ask for is one method here, over objects that are built once."""
+"""The composition root: one use case per question of commands, web and Python, over shared objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from prometheus.app.window_search import SearchWindows
     from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import Progress
-    from prometheus.data.run_log import RunLog
 
 _PARTS = {
     "prices": ("prices", "LoadPrices"),
@@ -39,21 +38,16 @@ _PARTS = {
     "window_search": ("window_search", "SearchWindows"),
     "texts": ("texts", "EmbedTexts"),
     "face": ("face", "Notebook"),
+    "evaluations": ("evaluations", "EvaluationTasks"),
+    "briefings": ("briefings", "BriefRegion"),
+    "nightly": ("nightly", "RunNight"),
 }
+_OVER_THE_APP = ("briefings", "nightly")
+"""Made of other parts, not of the readers and stores alone."""
 
 
 class App:
-    """Everything the commands and the Python API do, over one pair of databases.
-
-    Its parts are imported and made when they are first asked for.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
+    """All use cases over one pair of databases, each imported on first use; `progress` receives how far work is."""
 
     prices: LoadPrices
     embeddings: EmbedWindows
@@ -65,6 +59,9 @@ class App:
     window_search: SearchWindows
     texts: EmbedTexts
     face: Notebook
+    evaluations: EvaluationTasks
+    briefings: BriefRegion
+    nightly: RunNight
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager
@@ -74,7 +71,8 @@ class App:
         if name not in _PARTS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         module, use_case = _PARTS[name]
-        part = getattr(import_module(f"prometheus.app.{module}"), use_case)(self.wired)
+        made_of = self if name in _OVER_THE_APP else self.wired
+        part = getattr(import_module(f"prometheus.app.{module}"), use_case)(made_of)
         setattr(self, name, part)
         return part
 
@@ -84,32 +82,6 @@ class App:
         from prometheus.app.wiring import Wiring  # noqa: PLC0415 -- some commands only look at the databases
 
         return Wiring(self.db_manager, self._progress)
-
-    @cached_property
-    def runs(self) -> RunLog:
-        """The log of backfills."""
-        return self.wired.runs
-
-    @cached_property
-    def evaluations(self) -> EvaluationTasks:
-        """Labellers under one protocol."""
-        from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415 -- as all parts
-
-        return EvaluationTasks(self.db_manager, self.wired.progress)
-
-    @cached_property
-    def briefings(self) -> BriefRegion:
-        """Everything about one region on one evening."""
-        from prometheus.app.briefings import BriefRegion  # noqa: PLC0415 -- as all parts
-
-        return BriefRegion(self)
-
-    @cached_property
-    def nightly(self) -> RunNight:
-        """All that is missing up to a date, of every configured region."""
-        from prometheus.app.nightly import RunNight  # noqa: PLC0415 -- as all parts
-
-        return RunNight(self)
 
 
 @contextmanager

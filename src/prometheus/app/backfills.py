@@ -15,7 +15,6 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import Wiring, warn_of_cut_windows
 from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
-from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, NumericRequest, Skipped, numeric_chunks
 from prometheus.backfill.work import (
     BackfillRun,
@@ -155,12 +154,7 @@ class NumericWorkFactory:
     def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work over connections of its own."""
         with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
-            yield OpenedWork(numeric_backfill(databases, self.model_id), claims)
-
-
-def numeric_backfill(databases: DatabaseManager, model_id: str) -> NumericBackfill:
-    """Return the steps of a numeric backfill over these databases."""
-    return Wiring(databases).numeric_backfill(model_id)
+            yield OpenedWork(Wiring(databases).numeric_backfill(self.model_id), claims)
 
 
 def is_local_database(config: PrometheusConfig) -> bool:

@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.databases import DatabaseManager
-from prometheus.backfill.work import Progress
-from prometheus.data.instruments import InstrumentCatalog
-from prometheus.data.reader import DataReader
+from prometheus.app.wiring import Wiring
 from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
@@ -136,12 +133,10 @@ class EvaluationReport:
 
 
 class EvaluationTasks:
-    """Judges labellers; `progress` receives how far long work is."""
+    """Judges labellers."""
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._reader = DataReader(db_manager=db_manager)
-        self._catalog = InstrumentCatalog(db_manager)
-        self._progress = progress
+    def __init__(self, wired: Wiring) -> None:
+        self._reader, self._catalog, self._progress = wired.reader, wired.catalog, wired.progress
 
     def evaluate(self, request: EvaluationRequest, output_dir: Path | None = None) -> EvaluationReport:
         """Walk every labeller through the protocol, and draw pictures into a folder if one is given.

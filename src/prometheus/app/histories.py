@@ -247,7 +247,7 @@ class ReadRegimes:
         return RegimeEmbeddings(region, encoder, source, DatedVectors(rows.dates[first:last], rows.vectors[first:last]))
 
     def closes(self, history: RegimeHistory, start: date, end: date) -> Closes:
-        """See `Histories.closes_behind`."""
+        """Return the closes behind a history; see `Histories.closes_behind`."""
         return Histories(self._wired).closes_behind(history, start, end)
 
     def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:

@@ -132,10 +132,11 @@ class EncodedJoins:
     text_share: float | None
 
 
+@dataclass(frozen=True, slots=True)
 class JointBackfill:
     """Fills ``joint_embeddings``; a `prometheus.backfill.work.ChunkWork` whose chunks are requests.
 
-    Parameters
+    Attributes
     ----------
     storage, texts
         The sources of the two branches.
@@ -147,36 +148,26 @@ class JointBackfill:
         The dates to join; None for all that have both branches.
     """
 
-    def __init__(
-        self,
-        storage: StateStore,
-        texts: DailyTextSource,
-        store: JointVectorStore,
-        model_id: str,
-        model_of: Callable[[JointRequest], JointEmbeddingModel],
-        *,
-        only: Collection[date] | None = None,
-    ) -> None:
-        self._storage = storage
-        self._texts = texts
-        self._store = store
-        self._model_id = model_id
-        self._model_of = model_of
-        self._only = only
+    storage: StateStore
+    texts: DailyTextSource
+    store: JointVectorStore
+    model_id: str
+    model_of: Callable[[JointRequest], JointEmbeddingModel]
+    only: Collection[date] | None = None
 
     def read(self, request: JointRequest) -> WantedJoins:
         """Read both branches, one query each for any range."""
-        joined = load_examples(self._storage, self._texts, request)
-        if self._only is not None:
-            kept = tuple(example for example in joined.examples if example.as_of_date in self._only)
+        joined = load_examples(self.storage, self.texts, request)
+        if self.only is not None:
+            kept = tuple(example for example in joined.examples if example.as_of_date in self.only)
             joined = replace(joined, examples=kept)
-        return WantedJoins(request, joined, self._model_of(request))
+        return WantedJoins(request, joined, self.model_of(request))
 
     def count(self, wanted: WantedJoins) -> JointReport:
         """Return the number of rows that are new or differ from the stored ones."""
         encoded = self.encode(wanted)
         request, span = wanted.request, wanted.request.span
-        rows = self._store.load(request.space, request.region, self._model_id, span.start, span.end)
+        rows = self.store.load(request.space, request.region, self.model_id, span.start, span.end)
         stored = {row.as_of_date: row.vector.tobytes() for row in rows if row.entity_scope == request.entity_scope}
         n_missing = sum(
             stored.get(example.as_of_date) != vector.tobytes()
@@ -192,13 +183,13 @@ class JointBackfill:
         if not isinstance(model, CentredJointModel | SimpleAverageJointModel):
             return EncodedJoins(wanted, model.embed_batch(examples), None)
         numeric, text = model.branches(examples)
-        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self._model_id))
+        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self.model_id))
 
     def write(self, encoded: EncodedJoins) -> JointReport:
         """Store the rows of a region in one transaction."""
         wanted = encoded.wanted
         examples, request = wanted.joined.examples, wanted.request
-        service = JointEmbeddingService(model=wanted.model, store=self._store, model_id=self._model_id)
+        service = JointEmbeddingService(model=wanted.model, store=self.store, model_id=self.model_id)
         n_written = service.save(examples, encoded.vectors, (request.numeric_model_id, request.text_model_id))
         return self._report(encoded, n_written)
 

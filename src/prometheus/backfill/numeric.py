@@ -54,10 +54,11 @@ class EncodedWindows:
     refused: tuple[VectorError, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class NumericBackfill:
     """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
-    Parameters
+    Attributes
     ----------
     builder_of
         Returns the window builder of a market.
@@ -67,19 +68,13 @@ class NumericBackfill:
         Tells an unknown instrument from one with too little history.
     """
 
-    def __init__(
-        self,
-        builder_of: Callable[[str], NumericWindowBuilder],
-        encoder: NumericWindowEncoder,
-        instruments: InstrumentSource,
-    ) -> None:
-        self._builder_of = builder_of
-        self._encoder = encoder
-        self._instruments = instruments
+    builder_of: Callable[[str], NumericWindowBuilder]
+    encoder: NumericWindowEncoder
+    instruments: InstrumentSource
 
     def require_same(self) -> None:
         """Raise if the model id belongs to another encoder, before rows are compared under it."""
-        self._encoder.require_same()
+        self.encoder.require_same()
 
     def read(self, chunk: NumericChunk) -> MissingWindows:
         """Build the windows of a chunk and keep those without a stored row of equal input.
@@ -88,8 +83,8 @@ class NumericBackfill:
         """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-hashes") as side:
             stored_later = side.submit(self._load_stored, chunk) if chunk.span.is_range else None
-            build = build_windows(self._builder_of(chunk.market), chunk.instrument_ids, chunk.span, chunk.window_days)
-        windows, failures = build.windows, name_unknown(build.failures, self._instruments)
+            build = build_windows(self.builder_of(chunk.market), chunk.instrument_ids, chunk.span, chunk.window_days)
+        windows, failures = build.windows, name_unknown(build.failures, self.instruments)
         if len(windows) == 0:
             return MissingWindows(windows, 0, is_new=True, failures=failures)
         stored = self._load_stored(chunk) if stored_later is None else stored_later.result()
@@ -99,7 +94,7 @@ class NumericBackfill:
 
     def _load_stored(self, chunk: NumericChunk) -> NDArray[Any]:
         dates = np.array([chunk.span.start, chunk.span.end], dtype="M8[D]")
-        store, model_id = self._encoder.store, self._encoder.model_id
+        store, model_id = self.encoder.store, self.encoder.model_id
         return store.load_input_hashes(INSTRUMENT, chunk.instrument_ids, model_id, chunk.window_days, dates)
 
     def count(self, wanted: MissingWindows) -> BackfillReport:
@@ -119,7 +114,7 @@ class NumericBackfill:
         missing, batch = encoded.missing, encoded.batch
         if batch is None:
             return BackfillReport(missing.n_wanted, 0, missing.failures)
-        n_written = self._encoder.save(batch, is_new=missing.is_new)
+        n_written = self.encoder.save(batch, is_new=missing.is_new)
         n_planned = missing.n_wanted - (len(missing.windows) - len(batch))
         failures = (*missing.failures, *encoded.refused)
         n_bytes = n_written * vector_bytes(batch.vectors)
@@ -131,18 +126,18 @@ class NumericBackfill:
         One bad bar must not stop the other instruments of its chunk, nor windows without it.
         """
         try:
-            return self._encoder.encode(windows), ()
+            return self.encoder.encode(windows), ()
         except VectorError:
             refused = self._refused(windows)
         sound = np.setdiff1d(np.arange(len(windows)), list(refused))
         first_of_each = {int(windows.entity_index[row]): error for row, error in sorted(refused.items(), reverse=True)}
-        return self._encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
+        return self.encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
 
     def _refused(self, windows: WindowBatch) -> dict[int, VectorError]:
         refused = {}
         for row in range(len(windows)):
             try:
-                self._encoder.encode(windows.take(slice(row, row + 1)))
+                self.encoder.encode(windows.take(slice(row, row + 1)))
             except VectorError as error:
                 refused[row] = error
         return refused

@@ -106,10 +106,11 @@ class EncodedRegimes:
     states: Sequence[RegimeState]
 
 
+@dataclass(frozen=True, slots=True)
 class RegimeBackfill:
     """Fills ``numeric_window_embeddings``, ``regimes`` and ``regime_transitions``; a `ChunkWork` for one region.
 
-    Parameters
+    Attributes
     ----------
     model
         Classifies; its encoder embeds and stores.
@@ -121,23 +122,15 @@ class RegimeBackfill:
         Tells an unknown instrument from one with too little history.
     """
 
-    def __init__(
-        self,
-        builder: RegimeWindowSource,
-        model: EncodingRegimeModel,
-        storage: StateStore,
-        registry: ModelRegistry,
-        instruments: InstrumentSource,
-    ) -> None:
-        self._builder = builder
-        self._model = model
-        self._storage = storage
-        self._registry = registry
-        self._instruments = instruments
+    builder: RegimeWindowSource
+    model: EncodingRegimeModel
+    storage: StateStore
+    registry: ModelRegistry
+    instruments: InstrumentSource
 
     def read(self, chunk: RegimeChunk) -> MissingRegimes:
         """Build the windows of a span, and find dates whose state or embedding is missing or has other inputs."""
-        spec, warm_up = self._model.spec_of(chunk.region), self._model.warm_up
+        spec, warm_up = self.model.spec_of(chunk.region), self.model.warm_up
         try:
             windows, left_out = self._windows(spec, chunk.span)
         except InputRefusedError as error:
@@ -155,7 +148,7 @@ class RegimeBackfill:
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
         """Return the number of states to compute; some may prove unchanged."""
-        first = None if wanted.windows is None else self._model.encoder.encode(wanted.windows.take(slice(0, 1)))
+        first = None if wanted.windows is None else self.model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
         return self._report(wanted, n_missing, n_missing, first)
 
@@ -163,9 +156,9 @@ class RegimeBackfill:
         """Return the embeddings and the states."""
         if wanted.windows is None:
             return EncodedRegimes(wanted, None, ())
-        batch = self._model.encoder.encode(wanted.windows)
-        states = self._model.states(batch, wanted.region)
-        return EncodedRegimes(wanted, batch.take(slice(self._model.warm_up, None)), states)
+        batch = self.model.encoder.encode(wanted.windows)
+        states = self.model.states(batch, wanted.region)
+        return EncodedRegimes(wanted, batch.take(slice(self.model.warm_up, None)), states)
 
     def write(self, encoded: EncodedRegimes) -> RegimeReport:
         """Store embeddings, states and transitions; one transaction for each of the two databases."""
@@ -173,9 +166,9 @@ class RegimeBackfill:
         n_embeddings = n_states = 0
         if encoded.batch is not None:
             if self._is_named:
-                self._registry.register(self._model.model_id, "regime", self._model.config)
-            n_embeddings = self._model.encoder.save(encoded.batch)
-            n_states = self._storage.save_regimes(encoded.states, missing.input_hashes)
+                self.registry.register(self.model.model_id, "regime", self.model.config)
+            n_embeddings = self.model.encoder.save(encoded.batch)
+            n_states = self.storage.save_regimes(encoded.states, missing.input_hashes)
         newest = self._newest(encoded)
         return self._report(missing, n_embeddings, n_states, encoded.batch, *newest)
 
@@ -198,12 +191,12 @@ class RegimeBackfill:
     @property
     def _is_named(self) -> bool:
         """Whether the model's id means more than its encoder."""
-        return not isinstance(self._model, SeedRegimeModel)
+        return not isinstance(self.model, SeedRegimeModel)
 
     def _require_same_models(self) -> None:
-        self._model.encoder.require_same()
+        self.model.encoder.require_same()
         if self._is_named:
-            self._registry.require_same(self._model.model_id, "regime", self._model.config)
+            self.registry.require_same(self.model.model_id, "regime", self.model.config)
 
     def _newest(self, encoded: EncodedRegimes) -> Sequence[RegimeState]:
         newest = encoded.missing.newest
@@ -211,14 +204,14 @@ class RegimeBackfill:
             return ()
         if encoded.states and encoded.states[-1].as_of_date == newest:
             return encoded.states[-1:]
-        return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)
+        return self.storage.get_history(encoded.missing.region, newest, newest, self.model.model_id)
 
     def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
-        stored = self._storage.load_input_hashes(region, self._model.model_id, wanted.as_of_dates)
+        stored = self.storage.load_input_hashes(region, self.model.model_id, wanted.as_of_dates)
         return _is_stored(wanted.as_of_dates, hashes, stored)
 
     def _has_embedding(self, wanted: HashedWindows) -> NDArray[np.bool_]:
-        encoder = self._model.encoder
+        encoder = self.model.encoder
         entity_ids = [wanted.entity_ids[int(wanted.entity_index[0])]]
         stored = encoder.store.load_input_hashes(
             encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, wanted.as_of_dates
@@ -227,15 +220,15 @@ class RegimeBackfill:
 
     def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
         """Return the windows wanted, after their warm-up, and the failures of sessions without one."""
-        warm_up = self._model.warm_up
+        warm_up = self.model.warm_up
         try:
             if not span.is_range:
-                return self._builder.build_trailing(spec, span.start, warm_up + 1), ()
-            build = self._builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, warm_up)
+                return self.builder.build_trailing(spec, span.start, warm_up + 1), ()
+            build = self.builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, warm_up)
             if build.failures and not len(build.windows):
                 raise build.failures[-1]
         except InputRefusedError as error:
-            named = name_unknown([error], self._instruments)[0]
+            named = name_unknown([error], self.instruments)[0]
             if span.is_range and isinstance(named, InsufficientHistoryError):
                 needed = spec.window_days + warm_up  # of a range the builder asks for one window only
                 raise InsufficientHistoryError(named.instrument_id, named.as_of, needed, named.found) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from prometheus.arrays import VECTOR_DTYPE
@@ -14,6 +14,7 @@ from prometheus.errors import InputRefusedError, VectorError
 from prometheus.protocols import TextSource
 
 
+@dataclass(frozen=True, slots=True)
 class TextBackfill:
     """Fills ``text_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
@@ -21,14 +22,13 @@ class TextBackfill:
     ones, may be encoded twice: the rows are the same, and `TextCounts.encoded` counts both.
     """
 
-    def __init__(self, source: TextSource, service: TextEmbeddingService) -> None:
-        self._source = source
-        self._service = service
+    source: TextSource
+    service: TextEmbeddingService
 
     def read(self, chunk: TextChunk) -> WantedTexts:
         """Load the texts of a chunk, without blank ones, and their stored vectors."""
-        texts = self._source.load_texts(chunk.source_type, chunk.source_ids)
-        return self._service.read(
+        texts = self.source.load_texts(chunk.source_type, chunk.source_ids)
+        return self.service.read(
             [TextDoc(text.source_type, text.source_id, text.text) for text in texts if text.text.strip()]
         )
 
@@ -50,7 +50,7 @@ class TextBackfill:
 
     def write(self, encoded: EncodedTexts) -> TextCounts:
         """Store the rows of a chunk in one transaction."""
-        return self._service.write(encoded)
+        return self.service.write(encoded)
 
     def _encode_sound(self, fresh: Mapping[str, TextDoc]) -> tuple[dict[str, StoredText], dict[str, InputRefusedError]]:
         """Return the vectors, and the errors of the texts without one, both by text hash.
@@ -58,7 +58,7 @@ class TextBackfill:
         A refusal does not name its text, so the texts are halved until one is alone.
         """
         try:
-            return self._service.encode(fresh), {}
+            return self.service.encode(fresh), {}
         except InputRefusedError as error:
             if len(fresh) == 1:
                 return {}, dict.fromkeys(fresh, error)
@@ -71,8 +71,8 @@ class TextBackfill:
         return made, refused
 
     def _vector_bytes(self, wanted: WantedTexts) -> int:
-        if self._service.stated_dim is not None:
-            return self._service.stated_dim * VECTOR_DTYPE.itemsize
+        if self.service.stated_dim is not None:
+            return self.service.stated_dim * VECTOR_DTYPE.itemsize
         found = wanted.known or self._encode_sound(dict(islice(wanted.fresh.items(), 1)))[0]
         return next((text.vector.nbytes for text in found.values()), 0)
 

@@ -116,20 +116,16 @@ def _first_version_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str
 
 
 def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
+    from prometheus.ingest.sample.macro_events import write_sample_macro_events
+
     events = folder / "macro_events_sample.jsonl"
-    _write_macro_events(events)
+    write_sample_macro_events(events)
     yield "Weekly facts on US rates, spreads and volatility, in sentences:", f"ingest macro {shlex.quote(str(events))}"
     yield "Their meaning as vectors, by a model that runs here:", EMBED_TEXTS
     yield "Regime and texts of the same evenings, joined:", JOIN
     yield "The joint rows:", SHOW_JOINT
     yield "The texts of the years before, too:", EMBED_EARLIER_TEXTS
     yield "Which of them mean something like this:", ASK_TEXTS
-
-
-def _write_macro_events(path: Path) -> None:
-    from prometheus.ingest.sample.macro_events import write_sample_macro_events
-
-    write_sample_macro_events(path)
 
 
 def _regime_model_id(file: Path, encoder: str) -> str:
