@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.core.config import PrometheusConfig
+from prometheus.core.config import PrometheusConfig, load_config
+from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
     from prometheus.app.analogs import FindAnalogs
@@ -42,6 +44,7 @@ _PARTS = {
     "briefings": ("briefings", "BriefRegion"),
     "nightly": ("nightly", "RunNight"),
 }
+_IN_A_FOLDER = ("regimes", "analogs", "face")
 _OVER_THE_APP = ("briefings", "nightly")
 """Made of other parts, not of the readers and stores alone."""
 
@@ -94,3 +97,50 @@ def open_app(
         yield App(db_manager, progress)
     finally:
         db_manager.close_all()
+
+
+class FolderWiring:
+    """The readers and stores of one folder, by the names of `prometheus.app.wiring.Wiring`."""
+
+    def __init__(self, path: str | Path) -> None:
+        from prometheus.files.folder_stores import FolderStores  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.files.folder_timelines import FolderTimelines  # noqa: PLC0415
+
+        self.stores = FolderStores(path)
+        self.config = load_config()
+        self.reader, self.registry = self.stores.bars, self.stores.registry
+        self.storage, self.vectors = self.stores.states, self.stores.numeric
+        self.timelines = FolderTimelines(self.stores.states)
+
+    def __getattr__(self, name: str) -> Any:
+        raise UsageError(f"a folder keeps prices, numeric vectors and regimes, no {name}; these need PostgreSQL")
+
+
+class FolderApp(App):
+    """The app of `prometheus.open` of a path; FileAccessError if the path is not such a folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = FolderWiring(path)
+
+    @property
+    def stores(self) -> Any:
+        """The stores themselves, `prometheus.files.folder_stores.FolderStores`."""
+        return self._folder.stores
+
+    @cached_property
+    def wired(self) -> Wiring:
+        """The readers and stores that the parts share."""
+        return cast("Wiring", self._folder)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in _IN_A_FOLDER:
+            raise UsageError(
+                f"a folder keeps prices, numeric vectors and regimes; {name.replace('_', ' ')} need PostgreSQL"
+            )
+        if name == "regimes":
+            from prometheus.app.histories import ReadRegimes  # noqa: PLC0415 -- labelling needs PostgreSQL
+
+            return ReadRegimes(self.wired)
+        return super().__getattr__(name)
