@@ -1,4 +1,4 @@
-"""The composition root: what commands, web and Python ask for is one method here, over objects that are built once."""
+"""The composition root: one use case per question of commands, web and Python, over shared objects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.core.config import PrometheusConfig
+from prometheus.core.config import PrometheusConfig, load_config
+from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
     from prometheus.app.analogs import FindAnalogs
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from prometheus.app.window_search import SearchWindows
     from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import Progress
-    from prometheus.data.run_log import RunLog
 
 _PARTS = {
     "prices": ("prices", "LoadPrices"),
@@ -39,21 +40,17 @@ _PARTS = {
     "window_search": ("window_search", "SearchWindows"),
     "texts": ("texts", "EmbedTexts"),
     "face": ("face", "Notebook"),
+    "evaluations": ("evaluations", "EvaluationTasks"),
+    "briefings": ("briefings", "BriefRegion"),
+    "nightly": ("nightly", "RunNight"),
 }
+_IN_A_FOLDER = ("regimes", "analogs", "face")
+_OVER_THE_APP = ("briefings", "nightly")
+"""Made of other parts, not of the readers and stores alone."""
 
 
 class App:
-    """Everything the commands and the Python API do, over one pair of databases.
-
-    Its parts are imported and made when they are first asked for.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
+    """All use cases over one pair of databases, each imported on first use; `progress` receives how far work is."""
 
     prices: LoadPrices
     embeddings: EmbedWindows
@@ -65,6 +62,9 @@ class App:
     window_search: SearchWindows
     texts: EmbedTexts
     face: Notebook
+    evaluations: EvaluationTasks
+    briefings: BriefRegion
+    nightly: RunNight
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager
@@ -74,7 +74,8 @@ class App:
         if name not in _PARTS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         module, use_case = _PARTS[name]
-        part = getattr(import_module(f"prometheus.app.{module}"), use_case)(self.wired)
+        made_of = self if name in _OVER_THE_APP else self.wired
+        part = getattr(import_module(f"prometheus.app.{module}"), use_case)(made_of)
         setattr(self, name, part)
         return part
 
@@ -84,32 +85,6 @@ class App:
         from prometheus.app.wiring import Wiring  # noqa: PLC0415 -- some commands only look at the databases
 
         return Wiring(self.db_manager, self._progress)
-
-    @cached_property
-    def runs(self) -> RunLog:
-        """The log of backfills."""
-        return self.wired.runs
-
-    @cached_property
-    def evaluations(self) -> EvaluationTasks:
-        """Labellers under one protocol."""
-        from prometheus.app.evaluations import EvaluationTasks  # noqa: PLC0415 -- as all parts
-
-        return EvaluationTasks(self.db_manager, self.wired.progress)
-
-    @cached_property
-    def briefings(self) -> BriefRegion:
-        """Everything about one region on one evening."""
-        from prometheus.app.briefings import BriefRegion  # noqa: PLC0415 -- as all parts
-
-        return BriefRegion(self)
-
-    @cached_property
-    def nightly(self) -> RunNight:
-        """All that is missing up to a date, of every configured region."""
-        from prometheus.app.nightly import RunNight  # noqa: PLC0415 -- as all parts
-
-        return RunNight(self)
 
 
 @contextmanager
@@ -122,3 +97,50 @@ def open_app(
         yield App(db_manager, progress)
     finally:
         db_manager.close_all()
+
+
+class FolderWiring:
+    """The readers and stores of one folder, by the names of `prometheus.app.wiring.Wiring`."""
+
+    def __init__(self, path: str | Path) -> None:
+        from prometheus.files.folder_stores import FolderStores  # noqa: PLC0415 -- pyarrow is slow to import
+        from prometheus.files.folder_timelines import FolderTimelines  # noqa: PLC0415
+
+        self.stores = FolderStores(path)
+        self.config = load_config()
+        self.reader, self.registry = self.stores.bars, self.stores.registry
+        self.storage, self.vectors = self.stores.states, self.stores.numeric
+        self.timelines = FolderTimelines(self.stores.states)
+
+    def __getattr__(self, name: str) -> Any:
+        raise UsageError(f"a folder keeps prices, numeric vectors and regimes, no {name}; these need PostgreSQL")
+
+
+class FolderApp(App):
+    """The app of `prometheus.open` of a path; FileAccessError if the path is not such a folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = FolderWiring(path)
+
+    @property
+    def stores(self) -> Any:
+        """The stores themselves, `prometheus.files.folder_stores.FolderStores`."""
+        return self._folder.stores
+
+    @cached_property
+    def wired(self) -> Wiring:
+        """The readers and stores that the parts share."""
+        return cast("Wiring", self._folder)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in _IN_A_FOLDER:
+            raise UsageError(
+                f"a folder keeps prices, numeric vectors and regimes; {name.replace('_', ' ')} need PostgreSQL"
+            )
+        if name == "regimes":
+            from prometheus.app.histories import ReadRegimes  # noqa: PLC0415 -- labelling needs PostgreSQL
+
+            return ReadRegimes(self.wired)
+        return super().__getattr__(name)

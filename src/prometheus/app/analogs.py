@@ -40,13 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Searched:
-    """The vectors of a space, whose they are, and the instrument they were made of, where it is one.
-
-    Attributes
-    ----------
-    key
-        Equal for equal rows; None where that is not known.
-    """
+    """The vectors of a space, their owner, and their instrument, if any; `key` is equal for equal rows."""
 
     model_id: str
     rows: DatedVectors
@@ -55,7 +49,7 @@ class _Searched:
 
 
 class _Cache(Generic[T]):
-    """Keeps what was made last, by all that it was made of: what has changed since has another key."""
+    """Keeps the newest results by key; a key holds all inputs."""
 
     def __init__(self, n_kept: int) -> None:
         self._n_kept = n_kept
@@ -63,7 +57,6 @@ class _Cache(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what belongs to a key, made where it is not at hand."""
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = make()
@@ -83,23 +76,15 @@ class FindAnalogs:
         self._kept_answers: _Cache[Nearest] = _Cache(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
-        """Return the analogs of a date: nothing dated, or learned from what is dated, after it counts.
-
-        Parameters
-        ----------
-        asked
-            Answers that are known already.
+        """Return the analogs of a date; nothing dated later, or learned from later data, counts.
 
         Raises
         ------
         UsageError
-            `k`, the metric or the exclusion cannot be.
+            `k`, the metric or the exclusion is out of range.
         NoRegimesError, NotFoundError
-            Nothing is stored of the region, or of the date in that space.
-        NotFoundError, NotFoundError
-            Several models' vectors answer and no model was named; the model learned from later data.
-        NotFoundError
-            There are no prices to say what followed.
+            No vector of the region or the date in that space; several models and none named; the model learned
+            from later data; no prices.
         """
         asked = asked or Histories(self._wired)
         if request.model_id is not None and request.space == "numeric":
@@ -177,9 +162,9 @@ class FindAnalogs:
         dates: DateVector,
         asked: Histories,
     ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:
-        """Return label and confidence of dates, and of which regime model.
+        """Return label and confidence of dates, and the regime model.
 
-        Without labels where the model learned from later data, or has no prototypes and is not named.
+        Without labels if the model learned from later data, or has no prototypes and is not named.
         """
         wanted = request.regime_model_id
         of_model = [each for each in histories if wanted in (None, each.model_id)]
@@ -217,7 +202,6 @@ class FindAnalogs:
 
 
 def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:
-    """Return what was stored of the region on the date."""
     found = asked.of_region(request.region, request.as_of)
     if not found:
         later = asked.of_region(request.region)

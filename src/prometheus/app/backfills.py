@@ -15,7 +15,6 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import Wiring, warn_of_cut_windows
 from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
-from prometheus.backfill.numeric import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, NumericRequest, Skipped, numeric_chunks
 from prometheus.backfill.work import (
     BackfillRun,
@@ -48,7 +47,7 @@ LARGE_LOAD_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Who does the chunks of a backfill, as the user named it.
+    """The engine of a backfill, as the user named it.
 
     Attributes
     ----------
@@ -56,11 +55,6 @@ class EngineChoice:
         Local processes; None for one per core.
     ray_address
         Of a Ray cluster; None for ``RAY_ADDRESS``, or a cluster of this machine alone.
-
-    Raises
-    ------
-    UsageError
-        No such engine, or a number of workers that cannot be.
     """
 
     name: str = "local"
@@ -77,15 +71,7 @@ class EngineChoice:
             raise UsageError("--ray-address belongs to --engine ray")
 
     def engine(self, config: PrometheusConfig) -> Engine:
-        """Return the engine.
-
-        Raises
-        ------
-        UsageError
-            A cluster whose other machines cannot reach the database.
-        MissingExtraError
-            Ray is not installed.
-        """
+        """Return the engine; MissingExtraError if Ray is not installed."""
         if self.name == "ray":
             from prometheus.backfill.ray.engine import RayEngine  # noqa: PLC0415 -- optional, slow to import
 
@@ -103,7 +89,7 @@ class BackfillName:
 
 
 class Backfills:
-    """Carries backfills out and keeps the log of them."""
+    """Runs backfills and logs them."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
@@ -117,13 +103,7 @@ class Backfills:
         choice: EngineChoice,
         reports_to: ReportListener[SumT] | None = None,
     ) -> BackfillRun[SumT]:
-        """Do every chunk as was chosen; a dry run estimates how long it would take at the rate of the last one.
-
-        Parameters
-        ----------
-        nothing, reports_to
-            As for `run_backfill`.
-        """
+        """Run every chunk; a dry run estimates its duration from the rate of the last run."""
         engine = choice.engine(self._wired.config)
         listener = None if choice.dry_run else reports_to
         done = run_backfill(engine, factory, chunks, nothing, self._wired.progress, listener)
@@ -133,7 +113,7 @@ class Backfills:
         return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)
 
     def record(self, named: BackfillName, done: BackfillRun[SumT]) -> BackfillRun[SumT]:
-        """Put a run into the log, unless it was a dry one; return it."""
+        """Log a run, unless it was a dry one; return it."""
         report = done.report
         if not done.is_dry:
             self._wired.runs.record(
@@ -147,7 +127,7 @@ class Backfills:
     def run_here(
         self, named: BackfillName, work: ChunkWork[Any, SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool
     ) -> BackfillRun[SumT]:
-        """Do every chunk in this process, with work that is open already, and record the run."""
+        """Run every chunk in this process, over open work, and log the run."""
         with open_claims(self._wired.db_manager) as claims:
             choice = EngineChoice(workers=1, dry_run=dry_run)
             return self.record(named, self.run(named, ReadyWork(work, claims), chunks, nothing, choice))
@@ -160,7 +140,7 @@ class NumericWorkFactory:
     Attributes
     ----------
     databases
-        Open already, for this process alone: they do not travel.
+        Already open, for this process alone: they are not pickled.
     """
 
     config: PrometheusConfig
@@ -174,12 +154,7 @@ class NumericWorkFactory:
     def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work over connections of its own."""
         with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
-            yield OpenedWork(numeric_backfill(databases, self.model_id), claims)
-
-
-def numeric_backfill(databases: DatabaseManager, model_id: str) -> NumericBackfill:
-    """Return the steps of a numeric backfill over these databases."""
-    return Wiring(databases).numeric_backfill(model_id)
+            yield OpenedWork(Wiring(databases).numeric_backfill(self.model_id), claims)
 
 
 def is_local_database(config: PrometheusConfig) -> bool:
@@ -199,7 +174,7 @@ def _is_loopback(dsn: str) -> bool:
 
 @contextmanager
 def databases_of(config: PrometheusConfig, opened: DatabaseManager | None) -> Iterator[DatabaseManager]:
-    """Yield databases that are open already, or new ones that are closed at the end."""
+    """Yield `opened`, or new databases that are closed at the end."""
     if opened is not None:
         yield opened
         return
@@ -244,13 +219,7 @@ class EmbedWindows:
     def select(
         self, instrument_ids: Sequence[str], market_id: str | None, limit: int | None, offset: int
     ) -> tuple[str, ...]:
-        """Return the instruments named, and those of a market from `offset` on, each once.
-
-        Raises
-        ------
-        UsageError
-            Nothing is named, or nothing is there.
-        """
+        """Return the instruments named, and those of a market from `offset` on, each once."""
         if not instrument_ids and market_id is None:
             raise UsageError("name instruments with --instrument-id or a market with --market-id")
         listed = self._wired.catalog.list_instruments(market_id, limit, offset) if market_id is not None else []
@@ -259,7 +228,7 @@ class EmbedWindows:
         return tuple(dict.fromkeys([*instrument_ids, *listed]))
 
     def _by_market(self, request: NumericRequest) -> Iterator[tuple[str, NumericRequest]]:
-        """Yield the part of a request that each market has, its date moved to a session of it."""
+        """Yield the part of a request in each market, its date moved to a session of it."""
         markets = self._wired.catalog.markets_of(request.instrument_ids)
         grouped: dict[str, list[str]] = {}
         for instrument_id in request.instrument_ids:
@@ -269,7 +238,6 @@ class EmbedWindows:
             yield market, replace(request, instrument_ids=tuple(names), span=span)
 
     def _without_ended(self, part: NumericRequest, market: str) -> tuple[str, NumericRequest, Skipped]:
-        """Leave out the members that have no window by rule."""
         members = [name for name in part.instrument_ids if name in part.members]
         skipped = self._prices.skipped(members, market, part.span.start, part.span.end) if members else Skipped()
         return market, replace(part, instrument_ids=tuple(skipped.rest(part.instrument_ids))), skipped
@@ -277,7 +245,7 @@ class EmbedWindows:
     def _without_young(
         self, done: BackfillRun[BackfillReport], parts: Sequence[tuple[str, NumericRequest, Skipped]]
     ) -> BackfillRun[BackfillReport]:
-        """Count the members of which too few sessions exist yet as skipped, with those that were left out."""
+        """Count members with too few sessions as skipped, with those left out before."""
         skipped = Skipped()
         for market, part, left_out in parts:
             members = part.members.intersection(part.instrument_ids)
@@ -286,7 +254,7 @@ class EmbedWindows:
         return replace(done, report=replace(done.report, failures=tuple(failures)), skipped=skipped)
 
     def _warn_of_stale_regimes(self, model_id: str, rewritten: Sequence[str]) -> None:
-        """Name the regimes that rest on rewritten embeddings; only their prototypes can tell the new labels."""
+        """Name the regimes that rest on rewritten embeddings; new labels need their prototypes."""
         if not rewritten:
             return
         for region, regime_model_id, instrument_id in self._wired.storage.regions_made_of(model_id, rewritten):
@@ -298,9 +266,9 @@ class EmbedWindows:
 
 
 class _Tidying:
-    """Keeps a table tidy while it is being filled: whenever enough rows are new, and once more at the end.
+    """Tidies a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end.
 
-    A context; left by an error it stops tidying. Done meanwhile, by another core, most of the work costs no time.
+    An error ends it.
     """
 
     def __init__(self, store: NumericEmbeddingStore) -> None:

@@ -1,4 +1,4 @@
-"""What a risk desk asks of one region on one evening, put together from what the other tasks answer."""
+"""A region on one evening, as a risk desk needs it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Change:
     Attributes
     ----------
     previous_label
-        None where the history begins with this spell.
+        None if the history begins with this spell.
     n_sessions
         Of the spell, up to its end or to the date of the briefing.
     """
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How new the data behind a briefing are, and what is missing in them.
+    """How new the data behind a briefing are, and their gaps.
 
     Attributes
     ----------
@@ -74,22 +74,22 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Briefing:
-    """One region on one evening; nothing in it was known later.
+    """One region on one evening, without later data.
 
     Attributes
     ----------
     as_of_date
-        The session answered for: the date asked about, or the last before it that has a state.
+        The session shown: the date asked for, or the last before it with a state.
     histories
         Of all regions.
     reasons
-        Why the label was given; empty, with `no_reasons` saying why, where the model cannot tell.
+        Why the label was given; empty, with `no_reasons` saying why, if the model has no explanation.
     changes
         The last spells, newest first; the first one is the present.
     analogs, texts, similar_texts
         None, or empty, with a sentence that says why.
     texts_date
-        Of `texts`: the date itself, or the last before it that has any.
+        Of `texts`: the date itself, or the last before it with texts.
     """
 
     region: str
@@ -122,26 +122,20 @@ class RegionSeries:
 
 
 class BriefRegion:
-    """Puts briefings together; nothing is written.
-
-    Parameters
-    ----------
-    app
-        Answers the single questions.
-    """
+    """Builds briefings; nothing is written."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
-        """Return what there is to say of a region on a date, or on its newest one.
+        """Return the briefing of a region on a date, or on its newest one.
 
-        What cannot be said (no texts, no analogs yet) is left out, with the sentence that says why.
+        A missing part (no texts, no analogs yet) is empty, with the sentence that says why.
 
         Raises
         ------
         NoRegimesError, NotFoundError
-            The region has no regimes, or no regime of that date or the week before it.
+            The region has no regimes, or none on that date or the week before it.
         """
         asked = Histories(self._app.wired)
         history = asked.choose(region, model_id, as_of)
@@ -183,13 +177,7 @@ class BriefRegion:
         )
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> RegionSeries:
-        """Return closes and regimes up to a date.
-
-        Raises
-        ------
-        NoRegimesError, NotFoundError
-            There are no regimes, or no prices.
-        """
+        """Return closes and regimes up to a date."""
         asked = Histories(self._app.wired)
         timeline = asked.timeline(region, asked.choose(region, model_id).model_id).until(as_of)
         return RegionSeries(asked.closes(asked.instrument_of(region, as_of), as_of), timeline)
@@ -209,7 +197,6 @@ def _freshness(bars: DateVector, timeline: RegimeTimeline, newest_text: date | N
 
 
 def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:
-    """Return an answer, or None and the sentence of the refusal."""
     try:
         return ask(), ""
     except (InputRefusedError, UsageError) as refusal:
@@ -217,7 +204,6 @@ def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def _changes(timeline: RegimeTimeline) -> tuple[Change, ...]:
-    """Return the last spells, newest first."""
     names = timeline.label_names()
     starts = [0, *(np.flatnonzero(np.diff(timeline.labels)) + 1).tolist()]
     spells = list(pairwise([*starts, len(names)]))[-N_CHANGES:]

@@ -21,7 +21,7 @@ class DatabaseManager(PostgresDatabases):
 
     @property
     def embedded_server(self) -> EmbeddedServer:
-        """The embedded server of this configuration, whether it runs or not."""
+        """The embedded server of this configuration, running or not."""
         from prometheus.server import EmbeddedServer, EmbeddedSettings  # noqa: PLC0415 -- own servers skip it
 
         config = self.config
@@ -29,7 +29,7 @@ class DatabaseManager(PostgresDatabases):
         return EmbeddedServer(settings, announce=self.announce)
 
     def embedded_conninfo(self, database: DatabaseName, *, owner: bool) -> str:
-        """Return how the embedded server is reached: as the owner, or as who may read or write."""
+        """Return the connection string of the embedded server, by role: owner, writer or reader."""
         from prometheus import server  # noqa: PLC0415 -- own servers skip it
 
         names = {"historical": server.HISTORICAL_DATABASE, "runtime": server.RUNTIME_DATABASE}

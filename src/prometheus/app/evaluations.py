@@ -1,4 +1,4 @@
-"""The yardstick on the user's own data: our labellers, the rules and the peers under one protocol."""
+"""Our labellers, the rules and the peers under one protocol, on the user's own data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.databases import DatabaseManager
-from prometheus.backfill.work import Progress
-from prometheus.data.instruments import InstrumentCatalog
-from prometheus.data.reader import DataReader
+from prometheus.app.wiring import Wiring
 from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
@@ -62,18 +59,18 @@ ZOOMS = {
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What is to be judged.
+    """Labellers to judge on one instrument.
 
     Attributes
     ----------
     warm_up_instrument_id
         An instrument with older bars of the same market, put in front of the first bar of `instrument_id`.
     start, end
-        First and last date judged; the first year after enough history, and the last bar, without them.
+        First and last date judged; default: the first year after enough history, and the last bar.
     labellers
         Names to judge; all that are installed if empty.
     repaint_every
-        Run every so many sessions again on data cut there; None for no check.
+        Sessions between two re-runs on data cut there; None for no check.
     has_grid
         Whether the declared variants of num-regime-core-v2 are walked too.
     """
@@ -90,7 +87,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationReport:
-    """What was found."""
+    """The figures of each labeller."""
 
     request: EvaluationRequest
     plan: EvaluationPlan
@@ -136,12 +133,10 @@ class EvaluationReport:
 
 
 class EvaluationTasks:
-    """Judges labellers; `progress` receives how far long work is."""
+    """Judges labellers."""
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress) -> None:
-        self._reader = DataReader(db_manager=db_manager)
-        self._catalog = InstrumentCatalog(db_manager)
-        self._progress = progress
+    def __init__(self, wired: Wiring) -> None:
+        self._reader, self._catalog, self._progress = wired.reader, wired.catalog, wired.progress
 
     def evaluate(self, request: EvaluationRequest, output_dir: Path | None = None) -> EvaluationReport:
         """Walk every labeller through the protocol, and draw pictures into a folder if one is given.
@@ -149,7 +144,7 @@ class EvaluationTasks:
         Raises
         ------
         NotFoundError, InputRefusedError, UsageError
-            There are no bars, too few of them, or no labeller of a name.
+            No bars, too few of them, or no labeller of a name.
         """
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
@@ -200,7 +195,7 @@ class EvaluationTasks:
 
 
 def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
-    """Return the bars of `newer` after those of `older` from before, brought to the same level where they meet."""
+    """Return the bars of `older` from before, then those of `newer`, at the same level on the first common date."""
     meets = older.position_of(newer.dates[0])
     if meets == len(older) or older.dates[meets] != newer.dates[0]:
         raise InputRefusedError(
@@ -244,7 +239,6 @@ def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
 def _draw(
     folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward], grid: GridResult | None
 ) -> None:
-    """Write a PNG of labels for each walk, one of reliability, and one of the spread."""
     visible = plan.visible(history)
     curves = {}
     for walk in walks:

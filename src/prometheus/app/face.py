@@ -1,4 +1,4 @@
-"""What the Python face needs of the databases beside the use cases of the commands: evidence, bars, and to save."""
+"""Databases for the Python face: evidence, bars, and saving."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["InstrumentReport", "Notebook", "Saved", "StoredInstrument"]
 
 
 class Saved(NamedTuple):
-    """What was stored of labels that a classifier gave: rows that were new or changed, and whose bars are known."""
+    """The counts of new or changed rows, and whether the instrument has prices."""
 
     region: str
     instrument_id: str
@@ -49,7 +49,7 @@ class Notebook:
         self._wired = wired
 
     def evidence(self, region: str, model_id: str, span: DateSpan) -> tuple[RegimeTimeline, Evidence]:
-        """Return a stored timeline and what stands behind its labels."""
+        """Return a stored timeline and the evidence for its labels."""
         found, probabilities, vectors = self._wired.timelines.evidence(region, model_id, span.start, span.end)
         config = self._wired.registry.load_config(model_id) or {}
         is_calibrated = config.get("family") == FAMILY
@@ -61,13 +61,7 @@ class Notebook:
         return self._wired.catalog.describe()
 
     def prices(self, instrument_id: str, span: DateSpan) -> PriceBars:
-        """Return the stored bars of an instrument.
-
-        Raises
-        ------
-        InputRefusedError
-            It has none; the message names those of a similar name.
-        """
+        """Return the stored bars of an instrument; InputRefusedError, with similar names, if it is unknown."""
         reader = self._wired.reader
         if not reader.known_instruments([instrument_id]):
             known = did_you_mean(instrument_id, [row.instrument_id for row in self.instruments()], "instruments")

@@ -1,7 +1,7 @@
-"""What is stored of regions, read for one request at a time, and the rules of reading by date.
+"""Stored regimes, read for one request at a time, and the rules of reading by date.
 
-A date without rows is answered by the newest one with some, at most a week before it. A model answers for no date up to
-which its own numbers were learned. A region is answered for by its preferred history.
+A date without rows uses the newest earlier one, at most a week before it. A model must not have learned from data of
+the date or later. A region is shown by its preferred history.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TransitionReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeEmbeddings:
-    """The vectors behind a region's regimes, all of one encoder and one source."""
+    """The vectors behind a region's regimes, of one encoder and one source."""
 
     region: str
     encoder_model_id: str
@@ -75,30 +75,18 @@ class RegimeEmbeddings:
 
 
 class Histories:
-    """The answers to one request: each question is put to the database once.
-
-    Parameters
-    ----------
-    wired
-        The readers.
-    """
+    """The reads of one request: each query runs once."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
         self._answers: dict[Hashable, Any] = {}
 
     def all(self, until: date = date.max) -> list[RegimeHistory]:
-        """Return what is stored of dates up to one, by region and regime model."""
+        """Return the histories of dates up to one, by region and regime model."""
         return self._once(("all", until), lambda: self._wired.timelines.histories(until))
 
     def of_region(self, region: str, until: date = date.max) -> list[RegimeHistory]:
-        """Return what is stored of a region, by regime model.
-
-        Raises
-        ------
-        NoRegimesError
-            Nothing is stored of the region, whatever the date.
-        """
+        """Return the histories of a region, by regime model; NoRegimesError if it has none on any date."""
         found = [each for each in self.all(until) if each.region == region]
         if not found and not any(each.region == region for each in self.all()):
             known = did_you_mean(region, sorted({each.region for each in self.all()}), "regions that have")
@@ -106,14 +94,9 @@ class Histories:
         return found
 
     def choose(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
-        """Return the history that answers for a region: of the model named, or the one `preferred_history` chooses.
+        """Return a region's history: of the model named, or by `preferred_history`.
 
-        With `as_of` it chooses by what is stored of dates up to then, where there is anything.
-
-        Raises
-        ------
-        NoRegimesError
-            There is no such history.
+        With `as_of` the choice is by dates up to then, if there are any. NoRegimesError if there is no such history.
         """
         found = self.of_region(region)
         if model_id is None:
@@ -131,42 +114,36 @@ class Histories:
         )
 
     def source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
-        """Return what the newest vector of a date up to `until` was made of; None where there is no vector."""
+        """Return the source of the newest vector up to `until`; None if there is no vector."""
         return self._once(
             ("source", region, encoder_model_id, until),
             lambda: self._wired.timelines.vector_source(region, encoder_model_id, until),
         )
 
     def model_config(self, model_id: str) -> dict[str, Any] | None:
-        """Return what is recorded under a model id, None where nothing is."""
+        """Return the recorded configuration of a model id; None if not recorded."""
         return self._once(("config", model_id), lambda: self._wired.registry.load_config(model_id))
 
     def learned_until(self, model_id: str, as_of: date) -> date | None:
-        """Return the last date that a model learned from, where the model was not known on `as_of` yet."""
+        """Return the last date a model learned from, if that is `as_of` or later; else None."""
         known_from = knowledge_end(self.model_config(model_id) or {})
         return known_from if known_from is not None and known_from >= as_of else None
 
     def require_known(self, model_id: str, as_of: date) -> None:
-        """Refuse a model that learned from data of `as_of` or later.
-
-        Raises
-        ------
-        NotFoundError
-            It did.
-        """
+        """Raise NotFoundError if a model learned from data of `as_of` or later."""
         known_from = self.learned_until(model_id, as_of)
         if known_from is not None:
             raise model_not_known_yet(model_id, known_from, as_of)
 
     def instrument_of(self, region: str, until: date) -> str:
-        """Return the instrument whose sessions are a region's dates, as its newest state up to a date says.
+        """Return the instrument whose sessions are a region's dates, by its newest state up to a date.
 
-        Of a region of several instruments it is the configured anchor, or the heaviest member.
+        For a region of several instruments: the configured anchor, or the heaviest member.
 
         Raises
         ------
         NoRegimesError, UsageError
-            There is no state, or it does not say what it was made of.
+            No state, or a state without a recorded instrument.
         """
         histories = [each for each in self.all(until) if each.region == region]
         if not histories:
@@ -177,13 +154,7 @@ class Histories:
         return found
 
     def closes(self, instrument_id: str, until: date) -> Closes:
-        """Return all closes of an instrument up to a date.
-
-        Raises
-        ------
-        NotFoundError
-            There are no closes.
-        """
+        """Return all closes of an instrument up to a date; NotFoundError if there are none."""
         known, loaded = self._answers.get(("closes", instrument_id), (None, None))
         if known is None or until > known:
             loaded = self._load_closes(instrument_id, date.min, until)
@@ -194,7 +165,7 @@ class Histories:
         return Closes(instrument_id, loaded.dates[:n_known], loaded.values[:n_known])
 
     def closes_behind(self, history: RegimeHistory, start: date, end: date) -> Closes:
-        """Return the closes behind a history from `start` to `end`; empty where no instrument or no bar is known."""
+        """Return the closes behind a history from `start` to `end`; empty if no instrument or no bar is known."""
         name = self._find_instrument(history.region, history.encoder_model_id, history.last)
         return self._load_closes(name, start, end)
 
@@ -222,20 +193,14 @@ class Histories:
 
 
 class ReadRegimes:
-    """Reads stored regimes, and what they are made of."""
+    """Reads stored regimes and their inputs."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
         self.storage = wired.storage
 
     def states(self, region: str, start: date, end: date, model_id: str | None) -> list[RegimeState]:
-        """Return stored states of one regime model, or of all, by date and model.
-
-        Raises
-        ------
-        NoRegimesError
-            There are no states.
-        """
+        """Return states of one regime model, or of all, by date and model; NoRegimesError if there are none."""
         chosen = [model_id] if model_id else self.storage.list_models(region)
         states = [state for each in chosen for state in self.storage.get_history(region, start, end, each)]
         if not states:
@@ -243,18 +208,12 @@ class ReadRegimes:
         return sorted(states, key=lambda state: (state.as_of_date, state.model_id))
 
     def histories(self, region: str | None = None) -> list[RegimeHistory]:
-        """Return what is stored, by region and regime model; of one region where it is named.
-
-        Raises
-        ------
-        NoRegimesError
-            Nothing is stored of that region.
-        """
+        """Return all histories, or a region's, by region and model; NoRegimesError if the region has none."""
         asked = Histories(self._wired)
         return asked.all() if region is None else asked.of_region(region)
 
     def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
-        """Return the history that answers for a region; see `Histories.choose`."""
+        """Return a region's history; see `Histories.choose`."""
         return Histories(self._wired).choose(region, model_id, as_of)
 
     def timeline(
@@ -262,26 +221,16 @@ class ReadRegimes:
     ) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included, or the first `limit` of them.
 
-        Raises
-        ------
-        NoRegimesError
-            The region has no regimes of that model; a span without dates is no error.
+        NoRegimesError if the region has no regimes of that model; a span without dates is no error.
         """
         chosen = self.history(region, model_id).model_id
         return self._wired.timelines.timeline(region, chosen, start, end, limit)
 
     def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
-        """Return the vectors from `start` to `end`, both included: those that analogs of `end` are found among.
+        """Return the vectors from `start` to `end`, both included.
 
-        Parameters
-        ----------
-        model_id
-            An encoder, or a regime model for its encoder; see `Histories.choose` for the default.
-
-        Raises
-        ------
-        NoRegimesError
-            The region has no regimes of that model; a span without dates is no error.
+        `model_id` is an encoder, or a regime model for its encoder; see `Histories.choose` for the default.
+        NoRegimesError if the region has no regimes of that model; a span without dates is no error.
         """
         asked, timelines = Histories(self._wired), self._wired.timelines
         model_id = None if model_id is None else stored_model_id(model_id)
@@ -298,17 +247,11 @@ class ReadRegimes:
         return RegimeEmbeddings(region, encoder, source, DatedVectors(rows.dates[first:last], rows.vectors[first:last]))
 
     def closes(self, history: RegimeHistory, start: date, end: date) -> Closes:
-        """Return the closes behind a history from `start` to `end`; empty where no instrument or no bar is known."""
+        """Return the closes behind a history; see `Histories.closes_behind`."""
         return Histories(self._wired).closes_behind(history, start, end)
 
     def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:
-        """Return matrix and mean durations of one regime model, or of each that has rows, over dates up to one.
-
-        Raises
-        ------
-        NoRegimesError
-            There are no rows.
-        """
+        """Return matrix and mean durations per regime model, up to a date; NoRegimesError if there are no rows."""
         chosen = [model_id] if model_id else self.storage.list_models(region)
         timelines = [self._wired.timelines.timeline(region, each, date.min, until) for each in chosen]
         reports = [transition_report(each) for each in timelines if len(each.dates)]
@@ -317,13 +260,7 @@ class ReadRegimes:
         return reports
 
     def plot(self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path) -> int:
-        """Write a PNG of an instrument's closes over a region's regimes; return the number of dates.
-
-        Raises
-        ------
-        NoRegimesError, NotFoundError
-            There is nothing to draw.
-        """
+        """Write a PNG of an instrument's closes over a region's regimes; return the number of dates."""
         from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
 
         require_writable(output)
@@ -350,13 +287,7 @@ def transition_report(timeline: RegimeTimeline) -> TransitionReport:
 
 
 def newest_position(dates: DateVector, as_of: date, name: str) -> int:
-    """Return where the newest date is, `as_of` or one of the week before it.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such date; the message names what and the span there is.
-    """
+    """Return the position of the newest date, `as_of` or one of the week before it; else NotFoundError."""
     at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
     if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
         raise no_embedding(name, as_of, (dates[0].item(), dates[-1].item()) if len(dates) else None)

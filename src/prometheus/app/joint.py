@@ -1,4 +1,4 @@
-"""The joint space: regimes joined with texts, shown, judged, and kept in step with the regimes they were made of."""
+"""The joint space: regimes joined with texts, read, judged, and updated with the regimes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,7 @@ CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
 
 @dataclass(frozen=True, slots=True)
 class JointModelChoice:
-    """Which models a joint backfill uses, as the user named them.
-
-    Raises
-    ------
-    UsageError
-        Weights and a share at once, or weights that make no average.
-    """
+    """The models of a joint backfill, as the user named them."""
 
     numeric_model_id: str
     text_model_id: str
@@ -71,14 +65,14 @@ class JointModelChoice:
         return self.joint_model_id.startswith(CENTRED_FAMILY_PREFIX)
 
     def simple_model(self) -> SimpleAverageJointModel:
-        """Return the model of the first version with these weights."""
+        """Return the v1 model with these weights."""
         return SimpleAverageJointModel(
             0.5 if self.numeric_weight is None else self.numeric_weight,
             0.5 if self.text_weight is None else self.text_weight,
         )
 
     def centred_weight(self) -> float | None:
-        """Return the numeric weight of the second version, the two adding to 1; None where nothing was said."""
+        """Return the numeric weight of v2, the two adding to 1; None if not given."""
         if self.text_share is not None:
             return numeric_weight_of(self.text_share)
         if self.numeric_weight is None and self.text_weight is None:
@@ -87,7 +81,6 @@ class JointModelChoice:
         return numeric / (numeric + text)
 
     def _weights(self) -> tuple[float, float]:
-        """Return both weights; one that is not given makes them add to 1."""
         numeric, text = self.numeric_weight, self.text_weight
         if numeric is None:
             numeric = DEFAULT_NUMERIC_WEIGHT if text is None else 1.0 - text
@@ -96,7 +89,7 @@ class JointModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class TextBranch:
-    """A joint space, the models that fill it for a region, and the texts that do."""
+    """A joint space, its models for a region, and the filters of its texts."""
 
     space: JointSpace
     text_model_id: str
@@ -105,7 +98,7 @@ class TextBranch:
 
 
 class JoinTexts:
-    """Joins regimes with texts, and reads and judges what was joined."""
+    """Joins regimes with texts; reads and judges joint rows."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
@@ -128,12 +121,7 @@ class JoinTexts:
         return self._backfills.run_here(named, work, requests, JointReport(), dry_run=dry_run)
 
     def join_anew(self, region: str, numeric_model_id: str, stale: Sequence[StaleJoins]) -> Counter[str]:
-        """Write rows again that are older than the regimes they were joined from; none is added.
-
-        Returns
-        -------
-        How many rows changed, by joint model, those without any left out.
-        """
+        """Rewrite rows older than their regimes, adding none; return the number of changed rows by joint model."""
         changed: Counter[str] = Counter()
         for group, dates in ((each.group, each.dates) for each in stale):
             config = self._wired.registry.load_config(group.model_id) or {}
@@ -158,26 +146,14 @@ class JoinTexts:
     def rows(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None
     ) -> list[StoredJointEmbedding]:
-        """Return stored joint embeddings of a region, oldest first.
-
-        Raises
-        ------
-        NotFoundError
-            There are no rows.
-        """
+        """Return stored joint embeddings of a region, oldest first; NotFoundError if there are none."""
         rows = self._wired.joint_vectors.load(space, region, model_id, start, end, limit)
         if not rows:
             raise no_joint_rows(region, space.joint_type, model_id)
         return rows
 
     def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
-        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone.
-
-        Raises
-        ------
-        NotFoundError, NoRegimesError, NotFoundError, InputRefusedError
-            There is nothing, or too little, to compare.
-        """
+        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone."""
         scope = request.entity_scope
         start, end = request.span.start, request.span.end
         rows = [
@@ -242,7 +218,7 @@ class JoinTexts:
 
 
 def text_branches(config: PrometheusConfig, region: str, definition: RegionDefinition) -> tuple[TextBranch, TextBranch]:
-    """Return what a region is joined with; ``{region}`` in the name of a joint model stands for the region."""
+    """Return the text branches of a region; ``{region}`` in a joint model's name stands for the region."""
     macro, news = (name.replace("{region}", region) for name in (config.joint_model_id, config.news_joint_model_id))
     return (
         TextBranch(REGIME_MACRO, config.text_model_id, macro, {"country": definition.country, "event_type": None}),
@@ -261,7 +237,6 @@ _MODELS: Mapping[str, Callable[[Mapping[str, Any]], JointEmbeddingModel]] = {
 
 
 def _request_of(group: JointGroup, region: str, numeric_model_id: str, span: DateSpan) -> JointRequest:
-    """Return the request that the rows of a group came from."""
     space = REGIME_MACRO if group.joint_type == REGIME_MACRO.joint_type else REGIME_NEWS
     filters = dict(group.entity_scope[space.filters_key])
     timezone = filters.pop("timezone", "UTC")

@@ -1,4 +1,4 @@
-"""Everything that is missing up to a date, for every configured region, in one run that may be run again."""
+"""Every missing row up to a date, for every configured region, in one repeatable run."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ RECENT = timedelta(days=31)
 
 @dataclass(frozen=True, slots=True)
 class RegionNight:
-    """What became of one region; of a dry run, what would.
+    """The result of one region; of a dry run, the expected one.
 
     Attributes
     ----------
     as_of_date
-        The session it was brought up to.
+        The last session computed.
     n_embeddings
-        Rows of ``numeric_window_embeddings`` that were new or changed.
+        New or changed rows of ``numeric_window_embeddings``.
     n_added, n_rewritten
-        Sessions with a regime that had none, or another one.
+        Sessions whose regime is new, or changed.
     n_joint_rows
         Of both joint spaces, new or changed.
     failures
-        One line for each thing that could not be done.
+        One line each.
     skipped
         Its instruments whose history has ended, or has not begun.
     is_skipped
-        The region stands on one of them, so there was nothing to bring up.
+        The region depends on one of them, so nothing was computed.
     """
 
     region: str
@@ -103,15 +103,7 @@ class RegionNight:
 
 @dataclass(frozen=True, slots=True)
 class TextNight:
-    """What became of the texts of one kind; of a dry run, what would.
-
-    Attributes
-    ----------
-    n_texts
-        Stored texts up to the date.
-    n_written
-        Embeddings that were new or changed.
-    """
+    """The result of the texts of one kind, up to the date; of a dry run, the expected one."""
 
     source_type: TextSourceType
     model_id: str
@@ -123,7 +115,7 @@ class TextNight:
 
     @property
     def is_joinable(self) -> bool:
-        """Whether there are texts, and their model could be used; single texts that it refused do not count."""
+        """Whether there are texts, and their model could be used; refused single texts do not count."""
         return self.n_texts > 0 and (not self.failures or bool(self.run_ids))
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,30 +147,30 @@ class NightlyReport:
 
     @property
     def failures(self) -> Mapping[str, tuple[str, ...]]:
-        """What could not be done, by region or kind of text; the others are done."""
+        """Failures by region or kind of text."""
         named = [(night.region, night.failures) for night in self.regions]
         named += [(f"{night.source_type} texts", night.failures) for night in self.texts]
         return {name: failures for name, failures in named if failures}
 
     @property
     def skipped_regions(self) -> Skipped:
-        """The regions that stand on a history that has ended, or has not begun."""
+        """The regions that depend on a history that has ended, or has not begun."""
         return sum((_of_region(night) for night in self.regions if night.is_skipped), Skipped())
 
     @property
     def skipped_instruments(self) -> Skipped:
-        """The other instruments of that kind, without which their regions went on."""
+        """The other such instruments; their regions were computed without them."""
         return sum((night.skipped for night in self.regions if not night.is_skipped), Skipped())
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """Of every backfill, in the order in which they were run."""
+        """Of every backfill, in order."""
         of_texts = [run_id for night in self.texts for run_id in night.run_ids]
         return (*of_texts, *(run_id for night in self.regions for run_id in night.run_ids))
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when something could not be done."""
+        """0, or 3 if there are failures."""
         return 3 if self.failures else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,7 +189,6 @@ class NightlyReport:
 
 
 def _of_region(night: RegionNight) -> Skipped:
-    """Return what a region is skipped for under the name of the region."""
     ended, not_begun = night.skipped.ended, night.skipped.not_begun
     if ended:
         return Skipped({night.region: max(ended.values())}, {})
@@ -206,15 +197,7 @@ def _of_region(night: RegionNight) -> Skipped:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _WantedRegion:
-    """The dates of a region, and the models of its rows.
-
-    Attributes
-    ----------
-    n_sessions
-        Per window.
-    stored
-        Ascending dates that have a regime of that model already.
-    """
+    """The dates of a region and its models; `stored`: ascending dates with a regime of that model."""
 
     plan: RegionPlan
     n_sessions: int
@@ -225,13 +208,7 @@ class _WantedRegion:
 
 
 class RunNight:
-    """Does each night what the use cases do at any other time.
-
-    Parameters
-    ----------
-    app
-        Does the single steps; its configuration names the regions and the models of texts.
-    """
+    """Runs the use cases for every configured region."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -239,18 +216,18 @@ class RunNight:
         self._planner = NightlyPlanner(app.wired)
 
     def run(self, request: NightlyRequest) -> NightlyReport:
-        """Bring every configured region and every text up to date; a dry run says what would be written.
+        """Bring every configured region and every text up to date; a dry run reports the expected writes.
 
         Raises
         ------
         UsageError
-            None is configured.
+            No region is configured.
         RetryableError
-            Another run is at it.
+            Another nightly run holds the lock.
         InputRefusedError
             Prices lack the newest bars; nothing was written.
         DatabaseError
-            The database cannot be used; what was stored before stays.
+            The database cannot be used; rows stored before remain.
         """
         if not self._config.regions:
             raise no_regions()
@@ -265,7 +242,7 @@ class RunNight:
         return NightlyReport(regions, texts, time.monotonic() - begin, request.dry_run)
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
-        """Embed the texts up to a date that have no embedding; where all have one, no model is opened."""
+        """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""
         config, is_macro = self._config, source_type == "MACRO"
         model_id = config.text_model_id if is_macro else config.news_text_model_id
         backlog = load_text_backlog(self._app.db_manager, source_type, model_id, end)
@@ -284,7 +261,7 @@ class RunNight:
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
     def _bring_up(self, plan: RegionPlan, joinable: Collection[TextSourceType], request: NightlyRequest) -> RegionNight:
-        """Compute what is missing of one region; what fails is noted, and stops no other region."""
+        """Compute what one region lacks; a failure is noted and stops no other region."""
         night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped)
         if plan.stale:
             return replace(night, failures=(f"left out, it lacks {', '.join(plan.stale)}",))
@@ -329,7 +306,6 @@ class RunNight:
         )
 
     def _label(self, night: RegionNight, wanted: _WantedRegion, *, dry_run: bool) -> RegionNight:
-        """Compute the regimes of a region, and rewrite what rests on those that changed."""
         plan, model_id, end = wanted.plan, wanted.model_id, wanted.span.end
         instrument_id = plan.definition.instrument_id
         encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
@@ -357,7 +333,6 @@ class RunNight:
         )
 
     def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, *, dry_run: bool) -> RegionNight:
-        """Join the dates of a region that have texts, and write what is new or changed."""
         span = self._app.joint.joinable(wanted.span, branch.joint_model_id)
         if span is None:
             return night
@@ -370,7 +345,6 @@ class RunNight:
         return night if dry_run else replace(night, run_ids=(*night.run_ids, done.run_id))
 
     def _stored_dates(self, plan: RegionPlan, model_id: str) -> DateVector:
-        """Return the dates up to the plan's that have a regime, ascending."""
         reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
         stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
         return np.sort(stored["as_of_date"])
@@ -384,7 +358,7 @@ def _require_fresh(plans: Sequence[RegionPlan], request: NightlyRequest) -> None
 
 @contextmanager
 def _noting(failures: list[str]) -> Iterator[None]:
-    """Note what cannot be done and go on, unless the database itself is out of reach."""
+    """Note an error and go on; a database error is raised."""
     try:
         yield
     except DatabaseError:

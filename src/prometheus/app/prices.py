@@ -1,4 +1,4 @@
-"""Prices: loaded, reported on, and judged: new enough, ended, not begun, or stale; and what a night does about it."""
+"""Prices: loading, reports, ended or stale histories, and the plan of a night."""
 
 from __future__ import annotations
 
@@ -57,20 +57,19 @@ class LoadPrices:
 
 
 class PriceHistories:
-    """Tells histories that have ended, or have not begun, from gaps and from prices that were not loaded.
+    """Distinguishes histories that have ended, or not begun, from gaps and unloaded prices.
 
-    Rows never depend on it: it decides what is a failure of a run, and what is skipped by rule.
+    Rows never depend on it: it only decides between failure and skip.
     """
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
 
     def skipped(self, instrument_ids: Sequence[str], market: str, start: date, end: date) -> Skipped:
-        """Return the instruments of a market that have no window from `start` to `end` by rule.
+        """Return the instruments of a market without any window from `start` to `end` by rule.
 
-        One has ended when its last bar up to `end` is from before `start` and more than five sessions older than
-        `end`, while the market itself goes on; one that has bars after `end` again has a gap instead. One has not
-        begun when all its bars are from after `end`.
+        Ended: the last bar up to `end` is before `start` and more than five sessions older than `end`, while the market
+        goes on; bars after `end` make it a gap instead. Not begun: all bars are after `end`.
         """
         extents = self._extents(instrument_ids, end)
         absent = [
@@ -84,7 +83,7 @@ class PriceHistories:
         return Skipped(ended, not_begun)
 
     def young(self, failures: Iterable[Exception], instrument_ids: Collection[str], market: str) -> Skipped:
-        """Return the instruments that lack sessions for a window because they began too late for it, by first bar."""
+        """Return the instruments that began too late for a window, by first bar."""
         short = {
             failure.instrument_id: failure
             for failure in failures
@@ -99,7 +98,7 @@ class PriceHistories:
         return Skipped({}, not_begun)
 
     def is_too_young(self, extent: BarExtent, market: str, day: date, n_sessions: int) -> bool:
-        """Return whether fewer than `n_sessions` sessions have passed from the first bar to a day, both included."""
+        """Return whether a day is fewer than `n_sessions` sessions from the first bar, both included."""
         n_after = _n_sessions(market, extent.first, day)
         return n_after is not None and n_after + 1 < n_sessions
 
@@ -121,7 +120,7 @@ class PriceHistories:
 
 
 def _n_sessions(market: str, start: date, end: date) -> int | None:
-    """Return how many sessions lie in (`start`, `end`], or the days, where they are few; None where nothing tells."""
+    """Return the number of sessions in (`start`, `end`], or of days, if few; None before all calendars."""
     n_days = (end - start).days
     if n_days <= MAX_AGE_SESSIONS:  # the calendar, slow to load, is not needed then
         return n_days
@@ -133,26 +132,21 @@ def _n_sessions(market: str, start: date, end: date) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class NightlyRequest:
-    """What is wanted of a night.
+    """The request of a nightly run.
 
     Attributes
     ----------
     now_utc
-        When it is, with a time zone.
+        Current time, with a time zone.
     as_of_date
-        Up to which date; None for each region's last session whose close has passed.
+        Last date; None for each region's last session whose close has passed.
     since
-        First date wanted; None for the first one stored or, where nothing is, the first one possible: after the
-        calibration of the prototypes, else from the first bar on.
+        First date; None for the first one stored or, without any, the first after the prototypes' calibration, else the
+        first bar.
     max_age_sessions
-        How many sessions may be missing before prices are stale.
+        Sessions that may be missing before prices are stale.
     skip_stale
-        Leave regions with stale prices out, instead of doing nothing at all.
-
-    Raises
-    ------
-    UsageError
-        The dates or the age make no sense.
+        Leave regions with stale prices out, instead of refusing the run.
     """
 
     now_utc: datetime
@@ -172,12 +166,12 @@ class NightlyRequest:
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """One region, the session it is to be brought up to, and what its prices lack for that.
+    """One region, its last session, and the prices missing for it.
 
     Attributes
     ----------
     first_bar
-        Of the anchor; None without any.
+        Of the anchor; None if it has no bars.
     stale
         One phrase for each instrument whose bars are too old.
     skipped
@@ -193,7 +187,7 @@ class RegionPlan:
     skipped: Skipped = field(default_factory=Skipped)
 
     def stands_on(self, skipped: Skipped) -> bool:
-        """Return whether the region cannot be seen without these instruments: its anchor, or most of its weight."""
+        """Return whether the region depends on these instruments: its anchor, or most of its weight."""
         members = self.definition.members
         share = sum(members[name] for name in skipped.rest(members)) / sum(members.values())
         return self.definition.anchor in skipped or share < LEAST_SHARE
@@ -203,20 +197,14 @@ class RegionPlan:
 
 
 class NightlyPlanner:
-    """Chooses each region's session, and looks at its prices."""
+    """Chooses each region's last session, and checks its prices."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
         self._histories = PriceHistories(wired)
 
     def plan(self, regions: Mapping[str, RegionDefinition], request: NightlyRequest) -> list[RegionPlan]:
-        """Return one plan per region, in their order.
-
-        Raises
-        ------
-        NotFoundError, CalendarRangeError
-            A date that no calendar knows.
-        """
+        """Return one plan per region, in order."""
         names = sorted({name for definition in regions.values() for name in definition.members})
         markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
         return [self._plan_region(region, definition, markets, request) for region, definition in regions.items()]
@@ -260,10 +248,9 @@ class NightlyPlanner:
 def describe_staleness(
     instrument_id: str, extent: BarExtent | None, market: str, as_of_date: date, request: NightlyRequest
 ) -> str | None:
-    """Return what an instrument lacks for a session of its region; None where its bars are new enough.
+    """Return what an instrument lacks for a session of its region; None if its bars are new enough.
 
-    A market that was closed on that date, or that is still open at `NightlyRequest.now_utc` while the region's has
-    closed, owes the bar of its session before.
+    A market closed on that date, or still open at `NightlyRequest.now_utc`, needs only the bar of its session before.
     """
     if extent is None:
         return f"{instrument_id} (no bars)"
@@ -283,11 +270,10 @@ def describe_staleness(
 def first_date_wanted(
     *, since: date | None, first_stored: date | None, calibrated_until: date | None, first_bar: date
 ) -> date:
-    """Return where to begin.
+    """Return the first date of a nightly run.
 
-    What is stored is gone through again: unchanged, it costs a comparison of digests, and old prices that were
-    corrected are made good. Labels of dates that prototypes were calibrated on know their own future, so no night
-    begins there by itself.
+    Stored dates are compared again by digest, so corrected old prices are recomputed. Labels inside the calibration
+    span are in-sample, so no night begins there by itself.
     """
     if since is not None:
         return since

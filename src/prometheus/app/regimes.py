@@ -1,4 +1,4 @@
-"""Regimes computed and stored, and the prototypes and constants that are learned from the past for them."""
+"""Regimes computed and stored; prototypes and constants learned from the past."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class RegimeRequest:
     Attributes
     ----------
     instrument_id
-        What stands for the region; None for the members it is configured with.
+        Stands for the region; None for its configured members.
     window_days
-        Sessions per window; None for what the encoder needs.
+        Sessions per window; None for the encoder's own.
     model_id
         The encoder; None for that of the region, or num-regime-core-v1 for an instrument.
     prototypes
-        File of prototypes; None for the seed model, which says NEUTRAL of everything. One that was calibrated brings
-        its own decoding.
+        File of prototypes; None for the seed model, which labels everything NEUTRAL. A calibrated file has its own
+        decoding.
     temperature
-        Softness of the confidence of prototypes that were not calibrated.
+        Softness of the confidence of prototypes without calibration.
     regime_model_id
-        Name to store the states under instead of the one made of encoder and prototypes.
+        Name to store the states under; None for one made of encoder and prototypes.
     """
 
     region: str
@@ -81,7 +81,7 @@ class RegimeRequest:
 
 @dataclass(frozen=True, slots=True)
 class NewestLabel:
-    """The newest state of a region and the label of the one before it, None for a first state."""
+    """A region's newest state and the label before it, None for a first state."""
 
     as_of_date: date
     label: str
@@ -90,7 +90,7 @@ class NewestLabel:
 
     @classmethod
     def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
-        """Return what the last two of some states say, oldest first; None without any."""
+        """Return the newest of some states, oldest first; None if there are none."""
         if not states:
             return None
         newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
@@ -117,7 +117,7 @@ class LabelRegimes(ReadRegimes):
         self._backfills = Backfills(wired)
 
     def run(self, request: RegimeRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
-        """Compute and store the regimes of a request; a date that is no session is moved to the last one before it.
+        """Compute and store the regimes of a request; a date that is not a session becomes the previous session.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class LabelRegimes(ReadRegimes):
 
         Returns
         -------
-        The set, the number of dates behind each label, and whether the file changed.
+        The set, the number of dates per label, and whether the file changed.
         """
         require_writable(output)
         encoder_model_id = stored_model_id(encoder_model_id)
@@ -176,7 +176,6 @@ class LabelRegimes(ReadRegimes):
         return prototype_set, n_dates, write_prototypes(prototype_set, output)
 
     def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> Counter[str]:
-        """Bring the rows of the joint space in step with the regimes of a span."""
         stale = stale_joins(self._wired.joint_vectors, self.storage, region, encoder_model_id, span.start, span.end)
         if not stale:
             return Counter()
@@ -240,11 +239,11 @@ class CalibrationRequest:
     Attributes
     ----------
     instrument_id
-        What stands for the region; None for the members it is configured with.
+        Stands for the region; None for its configured members.
     until
         Last date that may be used.
     span
-        Sessions up to then that are.
+        Number of sessions up to then.
     align_to
         An earlier prototype file whose labels the new ones keep.
     """
@@ -267,18 +266,18 @@ class CalibrationRequest:
 
 
 class Calibrate:
-    """Learns from the past what regimes are told by, and explains labels by it."""
+    """Learns prototypes and constants from the past, and explains labels."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
 
     def calibrate(self, request: CalibrationRequest) -> tuple[PrototypeSet, bool]:
-        """Find prototypes and their calibration, and write both to a file; return them, and whether it changed.
+        """Write prototypes and their calibration to a file; return them, and whether it changed.
 
         Raises
         ------
         InputRefusedError
-            There are too few sessions, or none at all.
+            Too few sessions.
         """
         require_writable(request.output)
         earlier = None
@@ -309,20 +308,14 @@ class Calibrate:
         return prototype_set, write_prototypes(prototype_set, request.output)
 
     def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
-        """Return for each state what moved its label against the next likely one.
-
-        Raises
-        ------
-        InputRefusedError
-            A state's model kept no prototypes to explain it by.
-        """
+        """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
         asked = asked or Histories(self._wired)
         return [_explain_state(state, asked.model_config(state.model_id)) for state in states]
 
     def fit_constants(
         self, instrument_id: str, start: date, end: date, output: Path
     ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
-        """Recompute the frozen constants of the scale-free encoder and the weights of its volatility score.
+        """Recompute the scale-free encoder's frozen constants and the volatility score's weights.
 
         Returns
         -------
@@ -351,7 +344,7 @@ class Calibrate:
 def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
     """Return the forward log volatility of each window's last session, known from sessions of the same table only.
 
-    The table begins with the instrument, or the anchor of the region, whose volatility is meant.
+    The table begins with the instrument, or the region's anchor, whose volatility is meant.
     """
     closes = np.exp(windows.features[: int(windows.ends[-1]), 0])
     return forward_log_volatility(closes)[windows.ends - 1]
@@ -371,7 +364,6 @@ def _explain_state(state: RegimeState, config: dict[str, Any] | None) -> list[Re
 
 
 def _default_encoder(request: RegimeRequest, prototype_set: PrototypeSet | None) -> str:
-    """Return the encoder of a request that names none: the one its prototypes were made with, where that is known."""
     made_by = None if prototype_set is None else prototype_set.encoder_model_id
     is_asked = request.model_id is None and request.instrument_id is not None
     return made_by if made_by and is_asked and is_numeric_model(made_by) else NUM_REGIME_CORE_V1

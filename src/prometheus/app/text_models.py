@@ -1,4 +1,4 @@
-"""Which text models have vectors, and the models themselves, opened to embed or to ask with."""
+"""Text models: those with stored vectors, and opening them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,7 @@ MEAN = "mean"
 
 
 class TextModels:
-    """The text models of a historical database.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    """
+    """The text models of a historical database."""
 
     def __init__(self, db_manager: DatabaseManager) -> None:
         self._db = db_manager
@@ -40,13 +34,7 @@ class TextModels:
         self._lock = threading.Lock()
 
     def only_one(self, kinds: Sequence[TextSourceType]) -> str:
-        """Return the one model that has vectors of these kinds of text.
-
-        Raises
-        ------
-        NotFoundError, NotFoundError
-            There is none, or there are several: their vectors are not compared with each other.
-        """
+        """Return the one model with vectors of these kinds; NotFoundError if there is none, or several."""
         registered = self._registry.ids_of_kind(KIND)
         found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
         if not found:
@@ -58,15 +46,14 @@ class TextModels:
     def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
         """Return a model's vector of a text, shape (dim,).
 
-        A text model of the user's own is found again by what is recorded with its vectors, unless `hf_model_name`
-        names one.
+        A user's own text model is reopened from the record of its vectors, unless `hf_model_name` names one.
 
         Raises
         ------
         ModelFingerprintError
             `hf_model_name` is not the model that `model_id` names.
         InputRefusedError, RetryableError, MissingExtraError, UsageError
-            There is no such model, or it cannot be run.
+            There is no such model, or it cannot run.
         """
         with self._lock:
             model = self._opened.get((model_id, hf_model_name))
@@ -99,12 +86,9 @@ class TextModels:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name stands for a text model of the user's own; a folder of that name comes first.
+    """Return whether a name is a text model of the user's own; a folder of that name comes first.
 
-    Raises
-    ------
-    UsageError
-        It does, and lacks a method or cannot be imported.
+    UsageError if it is, and lacks a method or cannot be imported.
     """
     from prometheus.encoders.own import is_own_text_model  # noqa: PLC0415 -- the text runtime is slow to import
 
@@ -112,12 +96,12 @@ def is_own(name: str) -> bool:
 
 
 def open_text_model(name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1) -> TextEmbeddingModel:
-    """Return a text model: of the user's own by entry point or ``module:Class``, else of a folder or the hub.
+    """Return a text model: the user's own by entry point or ``module:Class``, else from a folder or the hub.
 
     Raises
     ------
     InputRefusedError, RetryableError, MissingExtraError, UsageError
-        There is no such model, or it cannot be run.
+        There is no such model, or it cannot run.
     """
     if runtime == "torch" and not is_reference(name):  # it has threads of its own; fewer might change the last bits
         from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional

@@ -1,4 +1,4 @@
-"""Texts by meaning: what was known by a date that says something like a question, or like the texts of a day."""
+"""Texts by meaning: texts known by a date that are near to a question, or to the texts of a day."""
 
 from __future__ import annotations
 
@@ -27,23 +27,18 @@ _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """Texts wanted that mean something like a question.
+    """A search of texts by the meaning of a question.
 
     Attributes
     ----------
     as_of
-        Texts count that are dated up to this date and were known on it.
+        Only texts dated up to this date and known on it.
     source
         ``macro``, ``news``, or None for both.
     model_id
-        Whose vectors are compared; None for the only model that has any.
+        Of the vectors; None for the only model with vectors.
     hf_model_name
-        The model of the hub, or local folder, that `model_id` stands for.
-
-    Raises
-    ------
-    UsageError
-        An empty or endless question, an unknown source, a number of texts that cannot be.
+        The hub model, or local folder, that `model_id` stands for.
     """
 
     query: str
@@ -70,13 +65,7 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """One text found.
-
-    Attributes
-    ----------
-    similarity
-        Cosine between its vector and that of the question, in [-1, 1].
-    """
+    """One text, and the cosine in [-1, 1] between its vector and the question's."""
 
     similarity: float
     text: DatedText
@@ -88,13 +77,7 @@ class TextHit:
 
 @dataclass(frozen=True, slots=True)
 class TextSearchReport:
-    """The texts found, the nearest in meaning first.
-
-    Attributes
-    ----------
-    n_texts
-        Texts that were compared.
-    """
+    """The texts found, nearest first, of `n_texts` compared."""
 
     as_of_date: date
     model_id: str
@@ -112,7 +95,7 @@ class TextSearchReport:
 
 
 class SearchTexts:
-    """Searches stored text vectors, every one of them; nothing is written."""
+    """Compares all stored text vectors; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired.db_manager)
@@ -125,21 +108,15 @@ class SearchTexts:
 
         Raises
         ------
-        NotFoundError, NotFoundError, ModelFingerprintError
-            No text of the model was known by the date; several models answer; the model named is another one.
+        NotFoundError, ModelFingerprintError
+            No text known by the date; several models, none named; another model under that name.
         """
         model_id = query.model_id or self._models.only_one(query.kinds)
         vector = self._models.encode(query.query, model_id, query.hf_model_name)
         return self._nearest(vector, model_id, query.kinds, query.as_of, date.max, query.k)
 
     def like_day(self, day: date, source: Source, model_id: str | None = None, k: int = 10) -> TextSearchReport:
-        """Return the earlier texts nearest in meaning to the mean of a day's own.
-
-        Raises
-        ------
-        NotFoundError, NotFoundError
-            The day has no text; several models answer.
-        """
+        """Return the earlier texts nearest to the mean of a day's own; NotFoundError if the day has none."""
         _require_k(k)
         kind = _KINDS[source]
         chosen = model_id or self._models.only_one([kind])
@@ -149,17 +126,16 @@ class SearchTexts:
         return self._nearest(own.vectors[0], chosen, [kind], day, day, k)
 
     def of_day(self, day: date, source: Source, known_by: date | None = None) -> list[DatedText]:
-        """Return the texts dated on a day and known by another, or on it, in order of their time."""
+        """Return the texts dated on a day and known by another, or on it, in order of time."""
         return self._texts.texts_of(_KINDS[source], day, known_by or day)
 
     def newest_day(self, until: date, source: Source) -> date | None:
-        """Return the date of the newest text dated and known up to a date; None without any."""
+        """Return the date of the newest text dated and known up to a date; None if there is none."""
         return self._texts.newest(_KINDS[source], until)
 
     def _nearest(
         self, vector: Float32Vector, model_id: str, kinds: Sequence[TextSourceType], as_of: date, before: date, k: int
     ) -> TextSearchReport:
-        """Return the texts known on `as_of` and dated before `before` that are nearest to a vector."""
         parts = [
             part for kind in kinds for part in self._similarities(vector, kind, model_id, as_of) if len(part.text_ids)
         ]
@@ -179,7 +155,7 @@ class SearchTexts:
             yield _Similarities(kind, rows["day"], rows["text_id"], _cosines(vectors, vector))
 
     def _first_distinct(self, parts: Sequence[_Similarities], k: int) -> list[TextHit]:
-        """Return the `k` best hits; of a text that stands there several times only the earliest."""
+        """Return the `k` best hits; of equal texts only the earliest."""
         ranked = _ranked(parts)
         hits: list[TextHit] = []
         seen: set[str] = set()
@@ -215,7 +191,7 @@ class _Similarities:
 
 
 def _ranked(parts: Sequence[_Similarities]) -> list[tuple[float, TextSourceType, int]]:
-    """Return similarity, kind and id of every text, the most similar first, of equal ones the earlier."""
+    """Return similarity, kind and id of every text, most similar first; of equal ones the earlier."""
     days = np.concatenate([part.days for part in parts])
     ids = np.concatenate([part.text_ids for part in parts])
     values = np.concatenate([part.values for part in parts])
@@ -225,7 +201,7 @@ def _ranked(parts: Sequence[_Similarities]) -> list[tuple[float, TextSourceType,
 
 
 def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vector) -> Float64Vector:
-    """Return the cosine of each row with a vector, row by row, so that it does not depend on the other rows."""
+    """Return the cosine of each row with a vector, row by row, so that no row depends on others."""
     wide, query = vectors.astype(np.float64), vector.astype(np.float64)
     products = (wide * query).sum(axis=1)
     lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())

@@ -1,4 +1,4 @@
-"""Macro events and news in, and their embeddings, opened in whichever process does the work."""
+"""Macro events and news: loading and embedding."""
 
 from __future__ import annotations
 
@@ -42,16 +42,11 @@ class TextRequest:
     Attributes
     ----------
     hf_model_name
-        A model of the hub, a local folder, or a text model of the user's own: an entry point, or ``module:Class``.
+        A hub model, a local folder, or the user's own text model: an entry point, or ``module:Class``.
     long_text
         ``mean`` of all chunks of a long text, or ``truncate`` to its first one.
     runtime
         ``onnx``, or ``torch`` for any model of sentence-transformers (extra ``torch``).
-
-    Raises
-    ------
-    UsageError
-        No such runtime.
     """
 
     span: DateSpan
@@ -77,7 +72,7 @@ class TextWorkFactory:
     Attributes
     ----------
     databases
-        Open already, for this process alone: they do not travel.
+        Already open, for this process alone: they are not pickled.
     is_warm
         Opening takes a second and a few hundred megabytes: a process that does several chunks keeps it open.
     """
@@ -89,17 +84,11 @@ class TextWorkFactory:
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether a GPU would do the work: torch takes one where it finds one."""
+        """Whether the work uses a GPU if there is one: torch does."""
         return self.request.runtime == "torch"
 
     def require_usable(self) -> None:
-        """Refuse a text model of the user's own that lacks a method, before any text is looked for.
-
-        Raises
-        ------
-        UsageError
-            The message names the method.
-        """
+        """Raise UsageError, naming the method, if the user's own text model lacks one."""
         if self.request.runtime != "torch" or is_reference(self.request.hf_model_name):
             is_own(self.request.hf_model_name)
 
@@ -108,13 +97,7 @@ class TextWorkFactory:
 
     @contextmanager
     def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
-        """Yield the work over connections and a model of its own.
-
-        Raises
-        ------
-        InputRefusedError, RetryableError, MissingExtraError
-            There is no such model, or it cannot be run.
-        """
+        """Yield the work over its own connections and model."""
         with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
             service = TextEmbeddingService(
                 model=open_text_model(
@@ -152,7 +135,7 @@ class EmbedTexts:
         Raises
         ------
         InputRefusedError, RetryableError, MissingExtraError
-            No stored event meets a filter, the model cannot be used, or its id means another one.
+            No stored event passes a filter, the model cannot be used, or its id means another one.
         """
         pages = self._wired.texts.iter_macro_keys(
             request.span.start, request.span.end,
@@ -161,7 +144,7 @@ class EmbedTexts:
         return self._embed("MACRO", pages, request, choice)
 
     def embed_news(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
-        """Embed and store the news of a request, headline and body joined; as for macro events."""
+        """Embed and store the news of a request, headline and body joined; see `embed_macro`."""
         pages = self._wired.texts.iter_news_keys(
             request.span.start, request.span.end,
             language=request.language, limit=request.limit, timezone=request.timezone,

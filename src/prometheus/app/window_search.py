@@ -1,4 +1,4 @@
-"""Windows of any instrument that looked like one instrument's window on a date, and what followed them."""
+"""Windows of any instrument near to one instrument's window, and what followed them."""
 
 from __future__ import annotations
 
@@ -38,19 +38,14 @@ MOST_ROWS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class WindowRequest:
-    """Windows wanted that look like an instrument's on a date.
+    """A search for windows near to an instrument's on a date.
 
     Attributes
     ----------
     exclude_sessions
-        Weekdays: nothing so near to the date counts, and of one instrument no two windows so near to each other.
+        Minimum gap in weekdays to the date, and between two windows of one instrument.
     window_days
-        Sessions per window; None for what the model needs.
-
-    Raises
-    ------
-    UsageError
-        A number that cannot be.
+        Sessions per window; None for the model's own.
     """
 
     instrument_id: str
@@ -70,20 +65,20 @@ class WindowRequest:
 
     @property
     def space(self) -> WindowSpace:
-        """The vectors that are compared."""
+        """The vectors compared."""
         window_days = default_window_days(self.model_id) if self.window_days is None else self.window_days
         return WindowSpace(stored_model_id(self.model_id), INSTRUMENT, window_days)
 
     @property
     def before(self) -> date:
-        """Only windows dated before this one count: their neighbourhood is over on the date."""
+        """Only windows dated before this one count: a gap of `exclude_sessions`."""
         day = np.busday_offset(np.datetime64(self.as_of, "D"), -self.exclude_sessions, roll="backward")
         return date.fromisoformat(str(day))
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarWindow:
-    """One window that looked like the one asked about."""
+    """One window found."""
 
     instrument_id: str
     as_of_date: date
@@ -102,13 +97,7 @@ class SimilarWindow:
 
 @dataclass(frozen=True, slots=True)
 class WindowReport:
-    """The windows found, nearest first.
-
-    Attributes
-    ----------
-    is_exact
-        Whether every window was compared; otherwise an index found them.
-    """
+    """The windows found, nearest first; `is_exact` if all were compared rather than an index used."""
 
     request: WindowRequest
     as_of_date: date
@@ -129,15 +118,7 @@ class WindowReport:
 
 @dataclass(frozen=True, slots=True)
 class RecallReport:
-    """How an index did against the exact search.
-
-    Attributes
-    ----------
-    recall
-        Share of the true nearest windows that the index found, over all queries.
-    worst
-        The same for the query with the least.
-    """
+    """The index against the exact search: share of true neighbours found over all queries, and the worst query's."""
 
     model_id: str
     n_queries: int
@@ -155,14 +136,10 @@ class SearchWindows:
         self._db = wired.db_manager
 
     def find(self, request: WindowRequest) -> WindowReport:
-        """Return the windows nearest to an instrument's; by the model's index, or by comparing all where it has none.
+        """Return the windows nearest to an instrument's, by the model's index, or by comparing all without one.
 
-        Raises
-        ------
-        NotFoundError
-            The instrument has no vector on the date, or in the week before it.
-        NotFoundError
-            The model learned from later data.
+        NotFoundError if the instrument has no vector on the date or in the week before, or the model learned from later
+        data.
         """
         space = request.space
         request = replace(request, model_id=space.model_id, window_days=space.window_days)
@@ -180,28 +157,23 @@ class SearchWindows:
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
-        """Make a model's index, or bring it in step; return how many vectors were copied, and what it holds now."""
+        """Build or update a model's index; return the number of vectors copied, and its status."""
         index = WindowIndex(self._db, stored_model_id(model_id))
         n_copied = index.build(self._wired.progress)
         return n_copied, index.status()
 
     def drop_index(self, model_id: str) -> bool:
-        """Remove a model's index; return whether there was one."""
+        """Remove a model's index; return whether it existed."""
         return WindowIndex(self._db, stored_model_id(model_id)).drop()
 
     def index_status(self, model_id: str) -> IndexStatus:
-        """Return what a model's index holds, and how far it is behind."""
+        """Return the size of a model's index, and its lag."""
         return WindowIndex(self._db, stored_model_id(model_id)).status()
 
     def check_index(self, model_id: str, n_queries: int, k: int, window_days: int | None = None) -> RecallReport:
-        """Ask the index for windows of which the exact neighbours are then looked up among all.
+        """Compare the index with the exact search, for queries spread evenly over the stored windows.
 
-        The windows asked about lie evenly among those stored; each asks for windows dated before itself.
-
-        Raises
-        ------
-        NotFoundError, NotFoundError
-            There is no index, or nothing stored.
+        Each query asks for windows dated before itself. NotFoundError if there is no index, or nothing stored.
         """
         days = default_window_days(model_id) if window_days is None else window_days
         model_id = stored_model_id(model_id)
@@ -248,7 +220,7 @@ _Candidates = Callable[[int], list[StoredWindow]]
 
 
 def _grow(candidates: _Candidates, vector: Float32Vector, request: WindowRequest) -> list[tuple[float, StoredWindow]]:
-    """Ask for more and more rows until enough of them are no neighbours, or all were seen."""
+    """Ask for more rows until enough windows keep the minimum gap, or all were seen."""
     n_rows = max(FIRST_ROWS, request.k)
     while True:
         found = candidates(n_rows)
@@ -261,7 +233,7 @@ def _grow(candidates: _Candidates, vector: Float32Vector, request: WindowRequest
 def _spread_out(
     found: Sequence[StoredWindow], vector: Float32Vector, request: WindowRequest
 ) -> list[tuple[float, StoredWindow]]:
-    """Return the nearest windows of which no two of one instrument are neighbours, by their exact distances."""
+    """Return the nearest windows by exact distance, a minimum gap apart within each instrument."""
     measured = sorted(
         ((exact_distance(window.vector, vector), window) for window in found),
         key=lambda each: (each[0], each[1].entity_id, each[1].as_of_date),
@@ -280,7 +252,6 @@ def _spread_out(
 
 
 def _spread_queries(scan: WindowScan, n_queries: int, n_windows: int) -> list[WindowQuery]:
-    """Return windows that lie evenly among those stored, entity by entity."""
     wanted = np.unique(np.linspace(0, n_windows - 1, n_queries).astype(np.int64))
     queries, n_before = [], 0
     for windows in map(scan.load, scan.entities()):

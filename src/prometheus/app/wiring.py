@@ -1,4 +1,4 @@
-"""What the use cases are made of: each reader and store once per app, and the encoder of an instrument or a region."""
+"""The shared readers and stores of the use cases, and the encoder of an instrument or a region."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What stands for a region, and how it is embedded: one instrument, or the members the region is configured with.
+    """The instrument that stands for a region, or its configured members, and the encoder.
 
     Attributes
     ----------
@@ -59,15 +59,7 @@ class Subject:
 
 
 class Wiring:
-    """The readers and stores over one pair of databases, made when they are first asked for.
-
-    Parameters
-    ----------
-    db_manager
-        The databases.
-    progress
-        Receives how far long work is.
-    """
+    """The readers and stores over one pair of databases; `progress` receives how far long work is."""
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager
@@ -113,7 +105,7 @@ class Wiring:
         return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
 
     def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
-        """Move a single date that is no session to the last one before it, and say so."""
+        """Move a single date that is not a session to the previous one, with a warning."""
         if span.is_range or self.reader.has_bar_on(span.start, instrument_ids):
             return span  # a bar proves a session; the calendar, slow to load, is not needed
         session = calendar_of(market).last_session(span.start)
@@ -124,12 +116,12 @@ class Wiring:
     def subject_of(
         self, region: str, instrument_id: str | None, model_id: str | None, window_days: int | None, default_model: str
     ) -> Subject:
-        """Return what stands for a region: the instrument, or without one what the region is configured with.
+        """Return the instrument, or without one the configured subject of a region.
 
         Raises
         ------
-        UnknownNameError, UnknownNameError, UsageError
-            No setting says what the region is made of; a model or window length that it cannot have.
+        UsageError, UnknownNameError
+            The region is not configured, or cannot have that model or window length.
         """
         if instrument_id is not None:
             return self._instrument_subject(instrument_id, model_id or default_model, window_days)
@@ -196,7 +188,7 @@ def calendar_of(market: str) -> TradingCalendar:
 
 
 def warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None:
-    """Say so when a window is too long for the vector: the part that is cut off is the newest."""
+    """Warn if a window is too long for the vector: its newest part is cut off."""
     dim = getattr(model, "target_dim", None)
     if dim is not None and window_days * len(CLOSE_VOLUME.names) > dim:
         longest = dim // len(CLOSE_VOLUME.names)
@@ -207,7 +199,7 @@ def warn_of_cut_windows(model: NumericEmbeddingModel, window_days: int) -> None:
 
 
 def warn_of_sessions_left_out(failures: Sequence[PrometheusError]) -> None:
-    """Say once which sessions a region has no embedding on; `--json` names each."""
+    """Warn once of the sessions without an embedding of a region; `--json` names each."""
     left_out = [failure for failure in failures if isinstance(failure, RegionMembersError)]
     if left_out:
         first, last = left_out[0], left_out[-1]

@@ -1,1 +1,1 @@
-"""Many dates and instruments at once: plans that are pure, and the engines that carry them out."""
+"""Backfills of many dates and instruments: pure plans, and the engines that run them."""

@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JointRequest:
-    """A region's joint rows wanted, and where their branches come from; a chunk of a backfill by itself.
+    """The joint rows wanted of a region, and the sources of their branches; one chunk of a backfill.
 
     Attributes
     ----------
     filters
-        Of the texts: country and event type, or language; None where not given.
+        Of the texts: country and event type, or language; None if not given.
     timezone
         In which a text's timestamp becomes a calendar date.
     """
@@ -59,12 +59,12 @@ class JointRequest:
         return 1
 
     def halves(self) -> tuple[JointRequest, ...]:
-        """Return nothing: it is one region's."""
+        """Return nothing: a region is not divided."""
         return ()
 
     @property
     def source(self) -> dict[str, str]:
-        """What the branches are made of; means of other sources must not centre them."""
+        """The inputs of the branches; means of other sources must not centre them."""
         return {
             "region": self.region,
             "joint_type": self.space.joint_type,
@@ -74,21 +74,21 @@ class JointRequest:
 
     @property
     def entity_scope(self) -> dict[str, Any]:
-        """The scope of the rows; a time zone other than UTC makes other rows, so it is part of it."""
+        """The scope of the rows; a time zone other than UTC is part of it."""
         zone = {} if self.timezone == "UTC" else {"timezone": self.timezone}
         return self.space.entity_scope(self.region, {**self.filters, **zone})
 
 
 @dataclass(frozen=True, slots=True)
 class JointRun:
-    """What a joint backfill did for one region.
+    """The result of a joint backfill for one region.
 
     Attributes
     ----------
     without_text, without_regime
-        Dates skipped because one of the two was missing.
+        Dates skipped for lack of one of the two.
     text_share
-        The measured share of the texts in squared distance; None where it cannot be measured.
+        The measured share of the texts in squared distance; None if it cannot be measured.
     """
 
     region: str
@@ -100,17 +100,14 @@ class JointRun:
 
 @dataclass(frozen=True, slots=True)
 class JointReport(BackfillReport):
-    """What a joint backfill did, together and region by region.
-
-    There are no failures: a date without one of its branches is skipped by rule.
-    """
+    """The result of a joint backfill, in total and by region; a date without a branch is skipped, no failure."""
 
     runs: tuple[JointRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedDates:
-    """The dates that have both branches, and those that have one."""
+    """The dates with both branches, and those with one."""
 
     examples: tuple[JointExample, ...]
     without_text: tuple[date, ...]
@@ -119,7 +116,7 @@ class JoinedDates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedJoins:
-    """A region's dates with both branches, and what joins them."""
+    """A region's dates with both branches, and their model."""
 
     request: JointRequest
     joined: JoinedDates
@@ -135,53 +132,42 @@ class EncodedJoins:
     text_share: float | None
 
 
+@dataclass(frozen=True, slots=True)
 class JointBackfill:
     """Fills ``joint_embeddings``; a `prometheus.backfill.work.ChunkWork` whose chunks are requests.
 
-    Parameters
+    Attributes
     ----------
     storage, texts
-        Where the two branches come from.
-    store
-        Receives the rows.
+        The sources of the two branches.
     model_id
         The name the rows are stored under.
     model_of
-        Gives the model of a request.
+        Returns the model of a request.
     only
         The dates to join; None for all that have both branches.
     """
 
-    def __init__(
-        self,
-        storage: StateStore,
-        texts: DailyTextSource,
-        store: JointVectorStore,
-        model_id: str,
-        model_of: Callable[[JointRequest], JointEmbeddingModel],
-        *,
-        only: Collection[date] | None = None,
-    ) -> None:
-        self._storage = storage
-        self._texts = texts
-        self._store = store
-        self._model_id = model_id
-        self._model_of = model_of
-        self._only = only
+    storage: StateStore
+    texts: DailyTextSource
+    store: JointVectorStore
+    model_id: str
+    model_of: Callable[[JointRequest], JointEmbeddingModel]
+    only: Collection[date] | None = None
 
     def read(self, request: JointRequest) -> WantedJoins:
-        """Read both branches, each in one pass whatever the range."""
-        joined = load_examples(self._storage, self._texts, request)
-        if self._only is not None:
-            kept = tuple(example for example in joined.examples if example.as_of_date in self._only)
+        """Read both branches, one query each for any range."""
+        joined = load_examples(self.storage, self.texts, request)
+        if self.only is not None:
+            kept = tuple(example for example in joined.examples if example.as_of_date in self.only)
             joined = replace(joined, examples=kept)
-        return WantedJoins(request, joined, self._model_of(request))
+        return WantedJoins(request, joined, self.model_of(request))
 
     def count(self, wanted: WantedJoins) -> JointReport:
-        """Return how many rows are new or differ from what is stored."""
+        """Return the number of rows that are new or differ from the stored ones."""
         encoded = self.encode(wanted)
         request, span = wanted.request, wanted.request.span
-        rows = self._store.load(request.space, request.region, self._model_id, span.start, span.end)
+        rows = self.store.load(request.space, request.region, self.model_id, span.start, span.end)
         stored = {row.as_of_date: row.vector.tobytes() for row in rows if row.entity_scope == request.entity_scope}
         n_missing = sum(
             stored.get(example.as_of_date) != vector.tobytes()
@@ -190,20 +176,20 @@ class JointBackfill:
         return self._report(encoded, n_missing)
 
     def encode(self, wanted: WantedJoins) -> EncodedJoins:
-        """Join, and measure how much of the distances each branch holds."""
+        """Join, and measure each branch's share of the distances."""
         examples, model = wanted.joined.examples, wanted.model
         if not examples:
             return EncodedJoins(wanted, np.empty((0, 0), dtype=np.float32), None)
         if not isinstance(model, CentredJointModel | SimpleAverageJointModel):
             return EncodedJoins(wanted, model.embed_batch(examples), None)
         numeric, text = model.branches(examples)
-        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self._model_id))
+        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self.model_id))
 
     def write(self, encoded: EncodedJoins) -> JointReport:
         """Store the rows of a region in one transaction."""
         wanted = encoded.wanted
         examples, request = wanted.joined.examples, wanted.request
-        service = JointEmbeddingService(model=wanted.model, store=self._store, model_id=self._model_id)
+        service = JointEmbeddingService(model=wanted.model, store=self.store, model_id=self.model_id)
         n_written = service.save(examples, encoded.vectors, (request.numeric_model_id, request.text_model_id))
         return self._report(encoded, n_written)
 
@@ -215,7 +201,7 @@ class JointBackfill:
 
 
 def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:
-    """Return one example per date that has a regime embedding and a text; two reads, whatever the range."""
+    """Return one example per date that has a regime embedding and a text; two queries for any range."""
     start, end = request.span.start, request.span.end
     daily = texts.load(request.space.text_source, request.text_model_id, start, end, request.filters, request.timezone)
     text_of = dict(zip(daily.dates.tolist(), daily.vectors, strict=True))
@@ -239,7 +225,7 @@ def load_examples(storage: StateStore, texts: DailyTextSource, request: JointReq
 
 @dataclass(frozen=True, slots=True)
 class StaleJoins:
-    """Joint rows that are older than the regimes they were joined from."""
+    """Joint rows older than the regimes they were joined from."""
 
     group: JointGroup
     dates: frozenset[date]
@@ -248,11 +234,10 @@ class StaleJoins:
 def stale_joins(
     store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
 ) -> list[StaleJoins]:
-    """Return the joint rows of a region to join anew.
+    """Return the joint rows of a region to join again: those written before their regimes.
 
-    What is stale is told by the times of writing, so a run that was killed between the two is made good by the next
-    one; where the two databases are on two servers, their clocks must agree. A row that does not say what it was joined
-    from is left alone.
+    A run killed in between is thus repaired by the next; clocks of two database servers must agree. Rows without a
+    recorded source are left alone.
     """
     groups = store.groups(region, numeric_model_id, start, end)
     if not groups:
@@ -268,7 +253,7 @@ def stale_joins(
 def _measure_share(
     model: CentredJointModel | SimpleAverageJointModel, numeric: Float64Matrix, text: Float64Matrix, model_id: str
 ) -> float | None:
-    """Return the texts' share of squared distance; warn where it is not what the model's weights promise."""
+    """Return the texts' share of squared distance; warn if it differs from the model's weights."""
     if isinstance(model, CentredJointModel):
         share = measured_text_share(numeric, text, model.numeric_weight, 1.0 - model.numeric_weight)
         if len(numeric) > 1 and abs(share - model.text_share) > SHARE_TOLERANCE:

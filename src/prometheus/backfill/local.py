@@ -1,9 +1,8 @@
-"""Chunks done on this machine: in this process, or in several that get keys by pipe and send reports back.
+"""Chunks run on this machine: in this process, or in several that receive chunks and send reports by pipe.
 
-A process reads and encodes the next chunk while it writes this one. The driver of several never touches a frame. Each
-worker has its own connections and models; one that dies loses nothing but the time spent on its chunk, which goes to
-another. A chunk that kills worker after worker is halved until the item that does it stands alone, and that item is
-named as a failure of the run.
+A process reads and encodes the next chunk while it writes this one. The driver of several touches no data. Each worker
+has its own connections and models; if one dies, its chunk goes to another. A chunk that kills worker after worker is
+halved until the item at fault is alone; that item is a failure of the run.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from prometheus.errors import PrometheusError, worker_not_started
 from prometheus.protocols import Claims
 
 AHEAD = 3
-"""Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more at hand."""
+"""Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more."""
 AT_HAND_S = 0.02
 """How long a worker waits for its next chunk before it goes on to write what is ready."""
 BUSY_PAUSE_S = 0.1
@@ -52,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 class ReadyWork:
-    """Work that is open already, in this process alone; a `prometheus.backfill.work.WorkFactory`."""
+    """Work already open, in this process alone; a `prometheus.backfill.work.WorkFactory`."""
 
     def __init__(self, work: ChunkWork[Any, Any], claims: Claims) -> None:
         self._opened = OpenedWork(work, claims)
@@ -64,19 +63,13 @@ class ReadyWork:
 
 
 class InProcess:
-    """The engine without other processes.
-
-    Parameters
-    ----------
-    dry_run
-        Count what is missing; write nothing.
-    """
+    """The engine without other processes; a dry run counts what is missing and writes nothing."""
 
     def __init__(self, *, dry_run: bool = False) -> None:
         self._dry_run = dry_run
 
     def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
-        """Do every chunk; see `prometheus.backfill.work.Engine`."""
+        """Run every chunk; see `prometheus.backfill.work.Engine`."""
         with factory.open(1) as opened:
             if self._dry_run:
                 count_chunks(opened.work, chunks, listener)
@@ -102,16 +95,16 @@ def run_chunks(
     listener: Listener[ChunkT, Any],
     pass_over: Callable[[ChunkT], None],
 ) -> None:
-    """Do the chunks as they come, but those that another run is at.
+    """Run the chunks in order, except those claimed by another run.
 
-    At most two chunks are in memory: the one that is written and the one that is read and encoded meanwhile.
+    At most two chunks are in memory: one being written, one being read and encoded.
 
     Parameters
     ----------
     chunks
-        None among them: no chunk is at hand just now, so write what is ready.
+        None among them: no chunk is available yet, so write what is ready.
     pass_over
-        Receives the chunks that another run is at.
+        Receives the chunks claimed by another run.
     """
     work, claims = opened.work, opened.claims
 
@@ -129,13 +122,13 @@ def run_chunks(
 
 
 def do_chunk(opened: OpenedWork, chunk: ChunkT) -> Any:
-    """Do one chunk, after any other run that is at it, and return its report."""
+    """Run one chunk, after any other run of it, and return its report."""
     opened.claims.wait_for(chunk.key)
     return _do_claimed(opened, chunk)
 
 
 def try_chunk(opened: OpenedWork, chunk: ChunkT) -> Any | None:
-    """Do one chunk and return its report; None, at once, while another run is at it."""
+    """Run one chunk and return its report; None, at once, if another run has claimed it."""
     return _do_claimed(opened, chunk) if opened.claims.try_claim(chunk.key) else None
 
 
@@ -152,7 +145,7 @@ def prepare(work: ChunkWork[ChunkT, Any], chunk: ChunkT) -> Any:
 
 
 def _one_ahead(prepare_one: Callable[[ChunkT], Any], chunks: Iterable[ChunkT | None]) -> Iterator[tuple[ChunkT, Any]]:
-    """Yield each chunk with what was made of it; the next one is in the making while the caller has this one."""
+    """Yield each chunk with its result; the next result is computed while the caller has this one."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-ahead")
     waiting: tuple[ChunkT, Future[Any]] | None = None
     try:
@@ -167,7 +160,7 @@ def _one_ahead(prepare_one: Callable[[ChunkT], Any], chunks: Iterable[ChunkT | N
 
 @dataclass(slots=True)
 class _Worker(Generic[ChunkT]):
-    """A process, our end of its pipe, and what it was given and has not reported yet."""
+    """A process, our end of its pipe, and its unreported tickets."""
 
     process: BaseProcess
     pipe: Connection
@@ -176,7 +169,7 @@ class _Worker(Generic[ChunkT]):
     is_silent: bool = False
 
     def takes(self, ticket: Ticket[ChunkT], n_at_most: int) -> bool:
-        """Return whether it can be given a ticket; a suspect one only while it has no other."""
+        """Return whether it can take a ticket; a suspect one only alone."""
         if len(self.tickets) >= n_at_most:
             return False
         return not self.tickets or not any(each.is_suspect for each in (ticket, *self.tickets.values()))
@@ -187,7 +180,7 @@ class _Worker(Generic[ChunkT]):
             self.pipe.send(ticket.chunk)
 
     def next_word(self) -> tuple[str, Any] | None:
-        """Return what it said, None when there is nothing more for now."""
+        """Return its next message; None if there is none yet."""
         try:
             return self.pipe.recv() if not self.is_silent and self.pipe.poll() else None
         except (EOFError, OSError):
@@ -195,31 +188,18 @@ class _Worker(Generic[ChunkT]):
             return None
 
     def close(self) -> None:
-        """Tell it that nothing more will come."""
         with suppress(OSError):
             self.pipe.send(None)
 
 
 class LocalWorkers:
-    """The engine of several processes on this machine.
-
-    Parameters
-    ----------
-    n_workers
-        Processes; at most one is started per chunk, and one chunk is done without any.
-    """
+    """The engine of several processes on this machine, at most one per chunk; one chunk needs none."""
 
     def __init__(self, n_workers: int) -> None:
         self._n_workers = n_workers
 
     def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
-        """Do every chunk; see `prometheus.backfill.work.Engine`.
-
-        Raises
-        ------
-        PrometheusError
-            What a worker stopped at; the others finish the chunk they are writing.
-        """
+        """Run every chunk; on a worker's error the others finish the chunk they are writing."""
         n_workers = min(self._n_workers, len(chunks))
         if n_workers <= 1:
             InProcess().run(factory, chunks, listener)
@@ -263,7 +243,7 @@ class _ProcessPool(WorkerPool[ChunkT]):
         return _Worker(process, ours)
 
     def _hand_out(self) -> None:
-        """Give each ticket that waits to the worker with fewest, and no worker more than a fair share."""
+        """Give each queued ticket to the worker with fewest, and no worker more than a fair share."""
         n_left = len(self._queue) + sum(len(worker.tickets) for worker in self._workers)
         n_at_most = min(AHEAD, -(-n_left // self._n_workers))
         while self._queue:
@@ -273,7 +253,6 @@ class _ProcessPool(WorkerPool[ChunkT]):
             min(takers, key=lambda worker: len(worker.tickets)).give(self._queue.popleft())
 
     def _serve(self) -> None:
-        """Wait for a report or an end, and act on it."""
         by_handle: dict[Any, _Worker[ChunkT]] = {worker.process.sentinel: worker for worker in self._workers}
         by_handle |= {worker.pipe: worker for worker in self._workers if not worker.is_silent}
         for worker in {by_handle[handle].process.pid: by_handle[handle] for handle in wait(list(by_handle))}.values():
@@ -298,7 +277,7 @@ class _ProcessPool(WorkerPool[ChunkT]):
             self._listener.done(ticket.chunk, outcome)
 
     def _bury(self, worker: _Worker[ChunkT]) -> None:
-        """Take a worker out; others, and a new one, get what it left behind."""
+        """Remove a dead worker and requeue its tickets."""
         self._workers.remove(worker)
         worker.process.join()
         worker.pipe.close()
@@ -314,7 +293,7 @@ class _ProcessPool(WorkerPool[ChunkT]):
             self._workers.append(self._start())
 
     def _stop(self) -> None:
-        """Let every worker finish or roll back the chunk it is at; end those that take too long."""
+        """Let every worker finish or roll back its chunk; end those that take too long."""
         for worker in self._workers:
             worker.pipe.close()  # to the worker the end of its orders
         for worker in self._workers:
@@ -325,10 +304,10 @@ class _ProcessPool(WorkerPool[ChunkT]):
 
 
 def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
-    """Do the chunks that come through a pipe until it ends; the main function of a worker process.
+    """Run the chunks from a pipe until it ends; the main function of a worker process.
 
-    Ctrl-C reaches every process of a terminal: the driver alone acts on it. When the driver is gone, so is the pipe,
-    and the worker ends after the chunk it is at.
+    Ctrl-C reaches every process of a terminal: only the driver acts on it. When the driver is gone, so is the pipe, and
+    the worker ends after its current chunk.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
@@ -345,7 +324,7 @@ def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
 
 
 class _DriverGoneError(Exception):
-    """The driver, to which reports go, has ended."""
+    """The driver, which receives the reports, has ended."""
 
 
 class _Reporter:
@@ -362,7 +341,7 @@ class _Reporter:
 
 
 def _orders(pipe: Connection) -> Iterator[Chunk | None]:
-    """Yield chunks as they come; None while no chunk is at hand."""
+    """Yield chunks as they come; None while there is none."""
     while True:
         try:
             if not pipe.poll(AT_HAND_S):
@@ -376,7 +355,7 @@ def _orders(pipe: Connection) -> Iterator[Chunk | None]:
 
 
 def _hand_back(pipe: Connection, chunk: Chunk) -> None:
-    """Let the driver keep a chunk for later, after a pause so that the two do not spin."""
+    """Return a chunk to the driver for later, after a pause so that the two do not spin."""
     time.sleep(BUSY_PAUSE_S)
     _send(pipe, (chunk.key, BUSY))
 

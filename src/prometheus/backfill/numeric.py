@@ -22,7 +22,7 @@ NO_VECTORS: Float32Matrix = np.empty((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissingWindows:
-    """What of a chunk is to be written.
+    """The windows of a chunk to write.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class MissingWindows:
     failures
         Of instruments without any window.
     rewritten
-        Instruments of which stored rows are to be written anew.
+        Instruments whose stored rows change.
     """
 
     windows: WindowBatch
@@ -54,42 +54,37 @@ class EncodedWindows:
     refused: tuple[VectorError, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class NumericBackfill:
     """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
-    Parameters
+    Attributes
     ----------
     builder_of
-        Makes the windows of a market's instruments.
+        Returns the window builder of a market.
     encoder
-        Makes vectors; its store receives them.
+        Makes and stores vectors.
     instruments
         Tells an unknown instrument from one with too little history.
     """
 
-    def __init__(
-        self,
-        builder_of: Callable[[str], NumericWindowBuilder],
-        encoder: NumericWindowEncoder,
-        instruments: InstrumentSource,
-    ) -> None:
-        self._builder_of = builder_of
-        self._encoder = encoder
-        self._instruments = instruments
+    builder_of: Callable[[str], NumericWindowBuilder]
+    encoder: NumericWindowEncoder
+    instruments: InstrumentSource
 
     def require_same(self) -> None:
-        """Prove that the model id means this encoder or nothing yet, before rows are compared under it."""
-        self._encoder.require_same()
+        """Raise if the model id belongs to another encoder, before rows are compared under it."""
+        self.encoder.require_same()
 
     def read(self, chunk: NumericChunk) -> MissingWindows:
         """Build the windows of a chunk and keep those without a stored row of equal input.
 
-        Bars and stored hashes of a range are read side by side, each by a core of the server's.
+        Bars and stored hashes of a range are read in parallel, each on its own server core.
         """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-hashes") as side:
             stored_later = side.submit(self._load_stored, chunk) if chunk.span.is_range else None
-            build = build_windows(self._builder_of(chunk.market), chunk.instrument_ids, chunk.span, chunk.window_days)
-        windows, failures = build.windows, name_unknown(build.failures, self._instruments)
+            build = build_windows(self.builder_of(chunk.market), chunk.instrument_ids, chunk.span, chunk.window_days)
+        windows, failures = build.windows, name_unknown(build.failures, self.instruments)
         if len(windows) == 0:
             return MissingWindows(windows, 0, is_new=True, failures=failures)
         stored = self._load_stored(chunk) if stored_later is None else stored_later.result()
@@ -98,19 +93,18 @@ class NumericBackfill:
         return MissingWindows(missing, len(windows), is_new=not len(stored), failures=failures, rewritten=rewritten)
 
     def _load_stored(self, chunk: NumericChunk) -> NDArray[Any]:
-        """Return what is stored of a chunk; entities are counted as in its windows."""
         dates = np.array([chunk.span.start, chunk.span.end], dtype="M8[D]")
-        store, model_id = self._encoder.store, self._encoder.model_id
+        store, model_id = self.encoder.store, self.encoder.model_id
         return store.load_input_hashes(INSTRUMENT, chunk.instrument_ids, model_id, chunk.window_days, dates)
 
     def count(self, wanted: MissingWindows) -> BackfillReport:
-        """Return what there is to write."""
+        """Return the number of rows to write."""
         n_missing = len(wanted.windows)
         first = self._encode_sound(wanted.windows.take(slice(0, 1)))[0].vectors if n_missing else NO_VECTORS
         return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * vector_bytes(first))
 
     def encode(self, wanted: MissingWindows) -> EncodedWindows:
-        """Return the vectors of the windows that have one; an instrument with one that has none is a failure."""
+        """Return the vectors; an instrument with a window that has no vector is a failure."""
         if not len(wanted.windows):
             return EncodedWindows(wanted)
         return EncodedWindows(wanted, *self._encode_sound(wanted.windows))
@@ -120,30 +114,30 @@ class NumericBackfill:
         missing, batch = encoded.missing, encoded.batch
         if batch is None:
             return BackfillReport(missing.n_wanted, 0, missing.failures)
-        n_written = self._encoder.save(batch, is_new=missing.is_new)
+        n_written = self.encoder.save(batch, is_new=missing.is_new)
         n_planned = missing.n_wanted - (len(missing.windows) - len(batch))
         failures = (*missing.failures, *encoded.refused)
         n_bytes = n_written * vector_bytes(batch.vectors)
         return BackfillReport(n_planned, n_written, failures, n_bytes, missing.rewritten)
 
     def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
-        """Return the vectors of the windows that have one, and an error per instrument with a window that has none.
+        """Return the vectors, and one error per instrument with a window that has none.
 
-        One poisoned bar must not stop the other instruments of its chunk, nor the windows that do not hold it.
+        One bad bar must not stop the other instruments of its chunk, nor windows without it.
         """
         try:
-            return self._encoder.encode(windows), ()
+            return self.encoder.encode(windows), ()
         except VectorError:
             refused = self._refused(windows)
         sound = np.setdiff1d(np.arange(len(windows)), list(refused))
         first_of_each = {int(windows.entity_index[row]): error for row, error in sorted(refused.items(), reverse=True)}
-        return self._encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
+        return self.encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
 
     def _refused(self, windows: WindowBatch) -> dict[int, VectorError]:
         refused = {}
         for row in range(len(windows)):
             try:
-                self._encoder.encode(windows.take(slice(row, row + 1)))
+                self.encoder.encode(windows.take(slice(row, row + 1)))
             except VectorError as error:
                 refused[row] = error
         return refused
@@ -164,7 +158,7 @@ def build_windows(
 
 
 def name_unknown(failures: Sequence[InputRefusedError], instruments: InstrumentSource) -> tuple[InputRefusedError, ...]:
-    """Return the failures, with those of instruments that have no bar at all said as such."""
+    """Return the failures, with instruments that have no bar at all named as unknown."""
     empty = [
         failure.instrument_id
         for failure in failures

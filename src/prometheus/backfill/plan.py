@@ -1,4 +1,4 @@
-"""What a backfill has to do, and what it did: pure decisions and sums, no clock, no database."""
+"""Plans and reports of backfills: pure decisions and sums, no clock, no database."""
 
 from __future__ import annotations
 
@@ -32,13 +32,7 @@ CHUNK_BARS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class DateSpan:
-    """One date, or every session observed in a range.
-
-    Raises
-    ------
-    UsageError
-        The end lies before the start.
-    """
+    """One date, or every session observed in a range; UsageError if the end lies before the start."""
 
     start: date
     end: date
@@ -62,7 +56,7 @@ class DateSpan:
         return cls(start, end, is_range=True)
 
     def pieces(self, n_days: int) -> list[DateSpan]:
-        """Return the span cut into consecutive ones of at most `n_days` calendar days."""
+        """Return consecutive spans of at most `n_days` calendar days."""
         if not self.is_range:
             return [self]
         cuts = range(self.start.toordinal(), self.end.toordinal() + 1, n_days)
@@ -75,13 +69,13 @@ class DateSpan:
 
 @dataclass(frozen=True, slots=True)
 class NumericRequest:
-    """Embeddings wanted: these instruments, on these dates, by this model.
+    """Embeddings wanted of instruments, on some dates, by one model.
 
     Attributes
     ----------
     members
-        Those of the instruments that were not named but belong to a market: one whose history has ended, or has not
-        begun, is skipped; of an instrument that was named either is a failure.
+        Instruments selected by market, not by name: one whose history has ended, or not begun, is skipped; of a named
+        instrument either is a failure.
     """
 
     instrument_ids: tuple[str, ...]
@@ -96,15 +90,7 @@ class NumericRequest:
 
 @dataclass(frozen=True, slots=True)
 class NumericChunk:
-    """The windows of some instruments of one market, all of whose dates are wanted.
-
-    Attributes
-    ----------
-    instrument_ids
-        Ascending.
-    market
-        Whose calendar tells how old a bar is.
-    """
+    """The windows of some instruments, ascending, of one market, on all dates of a span."""
 
     instrument_ids: tuple[str, ...]
     market: str
@@ -124,7 +110,7 @@ class NumericChunk:
         return len(self.instrument_ids)
 
     def halves(self) -> tuple[NumericChunk, ...]:
-        """Return the first and the second half of the instruments, nothing for a single one."""
+        """Return the two halves of the instruments; nothing for a single one."""
         return tuple(replace(self, instrument_ids=part) for part in _halves(self.instrument_ids))
 
 
@@ -146,13 +132,13 @@ class RegimeChunk:
         return (self.span.end - self.span.start).days + 1
 
     def halves(self) -> tuple[RegimeChunk, ...]:
-        """Return nothing: it is one region's."""
+        """Return nothing: a region is not divided."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """Some texts of one kind, by the ids of their rows, oldest first."""
+    """Some texts of one kind, by row id, oldest first."""
 
     source_type: TextSourceType
     source_ids: tuple[int, ...]
@@ -170,13 +156,13 @@ class TextChunk:
         return len(self.source_ids)
 
     def halves(self) -> tuple[TextChunk, ...]:
-        """Return the first and the second half of the texts, nothing for a single one."""
+        """Return the two halves of the texts; nothing for a single one."""
         return tuple(replace(self, source_ids=part) for part in _halves(self.source_ids))
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillReport:
-    """What a backfill did; the reports of chunks add up field by field, those of subclasses with fields of their own.
+    """The result of a backfill; reports of chunks add up field by field, those of subclasses with fields of their own.
 
     Attributes
     ----------
@@ -185,11 +171,11 @@ class BackfillReport:
     written
         Rows that were new or changed.
     failures
-        One error per item that could not be done.
+        One error per failed item.
     n_bytes
         Of the vectors in the rows written.
     rewritten
-        Instruments of which stored rows were made of other inputs than there are now.
+        Instruments with stored rows of other inputs.
     """
 
     planned: int = 0
@@ -200,7 +186,7 @@ class BackfillReport:
 
     @property
     def unchanged(self) -> int:
-        """Rows that were already as wanted."""
+        """Rows that needed no write."""
         return self.planned - self.written
 
     def __add__(self, other: Self) -> Self:
@@ -225,9 +211,9 @@ class Skipped:
     Attributes
     ----------
     ended
-        The date of the last bar, by name.
+        Date of the last bar, by name.
     not_begun
-        The date of the first bar, by name: there are too few sessions up to the date asked for, or none yet.
+        Date of the first bar, by name: too few sessions up to the date asked for, or none yet.
     """
 
     ended: Mapping[str, date] = field(default_factory=dict)
@@ -243,11 +229,11 @@ class Skipped:
         return Skipped({**self.ended, **other.ended}, {**self.not_begun, **other.not_begun})
 
     def rest(self, names: Iterable[str]) -> list[str]:
-        """Return those of some names that are not skipped."""
+        """Return the names that are not skipped."""
         return [name for name in names if name not in self]
 
     def describe(self, noun: str = "instrument") -> str:
-        """Return numbers, names and dates in words; nothing where nothing was skipped."""
+        """Return numbers, names and dates in words; empty if nothing was skipped."""
         said = ((self.ended, "ended", "on"), (self.not_begun, "not begun", "from"))
         return ", ".join(
             f"{len(days)} {noun}{'s' if len(days) > 1 else ''} {verb} ({_listed(days, preposition)})"
@@ -284,7 +270,7 @@ def regime_chunks(region: str, span: DateSpan) -> list[RegimeChunk]:
 
 
 def text_chunks(source_type: TextSourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
-    """Cut texts into chunks of bounded size, in the order in which they come."""
+    """Cut texts into chunks of bounded size, in the order given."""
     for chunk in chunks_of(keys, lambda key: key.n_characters):
         yield TextChunk(source_type, tuple(key.source_id for key in chunk), model_id)
 
@@ -309,7 +295,7 @@ def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:
 
 
 def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str, ...]:
-    """Return the entities of missing windows that have a stored row, of another input; `stored` as above."""
+    """Return the entities of missing windows with a stored row of another input; `stored` as above."""
     stored_keys = _keys(stored["entity_index"].astype(np.int64), stored["as_of_date"])
     is_stored = np.isin(_keys(missing.entity_index, missing.as_of_dates), stored_keys)
     return tuple(missing.entity_ids[index] for index in np.unique(missing.entity_index[is_stored]).tolist())
@@ -322,7 +308,7 @@ def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def instruments_per_chunk(span: DateSpan, window_days: int, chunk_windows: int = CHUNK_WINDOWS) -> int:
-    """Return how many instruments to read at once: about `chunk_windows` windows, at most `CHUNK_BARS` bars."""
+    """Return the number of instruments per read: about `chunk_windows` windows, at most `CHUNK_BARS` bars."""
     sessions = 1 if not span.is_range else max(1, (span.end - span.start).days * 261 // 365)
     return max(1, min(chunk_windows // sessions, CHUNK_BARS // (sessions + window_days)))
 

@@ -26,9 +26,7 @@ from prometheus.regime.types import RegimeState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeReport(BackfillReport):
-    """What became of the dates of a region; the counts are those of its states, the bytes those of both tables.
-
-    There are no failures: what is left out of a region is part of its rule.
+    """The result for a region's dates; counts are of states, bytes of both tables, and there are no failures by rule.
 
     Attributes
     ----------
@@ -39,7 +37,7 @@ class RegimeReport(BackfillReport):
     refused
         Why a span has no state at all.
     joined_anew
-        Rows of the joint space that had been joined from states which have changed since, by joint model.
+        Joint rows rewritten because their states changed, by joint model.
     """
 
     embeddings: BackfillReport = field(default_factory=BackfillReport)
@@ -55,28 +53,22 @@ class RegimeReport(BackfillReport):
         refused: tuple[InputRefusedError, ...],
         *newest: RegimeState,
     ) -> RegimeReport:
-        """Return the report of what became of vectors and states."""
+        """Return the report of vectors and states."""
         n_bytes = embeddings.n_bytes + states.n_bytes
         return cls(states.planned, states.written, (), n_bytes, (), embeddings, newest, refused)
 
     @property
     def regimes(self) -> BackfillReport:
-        """The rows of the states alone."""
+        """The report of the states alone."""
         return BackfillReport(self.planned, self.written, (), self.n_bytes - self.embeddings.n_bytes)
 
     @property
     def latest(self) -> RegimeState | None:
-        """The state of the newest date; None where there is no state."""
+        """The state of the newest date, if any."""
         return max(self.newest, key=lambda state: state.as_of_date, default=None)
 
     def newest_state(self) -> RegimeState:
-        """Return the state of the newest date.
-
-        Raises
-        ------
-        InputRefusedError
-            There is no state, for this reason.
-        """
+        """Return the state of the newest date; InputRefusedError with the reason if there is none."""
         if self.latest is None:
             raise self.refused[-1]
         return self.latest
@@ -84,14 +76,14 @@ class RegimeReport(BackfillReport):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissingRegimes:
-    """What of a span is to be computed.
+    """The part of a span to compute.
 
     Attributes
     ----------
     windows
-        From the first date that is missing to the last, after as many as the model looks back on; None for nothing.
+        From the first missing date to the last, after the model's warm-up windows; None if nothing is missing.
     input_hashes
-        Shape (n_windows - warm_up,), int64: what each state is made of, the windows looked back on included.
+        Shape (n_windows - warm_up,), int64: the inputs of each state, its warm-up windows included.
     newest
         The last date wanted.
     """
@@ -114,40 +106,31 @@ class EncodedRegimes:
     states: Sequence[RegimeState]
 
 
+@dataclass(frozen=True, slots=True)
 class RegimeBackfill:
     """Fills ``numeric_window_embeddings``, ``regimes`` and ``regime_transitions``; a `ChunkWork` for one region.
 
-    Parameters
+    Attributes
     ----------
-    builder
-        Makes windows.
     model
         Classifies; its encoder embeds and stores.
     storage
-        Receives the states.
+        Stores the states.
     registry
-        Records what the regime model's id means, or refuses it, before the first state is stored.
+        Records the regime model's id, or refuses it, before the first state is stored.
     instruments
         Tells an unknown instrument from one with too little history.
     """
 
-    def __init__(
-        self,
-        builder: RegimeWindowSource,
-        model: EncodingRegimeModel,
-        storage: StateStore,
-        registry: ModelRegistry,
-        instruments: InstrumentSource,
-    ) -> None:
-        self._builder = builder
-        self._model = model
-        self._storage = storage
-        self._registry = registry
-        self._instruments = instruments
+    builder: RegimeWindowSource
+    model: EncodingRegimeModel
+    storage: StateStore
+    registry: ModelRegistry
+    instruments: InstrumentSource
 
     def read(self, chunk: RegimeChunk) -> MissingRegimes:
-        """Build the windows of a span, and find the dates whose state or embedding is missing or was made of others."""
-        spec, warm_up = self._model.spec_of(chunk.region), self._model.warm_up
+        """Build the windows of a span, and find dates whose state or embedding is missing or has other inputs."""
+        spec, warm_up = self.model.spec_of(chunk.region), self.model.warm_up
         try:
             windows, left_out = self._windows(spec, chunk.span)
         except InputRefusedError as error:
@@ -164,8 +147,8 @@ class RegimeBackfill:
         return replace(found, windows=windows.take(slice(first, stop + warm_up)), input_hashes=hashes[first:stop])
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
-        """Return what there is to compute; some of it may prove to be unchanged."""
-        first = None if wanted.windows is None else self._model.encoder.encode(wanted.windows.take(slice(0, 1)))
+        """Return the number of states to compute; some may prove unchanged."""
+        first = None if wanted.windows is None else self.model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
         return self._report(wanted, n_missing, n_missing, first)
 
@@ -173,9 +156,9 @@ class RegimeBackfill:
         """Return the embeddings and the states."""
         if wanted.windows is None:
             return EncodedRegimes(wanted, None, ())
-        batch = self._model.encoder.encode(wanted.windows)
-        states = self._model.states(batch, wanted.region)
-        return EncodedRegimes(wanted, batch.take(slice(self._model.warm_up, None)), states)
+        batch = self.model.encoder.encode(wanted.windows)
+        states = self.model.states(batch, wanted.region)
+        return EncodedRegimes(wanted, batch.take(slice(self.model.warm_up, None)), states)
 
     def write(self, encoded: EncodedRegimes) -> RegimeReport:
         """Store embeddings, states and transitions; one transaction for each of the two databases."""
@@ -183,9 +166,9 @@ class RegimeBackfill:
         n_embeddings = n_states = 0
         if encoded.batch is not None:
             if self._is_named:
-                self._registry.register(self._model.model_id, "regime", self._model.config)
-            n_embeddings = self._model.encoder.save(encoded.batch)
-            n_states = self._storage.save_regimes(encoded.states, missing.input_hashes)
+                self.registry.register(self.model.model_id, "regime", self.model.config)
+            n_embeddings = self.model.encoder.save(encoded.batch)
+            n_states = self.storage.save_regimes(encoded.states, missing.input_hashes)
         newest = self._newest(encoded)
         return self._report(missing, n_embeddings, n_states, encoded.batch, *newest)
 
@@ -207,30 +190,28 @@ class RegimeBackfill:
 
     @property
     def _is_named(self) -> bool:
-        """Whether the model's id means something beyond its encoder."""
-        return not isinstance(self._model, SeedRegimeModel)
+        """Whether the model's id means more than its encoder."""
+        return not isinstance(self.model, SeedRegimeModel)
 
     def _require_same_models(self) -> None:
-        """Refuse another model under a known id before anything is compared with its rows."""
-        self._model.encoder.require_same()
+        self.model.encoder.require_same()
         if self._is_named:
-            self._registry.require_same(self._model.model_id, "regime", self._model.config)
+            self.registry.require_same(self.model.model_id, "regime", self.model.config)
 
     def _newest(self, encoded: EncodedRegimes) -> Sequence[RegimeState]:
-        """Return the state of the last date wanted, if any date is."""
         newest = encoded.missing.newest
         if newest is None:
             return ()
         if encoded.states and encoded.states[-1].as_of_date == newest:
             return encoded.states[-1:]
-        return self._storage.get_history(encoded.missing.region, newest, newest, self._model.model_id)
+        return self.storage.get_history(encoded.missing.region, newest, newest, self.model.model_id)
 
     def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
-        stored = self._storage.load_input_hashes(region, self._model.model_id, wanted.as_of_dates)
+        stored = self.storage.load_input_hashes(region, self.model.model_id, wanted.as_of_dates)
         return _is_stored(wanted.as_of_dates, hashes, stored)
 
     def _has_embedding(self, wanted: HashedWindows) -> NDArray[np.bool_]:
-        encoder = self._model.encoder
+        encoder = self.model.encoder
         entity_ids = [wanted.entity_ids[int(wanted.entity_index[0])]]
         stored = encoder.store.load_input_hashes(
             encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, wanted.as_of_dates
@@ -238,19 +219,16 @@ class RegimeBackfill:
         return _is_stored(wanted.as_of_dates, wanted.input_hashes, stored)
 
     def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
-        """Return the windows of the sessions wanted, after those of as many sessions as the model looks back on.
-
-        And the sessions wanted that have none.
-        """
-        warm_up = self._model.warm_up
+        """Return the windows wanted, after their warm-up, and the failures of sessions without one."""
+        warm_up = self.model.warm_up
         try:
             if not span.is_range:
-                return self._builder.build_trailing(spec, span.start, warm_up + 1), ()
-            build = self._builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, warm_up)
+                return self.builder.build_trailing(spec, span.start, warm_up + 1), ()
+            build = self.builder.build_range([spec.entity_id], span.start, span.end, spec.window_days, warm_up)
             if build.failures and not len(build.windows):
                 raise build.failures[-1]
         except InputRefusedError as error:
-            named = name_unknown([error], self._instruments)[0]
+            named = name_unknown([error], self.instruments)[0]
             if span.is_range and isinstance(named, InsufficientHistoryError):
                 needed = spec.window_days + warm_up  # of a range the builder asks for one window only
                 raise InsufficientHistoryError(named.instrument_id, named.as_of, needed, named.found) from None
@@ -262,7 +240,7 @@ class RegimeBackfill:
 
 
 def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:
-    """Return what each state is made of: its window, those looked back on, and whose they are.
+    """Return the hash of each state's inputs: its window, the warm-up windows, and their owner.
 
     Parameters
     ----------
@@ -279,7 +257,7 @@ def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64
 
 
 def _is_stored(dates: DateVector, hashes: Int64Vector, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for each date, all different and ascending, whether a row of equal input is stored."""
+    """Return whether each date, all different and ascending, has a stored row of equal input."""
     order = np.argsort(stored["as_of_date"])
     stored_dates, stored_hashes = stored["as_of_date"][order], stored["input_hash"][order]
     if not len(stored_dates):

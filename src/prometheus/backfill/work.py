@@ -1,4 +1,4 @@
-"""What the kinds of backfill and the engines agree on, and a run from its first chunk to its closing words."""
+"""The interfaces of backfills and engines, and a run from its first chunk to its report."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Progress = Callable[[int, int | None], None]
 
 
 class Chunk(Protocol):
-    """A piece of a backfill: keys that say what is wanted, small enough to be sent to another machine."""
+    """A piece of a backfill: keys of the rows wanted, small enough to send to another machine."""
 
     @property
     def key(self) -> str:
-        """A name that is the same in every run that wants the same."""
+        """A name that is the same in every run that wants the same rows."""
 
     @property
     def n_items(self) -> int:
-        """How far the progress moves when it is done."""
+        """Progress units."""
 
     def halves(self) -> Sequence[Chunk]:
-        """Return smaller chunks, or none where it cannot be divided: so the item that kills workers is found."""
+        """Return smaller chunks, or nothing if it is not divided: this finds the item that kills workers."""
 
 
 class Report(Protocol):
-    """What some chunks came to; reports of one kind add up."""
+    """The result of some chunks; reports of one kind add up."""
 
     @property
     def planned(self) -> int:
@@ -52,10 +52,10 @@ class Report(Protocol):
 
     @property
     def failures(self) -> tuple[PrometheusError, ...]:
-        """One error per item that could not be done."""
+        """One error per failed item."""
 
     def __add__(self, other: Self, /) -> Self:
-        """Return what both say together."""
+        """Return the sum."""
 
 
 ChunkT = TypeVar("ChunkT", bound=Chunk)
@@ -70,40 +70,40 @@ ReportListener: TypeAlias = AbstractContextManager[Callable[[SumT], None]]
 
 
 class Listener(Protocol[ChunkT_contra, ReportT_contra]):
-    """Is told what becomes of each chunk, in the thread that runs the engine."""
+    """Receives the result of each chunk, in the thread that runs the engine."""
 
     def done(self, chunk: ChunkT_contra, report: ReportT_contra, /) -> None:
-        """Take the report of a chunk that is done."""
+        """Receive the report of a finished chunk."""
 
     def failed(self, chunk: ChunkT_contra, error: PrometheusError, /) -> None:
-        """Take the error of a chunk that can be neither done nor divided."""
+        """Receive the error of a chunk that can be neither done nor divided."""
 
 
 class ChunkWork(Protocol[ChunkT_contra, ReportT_co]):
-    """The steps of one kind of backfill; what one step returns goes into the next.
+    """The steps of one kind of backfill; each step's result goes into the next.
 
-    The rows of a chunk depend on its keys and on the database alone: neither on how a range was cut, nor on the order,
-    nor on the engine. `read` and `encode` run in another thread than `write`, one chunk ahead of it.
+    The rows of a chunk depend on its keys and the database alone: not on the cut of a range, the order or the engine.
+    `read` and `encode` run in another thread than `write`, one chunk ahead of it.
     """
 
     def read(self, chunk: ChunkT_contra, /) -> Any:
-        """Return what is wanted, how much of it is missing, and the inputs of that; nothing is written."""
+        """Return the rows wanted, the number missing, and the inputs of these; nothing is written."""
 
     def count(self, wanted: Any, /) -> ReportT_co:
         """Return what `write` would report, for a dry run."""
 
     def encode(self, wanted: Any, /) -> Any:
-        """Return the missing rows; no database is asked."""
+        """Return the missing rows, without a query."""
 
     def write(self, encoded: Any, /) -> ReportT_co:
-        """Store the rows, in one transaction for each database that takes some."""
+        """Store the rows, in one transaction per database."""
 
 
 class NoClaims:
-    """For a run of one chunk: another run of the same chunk loses just that."""
+    """For a run of one chunk, which another run of it costs nothing but time."""
 
     def try_claim(self, _key: str, /) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def wait_for(self, _key: str, /) -> None:
@@ -115,48 +115,42 @@ class NoClaims:
 
 @dataclass(frozen=True, slots=True)
 class OpenedWork:
-    """The steps over open connections, and the claims of the process that does them."""
+    """The steps over open connections, and the claims of the process."""
 
     work: ChunkWork[Any, Any]
     claims: Claims
 
 
 class WorkFactory(Protocol):
-    """Opens the connections and models of a backfill; it is sent to every process that works on it."""
+    """Opens the connections and models of a backfill; it is sent to every worker process."""
 
     def open(self, n_processes: int, /) -> AbstractContextManager[OpenedWork]:
         """Yield the work, for one of `n_processes` that share this machine's cores."""
 
 
 class Engine(Protocol):
-    """Does chunks: in this process, in several, or on a cluster."""
+    """Runs chunks: in this process, in several, or on a cluster."""
 
     def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
-        """Do every chunk, in any order.
-
-        Raises
-        ------
-        PrometheusError
-            What stops the whole run; what concerns one item stands in the reports.
-        """
+        """Run every chunk, in any order; raise what stops the run, report what concerns one item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket(Generic[ChunkT]):
-    """A chunk, and how many workers died while they had it."""
+    """A chunk, and the number of workers that died with it."""
 
     chunk: ChunkT
     n_deaths: int = 0
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker died with it: the next one is given nothing else, so that only the culprit's dies again."""
+        """Whether a worker died with it: the next one gets nothing else, to isolate the culprit."""
         return self.n_deaths > 0
 
     def after_death(self) -> tuple[Ticket[ChunkT], ...]:
-        """Return what to do now that one more worker died with it: again, its halves, or nothing when it is hopeless.
+        """Return the next tickets after one more death: the same, its halves, or nothing if hopeless.
 
-        A chunk that cannot be divided is tried once more, as its worker may have died of something else.
+        An undividable chunk is tried once more, as its worker may have died of something else.
         """
         n_deaths = self.n_deaths + 1
         if n_deaths < DEATHS_BEFORE_HALVING:
@@ -168,14 +162,14 @@ class Ticket(Generic[ChunkT]):
 
 
 class WorkerPool(Generic[ChunkT]):
-    """What the engines of several workers share: tickets that wait, and tickets whose worker died."""
+    """The shared part of engines with several workers: queued tickets, and tickets whose worker died."""
 
     def __init__(self, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
         self._queue = deque(Ticket(chunk) for chunk in chunks)
         self._listener = listener
 
     def _requeue(self, ticket: Ticket[ChunkT], exit_code: int | None) -> None:
-        """Let another worker have the ticket of one that died, or its halves; report it when it is hopeless."""
+        """Requeue the ticket of a dead worker, or its halves; report it if hopeless."""
         again = ticket.after_death()
         self._queue.extend(again)
         if not again:
@@ -184,7 +178,7 @@ class WorkerPool(Generic[ChunkT]):
 
 @dataclass(frozen=True, slots=True)
 class BackfillRun(Generic[SumT]):
-    """A backfill that has come to its end.
+    """A finished backfill.
 
     Attributes
     ----------
@@ -193,11 +187,11 @@ class BackfillRun(Generic[SumT]):
     left_out
         Chunks that no worker could do.
     is_dry
-        Nothing was written: `report` says what would be.
+        Nothing was written: `report` is the expected result.
     estimated_seconds
-        Of a dry run: how long writing would take, at the rate of earlier runs; None where there were none.
+        Of a dry run, at the rate of earlier runs; None without any.
     skipped
-        Members of a market that have no rows by rule, which is no failure; None where all items were named.
+        Members of a market without rows by rule, which is no failure; None if all items were named.
     """
 
     report: SumT
@@ -210,12 +204,12 @@ class BackfillRun(Generic[SumT]):
 
     @property
     def failures(self) -> tuple[PrometheusError, ...]:
-        """One error per item that could not be done."""
+        """One error per failed item."""
         return (*self.report.failures, *self.left_out)
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when some items failed."""
+        """0, or 3 if items failed."""
         return 3 if self.failures else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,15 +236,7 @@ def run_backfill(
     progress: Progress,
     reports_to: ReportListener[SumT] | None = None,
 ) -> BackfillRun[SumT]:
-    """Do every chunk and add up the reports.
-
-    Parameters
-    ----------
-    nothing
-        The report of no chunk.
-    reports_to
-        Receives each report while the chunks are done; its time counts.
-    """
+    """Run every chunk and add up the reports, from `nothing` on; `reports_to` receives each one meanwhile."""
     begin = time.monotonic()
     with nullcontext() if reports_to is None else reports_to as listener:
         tally: _Tally[Any, SumT] = _Tally(nothing, sum(chunk.n_items for chunk in chunks), progress, listener)

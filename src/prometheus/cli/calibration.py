@@ -125,7 +125,7 @@ def evaluate(
     end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date judged; nothing after it is read.")] = None,
     labeller: Annotated[list[str] | None, typer.Option(help="Only this labeller; may be repeated.")] = None,
     repaint_every: Annotated[
-        int | None, typer.Option(min=1, help="Run every so many sessions again on data cut there; 1 for all.")
+        int | None, typer.Option(min=1, help="Run every N-th session again on data cut there; 1 for all.")
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Walk the declared variants of num-regime-core-v2 too.")] = False,
     output_dir: Annotated[Path | None, typer.Option(help="Folder for PNGs of labels, reliability and spread.")] = None,
@@ -182,7 +182,7 @@ def check_repaint(
         str | None, typer.Option(metavar="DATE", help="First date run again; a year into the history by default.")
     ] = None,
     end: Annotated[str, typer.Option(metavar="DATE", help="Last date run again.")] = LATEST,
-    every: Annotated[int, typer.Option(min=1, help="Run every so many sessions again; 1 for all.")] = 21,
+    every: Annotated[int, typer.Option(min=1, help="Run every N-th session again; 1 for all.")] = 21,
 ) -> Answer:
     """Label all stored sessions at once, and past dates again on data cut there; name the labels that differ.
 

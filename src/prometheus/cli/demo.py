@@ -1,4 +1,4 @@
-"""The whole pipeline on the packaged sample, each step shown as the command that anyone could type."""
+"""The whole pipeline on the packaged sample, each step shown as a command to type."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _load_steps() -> Iterator[tuple[str, str]]:
 
 
 def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
-    """Yield the steps from the own past of an index to its labels; later ones name what earlier ones made."""
+    """Yield the steps from an index's past to its labels; later ones name files of earlier ones."""
     file = folder / "regime_calibration_US_INDEX.json"
     yield (
         "What calm and crisis looked like up to 2007, found without being told where they lie:",
@@ -103,7 +103,7 @@ def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
 
 
 def _first_version_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
-    """Yield the steps of the first version, as it was asked for."""
+    """Yield the steps of the first version."""
     file = folder / "regime_prototypes_US.json"
     embed = f"run_numeric_regime {US} --date-range 2000-01-01 2025-07-23"
     yield "Embed every window of AAPL.US with the first encoder:", embed
@@ -116,20 +116,16 @@ def _first_version_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str
 
 
 def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
+    from prometheus.ingest.sample.macro_events import write_sample_macro_events
+
     events = folder / "macro_events_sample.jsonl"
-    _write_macro_events(events)
+    write_sample_macro_events(events)
     yield "Weekly facts on US rates, spreads and volatility, in sentences:", f"ingest macro {shlex.quote(str(events))}"
     yield "Their meaning as vectors, by a model that runs here:", EMBED_TEXTS
     yield "Regime and texts of the same evenings, joined:", JOIN
     yield "The joint rows:", SHOW_JOINT
     yield "The texts of the years before, too:", EMBED_EARLIER_TEXTS
     yield "Which of them mean something like this:", ASK_TEXTS
-
-
-def _write_macro_events(path: Path) -> None:
-    from prometheus.ingest.sample.macro_events import write_sample_macro_events
-
-    write_sample_macro_events(path)
 
 
 def _regime_model_id(file: Path, encoder: str) -> str:

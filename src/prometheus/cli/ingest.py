@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
 ingest = new_group("Load files; running a load twice changes nothing.")
 
 
-class OnError(StrEnum):
-    """What to do with rows that fail their checks."""
-
-    abort = "abort"
-    quarantine = "quarantine"
-
-
 Market = Annotated[str, typer.Option(help="Market of instruments that are not known yet.")]
 Currency = Annotated[str | None, typer.Option(help="Currency where the file names none.")]
 AssetClass = Annotated[str, typer.Option(help="Asset class of instruments that are not known yet.")]
@@ -35,11 +27,11 @@ DateFormat = Annotated[str | None, typer.Option(help="Of dates that are not ISO,
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What becomes of rows that fail their checks."""
+    """The treatment of rows that fail their checks."""
 
-    on_error: Annotated[OnError, typer.Option(help="abort: write nothing; quarantine: set bad rows aside.")] = (
-        OnError.abort
-    )
+    on_error: Annotated[
+        Literal["abort", "quarantine"], typer.Option(help="abort: write nothing; quarantine: set bad rows aside.")
+    ] = "abort"
     quarantine_path: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where bad rows go, with their reasons.")
     ] = None
@@ -48,7 +40,7 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class TextColumns:
-    """Where a file of texts has what, and in which form."""
+    """The columns of a file of texts, and their format."""
 
     source: Annotated[str | None, typer.Option(help="Source where the file names none.")] = None
     assume_timezone: Annotated[
@@ -86,7 +78,7 @@ def prices(
     options = IngestOptions(
         today=latest_date_on_earth(), instrument_id=instrument_id, market_id=market_id, currency=currency,
         asset_class=asset_class, zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format,
-        on_error=checks.on_error.value, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
+        on_error=checks.on_error, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
     )  # fmt: skip
     with command_app("rows") as application:
         return _answer(application.prices.ingest_prices(files, options))
@@ -106,7 +98,7 @@ def instruments(
 
     options = IngestOptions(
         today=latest_date_on_earth(), market_id=market_id, currency=currency, asset_class=asset_class,
-        on_error=checks.on_error.value, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
+        on_error=checks.on_error, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
     )  # fmt: skip
     with command_app("rows") as application:
         return _answer(application.prices.ingest_instruments(file, options))
@@ -142,7 +134,7 @@ def news(
 
 
 def latest_date_on_earth() -> date:
-    """Return the date where the day begins first (UTC+14): a row dated after it is of the future everywhere."""
+    """Return the date in UTC+14, the latest zone: a row dated after it is of the future everywhere."""
     return (datetime.now(UTC) + timedelta(hours=14)).date()
 
 
@@ -150,7 +142,7 @@ def _text_options(columns: TextColumns, checks: Checks, **defaults: str | None) 
     from prometheus.ingest.report import TextIngestOptions
 
     return TextIngestOptions(
-        now=datetime.now(UTC), on_error=checks.on_error.value, quarantine_path=checks.quarantine_path,
+        now=datetime.now(UTC), on_error=checks.on_error, quarantine_path=checks.quarantine_path,
         dry_run=checks.dry_run, source=columns.source, assume_timezone=columns.assume_timezone,
         date_format=columns.date_format, columns=_parse_columns(columns.column),
         metadata_columns=tuple(columns.metadata_column or ()), **defaults,

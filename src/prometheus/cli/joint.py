@@ -1,4 +1,4 @@
-"""Join regimes with macro texts or news, list the joint rows, and compare their forecasts with those by numbers."""
+"""Join regimes with macro texts or news, list the joint rows, and judge their forecasts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BuiltWith = Annotated[str | None, typer.Option(help="As the rows were built with
 
 @dataclass(frozen=True, slots=True)
 class JointOptions:
-    """How the branches are joined."""
+    """Options of the join."""
 
     numeric_weight: Annotated[float | None, typer.Option(help="Weight of the numeric branch.")] = None
     text_weight: Annotated[float | None, typer.Option(help="Weight of the text branch.")] = None
@@ -61,7 +61,7 @@ class JointOptions:
     dry_run: DryRun = False
 
     def models(self, numeric_model_id: str, text_model_id: str, joint_model_id: str) -> JointModelChoice:
-        """Return these models, joined so."""
+        """Return the models with these options."""
         from prometheus.app.joint import JointModelChoice
 
         return JointModelChoice(
@@ -75,13 +75,13 @@ JOINT_OPTIONS = JointOptions()
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Which joint rows are listed."""
+    """The joint rows to list."""
 
     region: Annotated[str, typer.Option(help="Region to show.")]
     start: First = EARLIEST
     end: Last = LATEST
     model_id: JointModelId = "joint-regime-core-v1"
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of rows.")] = None
 
 
 @command
@@ -99,7 +99,7 @@ def backfill_joint_regime_macro_context(
     """Store one joint embedding per region and date that has a regime and macro texts."""
     models = options.models(numeric_model_id, text_model_id, joint_model_id)
     filters = {"country": country, "event_type": event_type}
-    return _backfill(TextSource.macro, region, span_of(as_of, date_range), filters, models, options)
+    return _backfill("macro", region, span_of(as_of, date_range), filters, models, options)
 
 
 @command
@@ -115,7 +115,7 @@ def backfill_joint_regime_context(
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and news."""
     models = options.models(numeric_model_id, text_model_id, joint_model_id)
-    return _backfill(TextSource.news, region, span_of(as_of, date_range), {"language": language}, models, options)
+    return _backfill("news", region, span_of(as_of, date_range), {"language": language}, models, options)
 
 
 def _backfill(
@@ -181,13 +181,13 @@ def _run_facts(done: BackfillRun[JointReport], model_id: str) -> list[dict[str, 
 @command
 def show_joint_regime_macro_context(listed: Listed) -> Answer:
     """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
-    return _show(TextSource.macro, listed)
+    return _show("macro", listed)
 
 
 @command
 def show_joint_regime_context(listed: Listed) -> Answer:
     """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
-    return _show(TextSource.news, listed)
+    return _show("news", listed)
 
 
 def _show(source: TextSource, listed: Listed) -> Answer:
@@ -213,7 +213,7 @@ def _show(source: TextSource, listed: Listed) -> Answer:
 def check_joint_harm(
     region: Annotated[str, typer.Option(help="Region whose joint rows are judged.")],
     instrument_id: Annotated[str, typer.Option(help="Instrument whose volatility is forecast.")],
-    space: Annotated[TextSource, typer.Option(help="Joined with macro texts or with news.")] = TextSource.macro,
+    space: Annotated[TextSource, typer.Option(help="Joined with macro texts or with news.")] = "macro",
     start: First = EARLIEST,
     end: Last = LATEST,
     model_id: JointModelId = "joint-regime-core-v2",
@@ -229,7 +229,7 @@ def check_joint_harm(
     from prometheus.backfill.joint import JointRequest
     from prometheus.backfill.plan import DateSpan
 
-    is_macro = space is TextSource.macro
+    is_macro = space == "macro"
     filters = {"country": country, "event_type": event_type} if is_macro else {"language": language}
     span = DateSpan.of_range(parse_date(start), parse_date(end))
     request = JointRequest(_space(space), region, span, numeric_model_id, "", filters)
@@ -249,4 +249,4 @@ def check_joint_harm(
 def _space(source: TextSource) -> JointSpace:
     from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
 
-    return REGIME_MACRO if source is TextSource.macro else REGIME_NEWS
+    return REGIME_MACRO if source == "macro" else REGIME_NEWS

@@ -34,8 +34,8 @@ def backfill_numeric_embeddings(
     window_days: WindowDays = None,
     market_id: Annotated[str | None, typer.Option(help="All instruments of a market, in order of id.")] = None,
     instrument_id: Annotated[list[str] | None, typer.Option(help="An instrument; may be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the market's instruments.")] = None,
-    offset: Annotated[int, typer.Option(min=0, help="Skip so many of the market's instruments.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of the market's instruments.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Number of the market's instruments to skip.")] = 0,
     model_id: Annotated[str, typer.Option(help="Numeric encoder.")] = "num-regime-core-v1",
     workers: Annotated[
         int | None, typer.Option(help="Processes, or tasks at once on a cluster; one per core without it.")

@@ -1,11 +1,10 @@
-"""Options that several commands share, the dates they name, and how a backfill is reported."""
+"""Options shared by several commands, their dates, and the report of a backfill."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,11 +15,13 @@ if TYPE_CHECKING:
     from prometheus.backfill.plan import DateSpan
     from prometheus.backfill.work import BackfillRun
 
+TextSource = Literal["macro", "news"]
+
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 
 First = Annotated[str, typer.Option(metavar="DATE", help="First date.")]
 Last = Annotated[str, typer.Option(metavar="DATE", help="Last date.")]
-AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="The date; the last session if it is none.")]
+AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="Date; if it is not a session, the previous session.")]
 DateRange = Annotated[
     tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
 ]
@@ -46,21 +47,8 @@ DryRun = Annotated[
 ]
 
 
-class TextSource(StrEnum):
-    """Which texts."""
-
-    macro = "macro"
-    news = "news"
-
-
 def parse_date(text: str) -> date:
-    """Return an ISO date (YYYY-MM-DD).
-
-    Raises
-    ------
-    typer.BadParameter
-        The text is not such a date.
-    """
+    """Return an ISO date; typer.BadParameter if the text is not YYYY-MM-DD."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
     except ValueError:
@@ -73,13 +61,7 @@ def optional_date(text: str | None) -> date | None:
 
 
 def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
-    """Return the dates wanted.
-
-    Raises
-    ------
-    UsageError
-        Not exactly one of the two options is given.
-    """
+    """Return the dates wanted; UsageError unless exactly one of the two options is given."""
     from prometheus.backfill.plan import DateSpan
 
     if (as_of is None) == (date_range is None):
@@ -90,15 +72,7 @@ def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
 
 
 def answer_of_run(run: BackfillRun[Any], facts: Mapping[str, Any], subject: str, remark: str = "") -> Answer:
-    """Return what a backfill did, or would do, and each failure.
-
-    Parameters
-    ----------
-    facts
-        JSON values that precede those of the run.
-    subject, remark
-        What the line for people says before and after the counts.
-    """
+    """Return the result of a backfill and its failures, after `facts` in JSON, and between `subject` and `remark`."""
     skipped = f"; skipped: {run.skipped.describe()}" if run.skipped else ""
     return Answer(
         lambda: {**facts, **run.to_dict()},
@@ -109,11 +83,11 @@ def answer_of_run(run: BackfillRun[Any], facts: Mapping[str, Any], subject: str,
 
 
 def describe(run: BackfillRun[Any]) -> str:
-    """Return what a run did, or would do, in words."""
+    """Return the result of a run in words."""
     report = run.report
     n_unchanged, n_failed = report.planned - report.written, len(run.failures)
     if run.is_dry:
         size, seconds = f"{report.n_bytes / 1e6:,.1f} MB", run.estimated_seconds
-        duration = "in an unknown time, as none was run before" if seconds is None else f"in about {seconds:,.0f} s"
+        duration = "time unknown, no earlier run" if seconds is None else f"in about {seconds:,.0f} s"
         return f"{report.written} to write ({size}, {duration}), {n_unchanged} unchanged, {n_failed} failed"
     return f"{report.written} written, {n_unchanged} unchanged, {n_failed} failed, {run.seconds:.1f} s"

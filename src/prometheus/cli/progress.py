@@ -46,7 +46,7 @@ class _MinuteLog:
 
 
 class _LazyBar:
-    """A rich progress bar that appears only when the work takes long enough to be watched."""
+    """A rich progress bar that appears only for work longer than `PROGRESS_AFTER_S`."""
 
     def __init__(self, label: str) -> None:
         self._label = label

@@ -31,7 +31,7 @@ def show_regimes(
     end: Last = LATEST,
     model_id: Annotated[str | None, typer.Option(help="Only this regime model; all of them without it.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the newest so many rows; one without it with --explain.")
+        int | None, typer.Option(min=1, help="Maximum number of rows, newest first; 1 by default with --explain.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why, in plain units; for calibrated models.")] = False,
 ) -> Answer:

@@ -1,4 +1,4 @@
-"""What runs every command: its parameters, the one error boundary, and what is printed."""
+"""Runs every command: its parameters, the one error boundary, and the output."""
 
 from __future__ import annotations
 
@@ -43,21 +43,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM; whatever ends cleanly on Ctrl-C does so then, too."""
+    """The process received SIGTERM; it ends as on Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command has to say; only the form asked for is made.
+    """The output of a command: `facts` for ``--json``, `text` for people, `notes` for standard error.
 
-    Attributes
-    ----------
-    facts
-        Returns the value for ``--json``.
-    text
-        Returns the lines for people.
-    notes
-        Lines for standard error, in either form.
+    Only the form asked for is computed.
     """
 
     facts: Callable[[], Any]
@@ -73,10 +66,10 @@ class Answer:
 
 
 def command(function: Callable[..., Answer] | Callable[..., str] | Callable[..., int]) -> Callable[..., int]:
-    """Return a function that prints what the given one returns, and returns the exit code.
+    """Return a function that prints the result of the given one, and returns the exit code.
 
-    It also takes the options that all commands share: ``--debug``, which `run` reads, and ``--json`` where the given
-    function returns an `Answer`. A parameter that is a dataclass becomes one option for each of its fields.
+    It adds ``--debug``, which `run` reads, and ``--json`` if the given function returns an `Answer`. A parameter that
+    is a dataclass becomes one option for each of its fields.
     """
     own = inspect.signature(function, eval_str=True)
     bundles: dict[str, type[Any]] = {
@@ -203,10 +196,13 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue().removesuffix("\n")
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return equally long rows as lines of aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def table(rows: Sequence[Sequence[str]], *, numbers_right: bool = False) -> list[str]:
+    """Return equally long rows as lines of columns, aligned left, or right if the last row has a number there."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    to_right = [numbers_right and column[-1].replace(",", "").isdigit() for column in columns]
+    aligns = [f"{'>' if is_right else '<'}{width}" for is_right, width in zip(to_right, widths, strict=True)]
+    return ["  ".join(map(format, row, aligns)).rstrip() for row in rows]
 
 
 def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:
@@ -219,7 +215,7 @@ def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | N
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[threading.Event]:
-    """Make SIGTERM raise `Terminated` meanwhile, and yield whether it came."""
+    """Make SIGTERM raise `Terminated` meanwhile; yield an event that is set by it."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # the only one that may set handlers, or needs them
         yield came
@@ -242,7 +238,7 @@ def _message(error: PrometheusError | TyperException) -> str:
 
 
 def _has_foreign_package() -> bool:
-    """Return whether another project that uses our import name is installed and may have replaced our files."""
+    """Return whether another project with our import name is installed and may have replaced our files."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

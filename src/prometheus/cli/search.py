@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,24 +27,13 @@ WhoseVectors = Annotated[str | None, typer.Option(help="Whose vectors; needed wh
 WhoseWindows = Annotated[str, typer.Option(help="Whose windows.")]
 
 
-class Space(StrEnum):
-    """Which vectors are compared."""
-
-    numeric = "numeric"
-    joint = "joint"
-    text = "text"
-
-
-class Metric(StrEnum):
-    """How distance is measured."""
-
-    euclidean = "euclidean"
-    cosine = "cosine"
+Space = Literal["numeric", "joint", "text"]
+Metric = Literal["euclidean", "cosine"]
 
 
 @command
 def similar(
-    as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; nothing later counts.")],
+    as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; later data is ignored.")],
     region: Annotated[str | None, typer.Option(help="Region whose past is searched.")] = None,
     instrument_id: Annotated[
         str | None,
@@ -54,27 +42,25 @@ def similar(
             "those like this one's."
         ),
     ] = None,
-    space: Annotated[Space, typer.Option(help="Compare prices, texts, or both joined.")] = Space.numeric,
+    space: Annotated[Space, typer.Option(help="Compare prices, texts, or both joined.")] = "numeric",
     k: Annotated[int, typer.Option(help="How many analogs.")] = 10,
     exclude_sessions: Annotated[
-        int, typer.Option(help="None so near to the date, or to each other: sessions, or weekdays without a region.")
+        int, typer.Option(help="Minimum gap between results: sessions, or weekdays without a region.")
     ] = 63,
-    metric: Annotated[Metric, typer.Option(help="How distance is measured.")] = Metric.euclidean,
+    metric: Annotated[Metric, typer.Option(help="How distance is measured.")] = "euclidean",
     model_id: WhoseVectors = None,
     regime_model_id: Annotated[str | None, typer.Option(help="Whose labels the analogs carry.")] = None,
-    source: Annotated[
-        TextSource, typer.Option(help="Of the texts, for the joint and the text space.")
-    ] = TextSource.macro,
+    source: Annotated[TextSource, typer.Option(help="Of the texts, for the joint and the text space.")] = "macro",
     country: Annotated[str | None, typer.Option(help="Only macro texts of it, in the text space.")] = None,
 ) -> Answer:
-    """Print the past dates nearest to a date, none a neighbour of it or of another, and what followed each."""
+    """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
         from prometheus.analogs.report import AnalogRequest
 
         request = AnalogRequest(
-            region=region, as_of=day, space=space.value, k=k, exclude_sessions=exclude_sessions, metric=metric.value,
-            model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id, source=source.value,
+            region=region, as_of=day, space=space, k=k, exclude_sessions=exclude_sessions, metric=metric,
+            model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id, source=source,
             country=country,
         )  # fmt: skip
         with command_app() as app:
@@ -84,7 +70,7 @@ def similar(
 
     if instrument_id is None:
         raise UsageError("give --region REGION, or --instrument-id ID to search the windows of all instruments")
-    if space is not Space.numeric or metric is not Metric.euclidean:
+    if space != "numeric" or metric != "euclidean":
         raise UsageError("windows of instruments are compared in the numeric space, by Euclidean distance")
     wanted = WindowRequest(instrument_id, day, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
     with command_app("instruments") as app:
@@ -170,7 +156,7 @@ def similar_texts(
     """Print the texts known by a date that are nearest in meaning to a question; of equal texts the earliest."""
     from prometheus.app.text_search import TextQuery
 
-    wanted = TextQuery(query, parse_date(as_of), k, None if source is None else source.value, model_id, hf_model_name)
+    wanted = TextQuery(query, parse_date(as_of), k, source, model_id, hf_model_name)
     with command_app() as app:
         report = app.text_search.find(wanted)
     return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)))

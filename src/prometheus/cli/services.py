@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prometheus.cli.options import optional_date
-from prometheus.cli.runner import Answer, command, command_app, logger, print_line
+from prometheus.cli.runner import Answer, command, command_app, logger, print_line, table
 from prometheus.core.config import load_config
 from prometheus.errors import DatabaseError, UsageError
 
@@ -77,14 +77,14 @@ def nightly(
 def _summary(report: NightlyReport) -> Iterator[str]:
     if report.run_ids:
         logger.info("runs: %s", ", ".join(report.run_ids))
-    yield from _table([REGION_COLUMNS, *map(_region_row, report.regions)])
+    yield from table([REGION_COLUMNS, *map(_region_row, report.regions)], numbers_right=True)
     texts = [
         (night.source_type, night.model_id, f"{night.n_texts:,}", f"{night.n_written:,}")
         for night in report.texts
         if night.n_texts
     ]
     if texts:
-        yield from _table([TEXT_COLUMNS, *texts])
+        yield from table([TEXT_COLUMNS, *texts], numbers_right=True)
     for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
         if skipped:
             yield f"skipped: {skipped.describe(noun)}"
@@ -101,18 +101,6 @@ def _region_row(night: RegionNight) -> tuple[str, ...]:
     counts = (night.n_added, night.n_rewritten, night.n_joint_rows)
     day = night.as_of_date if newest is None else newest.as_of_date
     return (night.region, str(day), *said, *(f"{count:,}" for count in counts))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield lines with columns aligned: words to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    are_numbers = [rows[-1][at].replace(",", "").isdigit() for at in range(len(widths))]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(row, widths, are_numbers, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 @command

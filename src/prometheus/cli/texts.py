@@ -31,9 +31,9 @@ RUNTIMES = ("onnx", "torch")
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """How texts are embedded, whatever their kind."""
+    """Options of text embeddings of any kind."""
 
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many texts.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of texts.")] = None
     model_id: Annotated[str, typer.Option(help="Name the vectors are stored under.")] = ""
     hf_model_name: HfModelName = MINILM
     long_text: Annotated[
@@ -61,13 +61,7 @@ class TextOptions:
     dry_run: DryRun = False
 
     def choices(self) -> tuple[EngineChoice, str]:
-        """Return who does the work, and the runtime of the model.
-
-        Raises
-        ------
-        UsageError
-            The engine of an earlier version contradicts the runtime.
-        """
+        """Return engine and runtime; UsageError if the engine of an earlier version contradicts the runtime."""
         from prometheus.app.backfills import EngineChoice
 
         is_runtime = self.engine in RUNTIMES

@@ -15,10 +15,9 @@ import numpy as np
 
 from prometheus.analogs.report import AnalogRequest, Space, TextSource
 from prometheus.analogs.search import Metric
-from prometheus.app import App
+from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
-from prometheus.app.folders import FolderApp
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config

@@ -156,7 +156,7 @@ def search_texts(app: AppOf, query: TextSearchQuery) -> Any:
 @operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
 def list_runs(request: Request, app: AppOf, query: RunPageQuery) -> Any:
     """Return a page of the log of backfills, newest first."""
-    found = app.runs.newest(query.limit + 1, query.kind, query.cursor)
+    found = app.wired.runs.newest(query.limit + 1, query.kind, query.cursor)
     items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
     page = items[: query.limit]
     return {"items": page, "next": _next_page(request, page[-1]["run_id"]) if len(items) > query.limit else None}

@@ -1,6 +1,6 @@
-"""A Ray cluster as this package needs it: a quiet connection, what and where the nodes are, and what runs on them.
+"""The interface to a Ray cluster: a quiet connection, the nodes, and the code that runs on them.
 
-A process of a node does one order at a time, over work that it opens once.
+A process of a node runs one order at a time, over work that it opens once.
 """
 
 from __future__ import annotations
@@ -39,13 +39,7 @@ Node = Mapping[str, Any]
 
 
 class Cluster:
-    """A cluster this process is connected to.
-
-    Parameters
-    ----------
-    ray
-        The module.
-    """
+    """A cluster this process is connected to; `ray` is the module."""
 
     def __init__(self, ray: Any) -> None:
         self.ray = ray
@@ -57,25 +51,19 @@ class Cluster:
         """What says that a worker or its node is gone, and nothing about the order it had."""
 
     def nodes(self) -> list[Node]:
-        """Return the nodes that are alive, as Ray describes them."""
+        """Return the live nodes, as Ray describes them."""
         return [node for node in self.ray.nodes() if node["Alive"]]
 
     def count(self, resource: str) -> int:
-        """Return how many of a resource, such as CPU or GPU, all nodes have."""
+        """Return the sum of a resource, such as CPU or GPU, over all nodes."""
         return sum(self._per_node(resource))
 
     def largest(self, resource: str) -> int:
-        """Return how many of a resource the node has that has most of it."""
+        """Return the most of a resource that one node has."""
         return max(self._per_node(resource), default=0)
 
     def result(self, reference: Any) -> Any:
-        """Return what a call that has ended came to.
-
-        Raises
-        ------
-        PrometheusError
-            A node cannot import what it should run.
-        """
+        """Return the result of an ended call; PrometheusError if a node lacks this package."""
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
@@ -91,7 +79,7 @@ class Cluster:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
-    """Yield the cluster at an address; a program that is connected to one already stays so.
+    """Yield the cluster at an address; an existing connection of this program is used and kept.
 
     Parameters
     ----------
@@ -118,15 +106,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def require_listening(address: str) -> None:
-    """Refuse an address that does not answer; Ray itself would try for minutes.
-
-    Raises
-    ------
-    UsageError
-        It is no address that can be used.
-    PrometheusError
-        It does not answer.
-    """
+    """Raise unless the address is usable and answers; Ray itself would try for minutes."""
     if address in (THIS_MACHINE, ANY_RUNNING):
         return
     host, _, port = address.rpartition(":")
@@ -142,17 +122,7 @@ def require_listening(address: str) -> None:
 
 
 def foreign_nodes(nodes: Sequence[Node], hostname: str, is_own: Callable[[str], bool]) -> tuple[str, ...]:
-    """Return the names and addresses of nodes that are not on this machine.
-
-    Parameters
-    ----------
-    nodes
-        As Ray describes them.
-    hostname
-        Of this machine.
-    is_own
-        Whether an address is one of this machine's.
-    """
+    """Return names and addresses of Ray nodes off this machine, by host name and own addresses."""
     places = {(str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])) for node in nodes}
     return tuple(f"{name} at {where}" for name, where in sorted(places) if name != hostname or not is_own(where))
 
@@ -180,7 +150,7 @@ def _connect(ray: Any, address: str) -> None:
 
 @contextmanager
 def _own_sigterm_handler() -> Iterator[None]:
-    """Put this program's handler back, as Ray sets one that exits on the spot, and call it on such an exit."""
+    """Restore this program's handler, as Ray sets one that exits on the spot, and call it on such an exit."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -195,7 +165,7 @@ def _own_sigterm_handler() -> Iterator[None]:
 
 @contextmanager
 def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that are not set, meanwhile."""
+    """Set variables that are not set, temporarily."""
     added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -206,7 +176,7 @@ def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
 
 
 class _WithoutRay(TextIOBase):
-    """Standard output for everybody but Ray's threads, which write about dead workers there; that goes to the log."""
+    """Standard output for all but Ray's threads, whose lines about dead workers go to the log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -229,16 +199,16 @@ class _WithoutRay(TextIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One chunk to do.
+    """One chunk to run.
 
     Attributes
     ----------
     factory
-        Pickled; it holds secrets, which no log shall show.
+        Pickled; it holds secrets, which no log may show.
     n_processes
         That share the cores of a node.
     may_wait
-        Wait while another run is at the chunk, instead of handing it back.
+        Wait for another run's claim, instead of returning the chunk.
     version
         Of the driver.
     """
@@ -252,19 +222,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to an order: a report, an error, or nothing because another run is at the chunk."""
+    """The answer to an order: a report, an error, or neither if another run has claimed the chunk."""
 
     report: Any = None
     error: Exception | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether another run is at it."""
+        """Whether another run has claimed it."""
         return self.report is None and self.error is None
 
 
 def do_order(order: Order) -> Answer:
-    """Do a chunk; errors come back as they are, with the traceback of this process as a note."""
+    """Run a chunk; errors are returned as they are, with this process's traceback as a note."""
     try:
         _require_version(order.version)
         opened = _OPENED.get(order)
@@ -274,18 +244,18 @@ def do_order(order: Order) -> Answer:
 
 
 class WarmWorker:
-    """An actor: its process, and with it the open work, stays from the first order to the end of the run."""
+    """An actor: its process, and its open work, live until the end of the run."""
 
     def ready(self) -> None:
-        """Answer, which shows that it is there."""
+        """Return once the actor has started."""
 
     def do_order(self, order: Order) -> Answer:
-        """Do a chunk."""
+        """Run a chunk."""
         return do_order(order)
 
 
 class _OpenedOnce:
-    """The work of the latest factory, kept open until another one comes or the process ends."""
+    """The open work of the latest factory."""
 
     def __init__(self) -> None:
         self._factory = b""
@@ -317,7 +287,7 @@ def _require_version(wanted: str) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error, or one that says the same where it cannot be sent."""
+    """Return the error, or an equivalent one if it cannot be pickled."""
     note = f"on {socket.gethostname()}:\n{traceback.format_exc()}"
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own bytes

@@ -1,8 +1,8 @@
-"""The chunks of a backfill on a Ray cluster: keys go out, reports come back.
+"""The chunks of a backfill on a Ray cluster: chunks go out, reports come back.
 
-Each task does one chunk over work that its process opened once; models that are slow to open live in actors. As with
+Each task runs one chunk over work that its process opened once; models that are slow to open live in actors. As with
 local processes, a chunk whose worker or node dies goes to another one, and a chunk that kills worker after worker is
-halved until the item that does it stands alone.
+halved until the item at fault is alone.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class RayEngine:
     address
         ``HOST:PORT``, ``auto`` or ``local``; None for ``RAY_ADDRESS``, or a cluster of this machine alone.
     n_tasks
-        Chunks at once; None for as many as the cluster has CPUs.
+        Chunks at once; None for the cluster's number of CPUs.
     is_local_database
         No other machine can reach the databases.
     dry_run
-        Count what is missing, in this process; the cluster is only asked whether it could be used.
+        Count what is missing, in this process; only the connection to the cluster is tested.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class RayEngine:
         self._dry_run = dry_run
 
     def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
-        """Do every chunk; see `prometheus.backfill.work.Engine`.
+        """Run every chunk; see `prometheus.backfill.work.Engine`.
 
         Raises
         ------
         UsageError
             The cluster has nodes that cannot reach the databases.
         PrometheusError
-            There is no answer at the address, or a node has another version of this package.
+            The address does not answer, or a node has another version of this package.
         MissingExtraError
             Ray is not installed.
         """
@@ -82,13 +82,7 @@ class RayEngine:
 
 
 def require_one_machine(nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a cluster of several machines, for databases that only this one can reach.
-
-    Raises
-    ------
-    UsageError
-        A node is elsewhere.
-    """
+    """Raise UsageError for a cluster of several machines, if only this one can reach the databases."""
     elsewhere = foreign_nodes(nodes, socket.gethostname(), is_own_address)
     if elsewhere:
         raise UsageError(
@@ -99,13 +93,7 @@ def require_one_machine(nodes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def open_lanes(cluster: Cluster, factory: WorkFactory, n_chunks: int, n_tasks: int | None) -> tuple[Lanes, int]:
-    """Return ways for orders to the cluster, and how many processes share a node.
-
-    Parameters
-    ----------
-    n_tasks
-        Orders at once; None for what the cluster can do.
-    """
+    """Return lanes for at most `n_tasks` orders at once, and the number of processes per node."""
     has_gpu = getattr(factory, "wants_gpu", False) and cluster.count("GPU") > 0
     scarce = "GPU" if has_gpu else "CPU"
     n_possible = max(1, cluster.count(scarce))
@@ -136,7 +124,7 @@ class _ClusterPool(WorkerPool[ChunkT]):
         self._lanes, self._per_node = open_lanes(cluster, factory, len(chunks), n_tasks)
 
     def run(self) -> None:
-        """Do every chunk; on an error leave at once, as the end of the connection rolls back what is under way.
+        """Run every chunk; on an error leave at once, as the end of the connection rolls back open work.
 
         Chunks are not cancelled one by one: Ray 2.60 can abort this process when a task ends meanwhile.
         """
@@ -145,7 +133,7 @@ class _ClusterPool(WorkerPool[ChunkT]):
             self._serve()
 
     def _feed(self) -> None:
-        """Start what there is room for; chunks that another run is at come last."""
+        """Submit while there is room; chunks claimed by another run come last."""
         while (self._queue or self._busy) and self._lanes.has_room():
             may_wait = not self._queue
             ticket = (self._busy if may_wait else self._queue).popleft()
@@ -153,7 +141,6 @@ class _ClusterPool(WorkerPool[ChunkT]):
             self._under_way[self._lanes.submit(order)] = ticket
 
     def _serve(self) -> None:
-        """Wait for an answer or an end, and act on it."""
         waited_for = [*self._under_way, *self._lanes.calls()]
         ended, _ = self._cluster.ray.wait(waited_for, num_returns=1, timeout=SILENCE_S)
         if not ended:
@@ -185,32 +172,26 @@ class _ClusterPool(WorkerPool[ChunkT]):
 
 
 class Lanes(Protocol):
-    """Take orders, never more than a bounded number."""
+    """A bounded number of open orders."""
 
     def has_room(self) -> bool:
-        """Return whether one more order can be taken now."""
+        """Return whether one more order fits."""
 
     def submit(self, order: Order, /) -> Any:
         """Start an order and return its reference."""
 
     def settle(self, reference: Any, /, *, is_lost: bool) -> None:
-        """Take the end of an order; `is_lost`: with the process that had it."""
+        """Record the end of an order; `is_lost`: its process died."""
 
     def calls(self) -> Sequence[Any]:
-        """Return references to wait for as well as those of orders."""
+        """Return further references to wait for."""
 
     def answered(self, reference: Any, /) -> None:
-        """Take the end of one of these."""
+        """Record the end of one of these."""
 
 
 class _TaskLanes:
-    """Ray tasks: whichever process has a free CPU takes an order.
-
-    Parameters
-    ----------
-    n_under_way
-        Orders at most, those that wait for a CPU included.
-    """
+    """Ray tasks, at most `n_under_way`, those that wait for a CPU included."""
 
     def __init__(self, cluster: Cluster, n_under_way: int) -> None:
         self._task = cluster.ray.remote(do_order).options(num_cpus=1, max_retries=0, name="prometheus chunk")
@@ -234,15 +215,10 @@ class _TaskLanes:
 
 
 class _ActorLanes:
-    """Ray actors, each with a model of its own; one that dies is started again by Ray.
+    """Ray actors, each with its own model; Ray restarts one that dies.
 
-    An actor is given an order once it has answered a call, as the cluster may have no room for it before, and never two
-    at once: an actor that dies tells which chunk it died of.
-
-    Parameters
-    ----------
-    n_gpus
-        For each actor.
+    An actor gets an order once it has answered a call, as the cluster may have no room for it before, and never two at
+    once: its death then identifies the chunk.
     """
 
     def __init__(self, cluster: Cluster, n_actors: int, n_gpus: int) -> None:
@@ -265,7 +241,7 @@ class _ActorLanes:
         return reference
 
     def settle(self, reference: Any, *, is_lost: bool) -> None:
-        """Take the end of an order; an actor that died gets no other until it answers again."""
+        """Record the end of an order; a dead actor gets no other until it answers again."""
         number = self._actor_of.pop(reference)
         if is_lost:
             self._call(number)
@@ -276,13 +252,7 @@ class _ActorLanes:
         return tuple(self._calls)
 
     def answered(self, reference: Any) -> None:
-        """Give orders to an actor that answered; call one again that died meanwhile.
-
-        Raises
-        ------
-        PrometheusError
-            It cannot be started at all.
-        """
+        """Mark an actor that answered as idle; call again one that died meanwhile."""
         number = self._calls.pop(reference)
         gone_for_good = self._cluster.ray.exceptions.ActorDiedError
         try:
