@@ -143,7 +143,7 @@ def _imported(kind: PluginKind, name: str, module_name: str) -> Any:
 
 
 def _offered(kind: PluginKind, name: str) -> str | None:
-    """Return the ``module:name`` behind an entry point; None where there is none."""
+    """Return the ``module:name`` behind an entry point; None if not found."""
     found = {each.value: each for each in _entry_points(kind) if each.name == name and name not in kind.ours}
     if len(found) > 1:
         raise UsageError(

@@ -36,4 +36,4 @@ def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     more = ", …" if len(names) > MOST_NAMED else ""
-    return f"{what}: {', '.join(names[:MOST_NAMED]) or 'there are none yet'}{more}"
+    return f"{what}: {', '.join(names[:MOST_NAMED]) or 'none'}{more}"

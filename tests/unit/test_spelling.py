@@ -13,4 +13,4 @@ def test_the_nearest_come_first_whatever_their_case() -> None:
 
 def test_a_name_near_nothing_is_answered_with_a_few() -> None:
     assert did_you_mean("zzz", ["one", "two", "three", "four"], "regions") == "regions: one, two, three, …"
-    assert did_you_mean("zzz", [], "regions") == "regions: there are none yet"
+    assert did_you_mean("zzz", [], "regions") == "regions: none"

@@ -20,7 +20,7 @@ from prometheus.regime.types import RegimeLabel
 logger = logging.getLogger(__name__)
 
 MAX_DAYS_BACK = 7
-"""A date without a vector is answered by the newest date with one, at most so many days before it."""
+"""A date without a vector is answered by the newest date with one, at most this number of days before it."""
 
 Space = Literal["numeric", "joint", "text"]
 SPACES: tuple[Space, ...] = get_args(Space)
@@ -35,7 +35,7 @@ class AnalogRequest:
     Attributes
     ----------
     exclude_sessions
-        Dates so many sessions from the date asked about, or from an analog chosen already, are none.
+        Minimum gap to the date asked about and between analogs, in sessions.
     model_id
         Whose vectors are compared; None for the only ones there are, or those of the regimes shown by default.
     regime_model_id

@@ -30,7 +30,7 @@ class AnalogSearch:
     metric
         ``euclidean``, or ``cosine`` for 1 less the cosine, in [0, 2].
     exclude_sessions
-        Dates so many sessions apart, or fewer, are neighbours.
+        Dates at most this number of sessions apart are neighbours.
 
     Raises
     ------

@@ -72,7 +72,7 @@ class RunLog:
             return [FinishedRun(LoggedRun(*row[:8]), *row[8:]) for row in connection.execute(query, parameters)]
 
     def seconds_per_row(self, kind: str, model_id: str) -> float | None:
-        """Return how long a row took in the newest run that mostly wrote; None where there was none."""
+        """Return how long a row took in the newest run that mostly wrote; None if not found."""
         query = """
             SELECT seconds / written FROM backfill_runs
             WHERE kind = %s AND model_id = %s AND written >= %s AND 2 * written > planned

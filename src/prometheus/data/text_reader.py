@@ -141,14 +141,14 @@ class TextReader:
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
         """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
 
-        Rows that are no more are left out.
+        Rows that were removed are left out.
         """
         with self._db.get_historical_connection() as connection:
             rows = connection.execute(_compose(_TEXTS, source_type), {"ids": list(source_ids)}).fetchall()
         return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
     def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
-        """Return these texts with all that is known of them; rows that are no more are left out."""
+        """Return these texts with all that is known of them; removed rows are left out."""
         return self._dated(source_type, "WHERE {key} = ANY(%(ids)s::bigint[])", {"ids": list(source_ids)})
 
     def texts_of(self, source_type: TextSourceType, day: date, known_by: date) -> list[DatedText]:
@@ -157,7 +157,7 @@ class TextReader:
         return self._dated(source_type, _TEXTS_OF_A_DAY, span)
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
-        """Return the date in UTC of the newest text dated and known up to a date; None where there is none."""
+        """Return the date in UTC of the newest text dated and known up to a date; None if not found."""
         with self._db.get_historical_connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
             found: date | None = cursor.execute(
                 _compose(_NEWEST, source_type), {"after": _midnight(until, _DAY)}

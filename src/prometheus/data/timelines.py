@@ -140,7 +140,7 @@ class RegimeTimelines:
         return {day: (RegimeLabel(label), confidence) for day, label, confidence in rows}
 
     def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
-        """Return what the newest vector of a date up to `until` was made of; None where there is none."""
+        """Return what the newest vector of a date up to `until` was made of; None if not found."""
         with self._db.get_runtime_connection() as connection:
             asked = {"region": region, "encoder": encoder_model_id, "until": until}
             row = connection.execute(_NEWEST_VECTOR, asked).fetchone()

@@ -33,7 +33,7 @@ __all__ = [
     "WindowBuild",
 ]
 
-# stores bring psycopg, texts their own runtime: whoever asks for a name gets its module, and no other
+# stores bring psycopg, texts their own runtime: asking for a name imports its module, and no other
 _HOMES = {
     "EmbeddingBatch": "encoders.numeric.encoder",
     "JointEmbeddingModel": "protocols",

@@ -86,7 +86,7 @@ def default_window_days(model_id: str) -> int:
 def knowledge_end(config: Mapping[str, Any]) -> date | None:
     """Return the last date whose data a model's own numbers were taken from; None where they were taken from none.
 
-    Before that date nobody could have had the model: its constants, means or prototypes know what came later. What a
+    Before that date the model could not exist: its constants, means or prototypes know what came later. What a
     language model read in its training is not recorded and does not count.
     """
     encoder = config.get("member_encoder")

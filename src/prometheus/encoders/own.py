@@ -41,7 +41,7 @@ class _Own:
             ) from error
 
     def _matrix(self, found: object, shape: tuple[int | str, ...]) -> Float32Matrix:
-        """Return what a method returned as float32, if it has a shape; NaN is found by whoever stores it."""
+        """Return what a method returned as float32, if it has a shape; the store finds NaN."""
         try:
             values = np.asarray(found)
         except ValueError as error:  # rows of different lengths
@@ -140,7 +140,7 @@ class OwnChunkingTextModel(OwnTextModel):
 
 
 def open_encoder(name: str) -> OwnEncoder | None:
-    """Return the user's encoder of that name; None where there is none.
+    """Return the user's encoder of that name; None if not found.
 
     Raises
     ------

@@ -84,7 +84,7 @@ def check_walk(
     every: int = 1,
     progress: Progress | None = None,
 ) -> RepaintReport:
-    """Run every so many sessions of a walk again on data cut at each, the model of its year fitted afresh."""
+    """Run every n-th session of a walk again on data cut at each, the model of its year fitted afresh."""
     visible = plan.visible(history)
     pairs: list[tuple[date, Any, Any]] = []
     for begin, end in year_spans(visible.dates, walk.first):

@@ -188,7 +188,7 @@ _COLUMNS = (
 
 
 def figures_table(rows: Sequence[LabellerFigures]) -> str:
-    """Return the figures as text, one line per labeller, ``-`` where there is none."""
+    """Return the figures as text, one line per labeller, ``-`` if not known."""
     header = ["labeller", *(title for title, _, _ in _COLUMNS)]
     lines = [header, *([row.name, *(_cell(row, key, form) for _, key, form in _COLUMNS)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]

@@ -21,7 +21,7 @@ _NOT_FINITE = {"nan": np.nan, "inf": np.inf, "infinity": np.inf}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextColumn:
-    """Texts as codes into their distinct values: `codes` of shape (n,), `MISSING_CODE` where there is none."""
+    """Texts as codes into their distinct values: `codes` of shape (n,), `MISSING_CODE` if the cell is empty."""
 
     codes: Int64Vector
     values: tuple[str, ...]
@@ -29,7 +29,7 @@ class TextColumn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NumberColumn:
-    """Numbers, shape (n,): NaN where there is none, and `is_unreadable` where there is something else."""
+    """Numbers, shape (n,): NaN if the cell is empty, and `is_unreadable` where there is something else."""
 
     values: Float64Vector
     is_unreadable: NDArray[np.bool_]

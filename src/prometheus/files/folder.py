@@ -133,7 +133,7 @@ class Folder:
         return Index.of_bytes(content, path)
 
     def rows(self, *key: str | int) -> Rows:
-        """Return a series by date, ascending; empty where there is none."""
+        """Return a series by date, ascending; empty if not stored."""
         for _ in range(_ATTEMPTS):
             name = self.index().series.get(key)
             try:
@@ -231,7 +231,7 @@ class Folder:
         return rows
 
     def _kept(self, name: str) -> Rows:
-        """Return the rows of a file while nobody else writes, so that one that is missing was lost."""
+        """Return the rows of a file under the lock of writers, so that one that is missing was lost."""
         try:
             return self._read(name)
         except FileNotFoundError as error:

@@ -155,7 +155,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def read_cell(value: Any, kind: FieldKind) -> str | Reason | None:
-    """Return a value of an object as the text a CSV would hold, or why it is none.
+    """Return a value of an object as the text a CSV would hold, or why it cannot be one.
 
     A timestamp may be a whole number (20240131); metadata may be any number, true or false.
     """

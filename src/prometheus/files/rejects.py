@@ -25,7 +25,7 @@ class Rejection:
     """One refused row: where it stands, why, and its values as the file wrote them.
 
     `values` follow the fields of the table; `line` holds the whole line where it could not be split into cells, or
-    where one of them is none that a table can hold.
+    if a table cannot hold one of them.
     """
 
     file: str

@@ -105,7 +105,7 @@ def run_ingest(
     begin: Callable[[psycopg.Connection[Any], QuarantineFile | None], IngestRun],
     progress: Progress | None,
 ) -> tuple[Stored, dict[str, Any]]:
-    """Take files through one transaction; return what became of their rows, and what every report says of it.
+    """Take files through one transaction; return the counts of their rows, and what every report says of it.
 
     `begin` makes the run, inside the transaction and with the file of refused rows, and their `fields`, where they are
     set aside.

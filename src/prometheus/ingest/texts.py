@@ -33,7 +33,7 @@ from prometheus.ingest.run import IngestRun, Progress, Stored, require_files, ru
 _FIELDS = {MACRO.name: MACRO_FIELDS, NEWS.name: NEWS_FIELDS}
 
 MAX_TEXT_BYTES = 10_000_000
-"""A text of so many bytes is refused; the longest real one we know, a speech, has 90,000 characters."""
+"""A longer text, in bytes, is refused; the longest real one we know, a speech, has 90,000 characters."""
 MAX_BATCH_BYTES = 1 << 30
 """A few thousand rows that hold more text than this are no texts but a file made to fill a disk."""
 

@@ -29,7 +29,7 @@ class Outcome:
     horizon
         Sessions after the date.
     known_from
-        The session that ends the horizon: earlier, nobody could know the outcome.
+        The session that ends the horizon: before it the outcome is not known.
     total_return
         Of the closes, simple: 0.1 means 10 % up.
     volatility
@@ -62,7 +62,7 @@ class Spread:
     Attributes
     ----------
     n_dates
-        Dates whose outcome is known; the figures are None where there are none.
+        Dates whose outcome is known; the figures are None if not found.
     positive_share
         Share of values above 0.
     """
@@ -115,7 +115,7 @@ class FollowedCloses:
         self._measured = {horizon: _measure(closes, horizon) for horizon in HORIZONS}
 
     def outcomes(self, day: date) -> tuple[Outcome, ...]:
-        """Return what followed a date over each horizon; from the last session up to it where it is none."""
+        """Return what followed a date over each horizon; if it is not a session, from the previous session."""
         at = self._position(day)
         return tuple(self._outcome(at, horizon) for horizon in HORIZONS)
 
@@ -127,7 +127,7 @@ class FollowedCloses:
     def path(self, day: date) -> tuple[int, Float64Vector]:
         """Return the closes around a date as shares of the close on it, and how many of them come before it.
 
-        Up to 63 sessions on either side; fewer where there are no more.
+        Up to 63 sessions on either side; fewer at the ends of the series.
         """
         at = self._position(day)
         first = max(0, at - PATH_SESSIONS)

@@ -118,7 +118,7 @@ class MemoryStates:
         Raises
         ------
         NoRegimesError, PrototypeError
-            There are none, or they come from several instruments or window lengths.
+            Nothing is stored, or the rows come from several instruments or window lengths.
         """
         rows = self._rows_of_encoder(region, encoder_model_id, start, end)
         rows.sort(key=lambda row: row.state.model_id, reverse=True)

@@ -25,7 +25,7 @@ __all__ = [
     "SeedRegimeModel",
 ]
 
-# the storage brings psycopg: whoever asks for a name gets its module, and no other
+# the storage brings psycopg: asking for a name imports its module, and no other
 _HOMES = {
     "NumericRegimeModel": "regime.model_numeric",
     "PersistentRegimeModel": "regime.model_persistent",

@@ -15,7 +15,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.errors import WindowShapeError
 
 _FEW_SESSIONS = 3
-"""Up to so many sessions are decoded in plain floats."""
+"""At most this number of sessions is decoded in plain floats."""
 
 
 _ROWS_AT_ONCE = 512

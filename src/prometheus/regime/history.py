@@ -139,7 +139,7 @@ def join_embeddings(
     Raises
     ------
     NoRegimesError
-        There are none.
+        Nothing is stored.
     PrototypeError
         They come from several instruments or window lengths, so they have no common mean.
     """

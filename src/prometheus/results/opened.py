@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Prometheus:
     """Regimes, transitions, embeddings, analogs, texts and prices as they are stored; only `save` ever writes.
 
-    Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nobody
+    Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nothing
     holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
 
     Parameters
@@ -99,7 +99,7 @@ class Prometheus:
         Raises
         ------
         NoRegimesError, UsageError
-            The region has none of that model; a date that is none, or an end before the start.
+            The region has no regime of that model; not a date, or an end before the start.
         """
         span, tasks = _span(start, end), self._app.regimes
         history = tasks.history(region, model_id)
@@ -113,7 +113,7 @@ class Prometheus:
         Raises
         ------
         NoRegimesError, UsageError
-            The region has none of that model up to then; a date that is none.
+            The region has no regime of that model up to then; not a date.
         """
         tasks = self._app.regimes
         last = as_date("until", until, date.max)
@@ -132,7 +132,7 @@ class Prometheus:
         Raises
         ------
         NoRegimesError, UsageError
-            The region has none of that model; a date that is none, or an end before the start.
+            The region has no regime of that model; not a date, or an end before the start.
         """
         span = _span(start, end)
         found = self._app.regimes.embeddings(region, span.start, span.end, model_id)

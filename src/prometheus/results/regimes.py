@@ -231,7 +231,7 @@ class Regimes(ResultTable[RegimeRow]):
         instrument_id = self.closes.instrument_id
         if instrument_id is None:
             raise UsageError(
-                f"no state of region {self.region} says whose closes it follows, so there are none to draw"
+                f"no state of region {self.region} says whose closes it follows, so no closes can be drawn"
             )
         if not len(self.closes.dates):
             raise unknown_instrument(instrument_id)

@@ -102,7 +102,7 @@ class PostgresDatabases(ABC):
         return {database: self._upgrade(database) for database in DATABASE_NAMES}
 
     def schema_revisions(self) -> dict[DatabaseName, str | None]:
-        """Return each database's revision, None where there is none; starts nothing."""
+        """Return each database's revision, None if not found; starts nothing."""
         revisions: dict[DatabaseName, str | None] = {}
         for database in DATABASE_NAMES:
             with self._connect(database) as connection:

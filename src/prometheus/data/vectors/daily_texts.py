@@ -32,7 +32,7 @@ class TextVectorReader:
         self._db = db_manager
 
     def dim(self, source: TextSourceType, model_id: str) -> int | None:
-        """Return how long a model's vectors of a source are; None where there are none."""
+        """Return how long a model's vectors of a source are; None if not found."""
         query = "SELECT dim FROM text_embeddings WHERE source_type = %s AND model_id = %s LIMIT 1"
         with self._db.get_historical_connection() as connection:
             row = connection.execute(query, (source, model_id)).fetchone()

@@ -192,7 +192,7 @@ class WindowIndex:
         return int(dim)
 
     def _copy_missing(self, dim: int, progress: Callable[[int, int | None], None]) -> int:
-        """Copy what is missing or was rewritten, remove what is no more; return how many vectors were copied."""
+        """Copy what is missing or was rewritten, remove what was deleted; return how many vectors were copied."""
         with self._db.get_historical_connection() as connection:
             connection.execute(self._compose(_DELETE_GONE))
             entities = connection.execute(self._compose(_ENTITIES_BEHIND)).fetchall()
@@ -206,7 +206,7 @@ class WindowIndex:
 
     def _copy_entity(self, connection: psycopg.Connection, entity_type: str, entity_id: str, dim: int) -> int:
         parameters = {"entity_type": entity_type, "entity_id": entity_id, "dim": dim}
-        # another run may copy the same rows; whoever comes second finds them there
+        # another run may copy the same rows; the second one finds them there
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self._table,))
         rows = connection.execute(self._compose(_MISSING_ROWS), parameters, binary=True).fetchall()
         if not rows:

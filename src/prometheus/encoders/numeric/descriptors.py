@@ -141,7 +141,7 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
     """Return log means of ranges, log deviations of returns and falls, and Sortino ratios, per session.
 
     Ranges are divided by their own long ratio to absolute returns: sources differ in how highs and lows are made, and
-    where there are none the ratio is 1.
+    without any the ratio is 1.
     """
     wanted = (*_MOVES, *_SQUARES, *_RETURNS)
     stacked = np.stack([series[kind] for kind, _ in wanted])

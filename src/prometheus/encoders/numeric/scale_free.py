@@ -150,7 +150,7 @@ class ScaleFreeNumericEmbeddingModel:
 
 
 def _chunk_bounds(ends: Int64Vector) -> list[int]:
-    """Return where to cut: every 2,048 sessions, and between windows that share none, such as two instruments'."""
+    """Return where to cut: every 2,048 sessions, and between windows that share no session, as two instruments do."""
     is_apart = np.abs(np.diff(ends)) >= descriptors.WINDOW_DAYS
     cuts = np.flatnonzero(is_apart | (np.diff(ends // CHUNK_WINDOWS) != 0)) + 1
     return [0, *cuts.tolist(), len(ends)] if len(ends) else []

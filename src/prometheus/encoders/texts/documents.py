@@ -110,7 +110,7 @@ class TextKey:
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """One stored text; `source_id` is the id of its row, `language` None where nobody said it."""
+    """One stored text; `source_id` is the id of its row, `language` None if not stated."""
 
     source_type: TextSourceType
     source_id: str

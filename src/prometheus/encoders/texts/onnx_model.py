@@ -78,7 +78,7 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
     InputRefusedError
         The folder holds no model that can be run.
     UsageError
-        `long_text` or `threads` is none.
+        `long_text` or `threads` is not a valid value.
     """
 
     def __init__(

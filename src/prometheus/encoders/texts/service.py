@@ -83,7 +83,7 @@ class TextEmbeddingService:
         return np.concatenate(vectors) if vectors else no_vectors()
 
     def embed_and_count(self, docs: Iterable[TextDoc]) -> TextCounts:
-        """Store the vectors of any number of texts, keep none of them in memory, and return what came of it."""
+        """Store the vectors of any number of texts, keep none of them in memory, and return the counts."""
         return sum((counts for _, counts in self._run(docs)), start=TextCounts())
 
     def require_same(self) -> None:
@@ -137,7 +137,7 @@ class TextEmbeddingService:
         }
 
     def write(self, encoded: EncodedTexts) -> TextCounts:
-        """Store, in one transaction, the rows that are not stored as they should be, and return what came of it.
+        """Store, in one transaction, the rows that are not stored as they should be, and return the counts.
 
         Raises
         ------
@@ -242,7 +242,7 @@ def chunks_of(items: Iterable[T], n_characters_of: Callable[[T], int]) -> Iterat
 
 
 def count_texts(encoded: EncodedTexts, n_written: int, n_bytes: int) -> TextCounts:
-    """Return what came of texts, of which so many rows were written."""
+    """Return the counts of texts, given the number of rows written."""
     found = encoded.found.values()
     return TextCounts(
         texts=len(found),
