@@ -234,16 +234,12 @@ class LabelRegimes(ReadRegimes):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
-    """Prototypes wanted of a market's own past.
+    """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
 
     Attributes
     ----------
     instrument_id
         Stands for the region; None for its configured members.
-    until
-        Last date that may be used.
-    span
-        Number of sessions up to then.
     align_to
         An earlier prototype file whose labels the new ones keep.
     """
