@@ -90,7 +90,7 @@ class NewestLabel:
 
     @classmethod
     def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
-        """Return the newest of some states, oldest first; None if there are none."""
+        """Return the newest of some states, oldest first; None for no states."""
         if not states:
             return None
         newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None

@@ -53,7 +53,7 @@ class RegimeReport(BackfillReport):
         return max(self.newest, key=lambda state: state.as_of_date, default=None)
 
     def newest_state(self) -> RegimeState:
-        """Return the state of the newest date; InputRefusedError with the reason if there is none."""
+        """Return the state of the newest date; InputRefusedError with the reason without any."""
         if self.latest is None:
             raise self.refused[-1]
         return self.latest
