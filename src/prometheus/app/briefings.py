@@ -33,15 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The first session of a spell of one label.
-
-    Attributes
-    ----------
-    previous_label
-        None if the history begins with this spell.
-    n_sessions
-        Of the spell, up to its end or to the date of the briefing.
-    """
+    """The first session of a spell of one label, and the spell's length up to the date of the briefing."""
 
     as_of_date: date
     label: str
@@ -55,8 +47,6 @@ class Freshness:
 
     Attributes
     ----------
-    newest_bar
-        Of the instrument whose closes are shown, up to the date.
     n_bars_since
         Sessions with a bar after the state's date: above 0 the state is behind the prices.
     n_gaps, gaps

@@ -154,7 +154,7 @@ class Histories:
         return found
 
     def closes(self, instrument_id: str, until: date) -> Closes:
-        """Return all closes of an instrument up to a date; NotFoundError if nothing is stored."""
+        """Return all closes of an instrument up to a date; NotFoundError without any."""
         known, loaded = self._answers.get(("closes", instrument_id), (None, None))
         if known is None or until > known:
             loaded = self._load_closes(instrument_id, date.min, until)
@@ -200,7 +200,7 @@ class ReadRegimes:
         self.storage = wired.storage
 
     def states(self, region: str, start: date, end: date, model_id: str | None) -> list[RegimeState]:
-        """Return states of one regime model, or of all, by date and model; NoRegimesError if nothing is stored."""
+        """Return states of one regime model, or of all, by date and model; NoRegimesError without any."""
         chosen = [model_id] if model_id else self.storage.list_models(region)
         states = [state for each in chosen for state in self.storage.get_history(region, start, end, each)]
         if not states:

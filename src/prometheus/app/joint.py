@@ -146,7 +146,7 @@ class JoinTexts:
     def rows(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None
     ) -> list[StoredJointEmbedding]:
-        """Return stored joint embeddings of a region, oldest first; NotFoundError if nothing is stored."""
+        """Return stored joint embeddings of a region, oldest first; NotFoundError without any."""
         rows = self._wired.joint_vectors.load(space, region, model_id, start, end, limit)
         if not rows:
             raise no_joint_rows(region, space.joint_type, model_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -44,20 +44,14 @@ RECENT = timedelta(days=31)
 
 @dataclass(frozen=True, slots=True)
 class RegionNight:
-    """The result of one region; of a dry run, the expected one.
+    """The result of one region up to `as_of_date`; of a dry run, the expected one.
 
     Attributes
     ----------
-    as_of_date
-        The last session computed.
-    n_embeddings
-        New or changed rows of ``numeric_window_embeddings``.
     n_added, n_rewritten
         Sessions whose regime is new, or changed.
-    n_joint_rows
-        Of both joint spaces, new or changed.
-    failures
-        One line each.
+    n_embeddings, n_joint_rows
+        New or changed rows, the latter of both joint spaces.
     skipped
         Its instruments whose history has ended, or has not begun.
     is_skipped
@@ -234,7 +228,9 @@ class RunNight:
         begin = time.monotonic()
         with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
             plans = self._planner.plan(self._config.regions, request)
-            _require_fresh(plans, request)
+            stale = [str(plan) for plan in plans if plan.stale]
+            if stale and not request.skip_stale:
+                raise stale_prices(stale)
             end = max(plan.as_of_date for plan in plans)
             texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
             joinable = {night.source_type for night in texts if night.is_joinable}
@@ -348,12 +344,6 @@ class RunNight:
         reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
         stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
         return np.sort(stored["as_of_date"])
-
-
-def _require_fresh(plans: Sequence[RegionPlan], request: NightlyRequest) -> None:
-    stale = [str(plan) for plan in plans if plan.stale]
-    if stale and not request.skip_stale:
-        raise stale_prices(stale)
 
 
 @contextmanager

@@ -36,13 +36,11 @@ class LoadPrices:
 
     def ingest_prices(self, files: Sequence[Path], options: IngestOptions) -> IngestReport:
         """Load files of daily bars."""
-        ingest = self._ingest()
-        return retry_lost_connection(lambda: ingest.ingest_prices(files, options))
+        return retry_lost_connection(lambda: self._ingest().ingest_prices(files, options))
 
     def ingest_instruments(self, file: Path, options: IngestOptions) -> IngestReport:
         """Load a file of reference rows."""
-        ingest = self._ingest()
-        return retry_lost_connection(lambda: ingest.ingest_instruments(file, options))
+        return retry_lost_connection(lambda: self._ingest().ingest_instruments(file, options))
 
     def report(self, instrument_ids: Sequence[str] | None, market_id: str | None) -> list[InstrumentReport]:
         """Return what is stored of each instrument, and what looks wrong with it."""
@@ -168,14 +166,8 @@ class NightlyRequest:
 class RegionPlan:
     """One region, its last session, and the prices missing for it.
 
-    Attributes
-    ----------
-    first_bar
-        Of the anchor; None if it has no bars.
-    stale
-        One phrase for each instrument whose bars are too old.
-    skipped
-        Its instruments whose history has ended, or has not begun.
+    `stale` has a phrase for each instrument whose bars are too old; `skipped` are those whose history has ended or not
+    begun.
     """
 
     region: str

@@ -90,7 +90,7 @@ class NewestLabel:
 
     @classmethod
     def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
-        """Return the newest of some states, oldest first; None if not found."""
+        """Return the newest of some states, oldest first; None for no states."""
         if not states:
             return None
         newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
@@ -234,16 +234,12 @@ class LabelRegimes(ReadRegimes):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
-    """Prototypes wanted of a market's own past.
+    """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
 
     Attributes
     ----------
     instrument_id
         Stands for the region; None for its configured members.
-    until
-        Last date that may be used.
-    span
-        Number of sessions up to then.
     align_to
         An earlier prototype file whose labels the new ones keep.
     """

@@ -34,7 +34,7 @@ class TextModels:
         self._lock = threading.Lock()
 
     def only_one(self, kinds: Sequence[TextSourceType]) -> str:
-        """Return the one model with vectors of these kinds; NotFoundError if there is not exactly one."""
+        """Return the one model with vectors of these kinds; NotFoundError for no such model, or several."""
         registered = self._registry.ids_of_kind(KIND)
         found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
         if not found:

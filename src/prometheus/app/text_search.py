@@ -130,7 +130,7 @@ class SearchTexts:
         return self._texts.texts_of(_KINDS[source], day, known_by or day)
 
     def newest_day(self, until: date, source: Source) -> date | None:
-        """Return the date of the newest text dated and known up to a date; None if not found."""
+        """Return the date of the newest text dated and known up to a date; None if not stored."""
         return self._texts.newest(_KINDS[source], until)
 
     def _nearest(

@@ -119,13 +119,11 @@ class EmbedTexts:
 
     def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of macro events."""
-        ingest = self._ingest()
-        return retry_lost_connection(lambda: ingest.ingest_macro(files, options))
+        return retry_lost_connection(lambda: self._ingest().ingest_macro(files, options))
 
     def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of news."""
-        ingest = self._ingest()
-        return retry_lost_connection(lambda: ingest.ingest_news(files, options))
+        return retry_lost_connection(lambda: self._ingest().ingest_news(files, options))
 
     def embed_macro(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
         """Embed and store the macro events of a request; see `EngineChoice` for the engines.

@@ -81,14 +81,9 @@ class JointRequest:
 
 @dataclass(frozen=True, slots=True)
 class JointRun:
-    """The result of a joint backfill for one region.
+    """The result of a joint backfill for one region, with the dates skipped for lack of a branch.
 
-    Attributes
-    ----------
-    without_text, without_regime
-        Dates skipped for lack of one of the two.
-    text_share
-        The measured share of the texts in squared distance; None if it cannot be measured.
+    `text_share` is the measured share of the texts in squared distance; None if it cannot be measured.
     """
 
     region: str
@@ -136,16 +131,7 @@ class EncodedJoins:
 class JointBackfill:
     """Fills ``joint_embeddings``; a `prometheus.backfill.work.ChunkWork` whose chunks are requests.
 
-    Attributes
-    ----------
-    storage, texts
-        The sources of the two branches.
-    model_id
-        The name the rows are stored under.
-    model_of
-        Returns the model of a request.
-    only
-        The dates to join; None for all that have both branches.
+    `model_of` returns the model of a request, `model_id` names it in the rows; `only` the dates given are joined.
     """
 
     storage: StateStore

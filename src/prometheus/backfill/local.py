@@ -180,7 +180,7 @@ class _Worker(Generic[ChunkT]):
             self.pipe.send(ticket.chunk)
 
     def next_word(self) -> tuple[str, Any] | None:
-        """Return its next message; None if not found yet."""
+        """Return its next message; None if nothing has arrived."""
         try:
             return self.pipe.recv() if not self.is_silent and self.pipe.poll() else None
         except (EOFError, OSError):
@@ -341,7 +341,7 @@ class _Reporter:
 
 
 def _orders(pipe: Connection) -> Iterator[Chunk | None]:
-    """Yield chunks as they come; None while one is awaited."""
+    """Yield chunks as they come; None while the pipe is empty."""
     while True:
         try:
             if not pipe.poll(AT_HAND_S):

@@ -22,20 +22,10 @@ NO_VECTORS: Float32Matrix = np.empty((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissingWindows:
-    """The windows of a chunk to write.
+    """The windows of a chunk without a stored row of equal input.
 
-    Attributes
-    ----------
-    windows
-        Those without a stored row of equal input.
-    n_wanted
-        Windows that could be built, stored ones included.
-    is_new
-        Nothing of the chunk is stored.
-    failures
-        Of instruments without any window.
-    rewritten
-        Instruments whose stored rows change.
+    `n_wanted` counts stored ones too; `is_new`: nothing of the chunk is stored; `rewritten`: instruments whose rows
+    change.
     """
 
     windows: WindowBatch
@@ -58,14 +48,8 @@ class EncodedWindows:
 class NumericBackfill:
     """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
-    Attributes
-    ----------
-    builder_of
-        Returns the window builder of a market.
-    encoder
-        Makes and stores vectors.
-    instruments
-        Tells an unknown instrument from one with too little history.
+    `builder_of` returns the window builder of a market; `instruments` tells an unknown one from one with too little
+    history.
     """
 
     builder_of: Callable[[str], NumericWindowBuilder]

@@ -169,11 +169,7 @@ class BackfillReport:
     planned
         Rows wanted that could be computed.
     written
-        Rows that were new or changed.
-    failures
-        One error per failed item.
-    n_bytes
-        Of the vectors in the rows written.
+        Rows that were new or changed, with vectors of `n_bytes`.
     rewritten
         Instruments with stored rows of other inputs.
     """
@@ -285,13 +281,21 @@ def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:
     """
     wanted_keys = _keys(windows.entity_index, windows.as_of_dates)
     stored_keys = _keys(stored["entity_index"].astype(np.int64), stored["as_of_date"])
-    order = np.argsort(stored_keys)
-    stored_keys, stored_hashes = stored_keys[order], stored["input_hash"][order]
-    if len(stored_keys) == 0:
-        return np.arange(len(windows), dtype=np.int64)
-    at = np.minimum(np.searchsorted(stored_keys, wanted_keys), len(stored_keys) - 1)
-    is_equal = (stored_keys[at] == wanted_keys) & (stored_hashes[at] == windows.input_hashes)
+    is_equal = is_stored(wanted_keys, windows.input_hashes, stored_keys, stored["input_hash"])
     return np.flatnonzero(~is_equal).astype(np.int64)
+
+
+def is_stored(
+    keys: NDArray[Any], hashes: Int64Vector, stored_keys: NDArray[Any], stored_hashes: Int64Vector
+) -> NDArray[np.bool_]:
+    """Return whether each key has a stored row of equal input; stored keys are unique, in any order."""
+    if not len(stored_keys):
+        return np.zeros(len(keys), dtype=np.bool_)
+    order = np.argsort(stored_keys)
+    stored_keys, stored_hashes = stored_keys[order], stored_hashes[order]
+    at = np.minimum(np.searchsorted(stored_keys, keys), len(stored_keys) - 1)
+    is_equal: NDArray[np.bool_] = (stored_keys[at] == keys) & (stored_hashes[at] == hashes)
+    return is_equal
 
 
 def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str, ...]:

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Int64Vector
+from prometheus.arrays import Int64Vector
 from prometheus.backfill.numeric import name_unknown, vector_bytes
-from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk
+from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk, is_stored
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
 from prometheus.encoders.numeric.windows import NumericWindowSpec
@@ -32,10 +31,8 @@ class RegimeReport(BackfillReport):
     ----------
     embeddings
         The rows of the vectors; its failures are the sessions of a region that were left out.
-    newest
-        The state of each span's newest date.
-    refused
-        Why a span has no state at all.
+    newest, refused
+        Per span, the state of its newest date, or why it has no state.
     joined_anew
         Joint rows rewritten because their states changed, by joint model.
     """
@@ -44,18 +41,6 @@ class RegimeReport(BackfillReport):
     newest: tuple[RegimeState, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
     joined_anew: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(
-        cls,
-        embeddings: BackfillReport,
-        states: BackfillReport,
-        refused: tuple[InputRefusedError, ...],
-        *newest: RegimeState,
-    ) -> RegimeReport:
-        """Return the report of vectors and states."""
-        n_bytes = embeddings.n_bytes + states.n_bytes
-        return cls(states.planned, states.written, (), n_bytes, (), embeddings, newest, refused)
 
     @property
     def regimes(self) -> BackfillReport:
@@ -68,7 +53,7 @@ class RegimeReport(BackfillReport):
         return max(self.newest, key=lambda state: state.as_of_date, default=None)
 
     def newest_state(self) -> RegimeState:
-        """Return the state of the newest date; InputRefusedError with the reason if there is no state."""
+        """Return the state of the newest date; InputRefusedError with the reason without any."""
         if self.latest is None:
             raise self.refused[-1]
         return self.latest
@@ -78,14 +63,8 @@ class RegimeReport(BackfillReport):
 class MissingRegimes:
     """The part of a span to compute.
 
-    Attributes
-    ----------
-    windows
-        From the first missing date to the last, after the model's warm-up windows; None if nothing is missing.
-    input_hashes
-        Shape (n_windows - warm_up,), int64: the inputs of each state, its warm-up windows included.
-    newest
-        The last date wanted.
+    `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
+    (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted.
     """
 
     region: str
@@ -110,16 +89,8 @@ class EncodedRegimes:
 class RegimeBackfill:
     """Fills ``numeric_window_embeddings``, ``regimes`` and ``regime_transitions``; a `ChunkWork` for one region.
 
-    Attributes
-    ----------
-    model
-        Classifies; its encoder embeds and stores.
-    storage
-        Stores the states.
-    registry
-        Records the regime model's id, or refuses it, before the first state is stored.
-    instruments
-        Tells an unknown instrument from one with too little history.
+    `registry` records or refuses the regime model's id before the first state is stored; `instruments` tells an unknown
+    one from one with too little history.
     """
 
     builder: RegimeWindowSource
@@ -181,12 +152,9 @@ class RegimeBackfill:
         *newest: RegimeState,
     ) -> RegimeReport:
         each = 0 if batch is None else vector_bytes(batch.vectors)
-        return RegimeReport.of(
-            BackfillReport(wanted.n_wanted, n_embeddings, wanted.left_out, n_embeddings * each),
-            BackfillReport(wanted.n_wanted, n_states, (), n_states * each),
-            wanted.refused,
-            *newest,
-        )
+        embeddings = BackfillReport(wanted.n_wanted, n_embeddings, wanted.left_out, n_embeddings * each)
+        n_bytes = embeddings.n_bytes + n_states * each
+        return RegimeReport(wanted.n_wanted, n_states, (), n_bytes, (), embeddings, newest, wanted.refused)
 
     @property
     def _is_named(self) -> bool:
@@ -208,7 +176,7 @@ class RegimeBackfill:
 
     def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
         stored = self.storage.load_input_hashes(region, self.model.model_id, wanted.as_of_dates)
-        return _is_stored(wanted.as_of_dates, hashes, stored)
+        return is_stored(wanted.as_of_dates, hashes, stored["as_of_date"], stored["input_hash"])
 
     def _has_embedding(self, wanted: HashedWindows) -> NDArray[np.bool_]:
         encoder = self.model.encoder
@@ -216,7 +184,7 @@ class RegimeBackfill:
         stored = encoder.store.load_input_hashes(
             encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, wanted.as_of_dates
         )
-        return _is_stored(wanted.as_of_dates, wanted.input_hashes, stored)
+        return is_stored(wanted.as_of_dates, wanted.input_hashes, stored["as_of_date"], stored["input_hash"])
 
     def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
         """Return the windows wanted, after their warm-up, and the failures of sessions without one."""
@@ -254,14 +222,3 @@ def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64
     owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
     starts = np.arange(len(window_hashes) - warm_up, dtype=np.int64)
     return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + warm_up + 1)
-
-
-def _is_stored(dates: DateVector, hashes: Int64Vector, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return whether each date, all different and ascending, has a stored row of equal input."""
-    order = np.argsort(stored["as_of_date"])
-    stored_dates, stored_hashes = stored["as_of_date"][order], stored["input_hash"][order]
-    if not len(stored_dates):
-        return np.zeros(len(dates), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(stored_dates, dates), len(stored_dates) - 1)
-    is_equal: NDArray[np.bool_] = (stored_dates[at] == dates) & (stored_hashes[at] == hashes)
-    return is_equal

@@ -178,16 +178,12 @@ class WorkerPool(Generic[ChunkT]):
 
 @dataclass(frozen=True, slots=True)
 class BackfillRun(Generic[SumT]):
-    """A finished backfill.
+    """A finished backfill; of a dry run, `report` is the expected result.
 
     Attributes
     ----------
-    report
-        The sum over all chunks.
     left_out
         Chunks that no worker could do.
-    is_dry
-        Nothing was written: `report` is the expected result.
     estimated_seconds
         Of a dry run, at the rate of earlier runs; None without any.
     skipped

@@ -128,13 +128,13 @@ def _analog_row(analog: Analog) -> list[str]:
 
 
 def _outcome_cells(outcomes: Sequence[Outcome]) -> list[str]:
-    return [cell for each in outcomes for cell in _outcome_texts(each)]
-
-
-def _outcome_texts(outcome: Outcome) -> list[str]:
-    if outcome.total_return is None or outcome.volatility is None or outcome.drawdown is None:
-        return ["not yet known", "", ""]
-    return [f"{outcome.total_return:+.1%}", f"{outcome.volatility:.0%}", f"{outcome.drawdown:.1%}"]
+    cells: list[str] = []
+    for each in outcomes:
+        if each.total_return is None or each.volatility is None or each.drawdown is None:
+            cells += ["not yet known", "", ""]
+        else:
+            cells += [f"{each.total_return:+.1%}", f"{each.volatility:.0%}", f"{each.drawdown:.1%}"]
+    return cells
 
 
 def _spread_text(spread: Spread) -> str:

@@ -199,18 +199,10 @@ class _WithoutRay(TextIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One chunk to run.
+    """One chunk to run, by one of `n_processes` that share the cores of a node.
 
-    Attributes
-    ----------
-    factory
-        Pickled; it holds secrets, which no log may show.
-    n_processes
-        That share the cores of a node.
-    may_wait
-        Wait for another run's claim, instead of returning the chunk.
-    version
-        Of the driver.
+    `factory` is pickled and holds secrets, which no log may show. `may_wait`: wait for another run's claim, instead of
+    returning the chunk. `version` is the driver's.
     """
 
     factory: bytes = field(repr=False)
