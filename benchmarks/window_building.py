@@ -20,7 +20,7 @@ import numpy as np
 from tests.reference.windows import Row, bars_of_histories, float32_bytes, slow_vector, slow_window, walk
 
 from benchmarks.recording import record
-from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.market.bars import PriceBars
 

@@ -13,7 +13,7 @@ from tests.property.strategies import bounded
 from prometheus.arrays import FeatureCube
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import model_config
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import UsageError, WindowShapeError
 from prometheus.protocols import BatchNumericEmbeddingModel, TableNumericEmbeddingModel
 

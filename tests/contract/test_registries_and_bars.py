@@ -16,7 +16,7 @@ from tests.property.strategies import bounded
 from tests.reference.windows import MemoryBars, walk
 
 from prometheus.encoders import NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
-from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError
 from prometheus.market.calendar import TradingCalendar
 

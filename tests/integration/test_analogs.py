@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.fixtures.market import LoadPrices, weekdays
 
-from prometheus.analogs.report import AnalogReport, AnalogRequest
+from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextQuery

@@ -25,7 +25,7 @@ from prometheus.encoders import (
     NumericWindowSpec,
 )
 from prometheus.encoders.identity import fingerprint
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import ModelFingerprintError, VectorError, WindowShapeError
 from prometheus.market.calendar import TradingCalendar
 

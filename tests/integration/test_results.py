@@ -17,7 +17,7 @@ from tests.fixtures.commands import run_process
 from tests.fixtures.text_models import needs_minilm
 
 import prometheus as pm
-from prometheus.analogs.report import AnalogRequest
+from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextHit, TextSearchReport

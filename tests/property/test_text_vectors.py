@@ -13,7 +13,7 @@ from tests.property.strategies import bounded
 
 from prometheus.encoders.texts.chunks import cut_into_segments
 from prometheus.encoders.texts.documents import TextDoc
-from prometheus.encoders.texts.language import is_english
+from prometheus.encoders.texts.service import is_english
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.encoders.texts.sources import find_text_folder
 

@@ -21,7 +21,7 @@ from tests.reference.windows import (
 )
 
 from prometheus.encoders import NumericWindowBuilder, NumericWindowSpec
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InsufficientHistoryError
 from prometheus.ingest.sample import PRICES

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 from tests.web.serving import FIRST, LAST, REGION
 
-from prometheus.analogs.report import AnalogRequest
+from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.web.api import StrictJson

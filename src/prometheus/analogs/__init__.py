@@ -1,7 +1,6 @@
-"""Which past dates looked like a date, and what followed them; arrays in, arrays out.
+"""Which past dates looked like a date, and what followed them; also callable, as ``pm.analogs(prices, "2020-03-16")``.
 
-The package itself can be called, as ``pm.analogs(prices, "2020-03-16")``: importing a module of it binds this name of
-`prometheus` to the package, and either must answer.
+Importing a module of this package binds the name `prometheus.analogs` to it, so the package itself must answer a call.
 """
 
 from __future__ import annotations

@@ -1,15 +1,21 @@
-"""Past dates whose vectors are nearest to that of a date."""
+"""Past dates whose vectors are nearest to that of a date, and the report of them: arrays in, a report out."""
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Literal, get_args
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
 from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
+from prometheus.market.outcomes import FollowedCloses, Outcome, Spread
 from prometheus.regime.decoding import euclidean_distances
+from prometheus.regime.types import RegimeLabel
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -20,22 +26,10 @@ PAIRED_DATES = 1_000
 
 
 class AnalogSearch:
-    """The nearest dates of a date's own past, none of them a neighbour of the date or of another one.
+    """The nearest dates of a date's own past; `exclude_sessions` is the minimum gap to the date and between them.
 
-    Exact: every candidate's distance is measured. The answer for a date depends on the rows up to it and on nothing
-    after it.
-
-    Parameters
-    ----------
-    metric
-        ``euclidean``, or ``cosine`` for 1 less the cosine, in [0, 2].
-    exclude_sessions
-        Dates at most this number of sessions apart are neighbours.
-
-    Raises
-    ------
-    UsageError
-        An unknown metric, or a number of sessions that cannot be.
+    Exact: every candidate's distance is measured, from rows up to the date alone. The metric ``cosine`` is 1 less the
+    cosine, in [0, 2].
 
     Examples
     --------
@@ -58,22 +52,10 @@ class AnalogSearch:
         self._vectors: Float32Matrix | Float64Matrix = np.empty((0, 0), dtype=np.float32)
 
     def fit(self, dates: DateVector, vectors: Float32Matrix, session_dates: DateVector | None = None) -> AnalogSearch:
-        """Take the vectors to search in.
+        """Take the vectors to search in, shape (n, dim), finite, one per date; dates are strictly ascending.
 
-        Parameters
-        ----------
-        dates
-            Shape (n,), strictly ascending.
-        vectors
-            Shape (n, dim), finite.
-        session_dates
-            The sessions that are counted between dates, ascending; without them the dates themselves are.
-
-        Raises
-        ------
-        WindowShapeError, VectorError
-            Not one vector per date, or dates out of order; a vector that is not finite, or of length zero under the
-            cosine.
+        Gaps are counted in `session_dates`, ascending; without them in the dates themselves. `WindowShapeError` or
+        `VectorError` says what does not fit, such as a vector of length zero under the cosine.
         """
         if vectors.ndim != 2 or len(vectors) != len(dates):
             raise WindowShapeError("vectors", vectors.shape, (len(dates), "dim"))
@@ -87,14 +69,9 @@ class AnalogSearch:
         return self
 
     def predict(self, as_of_date: date, k: int = 10) -> tuple[DateVector, Float64Vector]:
-        """Return up to `k` dates and their distances, nearest first; of equally near ones the earlier counts first.
+        """Return up to `k` dates and their distances, nearest first; of equally near ones the earlier comes first.
 
-        Raises
-        ------
-        UsageError
-            `k` is not between 1 and 1,000.
-        NotFoundError
-            The date has no vector.
+        `NotFoundError` if the date has no vector, `UsageError` if `k` is not between 1 and 1,000.
         """
         if not 1 <= k <= MAX_ANALOGS:
             raise UsageError(f"--k {k}: name a number from 1 to {MAX_ANALOGS}")
@@ -110,9 +87,9 @@ class AnalogSearch:
         return int(np.searchsorted(self._sessions, self._sessions[at] - self.exclude_sessions))
 
     def percentiles(self, as_of_date: date, distances: Float64Vector) -> Float64Vector:
-        """Return which share of all pairs of dates are as near as each distance, or nearer; in [0, 1], NaN without any.
+        """Return the share of all pairs of dates that are at least as near as each distance; NaN without any.
 
-        Pairs of dates up to `as_of_date` that are no neighbours count, of up to 1,000 dates spread evenly over them.
+        Pairs up to `as_of_date` with the minimum gap count, of up to 1,000 dates spread evenly over them.
         """
         n_known = self._position(as_of_date) + 1
         rows = np.unique(np.linspace(0, n_known - 1, min(n_known, PAIRED_DATES)).round().astype(np.int64))
@@ -142,7 +119,6 @@ class AnalogSearch:
         return 0.5 * distances**2 if self.metric == "cosine" else distances
 
     def _spread_out(self, ranked: Int64Vector, k: int) -> Int64Vector:
-        """Return the first `k` of ranked rows of which no two are neighbours."""
         chosen: list[int] = []
         is_free = np.ones(len(ranked), dtype=bool)
         for row in ranked.tolist():
@@ -170,3 +146,195 @@ def _squared_distances(vectors: Float32Matrix | Float64Matrix) -> Float64Matrix:
     lengths = (wide * wide).sum(axis=1)
     squares: Float64Matrix = lengths[:, np.newaxis] + lengths - 2.0 * (wide @ wide.T)
     return np.maximum(squares, 0.0)
+
+
+logger = logging.getLogger(__name__)
+
+MAX_DAYS_BACK = 7
+"""A date without a vector is answered by the newest date with one, at most this number of days before it."""
+
+Space = Literal["numeric", "joint", "text"]
+SPACES: tuple[Space, ...] = get_args(Space)
+TextSource = Literal["macro", "news"]
+TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogRequest:
+    """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region.
+
+    The regime model's labels are shown on the analogs, the instrument's closes say what followed. `source` and
+    `country` choose texts, in the joint and the text space.
+    """
+
+    region: str
+    as_of: date
+    space: Space = "numeric"
+    k: int = 10
+    exclude_sessions: int = 63
+    metric: Metric = "euclidean"
+    model_id: str | None = None
+    regime_model_id: str | None = None
+    instrument_id: str | None = None
+    source: TextSource = "macro"
+    country: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise UsageError(f"unknown space {self.space!r}; choose from {', '.join(SPACES)}")
+        if self.source not in TEXT_SOURCES:
+            raise UsageError(f"unknown source {self.source!r}; choose from {', '.join(TEXT_SOURCES)}")
+        if self.country is not None and (self.space != "text" or self.source != "macro"):
+            raise UsageError("--country selects macro texts: use it with --space text --source macro")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analog:
+    """One past date that looked like the date asked about, with the regime model's label where it has one.
+
+    `percentile` is the share of all pairs of dates that are as near or nearer, in [0, 1]; None without pairs. `path`
+    holds closes around the date as shares of its own close, `n_before` of them before it.
+    """
+
+    as_of_date: date
+    distance: float
+    percentile: float | None
+    regime_label: str | None
+    confidence: float | None
+    outcomes: tuple[Outcome, ...]
+    n_before: int
+    path: Float64Vector
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the path."""
+        return {
+            "as_of_date": str(self.as_of_date),
+            "distance": self.distance,
+            "percentile": self.percentile,
+            "regime_label": self.regime_label,
+            "confidence": self.confidence,
+            "followed_by": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnalogReport:
+    """The analogs of one date, nearest first, and how what followed them is spread against all dates.
+
+    `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one.
+    `n_before` and `path` are its own, as in `Analog`; `regime_model_id` is None where no history was known on the date.
+    """
+
+    request: AnalogRequest
+    as_of_date: date
+    model_id: str
+    regime_model_id: str | None
+    instrument_id: str
+    n_candidates: int
+    analogs: tuple[Analog, ...]
+    spreads: tuple[Spread, ...]
+    base_spreads: tuple[Spread, ...]
+    n_before: int
+    path: Float64Vector
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the paths."""
+        asked = self.request
+        return {
+            "region": asked.region,
+            "as_of_date": str(self.as_of_date),
+            "space": asked.space,
+            "metric": asked.metric,
+            "exclude_sessions": asked.exclude_sessions,
+            "model_id": self.model_id,
+            "regime_model_id": self.regime_model_id,
+            "instrument_id": self.instrument_id,
+            "n_candidates": self.n_candidates,
+            "analogs": [analog.to_dict() for analog in self.analogs],
+            "spread_over_analogs": [spread.to_dict() for spread in self.spreads],
+            "spread_over_all_dates": [spread.to_dict() for spread in self.base_spreads],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """The dates found, their distances, and the shares of nearer pairs; shape (k,) each."""
+
+    dates: DateVector
+    distances: Float64Vector
+    percentiles: Float64Vector
+    n_candidates: int
+
+
+def find_nearest(
+    search: AnalogSearch, dates: DateVector, vectors: Float32Matrix, sessions: DateVector, as_of_date: date, k: int
+) -> Nearest:
+    """Return the dates most like one of `dates`; `sessions` are counted between them."""
+    search.fit(dates, vectors, sessions)
+    found, distances = search.predict(as_of_date, k)
+    shares = search.percentiles(as_of_date, distances)
+    return Nearest(found, distances, shares, search.n_candidates(as_of_date))
+
+
+def date_with_vector(request: AnalogRequest, dates: DateVector) -> date:
+    """Return the newest date with a vector: the one asked about, or one of the week before it; else `NotFoundError`."""
+    n_known = int(np.searchsorted(dates, np.datetime64(request.as_of, "D"), side="right"))
+    found: date | None = dates[n_known - 1].item() if n_known else None
+    if found is None or request.as_of - found > timedelta(days=MAX_DAYS_BACK):
+        known = (dates[0].item(), dates[-1].item()) if len(dates) else None
+        raise no_embedding(f"region {request.region!r} in the {request.space} space", request.as_of, known)
+    if found != request.as_of:
+        logger.warning("%s has no embedding on %s; using the last one, of %s", request.region, request.as_of, found)
+    return found
+
+
+def build_report(  # noqa: PLR0913 -- every part of an answer, by name
+    request: AnalogRequest,
+    *,
+    as_of_date: date,
+    model_id: str,
+    regime_model_id: str | None,
+    instrument_id: str,
+    dates: DateVector,
+    nearest: Nearest,
+    labels: Mapping[date, tuple[RegimeLabel, float]],
+    followed: FollowedCloses,
+) -> AnalogReport:
+    """Return the answer; `dates` are those of all vectors that were searched."""
+    n_before, path = followed.path(as_of_date)
+    return AnalogReport(
+        request=request,
+        as_of_date=as_of_date,
+        model_id=model_id,
+        regime_model_id=regime_model_id,
+        instrument_id=instrument_id,
+        n_candidates=nearest.n_candidates,
+        analogs=_analogs(nearest, labels, followed),
+        spreads=followed.spreads(nearest.dates),
+        base_spreads=followed.spreads(dates[: nearest.n_candidates]),
+        n_before=n_before,
+        path=path,
+    )
+
+
+def _analogs(
+    nearest: Nearest, labels: Mapping[date, tuple[RegimeLabel, float]], followed: FollowedCloses
+) -> tuple[Analog, ...]:
+    columns = (nearest.dates.tolist(), nearest.distances.tolist(), nearest.percentiles.tolist())
+    found = []
+    for day, distance, percentile in zip(*columns, strict=True):
+        label, confidence = labels.get(day, (None, None))
+        n_before, path = followed.path(day)
+        found.append(
+            Analog(
+                as_of_date=day,
+                distance=distance,
+                percentile=None if math.isnan(percentile) else percentile,
+                regime_label=None if label is None else label.name,
+                confidence=confidence,
+                outcomes=followed.outcomes(day),
+                n_before=n_before,
+                path=path,
+            )
+        )
+    return tuple(found)

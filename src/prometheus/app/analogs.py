@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Generic, TypeVar
 
-from prometheus.analogs.report import (
+from prometheus.analogs.search import (
     AnalogReport,
     AnalogRequest,
     Nearest,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from prometheus.analogs.report import AnalogReport, AnalogRequest
+from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
 from prometheus.app.text_search import TextSearchReport
 from prometheus.arrays import DateVector

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from prometheus.analogs.report import MAX_DAYS_BACK
+from prometheus.analogs.search import MAX_DAYS_BACK
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable

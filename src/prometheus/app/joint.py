@@ -26,7 +26,7 @@ from prometheus.encoders.joint.centred import (
     unit_rows,
 )
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
-from prometheus.encoders.joint.simple import SimpleAverageJointModel
+from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
 from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.forward_volatility import forward_log_volatility

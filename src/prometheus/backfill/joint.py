@@ -16,7 +16,7 @@ from prometheus.backfill.numeric import vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan
 from prometheus.encoders.joint.centred import CentredJointModel, measured_text_share
 from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
-from prometheus.encoders.joint.simple import SimpleAverageJointModel
+from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
 from prometheus.errors import NoRegimesError
 from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore
 

@@ -15,7 +15,7 @@ from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.analogs.report import Analog, AnalogReport
+    from prometheus.analogs.search import Analog, AnalogReport
     from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.app.window_search import WindowReport
     from prometheus.market.outcomes import Outcome, Spread
@@ -56,7 +56,7 @@ def similar(
     """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
     day = parse_date(as_of)
     if region is not None:
-        from prometheus.analogs.report import AnalogRequest
+        from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
             region=region, as_of=day, space=space, k=k, exclude_sessions=exclude_sessions, metric=metric,

@@ -4,58 +4,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prometheus.data.vectors.joint import JointEmbeddingStore
-    from prometheus.data.vectors.numeric import NumericEmbeddingStore
-    from prometheus.data.vectors.texts import TextEmbeddingStore
-    from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample
-    from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
-    from prometheus.encoders.numeric.windows import NumericWindowBuilder, NumericWindowSpec, WindowBatch, WindowBuild
-    from prometheus.encoders.texts.documents import TextDoc
-    from prometheus.encoders.texts.service import TextEmbeddingService
-    from prometheus.protocols import JointEmbeddingModel, NumericEmbeddingModel, TextEmbeddingModel
-
-__all__ = [
-    "EmbeddingBatch",
-    "JointEmbeddingModel",
-    "JointEmbeddingService",
-    "JointEmbeddingStore",
-    "JointExample",
-    "NumericEmbeddingModel",
-    "NumericEmbeddingStore",
-    "NumericWindowBuilder",
-    "NumericWindowEncoder",
-    "NumericWindowSpec",
-    "TextDoc",
-    "TextEmbeddingModel",
-    "TextEmbeddingService",
-    "TextEmbeddingStore",
-    "WindowBatch",
-    "WindowBuild",
-]
+    from prometheus.data.vectors.joint import JointEmbeddingStore as JointEmbeddingStore
+    from prometheus.data.vectors.numeric import NumericEmbeddingStore as NumericEmbeddingStore
+    from prometheus.data.vectors.texts import TextEmbeddingStore as TextEmbeddingStore
+    from prometheus.encoders.joint.examples import JointEmbeddingService as JointEmbeddingService
+    from prometheus.encoders.joint.examples import JointExample as JointExample
+    from prometheus.encoders.numeric.encoder import EmbeddingBatch as EmbeddingBatch
+    from prometheus.encoders.numeric.encoder import NumericWindowEncoder as NumericWindowEncoder
+    from prometheus.encoders.numeric.windows import NumericWindowBuilder as NumericWindowBuilder
+    from prometheus.encoders.numeric.windows import NumericWindowSpec as NumericWindowSpec
+    from prometheus.encoders.numeric.windows import WindowBatch as WindowBatch
+    from prometheus.encoders.numeric.windows import WindowBuild as WindowBuild
+    from prometheus.encoders.texts.documents import TextDoc as TextDoc
+    from prometheus.encoders.texts.service import TextEmbeddingService as TextEmbeddingService
+    from prometheus.protocols import JointEmbeddingModel as JointEmbeddingModel
+    from prometheus.protocols import NumericEmbeddingModel as NumericEmbeddingModel
+    from prometheus.protocols import TextEmbeddingModel as TextEmbeddingModel
 
 # stores bring psycopg, texts their own runtime: asking for a name imports its module, and no other
-_HOMES = {
-    "EmbeddingBatch": "encoders.numeric.encoder",
-    "JointEmbeddingModel": "protocols",
-    "JointEmbeddingService": "encoders.joint.examples",
-    "JointEmbeddingStore": "data.vectors.joint",
-    "JointExample": "encoders.joint.examples",
-    "NumericEmbeddingModel": "protocols",
-    "NumericEmbeddingStore": "data.vectors.numeric",
-    "NumericWindowBuilder": "encoders.numeric.windows",
-    "NumericWindowEncoder": "encoders.numeric.encoder",
-    "NumericWindowSpec": "encoders.numeric.windows",
-    "TextDoc": "encoders.texts.documents",
-    "TextEmbeddingModel": "protocols",
-    "TextEmbeddingService": "encoders.texts.service",
-    "TextEmbeddingStore": "data.vectors.texts",
-    "WindowBatch": "encoders.numeric.windows",
-    "WindowBuild": "encoders.numeric.windows",
+_NAMES = {
+    "data.vectors.joint": ("JointEmbeddingStore",),
+    "data.vectors.numeric": ("NumericEmbeddingStore",),
+    "data.vectors.texts": ("TextEmbeddingStore",),
+    "encoders.joint.examples": ("JointEmbeddingService", "JointExample"),
+    "encoders.numeric.encoder": ("EmbeddingBatch", "NumericWindowEncoder"),
+    "encoders.numeric.windows": ("NumericWindowBuilder", "NumericWindowSpec", "WindowBatch", "WindowBuild"),
+    "encoders.texts.documents": ("TextDoc",),
+    "encoders.texts.service": ("TextEmbeddingService",),
+    "protocols": ("JointEmbeddingModel", "NumericEmbeddingModel", "TextEmbeddingModel"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    """Import the module of a name when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"prometheus.{_HOMES[name]}"), name)

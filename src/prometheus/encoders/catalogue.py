@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1, model_config
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import UnknownNameError, unknown_model
 from prometheus.plugins import is_reference, offered_names
 from prometheus.protocols import NumericEmbeddingModel
@@ -31,12 +31,7 @@ NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
 def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
     """Return the numeric model with that id: a new one of ours, or the user's own, by entry point or ``module:Class``.
 
-    Raises
-    ------
-    UnknownNameError
-        The message names the ids there are.
-    UsageError
-        The user's own cannot be opened.
+    `UnknownNameError` names the ids there are; `UsageError` if the user's own cannot be opened.
     """
     factory = NUMERIC_MODELS.get(model_id)
     if factory is not None:
@@ -59,13 +54,7 @@ def is_numeric_model(model_id: str) -> bool:
 
 
 def stored_model_id(model_id: str) -> str:
-    """Return the id that a model's vectors stand under: the one named, or the ``model_id`` of a ``module:Class``.
-
-    Raises
-    ------
-    UsageError
-        The user's own cannot be opened.
-    """
+    """Return the id that a model's vectors stand under: the one named, or the ``model_id`` of a ``module:Class``."""
     if not is_reference(model_id):
         return model_id
     stored: str = getattr(create_numeric_model(model_id), "model_id", model_id)
@@ -73,21 +62,14 @@ def stored_model_id(model_id: str) -> str:
 
 
 def default_window_days(model_id: str) -> int:
-    """Return how many sessions the windows of a model hold unless a number is given.
-
-    Raises
-    ------
-    UnknownNameError
-        The message names the ids there are.
-    """
+    """Return how many sessions the windows of a model hold unless a number is given."""
     return int(getattr(create_numeric_model(model_id), "window_days", DEFAULT_WINDOW_DAYS))
 
 
 def knowledge_end(config: Mapping[str, Any]) -> date | None:
-    """Return the last date whose data a model's own numbers were taken from; None where they were taken from none.
+    """Return the last date whose data made a model's constants, means or prototypes; None where there are none.
 
-    Before that date the model could not exist: its constants, means or prototypes know what came later. What a
-    language model read in its training is not recorded and does not count.
+    What a language model read in its training is not recorded and does not count.
     """
     encoder = config.get("member_encoder")
     if encoder is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus.errors import ModelFingerprintError, VectorError
-from prometheus.protocols import ModelRegistry
+from prometheus.protocols import ModelRegistry, offers, require_methods
 
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
@@ -45,13 +45,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 def require_same_meaning(
     model_id: str, stored: tuple[str, str, Mapping[str, Any]], kind: str, config: Mapping[str, Any]
 ) -> None:
-    """Prove that what is stored under a model id, (kind, fingerprint, config), is what it means now.
-
-    Raises
-    ------
-    ModelFingerprintError
-        The message says what differs.
-    """
+    """Raise `ModelFingerprintError`, with what differs, unless (kind, fingerprint, config) is what an id means now."""
     wanted = fingerprint(config)
     stored_kind, stored_print, stored_config = stored
     if (stored_kind, stored_print) != (kind, wanted):
@@ -95,3 +89,38 @@ def registry_of(store: object) -> ModelRegistry:
     """Return where a store's model ids are recorded; nowhere if it says nothing."""
     registry: ModelRegistry = getattr(store, "registry", None) or NoRegistry()
     return registry
+
+
+class RegisteredModel:
+    """A model whose vectors are stored under an id, which must mean this model for ever."""
+
+    kind: str
+    model: object
+    store: object
+    model_id: str
+    _is_proven = _is_registered = False
+
+    def require_same(self) -> None:
+        """Prove, once, that the model id means this model or nothing yet; nothing is recorded."""
+        if not self._is_proven:
+            registry_of(self.store).require_same(self.model_id, self.kind, model_config(self.model))
+            self._is_proven = True
+
+    def register(self) -> None:
+        """Record the meaning of the model id, or prove that it is unchanged; asked once."""
+        if not self._is_registered:
+            registry_of(self.store).register(self.model_id, self.kind, model_config(self.model))
+            self._is_registered = self._is_proven = True
+
+
+def completed(
+    collaborator: object, user: str, role: str, methods: Sequence[str], least: str, adapter: Callable[[Any], Any]
+) -> Any:
+    """Return a collaborator that has all `methods`; one that has only the fixed name, `least`, is adapted.
+
+    `UsageError` if it has not even that.
+    """
+    if offers(collaborator, *methods):
+        return collaborator
+    require_methods(collaborator, user, role, least)
+    return adapter(collaborator)

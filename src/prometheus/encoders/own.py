@@ -23,8 +23,6 @@ TEXT_MODEL = PluginKind("text model", "class", "prometheus.text_models", ("embed
 
 
 class _Own:
-    """What both kinds share: the model behind, and the name it was asked for by."""
-
     def __init__(self, kind: PluginKind, name: str, model: Any) -> None:
         self._model = model
         self._named = f"{kind.noun} {name}"
@@ -41,7 +39,7 @@ class _Own:
             ) from error
 
     def _matrix(self, found: object, shape: tuple[int | str, ...]) -> Float32Matrix:
-        """Return what a method returned as float32, if it has a shape; the store finds NaN."""
+        """Return what a method returned as float32, if it has that shape; the store finds NaN."""
         try:
             values = np.asarray(found)
         except ValueError as error:  # rows of different lengths
@@ -58,20 +56,10 @@ class _Own:
 
 
 class OwnEncoder(_Own):
-    """A numeric encoder of a user's own; a `prometheus.protocols.BatchNumericEmbeddingModel`.
+    """A numeric encoder of a user's own, by the name the user wrote; a `protocols.BatchNumericEmbeddingModel`.
 
-    Parameters
-    ----------
-    name
-        As the user wrote it.
-    model
-        Has ``encode`` and, where it can, ``encode_batch``; ``model_id``, ``window_days``, ``feature_set`` and
-        ``config`` count if they are there. What is named by an entry point has that name for its id.
-
-    Raises
-    ------
-    UsageError
-        One of these is not what it should be.
+    The model has ``encode`` and, where it can, ``encode_batch``; ``model_id``, ``window_days``, ``feature_set`` and
+    ``config`` count if they are there; `UsageError` says what is wrong. The name of an entry point is its id.
     """
 
     def __init__(self, name: str, model: Any) -> None:
@@ -99,7 +87,7 @@ class OwnEncoder(_Own):
 
 
 class OwnTableEncoder(OwnEncoder):
-    """One that also has ``encode_table``; a `prometheus.protocols.TableNumericEmbeddingModel`."""
+    """One that also has ``encode_table``; a `protocols.TableNumericEmbeddingModel`."""
 
     def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
         """Return one vector per window."""
@@ -109,7 +97,7 @@ class OwnTableEncoder(OwnEncoder):
 
 
 class OwnTextModel(_Own):
-    """A text model of a user's own; a `prometheus.protocols.TextEmbeddingModel`."""
+    """A text model of a user's own; a `protocols.TextEmbeddingModel`."""
 
     def __init__(self, name: str, model: Any) -> None:
         super().__init__(TEXT_MODEL, name, model)
@@ -126,7 +114,7 @@ class OwnTextModel(_Own):
 
 
 class OwnChunkingTextModel(OwnTextModel):
-    """One that also says in how many pieces it read each text; a `prometheus.protocols.ChunkingTextEmbeddingModel`."""
+    """One that also says in how many pieces it read each text; a `protocols.ChunkingTextEmbeddingModel`."""
 
     def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
         """Return one vector per text with its number of chunks and its flags."""
@@ -140,13 +128,7 @@ class OwnChunkingTextModel(OwnTextModel):
 
 
 def open_encoder(name: str) -> OwnEncoder | None:
-    """Return the user's encoder of that name; None if not found.
-
-    Raises
-    ------
-    UsageError
-        As in `prometheus.plugins.open_plugin`.
-    """
+    """Return the user's encoder of that name; None if not found."""
     if find_plugin(ENCODER, name) is None:
         return None
     model = open_plugin(ENCODER, name)
@@ -154,36 +136,18 @@ def open_encoder(name: str) -> OwnEncoder | None:
 
 
 def is_own_text_model(name: str) -> bool:
-    """Return whether a name stands for a text model of the user's own, and prove that it has its methods.
-
-    Raises
-    ------
-    UsageError
-        As in `prometheus.plugins.find_plugin`.
-    """
+    """Return whether a name stands for a text model of the user's own; `UsageError` if that lacks a method."""
     return name not in TEXT_MODEL.ours and find_plugin(TEXT_MODEL, name) is not None
 
 
 def open_own_text_model(name: str) -> OwnTextModel:
-    """Return the user's text model of that name.
-
-    Raises
-    ------
-    UsageError
-        As in `prometheus.plugins.open_plugin`.
-    """
+    """Return the user's text model of that name."""
     model = open_plugin(TEXT_MODEL, name)
     return OwnChunkingTextModel(name, model) if _has(model, "encode") else OwnTextModel(name, model)
 
 
 def open_recorded_text_model(name: str) -> OwnTextModel:
-    """Return the text model that a database names; of a module only a class is taken, no function is called.
-
-    Raises
-    ------
-    UsageError
-        As in `prometheus.plugins.open_plugin`; the database names something else than a class.
-    """
+    """Return the text model that a database names; of a module only a class is taken, no function is called."""
     found = find_plugin(TEXT_MODEL, name)
     if found is not None and is_reference(name) and not isinstance(found, type):
         raise UsageError(f"the text model {name} is made by a function; name it (--hf-model-name {name})")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Score, high_outcomes, recalibrated

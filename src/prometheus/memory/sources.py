@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector
-from prometheus.encoders.texts.daily import DailyTexts, TextSelection, daily_means
+from prometheus.encoders.texts.documents import DailyTexts, TextSelection, daily_means
 from prometheus.encoders.texts.documents import SourceText, TextSourceType, no_vectors
 from prometheus.errors import WindowShapeError
 from prometheus.market.bars import PriceBars

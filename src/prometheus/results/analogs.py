@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prometheus.analogs.report import Analog, AnalogReport
+from prometheus.analogs.search import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Spread
 from prometheus.results import figures

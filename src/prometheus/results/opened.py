@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prometheus.analogs.report import AnalogRequest, Space, TextSource
+from prometheus.analogs.search import AnalogRequest, Space, TextSource
 from prometheus.analogs.search import Metric
 from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from prometheus.analogs.report import AnalogRequest
+from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.errors import NoRegimesError, VectorError, no_regime_on_date

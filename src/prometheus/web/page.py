@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from prometheus.analogs.report import AnalogReport
+from prometheus.analogs.search import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
 from prometheus.market.outcomes import Spread
 from prometheus.regime.history import LABELS, RegimeHistory, preferred_history

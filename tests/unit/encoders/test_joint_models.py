@@ -15,7 +15,7 @@ from prometheus.encoders.joint.centred import (
     text_share,
 )
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointExample
-from prometheus.encoders.joint.simple import IdentityNumericJointModel, SimpleAverageJointModel, stack_branches
+from prometheus.encoders.models_joint_simple import IdentityNumericJointModel, SimpleAverageJointModel, stack_branches
 from prometheus.errors import InputRefusedError, UsageError, VectorError
 
 FIRST = date(2020, 1, 1)

@@ -22,7 +22,7 @@ from prometheus.encoders.numeric.regions import (
     region_model_id,
 )
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
 from prometheus.errors import InsufficientHistoryError, RegionMembersError, UsageError
 
 FRIDAY = date(2025, 1, 31)

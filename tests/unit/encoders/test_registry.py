@@ -9,7 +9,7 @@ import pytest
 
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import fingerprint, model_config
-from prometheus.encoders.numeric.simple import PadToDimNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import UnknownNameError
 
 # Canonical JSON of each configuration, written down by hand; the fingerprint is its SHA-256. These are stored in

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prometheus.encoders.texts.documents import TextDoc, TextEncoding
-from prometheus.encoders.texts.language import is_english
+from prometheus.encoders.texts.service import is_english
 from prometheus.errors import InputRefusedError, UsageError, VectorError, WindowShapeError
 
 

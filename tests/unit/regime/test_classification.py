@@ -13,7 +13,7 @@ from tests.reference.regimes import slow_distance, slow_softmax_of_nearest
 from tests.reference.windows import MemoryBars, NoDatabase, WeekdayCalendar
 
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder
-from prometheus.encoders.numeric.simple import FlattenNumericEmbeddingModel
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
 from prometheus.errors import PrototypeError, UnknownNameError, UsageError
 from prometheus.regime import NumericRegimeModel, RegimeLabel, RegimePrototype, SeedRegimeModel
 from prometheus.regime.decoding import euclidean_distances

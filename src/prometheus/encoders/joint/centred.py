@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, decode_vector, encode_vector
-from prometheus.encoders.joint.simple import require_weights, stack_branches
+from prometheus.encoders.models_joint_simple import require_weights, stack_branches
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -28,16 +28,9 @@ MIN_CENTRE_DATES = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BranchCentres:
-    """The means that both branches are centred on, from dates up to `until` and frozen since.
+    """The means of both branches over `n_dates` dates up to `until`, shape (dim,), float32, frozen since.
 
-    Attributes
-    ----------
-    numeric, text
-        Shape (dim,), float32.
-    n_dates
-        How many dates the means are over.
-    source
-        What was averaged: region, kind of joint embedding, models of both branches.
+    `source` says what was averaged: region, kind of joint embedding, models of both branches.
     """
 
     until: date
@@ -48,13 +41,7 @@ class BranchCentres:
 
     @classmethod
     def fit(cls, examples: Sequence[JointExample], until: date, source: Mapping[str, str]) -> BranchCentres:
-        """Return the means over the examples dated up to `until`.
-
-        Raises
-        ------
-        InputRefusedError
-            There are fewer than 20 of them.
-        """
+        """Return the means over the examples dated up to `until`; `InputRefusedError` if they are fewer than 20."""
         past = [example for example in examples if example.as_of_date <= until]
         if len(past) < MIN_CENTRE_DATES:
             raise InputRefusedError(
@@ -83,15 +70,7 @@ class BranchCentres:
 
 
 class CentredJointModel:
-    """Each branch minus its frozen mean, at unit length, averaged with the weights.
-
-    A vector that equals its mean has no direction; it stays the zero vector.
-
-    Raises
-    ------
-    UsageError
-        A weight is negative or not finite, or both are zero.
-    """
+    """Each branch minus its frozen mean, at unit length, averaged with the weights; a zero difference stays zero."""
 
     def __init__(self, centres: BranchCentres, numeric_weight: float = DEFAULT_NUMERIC_WEIGHT) -> None:
         require_weights(numeric_weight, 1.0 - numeric_weight)
@@ -110,11 +89,11 @@ class CentredJointModel:
 
     @property
     def text_share(self) -> float:
-        """The share of the texts in squared distance that the weights declare."""
+        """Share of the texts in squared distance that the weights declare."""
         return text_share(self.numeric_weight)
 
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim); raise as `branches` does."""
+        """Return one vector per example, shape (n, dim); `InputRefusedError` as in `branches`."""
         return self.combine(*self.branches(examples))
 
     def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
@@ -124,10 +103,7 @@ class CentredJointModel:
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
         """Return both branches centred and at unit length, before weighting, shape (n, dim) each.
 
-        Raises
-        ------
-        InputRefusedError
-            An example is dated within the span of the means: its vector would know its own future.
+        `InputRefusedError` if an example is dated within the span of the means: its vector would know its own future.
         """
         for example in examples:
             if example.as_of_date <= self.centres.until:
@@ -154,12 +130,7 @@ def text_share(numeric_weight: float) -> float:
 
 
 def numeric_weight_of(share: float) -> float:
-    """Return the numeric weight that gives the texts a share of the squared distance.
-
-    Raises
-    ------
-    UsageError
-        The share is not between 0 and 1.
+    """Return the numeric weight that gives the texts a share of the squared distance, in [0, 1].
 
     Examples
     --------
@@ -176,14 +147,11 @@ def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: 
 
     The mean squared distance over all pairs of rows is twice the total variance of the columns.
     """
-    spread_numeric, spread_text = w_numeric**2 * _total_variance(numeric), w_text**2 * _total_variance(text)
+    numeric, text = numeric - numeric.mean(axis=0), text - text.mean(axis=0)
+    spread_numeric = w_numeric**2 * (float(np.vdot(numeric, numeric)) / max(len(numeric), 1))
+    spread_text = w_text**2 * (float(np.vdot(text, text)) / max(len(text), 1))
     total = spread_numeric + spread_text
     return spread_text / total if total > 0 else float("nan")
-
-
-def _total_variance(vectors: Float64Matrix) -> float:
-    deviations = vectors - vectors.mean(axis=0)
-    return float(np.vdot(deviations, deviations)) / max(len(vectors), 1)
 
 
 def unit_rows(vectors: Float64Matrix) -> Float64Matrix:

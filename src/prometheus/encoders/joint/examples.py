@@ -28,7 +28,7 @@ class JointSpace:
 
     @property
     def text_table(self) -> TextTableName:
-        """The table of the texts."""
+        """Name of the table of the texts."""
         return TEXT_TABLES[self.text_source].name
 
     def entity_scope(self, region: str, filters: Mapping[str, str | None]) -> dict[str, Any]:
@@ -76,13 +76,7 @@ class StoredJointEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class JointGroup:
-    """Stored rows of one kind, model, scope and text model.
-
-    Attributes
-    ----------
-    written
-        When each date's row was written.
-    """
+    """Stored rows of one kind, model, scope and text model; `written` says when each date's row was written."""
 
     joint_type: str
     model_id: str
@@ -93,13 +87,7 @@ class JointGroup:
 
 @dataclass(frozen=True, slots=True)
 class JointRows:
-    """Which rows are stored of one kind, model and scope, and of which branch models.
-
-    Attributes
-    ----------
-    numeric_model_id, text_model_id
-        None where the rows do not say.
-    """
+    """Which rows are stored of one kind, model and scope; the branch models' ids are None where unknown."""
 
     joint_type: str
     model_id: str
@@ -129,13 +117,7 @@ def scope_text(scope: Any) -> str:
 
 
 def require_joint_vectors(examples: Sequence[JointExample], model_id: str, vectors: Float32Matrix) -> Float32Matrix:
-    """Return vectors as float32, shape (n, dim), if they can be stored.
-
-    Raises
-    ------
-    WindowShapeError, VectorError
-        Another number of vectors than examples; a vector that is not finite.
-    """
+    """Return vectors as float32, shape (n, dim); `WindowShapeError` or `VectorError` if they cannot be stored."""
     values = as_float32(vectors)
     if values.ndim != 2 or len(values) != len(examples) or not values.shape[1]:
         raise WindowShapeError("joint vectors", values.shape, (len(examples), "dim"))
@@ -144,13 +126,7 @@ def require_joint_vectors(examples: Sequence[JointExample], model_id: str, vecto
 
 
 def require_one_space(stored: Sequence[JointRows]) -> None:
-    """Refuse rows of one joint model whose branches were different models: their distances mean nothing.
-
-    Raises
-    ------
-    InputRefusedError
-        They are.
-    """
+    """Raise `InputRefusedError` if a joint model's rows were joined from several models: distances mean nothing."""
     branches = sorted({(str(each.numeric_model_id), str(each.text_model_id)) for each in stored})
     if len(branches) > 1:
         listed = " and ".join(" with ".join(pair) for pair in branches)
@@ -161,15 +137,9 @@ def require_one_space(stored: Sequence[JointRows]) -> None:
 
 
 class JointEmbeddingService:
-    """Joins examples with a model and stores the vectors.
+    """Joins examples with a model and stores the vectors under `model_id`, which must mean this model for ever.
 
-    Parameters
-    ----------
-    model, store
-        The two steps: `embed_batch` and `save_embeddings` are enough. Without a registry in the store no meaning of
-        the id is recorded.
-    model_id
-        The name the vectors are stored under; it must mean this model for ever.
+    `embed_batch` and `save_embeddings` are enough; in a store without a registry no meaning of the id is recorded.
     """
 
     def __init__(self, *, model: JointEmbeddingModel, store: JointVectorStore | JointVectorSink, model_id: str) -> None:
@@ -203,10 +173,7 @@ class JointEmbeddingService:
     ) -> int:
         """Store vectors of this model, shape (n, dim), and return how many rows were new or changed.
 
-        Parameters
-        ----------
-        branch_models
-            As in `prometheus.encoders.JointEmbeddingStore.save_embeddings`.
+        `branch_models` are the ids of the numeric and the text model, where known.
         """
         if not examples:
             return 0

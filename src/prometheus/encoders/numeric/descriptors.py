@@ -1,10 +1,9 @@
-"""What a market looks like on a date, in numbers without price level, currency or unit.
+"""What a market looks like on a date, in numbers without price level, currency or unit: risk, trend, and their path.
 
-Risk, trend and the path that led here, read from 513 sessions: 512 log returns with the highs and lows beside them.
-Every kernel is cut inside the window and covers 2**n rows: a sum over ``2**(n+1)`` rows is made of the two sums over
-its halves, always in that order. So a value is a function of the rows it covers and of nothing else, neither of where a
-table begins nor of how many rows are asked for. Prefix sums and running averages, which cost about the same, are not
-(ADR-0008).
+Read from 513 sessions: 512 log returns with the highs and lows beside them. Every kernel is cut inside the window and
+covers 2**n rows: a sum over ``2**(n+1)`` rows is made of the two sums over its halves, always in that order. So a value
+is a function of the rows it covers alone, neither of where a table begins nor of how many rows are asked for; prefix
+sums and running averages, which cost about the same, are not (ADR-0008).
 """
 
 from __future__ import annotations
@@ -95,18 +94,9 @@ WEIGHTS: Float64Vector = np.concatenate([np.full(len(g.names), g.share / len(g.n
 def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
     """Return the descriptors of windows in a table of `LOG_PRICES`, shape (DIM, n_windows), float64.
 
-    Parameters
-    ----------
-    features
-        Shape (n_rows, 3): log adjusted close, log of high over close and of close over low.
-    ends
-        Shape (n_windows,), n_windows > 0: one past the newest row of each window; at least `WINDOW_DAYS` rows lie
-        before it. All rows from the first window to the last are worked on, whether or not windows end there.
-
-    Raises
-    ------
-    UsageError
-        A window begins before the table or ends after it.
+    `ends`, shape (n_windows,), n_windows > 0, are one past the newest row of each window; at least `WINDOW_DAYS` rows
+    lie before it, else `UsageError`. All rows from the first window to the last are worked on, whether or not windows
+    end there.
     """
     first, stop = int(ends.min()), int(ends.max())
     if first < WINDOW_DAYS or stop > len(features):
@@ -157,7 +147,6 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
 
 
 def _place(log_price: Float64Vector, unit: Float64Vector, newest: Int64Vector) -> dict[str, Float64Vector]:
-    """Return where the price stands against its own past: highs, lows, averages, and the price itself."""
     n_last, now = int(newest.max()) + 1, newest + N_RETURNS
     price = log_price[now]
     extremes = trailing_maxima(np.stack([log_price, -log_price]), _DRAWDOWN_LENGTHS + _RISE_LENGTHS, n_last)
@@ -185,22 +174,10 @@ def _fill_paths(series: Mapping[str, Float64Vector], newest: Int64Vector, paths:
 
 
 def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: int, n_last: int) -> Float64Matrix:
-    """Return exponentially weighted means over `n_rows` values, ending at each of the last `n_last`.
+    """Return exponentially weighted means of series, one half-life each, ending at each of the last `n_last` values.
 
-    A value ``k`` rows back weighs ``0.5 ** (k / half_life)``; the weights of a mean add to 1.
-
-    Parameters
-    ----------
-    values
-        Shape (n_series, n), with n at least ``n_rows + n_last - 1``.
-    half_lives
-        One per series.
-    n_rows
-        A power of two.
-
-    Returns
-    -------
-    Shape (n_series, n_last).
+    A value ``k`` of `n_rows` (a power of two) rows back weighs ``0.5 ** (k / half_life)``; the weights of a mean add to
+    1. Values have shape (n_series, n), n at least ``n_rows + n_last - 1``; means have shape (n_series, n_last).
 
     Examples
     --------

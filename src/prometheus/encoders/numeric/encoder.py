@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,9 +19,8 @@ from prometheus.arrays import (
     as_float32,
     require_finite,
 )
-from prometheus.encoders.identity import NoRegistry, model_config, registry_of
-from prometheus.encoders.numeric.features import CLOSE_VOLUME
-from prometheus.encoders.numeric.plain import stored_vectors, window_source
+from prometheus.encoders.identity import NoRegistry, RegisteredModel, completed, registry_of
+from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import UsageError, VectorError, WindowShapeError
 from prometheus.protocols import (
@@ -36,21 +35,15 @@ from prometheus.protocols import (
     require_methods,
 )
 
+Encode: TypeAlias = "Callable[[Any, NumericWindowSpec, date, NumericEmbeddingModel], ArrayLike]"
+"""Makes a vector of what a collaborator gives for a spec and a date."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingBatch:
-    """Vectors of one model, ready to be stored.
+    """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; other arrays as in `WindowBatch`.
 
-    Attributes
-    ----------
-    entity_ids, entity_index, as_of_dates, input_hashes
-        As in `WindowBatch`.
-    vectors
-        Shape (n, dim), float32, finite.
-    feature_names
-        What the windows said of each session.
-    sources
-        For each row JSON values that say what it was made of, where the entity does not say it all.
+    `sources` are JSON values that say what each row was made of, where the entity does not say it all.
     """
 
     entity_type: str
@@ -80,13 +73,7 @@ class EmbeddingBatch:
 
     @classmethod
     def of_one(cls, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: ArrayLike) -> EmbeddingBatch:
-        """Return a batch of one vector, of unknown inputs.
-
-        Raises
-        ------
-        VectorError
-            Not one-dimensional, empty or not finite.
-        """
+        """Return a batch of one vector, of unknown inputs."""
         values = as_float32(vector)
         if values.ndim != 1:
             raise VectorError(model_id, f"shape {values.shape} is not that of a vector")
@@ -114,19 +101,14 @@ class EmbeddingBatch:
         )
 
 
-class NumericWindowEncoder:
-    """Builds a window, encodes it and stores the vector.
+class NumericWindowEncoder(RegisteredModel):
+    """Builds a window, encodes it and stores the vector under `model_id`, which must mean this model for ever.
 
-    Parameters
-    ----------
-    builder, model, store
-        The three steps: `build_window`, `encode` and `save_embedding` are enough. A store without a registry records
-        no meaning of the id.
-    model_id
-        The name the vectors are stored under; it must mean this model for ever.
-    entity_type
-        Whose windows they are, instruments' or regions'.
+    `build_window`, `encode` and `save_embedding` are enough; in a store without a registry no meaning of the id is
+    recorded. `entity_type` says whose windows they are, instruments' or regions'.
     """
+
+    kind = "numeric"
 
     def __init__(
         self,
@@ -138,12 +120,15 @@ class NumericWindowEncoder:
         entity_type: str = INSTRUMENT,
     ) -> None:
         require_methods(model, type(self).__name__, "model", "encode")
-        self.builder = window_source(builder)
-        self.model = model
-        self.store = numeric_store(store)
+        user = "NumericWindowEncoder"
+        self.builder: WindowSource = completed(
+            builder, user, "builder", ("build_one", "build_trailing"), "build_window",
+            lambda plain: _SingleWindows(plain, _encoded_window),
+        )  # fmt: skip
+        self.model: NumericEmbeddingModel = model
+        self.store: NumericVectorStore = completed(store, user, "store", ("save_batch",), "save_embedding", _OneByOne)
         self.model_id = model_id
         self.entity_type = entity_type
-        self._is_registered = False
 
     def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Vector:
         """Return the vector of one window, shape (dim,), and store it.
@@ -180,25 +165,6 @@ class NumericWindowEncoder:
         self.register()
         return self.store.save_batch(batch, is_new=is_new)
 
-    def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded."""
-        if not self._is_registered:
-            registry_of(self.store).require_same(self.model_id, "numeric", model_config(self.model))
-
-    def register(self) -> None:
-        """Record the meaning of the model id, or prove that it is unchanged; asked once per encoder."""
-        if not self._is_registered:
-            registry_of(self.store).register(self.model_id, "numeric", model_config(self.model))
-            self._is_registered = True
-
-
-def numeric_store(store: NumericVectorStore | NumericVectorSink) -> NumericVectorStore:
-    """Return what keeps batches; a store that only has `save_embedding` is enough."""
-    if offers(store, "save_batch"):
-        return cast("NumericVectorStore", store)
-    require_methods(store, "NumericWindowEncoder", "store", "save_embedding")
-    return _OneByOne(cast("NumericVectorSink", store))
-
 
 def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWindowEncoder:
     """Return what encodes and stores in two steps; an encoder that only has `embed_and_store` is enough.
@@ -207,8 +173,9 @@ def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWi
     """
     if offers(encoder, "encode", "save"):
         return cast("NumericWindowEncoder", encoder)
+    require_methods(encoder, "a regime model", "encoder", "embed_and_store")
     return NumericWindowEncoder(
-        builder=stored_vectors(cast("StoringEncoder", encoder)),
+        builder=_SingleWindows(encoder, lambda owner, spec, day, _model: owner.embed_and_store(spec, day)),
         model=_ModelWithin(),
         store=_StoredAlready(),
         model_id=str(getattr(encoder, "model_id", type(encoder).__name__)),
@@ -256,3 +223,65 @@ class _StoredAlready(_OneByOne):
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
         return len(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _SingleWindows:
+    """One window at a time, of a builder or of an encoder that stores by itself."""
+
+    owner: Any
+    encode: Encode
+
+    def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> EncodableWindows:
+        day = np.array([as_of_date], dtype="M8[D]")
+        index = np.zeros(1, dtype=np.int64)
+        return _SingleWindow(self.owner, self.encode, spec, spec.window_days, (spec.entity_id,), index, day)
+
+    def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> EncodableWindows:
+        if n_windows != 1:
+            raise UsageError(
+                f"{type(self.owner).__qualname__} has no method 'build_trailing', which a model that looks back on "
+                f"{n_windows - 1} sessions needs"
+            )
+        return self.build_one(spec, as_of_date)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SingleWindow:
+    """A batch of one window of unknown inputs."""
+
+    owner: Any
+    encode: Encode
+    spec: NumericWindowSpec
+    window_days: int
+    entity_ids: tuple[str, ...]
+    entity_index: Int64Vector
+    as_of_dates: DateVector
+    input_hashes: None = None
+    feature_set: FeatureSet = CLOSE_VOLUME
+    sources: None = None
+
+    def __len__(self) -> int:
+        return 1
+
+    def vectors(self, model: NumericEmbeddingModel, /) -> Float32Matrix:
+        as_of_date: date = self.as_of_dates[0].item()
+        vector = self.encode(self.owner, self.spec, as_of_date, model)
+        name = f"{type(self.owner).__qualname__}, {self.spec.entity_id} on {as_of_date}"
+        if vector is None:
+            raise VectorError(name, "gave no vector")
+        values = as_float32(vector)
+        if values.ndim != 1:
+            raise VectorError(name, f"shape {values.shape} is not that of a vector")
+        return values[np.newaxis]
+
+
+def _encoded_window(
+    builder: WindowBuilder, spec: NumericWindowSpec, as_of_date: date, model: NumericEmbeddingModel
+) -> ArrayLike:
+    window = builder.build_window(spec, as_of_date)
+    values: NDArray[Any] = np.asarray(() if window is None else window)
+    if values.ndim != 2 or len(values) != spec.window_days:
+        name = f"{type(builder).__qualname__}, window of {spec.entity_id} on {as_of_date}"
+        raise WindowShapeError(name, values.shape, (spec.window_days, "n_features"))
+    return model.encode(values)

@@ -18,16 +18,10 @@ WIDEST_RANGE = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSet:
-    """What a window says of each session, and which columns of the bars that takes.
+    """What a window says of each session: features by name, in order, made of columns of ``prices_daily``.
 
-    Attributes
-    ----------
-    names
-        Names of the features, in order.
-    bar_fields
-        Columns of ``prices_daily`` they are made of; the input hash of a window covers them.
-    tabulate
-        Makes the table of all bars, shape (n_rows, n_features); each row depends on its own bar and the one before.
+    The input hash of a window covers `bar_fields`. `tabulate` makes the table of all bars, shape (n_rows, n_features);
+    each row depends on its own bar and the one before.
     """
 
     names: tuple[str, ...]

@@ -1,9 +1,9 @@
 """``num-regime-region-v1``: a region seen through several instruments, as the weighted mean of what each one says.
 
-The dates of a region are the sessions of its anchor. On each of them a member takes part with its latest window if
-that holds enough sessions and is at most five of the region's sessions old; the anchor and half of the weight must be
-there, and weights are rescaled over the members present (ADR-0011). All of it is read from bars up to the date, so one
-date, a chunk and the whole range agree.
+The dates of a region are the sessions of its anchor. On each of them a member takes part with its latest window if that
+holds enough sessions and is at most five of the region's sessions old; the anchor and half of the weight must be there,
+and weights are rescaled over the members present (ADR-0011). All of it is read from bars up to the date, so one date, a
+chunk and the whole range agree.
 """
 
 from __future__ import annotations
@@ -86,18 +86,16 @@ class RegionMeanModel(ScaleFreeNumericEmbeddingModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionWindowBatch:
-    """Windows of one region, by date: those of its members over a shared feature table.
+    """Windows of one region, by date: those of its members over a shared feature table, the anchor's rows first.
 
     Attributes
     ----------
     member_ids
         Sorted: the order of adding up.
-    as_of_dates, input_hashes
-        Shape (n,): dates ascending, and digests of the bars of all windows that take part.
-    ends
-        Shape (n,): one past the newest row of the anchor's window. The anchor's rows come first in the table.
+    as_of_dates, ends, input_hashes
+        Shape (n,): dates ascending, one past the newest row of the anchor's window, digests of all bars that take part.
     member_ends, weights
-        Shape (n_members, n): the same for each member, -1 where it takes no part; weights add to 1, 0 for the absent.
+        Shape (n_members, n): ends for each member, -1 where it takes no part; weights add to 1, 0 for the absent.
     features
         Shape (n_rows, n_features), in the terms of `feature_set`.
     """
@@ -153,15 +151,10 @@ class RegionWindowBatch:
         )
 
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
-        """Return the weighted mean of a model's vectors of the members, shape (n, dim).
+        """Return the weighted mean of a table model's vectors of the members, shape (n, dim).
 
         Members are added one after another in float64, in order of their ids, so no number of dates changes the
         rounding.
-
-        Raises
-        ------
-        UsageError
-            The model does not read windows from a table.
         """
         if not isinstance(model, TableNumericEmbeddingModel):
             raise UsageError(f"{type(model).__name__} cannot encode the members of region {self.region_id}")
@@ -177,16 +170,10 @@ class RegionWindowBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Days:
-    """Dates to look at, as the anchor's bars give them.
+    """Dates to look at: sessions of the anchor with a full window, ascending, the last one under the date asked for.
 
-    Attributes
-    ----------
-    days
-        Shape (n,), ascending: sessions of the anchor with a full window, the last one under the date asked for.
-    n_before, n_unseen
-        How many of them precede those asked for; sessions between the anchor's last bar and the date asked for.
-    is_whole
-        Whether nothing earlier is stored.
+    `n_before` of them precede those asked for; `n_unseen` sessions lie between the anchor's last bar and the date asked
+    for. If it `is_whole`, nothing earlier is stored.
     """
 
     days: DateVector
@@ -215,10 +202,7 @@ class RegionWindowBuilder:
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> RegionWindowBatch:
         """Return the windows of a date and of the region's last sessions before it, oldest first.
 
-        Raises
-        ------
-        RegionMembersError, InsufficientHistoryError
-            Too few members can be seen on the date, or the region has too few sessions before it.
+        `RegionMembersError` if too few members can be seen on the date, `InsufficientHistoryError` if too few sessions.
         """
         build = self._build(spec.entity_id, as_of_date, as_of_date, spec.window_days, n_windows - 1, is_one_date=True)
         if build.failures:
@@ -292,7 +276,6 @@ def _anchor_error(region_id: str, as_of_date: date, failure: InputRefusedError) 
 def _windows_on_days(
     region_id: str, region: RegionMembers, bars: PriceBars, found: _Days, window_days: int
 ) -> tuple[WindowBuild[RegionWindowBatch], int]:
-    """Return the windows of the days on which enough members can be seen, and how many precede those asked for."""
     member_ids = tuple(sorted(region.members))
     member_ends = _member_ends(region, bars, found, window_days)
     shares = np.zeros(len(found.days))
@@ -325,10 +308,7 @@ def _windows_on_days(
 
 
 def _member_ends(region: RegionMembers, bars: PriceBars, found: _Days, window_days: int) -> Int64Vector:
-    """Return where each member's window ends on each day, shape (n_members, n_days), -1 where it has none.
-
-    A window is too old when more than five of the region's sessions passed since its last bar.
-    """
+    """Return where each member's window ends on each day, shape (n_members, n_days); -1: none, or too old."""
     sessions = _dates_of(bars, region.anchor)[1]
     numbers = np.searchsorted(sessions, found.days, side="right")
     numbers[-1] += found.n_unseen

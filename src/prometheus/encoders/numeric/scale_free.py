@@ -35,10 +35,9 @@ RECOMPUTE_COMMAND = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaleFreeConstants:
-    """Where each descriptor lay, and how widely, on a span that is never judged.
+    """Mean and deviation of each descriptor on a span that is never judged, shape (384,) each, in the order of `NAMES`.
 
-    Means and deviations, shape (384,), are in the order of `prometheus.encoders.numeric.descriptors.NAMES`; the source
-    names instrument, dates, and the command that recomputes them.
+    The source names instrument, dates, and the command that recomputes them.
     """
 
     means: Float64Vector
@@ -92,8 +91,7 @@ class ScaleFreeNumericEmbeddingModel:
     """Risk, trend and path of the last 513 sessions as 384 float32 values.
 
     Each value is a descriptor less its frozen mean, over its frozen deviation, times the root of its weight; the
-    weights add to 1, so distances are in standard deviations of the frozen span. Constants are the packaged ones unless
-    given.
+    weights add to 1, so distances are in standard deviations of the frozen span.
     """
 
     feature_set: FeatureSet = LOG_PRICES

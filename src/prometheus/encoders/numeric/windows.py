@@ -1,22 +1,24 @@
 """Numeric windows: what an encoder sees of a market on one date, and nothing dated after it.
 
 All windows of many instruments and dates share one feature table; a window is a position in it. One date is a batch of
-one, so there is one path and one set of bytes.
+one, so there is one path and one set of bytes. A reader that only has `read_prices` and a calendar that only has
+`trading_days_between` are enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import Generic, TypeVar
+from datetime import date, datetime, timedelta
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+from numpy.typing import ArrayLike
 
 from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector, as_float32
+from prometheus.encoders.identity import completed
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
-from prometheus.encoders.numeric.plain import bar_source, sessions_of
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
@@ -40,17 +42,13 @@ INSTRUMENT = "INSTRUMENT"
 MAX_AGE_SESSIONS = 5
 """A last bar older than this many sessions makes a window stale."""
 MAX_WINDOW_DAYS = 20_000
+_FIRST_DATE = date(1800, 1, 1)
+"""From here on bars are asked for where a first look found too few."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumericWindowSpec:
-    """Whose window, and how many sessions long.
-
-    Raises
-    ------
-    UsageError
-        `window_days` is not between 1 and 20,000.
-    """
+    """Whose window, and how many sessions long, from 1 to 20,000."""
 
     entity_type: str
     entity_id: str
@@ -71,16 +69,9 @@ def require_window_days(window_days: int) -> int:
 class WindowBatch:
     """Windows of one length over a shared feature table, sorted by entity, then by date.
 
-    Attributes
-    ----------
-    entity_ids
-        Names; `entity_index` points into them.
-    entity_index, as_of_dates, last_sessions, ends
-        Shape (n_windows,): the entity, the date asked for, the date of the newest row, and one past its position.
-    features
-        Shape (n_rows, n_features), C order, in the terms of `feature_set`.
-    input_hashes
-        Shape (n_windows,), int64: equal windows have equal hashes, whatever batch they came in.
+    `entity_index` points into `entity_ids`; with the date asked for, the date of the newest row, `ends`, one past the
+    position of that row, and `input_hashes` it has shape (n_windows,). Equal windows have equal hashes, whatever batch
+    they came in. `features` have shape (n_rows, n_features), C order, in the terms of `feature_set`.
     """
 
     window_days: int
@@ -92,25 +83,15 @@ class WindowBatch:
     features: FeatureTable
     input_hashes: Int64Vector
     feature_set: FeatureSet
-
-    @property
-    def sources(self) -> None:
-        """Nothing beside the entity itself: a window is made of the bars of one instrument."""
-        return
+    sources: None = None
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def take(self, chosen: Int64Vector | slice) -> WindowBatch:
         """Return some of the windows, over the same feature table."""
-        return replace(
-            self,
-            entity_index=self.entity_index[chosen],
-            as_of_dates=self.as_of_dates[chosen],
-            last_sessions=self.last_sessions[chosen],
-            ends=self.ends[chosen],
-            input_hashes=self.input_hashes[chosen],
-        )
+        names = ("entity_index", "as_of_dates", "last_sessions", "ends", "input_hashes")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     def values(self) -> FeatureCube:
         """Return the windows themselves, shape (n_windows, window_days, n_features), a fresh array.
@@ -155,25 +136,24 @@ class WindowBuild(Generic[WindowsT]):
 class NumericWindowBuilder:
     """Builds windows, of close, volume and log return by default, from the bars of a reader.
 
-    The calendar tells how old a bar is, in sessions; it is asked only when that is more than five days old.
+    The calendar tells how many sessions old a bar is; it is asked only of a bar more than five days old.
     """
 
     def __init__(
         self, reader: BarSource | PriceReader, calendar: Sessions | Calendar, feature_set: FeatureSet | None = None
     ) -> None:
-        self._reader = bar_source(reader)
-        self._calendar = sessions_of(calendar)
+        user = "NumericWindowBuilder"
+        self._reader: BarSource = completed(reader, user, "reader", ("load_bars",), "read_prices", _FrameBars)
+        self._calendar: Sessions = completed(
+            calendar, user, "calendar", ("n_sessions_after",), "trading_days_between", _ListedSessions
+        )
         self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
 
     def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Matrix:
         """Return one window, oldest session first.
 
         Shape (window_days, 3), float32: close, volume, log return; or as the builder's feature set says.
-
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError
-            The message names the counts.
+        `InsufficientHistoryError` or `StaleHistoryError` names the counts.
         """
         window: Float32Matrix = self.build_one(spec, as_of_date).values()[0]
         return window
@@ -195,7 +175,12 @@ class NumericWindowBuilder:
         newest = windows_on_date(bars, as_of_date, n_sessions, self._calendar, self._feature_set)
         if newest.failures:
             raise newest.failures[0]
-        return lead_into(bars, newest.windows, spec.window_days, n_windows, self._feature_set)
+        end = int(newest.windows.ends[0])
+        ends = np.arange(end - n_windows + 1, end + 1, dtype=np.int64)
+        as_of_dates = bars.dates[ends - 1].copy()
+        as_of_dates[-1] = newest.windows.as_of_dates[0]
+        entity_index = np.zeros(n_windows, dtype=np.int64)
+        return _window_batch(bars, entity_index, as_of_dates, ends, spec.window_days, self._feature_set)
 
     def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild[WindowBatch]:
         """Return the windows of many instruments on one date."""
@@ -261,9 +246,8 @@ def windows_in_range(
 ) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range.
 
-    Sessions with fewer than `window_days` bars up to them have no window; that is the beginning of a history, not a
-    failure. An instrument without a single window in the range is one. With `warm_up`, the windows of up to that many
-    sessions before the first one in the range come too.
+    Sessions with fewer than `window_days` bars up to them have no window; only an instrument without a single window in
+    the range is a failure. With `warm_up`, the windows of up to that many sessions before the first one come too.
     """
     entities: list[Int64Vector] = []
     ends: list[Int64Vector] = []
@@ -285,17 +269,6 @@ def windows_in_range(
         bars, entity_index, bars.dates[positions - 1], positions, window_days, feature_set or CLOSE_VOLUME
     )
     return WindowBuild(windows, tuple(failures))
-
-
-def lead_into(
-    bars: PriceBars, newest: WindowBatch, window_days: int, n_windows: int, feature_set: FeatureSet
-) -> WindowBatch:
-    """Return the last `n_windows` windows up to the end of a longer one; the newest keeps the date it was asked for."""
-    end = int(newest.ends[0])
-    ends = np.arange(end - n_windows + 1, end + 1, dtype=np.int64)
-    as_of_dates = bars.dates[ends - 1].copy()
-    as_of_dates[-1] = newest.as_of_dates[0]
-    return _window_batch(bars, np.zeros(n_windows, dtype=np.int64), as_of_dates, ends, window_days, feature_set)
 
 
 def _date_failure(
@@ -345,3 +318,72 @@ def _window_batch(
         input_hashes=window_hashes(bars, starts, ends, feature_set.bar_fields),
         feature_set=feature_set,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedSessions:
+    calendar: Calendar
+
+    def n_sessions_after(self, start: date, end: date) -> int:
+        return len(self.calendar.trading_days_between(start + timedelta(days=1), end))
+
+
+@dataclass(frozen=True, slots=True)
+class _FrameBars:
+    reader: PriceReader
+
+    def load_bars(
+        self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
+    ) -> PriceBars:
+        ids = tuple(dict.fromkeys(instrument_ids))
+        some_time_ago = first - timedelta(days=30 + 2 * n_before)
+        bars = self._read(ids, max(some_time_ago, _FIRST_DATE), last, fields)
+        rows = _rows_needed(bars, first, n_before)
+        if any(n_known < n_before for _, _, n_known in rows):
+            bars = self._read(ids, _FIRST_DATE, last, fields)
+            rows = _rows_needed(bars, first, n_before)
+        chosen = np.concatenate([np.arange(start, stop) for start, stop, _ in rows] or [np.empty(0, dtype=np.int64)])
+        offsets = np.cumsum([0, *(stop - start for start, stop, _ in rows)]).astype(np.int64)
+        return PriceBars(ids, offsets, bars.dates[chosen], bars.fields, bars.values[:, chosen])
+
+    def _read(self, ids: tuple[str, ...], start: date, end: date, fields: Sequence[str]) -> PriceBars:
+        """Return all bars that the reader gives between two dates; what it gives beyond them is not looked at."""
+        frame = self.reader.read_prices(list(ids), start, end)
+        ordinals = {name: number for number, name in enumerate(ids)}
+        names = np.array([ordinals.get(str(name), -1) for name in self._column(frame, "instrument_id")], dtype=np.int64)
+        dates = _dates_of(self._column(frame, "trade_date"))
+        within = (names >= 0) & (dates >= np.datetime64(start, "D")) & (dates <= np.datetime64(end, "D"))
+        chosen = np.flatnonzero(within)
+        order = chosen[np.lexsort((dates[chosen], names[chosen]))]
+        names, dates = names[order], dates[order]
+        doubled = np.flatnonzero((np.diff(names) == 0) & (np.diff(dates) == np.timedelta64(0, "D")))
+        if len(doubled):
+            name, day = ids[int(names[doubled[0]])], dates[doubled[0]]
+            raise InputRefusedError(f"{type(self.reader).__qualname__}.read_prices gave two bars of {name} on {day}")
+        columns = [np.asarray(self._column(frame, field), dtype=np.float64)[order] for field in fields]
+        offsets = np.searchsorted(names, np.arange(len(ids) + 1)).astype(np.int64)
+        return PriceBars(ids, offsets, dates, tuple(fields), np.array(columns).reshape(len(fields), len(order)))
+
+    def _column(self, frame: Any, name: str) -> Any:
+        try:
+            return frame[name]
+        except (KeyError, TypeError) as error:
+            if isinstance(error, KeyError) and not len(frame):  # an empty frame may have no columns at all
+                return ()
+            raise InputRefusedError(f"{type(self.reader).__qualname__}.read_prices gave no column {name!r}") from error
+
+
+def _rows_needed(bars: PriceBars, first: date, n_before: int) -> list[tuple[int, int, int]]:
+    """Return of each instrument the first row wanted, one past the last, and how many rows there are up to `first`."""
+    needed = []
+    for start, stop in zip(bars.offsets[:-1].tolist(), bars.offsets[1:].tolist(), strict=True):
+        n_known = int(np.searchsorted(bars.dates[start:stop], np.datetime64(first, "D"), side="right"))
+        needed.append((start + max(n_known - n_before, 0), stop, n_known))
+    return needed
+
+
+def _dates_of(column: ArrayLike) -> DateVector:
+    values = np.asarray(column)
+    if values.dtype.kind == "O":
+        values = np.array([each.date() if isinstance(each, datetime) else each for each in values], dtype="M8[D]")
+    return values.astype("M8[D]")

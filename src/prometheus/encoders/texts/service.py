@@ -1,15 +1,18 @@
-"""Text encoders at work: texts in, vectors out, stored under a model id."""
+"""Text encoders at work: texts in, vectors out, stored under a model id; texts that are not English are flagged."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar, cast
+from importlib.resources import files
+from typing import TypeVar
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
-from prometheus.encoders.identity import model_config, registry_of
+from prometheus.encoders.identity import RegisteredModel, completed, model_config, registry_of
 from prometheus.encoders.texts.documents import (
     EncodedTexts,
     StoredText,
@@ -19,49 +22,63 @@ from prometheus.encoders.texts.documents import (
     WantedTexts,
     no_vectors,
 )
-from prometheus.encoders.texts.language import NON_ENGLISH, is_english
 from prometheus.errors import VectorError
 from prometheus.protocols import (
     ChunkingTextEmbeddingModel,
     TextEmbeddingModel,
     TextVectorSink,
     TextVectorStore,
-    offers,
     require_methods,
 )
 
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
 
-KIND = "text"
 DOCS_PER_CHUNK = 256
 CHARACTERS_PER_CHUNK = 50_000
 """Some fifty pieces that a model reads: two seconds on one core, so that several have an even share of the work."""
 
+SAMPLE_CHARACTERS = 20_000
+MIN_FOREIGN_LETTERS = 0.3
+MIN_FOREIGN_WORDS = 3
+NON_ENGLISH = "non-english"
+
+ALSO_ENGLISH = "do die am i o a y e s k v w z er man men me var"
+"""Words of the lists that English texts hold too: as words, as initials, or in tables."""
+
+_LISTS = {
+    language: frozenset(words.split())
+    for language, _, words in (
+        line.partition(": ")
+        for line in files(__package__).joinpath("function_words.txt").read_text(encoding="utf-8").splitlines()
+    )
+}
+_ENGLISH = _LISTS.pop("English")
+_FOREIGN = [words - _ENGLISH - frozenset(ALSO_ENGLISH.split()) for words in _LISTS.values()]
+_WORDS = re.compile(r"[^\W\d_]+")
+
+KIND = "text"
+
 T = TypeVar("T")
 
 
-class TextEmbeddingService:
-    """Encodes texts and stores the vectors; what is stored already is not encoded again.
+class TextEmbeddingService(RegisteredModel):
+    """Encodes texts and stores the vectors under `model_id`; what is stored already is not encoded again.
 
-    `embed_and_store` and `embed_and_count` do it all. The steps they take, `read`, `encode` and `write`, are there for
-    those who take them in several threads.
-
-    Parameters
-    ----------
-    model, store
-        What makes the vectors, and what receives them: `embed_batch` and `save_embeddings` are enough. Of a store that
-        has no more every text is encoded again, and without a registry no meaning of the id is recorded.
-    model_id
-        The name the vectors are stored under; it must mean this model for ever.
+    `embed_and_store` and `embed_and_count` do it all; `read`, `encode` and `write` are their steps, for those who take
+    them in several threads. `embed_batch` and `save_embeddings` are enough: then every text is encoded again. In a
+    store without a registry no meaning of the id is recorded.
     """
+
+    kind = KIND
 
     def __init__(self, *, model: TextEmbeddingModel, store: TextVectorStore | TextVectorSink, model_id: str) -> None:
         require_methods(model, type(self).__name__, "model", "embed_batch")
-        self.model = model
-        self.store = text_store(store)
+        methods = ("save_embeddings", "load_many", "load_same_texts")
+        self.model: TextEmbeddingModel = model
+        self.store: TextVectorStore = completed(
+            store, "TextEmbeddingService", "store", methods, "save_embeddings", _WriteOnly
+        )
         self.model_id = model_id
-        self._is_proven = False
-        self._is_registered = False
 
     @property
     def stated_dim(self) -> int | None:
@@ -72,12 +89,8 @@ class TextEmbeddingService:
     def embed_and_store(self, docs: Iterable[TextDoc]) -> Float32Matrix:
         """Return the vectors of texts, shape (n, dim), and store them; (0, 0) for no texts.
 
-        Each chunk of texts is written before the next one is encoded.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model.
+        Each chunk of texts is written before the next one is encoded. `ModelFingerprintError` if `model_id` belongs to
+        another model.
         """
         vectors = [np.stack([text.vector for text in encoded.found.values()]) for encoded, _ in self._run(docs)]
         return np.concatenate(vectors) if vectors else no_vectors()
@@ -86,26 +99,8 @@ class TextEmbeddingService:
         """Store the vectors of any number of texts, keep none of them in memory, and return the counts."""
         return sum((counts for _, counts in self._run(docs)), start=TextCounts())
 
-    def require_same(self) -> None:
-        """Prove that the model id means this model or nothing yet; nothing is recorded. Asked once per service."""
-        if not self._is_proven:
-            registry_of(self.store).require_same(self.model_id, KIND, model_config(self.model))
-            self._is_proven = True
-
-    def register(self) -> None:
-        """Record the meaning of the model id, or prove that it is unchanged; asked once per service."""
-        if not self._is_registered:
-            registry_of(self.store).register(self.model_id, KIND, model_config(self.model))
-            self._is_registered = self._is_proven = True
-
     def read(self, docs: Sequence[TextDoc]) -> WantedTexts:
-        """Return texts with what is stored of them: their own rows, and rows of equal texts.
-
-        Raises
-        ------
-        ModelFingerprintError
-            `model_id` belongs to another model: its rows are not comparable.
-        """
+        """Return texts with what is stored of them: their own rows, and rows of equal texts."""
         self.require_same()
         hashes = tuple(doc.text_hash for doc in docs)
         current = self._load_current(docs, hashes)
@@ -116,13 +111,7 @@ class TextEmbeddingService:
         return WantedTexts(tuple(docs), hashes, frozenset(current), known)
 
     def encode(self, fresh: Mapping[str, TextDoc]) -> dict[str, StoredText]:
-        """Return what the model makes of texts, by text hash; no database is asked.
-
-        Raises
-        ------
-        InputRefusedError
-            The model refuses one of them, or its vector is not finite.
-        """
+        """Return what the model makes of texts, by text hash; `InputRefusedError` if it makes no vector of one."""
         if not fresh:
             return {}
         docs = list(fresh.values())
@@ -139,12 +128,8 @@ class TextEmbeddingService:
     def write(self, encoded: EncodedTexts) -> TextCounts:
         """Store, in one transaction, the rows that are not stored as they should be, and return the counts.
 
-        Raises
-        ------
-        VectorError
-            Rows of another length stand under the model id.
-        ModelFingerprintError
-            `model_id` was given to another model meanwhile.
+        `VectorError` if rows of another length stand under the model id, `ModelFingerprintError` if it was given to
+        another model meanwhile.
         """
         found = encoded.found
         self._require_one_dim(found.values())
@@ -161,7 +146,6 @@ class TextEmbeddingService:
             yield encoded, self.write(encoded)
 
     def _load_current(self, docs: Sequence[TextDoc], hashes: Sequence[str]) -> dict[int, StoredText]:
-        """Return, by position, the rows that were made of the very text asked for."""
         by_type: dict[str, list[str]] = {}
         for doc in docs:
             by_type.setdefault(doc.source_type, []).append(doc.source_id)
@@ -194,17 +178,7 @@ class TextEmbeddingService:
         )
 
 
-def text_store(store: TextVectorStore | TextVectorSink) -> TextVectorStore:
-    """Return what keeps text vectors and finds them again; a store that only has `save_embeddings` is enough."""
-    if offers(store, "save_embeddings", "load_many", "load_same_texts"):
-        return cast("TextVectorStore", store)
-    require_methods(store, "TextEmbeddingService", "store", "save_embeddings")
-    return _WriteOnly(store)
-
-
 class _WriteOnly:
-    """Finds nothing again."""
-
     def __init__(self, store: TextVectorSink) -> None:
         self._store = store
         self.registry = registry_of(store)
@@ -257,3 +231,38 @@ def count_texts(encoded: EncodedTexts, n_written: int, n_bytes: int) -> TextCoun
 
 def _all_flags(doc: TextDoc, flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*flags, *([] if is_english(doc.text) else [NON_ENGLISH])}))
+
+
+def is_english(text: str) -> bool:
+    """Return False for a text that is visibly in another language; its first 20,000 characters are looked at.
+
+    The rule only flags. It looks for letters of another script, and for the most frequent words of one other language
+    (``function_words.txt``) where there are more of them than of English ones. It misses a language in Latin letters
+    without a list, and a text of a few words; a table of figures has no function words at all, and passes.
+
+    Examples
+    --------
+    >>> is_english("The Committee decided to raise the policy rate.")
+    True
+    >>> is_english("Der Rat hat beschlossen, die Leitzinsen nicht zu ändern.")
+    False
+    """
+    sample = text[:SAMPLE_CHARACTERS]
+    return not (_is_of_another_script(sample) or _is_of_another_language(sample))
+
+
+def _is_of_another_script(sample: str) -> bool:
+    letters = Counter(character for character in sample if character.isalpha())
+    n_foreign = sum(count for letter, count in letters.items() if not _is_latin(letter))
+    return n_foreign >= max(1.0, MIN_FOREIGN_LETTERS * letters.total())
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isascii() or unicodedata.name(letter, "").startswith(("LATIN", "FEMININE", "MASCULINE", "MICRO"))
+
+
+def _is_of_another_language(sample: str) -> bool:
+    words = Counter(_WORDS.findall(sample.lower()))
+    n_english = sum(words[word] for word in _ENGLISH)
+    n_foreign = max(sum(words[word] for word in listed) for listed in _FOREIGN)
+    return n_foreign >= MIN_FOREIGN_WORDS and n_foreign > n_english
