@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from prometheus.encoders.numeric.encoder import EmbeddingBatch
     from prometheus.encoders.numeric.features import FeatureSet
     from prometheus.encoders.numeric.windows import NumericWindowSpec
-    from prometheus.encoders.texts.documents import DailyTexts
-    from prometheus.encoders.texts.documents import SourceText, StoredText, TextDoc, TextEncoding, TextSourceType
+    from prometheus.encoders.texts.documents import (
+        DailyTexts,
+        SourceText,
+        StoredText,
+        TextDoc,
+        TextEncoding,
+        TextSourceType,
+    )
     from prometheus.errors import InputRefusedError
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings

@@ -13,8 +13,8 @@ from tests.property.strategies import bounded
 
 from prometheus.encoders.texts.chunks import cut_into_segments
 from prometheus.encoders.texts.documents import TextDoc
-from prometheus.encoders.texts.service import is_english
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+from prometheus.encoders.texts.service import is_english
 from prometheus.encoders.texts.sources import find_text_folder
 
 texts = st.lists(st.sampled_from([*WORDS, "Zins", "12.5", "\u00e9t\u00e9"]), min_size=1, max_size=40).map(" ".join)

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
+from prometheus.encoders.joint.centred import unit_rows
 from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
 from prometheus.market.outcomes import FollowedCloses, Outcome, Spread
 from prometheus.regime.decoding import euclidean_distances
@@ -133,11 +134,9 @@ class AnalogSearch:
 
 
 def _unit_rows(vectors: Float32Matrix) -> Float64Matrix:
-    wide = vectors.astype(np.float64)
-    lengths = np.sqrt((wide * wide).sum(axis=1))
-    if not lengths.all():
+    units = unit_rows(vectors.astype(np.float64))
+    if not units.any(axis=1).all():
         raise VectorError("vectors", "one of them is zero, which has no direction; use the euclidean metric")
-    units: Float64Matrix = wide / lengths[:, np.newaxis]
     return units
 
 
@@ -302,6 +301,8 @@ def build_report(  # noqa: PLR0913 -- every part of an answer, by name
 ) -> AnalogReport:
     """Return the answer; `dates` are those of all vectors that were searched."""
     n_before, path = followed.path(as_of_date)
+    columns = (nearest.dates.tolist(), nearest.distances.tolist(), nearest.percentiles.tolist())
+    analogs = [_analog(*each, labels, followed) for each in zip(*columns, strict=True)]
     return AnalogReport(
         request=request,
         as_of_date=as_of_date,
@@ -309,7 +310,7 @@ def build_report(  # noqa: PLR0913 -- every part of an answer, by name
         regime_model_id=regime_model_id,
         instrument_id=instrument_id,
         n_candidates=nearest.n_candidates,
-        analogs=_analogs(nearest, labels, followed),
+        analogs=tuple(analogs),
         spreads=followed.spreads(nearest.dates),
         base_spreads=followed.spreads(dates[: nearest.n_candidates]),
         n_before=n_before,
@@ -317,24 +318,14 @@ def build_report(  # noqa: PLR0913 -- every part of an answer, by name
     )
 
 
-def _analogs(
-    nearest: Nearest, labels: Mapping[date, tuple[RegimeLabel, float]], followed: FollowedCloses
-) -> tuple[Analog, ...]:
-    columns = (nearest.dates.tolist(), nearest.distances.tolist(), nearest.percentiles.tolist())
-    found = []
-    for day, distance, percentile in zip(*columns, strict=True):
-        label, confidence = labels.get(day, (None, None))
-        n_before, path = followed.path(day)
-        found.append(
-            Analog(
-                as_of_date=day,
-                distance=distance,
-                percentile=None if math.isnan(percentile) else percentile,
-                regime_label=None if label is None else label.name,
-                confidence=confidence,
-                outcomes=followed.outcomes(day),
-                n_before=n_before,
-                path=path,
-            )
-        )
-    return tuple(found)
+def _analog(
+    day: date,
+    distance: float,
+    percentile: float,
+    labels: Mapping[date, tuple[RegimeLabel, float]],
+    followed: FollowedCloses,
+) -> Analog:
+    label, confidence = labels.get(day, (None, None))
+    share = None if math.isnan(percentile) else percentile
+    name = None if label is None else label.name
+    return Analog(day, distance, share, name, confidence, followed.outcomes(day), *followed.path(day))

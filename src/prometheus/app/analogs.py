@@ -13,12 +13,12 @@ from typing import Generic, TypeVar
 from prometheus.analogs.search import (
     AnalogReport,
     AnalogRequest,
+    AnalogSearch,
     Nearest,
     build_report,
     date_with_vector,
     find_nearest,
 )
-from prometheus.analogs.search import AnalogSearch
 from prometheus.app.histories import Histories
 from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring

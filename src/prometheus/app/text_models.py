@@ -13,6 +13,7 @@ from prometheus.arrays import Float32Vector
 from prometheus.data.models import ModelRegistry
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config
+from prometheus.encoders.texts.chunks import checked_long_text
 from prometheus.encoders.texts.documents import TextDoc, TextSourceType
 from prometheus.encoders.texts.service import KIND
 from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
@@ -113,6 +114,8 @@ def open_text_model(name: str, runtime: str, long_text: str, cache_dir: Path, th
         if long_text != MEAN:
             raise UsageError(f"text model {name}: it reads texts in its own way; leave --long-text {long_text} away")
         return open_own_text_model(name)
-    from prometheus.encoders.texts import onnx_model  # noqa: PLC0415 -- slow to import
+    from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
+    from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import
 
-    return onnx_model.open_text_model(name, cache_dir=cache_dir, long_text=long_text, threads=threads)
+    checked_long_text(long_text)
+    return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)

@@ -15,8 +15,7 @@ from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.core.config import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.daily_texts import TextVectorReader
-from prometheus.encoders.texts.documents import TextSelection
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import UsageError, no_text_embeddings
 
 MAX_TEXTS = 1_000

@@ -23,7 +23,11 @@ class SimpleAverageJointModel:
     """``joint-regime-core-v1``: ``(w_num * z_num + w_text * z_text) / (w_num + w_text)``."""
 
     def __init__(self, numeric_weight: float = 0.5, text_weight: float = 0.5) -> None:
-        require_weights(numeric_weight, text_weight)
+        weights = (numeric_weight, text_weight)
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+            raise UsageError(
+                f"weights must be finite, not negative and not both zero, got {weights[0]} and {weights[1]}"
+            )
         self.numeric_weight = float(numeric_weight)
         self.text_weight = float(text_weight)
 
@@ -62,13 +66,6 @@ class IdentityNumericJointModel:
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
         """Return one vector per example, shape (n, dim); `VectorError` as in `stack_branch`."""
         return stack_branch(examples, "numeric").astype(np.float32)
-
-
-def require_weights(numeric_weight: float, text_weight: float) -> None:
-    """Raise `UsageError` unless both weights are finite, none is negative and one is positive."""
-    weights = (numeric_weight, text_weight)
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
-        raise UsageError(f"weights must be finite, not negative and not both zero, got {weights[0]} and {weights[1]}")
 
 
 def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:

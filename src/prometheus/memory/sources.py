@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector
-from prometheus.encoders.texts.documents import DailyTexts, TextSelection, daily_means
-from prometheus.encoders.texts.documents import SourceText, TextSourceType, no_vectors
+from prometheus.encoders.texts.documents import (
+    DailyTexts,
+    SourceText,
+    TextSelection,
+    TextSourceType,
+    daily_means,
+    no_vectors,
+)
 from prometheus.errors import WindowShapeError
 from prometheus.market.bars import PriceBars
 from prometheus.memory.vectors import MemoryTextStore

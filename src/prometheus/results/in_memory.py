@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from prometheus.analogs.search import AnalogRequest, build_report, date_with_vector, find_nearest
-from prometheus.analogs.search import AnalogSearch, Metric
+from prometheus.analogs.search import AnalogRequest, AnalogSearch, Metric, build_report, date_with_vector, find_nearest
 from prometheus.arrays import Float32Matrix
 from prometheus.encoders.catalogue import create_numeric_model, default_window_days, knowledge_end
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2, model_config

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prometheus.analogs.search import AnalogRequest, Space, TextSource
-from prometheus.analogs.search import Metric
+from prometheus.analogs.search import AnalogRequest, Metric, Space, TextSource
 from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.face import InstrumentReport, Saved, StoredInstrument

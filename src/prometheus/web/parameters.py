@@ -10,8 +10,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from prometheus.analogs.search import AnalogRequest, Space
-from prometheus.analogs.search import Metric
+from prometheus.analogs.search import AnalogRequest, Metric, Space
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 

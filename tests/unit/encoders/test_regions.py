@@ -13,6 +13,7 @@ from tests.reference.windows import Bar, MemoryBars, NoDatabase, WeekdayCalendar
 from prometheus.core.config import RegionDefinition
 from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, NumericWindowEncoder, NumericWindowSpec
 from prometheus.encoders.identity import fingerprint
+from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
 from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.regions import (
     REGION,
@@ -22,7 +23,6 @@ from prometheus.encoders.numeric.regions import (
     region_model_id,
 )
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel
 from prometheus.errors import InsufficientHistoryError, RegionMembersError, UsageError
 
 FRIDAY = date(2025, 1, 31)

@@ -13,13 +13,14 @@ from tests.fixtures.text_models import write_tokenizer
 from prometheus.arrays import Float32Vector
 from prometheus.encoders.texts.chunks import (
     Chunk,
+    ChunkedTextModel,
     ChunkTokenizer,
     LongText,
     checked_long_text,
     cut_into_segments,
-    encode_texts,
     unit_length,
 )
+from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import read_tokenizer
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -79,36 +80,38 @@ def test_where_segments_are_cut_changes_no_token(tmp_path: Path, monkeypatch: py
         assert ids_of(tokenizer, text) == whole
 
 
-def fake_embed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
-    """The counts of two words, as a model of two values."""
-    for chunk in chunks:
-        yield chunk, np.array([np.sum(chunk.token_ids == RATE), np.sum(chunk.token_ids == BANK)], dtype=np.float32)
+class CountsOfTwoWords(ChunkedTextModel):
+    def __init__(self, tokenizer: ChunkTokenizer, long_text: LongText, *, normalize: bool) -> None:
+        self._tokenizer, self._long_text, self._is_normalized = tokenizer, long_text, normalize
+        self.seen: list[Chunk] = []
+
+    def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
+        for chunk in chunks:
+            self.seen.append(chunk)
+            ids = chunk.token_ids
+            yield chunk, np.array([np.sum(ids == RATE), np.sum(ids == BANK)], dtype=np.float32)
+
+
+def docs_of(*texts: str) -> list[TextDoc]:
+    return [TextDoc("NEWS", str(number), text) for number, text in enumerate(texts)]
 
 
 def test_a_long_text_is_the_mean_of_its_chunks_at_unit_length(tokenizer: ChunkTokenizer) -> None:
     text = "rate rate rate bank bank bank"
-    raw = encode_texts([text], tokenizer, fake_embed, long_text="mean", normalize=False)
+    raw = CountsOfTwoWords(tokenizer, "mean", normalize=False).encode(docs_of(text))
     assert raw.vectors.tolist() == [[1.5, 1.5]]
-    unit = encode_texts([text], tokenizer, fake_embed, long_text="mean", normalize=True)
+    unit = CountsOfTwoWords(tokenizer, "mean", normalize=True).encode(docs_of(text))
     np.testing.assert_allclose(unit.vectors, [[0.5**0.5, 0.5**0.5]], rtol=1e-7)
     assert unit.n_chunks == (2,)
 
 
 def test_texts_keep_their_order_and_equal_ones_are_embedded_once(tokenizer: ChunkTokenizer) -> None:
-    seen: list[Chunk] = []
-
-    def embed(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
-        for chunk, vector in fake_embed(chunks):
-            seen.append(chunk)
-            yield chunk, vector
-
-    found = encode_texts(
-        ["bank", "rate rate rate rate", "bank", "\u200b"], tokenizer, embed, long_text="truncate", normalize=False
-    )
+    model = CountsOfTwoWords(tokenizer, "truncate", normalize=False)
+    found = model.encode(docs_of("bank", "rate rate rate rate", "bank", "\u200b"))
     assert found.vectors.tolist() == [[0, 1], [3, 0], [0, 1], [0, 0]]
     assert found.n_chunks == (1, 1, 1, 1)
     assert found.flags == ((), ("truncated",), (), ())
-    assert len(seen) == 3
+    assert len(model.seen) == 3
 
 
 def test_a_text_of_ten_megabytes_is_read_a_piece_at_a_time(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.text_models import CONFIG, write_folder, write_graph, write_json
 
 from prometheus.encoders.texts.documents import TextDoc
-from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, open_text_model
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.errors import InputRefusedError, UsageError
 
 DOC = TextDoc("A", "1", "the policy rate rose.")
@@ -173,7 +173,7 @@ def test_unusable_parameters_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
         OnnxTextEmbeddingModel(folder, threads=0)
     with pytest.raises(UsageError, match="long_text must be one of"):
-        open_text_model(str(folder), cache_dir=tmp_path, long_text="middle")
+        OnnxTextEmbeddingModel(folder, cache_dir=tmp_path, long_text="middle")
 
 
 def test_a_model_may_be_used_from_several_threads(tmp_path: Path) -> None:

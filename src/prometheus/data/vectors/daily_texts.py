@@ -14,8 +14,14 @@ from psycopg import sql
 
 from prometheus.data.postgres.binary_copy import fetch_packed
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.texts.documents import DailyTexts, TextSelection, daily_means
-from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, no_vectors
+from prometheus.encoders.texts.documents import (
+    TEXT_TABLES,
+    DailyTexts,
+    TextSelection,
+    TextSourceType,
+    daily_means,
+    no_vectors,
+)
 from prometheus.errors import VectorError
 
 ROWS_AT_ONCE = 20_000

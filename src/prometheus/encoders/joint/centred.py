@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, decode_vector, encode_vector
-from prometheus.encoders.models_joint_simple import require_weights, stack_branches
+from prometheus.encoders.models_joint_simple import SimpleAverageJointModel, stack_branches
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ class BranchCentres:
         return cls(date.fromisoformat(config["until"]), config["n_dates"], config["source"], numeric, text)
 
 
-class CentredJointModel:
+class CentredJointModel(SimpleAverageJointModel):
     """Each branch minus its frozen mean, at unit length, averaged with the weights; a zero difference stays zero."""
 
     def __init__(self, centres: BranchCentres, numeric_weight: float = DEFAULT_NUMERIC_WEIGHT) -> None:
-        require_weights(numeric_weight, 1.0 - numeric_weight)
+        super().__init__(numeric_weight, 1.0 - numeric_weight)
         self.centres = centres
-        self.numeric_weight = float(numeric_weight)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -92,13 +91,9 @@ class CentredJointModel:
         """Share of the texts in squared distance that the weights declare."""
         return text_share(self.numeric_weight)
 
-    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim); `InputRefusedError` as in `branches`."""
-        return self.combine(*self.branches(examples))
-
     def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
         """Return the weighted sum of both branches, shape (n, dim)."""
-        return (self.numeric_weight * numeric + (1.0 - self.numeric_weight) * text).astype(np.float32)
+        return (self.numeric_weight * numeric + self.text_weight * text).astype(np.float32)
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
         """Return both branches centred and at unit length, before weighting, shape (n, dim) each.

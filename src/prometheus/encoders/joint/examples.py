@@ -152,12 +152,8 @@ class JointEmbeddingService:
     def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:
         """Return one vector per example, shape (n, dim), and store them; without examples shape (0, 0), nothing stored.
 
-        Raises
-        ------
-        VectorError, WindowShapeError
-            An example lacks a branch that the model needs, or the model's vectors cannot be stored.
-        ModelFingerprintError
-            `model_id` belongs to another model.
+        `VectorError` or `WindowShapeError` if an example lacks a branch that the model needs, or its vectors cannot be
+        stored; `ModelFingerprintError` if `model_id` belongs to another model.
         """
         if not examples:
             return np.empty((0, 0), dtype=np.float32)

@@ -19,7 +19,7 @@ from prometheus.arrays import (
     as_float32,
     require_finite,
 )
-from prometheus.encoders.identity import NoRegistry, RegisteredModel, completed, registry_of
+from prometheus.encoders.identity import RegisteredModel, completed, registry_of
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import UsageError, VectorError, WindowShapeError
@@ -133,12 +133,8 @@ class NumericWindowEncoder(RegisteredModel):
     def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Vector:
         """Return the vector of one window, shape (dim,), and store it.
 
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError
-            The window cannot be built.
-        ModelFingerprintError
-            `model_id` belongs to another model.
+        `InsufficientHistoryError` or `StaleHistoryError` if the window cannot be built, `ModelFingerprintError` if
+        `model_id` belongs to another model.
         """
         batch = self.encode(self.builder.build_one(spec, as_of_date), spec.entity_type)
         self.save(batch)
@@ -177,16 +173,14 @@ def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWi
     return NumericWindowEncoder(
         builder=_SingleWindows(encoder, lambda owner, spec, day, _model: owner.embed_and_store(spec, day)),
         model=_ModelWithin(),
-        store=_StoredAlready(),
+        store=_StoredAlready(None),
         model_id=str(getattr(encoder, "model_id", type(encoder).__name__)),
         entity_type=str(getattr(encoder, "entity_type", INSTRUMENT)),
     )
 
 
 class _OneByOne:
-    """Saves the rows of a batch one by one."""
-
-    def __init__(self, store: NumericVectorSink) -> None:
+    def __init__(self, store: NumericVectorSink | None) -> None:
         self._store: Any = store
         self.registry = registry_of(store)
 
@@ -218,9 +212,6 @@ class _ModelWithin:
 class _StoredAlready(_OneByOne):
     """Stands for the store inside an encoder, which has kept the vector already."""
 
-    def __init__(self) -> None:
-        self.registry = NoRegistry()
-
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
         return len(batch)
 
@@ -248,8 +239,6 @@ class _SingleWindows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _SingleWindow:
-    """A batch of one window of unknown inputs."""
-
     owner: Any
     encode: Encode
     spec: NumericWindowSpec

@@ -96,8 +96,8 @@ def window_hashes(
 ) -> Int64Vector:
     """Return a 64-bit digest of each window's bars, shape (n_windows,), int64 (ADR-0004).
 
-    A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: exact, equal for equal bars
-    wherever they stand, and linear in the number of bars instead of windows times length.
+    A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: equal for equal bars
+    wherever they stand, and linear in the number of bars.
     """
     return digests_of_runs(_row_digests(bars, fields), starts, ends)
 

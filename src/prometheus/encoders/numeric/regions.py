@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -141,14 +143,8 @@ class RegionWindowBatch:
 
     def take(self, chosen: Int64Vector | slice, /) -> RegionWindowBatch:
         """Return some of the dates, over the same feature table."""
-        return replace(
-            self,
-            as_of_dates=self.as_of_dates[chosen],
-            ends=self.ends[chosen],
-            member_ends=self.member_ends[:, chosen],
-            weights=self.weights[:, chosen],
-            input_hashes=self.input_hashes[chosen],
-        )
+        names = ("as_of_dates", "ends", "member_ends", "weights", "input_hashes")
+        return replace(self, **{name: getattr(self, name)[..., chosen] for name in names})
 
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
         """Return the weighted mean of a table model's vectors of the members, shape (n, dim).
@@ -215,9 +211,9 @@ class RegionWindowBuilder:
     def build_range(
         self, region_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[RegionWindowBatch]:
-        """Return the windows of a region's sessions from `start` to `end`, and a failure per session left out.
+        """Return the windows of a region's sessions from `start` to `end`, `warm_up` before too; a failure for each other.
 
-        Sessions before the anchor has enough history are no failures. `warm_up` sessions before `start` come too.
+        Sessions before the anchor has enough history are no failures.
         """
         (region_id,) = region_ids
         return self._build(region_id, start, end, window_days, warm_up, is_one_date=False)
@@ -325,17 +321,13 @@ def _member_ends(region: RegionMembers, bars: PriceBars, found: _Days, window_da
 
 
 def _dates_of(bars: PriceBars, instrument_id: str) -> tuple[int, DateVector]:
-    """Return the first row of an instrument, and its dates."""
     index = bars.instrument_ids.index(instrument_id)
     first, stop = int(bars.offsets[index]), int(bars.offsets[index + 1])
     return first, bars.dates[first:stop]
 
 
 def _total(region: RegionMembers) -> float:
-    total = 0.0
-    for name in sorted(region.members):  # in the order in which shares are added up
-        total += region.members[name]
-    return total
+    return reduce(add, (region.members[name] for name in sorted(region.members)))  # in the order shares are added up
 
 
 def _region_hashes(

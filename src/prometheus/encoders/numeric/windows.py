@@ -7,7 +7,7 @@ one, so there is one path and one set of bytes. A reader that only has `read_pri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -191,10 +191,7 @@ class NumericWindowBuilder:
     def build_range(
         self, instrument_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[WindowBatch]:
-        """Return one window for every session observed from `start` to `end` that has enough history.
-
-        With `warm_up`, also those of that many sessions before the first, so far as there is history for them.
-        """
+        """Return a window for every session from `start` to `end`, and `warm_up` before, that has enough history."""
         require_window_days(window_days)
         bars = self._load(instrument_ids, start, end, window_days + warm_up)
         return windows_in_range(bars, start, end, window_days, self._feature_set, warm_up)
@@ -210,30 +207,15 @@ def windows_on_date(
     calendar: Sessions,
     feature_set: FeatureSet | None = None,
 ) -> WindowBuild[WindowBatch]:
-    """Return the window of every instrument that ends at or shortly before `as_of_date`.
-
-    An instrument with too few bars, or whose last one is more than five sessions old, becomes a failure.
-    """
-    entities: list[int] = []
-    ends: list[int] = []
-    failures: list[InputRefusedError] = []
+    """Return the window of every instrument that ends at or shortly before `as_of_date`, and why others have none."""
     as_of = np.datetime64(as_of_date, "D")
-    for index, instrument_id in enumerate(bars.instrument_ids):
-        first, stop = bars.offsets[index], bars.offsets[index + 1]
-        dates = bars.dates[first:stop]
-        found = int(np.searchsorted(dates, as_of, side="right"))
-        failure = _date_failure(instrument_id, dates[:found], as_of_date, window_days, calendar)
-        if failure is not None:
-            failures.append(failure)
-            continue
-        entities.append(index)
-        ends.append(int(first) + found)
-    positions = np.array(ends, dtype=np.int64)
-    as_of_dates = np.full(len(positions), as_of)
-    windows = _window_batch(
-        bars, np.array(entities, dtype=np.int64), as_of_dates, positions, window_days, feature_set or CLOSE_VOLUME
-    )
-    return WindowBuild(windows, tuple(failures))
+
+    def find(instrument_id: str, dates: DateVector) -> Int64Vector | InputRefusedError:
+        n_known = int(np.searchsorted(dates, as_of, side="right"))
+        failure = _date_failure(instrument_id, dates[:n_known], as_of_date, window_days, calendar)
+        return np.array([n_known], dtype=np.int64) if failure is None else failure
+
+    return _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME, as_of)
 
 
 def windows_in_range(
@@ -249,25 +231,42 @@ def windows_in_range(
     Sessions with fewer than `window_days` bars up to them have no window; only an instrument without a single window in
     the range is a failure. With `warm_up`, the windows of up to that many sessions before the first one come too.
     """
-    entities: list[Int64Vector] = []
-    ends: list[Int64Vector] = []
+
+    def find(instrument_id: str, dates: DateVector) -> Int64Vector | InputRefusedError:
+        begin = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
+        finish = int(np.searchsorted(dates, np.datetime64(end, "D"), side="right"))
+        if begin < finish:
+            return np.arange(max(begin - warm_up, window_days - 1) + 1, finish + 1, dtype=np.int64)
+        if finish < window_days:
+            return InsufficientHistoryError(instrument_id, end, window_days, finish)
+        return InputRefusedError(
+            f"{instrument_id}: no bar from {start} to {end}; load newer bars or ask for an earlier range"
+        )
+
+    return _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME)
+
+
+def _windows_found(
+    bars: PriceBars,
+    find: Callable[[str, DateVector], Int64Vector | InputRefusedError],
+    window_days: int,
+    feature_set: FeatureSet,
+    as_of: np.datetime64 | None = None,
+) -> WindowBuild[WindowBatch]:
+    """Return the windows that end where `find` says among the dates of each instrument."""
+    entities, ends = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     failures: list[InputRefusedError] = []
     for index, instrument_id in enumerate(bars.instrument_ids):
         first, stop = int(bars.offsets[index]), int(bars.offsets[index + 1])
-        dates = bars.dates[first:stop]
-        begin = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
-        finish = int(np.searchsorted(dates, np.datetime64(end, "D"), side="right"))
-        if begin >= finish:
-            failures.append(_range_failure(instrument_id, start, end, window_days, finish))
+        found = find(instrument_id, bars.dates[first:stop])
+        if isinstance(found, InputRefusedError):
+            failures.append(found)
             continue
-        begin = max(begin - warm_up, window_days - 1)
-        entities.append(np.full(finish - begin, index, dtype=np.int64))
-        ends.append(np.arange(first + begin + 1, first + finish + 1, dtype=np.int64))
-    positions = np.concatenate(ends) if ends else np.empty(0, dtype=np.int64)
-    entity_index = np.concatenate(entities) if entities else np.empty(0, dtype=np.int64)
-    windows = _window_batch(
-        bars, entity_index, bars.dates[positions - 1], positions, window_days, feature_set or CLOSE_VOLUME
-    )
+        entities.append(np.full(len(found), index, dtype=np.int64))
+        ends.append(first + found)
+    positions = np.concatenate(ends)
+    as_of_dates = bars.dates[positions - 1] if as_of is None else np.full(len(positions), as_of)
+    windows = _window_batch(bars, np.concatenate(entities), as_of_dates, positions, window_days, feature_set)
     return WindowBuild(windows, tuple(failures))
 
 
@@ -286,14 +285,6 @@ def _date_failure(
     if age <= MAX_AGE_SESSIONS:
         return None
     return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS)
-
-
-def _range_failure(instrument_id: str, start: date, end: date, window_days: int, found: int) -> InputRefusedError:
-    if found < window_days:
-        return InsufficientHistoryError(instrument_id, end, window_days, found)
-    return InputRefusedError(
-        f"{instrument_id}: no bar from {start} to {end}; load newer bars or ask for an earlier range"
-    )
 
 
 def _window_batch(
@@ -374,7 +365,6 @@ class _FrameBars:
 
 
 def _rows_needed(bars: PriceBars, first: date, n_before: int) -> list[tuple[int, int, int]]:
-    """Return of each instrument the first row wanted, one past the last, and how many rows there are up to `first`."""
     needed = []
     for start, stop in zip(bars.offsets[:-1].tolist(), bars.offsets[1:].tolist(), strict=True):
         n_known = int(np.searchsorted(bars.dates[start:stop], np.datetime64(first, "D"), side="right"))

@@ -1,18 +1,14 @@
-"""BERT weights as one ONNX graph: token ids in, sentence vectors out.
+"""BERT weights as one ONNX graph: token ids of one length in, sentence vectors out; no padding, no mask.
 
-The graph uses ONNX Runtime's fused operators for the embedding, the attention and the activation, and holds pooling and
-normalisation too. It takes texts of one length at a time and therefore knows no padding and no mask. What each operator
-costs, and why the residual sums are not fused, is in ADR-0006.
-
-References
-----------
-Devlin et al., BERT (2019), for the architecture; ONNX Runtime's ContribOperators.md for the fused operators.
+The graph uses ONNX Runtime's fused operators for the embedding, the attention and the activation (Devlin et al., BERT,
+2019; ONNX Runtime's ContribOperators.md), and holds pooling and normalisation too. What each operator costs, and why
+the residual sums are not fused, is in ADR-0006.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,10 +43,6 @@ class BertShape:
     pooling: Pooling
     normalize: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
-
 
 def bert_shape(
     config: Mapping[str, Any], *, max_length: int, pooling: Pooling, normalize: bool, source: str
@@ -77,8 +69,7 @@ def bert_shape(
 def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
     """Return the serialised graph of weights by the name they have in a checkpoint, with or without ``bert.``.
 
-    Its input ``input_ids`` is of shape (n, length), int32, without padding; its output ``sentence_embedding`` of shape
-    (n, dim), float32.
+    From ``input_ids``, shape (n, length), int32, it makes ``sentence_embedding``, shape (n, dim), float32.
     """
     serialised: bytes = _GraphBuilder(weights, shape, source).build().SerializeToString()
     return serialised

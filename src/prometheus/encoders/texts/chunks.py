@@ -1,7 +1,7 @@
-"""Long texts in pieces a model can read, and the pieces' vectors as one.
+"""Long texts in pieces a model can read, and the pieces' vectors as one: what all text models share.
 
-Both text models share this: they differ only in how the vector of one piece comes about. Everything is streamed: a text
-of ten megabytes is tokenized some 64,000 characters at a time, and its pieces are embedded as they come.
+Everything is streamed: a text of ten megabytes is tokenized some 64,000 characters at a time, and its pieces are
+embedded as they come.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -37,20 +37,15 @@ NO_TOKENS = "no-tokens"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """One piece of one text: of `document`, its position among those encoded together.
+    """One piece of one text, `document` by position; where it `is_cut`, more of the text follows and is not read.
 
-    `token_ids`, shape (length,), include the special ones; a blank chunk has no others. Where it `is_cut`, more of the
-    text follows and is not read.
+    `token_ids`, shape (length,), include the special ones; a blank chunk has no others.
     """
 
     document: int
     token_ids: Int64Vector
     is_blank: bool
     is_cut: bool = False
-
-
-EmbedChunks: TypeAlias = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, Float32Vector]]]
-"""Vectors of the chunks, in their order, asked for a few at a time."""
 
 
 class ChunkTokenizer:
@@ -105,6 +100,12 @@ class ChunkedTextModel(ABC):
     _tokenizer: ChunkTokenizer
     _long_text: LongText
     _is_normalized: bool
+    _dim: int
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self._dim
 
     @abstractmethod
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
@@ -118,25 +119,18 @@ class ChunkedTextModel(ABC):
         """Return vectors with what is to be known about them; identical texts are computed once."""
         if not docs:
             return TextEncoding(no_vectors(), (), ())
-        texts = [doc.text for doc in docs]
-        return encode_texts(
-            texts, self._tokenizer, self._embed, long_text=self._long_text, normalize=self._is_normalized
+        distinct = {text: position for position, text in enumerate(dict.fromkeys(doc.text for doc in docs))}
+        chunks = (
+            chunk
+            for text, position in distinct.items()
+            for chunk in self._tokenizer.chunks(position, text, self._long_text)
         )
-
-
-def encode_texts(
-    texts: Sequence[str], tokenizer: ChunkTokenizer, embed: EmbedChunks, *, long_text: LongText, normalize: bool
-) -> TextEncoding:
-    """Return one vector per text, the mean of its chunks, with `normalize` at unit length; equal texts count once."""
-    distinct = {text: position for position, text in enumerate(dict.fromkeys(texts))}
-    chunks = (
-        chunk for text, position in distinct.items() for chunk in tokenizer.chunks(position, text, long_text)
-    )  # fmt: skip
-    joined = [
-        _join(pieces, normalize=normalize) for _, pieces in groupby(embed(chunks), key=lambda piece: piece[0].document)
-    ]
-    vectors, n_chunks, flags = zip(*(joined[distinct[text]] for text in texts), strict=True)
-    return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
+        joined = [
+            _join(pieces, normalize=self._is_normalized)
+            for _, pieces in groupby(self._embed(chunks), key=lambda piece: piece[0].document)
+        ]
+        vectors, n_chunks, flags = zip(*(joined[distinct[doc.text]] for doc in docs), strict=True)
+        return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
 
 
 def available_cores() -> int:
@@ -166,10 +160,9 @@ def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str
 
 def checked_long_text(value: str) -> LongText:
     """Return `value` if it is one of the ways to read a long text, else raise `UsageError`."""
-    for known in get_args(LongText):
-        if value == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
+    if value not in get_args(LongText):
+        raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
+    return cast("LongText", value)
 
 
 def _join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -26,9 +26,8 @@ TextTableName = Literal["macro_events", "news_articles"]
 class TextTable:
     """One table of texts; files, checks, staging, readers and searches all go by this description.
 
-    `columns` stand in the order in which a row is written; `timestamp` is the one a text is dated by, `names` are short
-    ones that say what it is, of `texts` at least one must say something, `required` are those a row cannot do without,
-    and by `filters` texts can be chosen.
+    `columns` stand in the order of writing; a text is dated by `timestamp` and chosen by `filters`. `names` are short
+    texts that say what it is; at least one of `texts` must say something. A row cannot do without the `required` ones.
     """
 
     name: TextTableName
@@ -68,12 +67,8 @@ TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 class TextDoc:
     """One text and the name it is stored under; with a model id, that is the key of the stored row.
 
-    Raises
-    ------
-    InputRefusedError
-        The text is blank or holds half of a surrogate pair.
-    UsageError
-        A part of the name is empty or holds a NUL character.
+    `InputRefusedError` if the text is blank or no valid Unicode, `UsageError` if a part of the name is empty or holds
+    NUL.
     """
 
     source_type: str
@@ -98,8 +93,14 @@ class TextDoc:
 
     @property
     def text_hash(self) -> str:
-        """The 128-bit BLAKE2b digest of the exact text, as 32 hex digits."""
-        return hash_text(self.text)
+        """The 128-bit BLAKE2b digest of the exact text, as 32 hex digits.
+
+        Examples
+        --------
+        >>> TextDoc("MACRO", "1", "The policy rate is high.").text_hash
+        'f9e2825eb8b6538053611bc5e35f14de'
+        """
+        return hashlib.blake2b(self.text.encode(), digest_size=HASH_BYTES).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,8 @@ class StoredText:
 class WantedTexts:
     """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
-    `current` holds the positions of those whose own row was made of this very text; `known` the vectors by text hash,
-    of those rows and of rows of other names that hold an equal text.
+    The rows at the `current` positions were made of these very texts; `known` holds by hash their vectors, and those of
+    equal texts of other names.
     """
 
     docs: tuple[TextDoc, ...]
@@ -196,14 +197,13 @@ class TextCounts:
     """Numbers of a run: texts without those that failed, vectors the model made, rows new or changed.
 
     The other texts were stored already, or equal to another one. `flags` counts the texts that carry each flag,
-    `flagged` those that carry any; `n_bytes` is the size of the vectors written; `failures` holds one error per text
-    that has no vector.
+    `flagged` those that carry any; `n_bytes` is the size of the vectors written.
     """
 
     texts: int = 0
     encoded: int = 0
     written: int = 0
-    flags: Mapping[str, int] = field(default_factory=dict)
+    flags: Counter[str] = field(default_factory=Counter)
     flagged: int = 0
     n_bytes: int = 0
     failures: tuple[InputRefusedError, ...] = ()
@@ -214,23 +214,15 @@ class TextCounts:
         return self.texts
 
     def __add__(self, other: TextCounts) -> TextCounts:
-        return TextCounts(
-            self.texts + other.texts,
-            self.encoded + other.encoded,
-            self.written + other.written,
-            Counter(self.flags) + Counter(other.flags),
-            self.flagged + other.flagged,
-            self.n_bytes + other.n_bytes,
-            self.failures + other.failures,
-        )
+        return TextCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class TextSelection:
-    """Which texts' vectors are wanted; `UsageError` for a zone that is no IANA name, or a filter the source lacks.
+    """Which texts' vectors are wanted; `filters` maps a column to its value, None for any.
 
-    `filters` maps a column to its value, None for any. A text belongs to the calendar date of its timestamp in
-    `timezone`, and counts if it was known on `known_by`; None stands for the text's own date.
+    A text belongs to the calendar date of its timestamp in `timezone`, and counts if it was known on `known_by`; None
+    stands for the text's own date.
     """
 
     source: TextSourceType
@@ -240,7 +232,11 @@ class TextSelection:
     known_by: date | None = None
 
     def __post_init__(self) -> None:
-        require_timezone(self.timezone)
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            message = f"unknown time zone {self.timezone!r}; write an IANA name such as America/New_York"
+            raise UsageError(message) from None
         unknown = sorted(set(self.filters) - set(TEXT_TABLES[self.source].filters))
         if unknown:
             raise UsageError(f"{self.source} texts have no filter {unknown[0]!r}")
@@ -248,26 +244,11 @@ class TextSelection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DailyTexts:
-    """One mean vector per date that has texts.
-
-    `dates`, shape (n_dates,), ascend; `vectors` have shape (n_dates, dim), (0, 0) without dates; `n_texts`, shape
-    (n_dates,), says how many texts each mean is over.
-    """
+    """One mean vector, shape (dim,), per date that has texts, and over how many of them; dates ascend."""
 
     dates: DateVector
     vectors: Float32Matrix
     n_texts: Int64Vector
-
-
-def hash_text(text: str) -> str:
-    """Return the digest that says whether a text is the one a stored vector was made of.
-
-    Examples
-    --------
-    >>> hash_text("The policy rate is high.")
-    'f9e2825eb8b6538053611bc5e35f14de'
-    """
-    return hashlib.blake2b(text.encode(), digest_size=HASH_BYTES).hexdigest()
 
 
 def no_vectors() -> Float32Matrix:
@@ -294,12 +275,8 @@ def text_rows(
 ) -> dict[tuple[str, str], StoredText]:
     """Return what a store keeps of texts, by source type and id, sorted: two writers never wait in a circle.
 
-    Raises
-    ------
-    VectorError, WindowShapeError
-        The vectors are not finite, or not one per text.
-    UsageError
-        One name stands for two different texts.
+    `VectorError` or `WindowShapeError` if the vectors are not finite, or not one per text; `UsageError` if one name
+    stands for two different texts.
     """
     values = as_float32(vectors)
     if values.ndim != 2 or len(values) != len(docs) or (docs and not values.shape[1]):
@@ -318,22 +295,10 @@ def text_rows(
 def daily_means(rows: NDArray[Any]) -> DailyTexts:
     """Return the mean vector of each date, added in float64 in the order of the rows.
 
-    Parameters
-    ----------
-    rows
-        Structured, shape (n,): ``day`` (M8[D]), ascending, and ``vector`` (little-endian float32 bytes).
+    `rows` are structured: ``day`` (M8[D]), ascending, and ``vector`` (little-endian float32 bytes).
     """
     vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
     dates, starts, n_texts = np.unique(rows["day"], return_index=True, return_counts=True)
     sums = np.add.reduceat(vectors, starts, axis=0, dtype=np.float64)
     means = (sums / n_texts[:, np.newaxis]).astype(np.float32)
     return DailyTexts(dates, means, n_texts.astype(np.int64))
-
-
-def require_timezone(name: str) -> str:
-    """Return `name` if it is an IANA time zone, else raise `UsageError`."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise UsageError(f"unknown time zone {name!r}; write an IANA name such as America/New_York") from None
-    return name

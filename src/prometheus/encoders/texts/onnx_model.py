@@ -1,8 +1,7 @@
 """Text embeddings on ONNX Runtime, without torch.
 
 Every chunk of text is computed alone, unpadded, by one thread; several chunks at a time, one per core. The vector of a
-chunk then depends on nothing but its own tokens: not on what else is encoded, on the order or on the number of cores.
-ADR-0006 has the reasons and the price. A graph is found in the model's folder, or built of its weights and cached.
+chunk then depends on nothing but its own tokens (ADR-0006).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Vector, Int64Vector
-from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, BertShape, bert_shape, build_bert_graph
+from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, bert_shape, build_bert_graph
 from prometheus.encoders.texts.chunks import (
     CHUNKING_VERSION,
     Chunk,
@@ -32,8 +32,8 @@ from prometheus.encoders.texts.chunks import (
     checked_long_text,
     unit_length,
 )
-from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, find_text_folder, read_text_folder
-from prometheus.errors import FileAccessError, InputRefusedError, UsageError
+from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, read_text_folder, readable
+from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -49,36 +49,12 @@ INPUT_DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, 
 logger = logging.getLogger(__name__)
 
 
-def open_text_model(
-    hf_model_name: str, *, cache_dir: Path, long_text: str = "mean", threads: int | None = None
-) -> OnnxTextEmbeddingModel:
-    """Return the model of a local folder or of a hub name, ready to encode; see `OnnxTextEmbeddingModel`."""
-    checked_long_text(long_text)
-    folder = find_text_folder(hf_model_name)
-    return OnnxTextEmbeddingModel(folder, long_text=long_text, cache_dir=cache_dir, threads=threads)
-
-
 class OnnxTextEmbeddingModel(ChunkedTextModel):
-    """A sentence encoder in a folder; texts of any length in, vectors of unit length out.
+    """A sentence encoder in a folder, see `read_text_folder`; texts of any length in, vectors of unit length out.
 
-    Parameters
-    ----------
-    folder
-        In the layout of sentence-transformers; see `read_text_folder`.
-    long_text
-        ``mean``: a text longer than the model's maximum length is the mean of all its chunks, at unit length again;
-        ``truncate``: it is its first chunk.
-    cache_dir
-        Where to keep the graph built from the weights; None builds it each time.
-    threads
-        Chunks computed at once, by default one per core. It changes no vector.
-
-    Raises
-    ------
-    InputRefusedError
-        The folder holds no model that can be run.
-    UsageError
-        `long_text` or `threads` is not a valid value.
+    `long_text` is ``mean`` (of all chunks, at unit length again) or ``truncate`` (the first chunk alone). `threads`
+    chunks are computed at once, by default one per core; it changes no vector. A graph built from the weights is kept
+    in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run.
     """
 
     def __init__(
@@ -96,20 +72,20 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
         self._is_normalized = self._folder.normalize
         self._tokenizer = ChunkTokenizer(read_tokenizer(self._folder.tokenizer), self._folder.max_length, str(folder))
         self._tokenizer_sha256 = file_sha256(self._folder.tokenizer)
-        self._graph = TextGraph(self._folder, None if cache_dir is None else Path(cache_dir))
+        self._weights_sha256 = file_sha256(self._folder.weights)
+        self._source = str(self._folder.weights)
+        graph = _load_or_build(self._folder, self._weights_sha256, None if cache_dir is None else Path(cache_dir))
+        self._session = _open_session(graph, is_ours=not self._folder.is_graph, source=self._source)
+        self._inputs = self._read_inputs()
+        self._output = self._choose_output()
         self._dim = self._prove_usable()
-
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._dim
 
     @property
     def config(self) -> dict[str, Any]:
         """What decides the bytes."""
         return {
             "family": "sentence-onnx" if self._folder.is_graph else "sentence-bert",
-            "weights_sha256": self._graph.weights_sha256,
+            "weights_sha256": self._weights_sha256,
             "tokenizer_sha256": self._tokenizer_sha256,
             "max_length": self._folder.max_length,
             "pooling": self._folder.pooling,
@@ -124,7 +100,7 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
         waiting: deque[tuple[Chunk, Future[Float32Vector]]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="prometheus-text") as pool:
             for chunk in chunks:
-                waiting.append((chunk, pool.submit(self._graph.vector, chunk.token_ids)))
+                waiting.append((chunk, pool.submit(self._vector, chunk.token_ids)))
                 if len(waiting) >= CHUNKS_AHEAD_PER_THREAD * self._threads:
                     first, vector = waiting.popleft()
                     yield first, vector.result()
@@ -133,39 +109,13 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
 
     def _prove_usable(self) -> int:
         """Compute the longest chunk of the highest token id; what can go wrong with later ones goes wrong here."""
-        vector = self._graph.vector(self._tokenizer.longest_chunk().token_ids)
+        vector = self._vector(self._tokenizer.longest_chunk().token_ids)
         if vector.ndim != 1 or not np.isfinite(vector).all():
-            raise InputRefusedError(f"{self._folder.weights}: the graph gives no finite vector for a text")
+            raise InputRefusedError(f"{self._source}: the graph gives no finite vector for a text")
         return len(vector)
 
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Return the tokenizer of a ``tokenizer.json``."""
-    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
-
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises this very class
-        raise InputRefusedError(f"{path}: is no tokenizer: {error}") from error
-
-
-class TextGraph:
-    """A sentence encoder that takes one sequence of token ids at a time; safe to use from several threads.
-
-    A graph that cannot be built or loaded, or whose inputs or outputs are of another kind, is refused.
-    """
-
-    def __init__(self, folder: TextModelFolder, cache_dir: Path | None) -> None:
-        self._source = str(folder.weights)
-        self._folder = folder
-        self.weights_sha256 = file_sha256(folder.weights)
-        graph = _load_or_build(folder, self.weights_sha256, cache_dir)
-        self._session = _open_session(graph, is_ours=not folder.is_graph, source=self._source)
-        self._inputs = self._read_inputs()
-        self._output = self._choose_output()
-
-    def vector(self, token_ids: Int64Vector) -> Float32Vector:
-        """Return the sentence vector, shape (dim,)."""
+    def _vector(self, token_ids: Int64Vector) -> Float32Vector:
+        """Return the sentence vector, shape (dim,); safe in several threads."""
         feeds: dict[str, NDArray[Any]] = {
             name: (token_ids if name == "input_ids" else np.full_like(token_ids, INPUTS[name])).astype(dtype)[
                 np.newaxis
@@ -180,7 +130,6 @@ class TextGraph:
         return self._pooled(values)
 
     def _pooled(self, values: NDArray[np.float32]) -> Float32Vector:
-        """Do what the folder says with the output of a foreign graph; one of ours has done it already."""
         if not self._folder.is_graph:
             return values
         exact = values.astype(np.float64)
@@ -211,20 +160,26 @@ class TextGraph:
         )
 
 
-def graph_key(weights_sha256: str, shape: BertShape) -> str:
-    """Return the beginning of the file name of a built graph; it stands for all the graph was built from."""
-    parts = json.dumps([weights_sha256, shape.to_json(), GRAPH_VERSION], sort_keys=True)
-    return f"bert-v{GRAPH_VERSION}-{hashlib.sha256(parts.encode()).hexdigest()[:32]}"
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Return the tokenizer of a ``tokenizer.json``."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises this very class
+        raise InputRefusedError(f"{path}: is no tokenizer: {error}") from error
 
 
 def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path | None) -> bytes:
     if folder.is_graph:
-        return _read(folder.weights)
+        with readable(folder.weights):
+            return folder.weights.read_bytes()
     shape = bert_shape(
         folder.config,
         max_length=folder.max_length, pooling=folder.pooling, normalize=folder.normalize, source=str(folder.path),
     )  # fmt: skip
-    key = graph_key(weights_sha256, shape)
+    built_from = json.dumps([weights_sha256, asdict(shape), GRAPH_VERSION], sort_keys=True)
+    key = f"bert-v{GRAPH_VERSION}-{hashlib.sha256(built_from.encode()).hexdigest()[:32]}"
     cached = None if cache_dir is None else _read_cached(cache_dir, key)
     if cached is not None:
         return cached
@@ -237,7 +192,8 @@ def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path
 def _read_cached(cache_dir: Path, key: str) -> bytes | None:
     """Return a graph whose content is the one its name states; a damaged one is passed over and built again."""
     for path in sorted(cache_dir.glob(f"{key}-*.onnx")):
-        graph = _read(path)
+        with readable(path):
+            graph = path.read_bytes()
         if path.name == _cached_name(key, graph):
             return graph
         logger.warning("%s is damaged; building the graph again", path)
@@ -298,13 +254,6 @@ def _open_session(graph: bytes, *, is_ours: bool, source: str) -> InferenceSessi
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no other common base
         raise InputRefusedError(f"{source}: ONNX Runtime cannot load the graph: {_one_line(error)}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or "cannot be read") from error
 
 
 def _one_line(error: BaseException) -> str:

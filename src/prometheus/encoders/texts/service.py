@@ -195,10 +195,7 @@ class _WriteOnly:
 
 
 def chunks_of(items: Iterable[T], n_characters_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield texts, or what stands for them, in lists that take some seconds to encode.
-
-    At most `DOCS_PER_CHUNK` texts of `CHARACTERS_PER_CHUNK` characters together; a longer one stands alone.
-    """
+    """Yield texts, or what stands for them, in lists that take some seconds to encode; a very long one stands alone."""
     chunk: list[T] = []
     total = 0
     for item in items:

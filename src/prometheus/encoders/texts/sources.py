@@ -1,7 +1,7 @@
 """Where a text model comes from and what its folder says: a folder, an installed package, the Hugging Face hub.
 
 Folders are in the layout of sentence-transformers. Only JSON, ``tokenizer.json``, safetensors and ONNX are ever read or
-fetched: pickled weights can run code when they are loaded, and some models bring Python of their own; both are refused.
+fetched: pickled weights and Python of a model's own could run code; both are refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import hashlib
 import importlib.util
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -47,12 +48,8 @@ ANSWER_WITHIN_S = 8.0
 def find_text_folder(name: str) -> Path:
     """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
-    Raises
-    ------
-    InputRefusedError
-        There is no such model, its weights are not the ones known, or it may not be fetched.
-    RetryableError
-        The hub would have to be asked and cannot be reached; said within ten seconds.
+    `InputRefusedError` if there is no such model, its weights are not the ones known, or it may not be fetched;
+    `RetryableError`, within ten seconds, if the hub would have to be asked and cannot be reached.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -152,9 +149,8 @@ def first_line(error: BaseException) -> str:
 class TextModelFolder:
     """One text model on disk, complete and of a kind that can be run.
 
-    `weights` are an ONNX graph to be used as it is, or BERT weights in safetensors form; `config` is that of
-    ``config.json``. The model reads `max_length` tokens at once, special ones included; `pooling` makes one vector of
-    theirs, at unit length with `normalize`.
+    `weights` are an ONNX graph to be used as it is, or BERT weights in safetensors form. The model reads `max_length`
+    tokens at once, special ones included; `pooling` makes one vector of theirs, at unit length with `normalize`.
     """
 
     path: Path
@@ -172,15 +168,7 @@ class TextModelFolder:
 
 
 def read_text_folder(path: Path) -> TextModelFolder:
-    """Return what the folder holds.
-
-    Raises
-    ------
-    FileAccessError
-        There is no such folder, or a file in it cannot be read.
-    InputRefusedError
-        It lacks a tokenizer or usable weights, or asks for something that is not implemented.
-    """
+    """Return what the folder holds; `FileAccessError` or `InputRefusedError` says what is missing or unknown."""
     if not path.is_dir():
         raise FileAccessError(str(path), "no such folder")
     config = _read_json(path / "config.json")
@@ -217,22 +205,25 @@ def is_bert(path: Path) -> bool:
     return _read_json(path / "config.json").get("model_type") == "bert"
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hex digits."""
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise `FileAccessError` where a file cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
     except OSError as error:
         raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hex digits."""
+    with readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+        with readable(path):
+            found = json.loads(path.read_bytes()) if path.exists() else {}
     except ValueError as error:
         raise FileAccessError(str(path), "is no valid JSON") from error
     if not isinstance(found, dict):

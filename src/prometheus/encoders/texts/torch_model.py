@@ -1,8 +1,8 @@
 """Text embeddings with torch, for sentence-transformers models that have no graph; needs the extra ``[torch]``.
 
-Texts are cut and joined exactly as in `onnx_model`. On a GPU chunks of one length are computed together, always
-the same number of them (a last batch is filled up with copies), because the shape of a batch decides how a GPU adds up;
-on a CPU each chunk is computed alone. The two differ in their last bits, so the device is part of the fingerprint.
+On a GPU chunks of one length are computed together, always the same number of them (a last batch is filled up with
+copies), because the shape of a batch decides how a GPU adds up; on a CPU each chunk is computed alone. The two differ
+in their last bits, so the device is part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -32,17 +32,9 @@ ROWS_ON_GPU = 32
 
 
 class TorchTextEmbeddingModel(ChunkedTextModel):
-    """A sentence-transformers model run by torch, on a GPU if there is one.
+    """A sentence-transformers model, a local folder or a hub name, run by torch, on a GPU if there is one.
 
-    Parameters
-    ----------
-    name
-        A local folder or a hub name; sentence-transformers resolves it. Code of the model's own is never run, and the
-        transformer's weights must be safetensors.
-    long_text
-        As in `OnnxTextEmbeddingModel`.
-    device
-        A torch device; by default the GPU, else the CPU.
+    Code of the model's own is never run, and the transformer's weights must be safetensors.
     """
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
@@ -58,11 +50,6 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
         self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
         self._weights_sha256 = _weights_sha256(self._model)
         self._dim = len(self._compute([self._tokenizer.longest_chunk()])[0])
-
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._dim
 
     @property
     def config(self) -> dict[str, Any]:
@@ -123,7 +110,6 @@ def _load(name: str, device: str | None) -> Any:
 
 
 def _batches(chunks: Sequence[Chunk], n_rows: int) -> Iterator[list[int]]:
-    """Yield positions of chunks of equal length, at most `n_rows` at a time."""
     by_length: dict[int, list[int]] = {}
     for position, chunk in enumerate(chunks):
         by_length.setdefault(len(chunk.token_ids), []).append(position)
@@ -133,7 +119,6 @@ def _batches(chunks: Sequence[Chunk], n_rows: int) -> Iterator[list[int]]:
 
 
 def _serialised_tokenizer(tokenizer: Any, source: str) -> str:
-    """Return the fast tokenizer behind the one of transformers, without the truncation and padding it came with."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputRefusedError(f"{source}: the tokenizer has no fast form")
