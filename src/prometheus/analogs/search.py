@@ -160,11 +160,7 @@ TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
 
 @dataclass(frozen=True, slots=True)
 class AnalogRequest:
-    """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region.
-
-    The regime model's labels are shown on the analogs, the instrument's closes say what followed. `source` and
-    `country` choose texts, in the joint and the text space.
-    """
+    """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region."""
 
     region: str
     as_of: date

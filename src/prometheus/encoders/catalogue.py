@@ -29,10 +29,7 @@ NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
 
 
 def create_numeric_model(model_id: str) -> NumericEmbeddingModel:
-    """Return the numeric model with that id: a new one of ours, or the user's own, by entry point or ``module:Class``.
-
-    `UnknownNameError` names the ids there are; `UsageError` if the user's own cannot be opened.
-    """
+    """Return the numeric model with that id: a new one of ours, or the user's own, also by ``module:Class``."""
     factory = NUMERIC_MODELS.get(model_id)
     if factory is not None:
         return factory()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from prometheus.errors import ModelFingerprintError, VectorError
-from prometheus.protocols import ModelRegistry, offers, require_methods
+from prometheus.protocols import offers, require_methods
 
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"
@@ -71,26 +71,6 @@ def repeated_key(model_id: str) -> VectorError:
     return VectorError(model_id, "two vectors of one batch have the same key; keep one of them")
 
 
-class NoRegistry:
-    """Records nothing and refuses nothing: what a store without a registry has."""
-
-    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def load_config(self, model_id: str) -> dict[str, Any] | None:  # noqa: ARG002 -- nothing is recorded
-        """Return None."""
-        return None
-
-
-def registry_of(store: object) -> ModelRegistry:
-    """Return where a store's model ids are recorded; nowhere if it says nothing."""
-    registry: ModelRegistry = getattr(store, "registry", None) or NoRegistry()
-    return registry
-
-
 class RegisteredModel:
     """A model whose vectors are stored under an id, which must mean this model for ever."""
 
@@ -103,23 +83,25 @@ class RegisteredModel:
     def require_same(self) -> None:
         """Prove, once, that the model id means this model or nothing yet; nothing is recorded."""
         if not self._is_proven:
-            registry_of(self.store).require_same(self.model_id, self.kind, model_config(self.model))
+            self._ask("require_same")
             self._is_proven = True
 
     def register(self) -> None:
         """Record the meaning of the model id, or prove that it is unchanged; asked once."""
         if not self._is_registered:
-            registry_of(self.store).register(self.model_id, self.kind, model_config(self.model))
+            self._ask("register")
             self._is_registered = self._is_proven = True
+
+    def _ask(self, method: Literal["register", "require_same"]) -> None:
+        registry = getattr(self.store, "registry", None)
+        if registry is not None:  # else a store that only has its fixed name: no meaning is recorded
+            getattr(registry, method)(self.model_id, self.kind, model_config(self.model))
 
 
 def completed(
     collaborator: object, user: str, role: str, methods: Sequence[str], least: str, adapter: Callable[[Any], Any]
 ) -> Any:
-    """Return a collaborator that has all `methods`; one that has only the fixed name, `least`, is adapted.
-
-    `UsageError` if it has not even that.
-    """
+    """Return a collaborator that has all `methods`, or adapt one that only has its fixed name, `least`."""
     if offers(collaborator, *methods):
         return collaborator
     require_methods(collaborator, user, role, least)

@@ -69,10 +69,7 @@ class IdentityNumericJointModel:
 
 
 def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
-    """Return both branches of all examples in float64, shape (n, dim) each; without examples (0, 0).
-
-    `VectorError` if an example lacks a branch, or the branches differ in dimension.
-    """
+    """Return both branches of all examples in float64, shape (n, dim); `VectorError` if they differ in dimension."""
     numeric, text = (stack_branch(examples, branch) for branch in ("numeric", "text"))
     if numeric.shape != text.shape:
         raise VectorError(

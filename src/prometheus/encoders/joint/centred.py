@@ -1,7 +1,7 @@
 """``joint-regime-core-v2``: both branches centred on a frozen past mean and brought to unit length, then averaged.
 
-Raw branches cannot share a space: their lengths differ by many orders of magnitude, and texts without centring are all
-nearly parallel. Centred and of unit length, the weights alone decide how much of a squared distance each branch holds.
+Raw branches differ in length by many orders of magnitude, and texts without centring are all nearly parallel. Centred
+and of unit length, the weights alone decide how much of a squared distance each branch holds.
 """
 
 from __future__ import annotations
@@ -138,10 +138,7 @@ def numeric_weight_of(share: float) -> float:
 
 
 def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: float, w_text: float) -> float:
-    """Return the text branch's part of the mean squared distance between rows, the branches taken as orthogonal.
-
-    The mean squared distance over all pairs of rows is twice the total variance of the columns.
-    """
+    """Return the text branch's part of the mean squared distance between rows, which is twice their total variance."""
     numeric, text = numeric - numeric.mean(axis=0), text - text.mean(axis=0)
     spread_numeric = w_numeric**2 * (float(np.vdot(numeric, numeric)) / max(len(numeric), 1))
     spread_text = w_text**2 * (float(np.vdot(text, text)) / max(len(text), 1))

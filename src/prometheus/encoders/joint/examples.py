@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
-from prometheus.encoders.identity import model_config, registry_of
+from prometheus.encoders.identity import RegisteredModel
 from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, TextTableName
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
@@ -136,16 +136,18 @@ def require_one_space(stored: Sequence[JointRows]) -> None:
         )
 
 
-class JointEmbeddingService:
+class JointEmbeddingService(RegisteredModel):
     """Joins examples with a model and stores the vectors under `model_id`, which must mean this model for ever.
 
     `embed_batch` and `save_embeddings` are enough; in a store without a registry no meaning of the id is recorded.
     """
 
+    kind = "joint"
+
     def __init__(self, *, model: JointEmbeddingModel, store: JointVectorStore | JointVectorSink, model_id: str) -> None:
         require_methods(model, type(self).__name__, "model", "embed_batch")
         require_methods(store, type(self).__name__, "store", "save_embeddings")
-        self.model = model
+        self.model: JointEmbeddingModel = model
         self.store = cast("JointVectorStore", store)
         self.model_id = model_id
 
@@ -162,17 +164,11 @@ class JointEmbeddingService:
         return vectors
 
     def save(
-        self,
-        examples: Sequence[JointExample],
-        vectors: Float32Matrix,
-        branch_models: tuple[str, str] | None = None,
+        self, examples: Sequence[JointExample], vectors: Float32Matrix, branch_models: tuple[str, str] | None = None
     ) -> int:
-        """Store vectors of this model, shape (n, dim), and return how many rows were new or changed.
-
-        `branch_models` are the ids of the numeric and the text model, where known.
-        """
+        """Store vectors, shape (n, dim), and both branch models' ids; return how many rows were new or changed."""
         if not examples:
             return 0
-        registry_of(self.store).register(self.model_id, "joint", model_config(self.model))
+        self.register()
         said = () if branch_models is None else (branch_models,)  # a store by its fixed name knows no such argument
         return self.store.save_embeddings(examples, self.model_id, vectors, *said)

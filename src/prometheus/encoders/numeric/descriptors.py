@@ -1,9 +1,8 @@
 """What a market looks like on a date, in numbers without price level, currency or unit: risk, trend, and their path.
 
-Read from 513 sessions: 512 log returns with the highs and lows beside them. Every kernel is cut inside the window and
-covers 2**n rows: a sum over ``2**(n+1)`` rows is made of the two sums over its halves, always in that order. So a value
-is a function of the rows it covers alone, neither of where a table begins nor of how many rows are asked for; prefix
-sums and running averages, which cost about the same, are not (ADR-0008).
+Every kernel is cut inside a window of 513 sessions and covers 2**n rows: a sum over ``2**(n+1)`` rows is made of the
+two sums over its halves, always in that order. So a value is a function of the rows it covers alone, neither of where a
+table begins nor of how many rows are asked for; prefix sums and running averages are not (ADR-0008).
 """
 
 from __future__ import annotations

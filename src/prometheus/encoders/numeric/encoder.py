@@ -10,16 +10,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prometheus.arrays import (
-    DateVector,
-    FeatureTable,
-    Float32Matrix,
-    Float32Vector,
-    Int64Vector,
-    as_float32,
-    require_finite,
-)
-from prometheus.encoders.identity import RegisteredModel, completed, registry_of
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
+from prometheus.encoders.identity import RegisteredModel, completed
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import UsageError, VectorError, WindowShapeError
@@ -165,7 +157,7 @@ class NumericWindowEncoder(RegisteredModel):
 def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWindowEncoder:
     """Return what encodes and stores in two steps; an encoder that only has `embed_and_store` is enough.
 
-    Its vectors are stored before they are judged. Without a `model_id` of its own it goes by the name of its class.
+    Its vectors are stored before they are judged. Without a `model_id` it goes by the name of its class.
     """
     if offers(encoder, "encode", "save"):
         return cast("NumericWindowEncoder", encoder)
@@ -182,7 +174,7 @@ def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWi
 class _OneByOne:
     def __init__(self, store: NumericVectorSink | None) -> None:
         self._store: Any = store
-        self.registry = registry_of(store)
+        self.registry = getattr(store, "registry", None)
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
         days: list[date] = batch.as_of_dates.tolist()
@@ -205,7 +197,7 @@ class _OneByOne:
 class _ModelWithin:
     """Stands for the model inside an encoder."""
 
-    def encode(self, window: FeatureTable) -> Float32Vector:
+    def encode(self, window: ArrayLike) -> Float32Vector:
         return as_float32(window)
 
 

@@ -30,10 +30,7 @@ class FeatureSet:
 
 
 def feature_table(bars: PriceBars) -> Float32Matrix:
-    """Return close, volume and log return of every bar, shape (n_rows, 3), float32.
-
-    The log return is taken in float64 and then narrowed. The first bar of an instrument has return 0.
-    """
+    """Return close, volume and log return of every bar, shape (n_rows, 3), float32; the first return of each is 0."""
     close = bars.column("close")
     table = np.empty((len(close), 3), dtype=np.float32)
     with np.errstate(over="ignore"):  # a volume beyond float32 becomes infinite and is refused with the vector

@@ -1,9 +1,8 @@
 """``num-regime-region-v1``: a region seen through several instruments, as the weighted mean of what each one says.
 
-The dates of a region are the sessions of its anchor. On each of them a member takes part with its latest window if that
-holds enough sessions and is at most five of the region's sessions old; the anchor and half of the weight must be there,
-and weights are rescaled over the members present (ADR-0011). All of it is read from bars up to the date, so one date, a
-chunk and the whole range agree.
+The dates are the sessions of its anchor. A member takes part with its latest window if that holds enough sessions and
+is at most five of the region's sessions old; the anchor and half of the weight must be there, and weights are rescaled
+over the members present (ADR-0011).
 """
 
 from __future__ import annotations
@@ -32,13 +31,7 @@ from prometheus.encoders.numeric.windows import (
 )
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError, UsageError
 from prometheus.market.bars import PriceBars
-from prometheus.protocols import (
-    BarSource,
-    NumericEmbeddingModel,
-    RegionMembers,
-    Sessions,
-    TableNumericEmbeddingModel,
-)
+from prometheus.protocols import BarSource, NumericEmbeddingModel, RegionMembers, Sessions, TableNumericEmbeddingModel
 
 REGION = "REGION"
 NUM_REGIME_REGION_V1 = "num-regime-region-v1"
@@ -88,18 +81,11 @@ class RegionMeanModel(ScaleFreeNumericEmbeddingModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionWindowBatch:
-    """Windows of one region, by date: those of its members over a shared feature table, the anchor's rows first.
+    """Windows of one region, by date: those of its members, sorted by id, over a shared feature table.
 
-    Attributes
-    ----------
-    member_ids
-        Sorted: the order of adding up.
-    as_of_dates, ends, input_hashes
-        Shape (n,): dates ascending, one past the newest row of the anchor's window, digests of all bars that take part.
-    member_ends, weights
-        Shape (n_members, n): ends for each member, -1 where it takes no part; weights add to 1, 0 for the absent.
-    features
-        Shape (n_rows, n_features), in the terms of `feature_set`.
+    The anchor's rows come first. Dates ascend; `ends`, shape (n,), are one past the newest row of the anchor's window,
+    and `input_hashes` digests of all bars that take part. `member_ends` and `weights` have shape (n_members, n): -1 and
+    0 for the absent; weights add to 1. `features` have shape (n_rows, n_features), in the terms of `feature_set`.
     """
 
     region_id: str
@@ -179,10 +165,7 @@ class _Days:
 
 
 class RegionWindowBuilder:
-    """Builds the windows of regions, which are defined by name, from stored bars.
-
-    The calendar is that of the anchor's market; it is asked when the anchor has no bar of a single date.
-    """
+    """Builds the windows of regions, defined by name, from stored bars; the calendar is that of the anchor's market."""
 
     feature_set = LOG_PRICES
 
@@ -211,7 +194,7 @@ class RegionWindowBuilder:
     def build_range(
         self, region_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[RegionWindowBatch]:
-        """Return the windows of a region's sessions from `start` to `end`, `warm_up` before too; a failure for each other.
+        """Return the windows of a region's sessions from `start` to `end`, and `warm_up` before; a failure for others.
 
         Sessions before the anchor has enough history are no failures.
         """

@@ -138,13 +138,11 @@ class ScaleFreeNumericEmbeddingModel:
             )
         vectors = np.empty((len(ends), descriptors.DIM), dtype=np.float32)
         for first, stop in pairwise(_chunk_bounds(ends)):
-            vectors[first:stop] = self._standardised(descriptors.describe(features, ends[first:stop])).T
+            described = descriptors.describe(features, ends[first:stop])
+            described *= self._factors[:, np.newaxis]
+            described -= self._offsets[:, np.newaxis]
+            vectors[first:stop] = described.T
         return vectors
-
-    def _standardised(self, described: Float64Matrix) -> Float64Matrix:
-        described *= self._factors[:, np.newaxis]
-        described -= self._offsets[:, np.newaxis]
-        return described
 
 
 def _chunk_bounds(ends: Int64Vector) -> list[int]:

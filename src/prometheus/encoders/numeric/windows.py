@@ -1,8 +1,7 @@
 """Numeric windows: what an encoder sees of a market on one date, and nothing dated after it.
 
 All windows of many instruments and dates share one feature table; a window is a position in it. One date is a batch of
-one, so there is one path and one set of bytes. A reader that only has `read_prices` and a calendar that only has
-`trading_days_between` are enough.
+one. A reader that only has `read_prices` and a calendar that only has `trading_days_between` are enough.
 """
 
 from __future__ import annotations
@@ -98,15 +97,9 @@ class WindowBatch:
 
         The first session of a window has log return 0: the close before it is outside the window.
         """
-        n_features = self.features.shape[1]
-        row_bytes, value_bytes = self.features.strides
         n_positions = max(len(self.features) - self.window_days + 1, 0)
-        all_windows = as_strided(
-            self.features,
-            shape=(n_positions, self.window_days, n_features),
-            strides=(row_bytes, row_bytes, value_bytes),
-            writeable=False,
-        )
+        shape, strides = (n_positions, self.window_days, self.features.shape[1]), self.features.strides
+        all_windows = as_strided(self.features, shape, (strides[0], *strides), writeable=False)
         windows = all_windows[self.ends - self.window_days]
         if LOG_RETURN in self.feature_set.names:
             windows[:, 0, self.feature_set.names.index(LOG_RETURN)] = 0.0
@@ -150,10 +143,9 @@ class NumericWindowBuilder:
         self._feature_set = CLOSE_VOLUME if feature_set is None else feature_set
 
     def build_window(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Matrix:
-        """Return one window, oldest session first.
+        """Return one window, oldest session first; `InsufficientHistoryError` or `StaleHistoryError` names the counts.
 
         Shape (window_days, 3), float32: close, volume, log return; or as the builder's feature set says.
-        `InsufficientHistoryError` or `StaleHistoryError` names the counts.
         """
         window: Float32Matrix = self.build_one(spec, as_of_date).values()[0]
         return window
@@ -166,10 +158,7 @@ class NumericWindowBuilder:
         return build.windows
 
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
-        """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong.
-
-        The message of an `InsufficientHistoryError` counts the sessions that all of them together need.
-        """
+        """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong."""
         n_sessions = spec.window_days + n_windows - 1
         bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
         newest = windows_on_date(bars, as_of_date, n_sessions, self._calendar, self._feature_set)
@@ -177,8 +166,7 @@ class NumericWindowBuilder:
             raise newest.failures[0]
         end = int(newest.windows.ends[0])
         ends = np.arange(end - n_windows + 1, end + 1, dtype=np.int64)
-        as_of_dates = bars.dates[ends - 1].copy()
-        as_of_dates[-1] = newest.windows.as_of_dates[0]
+        as_of_dates = np.append(bars.dates[ends[:-1] - 1], newest.windows.as_of_dates)
         entity_index = np.zeros(n_windows, dtype=np.int64)
         return _window_batch(bars, entity_index, as_of_dates, ends, spec.window_days, self._feature_set)
 
@@ -201,11 +189,7 @@ class NumericWindowBuilder:
 
 
 def windows_on_date(
-    bars: PriceBars,
-    as_of_date: date,
-    window_days: int,
-    calendar: Sessions,
-    feature_set: FeatureSet | None = None,
+    bars: PriceBars, as_of_date: date, window_days: int, calendar: Sessions, feature_set: FeatureSet | None = None
 ) -> WindowBuild[WindowBatch]:
     """Return the window of every instrument that ends at or shortly before `as_of_date`, and why others have none."""
     as_of = np.datetime64(as_of_date, "D")
@@ -219,12 +203,7 @@ def windows_on_date(
 
 
 def windows_in_range(
-    bars: PriceBars,
-    start: date,
-    end: date,
-    window_days: int,
-    feature_set: FeatureSet | None = None,
-    warm_up: int = 0,
+    bars: PriceBars, start: date, end: date, window_days: int, feature_set: FeatureSet | None = None, warm_up: int = 0
 ) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range.
 

@@ -1,8 +1,7 @@
 """BERT weights as one ONNX graph: token ids of one length in, sentence vectors out; no padding, no mask.
 
-The graph uses ONNX Runtime's fused operators for the embedding, the attention and the activation (Devlin et al., BERT,
-2019; ONNX Runtime's ContribOperators.md), and holds pooling and normalisation too. What each operator costs, and why
-the residual sums are not fused, is in ADR-0006.
+It uses ONNX Runtime's fused operators (Devlin et al., BERT, 2019; ONNX Runtime's ContribOperators.md), and holds
+pooling and normalisation too; ADR-0006 says what each operator costs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Long texts in pieces a model can read, and the pieces' vectors as one: what all text models share.
-
-Everything is streamed: a text of ten megabytes is tokenized some 64,000 characters at a time, and its pieces are
-embedded as they come.
-"""
+"""Long texts in pieces a model can read, and the pieces' vectors as one; streamed, some 64,000 characters at a time."""
 
 from __future__ import annotations
 

@@ -67,8 +67,7 @@ TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 class TextDoc:
     """One text and the name it is stored under; with a model id, that is the key of the stored row.
 
-    `InputRefusedError` if the text is blank or no valid Unicode, `UsageError` if a part of the name is empty or holds
-    NUL.
+    `InputRefusedError` if the text is blank or no valid Unicode, `UsageError` if it cannot be named so.
     """
 
     source_type: str

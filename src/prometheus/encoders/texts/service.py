@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
-from prometheus.encoders.identity import RegisteredModel, completed, model_config, registry_of
+from prometheus.encoders.identity import RegisteredModel, completed, model_config
 from prometheus.encoders.texts.documents import (
     EncodedTexts,
     StoredText,
@@ -87,11 +87,7 @@ class TextEmbeddingService(RegisteredModel):
         return dim if isinstance(dim, int) else None
 
     def embed_and_store(self, docs: Iterable[TextDoc]) -> Float32Matrix:
-        """Return the vectors of texts, shape (n, dim), and store them; (0, 0) for no texts.
-
-        Each chunk of texts is written before the next one is encoded. `ModelFingerprintError` if `model_id` belongs to
-        another model.
-        """
+        """Return the vectors of texts, shape (n, dim), and store them, chunk by chunk; (0, 0) for no texts."""
         vectors = [np.stack([text.vector for text in encoded.found.values()]) for encoded, _ in self._run(docs)]
         return np.concatenate(vectors) if vectors else no_vectors()
 
@@ -128,8 +124,7 @@ class TextEmbeddingService(RegisteredModel):
     def write(self, encoded: EncodedTexts) -> TextCounts:
         """Store, in one transaction, the rows that are not stored as they should be, and return the counts.
 
-        `VectorError` if rows of another length stand under the model id, `ModelFingerprintError` if it was given to
-        another model meanwhile.
+        `VectorError` if rows of another length stand under the model id.
         """
         found = encoded.found
         self._require_one_dim(found.values())
@@ -181,7 +176,7 @@ class TextEmbeddingService(RegisteredModel):
 class _WriteOnly:
     def __init__(self, store: TextVectorSink) -> None:
         self._store = store
-        self.registry = registry_of(store)
+        self.registry = getattr(store, "registry", None)
 
     def save_embeddings(self, docs: Sequence[TextDoc], model_id: str, vectors: Float32Matrix, **_said: object) -> int:
         self._store.save_embeddings(docs, model_id, vectors)
@@ -233,9 +228,8 @@ def _all_flags(doc: TextDoc, flags: Iterable[str]) -> tuple[str, ...]:
 def is_english(text: str) -> bool:
     """Return False for a text that is visibly in another language; its first 20,000 characters are looked at.
 
-    The rule only flags. It looks for letters of another script, and for the most frequent words of one other language
-    (``function_words.txt``) where there are more of them than of English ones. It misses a language in Latin letters
-    without a list, and a text of a few words; a table of figures has no function words at all, and passes.
+    The rule counts letters of another script, and the most frequent words (``function_words.txt``) of one other
+    language against the English ones. It misses a language in Latin letters without a list, and a text of a few words.
 
     Examples
     --------

