@@ -77,8 +77,7 @@ class AnalogSearch:
         if not 1 <= k <= MAX_ANALOGS:
             raise UsageError(f"--k {k}: name a number from 1 to {MAX_ANALOGS}")
         at = self._position(as_of_date)
-        n_past = int(np.searchsorted(self._sessions, self._sessions[at] - self.exclude_sessions))
-        distances = self._distances(self._vectors[:n_past], self._vectors[at])
+        distances = self._distances(self._vectors[: self.n_candidates(as_of_date)], self._vectors[at])
         chosen = self._spread_out(np.argsort(distances, kind="stable"), k)
         return self._dates[chosen], distances[chosen]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from prometheus.errors import UsageError, VectorError
 
 if TYPE_CHECKING:
     from prometheus.encoders.joint.examples import JointExample
-
-
-Branch: TypeAlias = Literal["numeric", "text"]
 
 
 class SimpleAverageJointModel:
@@ -79,7 +76,7 @@ def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Flo
     return numeric, text
 
 
-def stack_branch(examples: Sequence[JointExample], branch: Branch) -> Float64Matrix:
+def stack_branch(examples: Sequence[JointExample], branch: str) -> Float64Matrix:
     """Return one branch of all examples in float64, shape (n, dim); without examples (0, 0).
 
     `VectorError` if an example lacks it, or its embedding is no vector or of another dimension than the first.
@@ -88,7 +85,7 @@ def stack_branch(examples: Sequence[JointExample], branch: Branch) -> Float64Mat
         return np.empty((0, 0))
     vectors: list[NDArray[Any]] = []
     for example in examples:
-        embedding = example.numeric_embedding if branch == "numeric" else example.text_embedding
+        embedding = getattr(example, f"{branch}_embedding")
         if embedding is None:
             raise VectorError(_name_of(example), f"there is no {branch} embedding")
         vector = np.asarray(embedding)

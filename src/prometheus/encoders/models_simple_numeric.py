@@ -28,8 +28,7 @@ class FlattenNumericEmbeddingModel:
         """
         if window.ndim != 2:
             raise WindowShapeError("window", window.shape, ("window_days", "n_features"))
-        vector: Float32Vector = self.encode_batch(window[np.newaxis])[0]
-        return vector
+        return self.encode_batch(window[np.newaxis]).ravel()
 
     def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, window_days * n_features)."""

@@ -15,6 +15,7 @@ from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vector
 from prometheus.encoders.texts.sources import PACKAGED
 from prometheus.errors import PrometheusError, UsageError, VectorError
 from prometheus.plugins import PluginKind, find_plugin, is_reference, open_plugin, reason_of
+from prometheus.protocols import offers
 
 T = TypeVar("T")
 
@@ -23,9 +24,11 @@ TEXT_MODEL = PluginKind("text model", "class", "prometheus.text_models", ("embed
 
 
 class _Own:
-    def __init__(self, kind: PluginKind, name: str, model: Any) -> None:
+    _kind: PluginKind
+
+    def __init__(self, name: str, model: Any) -> None:
         self._model = model
-        self._named = f"{kind.noun} {name}"
+        self._named = f"{self._kind.noun} {name}"
         self.config = {**_checked_config(self._named, model), PLUGIN: name}
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -34,9 +37,8 @@ class _Own:
         except PrometheusError:
             raise
         except Exception as error:  # whatever a user's method does
-            raise PrometheusError(
-                f"{self._named} fails ({reason_of(error)}); nothing of this step was stored"
-            ) from error
+            message = f"{self._named} fails ({reason_of(error)}); nothing of this step was stored"
+            raise PrometheusError(message) from error
 
     def _matrix(self, found: object, shape: tuple[int | str, ...]) -> Float32Matrix:
         """Return what a method returned as float32, if it has that shape; the store finds NaN."""
@@ -62,8 +64,10 @@ class OwnEncoder(_Own):
     ``config`` count if they are there; `UsageError` says what is wrong. The name of an entry point is its id.
     """
 
+    _kind = ENCODER
+
     def __init__(self, name: str, model: Any) -> None:
-        super().__init__(ENCODER, name, model)
+        super().__init__(name, model)
         stated: str = _attribute(self._named, model, "model_id", str, name)
         self.model_id = stated if is_reference(name) else name  # what an entry point is called is an id already
         if self.model_id in NUMERIC_IDS:
@@ -80,10 +84,9 @@ class OwnEncoder(_Own):
         """Return one vector per window; one by one where the model takes no batch."""
         if not len(windows):
             return no_vectors()
-        if callable(getattr(self._model, "encode_batch", None)):
+        if offers(self._model, "encode_batch"):
             return self._matrix(self._call("encode_batch", windows), (len(windows), "dim"))
-        vectors = [self.encode(window) for window in windows]
-        return self._matrix(vectors, (len(windows), "dim"))
+        return self._matrix([self.encode(window) for window in windows], (len(windows), "dim"))
 
 
 class OwnTableEncoder(OwnEncoder):
@@ -99,8 +102,7 @@ class OwnTableEncoder(OwnEncoder):
 class OwnTextModel(_Own):
     """A text model of a user's own; a `protocols.TextEmbeddingModel`."""
 
-    def __init__(self, name: str, model: Any) -> None:
-        super().__init__(TEXT_MODEL, name, model)
+    _kind = TEXT_MODEL
 
     def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
         """Return one vector per text."""
@@ -132,7 +134,7 @@ def open_encoder(name: str) -> OwnEncoder | None:
     if find_plugin(ENCODER, name) is None:
         return None
     model = open_plugin(ENCODER, name)
-    return OwnTableEncoder(name, model) if _has(model, "encode_table") else OwnEncoder(name, model)
+    return OwnTableEncoder(name, model) if offers(model, "encode_table") else OwnEncoder(name, model)
 
 
 def is_own_text_model(name: str) -> bool:
@@ -143,7 +145,7 @@ def is_own_text_model(name: str) -> bool:
 def open_own_text_model(name: str) -> OwnTextModel:
     """Return the user's text model of that name."""
     model = open_plugin(TEXT_MODEL, name)
-    return OwnChunkingTextModel(name, model) if _has(model, "encode") else OwnTextModel(name, model)
+    return OwnChunkingTextModel(name, model) if offers(model, "encode") else OwnTextModel(name, model)
 
 
 def open_recorded_text_model(name: str) -> OwnTextModel:
@@ -152,10 +154,6 @@ def open_recorded_text_model(name: str) -> OwnTextModel:
     if found is not None and is_reference(name) and not isinstance(found, type):
         raise UsageError(f"the text model {name} is made by a function; name it (--hf-model-name {name})")
     return open_own_text_model(name)
-
-
-def _has(model: Any, method: str) -> bool:
-    return callable(getattr(model, method, None))
 
 
 def _attribute(named: str, model: Any, attribute: str, kind: type[T], default: T) -> T:

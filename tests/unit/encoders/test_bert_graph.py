@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from tests.fixtures.text_models import CONFIG, random_weights
 from tests.reference.bert import slow_sentence_vector
 
 from prometheus.encoders.texts.bert_graph import BertShape, bert_shape, build_bert_graph
-from prometheus.encoders.texts.sources import Pooling
+from prometheus.encoders.texts.sources import Pooling, TextModelFolder
 from prometheus.errors import InputRefusedError
 
 
 def shape_of(pooling: Pooling = "mean", *, normalize: bool = True, **changes: Any) -> BertShape:
-    return bert_shape(CONFIG | changes, max_length=12, pooling=pooling, normalize=normalize, source="tiny")
+    tiny = Path("tiny")
+    return bert_shape(TextModelFolder(tiny, tiny, tiny, CONFIG | changes, 12, pooling, normalize))
 
 
 def run(graph: bytes, token_ids: list[int]) -> NDArray[np.float32]:

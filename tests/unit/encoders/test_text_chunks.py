@@ -82,7 +82,8 @@ def test_where_segments_are_cut_changes_no_token(tmp_path: Path, monkeypatch: py
 
 class CountsOfTwoWords(ChunkedTextModel):
     def __init__(self, tokenizer: ChunkTokenizer, long_text: LongText, *, normalize: bool) -> None:
-        self._tokenizer, self._long_text, self._is_normalized = tokenizer, long_text, normalize
+        super().__init__(long_text)
+        self._tokenizer, self._is_normalized = tokenizer, normalize
         self.seen: list[Chunk] = []
 
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:

@@ -130,8 +130,7 @@ class NumericWindowEncoder(RegisteredModel):
         """
         batch = self.encode(self.builder.build_one(spec, as_of_date), spec.entity_type)
         self.save(batch)
-        vector: Float32Vector = batch.vectors[0]
-        return vector
+        return batch.vectors.ravel()
 
     def encode(self, windows: EncodableWindows, entity_type: str | None = None) -> EmbeddingBatch:
         """Return the vectors of a batch of windows; nothing is stored."""

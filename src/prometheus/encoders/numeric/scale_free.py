@@ -120,9 +120,7 @@ class ScaleFreeNumericEmbeddingModel:
         """Return the vector of one window of `LOG_PRICES`, shape (384,); its last 513 rows count."""
         if window.ndim != 2 or window.shape[1] != len(LOG_PRICES.names):
             raise WindowShapeError("window", window.shape, ("window_days", len(LOG_PRICES.names)))
-        ends = np.array([len(window)], dtype=np.int64)
-        vector: Float32Vector = self.encode_table(window, ends, len(window))[0]
-        return vector
+        return self.encode_table(window, np.array([len(window)]), len(window)).ravel()
 
     def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window, shape (n_windows, 384)."""

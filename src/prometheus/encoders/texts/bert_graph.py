@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.encoders.texts.sources import Pooling
+from prometheus.encoders.texts.sources import Pooling, TextModelFolder
 from prometheus.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ class BertShape:
     normalize: bool
 
 
-def bert_shape(
-    config: Mapping[str, Any], *, max_length: int, pooling: Pooling, normalize: bool, source: str
-) -> BertShape:
+def bert_shape(folder: TextModelFolder) -> BertShape:
     """Return the shape ``config.json`` states; a model that is no plain encoder is refused."""
+    config, source = folder.config, str(folder.path)
     wanted = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
     for key, value in wanted.items():
         if config.get(key, value) != value:
@@ -62,7 +61,7 @@ def bert_shape(
     if dim % n_heads:
         raise InputRefusedError(f"{source}: hidden_size {dim} cannot be split among {n_heads} attention heads")
     epsilon = float(config.get("layer_norm_eps", 1e-12))
-    return BertShape(dim, n_layers, n_heads, epsilon, max_length, pooling, normalize)
+    return BertShape(dim, n_layers, n_heads, epsilon, folder.max_length, folder.pooling, folder.normalize)
 
 
 def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:

@@ -59,13 +59,10 @@ class ChunkTokenizer:
     def chunks(self, document: int, text: str, long_text: LongText) -> Iterator[Chunk]:
         """Yield the chunks of one text, at least one; all but the last are full."""
         bodies = self._bodies(text)
-        first = next(bodies)
         if long_text == "truncate":
-            yield self._chunk(document, first, is_cut=next(bodies, None) is not None)
-            return
-        yield self._chunk(document, first)
-        for body in bodies:
-            yield self._chunk(document, body)
+            yield self._chunk(document, next(bodies), is_cut=next(bodies, None) is not None)
+        else:
+            yield from (self._chunk(document, body) for body in bodies)
 
     def longest_chunk(self) -> Chunk:
         """Return a chunk of full length made of the highest token id; a model that takes it takes any."""
@@ -94,9 +91,11 @@ class ChunkedTextModel(ABC):
     """A text model that embeds chunks one by one; what is left to others is how a chunk gets its vector."""
 
     _tokenizer: ChunkTokenizer
-    _long_text: LongText
     _is_normalized: bool
     _dim: int
+
+    def __init__(self, long_text: str) -> None:
+        self._long_text = checked_long_text(long_text)
 
     @property
     def dim(self) -> int:

@@ -29,7 +29,6 @@ from prometheus.encoders.texts.chunks import (
     ChunkedTextModel,
     ChunkTokenizer,
     available_cores,
-    checked_long_text,
     unit_length,
 )
 from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, read_text_folder, readable
@@ -66,7 +65,7 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}")
-        self._long_text = checked_long_text(long_text)
+        super().__init__(long_text)
         self._threads = threads or available_cores()
         self._folder = read_text_folder(Path(folder))
         self._is_normalized = self._folder.normalize
@@ -174,10 +173,7 @@ def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path
     if folder.is_graph:
         with readable(folder.weights):
             return folder.weights.read_bytes()
-    shape = bert_shape(
-        folder.config,
-        max_length=folder.max_length, pooling=folder.pooling, normalize=folder.normalize, source=str(folder.path),
-    )  # fmt: skip
+    shape = bert_shape(folder)
     built_from = json.dumps([weights_sha256, asdict(shape), GRAPH_VERSION], sort_keys=True)
     key = f"bert-v{GRAPH_VERSION}-{hashlib.sha256(built_from.encode()).hexdigest()[:32]}"
     cached = None if cache_dir is None else _read_cached(cache_dir, key)

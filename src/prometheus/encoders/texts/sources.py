@@ -140,8 +140,7 @@ def _probe(url: str) -> str | None:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error that says anything, else the name of its class."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)

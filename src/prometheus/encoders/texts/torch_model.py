@@ -15,13 +15,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.encoders.texts.chunks import (
-    CHUNKING_VERSION,
-    Chunk,
-    ChunkedTextModel,
-    ChunkTokenizer,
-    checked_long_text,
-)
+from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkedTextModel, ChunkTokenizer
 from prometheus.encoders.texts.sources import first_line
 from prometheus.errors import InputRefusedError, MissingExtraError
 
@@ -39,7 +33,7 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
         from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
 
-        self._long_text = checked_long_text(long_text)
+        super().__init__(long_text)
         self._model = _load(str(name), device)
         self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
         self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
