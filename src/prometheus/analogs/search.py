@@ -27,10 +27,7 @@ PAIRED_DATES = 1_000
 
 
 class AnalogSearch:
-    """The nearest dates of a date's own past; `exclude_sessions` is the minimum gap to the date and between them.
-
-    Exact: every candidate's distance is measured, from rows up to the date alone. The metric ``cosine`` is 1 less the
-    cosine, in [0, 2].
+    """The nearest dates of a date's own past, by exact distance; the metric ``cosine`` is 1 less the cosine, in [0, 2].
 
     Examples
     --------
@@ -55,8 +52,7 @@ class AnalogSearch:
     def fit(self, dates: DateVector, vectors: Float32Matrix, session_dates: DateVector | None = None) -> AnalogSearch:
         """Take the vectors to search in, shape (n, dim), finite, one per date; dates are strictly ascending.
 
-        Gaps are counted in `session_dates`, ascending; without them in the dates themselves. `WindowShapeError` or
-        `VectorError` says what does not fit, such as a vector of length zero under the cosine.
+        Gaps between dates are counted in `session_dates`, ascending; without them in the dates themselves.
         """
         if vectors.ndim != 2 or len(vectors) != len(dates):
             raise WindowShapeError("vectors", vectors.shape, (len(dates), "dim"))
@@ -70,10 +66,7 @@ class AnalogSearch:
         return self
 
     def predict(self, as_of_date: date, k: int = 10) -> tuple[DateVector, Float64Vector]:
-        """Return up to `k` dates and their distances, nearest first; of equally near ones the earlier comes first.
-
-        `NotFoundError` if the date has no vector, `UsageError` if `k` is not between 1 and 1,000.
-        """
+        """Return up to `k` dates and their distances, nearest first; of equally near ones the earlier comes first."""
         if not 1 <= k <= MAX_ANALOGS:
             raise UsageError(f"--k {k}: name a number from 1 to {MAX_ANALOGS}")
         at = self._position(as_of_date)
@@ -186,8 +179,8 @@ class AnalogRequest:
 class Analog:
     """One past date that looked like the date asked about, with the regime model's label where it has one.
 
-    `percentile` is the share of all pairs of dates that are as near or nearer, in [0, 1]; None without pairs. `path`
-    holds closes around the date as shares of its own close, `n_before` of them before it.
+    `percentile` is the share of pairs of dates at least as near, None without pairs; `path` holds closes around the
+    date as shares of its own close, `n_before` of them before it.
     """
 
     as_of_date: date
@@ -216,7 +209,6 @@ class AnalogReport:
     """The analogs of one date, nearest first, and how what followed them is spread against all dates.
 
     `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one.
-    `n_before` and `path` are its own, as in `Analog`; `regime_model_id` is None where no history was known on the date.
     """
 
     request: AnalogRequest

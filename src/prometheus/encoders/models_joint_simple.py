@@ -77,10 +77,7 @@ def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Flo
 
 
 def stack_branch(examples: Sequence[JointExample], branch: str) -> Float64Matrix:
-    """Return one branch of all examples in float64, shape (n, dim); without examples (0, 0).
-
-    `VectorError` if an example lacks it, or its embedding is no vector or of another dimension than the first.
-    """
+    """Return one branch of all examples in float64, shape (n, dim); `VectorError` if one is missing or does not fit."""
     if not examples:
         return np.empty((0, 0))
     vectors: list[NDArray[Any]] = []

@@ -41,7 +41,6 @@ class _Own:
             raise PrometheusError(message) from error
 
     def _matrix(self, found: object, shape: tuple[int | str, ...]) -> Float32Matrix:
-        """Return what a method returned as float32, if it has that shape; the store finds NaN."""
         try:
             values = np.asarray(found)
         except ValueError as error:  # rows of different lengths

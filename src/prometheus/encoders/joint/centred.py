@@ -28,10 +28,7 @@ MIN_CENTRE_DATES = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BranchCentres:
-    """The means of both branches over `n_dates` dates up to `until`, shape (dim,), float32, frozen since.
-
-    `source` says what was averaged: region, kind of joint embedding, models of both branches.
-    """
+    """The means of both branches over `n_dates` dates up to `until`, shape (dim,), float32; `source` says of what."""
 
     until: date
     n_dates: int
@@ -96,10 +93,7 @@ class CentredJointModel(SimpleAverageJointModel):
         return (self.numeric_weight * numeric + self.text_weight * text).astype(np.float32)
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
-        """Return both branches centred and at unit length, before weighting, shape (n, dim) each.
-
-        `InputRefusedError` if an example is dated within the span of the means: its vector would know its own future.
-        """
+        """Return both branches centred and at unit length, before weighting, shape (n, dim) each."""
         for example in examples:
             if example.as_of_date <= self.centres.until:
                 raise InputRefusedError(

@@ -137,10 +137,7 @@ def require_one_space(stored: Sequence[JointRows]) -> None:
 
 
 class JointEmbeddingService(RegisteredModel):
-    """Joins examples with a model and stores the vectors under `model_id`, which must mean this model for ever.
-
-    `embed_batch` and `save_embeddings` are enough; in a store without a registry no meaning of the id is recorded.
-    """
+    """Joins examples and stores the vectors under `model_id`; `embed_batch` and `save_embeddings` are enough."""
 
     kind = "joint"
 
@@ -154,8 +151,8 @@ class JointEmbeddingService(RegisteredModel):
     def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:
         """Return one vector per example, shape (n, dim), and store them; without examples shape (0, 0), nothing stored.
 
-        `VectorError` or `WindowShapeError` if an example lacks a branch that the model needs, or its vectors cannot be
-        stored; `ModelFingerprintError` if `model_id` belongs to another model.
+        `VectorError` if an example lacks a branch that the model needs, `ModelFingerprintError` if `model_id` belongs
+        to another model.
         """
         if not examples:
             return np.empty((0, 0), dtype=np.float32)

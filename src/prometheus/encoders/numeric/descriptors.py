@@ -93,9 +93,7 @@ WEIGHTS: Float64Vector = np.concatenate([np.full(len(g.names), g.share / len(g.n
 def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
     """Return the descriptors of windows in a table of `LOG_PRICES`, shape (DIM, n_windows), float64.
 
-    `ends`, shape (n_windows,), n_windows > 0, are one past the newest row of each window; at least `WINDOW_DAYS` rows
-    lie before it, else `UsageError`. All rows from the first window to the last are worked on, whether or not windows
-    end there.
+    `ends`, shape (n_windows,), n_windows > 0, are one past the newest row of each; `WINDOW_DAYS` rows lie before it.
     """
     first, stop = int(ends.min()), int(ends.max())
     if first < WINDOW_DAYS or stop > len(features):
@@ -204,23 +202,21 @@ def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: i
 
 def trailing_averages(values: Float64Vector, lengths: Sequence[int], n_last: int) -> dict[int, Float64Vector]:
     """Return plain means ending at each of the last `n_last` values, shape (n_last,), per length, a power of two."""
-    sums, found, span = values, {}, 1
-    for length in sorted(lengths):
-        _require_power_of_two(length)
-        while span < length:
-            sums, span = sums[span:] + sums[:-span], 2 * span
-        found[length] = sums[len(sums) - n_last :] / length
-    return found
+    return {length: sums / length for length, sums in _doubled(values, lengths, n_last, np.add).items()}
 
 
 def trailing_maxima(values: Float64Matrix, lengths: Sequence[int], n_last: int) -> dict[int, Float64Matrix]:
     """Return the greatest values, likewise, shape (n_series, n_last), per length, a power of two."""
-    maxima, found, span = values, {}, 1
+    return {length: maxima.copy() for length, maxima in _doubled(values, lengths, n_last, np.maximum).items()}
+
+
+def _doubled(values: Float64Matrix, lengths: Sequence[int], n_last: int, join: np.ufunc) -> dict[int, Float64Matrix]:
+    found, span = {}, 1
     for length in sorted(lengths):
         _require_power_of_two(length)
         while span < length:
-            maxima, span = np.maximum(maxima[:, span:], maxima[:, :-span]), 2 * span
-        found[length] = maxima[:, maxima.shape[1] - n_last :].copy()
+            values, span = join(values[..., span:], values[..., :-span]), 2 * span
+        found[length] = values[..., values.shape[-1] - n_last :]
     return found
 
 

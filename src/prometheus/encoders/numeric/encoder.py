@@ -33,10 +33,7 @@ Encode: TypeAlias = "Callable[[Any, NumericWindowSpec, date, NumericEmbeddingMod
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingBatch:
-    """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; other arrays as in `WindowBatch`.
-
-    `sources` are JSON values that say what each row was made of, where the entity does not say it all.
-    """
+    """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; `sources` say what made each row."""
 
     entity_type: str
     model_id: str
@@ -96,8 +93,7 @@ class EmbeddingBatch:
 class NumericWindowEncoder(RegisteredModel):
     """Builds a window, encodes it and stores the vector under `model_id`, which must mean this model for ever.
 
-    `build_window`, `encode` and `save_embedding` are enough; in a store without a registry no meaning of the id is
-    recorded. `entity_type` says whose windows they are, instruments' or regions'.
+    `build_window`, `encode` and `save_embedding` are enough. `entity_type` is an instrument's or a region's.
     """
 
     kind = "numeric"
@@ -123,11 +119,7 @@ class NumericWindowEncoder(RegisteredModel):
         self.entity_type = entity_type
 
     def embed_and_store(self, spec: NumericWindowSpec, as_of_date: date) -> Float32Vector:
-        """Return the vector of one window, shape (dim,), and store it.
-
-        `InsufficientHistoryError` or `StaleHistoryError` if the window cannot be built, `ModelFingerprintError` if
-        `model_id` belongs to another model.
-        """
+        """Return the vector of one window, shape (dim,), and store it; `ModelFingerprintError` if the id is taken."""
         batch = self.encode(self.builder.build_one(spec, as_of_date), spec.entity_type)
         self.save(batch)
         return batch.vectors.ravel()
@@ -194,8 +186,6 @@ class _OneByOne:
 
 
 class _ModelWithin:
-    """Stands for the model inside an encoder."""
-
     def encode(self, window: ArrayLike) -> Float32Vector:
         return as_float32(window)
 
@@ -209,8 +199,6 @@ class _StoredAlready(_OneByOne):
 
 @dataclass(frozen=True, slots=True)
 class _SingleWindows:
-    """One window at a time, of a builder or of an encoder that stores by itself."""
-
     owner: Any
     encode: Encode
 

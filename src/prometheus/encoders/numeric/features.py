@@ -54,11 +54,10 @@ CLOSE_VOLUME = FeatureSet(("close", "volume", LOG_RETURN), ("close", "volume"), 
 
 
 def log_price_table(bars: PriceBars) -> Float64Matrix:
-    """Return the table of `LOG_PRICES`, shape (n_rows, 3), float64.
+    """Return the table of `LOG_PRICES`, shape (n_rows, 3), float64; the adjusted close carries the returns.
 
-    The adjusted close carries the returns; high and low are taken against the close of their own session, both as
-    quoted, so neither a split nor a change of currency or unit shows. A high or low that is missing, or more than
-    three times away from the close, counts as equal to the close.
+    High and low are taken against the close of their session, all as quoted, so neither a split nor a change of
+    currency shows. One that is missing, or more than three times away from the close, counts as equal to the close.
     """
     close = bars.column("close")
     with np.errstate(over="ignore"):  # a ratio beyond float64 is an error of the source like any beyond 3
@@ -91,10 +90,10 @@ LOG_PRICES = FeatureSet(
 def window_hashes(
     bars: PriceBars, starts: Int64Vector, ends: Int64Vector, fields: Sequence[str] = CLOSE_VOLUME.bar_fields
 ) -> Int64Vector:
-    """Return a 64-bit digest of each window's bars, shape (n_windows,), int64 (ADR-0004).
+    """Return a 64-bit digest of each window's bars, shape (n_windows,), int64 (ADR-0004); equal bars, equal digest.
 
-    A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: equal for equal bars
-    wherever they stand, and linear in the number of bars.
+    A polynomial in an odd constant over mixed row digests, modulo 2**64, from prefix sums: linear in the number of
+    bars.
     """
     return digests_of_runs(_row_digests(bars, fields), starts, ends)
 

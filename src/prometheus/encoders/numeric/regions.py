@@ -83,9 +83,8 @@ class RegionMeanModel(ScaleFreeNumericEmbeddingModel):
 class RegionWindowBatch:
     """Windows of one region, by date: those of its members, sorted by id, over a shared feature table.
 
-    The anchor's rows come first. Dates ascend; `ends`, shape (n,), are one past the newest row of the anchor's window,
-    and `input_hashes` digests of all bars that take part. `member_ends` and `weights` have shape (n_members, n): -1 and
-    0 for the absent; weights add to 1. `features` have shape (n_rows, n_features), in the terms of `feature_set`.
+    The anchor's rows come first; `ends`, shape (n,), are the anchor's, `input_hashes` cover all bars that take part.
+    `member_ends` and `weights` have shape (n_members, n): -1 and 0 for the absent; weights add to 1.
     """
 
     region_id: str
@@ -133,11 +132,7 @@ class RegionWindowBatch:
         return replace(self, **{name: getattr(self, name)[..., chosen] for name in names})
 
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
-        """Return the weighted mean of a table model's vectors of the members, shape (n, dim).
-
-        Members are added one after another in float64, in order of their ids, so no number of dates changes the
-        rounding.
-        """
+        """Return the weighted mean of a table model's vectors of the members, shape (n, dim), added in order of ids."""
         if not isinstance(model, TableNumericEmbeddingModel):
             raise UsageError(f"{type(model).__name__} cannot encode the members of region {self.region_id}")
         dim = model.encode_table(self.features, self.ends[:0], self.window_days).shape[1]
@@ -152,10 +147,10 @@ class RegionWindowBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Days:
-    """Dates to look at: sessions of the anchor with a full window, ascending, the last one under the date asked for.
+    """Sessions of the anchor with a full window, ascending; the last one under the date asked for.
 
-    `n_before` of them precede those asked for; `n_unseen` sessions lie between the anchor's last bar and the date asked
-    for. If it `is_whole`, nothing earlier is stored.
+    `n_before` of them precede those asked for; `n_unseen` sessions lie between the anchor's last bar and the date. If
+    it `is_whole`, nothing earlier is stored.
     """
 
     days: DateVector
@@ -179,10 +174,7 @@ class RegionWindowBuilder:
         return self.build_trailing(spec, as_of_date, 1)
 
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> RegionWindowBatch:
-        """Return the windows of a date and of the region's last sessions before it, oldest first.
-
-        `RegionMembersError` if too few members can be seen on the date, `InsufficientHistoryError` if too few sessions.
-        """
+        """Return the windows of a date and of the region's last sessions before it, oldest first."""
         build = self._build(spec.entity_id, as_of_date, as_of_date, spec.window_days, n_windows - 1, is_one_date=True)
         if build.failures:
             raise build.failures[0]

@@ -35,10 +35,7 @@ RECOMPUTE_COMMAND = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaleFreeConstants:
-    """Mean and deviation of each descriptor on a span that is never judged, shape (384,) each, in the order of `NAMES`.
-
-    The source names instrument, dates, and the command that recomputes them.
-    """
+    """Mean and deviation of each descriptor on a span that is never judged, shape (384,), in the order of `NAMES`."""
 
     means: Float64Vector
     deviations: Float64Vector

@@ -68,9 +68,8 @@ def require_window_days(window_days: int) -> int:
 class WindowBatch:
     """Windows of one length over a shared feature table, sorted by entity, then by date.
 
-    `entity_index` points into `entity_ids`; with the date asked for, the date of the newest row, `ends`, one past the
-    position of that row, and `input_hashes` it has shape (n_windows,). Equal windows have equal hashes, whatever batch
-    they came in. `features` have shape (n_rows, n_features), C order, in the terms of `feature_set`.
+    `entity_index` points into `entity_ids`; `ends` are one past the newest row. Equal windows have equal hashes,
+    whatever batch they came in. `features` have shape (n_rows, n_features), C order, in the terms of `feature_set`.
     """
 
     window_days: int
@@ -127,10 +126,7 @@ class WindowBuild(Generic[WindowsT]):
 
 
 class NumericWindowBuilder:
-    """Builds windows, of close, volume and log return by default, from the bars of a reader.
-
-    The calendar tells how many sessions old a bar is; it is asked only of a bar more than five days old.
-    """
+    """Builds windows, of close, volume and log return by default; the calendar tells how old a bar is, in sessions."""
 
     def __init__(
         self, reader: BarSource | PriceReader, calendar: Sessions | Calendar, feature_set: FeatureSet | None = None
@@ -152,21 +148,18 @@ class NumericWindowBuilder:
 
     def build_one(self, spec: NumericWindowSpec, as_of_date: date) -> WindowBatch:
         """Return a batch of one window, or raise what is wrong with it."""
-        build = self.build_date([spec.entity_id], as_of_date, spec.window_days)
-        if build.failures:
-            raise build.failures[0]
-        return build.windows
+        return self.build_trailing(spec, as_of_date, 1)
 
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
         """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong."""
         n_sessions = spec.window_days + n_windows - 1
         bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
-        newest = windows_on_date(bars, as_of_date, n_sessions, self._calendar, self._feature_set)
-        if newest.failures:
-            raise newest.failures[0]
-        end = int(newest.windows.ends[0])
-        ends = np.arange(end - n_windows + 1, end + 1, dtype=np.int64)
-        as_of_dates = np.append(bars.dates[ends[:-1] - 1], newest.windows.as_of_dates)
+        n_known = int(np.searchsorted(bars.dates, np.datetime64(as_of_date, "D"), side="right"))
+        failure = _date_failure(spec.entity_id, bars.dates[:n_known], as_of_date, n_sessions, self._calendar)
+        if failure is not None:
+            raise failure
+        ends = np.arange(n_known - n_windows + 1, n_known + 1, dtype=np.int64)
+        as_of_dates = np.append(bars.dates[ends[:-1] - 1], np.datetime64(as_of_date, "D"))
         entity_index = np.zeros(n_windows, dtype=np.int64)
         return _window_batch(bars, entity_index, as_of_dates, ends, spec.window_days, self._feature_set)
 
@@ -205,10 +198,9 @@ def windows_on_date(
 def windows_in_range(
     bars: PriceBars, start: date, end: date, window_days: int, feature_set: FeatureSet | None = None, warm_up: int = 0
 ) -> WindowBuild[WindowBatch]:
-    """Return one window per instrument and observed session in the range.
+    """Return one window per instrument and observed session in the range, and of up to `warm_up` sessions before.
 
-    Sessions with fewer than `window_days` bars up to them have no window; only an instrument without a single window in
-    the range is a failure. With `warm_up`, the windows of up to that many sessions before the first one come too.
+    Sessions with fewer than `window_days` bars up to them have no window; an instrument without any is a failure.
     """
 
     def find(instrument_id: str, dates: DateVector) -> Int64Vector | InputRefusedError:
@@ -232,7 +224,6 @@ def _windows_found(
     feature_set: FeatureSet,
     as_of: np.datetime64 | None = None,
 ) -> WindowBuild[WindowBatch]:
-    """Return the windows that end where `find` says among the dates of each instrument."""
     entities, ends = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     failures: list[InputRefusedError] = []
     for index, instrument_id in enumerate(bars.instrument_ids):
@@ -317,7 +308,6 @@ class _FrameBars:
         return PriceBars(ids, offsets, bars.dates[chosen], bars.fields, bars.values[:, chosen])
 
     def _read(self, ids: tuple[str, ...], start: date, end: date, fields: Sequence[str]) -> PriceBars:
-        """Return all bars that the reader gives between two dates; what it gives beyond them is not looked at."""
         frame = self.reader.read_prices(list(ids), start, end)
         ordinals = {name: number for number, name in enumerate(ids)}
         names = np.array([ordinals.get(str(name), -1) for name in self._column(frame, "instrument_id")], dtype=np.int64)

@@ -65,10 +65,7 @@ def bert_shape(folder: TextModelFolder) -> BertShape:
 
 
 def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
-    """Return the serialised graph of weights by the name they have in a checkpoint, with or without ``bert.``.
-
-    From ``input_ids``, shape (n, length), int32, it makes ``sentence_embedding``, shape (n, dim), float32.
-    """
+    """Return the serialised graph of a checkpoint's weights: ``input_ids`` in, ``sentence_embedding`` (n, dim) out."""
     serialised: bytes = _GraphBuilder(weights, shape, source).build().SerializeToString()
     return serialised
 

@@ -33,10 +33,7 @@ NO_TOKENS = "no-tokens"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """One piece of one text, `document` by position; where it `is_cut`, more of the text follows and is not read.
-
-    `token_ids`, shape (length,), include the special ones; a blank chunk has no others.
-    """
+    """One piece of one text, `document` by position; where it `is_cut`, more of the text follows and is not read."""
 
     document: int
     token_ids: Int64Vector
@@ -183,7 +180,6 @@ def unit_length(vector: Float64Vector) -> Float64Vector:
 
 
 def _special_tokens(tokenizer: Tokenizer, source: str) -> tuple[Int64Vector, Int64Vector]:
-    """Return what the tokenizer puts before and after a text."""
     bare = tokenizer.encode("a", add_special_tokens=False).ids
     full = tokenizer.encode("a", add_special_tokens=True).ids
     for start in range(len(full) - len(bare) + 1):

@@ -26,8 +26,8 @@ TextTableName = Literal["macro_events", "news_articles"]
 class TextTable:
     """One table of texts; files, checks, staging, readers and searches all go by this description.
 
-    `columns` stand in the order of writing; a text is dated by `timestamp` and chosen by `filters`. `names` are short
-    texts that say what it is; at least one of `texts` must say something. A row cannot do without the `required` ones.
+    `columns` stand in the order of writing; a text is dated by `timestamp` and chosen by `filters`; at least one of
+    `texts` must say something.
     """
 
     name: TextTableName
@@ -65,10 +65,7 @@ TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 
 @dataclass(frozen=True, slots=True)
 class TextDoc:
-    """One text and the name it is stored under; with a model id, that is the key of the stored row.
-
-    `InputRefusedError` if the text is blank or no valid Unicode, `UsageError` if it cannot be named so.
-    """
+    """One text and the name it is stored under; `InputRefusedError` if it is blank or no valid Unicode."""
 
     source_type: str
     source_id: str
@@ -122,10 +119,7 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextEncoding:
-    """What a model made of n texts, in their order: `vectors` of shape (n, dim), finite, and two facts on each.
-
-    `n_chunks` are the pieces a text was embedded in, `flags` what a reader of the vector should know, sorted.
-    """
+    """What a model made of n texts, in their order: `vectors`, shape (n, dim), number of chunks, and flags, sorted."""
 
     vectors: Float32Matrix
     n_chunks: tuple[int, ...]
@@ -160,8 +154,7 @@ class StoredText:
 class WantedTexts:
     """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
-    The rows at the `current` positions were made of these very texts; `known` holds by hash their vectors, and those of
-    equal texts of other names.
+    The rows at the `current` positions were made of these very texts; `known` holds all their vectors by hash.
     """
 
     docs: tuple[TextDoc, ...]
@@ -195,8 +188,7 @@ class EncodedTexts:
 class TextCounts:
     """Numbers of a run: texts without those that failed, vectors the model made, rows new or changed.
 
-    The other texts were stored already, or equal to another one. `flags` counts the texts that carry each flag,
-    `flagged` those that carry any; `n_bytes` is the size of the vectors written.
+    `flags` counts the texts that carry each flag, `flagged` those that carry any.
     """
 
     texts: int = 0
@@ -220,8 +212,7 @@ class TextCounts:
 class TextSelection:
     """Which texts' vectors are wanted; `filters` maps a column to its value, None for any.
 
-    A text belongs to the calendar date of its timestamp in `timezone`, and counts if it was known on `known_by`; None
-    stands for the text's own date.
+    A text has the calendar date of its timestamp in `timezone`; it counts if known on `known_by`, or on its own date.
     """
 
     source: TextSourceType
@@ -272,11 +263,7 @@ def text_rows(
     n_chunks: Sequence[int | None] | None = None,
     flags: Sequence[Sequence[str]] | None = None,
 ) -> dict[tuple[str, str], StoredText]:
-    """Return what a store keeps of texts, by source type and id, sorted: two writers never wait in a circle.
-
-    `VectorError` or `WindowShapeError` if the vectors are not finite, or not one per text; `UsageError` if one name
-    stands for two different texts.
-    """
+    """Return what a store keeps of texts, by source type and id, sorted: two writers never wait in a circle."""
     values = as_float32(vectors)
     if values.ndim != 2 or len(values) != len(docs) or (docs and not values.shape[1]):
         raise WindowShapeError(f"{model_id} vectors", values.shape, (len(docs), "dim"))
@@ -292,10 +279,7 @@ def text_rows(
 
 
 def daily_means(rows: NDArray[Any]) -> DailyTexts:
-    """Return the mean vector of each date, added in float64 in the order of the rows.
-
-    `rows` are structured: ``day`` (M8[D]), ascending, and ``vector`` (little-endian float32 bytes).
-    """
+    """Return the mean vector of each date, in float64, of rows of ``day``, ascending, and ``vector``, float32 bytes."""
     vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
     dates, starts, n_texts = np.unique(rows["day"], return_index=True, return_counts=True)
     sums = np.add.reduceat(vectors, starts, axis=0, dtype=np.float64)

@@ -51,9 +51,8 @@ logger = logging.getLogger(__name__)
 class OnnxTextEmbeddingModel(ChunkedTextModel):
     """A sentence encoder in a folder, see `read_text_folder`; texts of any length in, vectors of unit length out.
 
-    `long_text` is ``mean`` (of all chunks, at unit length again) or ``truncate`` (the first chunk alone). `threads`
-    chunks are computed at once, by default one per core; it changes no vector. A graph built from the weights is kept
-    in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run.
+    `threads` chunks are computed at once, by default one per core; it changes no vector. A graph built from the weights
+    is kept in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run.
     """
 
     def __init__(
@@ -229,7 +228,6 @@ def _read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _is_float(dtype: str, path: Path) -> bool:
-    """Say whether a tensor is a weight; tables of positions are integers."""
     if dtype.startswith(("I", "U", "BOOL")):
         return False
     if dtype not in {"F16", "F32", "F64"}:

@@ -64,9 +64,8 @@ T = TypeVar("T")
 class TextEmbeddingService(RegisteredModel):
     """Encodes texts and stores the vectors under `model_id`; what is stored already is not encoded again.
 
-    `embed_and_store` and `embed_and_count` do it all; `read`, `encode` and `write` are their steps, for those who take
-    them in several threads. `embed_batch` and `save_embeddings` are enough: then every text is encoded again. In a
-    store without a registry no meaning of the id is recorded.
+    `embed_and_store` and `embed_and_count` do it all; `read`, `encode` and `write` are their steps. `embed_batch` and
+    `save_embeddings` are enough: then every text is encoded again.
     """
 
     kind = KIND
@@ -122,10 +121,7 @@ class TextEmbeddingService(RegisteredModel):
         }
 
     def write(self, encoded: EncodedTexts) -> TextCounts:
-        """Store, in one transaction, the rows that are not stored as they should be, and return the counts.
-
-        `VectorError` if rows of another length stand under the model id.
-        """
+        """Store, in one transaction, the rows that are not stored as they should be, and return the counts."""
         found = encoded.found
         self._require_one_dim(found.values())
         current, docs = encoded.wanted.current, encoded.wanted.docs

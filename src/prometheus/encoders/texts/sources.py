@@ -48,7 +48,6 @@ ANSWER_WITHIN_S = 8.0
 def find_text_folder(name: str) -> Path:
     """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
-    `InputRefusedError` if there is no such model, its weights are not the ones known, or it may not be fetched;
     `RetryableError`, within ten seconds, if the hub would have to be asked and cannot be reached.
     """
     folder = Path(name).expanduser()
@@ -145,10 +144,9 @@ def first_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TextModelFolder:
-    """One text model on disk, complete and of a kind that can be run.
+    """One text model on disk, complete and of a kind that can be run: an ONNX graph, or BERT weights as safetensors.
 
-    `weights` are an ONNX graph to be used as it is, or BERT weights in safetensors form. The model reads `max_length`
-    tokens at once, special ones included; `pooling` makes one vector of theirs, at unit length with `normalize`.
+    It reads `max_length` tokens at once, special ones included; `pooling` makes one vector of theirs.
     """
 
     path: Path

@@ -25,10 +25,7 @@ ROWS_ON_GPU = 32
 
 
 class TorchTextEmbeddingModel(ChunkedTextModel):
-    """A sentence-transformers model, a local folder or a hub name, run by torch, on a GPU if there is one.
-
-    Code of the model's own is never run, and the transformer's weights must be safetensors.
-    """
+    """A sentence-transformers model, a local folder or a hub name, run by torch; only its safetensors are loaded."""
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
         from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
