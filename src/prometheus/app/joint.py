@@ -27,6 +27,7 @@ from prometheus.encoders.joint.centred import (
 )
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
 from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
+from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.forward_volatility import forward_log_volatility
@@ -115,7 +116,7 @@ class JoinTexts:
             The centred model has no frozen means yet, or cannot have them from these data.
         """
         for request in requests:
-            self._wired.texts.require_known(request.space.text_table, request.filters)
+            self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
         named = BackfillName("joint", choice.joint_model_id)
         return self._backfills.run_here(named, work, requests, JointReport(), dry_run=dry_run)

@@ -40,16 +40,13 @@ class _Own:
             message = f"{self._named} fails ({reason_of(error)}); nothing of this step was stored"
             raise PrometheusError(message) from error
 
-    def _matrix(self, found: object, shape: tuple[int | str, ...]) -> Float32Matrix:
+    def _matrix(self, found: object, *n_rows: int) -> Float32Matrix:
         try:
             values = np.asarray(found)
         except ValueError as error:  # rows of different lengths
             raise PrometheusError(f"{self._named} returns rows of different lengths ({reason_of(error)})") from error
-        is_alike = values.ndim == len(shape) and all(
-            n > 0 if isinstance(wanted, str) else n == wanted for n, wanted in zip(values.shape, shape, strict=True)
-        )
-        if not is_alike:
-            wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        if values.ndim != len(n_rows) + 1 or values.shape[:-1] != n_rows or not values.shape[-1]:
+            wanted = f"({', '.join(map(str, (*n_rows, 'dim')))}{',' * (not n_rows)})"
             raise PrometheusError(f"{self._named} returns shape {values.shape}, expected {wanted}")
         if values.dtype.kind not in "fiu":
             raise PrometheusError(f"{self._named} returns values of type {values.dtype}, expected float32")
@@ -77,15 +74,15 @@ class OwnEncoder(_Own):
 
     def encode(self, window: FeatureTable) -> Float32Vector:
         """Return the vector of one window."""
-        return self._matrix(self._call("encode", window), ("dim",))
+        return self._matrix(self._call("encode", window))
 
     def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window; one by one where the model takes no batch."""
         if not len(windows):
             return no_vectors()
         if offers(self._model, "encode_batch"):
-            return self._matrix(self._call("encode_batch", windows), (len(windows), "dim"))
-        return self._matrix([self.encode(window) for window in windows], (len(windows), "dim"))
+            return self._matrix(self._call("encode_batch", windows), len(windows))
+        return self._matrix([self.encode(window) for window in windows], len(windows))
 
 
 class OwnTableEncoder(OwnEncoder):
@@ -95,7 +92,7 @@ class OwnTableEncoder(OwnEncoder):
         """Return one vector per window."""
         if not len(ends):
             return no_vectors()
-        return self._matrix(self._call("encode_table", features, ends, window_days), (len(ends), "dim"))
+        return self._matrix(self._call("encode_table", features, ends, window_days), len(ends))
 
 
 class OwnTextModel(_Own):
@@ -107,7 +104,7 @@ class OwnTextModel(_Own):
         """Return one vector per text."""
         if not docs:
             return no_vectors()
-        vectors = self._matrix(self._call("embed_batch", docs), (len(docs), "dim"))
+        vectors = self._matrix(self._call("embed_batch", docs), len(docs))
         n_bad = int(np.count_nonzero(~np.isfinite(vectors)))
         if n_bad:  # one text may be the reason: it is looked for, and left out alone
             raise VectorError(self._named, f"{n_bad} of {vectors.size} values by {self._named} are NaN or infinite")
@@ -124,7 +121,7 @@ class OwnChunkingTextModel(OwnTextModel):
             raise PrometheusError(
                 f"{self._named}: encode() returns no TextEncoding of the {len(docs)} texts it was given"
             )
-        self._matrix(found.vectors, (len(docs), "dim"))
+        self._matrix(found.vectors, len(docs))
         return found
 
 

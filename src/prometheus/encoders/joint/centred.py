@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, decode_vector, encode_vector
+from prometheus.arrays import Float32Vector, Float64Matrix, decode_vector, encode_vector
 from prometheus.encoders.models_joint_simple import SimpleAverageJointModel, stack_branches
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -87,10 +87,6 @@ class CentredJointModel(SimpleAverageJointModel):
     def text_share(self) -> float:
         """Share of the texts in squared distance that the weights declare."""
         return text_share(self.numeric_weight)
-
-    def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
-        """Return the weighted sum of both branches, shape (n, dim)."""
-        return (self.numeric_weight * numeric + self.text_weight * text).astype(np.float32)
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
         """Return both branches centred and at unit length, before weighting, shape (n, dim) each."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
 from prometheus.encoders.identity import RegisteredModel
-from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, TextTableName
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
 
@@ -25,11 +25,6 @@ class JointSpace:
     source: str
     filters_key: str
     text_source: TextSourceType
-
-    @property
-    def text_table(self) -> TextTableName:
-        """Name of the table of the texts."""
-        return TEXT_TABLES[self.text_source].name
 
     def entity_scope(self, region: str, filters: Mapping[str, str | None]) -> dict[str, Any]:
         """Return the scope of a region's rows; only the filters that were given stand in it.

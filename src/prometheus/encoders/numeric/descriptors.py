@@ -63,9 +63,6 @@ CONTEXT_NAMES = tuple(
     + [f"rise_{n}" for n in _RISE_LENGTHS]
 )
 """Describe the same at other horizons."""
-PRICE_PATH_NAMES = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
-RISK_PATH_NAMES = tuple(f"risk_path_{lag}" for lag in PATH_LAGS)
-TREND_PATH_NAMES = tuple(f"trend_path_{lag}" for lag in PATH_LAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +77,7 @@ GROUPS = (
     DescriptorGroup(RISK_NAMES, 0.36),
     DescriptorGroup(TREND_NAMES, 0.44),
     DescriptorGroup(CONTEXT_NAMES, 0.08),
-    DescriptorGroup(PRICE_PATH_NAMES, 0.04),
-    DescriptorGroup(RISK_PATH_NAMES, 0.04),
-    DescriptorGroup(TREND_PATH_NAMES, 0.04),
+    *(DescriptorGroup(tuple(f"{kind}_path_{lag}" for lag in PATH_LAGS), 0.04) for kind in ("price", "risk", "trend")),
 )
 """The vector, in order; the shares add to 1 and were settled on 1990-2018 (ADR-0009)."""
 NAMES = tuple(name for group in GROUPS for name in group.names)

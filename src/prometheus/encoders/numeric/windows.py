@@ -299,13 +299,10 @@ class _FrameBars:
         ids = tuple(dict.fromkeys(instrument_ids))
         some_time_ago = first - timedelta(days=30 + 2 * n_before)
         bars = self._read(ids, max(some_time_ago, _FIRST_DATE), last, fields)
-        rows = _rows_needed(bars, first, n_before)
-        if any(n_known < n_before for _, _, n_known in rows):
+        n_known = np.append(0, np.cumsum(bars.dates <= np.datetime64(first, "D")))[bars.offsets]
+        if (np.diff(n_known) < n_before).any():
             bars = self._read(ids, _FIRST_DATE, last, fields)
-            rows = _rows_needed(bars, first, n_before)
-        chosen = np.concatenate([np.arange(start, stop) for start, stop, _ in rows] or [np.empty(0, dtype=np.int64)])
-        offsets = np.cumsum([0, *(stop - start for start, stop, _ in rows)]).astype(np.int64)
-        return PriceBars(ids, offsets, bars.dates[chosen], bars.fields, bars.values[:, chosen])
+        return bars
 
     def _read(self, ids: tuple[str, ...], start: date, end: date, fields: Sequence[str]) -> PriceBars:
         frame = self.reader.read_prices(list(ids), start, end)
@@ -331,14 +328,6 @@ class _FrameBars:
             if isinstance(error, KeyError) and not len(frame):  # an empty frame may have no columns at all
                 return ()
             raise InputRefusedError(f"{type(self.reader).__qualname__}.read_prices gave no column {name!r}") from error
-
-
-def _rows_needed(bars: PriceBars, first: date, n_before: int) -> list[tuple[int, int, int]]:
-    needed = []
-    for start, stop in zip(bars.offsets[:-1].tolist(), bars.offsets[1:].tolist(), strict=True):
-        n_known = int(np.searchsorted(bars.dates[start:stop], np.datetime64(first, "D"), side="right"))
-        needed.append((start + max(n_known - n_before, 0), stop, n_known))
-    return needed
 
 
 def _dates_of(column: ArrayLike) -> DateVector:
