@@ -7,7 +7,7 @@ import pytest
 from prometheus.core.config import RegionDefinition
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import fingerprint, model_config
-from prometheus.encoders.models_joint_simple import IdentityNumericJointModel, SimpleAverageJointModel
+from prometheus.encoders.joint.models import IdentityNumericJointModel, SimpleAverageJointModel
 from prometheus.encoders.numeric.regions import RegionMeanModel
 
 NUMERIC = {

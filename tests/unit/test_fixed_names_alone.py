@@ -22,7 +22,7 @@ from prometheus.encoders import (
     TextDoc,
     TextEmbeddingService,
 )
-from prometheus.encoders.models_joint_simple import IdentityNumericJointModel, SimpleAverageJointModel
+from prometheus.encoders.joint.models import IdentityNumericJointModel, SimpleAverageJointModel
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, StaleHistoryError, UsageError
 from prometheus.memory import Memory, MemoryBars

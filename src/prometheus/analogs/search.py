@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
-from prometheus.encoders.joint.centred import unit_rows
+from prometheus.encoders.joint.models import unit_rows
 from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
 from prometheus.market.outcomes import FollowedCloses, Outcome, Spread
 from prometheus.regime.decoding import euclidean_distances

@@ -17,16 +17,16 @@ from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, 
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.config import PrometheusConfig, RegionDefinition
-from prometheus.encoders.joint.centred import (
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
+from prometheus.encoders.joint.models import (
     DEFAULT_NUMERIC_WEIGHT,
     FAMILY,
     BranchCentres,
     CentredJointModel,
+    SimpleAverageJointModel,
     numeric_weight_of,
     unit_rows,
 )
-from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
 from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm

@@ -14,9 +14,8 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.backfill.numeric import vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan
-from prometheus.encoders.joint.centred import CentredJointModel, measured_text_share
 from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel
+from prometheus.encoders.joint.models import CentredJointModel, SimpleAverageJointModel, measured_text_share
 from prometheus.errors import NoRegimesError
 from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore
 

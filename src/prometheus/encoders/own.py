@@ -40,6 +40,9 @@ class _Own:
             message = f"{self._named} fails ({reason_of(error)}); nothing of this step was stored"
             raise PrometheusError(message) from error
 
+    def _rows(self, method: str, n_rows: int, *arguments: Any) -> Float32Matrix:
+        return self._matrix(self._call(method, *arguments), n_rows) if n_rows else no_vectors()
+
     def _matrix(self, found: object, *n_rows: int) -> Float32Matrix:
         try:
             values = np.asarray(found)
@@ -78,10 +81,8 @@ class OwnEncoder(_Own):
 
     def encode_batch(self, windows: FeatureCube) -> Float32Matrix:
         """Return one vector per window; one by one where the model takes no batch."""
-        if not len(windows):
-            return no_vectors()
-        if offers(self._model, "encode_batch"):
-            return self._matrix(self._call("encode_batch", windows), len(windows))
+        if not len(windows) or offers(self._model, "encode_batch"):
+            return self._rows("encode_batch", len(windows), windows)
         return self._matrix([self.encode(window) for window in windows], len(windows))
 
 
@@ -90,9 +91,7 @@ class OwnTableEncoder(OwnEncoder):
 
     def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
         """Return one vector per window."""
-        if not len(ends):
-            return no_vectors()
-        return self._matrix(self._call("encode_table", features, ends, window_days), len(ends))
+        return self._rows("encode_table", len(ends), features, ends, window_days)
 
 
 class OwnTextModel(_Own):
@@ -102,9 +101,7 @@ class OwnTextModel(_Own):
 
     def embed_batch(self, docs: Sequence[TextDoc]) -> Float32Matrix:
         """Return one vector per text."""
-        if not docs:
-            return no_vectors()
-        vectors = self._matrix(self._call("embed_batch", docs), len(docs))
+        vectors = self._rows("embed_batch", len(docs), docs)
         n_bad = int(np.count_nonzero(~np.isfinite(vectors)))
         if n_bad:  # one text may be the reason: it is looked for, and left out alone
             raise VectorError(self._named, f"{n_bad} of {vectors.size} values by {self._named} are NaN or infinite")

@@ -7,15 +7,17 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from prometheus.encoders.joint.centred import (
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointExample
+from prometheus.encoders.joint.models import (
     BranchCentres,
     CentredJointModel,
+    IdentityNumericJointModel,
+    SimpleAverageJointModel,
     measured_text_share,
     numeric_weight_of,
+    stack_branches,
     text_share,
 )
-from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointExample
-from prometheus.encoders.models_joint_simple import IdentityNumericJointModel, SimpleAverageJointModel, stack_branches
 from prometheus.errors import InputRefusedError, UsageError, VectorError
 
 FIRST = date(2020, 1, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import reduce
@@ -22,13 +22,7 @@ from prometheus.arrays import DateVector, FeatureTable, Float32Matrix, Float64Ma
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2, fingerprint
 from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet, window_hashes
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.numeric.windows import (
-    MAX_AGE_SESSIONS,
-    NumericWindowSpec,
-    WindowBuild,
-    require_window_days,
-    windows_on_date,
-)
+from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS, NumericWindowSpec, WindowBuild, windows_on_date
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError, UsageError
 from prometheus.market.bars import PriceBars
 from prometheus.protocols import BarSource, NumericEmbeddingModel, RegionMembers, Sessions, TableNumericEmbeddingModel
@@ -162,8 +156,6 @@ class _Days:
 class RegionWindowBuilder:
     """Builds the windows of regions, defined by name, from stored bars; the calendar is that of the anchor's market."""
 
-    feature_set = LOG_PRICES
-
     def __init__(self, reader: BarSource, calendar: Sessions, regions: Mapping[str, RegionMembers]) -> None:
         self._reader = reader
         self._calendar = calendar
@@ -175,7 +167,7 @@ class RegionWindowBuilder:
 
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> RegionWindowBatch:
         """Return the windows of a date and of the region's last sessions before it, oldest first."""
-        build = self._build(spec.entity_id, as_of_date, as_of_date, spec.window_days, n_windows - 1, is_one_date=True)
+        build = self._build(spec, as_of_date, as_of_date, n_windows - 1, self._one_day)
         if build.failures:
             raise build.failures[0]
         if len(build.windows) < n_windows:
@@ -191,19 +183,18 @@ class RegionWindowBuilder:
         Sessions before the anchor has enough history are no failures.
         """
         (region_id,) = region_ids
-        return self._build(region_id, start, end, window_days, warm_up, is_one_date=False)
+        return self._build(NumericWindowSpec(REGION, region_id, window_days), start, end, warm_up, self._days_in_range)
 
     def _build(
-        self, region_id: str, start: date, end: date, window_days: int, warm_up: int, *, is_one_date: bool
+        self, spec: NumericWindowSpec, start: date, end: date, warm_up: int, find_days: Callable[..., _Days]
     ) -> WindowBuild[RegionWindowBatch]:
         """Look back as far as it takes to find `warm_up` sessions on which enough members can be seen."""
-        region, n_back = self._regions[region_id], warm_up
-        find_days = self._one_day if is_one_date else self._days_in_range
+        region, n_back = self._regions[spec.entity_id], warm_up
         ids = [region.anchor, *sorted(set(region.members) - {region.anchor})]
         while True:
-            found = find_days(region_id, start, end, require_window_days(window_days), n_back)
-            bars = self._reader.load_bars(ids, found.days[0].item(), end, window_days, self.feature_set.bar_fields)
-            build, n_before = _windows_on_days(region_id, region, bars, found, window_days)
+            found = find_days(spec.entity_id, start, end, spec.window_days, n_back)
+            bars = self._reader.load_bars(ids, found.days[0].item(), end, spec.window_days, LOG_PRICES.bar_fields)
+            build, n_before = _windows_on_days(spec.entity_id, region, bars, found, spec.window_days)
             if n_before >= warm_up or found.is_whole:
                 n_wanted = len(build.windows) - n_before
                 surplus = slice(max(n_before - warm_up, 0) if n_wanted else len(build.windows), None)
@@ -212,21 +203,20 @@ class RegionWindowBuilder:
 
     def _one_day(self, region_id: str, as_of_date: date, _end: date, window_days: int, n_back: int) -> _Days:
         anchor = self._regions[region_id].anchor
-        bars = self._reader.load_bars(
-            [anchor], as_of_date, as_of_date, window_days + n_back, self.feature_set.bar_fields
-        )
-        failures = windows_on_date(bars, as_of_date, window_days, self._calendar, self.feature_set).failures
+        wanted = window_days + n_back
+        bars = self._reader.load_bars([anchor], as_of_date, as_of_date, wanted, LOG_PRICES.bar_fields)
+        failures = windows_on_date(bars, as_of_date, window_days, self._calendar, LOG_PRICES).failures
         if failures:
             raise _anchor_error(region_id, as_of_date, failures[0])
         days = bars.dates[window_days - 1 :].copy()
         last: date = days[-1].item()
         n_unseen = 0 if last == as_of_date else self._calendar.n_sessions_after(last, as_of_date)
         days[-1] = as_of_date
-        return _Days(days, len(days) - 1, n_unseen, is_whole=len(bars.dates) < window_days + n_back)
+        return _Days(days, len(days) - 1, n_unseen, is_whole=len(bars.dates) < wanted)
 
     def _days_in_range(self, region_id: str, start: date, end: date, window_days: int, n_back: int) -> _Days:
         anchor, wanted = self._regions[region_id].anchor, window_days + n_back
-        dates = self._reader.load_bars([anchor], start, end, wanted, self.feature_set.bar_fields).dates
+        dates = self._reader.load_bars([anchor], start, end, wanted, LOG_PRICES.bar_fields).dates
         n_until_start = int(np.searchsorted(dates, np.datetime64(start, "D"), side="right"))
         first = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
         if len(dates) < window_days:

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
 from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 
-HASH_BYTES = 16
-
 TextSourceType = Literal["MACRO", "NEWS"]
 TextTableName = Literal["macro_events", "news_articles"]
 
@@ -96,7 +94,7 @@ class TextDoc:
         >>> TextDoc("MACRO", "1", "The policy rate is high.").text_hash
         'f9e2825eb8b6538053611bc5e35f14de'
         """
-        return hashlib.blake2b(self.text.encode(), digest_size=HASH_BYTES).hexdigest()
+        return hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

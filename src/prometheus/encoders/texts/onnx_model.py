@@ -114,10 +114,9 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
 
     def _vector(self, token_ids: Int64Vector) -> Float32Vector:
         """Return the sentence vector, shape (dim,); safe in several threads."""
+        row = token_ids[np.newaxis]
         feeds: dict[str, NDArray[Any]] = {
-            name: (token_ids if name == "input_ids" else np.full_like(token_ids, INPUTS[name])).astype(dtype)[
-                np.newaxis
-            ]
+            name: (np.full_like(row, INPUTS[name]) if name in INPUTS else row).astype(dtype)
             for name, dtype in self._inputs.items()
         }
         try:

@@ -13,15 +13,7 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.encoders.identity import RegisteredModel, completed, model_config
-from prometheus.encoders.texts.documents import (
-    EncodedTexts,
-    StoredText,
-    TextCounts,
-    TextDoc,
-    TextEncoding,
-    WantedTexts,
-    no_vectors,
-)
+from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, TextEncoding, WantedTexts
 from prometheus.errors import VectorError
 from prometheus.protocols import (
     ChunkingTextEmbeddingModel,
@@ -45,13 +37,8 @@ NON_ENGLISH = "non-english"
 ALSO_ENGLISH = "do die am i o a y e s k v w z er man men me var"
 """Words of the lists that English texts hold too: as words, as initials, or in tables."""
 
-_LISTS = {
-    language: frozenset(words.split())
-    for language, _, words in (
-        line.partition(": ")
-        for line in files(__package__).joinpath("function_words.txt").read_text(encoding="utf-8").splitlines()
-    )
-}
+_LINES = files(__package__).joinpath("function_words.txt").read_text(encoding="utf-8").splitlines()
+_LISTS = {language: frozenset(words.split()) for language, _, words in (line.partition(": ") for line in _LINES)}
 _ENGLISH = _LISTS.pop("English")
 _FOREIGN = [words - _ENGLISH - frozenset(ALSO_ENGLISH.split()) for words in _LISTS.values()]
 _WORDS = re.compile(r"[^\W\d_]+")
@@ -88,7 +75,7 @@ class TextEmbeddingService(RegisteredModel):
     def embed_and_store(self, docs: Iterable[TextDoc]) -> Float32Matrix:
         """Return the vectors of texts, shape (n, dim), and store them, chunk by chunk; (0, 0) for no texts."""
         vectors = [np.stack([text.vector for text in encoded.found.values()]) for encoded, _ in self._run(docs)]
-        return np.concatenate(vectors) if vectors else no_vectors()
+        return np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
     def embed_and_count(self, docs: Iterable[TextDoc]) -> TextCounts:
         """Store the vectors of any number of texts, keep none of them in memory, and return the counts."""

@@ -1,4 +1,4 @@
-"""``joint-regime-core-v2``: both branches centred on a frozen past mean and brought to unit length, then averaged.
+"""The joint models: a weighted average of both branches, the numeric branch alone, and the average of centred branches.
 
 Raw branches differ in length by many orders of magnitude, and texts without centring are all nearly parallel. Centred
 and of unit length, the weights alone decide how much of a squared distance each branch holds.
@@ -13,10 +13,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Vector, Float64Matrix, decode_vector, encode_vector
-from prometheus.encoders.models_joint_simple import SimpleAverageJointModel, stack_branches
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, decode_vector, encode_vector
+from prometheus.errors import InputRefusedError, UsageError, VectorError
 
 if TYPE_CHECKING:
     from prometheus.encoders.joint.examples import JointExample
@@ -24,6 +24,91 @@ if TYPE_CHECKING:
 FAMILY = "centred-unit-average"
 DEFAULT_NUMERIC_WEIGHT = 0.75
 MIN_CENTRE_DATES = 20
+
+
+class SimpleAverageJointModel:
+    """``joint-regime-core-v1``: ``(w_num * z_num + w_text * z_text) / (w_num + w_text)``."""
+
+    def __init__(self, numeric_weight: float = 0.5, text_weight: float = 0.5) -> None:
+        weights = (numeric_weight, text_weight)
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+            raise UsageError(
+                f"weights must be finite, not negative and not both zero, got {weights[0]} and {weights[1]}"
+            )
+        self.numeric_weight = float(numeric_weight)
+        self.text_weight = float(text_weight)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the bytes."""
+        return {
+            "family": "weighted-average",
+            "code_version": 1,
+            "numeric_weight": self.numeric_weight,
+            "text_weight": self.text_weight,
+        }
+
+    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim); `VectorError` as in `stack_branches`."""
+        return self.combine(*self.branches(examples))
+
+    def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
+        """Return both branches as they are, shape (n, dim) each."""
+        return stack_branches(examples)
+
+    def combine(self, numeric: Float64Matrix, text: Float64Matrix) -> Float32Matrix:
+        """Return the weighted mean of both branches, shape (n, dim)."""
+        total = self.numeric_weight + self.text_weight
+        return ((self.numeric_weight * numeric + self.text_weight * text) / total).astype(np.float32)
+
+
+class IdentityNumericJointModel:
+    """The numeric branch as it is; a baseline that ignores the texts."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the bytes."""
+        return {"family": "identity-numeric", "code_version": 1}
+
+    def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
+        """Return one vector per example, shape (n, dim); `VectorError` as in `stack_branch`."""
+        return stack_branch(examples, "numeric").astype(np.float32)
+
+
+def stack_branches(examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
+    """Return both branches of all examples in float64, shape (n, dim); `VectorError` if they differ in dimension."""
+    numeric, text = (stack_branch(examples, branch) for branch in ("numeric", "text"))
+    if numeric.shape != text.shape:
+        raise VectorError(
+            _name_of(examples[0]),
+            f"the numeric embedding has {numeric.shape[1]} values, the text embedding {text.shape[1]}",
+        )
+    return numeric, text
+
+
+def stack_branch(examples: Sequence[JointExample], branch: str) -> Float64Matrix:
+    """Return one branch of all examples in float64, shape (n, dim); `VectorError` if one is missing or does not fit."""
+    if not examples:
+        return np.empty((0, 0))
+    vectors: list[NDArray[Any]] = []
+    for example in examples:
+        embedding = getattr(example, f"{branch}_embedding")
+        if embedding is None:
+            raise VectorError(_name_of(example), f"there is no {branch} embedding")
+        vector = np.asarray(embedding)
+        if vector.ndim != 1 or not vector.size or vector.dtype.kind not in "fiu":
+            raise VectorError(
+                _name_of(example), f"the {branch} embedding, {vector.dtype} of shape {vector.shape}, is not a vector"
+            )
+        if vectors and vector.size != vectors[0].size:
+            reason = f"the {branch} embedding has {vector.size} values, that of the first example {vectors[0].size}"
+            raise VectorError(_name_of(example), reason)
+        vectors.append(vector)
+    return np.stack(vectors).astype(np.float64)
+
+
+def _name_of(example: JointExample) -> str:
+    return f"{example.joint_type} {example.as_of_date}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +152,7 @@ class BranchCentres:
 
 
 class CentredJointModel(SimpleAverageJointModel):
-    """Each branch minus its frozen mean, at unit length, averaged with the weights; a zero difference stays zero."""
+    """``joint-regime-core-v2``: each branch minus its frozen mean, at unit length, averaged with the weights."""
 
     def __init__(self, centres: BranchCentres, numeric_weight: float = DEFAULT_NUMERIC_WEIGHT) -> None:
         super().__init__(numeric_weight, 1.0 - numeric_weight)
@@ -115,13 +200,7 @@ def text_share(numeric_weight: float) -> float:
 
 
 def numeric_weight_of(share: float) -> float:
-    """Return the numeric weight that gives the texts a share of the squared distance, in [0, 1].
-
-    Examples
-    --------
-    >>> round(numeric_weight_of(0.1), 9)
-    0.75
-    """
+    """Return the numeric weight that gives the texts a share of the squared distance, in [0, 1]; see `text_share`."""
     if not 0.0 <= share <= 1.0:
         raise UsageError(f"--text-share must be between 0 and 1, got {share}")
     return math.sqrt(1.0 - share) / (math.sqrt(1.0 - share) + math.sqrt(share))
