@@ -22,8 +22,7 @@ Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 MAX_ANALOGS = 1_000
 MAX_EXCLUDED_SESSIONS = 100_000
-PAIRED_DATES = 1_000
-"""Dates whose pairs a percentile is taken of; more are thinned out evenly (the error of it: docs/how-to/analogs.md)."""
+PAIRED_DATES = 1_000  # dates whose pairs a percentile is taken of; more are thinned out evenly (docs/how-to/analogs.md)
 
 
 class AnalogSearch:
@@ -141,8 +140,7 @@ def _squared_distances(vectors: Float32Matrix | Float64Matrix) -> Float64Matrix:
 
 logger = logging.getLogger(__name__)
 
-MAX_DAYS_BACK = 7
-"""A date without a vector is answered by the newest date with one, at most this number of days before it."""
+MAX_DAYS_BACK = 7  # a date without a vector is answered by the newest date with one, at most this many days before it
 
 Space = Literal["numeric", "joint", "text"]
 SPACES: tuple[Space, ...] = get_args(Space)

@@ -48,8 +48,7 @@ def stored_model_id(model_id: str) -> str:
     """Return the id that a model's vectors stand under: the one named, or the ``model_id`` of a ``module:Class``."""
     if not is_reference(model_id):
         return model_id
-    stored: str = getattr(create_numeric_model(model_id), "model_id", model_id)
-    return stored
+    return str(getattr(create_numeric_model(model_id), "model_id", model_id))
 
 
 def default_window_days(model_id: str) -> int:

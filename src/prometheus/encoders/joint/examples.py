@@ -144,11 +144,7 @@ class JointEmbeddingService(RegisteredModel):
         self.model_id = model_id
 
     def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:
-        """Return one vector per example, shape (n, dim), and store them; without examples shape (0, 0), nothing stored.
-
-        `VectorError` if an example lacks a branch that the model needs, `ModelFingerprintError` if `model_id` belongs
-        to another model.
-        """
+        """Return one vector per example, shape (n, dim), and store them; `VectorError` if an example lacks a branch."""
         if not examples:
             return np.empty((0, 0), dtype=np.float32)
         vectors = require_joint_vectors(examples, self.model_id, self.model.embed_batch(examples))

@@ -17,11 +17,9 @@ from numpy.lib.stride_tricks import as_strided
 from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import UsageError, WindowShapeError
 
-WINDOW_DAYS = 513
-"""Sessions a window must hold: 512 returns."""
+WINDOW_DAYS = 513  # sessions a window must hold: 512 returns
 N_RETURNS = 512
-SMALLEST_MOVE = 1e-4
-"""Added to every mean move per session, so that a market that stood still has a logarithm: 0.16 % a year."""
+SMALLEST_MOVE = 1e-4  # added to every mean move, so that a market that stood still has a logarithm: 0.16 % a year
 PATH_LAGS = (*range(1, 65), *range(68, 257, 4))
 """Sessions back at which the path is read: each of the last 64, then every fourth up to 256."""
 
@@ -62,7 +60,6 @@ CONTEXT_NAMES = tuple(
     + [f"momentum_{n}" for n in (16, 32, 64, 256, 512)]
     + [f"rise_{n}" for n in _RISE_LENGTHS]
 )
-"""Describe the same at other horizons."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,10 +91,7 @@ class EmbeddingBatch:
 
 
 class NumericWindowEncoder(RegisteredModel):
-    """Builds a window, encodes it and stores the vector under `model_id`, which must mean this model for ever.
-
-    `build_window`, `encode` and `save_embedding` are enough. `entity_type` is an instrument's or a region's.
-    """
+    """Builds a window, encodes it and stores the vector; `build_window`, `encode` and `save_embedding` are enough."""
 
     kind = "numeric"
 
@@ -146,10 +143,7 @@ class NumericWindowEncoder(RegisteredModel):
 
 
 def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWindowEncoder:
-    """Return what encodes and stores in two steps; an encoder that only has `embed_and_store` is enough.
-
-    Its vectors are stored before they are judged. Without a `model_id` it goes by the name of its class.
-    """
+    """Return what encodes and stores in two steps, made of an encoder that only has `embed_and_store` if need be."""
     if offers(encoder, "encode", "save"):
         return cast("NumericWindowEncoder", encoder)
     require_methods(encoder, "a regime model", "encoder", "embed_and_store")
@@ -191,8 +185,6 @@ class _ModelWithin:
 
 
 class _StoredAlready(_OneByOne):
-    """Stands for the store inside an encoder, which has kept the vector already."""
-
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
         return len(batch)
 

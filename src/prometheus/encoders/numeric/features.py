@@ -12,16 +12,14 @@ from prometheus.market.bars import PriceBars
 from prometheus.protocols import NumericEmbeddingModel
 
 LOG_RETURN = "log_return"
-WIDEST_RANGE = 3.0
-"""A high or low further from the close than this factor is an error of the source."""
+WIDEST_RANGE = 3.0  # a high or low further from the close than this factor is an error of the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSet:
     """What a window says of each session: features by name, in order, made of columns of ``prices_daily``.
 
-    The input hash of a window covers `bar_fields`. `tabulate` makes the table of all bars, shape (n_rows, n_features);
-    each row depends on its own bar and the one before.
+    `tabulate` makes the table of all bars, shape (n_rows, n_features); a row depends on its bar and the one before.
     """
 
     names: tuple[str, ...]
@@ -84,7 +82,6 @@ LOG_PRICES = FeatureSet(
     ("adjusted_close", "close", "high", "low"),
     log_price_table,
 )
-"""What the scale-free encoder sees."""
 
 
 def window_hashes(

@@ -1,8 +1,7 @@
 """``num-regime-region-v1``: a region seen through several instruments, as the weighted mean of what each one says.
 
-The dates are the sessions of its anchor. A member takes part with its latest window if that holds enough sessions and
-is at most five of the region's sessions old; the anchor and half of the weight must be there, and weights are rescaled
-over the members present (ADR-0011).
+The dates are the sessions of its anchor. A member takes part with its latest full window, at most five of them old; the
+anchor and half of the weight must be there, and weights are rescaled over the members present (ADR-0011).
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from prometheus.protocols import BarSource, NumericEmbeddingModel, RegionMembers
 
 REGION = "REGION"
 NUM_REGIME_REGION_V1 = "num-regime-region-v1"
-LEAST_SHARE = 0.5
-"""Part of the total weight that the members present must carry."""
+LEAST_SHARE = 0.5  # part of the total weight that the members present must carry
 ABSENT = -1  # the end of a window that is not there
 _ROUNDING = 1e-12
 _MORE_SESSIONS = 64
@@ -81,7 +79,7 @@ class RegionWindowBatch:
     `member_ends` and `weights` have shape (n_members, n): -1 and 0 for the absent; weights add to 1.
     """
 
-    region_id: str
+    entity_ids: tuple[str, ...]
     member_ids: tuple[str, ...]
     window_days: int
     as_of_dates: DateVector
@@ -94,11 +92,6 @@ class RegionWindowBatch:
 
     def __len__(self) -> int:
         return len(self.as_of_dates)
-
-    @property
-    def entity_ids(self) -> tuple[str, ...]:
-        """The region alone."""
-        return (self.region_id,)
 
     @property
     def entity_index(self) -> Int64Vector:
@@ -128,7 +121,7 @@ class RegionWindowBatch:
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
         """Return the weighted mean of a table model's vectors of the members, shape (n, dim), added in order of ids."""
         if not isinstance(model, TableNumericEmbeddingModel):
-            raise UsageError(f"{type(model).__name__} cannot encode the members of region {self.region_id}")
+            raise UsageError(f"{type(model).__name__} cannot encode the members of region {self.entity_ids[0]}")
         dim = model.encode_table(self.features, self.ends[:0], self.window_days).shape[1]
         means = np.zeros((len(self), dim))
         for ends, weights in zip(self.member_ends, self.weights, strict=True):
@@ -178,10 +171,7 @@ class RegionWindowBuilder:
     def build_range(
         self, region_ids: Sequence[str], start: date, end: date, window_days: int, warm_up: int = 0
     ) -> WindowBuild[RegionWindowBatch]:
-        """Return the windows of a region's sessions from `start` to `end`, and `warm_up` before; a failure for others.
-
-        Sessions before the anchor has enough history are no failures.
-        """
+        """Return the windows of a region's sessions from `start` to `end`, `warm_up` before, and failures of others."""
         (region_id,) = region_ids
         return self._build(NumericWindowSpec(REGION, region_id, window_days), start, end, warm_up, self._days_in_range)
 
@@ -249,7 +239,7 @@ def _windows_on_days(
     chosen_ends = member_ends[:, chosen]
     weights = np.array([region.members[name] for name in member_ids])[:, np.newaxis]
     windows = RegionWindowBatch(
-        region_id=region_id,
+        entity_ids=(region_id,),
         member_ids=member_ids,
         window_days=window_days,
         as_of_dates=found.days[chosen],

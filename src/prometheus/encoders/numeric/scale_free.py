@@ -25,8 +25,7 @@ from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet
 from prometheus.errors import UsageError, WindowShapeError
 
-CHUNK_WINDOWS = 2_048
-"""Windows described at once, at most: 6 MiB of float64, which a core's cache holds."""
+CHUNK_WINDOWS = 2_048  # windows described at once, at most: 6 MiB of float64, which a core's cache holds
 CONSTANTS_FILE = "scale_free_constants.json"
 RECOMPUTE_COMMAND = (
     "python -m prometheus fit_scale_free_constants --instrument-id ^GSPC --start 1964-01-02 --end 1989-12-29"

@@ -38,11 +38,9 @@ from prometheus.protocols import (
 )
 
 INSTRUMENT = "INSTRUMENT"
-MAX_AGE_SESSIONS = 5
-"""A last bar older than this many sessions makes a window stale."""
+MAX_AGE_SESSIONS = 5  # a last bar older than this many sessions makes a window stale
 MAX_WINDOW_DAYS = 20_000
-_FIRST_DATE = date(1800, 1, 1)
-"""From here on bars are asked for where a first look found too few."""
+_FIRST_DATE = date(1800, 1, 1)  # from here on bars are asked for where a first look found too few
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +250,8 @@ def _date_failure(
         age = calendar.n_sessions_after(last_session, as_of_date)
     except CalendarRangeError as error:  # one bar from before all calendars must not stop the other instruments
         return InputRefusedError(f"{instrument_id}: the age of its last bar, of {last_session}, is unknown ({error})")
-    if age <= MAX_AGE_SESSIONS:
-        return None
-    return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS)
+    is_stale = age > MAX_AGE_SESSIONS
+    return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS) if is_stale else None
 
 
 def _window_batch(

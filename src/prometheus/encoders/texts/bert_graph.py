@@ -19,8 +19,7 @@ from prometheus.errors import InputRefusedError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-GRAPH_VERSION = 1
-"""Raised whenever the same weights and tokens could give other bytes; part of every fingerprint."""
+GRAPH_VERSION = 1  # raised whenever the same weights and tokens could give other bytes; part of every fingerprint
 
 OPSET = 18
 IR_VERSION = 8
@@ -66,8 +65,7 @@ def bert_shape(folder: TextModelFolder) -> BertShape:
 
 def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
     """Return the serialised graph of a checkpoint's weights: ``input_ids`` in, ``sentence_embedding`` (n, dim) out."""
-    serialised: bytes = _GraphBuilder(weights, shape, source).build().SerializeToString()
-    return serialised
+    return bytes(_GraphBuilder(weights, shape, source).build().SerializeToString())
 
 
 class _GraphBuilder:

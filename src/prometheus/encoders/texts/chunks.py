@@ -24,8 +24,7 @@ LongText: TypeAlias = Literal["mean", "truncate"]
 """``mean``: of the vectors of all pieces, brought back to unit length; ``truncate``: the first piece alone."""
 
 SEGMENT_CHARACTERS = 64_000
-CHUNKING_VERSION = 1
-"""Raised whenever the same text would be cut or pooled differently; part of every text model's fingerprint."""
+CHUNKING_VERSION = 1  # raised whenever the same text would be cut or pooled differently; part of every fingerprint
 
 TRUNCATED = "truncated"
 NO_TOKENS = "no-tokens"

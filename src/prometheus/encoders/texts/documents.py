@@ -184,10 +184,7 @@ class EncodedTexts:
 
 @dataclass(frozen=True, slots=True)
 class TextCounts:
-    """Numbers of a run: texts without those that failed, vectors the model made, rows new or changed.
-
-    `flags` counts the texts that carry each flag, `flagged` those that carry any.
-    """
+    """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any."""
 
     texts: int = 0
     encoded: int = 0

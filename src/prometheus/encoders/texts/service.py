@@ -25,9 +25,9 @@ from prometheus.protocols import (
 
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
 
+KIND = "text"
 DOCS_PER_CHUNK = 256
-CHARACTERS_PER_CHUNK = 50_000
-"""Some fifty pieces that a model reads: two seconds on one core, so that several have an even share of the work."""
+CHARACTERS_PER_CHUNK = 50_000  # two seconds on one core, so that several have an even share of the work
 
 SAMPLE_CHARACTERS = 20_000
 MIN_FOREIGN_LETTERS = 0.3
@@ -42,8 +42,6 @@ _LISTS = {language: frozenset(words.split()) for language, _, words in (line.par
 _ENGLISH = _LISTS.pop("English")
 _FOREIGN = [words - _ENGLISH - frozenset(ALSO_ENGLISH.split()) for words in _LISTS.values()]
 _WORDS = re.compile(r"[^\W\d_]+")
-
-KIND = "text"
 
 T = TypeVar("T")
 
