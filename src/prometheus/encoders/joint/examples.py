@@ -140,7 +140,7 @@ class JointEmbeddingService(RegisteredModel):
         require_methods(model, type(self).__name__, "model", "embed_batch")
         require_methods(store, type(self).__name__, "store", "save_embeddings")
         self.model: JointEmbeddingModel = model
-        self.store = cast("JointVectorStore", store)
+        self.store: JointVectorStore = cast("JointVectorStore", store)
         self.model_id = model_id
 
     def embed_and_store(self, examples: Sequence[JointExample]) -> Float32Matrix:

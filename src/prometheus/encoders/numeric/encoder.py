@@ -159,7 +159,7 @@ def numeric_encoder(encoder: NumericWindowEncoder | StoringEncoder) -> NumericWi
 class _OneByOne:
     def __init__(self, store: NumericVectorSink | None) -> None:
         self._store: Any = store
-        self.registry = getattr(store, "registry", None)
+        self.registry: Any = getattr(store, "registry", None)
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- as any other row
         days: list[date] = batch.as_of_dates.tolist()
