@@ -42,12 +42,7 @@ def as_float32(values: ArrayLike) -> NDArray[np.float32]:
 
 
 def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:
-    """Return the stored form of one vector: little-endian float32 bytes.
-
-    Raises
-    ------
-    VectorError
-        Not one-dimensional, empty, or not finite as float32.
+    """Return the stored form of one vector: little-endian float32 bytes; `VectorError` if not 1-d, empty or not finite.
 
     Examples
     --------
@@ -63,13 +58,7 @@ def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:
 
 
 def decode_vector(stored: bytes | memoryview, dim: int | None = None, name: str = "vector") -> Float32Vector:
-    """Return the vector stored as `stored`, read-only, shape (dim,).
-
-    Raises
-    ------
-    VectorError
-        The length is no multiple of four, or not that of `dim` values.
-    """
+    """Return a stored vector, read-only, shape (dim,); `VectorError` if it has another length."""
     n_bytes = len(stored)
     if n_bytes == 0 or n_bytes % VECTOR_DTYPE.itemsize:
         raise VectorError(name, f"{n_bytes} stored bytes are no float32 vector")

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prometheus.errors import PrometheusError, UsageError
+from prometheus.protocols import offers
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,16 +22,8 @@ logger = logging.getLogger(__name__)
 class PluginKind:
     """One kind of plug-in.
 
-    Attributes
-    ----------
-    noun, thing
-        What messages call it, and what a module offers it as.
-    group
-        Of its entry points.
-    methods
-        Without which it is refused.
-    ours
-        Names that never mean a plug-in.
+    `noun` is what messages call it, `thing` what a module offers it as, `group` that of its entry points; without
+    `methods` it is refused, and the names in `ours` never mean a plug-in.
     """
 
     noun: str
@@ -55,12 +48,8 @@ def is_reference(name: str) -> bool:
 def find_plugin(kind: PluginKind, name: str) -> Any:
     """Return the class, function or object that a name stands for; None where no package offers one of that name.
 
-    Nothing is called. What lacks a method is refused here, so far as it can be seen.
-
-    Raises
-    ------
-    UsageError
-        The module cannot be imported or has no such thing; two packages offer the name; a method is missing.
+    Nothing is called. `UsageError` where the module cannot be imported or has no such thing, two packages offer the
+    name, or a class lacks a method.
     """
     reference = name if is_reference(name) else _offered(kind, name)
     if reference is None:
@@ -78,13 +67,7 @@ def find_plugin(kind: PluginKind, name: str) -> Any:
 
 @cache
 def open_plugin(kind: PluginKind, name: str) -> Any:
-    """Return the plug-in of a name, made once in each process; a class or factory is called without arguments.
-
-    Raises
-    ------
-    UsageError
-        As in `find_plugin`; there is no plug-in of that name; it cannot be made without arguments.
-    """
+    """Return the plug-in of a name, made once in each process; `UsageError` as in `find_plugin` and `made`."""
     found = find_plugin(kind, name)
     if found is None:
         raise UsageError(f"no installed package offers the {kind.noun} {name!r}; write MODULE:CLASS, or install one")
@@ -93,8 +76,7 @@ def open_plugin(kind: PluginKind, name: str) -> Any:
 
 def made(kind: PluginKind, name: str, found: Any) -> Any:
     """Return the plug-in that was found: an object as it is, a class or factory called without arguments."""
-    has_all = all(callable(getattr(found, method, None)) for method in kind.methods)
-    if isinstance(found, type) or (callable(found) and not has_all):
+    if isinstance(found, type) or (callable(found) and not offers(found, *kind.methods)):
         try:
             found = found()
         except PrometheusError:
@@ -121,13 +103,9 @@ def reason_of(error: BaseException) -> str:
 def _require_methods(kind: PluginKind, name: str, found: Any) -> None:
     missing = [method for method in kind.methods if not callable(getattr(found, method, None))]
     if missing:
+        owner = found if isinstance(found, type) else type(found)
         listed = " and ".join(f"{method}()" for method in missing)
-        raise UsageError(f"{kind.noun} {name}: {_described(found)} has no method {listed}")
-
-
-def _described(found: Any) -> str:
-    kind = found if isinstance(found, type) else type(found)
-    return f"{kind.__module__}.{kind.__qualname__}"
+        raise UsageError(f"{kind.noun} {name}: {owner.__module__}.{owner.__qualname__} has no method {listed}")
 
 
 def _imported(kind: PluginKind, name: str, module_name: str) -> Any:
@@ -143,7 +121,6 @@ def _imported(kind: PluginKind, name: str, module_name: str) -> Any:
 
 
 def _offered(kind: PluginKind, name: str) -> str | None:
-    """Return the ``module:name`` behind an entry point; None if not found."""
     found = {each.value: each for each in _entry_points(kind) if each.name == name and name not in kind.ours}
     if len(found) > 1:
         raise UsageError(

@@ -1,8 +1,6 @@
 """Every protocol on one page: what a collaborator must offer; anything of that shape will do.
 
-Types of arguments and results come from the rooms that define them; at run time this page imports arrays and errors
-alone. Where a caller's own class has only the fixed names, the small protocols (`PriceReader`, `WindowBuilder`,
-`StateSink` and so on) are enough: services adapt them when they are made.
+The small ones, of the fixed names alone, are enough: services adapt them. At run time this imports arrays and errors.
 """
 
 from __future__ import annotations
@@ -11,32 +9,23 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import (
-    DateVector,
-    FeatureCube,
-    FeatureTable,
-    Float32Matrix,
-    Float32Vector,
-    Int64Vector,
-)
-from prometheus.errors import UsageError
+from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Float32Vector, Int64Vector
+from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
-    from prometheus.encoders.joint.examples import JointExample, JointGroup, JointSpace, StoredJointEmbedding
-    from prometheus.encoders.numeric.encoder import EmbeddingBatch
+    from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
+    from prometheus.encoders.joint.examples import JointGroup, JointSpace, StoredJointEmbedding
     from prometheus.encoders.numeric.features import FeatureSet
-    from prometheus.encoders.numeric.windows import NumericWindowSpec
     from prometheus.encoders.texts.documents import (
         DailyTexts,
         SourceText,
         StoredText,
-        TextDoc,
         TextEncoding,
+        TextSelection,
         TextSourceType,
     )
-    from prometheus.errors import InputRefusedError
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
@@ -49,18 +38,11 @@ def offers(collaborator: object, *methods: str) -> bool:
 
 
 def require_methods(collaborator: object, user: str, role: str, *methods: str) -> None:
-    """Raise `UsageError` with the first of the methods that an object lacks, before any work.
-
-    Parameters
-    ----------
-    user, role
-        Who needs the object, and as what.
-    """
+    """Raise `UsageError` with the first of the methods that an object lacks, before `user` works with it as `role`."""
     for name in methods:
         if not offers(collaborator, name):
-            raise UsageError(
-                f"{type(collaborator).__qualname__} has no method {name!r}, which {user} needs of its {role}"
-            )
+            owner = type(collaborator).__qualname__
+            raise UsageError(f"{owner} has no method {name!r}, which {user} needs of its {role}")
 
 
 class BarSource(Protocol):
@@ -224,10 +206,7 @@ class TableNumericEmbeddingModel(NumericEmbeddingModel, Protocol):
     feature_set: FeatureSet
 
     def encode_table(self, features: FeatureTable, ends: Int64Vector, window_days: int) -> Float32Matrix:
-        """Return the vector of each window, shape (n_windows, dim).
-
-        `features` has shape (n_rows, n_features); a window is the `window_days` rows before its end.
-        """
+        """Return the vector of each window, shape (n_windows, dim): the `window_days` rows before its end."""
 
 
 class TextEmbeddingModel(Protocol):
@@ -265,12 +244,16 @@ class ModelRegistry(Protocol):
         """Return what is recorded under an id, None where nothing is."""
 
 
-class NumericVectorStore(Protocol):
-    """Keeps numeric vectors; `prometheus.encoders.NumericEmbeddingStore` is one."""
+class VectorStore(Protocol):
+    """Keeps vectors by model."""
 
     @property
     def registry(self) -> ModelRegistry:
         """What the model ids of its rows mean."""
+
+
+class NumericVectorStore(VectorStore, Protocol):
+    """Keeps numeric vectors; `prometheus.encoders.NumericEmbeddingStore` is one."""
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:
         """Store a batch whole or not at all; return how many rows were new or changed."""
@@ -280,7 +263,7 @@ class NumericVectorStore(Protocol):
 
     def load_input_hashes(
         self, entity_type: str, entity_ids: Sequence[str], model_id: str, window_days: int, dates: DateVector
-    ) -> np.ndarray[Any, np.dtype[Any]]:
+    ) -> NDArray[Any]:
         """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`."""
 
 
@@ -298,12 +281,8 @@ class StoringEncoder(Protocol):
         """Return the vector of one window, shape (dim,), and store it."""
 
 
-class TextVectorStore(Protocol):
+class TextVectorStore(VectorStore, Protocol):
     """Keeps text vectors; `prometheus.encoders.TextEmbeddingStore` is one."""
-
-    @property
-    def registry(self) -> ModelRegistry:
-        """What the model ids of its rows mean."""
 
     def save_embeddings(
         self,
@@ -337,12 +316,8 @@ class JointVectorSink(Protocol):
         """Store one vector per example."""
 
 
-class JointVectorStore(Protocol):
+class JointVectorStore(VectorStore, Protocol):
     """Keeps joint vectors; `prometheus.encoders.JointEmbeddingStore` is one."""
-
-    @property
-    def registry(self) -> ModelRegistry:
-        """What the model ids of its rows mean."""
 
     def save_embeddings(
         self,
@@ -363,10 +338,7 @@ class JointVectorStore(Protocol):
 
 
 class RegimeModel(Protocol):
-    """Anything that can say which regime a region is in on a date, from data up to that date.
-
-    The engine reads only the states of its `model_id`, where it has one.
-    """
+    """Says which regime a region is in on a date, from data up to that date; may have a `model_id`."""
 
     def classify(self, as_of_date: date, region: str) -> RegimeState:
         """Return the regime of `region` on `as_of_date`."""
@@ -379,11 +351,8 @@ class StateSink(Protocol):
         """Store one state."""
 
 
-class StateStore(Protocol):
+class StateStore(StateSink, Protocol):
     """Keeps regime states; `prometheus.regime.RegimeStorage` is one."""
-
-    def save_regime(self, state: RegimeState) -> object:
-        """Store one state and the transitions that follow from it."""
 
     def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
         """Store states and the transitions that follow from them; return how many states were new or changed."""
@@ -394,7 +363,7 @@ class StateStore(Protocol):
     def get_transition_matrix(self, region: str, model_id: str | None = None) -> TransitionMatrix:
         """Return ``{from: {to: probability}}`` over the stored states."""
 
-    def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> np.ndarray[Any, np.dtype[Any]]:
+    def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
         """Return ``as_of_date`` and ``input_hash`` of the states between the first and the last of `dates`."""
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
@@ -412,17 +381,9 @@ class TextSource(Protocol):
 
 
 class DailyTextSource(Protocol):
-    """Averages text vectors by date; `prometheus.data.vectors.daily_texts.DailyTextReader` is one."""
+    """Averages text vectors by date; `prometheus.data.vectors.texts.TextVectorReader` is one."""
 
-    def load(
-        self,
-        source: TextSourceType,
-        model_id: str,
-        start: date,
-        end: date,
-        filters: Mapping[str, str | None],
-        timezone: str = "UTC",
-    ) -> DailyTexts:
+    def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included."""
 
 

@@ -17,6 +17,7 @@ from tests.property.strategies import bounded, finite_float32
 from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
+from prometheus.encoders.texts.documents import TextSelection
 from prometheus.errors import UsageError, VectorError, WindowShapeError
 
 FRIDAY = date(2025, 1, 31)
@@ -403,7 +404,7 @@ def test_daily_means_are_of_the_texts_that_were_known_on_their_date(stores: Stor
     stores.texts.save_embeddings(docs, MODEL, vectors)
 
     def means(country: str | None, timezone: str = "UTC") -> dict[date, bytes]:
-        found = stores.daily.load("MACRO", MODEL, THURSDAY, FRIDAY, {"country": country}, timezone)
+        found = stores.daily.load(TextSelection("MACRO", MODEL, {"country": country}, timezone), THURSDAY, FRIDAY)
         return dict(zip(found.dates.tolist(), (each.tobytes() for each in found.vectors), strict=True))
 
     def mean(*rows: int) -> bytes:
@@ -414,9 +415,9 @@ def test_daily_means_are_of_the_texts_that_were_known_on_their_date(stores: Stor
     assert means("US") == {FRIDAY: mean(0, 1)}
     assert means("DE") == {THURSDAY: mean(3)}
     assert means("US", "America/New_York") == {FRIDAY: mean(0, 1, 4)}
-    nothing = stores.daily.load("MACRO", "other", THURSDAY, FRIDAY, {})
+    nothing = stores.daily.load(TextSelection("MACRO", "other", {}), THURSDAY, FRIDAY)
     assert (len(nothing.dates), nothing.vectors.shape, len(nothing.n_texts)) == (0, (0, 0), 0)
     with pytest.raises(UsageError, match="MACRO texts have no filter 'language'"):
-        stores.daily.load("MACRO", MODEL, THURSDAY, FRIDAY, {"language": "en"})
+        stores.daily.load(TextSelection("MACRO", MODEL, {"language": "en"}), THURSDAY, FRIDAY)
     with pytest.raises(UsageError, match="unknown time zone 'Mars'"):
-        stores.daily.load("MACRO", MODEL, THURSDAY, FRIDAY, {}, "Mars")
+        stores.daily.load(TextSelection("MACRO", MODEL, {}, "Mars"), THURSDAY, FRIDAY)

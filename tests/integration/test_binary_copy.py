@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -21,7 +20,6 @@ from prometheus.data.postgres.binary_copy import (
     constant_bytes,
     copy_blocks_in,
     copy_in,
-    copy_out,
     encode_rows,
     fetch_packed,
 )
@@ -100,14 +98,11 @@ def test_whatever_goes_in_comes_out(migrated: DatabaseManager, columns: dict[str
         copy_in(cursor, "wire", columns)
         names = sql.SQL(", ").join(map(sql.Identifier, DTYPES))
         query = sql.SQL("SELECT {} FROM wire").format(names)
-        rows = copy_out(cursor, query, list(DTYPES.items()))
-        packed = fetch_packed(cursor, query, list(DTYPES.items()))
+        rows = fetch_packed(cursor, query, list(DTYPES.items()))
         stored = cursor.execute("SELECT vector FROM wire").fetchall()
         connection.rollback()
     for name in DTYPES:
         assert rows[name].dtype.isnative
-        assert packed[name].dtype == rows[name].dtype
-        assert packed[name].tobytes() == columns[name].tobytes()
         assert rows[name].tobytes() == columns[name].tobytes()
     assert [row[0] for row in stored] == [vector.astype("<f4").tobytes() for vector in columns["vector"]]
 
@@ -122,21 +117,15 @@ def test_a_batch_larger_than_many_network_writes_arrives_whole(db_manager: Datab
     assert b"".join(row[0] for row in stored) == vectors.tobytes()
 
 
-both_ways = pytest.mark.parametrize("fetch", [copy_out, fetch_packed])
-Fetch = Callable[[psycopg.Cursor[Any], sql.Composable, Sequence[tuple[str, str]]], np.ndarray[Any, Any]]
-
-
-@both_ways
-def test_no_rows_are_no_rows(db_manager: DatabaseManager, fetch: Fetch) -> None:
+def test_no_rows_are_no_rows(db_manager: DatabaseManager) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE few (n int4) ON COMMIT DROP")
         copy_in(cursor, "few", {"n": np.empty(0, dtype=np.int32)})
-        rows = fetch(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])
+        rows = fetch_packed(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])
     assert len(rows) == 0
     assert rows.dtype.names == ("n",)
 
 
-@both_ways
 @pytest.mark.parametrize(
     "query",
     [
@@ -145,17 +134,14 @@ def test_no_rows_are_no_rows(db_manager: DatabaseManager, fetch: Fetch) -> None:
         "SELECT n, x FROM (VALUES (1, 1.0::float8), (NULL, 2), (3, NULL)) AS t(n, x)",
     ],
 )
-def test_null_is_refused_and_never_read_as_a_number(db_manager: DatabaseManager, query: str, fetch: Fetch) -> None:
+def test_null_is_refused_and_never_read_as_a_number(db_manager: DatabaseManager, query: str) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg.DataError, match="NULL"):
-            fetch(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")])
+            fetch_packed(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")])
         connection.rollback()
 
 
-@both_ways
-def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(
-    db_manager: DatabaseManager, fetch: Fetch
-) -> None:
+def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(db_manager: DatabaseManager) -> None:
     # a row of int2 and float8 has 20 bytes; two NULLs of each leave out 2 + 2 + 8 + 8
     query = (
         "SELECT CASE WHEN n > 2 THEN n::int2 END, CASE WHEN n NOT IN (3, 4) THEN 1.0::float8 END"
@@ -163,15 +149,14 @@ def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(
     )
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg.DataError, match="NULL"):
-            fetch(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")])
+            fetch_packed(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")])
         connection.rollback()
 
 
-@both_ways
-def test_a_column_of_another_width_is_refused(db_manager: DatabaseManager, fetch: Fetch) -> None:
+def test_a_column_of_another_width_is_refused(db_manager: DatabaseManager) -> None:
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         with pytest.raises((psycopg.DataError, psycopg.errors.UndefinedFunction)):
-            fetch(cursor, sql.SQL("SELECT 1::int8, 1::int4"), [("n", "i4"), ("x", "i8")])
+            fetch_packed(cursor, sql.SQL("SELECT 1::int8, 1::int4"), [("n", "i4"), ("x", "i8")])
         connection.rollback()
 
 

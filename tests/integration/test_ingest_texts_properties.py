@@ -211,7 +211,7 @@ def _load_in_session(db_manager: DatabaseManager, path: Path, zone: str) -> tupl
             "SELECT DISTINCT (timestamp AT TIME ZONE 'UTC')::date FROM macro_events ORDER BY 1"
         ).fetchall()
     reader = TextReader(database)
-    texts = {day.isoformat(): texts_of(reader, reader.iter_macro_keys(day, day)) for (day,) in days}
+    texts = {day.isoformat(): texts_of(reader, reader.iter_keys("MACRO", day, day)) for (day,) in days}
     assert all(len(found) > 0 for found in texts.values())
-    assert not list(reader.iter_macro_keys(days[-1][0] + timedelta(days=1), days[-1][0] + timedelta(days=2)))
+    assert not list(reader.iter_keys("MACRO", days[-1][0] + timedelta(days=1), days[-1][0] + timedelta(days=2)))
     return hashes, texts

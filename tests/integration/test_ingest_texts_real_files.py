@@ -114,8 +114,8 @@ def test_no_document_and_no_article_is_lost(db_manager: DatabaseManager, shared_
     bad = tmp_path / "bad.csv"
     load(db_manager, shared_data / REUTERS.name, REUTERS, on_error="quarantine", quarantine_path=bad)
     reader = TextReader(db_manager)
-    documents = texts_of(reader, reader.iter_macro_keys(date.min, date.max))
-    articles = texts_of(reader, reader.iter_news_keys(date.min, date.max), "NEWS")
+    documents = texts_of(reader, reader.iter_keys("MACRO", date.min, date.max))
+    articles = texts_of(reader, reader.iter_keys("NEWS", date.min, date.max), "NEWS")
     real = pq.read_table(shared_data / CENTRAL_BANKS.name, columns=["text"])["text"].to_pylist()
     assert sorted(documents) == sorted(real)
     news = pq.read_table(shared_data / REUTERS.name, columns=list(REUTERS.key)).to_pylist()

@@ -17,9 +17,10 @@ from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest, JointRun
 from prometheus.backfill.plan import DateSpan
-from prometheus.data.vectors.daily_texts import DailyTextReader
 from prometheus.data.vectors.joint import JointEmbeddingStore
+from prometheus.data.vectors.texts import TextVectorReader
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
+from prometheus.encoders.texts.documents import TextSelection
 from prometheus.errors import InputRefusedError, ModelFingerprintError, NoRegimesError, UsageError, VectorError
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
 
@@ -165,7 +166,7 @@ def test_a_text_counts_on_its_own_date_and_only_if_it_was_known_then(
 ) -> None:
     save_macro(timestamp, known_at=known_at)
 
-    daily = DailyTextReader(db_manager).load("MACRO", "text-macro-v1", FIRST, FIRST, {})
+    daily = TextVectorReader(db_manager).load(TextSelection("MACRO", "text-macro-v1", {}), FIRST, FIRST)
 
     assert list(daily.n_texts) == ([1] if is_used else [])
 
@@ -176,7 +177,7 @@ def test_the_session_time_zone_changes_nothing(
 ) -> None:
     for hour in (0, 3, 12, 23):
         save_macro(at(FIRST, hour))
-    expected = DailyTextReader(db_manager).load("MACRO", "text-macro-v1", SPAN.start, SPAN.end, {})
+    expected = TextVectorReader(db_manager).load(TextSelection("MACRO", "text-macro-v1", {}), SPAN.start, SPAN.end)
 
     class InZone:
         def get_historical_connection(self) -> Any:
@@ -193,7 +194,7 @@ def test_the_session_time_zone_changes_nothing(
 
             return connected()
 
-    found = DailyTextReader(InZone()).load("MACRO", "text-macro-v1", SPAN.start, SPAN.end, {})
+    found = TextVectorReader(InZone()).load(TextSelection("MACRO", "text-macro-v1", {}), SPAN.start, SPAN.end)
 
     assert found.dates.tolist() == expected.dates.tolist() == [FIRST]
     assert found.vectors.tobytes() == expected.vectors.tobytes()
@@ -221,13 +222,13 @@ def test_one_date_alone_and_the_whole_range_give_the_same_daily_means(
     for day in weekdays(5):
         for hour in range(1 + day.day % 4):
             save_macro(at(day, hour))
-    reader = DailyTextReader(db_manager)
+    reader = TextVectorReader(db_manager)
 
-    whole = reader.load("MACRO", "text-macro-v1", date(2020, 1, 1), date(2026, 1, 1), {})
+    whole = reader.load(TextSelection("MACRO", "text-macro-v1", {}), date(2020, 1, 1), date(2026, 1, 1))
 
     assert whole.dates.tolist() == weekdays(5)
     for day, vector, n_texts in zip(whole.dates.tolist(), whole.vectors, whole.n_texts, strict=True):
-        alone = reader.load("MACRO", "text-macro-v1", day, day, {})
+        alone = reader.load(TextSelection("MACRO", "text-macro-v1", {}), day, day)
         assert alone.vectors[0].tobytes() == vector.tobytes()
         assert alone.n_texts[0] == n_texts == 1 + day.day % 4
 

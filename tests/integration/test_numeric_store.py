@@ -96,7 +96,7 @@ def test_a_changed_vector_is_rewritten_alone(store: NumericEmbeddingStore, db_ma
 def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
     store: NumericEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prometheus.data.vectors import numeric
+    from prometheus.data.postgres import connections
 
     plans: list[str] = []
 
@@ -107,7 +107,7 @@ def test_input_hashes_are_read_from_the_index_alone_and_entity_by_entity(
 
     names = tuple(f"N{number:03d}" for number in range(100))
     store.save_batch(batch_of(vector_of(3_000).reshape(1_000, 3), list(range(1_000)), names))  # no statistics yet
-    monkeypatch.setattr(numeric, "fetch_packed", explained)
+    monkeypatch.setattr(connections, "fetch_packed", explained)
     store.load_input_hashes("INSTRUMENT", names, MODEL, 63, np.array(["2025-01-22", FRIDAY], dtype="M8[D]"))
     plan = "\n".join(plans)
     assert "Index Only Scan using numeric_window_embeddings_pkey" in plan

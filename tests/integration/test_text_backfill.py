@@ -62,7 +62,7 @@ def store_events(db_manager: DatabaseManager, *texts: str) -> None:
 
 def backfill(db_manager: DatabaseManager, model: Any = None, *, dry_run: bool = False) -> BackfillRun[TextCounts]:
     reader = TextReader(db_manager)
-    keys = chain.from_iterable(reader.iter_macro_keys(DAY.date(), DAY.date()))
+    keys = chain.from_iterable(reader.iter_keys("MACRO", DAY.date(), DAY.date()))
     store = TextEmbeddingStore(db_manager=db_manager)
     work = TextBackfill(reader, TextEmbeddingService(model=model or LetterModel(), store=store, model_id=MODEL))
     return run_here(work, list(text_chunks("MACRO", keys, MODEL)), TextCounts(), dry_run=dry_run)
@@ -141,7 +141,7 @@ def test_an_id_that_means_another_model_stops_the_run(
 
 def test_rows_of_another_length_stop_the_run(db_manager: DatabaseManager) -> None:
     store_events(db_manager, "a", "b")
-    (key, _) = next(TextReader(db_manager).iter_macro_keys(DAY.date(), DAY.date()))
+    (key, _) = next(TextReader(db_manager).iter_keys("MACRO", DAY.date(), DAY.date()))
     docs = [TextDoc("MACRO", str(key.source_id), "a")]
     TextEmbeddingStore(db_manager).save_embeddings(docs, MODEL, np.ones((1, 5), dtype=np.float32))
     with pytest.raises(VectorError, match="vectors of 2 and 5 values stand under one model id"):

@@ -58,7 +58,7 @@ def test_a_text_belongs_to_its_date_in_utc_whatever_the_session_shows(
     day = date(2024, 1, 3)
 
     def found(start: date, timezone: str = "UTC") -> list[str]:
-        return texts_of(reader, reader.iter_macro_keys(start, day, timezone=timezone))
+        return texts_of(reader, reader.iter_keys("MACRO", start, day, timezone=timezone))
 
     assert found(day) == ["first", "last"]
     assert found(date(2024, 1, 2)) == ["before", "first", "last"]
@@ -69,7 +69,9 @@ def test_a_text_belongs_to_its_date_in_utc_whatever_the_session_shows(
 def test_dates_follow_the_clock_of_a_zone_through_its_changes(db_manager: DatabaseManager, store: Store) -> None:
     store(*[("X", datetime(2024, 3, 10, tzinfo=UTC) + timedelta(hours=hour), None, str(hour)) for hour in range(32)])
     reader = TextReader(db_manager)
-    found = texts_of(reader, reader.iter_macro_keys(date(2024, 3, 10), date(2024, 3, 10), timezone="America/New_York"))
+    found = texts_of(
+        reader, reader.iter_keys("MACRO", date(2024, 3, 10), date(2024, 3, 10), timezone="America/New_York")
+    )
     assert found == [str(hour) for hour in range(5, 28)]  # a day of 23 hours
 
 
@@ -77,21 +79,21 @@ def test_filters_choose_and_unknown_ones_are_refused(db_manager: DatabaseManager
     reader = TextReader(db_manager)
     span = date(2024, 1, 1), date(2024, 1, 31)
     with pytest.raises(InputRefusedError, match="no row of macro_events says any country"):
-        reader.iter_macro_keys(*span, country="US")
-    assert texts_of(reader, reader.iter_macro_keys(*span)) == []
+        reader.iter_keys("MACRO", *span, country="US")
+    assert texts_of(reader, reader.iter_keys("MACRO", *span)) == []
     store(("CPI", MIDNIGHT, "US", "a"), ("CPI", MIDNIGHT, "DE", "b"), ("GDP", MIDNIGHT, None, "c"))
-    assert texts_of(reader, reader.iter_macro_keys(*span, country="US")) == ["a"]
-    assert texts_of(reader, reader.iter_macro_keys(*span, event_type="CPI")) == ["a", "b"]
-    assert texts_of(reader, reader.iter_macro_keys(*span, country="DE", event_type="CPI")) == ["b"]
-    assert texts_of(reader, reader.iter_macro_keys(*span, country="DE", event_type="GDP")) == []
-    assert texts_of(reader, reader.iter_macro_keys(date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
+    assert texts_of(reader, reader.iter_keys("MACRO", *span, country="US")) == ["a"]
+    assert texts_of(reader, reader.iter_keys("MACRO", *span, event_type="CPI")) == ["a", "b"]
+    assert texts_of(reader, reader.iter_keys("MACRO", *span, country="DE", event_type="CPI")) == ["b"]
+    assert texts_of(reader, reader.iter_keys("MACRO", *span, country="DE", event_type="GDP")) == []
+    assert texts_of(reader, reader.iter_keys("MACRO", date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
     with pytest.raises(InputRefusedError, match="country 'us' matches nothing in macro_events; known: DE, US"):
-        reader.iter_macro_keys(*span, country="us")
+        reader.iter_keys("MACRO", *span, country="us")
     with pytest.raises(InputRefusedError, match="event type 'X' matches nothing in macro_events; known: CPI, GDP"):
-        reader.iter_macro_keys(*span, event_type="X")
+        reader.iter_keys("MACRO", *span, event_type="X")
     store(*[("CPI", MIDNIGHT, f"C{n:02d}", "x") for n in range(20)])
     with pytest.raises(InputRefusedError, match=r"known: C00, C01, .*C09, …$"):
-        reader.iter_macro_keys(*span, country="ZZ")
+        reader.iter_keys("MACRO", *span, country="ZZ")
 
 
 def test_articles_join_headline_and_body(db_manager: DatabaseManager) -> None:
@@ -101,26 +103,28 @@ def test_articles_join_headline_and_body(db_manager: DatabaseManager) -> None:
             [(MIDNIGHT, "en", "Head", "Body"), (MIDNIGHT, "de", "Kopf", ""), (MIDNIGHT, None, "", "corps")],
         )
     reader = TextReader(db_manager)
-    (page,) = reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    (page,) = reader.iter_keys("NEWS", MIDNIGHT.date(), MIDNIGHT.date())
     assert [key.n_characters for key in page] == [8, 4, 5]
     found = reader.load_texts("NEWS", [key.source_id for key in page])
     assert [(text.source_type, text.text, text.language) for text in found] == [
         ("NEWS", "Head\n\nBody", "en"), ("NEWS", "Kopf", "de"), ("NEWS", "corps", None),
     ]  # fmt: skip
-    assert texts_of(reader, reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date(), language="de"), "NEWS") == ["Kopf"]
+    assert texts_of(reader, reader.iter_keys("NEWS", MIDNIGHT.date(), MIDNIGHT.date(), language="de"), "NEWS") == [
+        "Kopf"
+    ]
     with pytest.raises(InputRefusedError, match="language 'fr' matches nothing in news_articles; known: de, en"):
-        reader.iter_news_keys(MIDNIGHT.date(), MIDNIGHT.date(), language="fr")
+        reader.iter_keys("NEWS", MIDNIGHT.date(), MIDNIGHT.date(), language="fr")
 
 
 def test_pages_change_nothing(db_manager: DatabaseManager, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store(*[("X", MIDNIGHT + timedelta(seconds=n // 5), None, "é" * (n % 50) + str(n)) for n in range(300)])
     reader, span = TextReader(db_manager), (MIDNIGHT.date(), MIDNIGHT.date())
-    (whole,) = reader.iter_macro_keys(*span)
+    (whole,) = reader.iter_keys("MACRO", *span)
     assert [key.n_characters for key in whole] == [n % 50 + len(str(n)) for n in range(300)]
     assert [key.source_id for key in whole] == sorted(key.source_id for key in whole)
     for n_rows in (7, 1):
         monkeypatch.setattr(text_reader, "PAGE_ROWS", n_rows)
-        pages = list(reader.iter_macro_keys(*span))
+        pages = list(reader.iter_keys("MACRO", *span))
         assert [key for page in pages for key in page] == whole
         assert max(len(page) for page in pages) == n_rows
 
@@ -130,7 +134,7 @@ def test_texts_come_in_the_order_asked_and_those_that_are_gone_are_left_out(
 ) -> None:
     store(*[("X", MIDNIGHT + timedelta(seconds=n), None, str(n)) for n in range(3)])
     reader = TextReader(db_manager)
-    (page,) = reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    (page,) = reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date())
     first, second, third = (key.source_id for key in page)
     found = reader.load_texts("MACRO", [third, 10**12, first, second])
     assert [(text.source_id, text.text) for text in found] == [(str(third), "2"), (str(first), "0"), (str(second), "1")]
@@ -141,7 +145,7 @@ def test_texts_come_in_the_order_asked_and_those_that_are_gone_are_left_out(
 def test_a_limit_takes_the_oldest(db_manager: DatabaseManager, store: Store, limit: int) -> None:
     store(*[("X", MIDNIGHT + timedelta(seconds=n), None, str(n)) for n in range(600)])
     reader = TextReader(db_manager)
-    found = texts_of(reader, reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date(), limit=limit))
+    found = texts_of(reader, reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date(), limit=limit))
     assert found == [str(n) for n in range(min(limit, 600))]
 
 
@@ -151,7 +155,7 @@ def test_between_two_pages_nothing_is_locked_and_new_texts_may_come(
     monkeypatch.setattr(text_reader, "PAGE_ROWS", 1)
     store(("X", MIDNIGHT, None, "one"), ("X", MIDNIGHT, None, "two"))
     reader = TextReader(db_manager)
-    pages = reader.iter_macro_keys(MIDNIGHT.date(), MIDNIGHT.date())
+    pages = reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date())
     assert texts_of(reader, iter([next(pages)])) == ["one"]
     store(("X", MIDNIGHT, None, "three"))
     assert texts_of(reader, pages) == ["two", "three"]
@@ -160,7 +164,7 @@ def test_between_two_pages_nothing_is_locked_and_new_texts_may_come(
 def test_the_widest_range_is_read(db_manager: DatabaseManager, store: Store) -> None:
     store(("X", datetime(1800, 1, 1, tzinfo=UTC), None, "old"), ("X", datetime(2999, 12, 31, tzinfo=UTC), None, "new"))
     reader = TextReader(db_manager)
-    assert texts_of(reader, reader.iter_macro_keys(date.min, date.max)) == ["old", "new"]
+    assert texts_of(reader, reader.iter_keys("MACRO", date.min, date.max)) == ["old", "new"]
 
 
 @pytest.mark.parametrize(
@@ -176,4 +180,4 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
 ) -> None:
     arguments: dict[str, Any] = {"start": date(2024, 1, 1), "end": date(2024, 1, 2), **options}
     with pytest.raises(UsageError, match=says):
-        TextReader(db_manager).iter_macro_keys(**arguments)
+        TextReader(db_manager).iter_keys("MACRO", **arguments)

@@ -64,9 +64,9 @@ def rows_of(db_manager: DatabaseManager) -> list[tuple[Any, ...]]:
 def test_hashes_are_found_by_source(store: TextEmbeddingStore) -> None:
     docs = docs_of("a", "b")
     store.save_embeddings(docs, MODEL, np.eye(2, dtype=np.float32))
-    assert store.load_text_hashes("MACRO", ["1", "7"], MODEL) == {"1": docs[1].text_hash}
-    assert store.load_text_hashes("NEWS", ["1"], MODEL) == {}
-    assert store.load_text_hashes("MACRO", [], MODEL) == {}
+    assert store.load_many("MACRO", ["1", "7"], MODEL)["1"].text_hash == docs[1].text_hash
+    assert store.load_many("NEWS", ["1"], MODEL) == {}
+    assert store.load_many("MACRO", [], MODEL) == {}
 
 
 def test_no_texts_are_no_rows_and_no_model(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:

@@ -104,13 +104,12 @@ class FolderWiring:
 
     def __init__(self, path: str | Path) -> None:
         from prometheus.files.folder_stores import FolderStores  # noqa: PLC0415 -- pyarrow is slow to import
-        from prometheus.files.folder_timelines import FolderTimelines  # noqa: PLC0415
 
         self.stores = FolderStores(path)
         self.config = load_config()
         self.reader, self.registry = self.stores.bars, self.stores.registry
         self.storage, self.vectors = self.stores.states, self.stores.numeric
-        self.timelines = FolderTimelines(self.stores.states)
+        self.timelines = self.stores.timelines
 
     def __getattr__(self, name: str) -> Any:
         raise UsageError(f"a folder keeps prices, numeric vectors and regimes, no {name}; these need PostgreSQL")

@@ -25,7 +25,7 @@ from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows
 from prometheus.market.outcomes import FollowedCloses
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
@@ -149,7 +149,7 @@ class FindAnalogs:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
         model_id = request.model_id or TextModels(self._wired.db_manager).only_one([kind])
         filters = {"country": request.country} if kind == "MACRO" else {}
-        texts = self._wired.daily_texts.load(kind, model_id, date.min, request.as_of, filters)
+        texts = self._wired.daily_texts.load(TextSelection(kind, model_id, filters), date.min, request.as_of)
         if not len(texts.dates):
             raise no_embedding(f"the {request.source} texts of {model_id}", request.as_of, None)
         return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))

@@ -29,8 +29,8 @@ from prometheus.backfill.work import (
 )
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
+from prometheus.data.models import LoggedRun
 from prometheus.data.postgres.locks import open_claims
-from prometheus.data.run_log import LoggedRun
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import create_numeric_model, stored_model_id

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus.app.wiring import Wiring, calendar_of
 from prometheus.backfill.plan import Skipped
 from prometheus.core.config import RegionDefinition
-from prometheus.core.retry import retry_lost_connection
+from prometheus.core.runs import retry_lost_connection
 from prometheus.data.reader import BarExtent, load_bar_extents
 from prometheus.encoders.numeric.regions import LEAST_SHARE
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS

@@ -14,7 +14,6 @@ from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.core.config import MINILM
 from prometheus.data.text_reader import DatedText
-from prometheus.data.vectors.daily_texts import TextVectorReader
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import UsageError, no_text_embeddings
 
@@ -98,8 +97,7 @@ class SearchTexts:
 
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired.db_manager)
-        self._vectors = TextVectorReader(wired.db_manager)
-        self._daily = wired.daily_texts
+        self._vectors = wired.daily_texts
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
@@ -119,7 +117,7 @@ class SearchTexts:
         _require_k(k)
         kind = _KINDS[source]
         chosen = model_id or self._models.only_one([kind])
-        own = self._daily.load(kind, chosen, day, day, {})
+        own = self._vectors.load(TextSelection(kind, chosen, {}), day, day)
         if not len(own.dates):
             raise no_text_embeddings([kind], chosen, day)
         return self._nearest(own.vectors[0], chosen, [kind], day, day, k)

@@ -18,7 +18,7 @@ from prometheus.backfill.text import TextBackfill
 from prometheus.backfill.work import BackfillRun, OpenedWork
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
-from prometheus.core.retry import retry_lost_connection
+from prometheus.core.runs import retry_lost_connection
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
@@ -135,16 +135,16 @@ class EmbedTexts:
         InputRefusedError, RetryableError, MissingExtraError
             No stored event passes a filter, the model cannot be used, or its id means another one.
         """
-        pages = self._wired.texts.iter_macro_keys(
-            request.span.start, request.span.end,
+        pages = self._wired.texts.iter_keys(
+            "MACRO", request.span.start, request.span.end,
             country=request.country, event_type=request.event_type, limit=request.limit, timezone=request.timezone,
         )  # fmt: skip
         return self._embed("MACRO", pages, request, choice)
 
     def embed_news(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
         """Embed and store the news of a request, headline and body joined; see `embed_macro`."""
-        pages = self._wired.texts.iter_news_keys(
-            request.span.start, request.span.end,
+        pages = self._wired.texts.iter_keys(
+            "NEWS", request.span.start, request.span.end,
             language=request.language, limit=request.limit, timezone=request.timezone,
         )  # fmt: skip
         return self._embed("NEWS", pages, request, choice)

@@ -14,7 +14,7 @@ from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import Progress
 from prometheus.core.config import RegionDefinition
 from prometheus.data.instruments import InstrumentCatalog
-from prometheus.data.models import ModelRegistry
+from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
 from prometheus.data.regimes import RegimeStorage
 from prometheus.data.timelines import RegimeTimelines
@@ -30,9 +30,8 @@ from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarCo
 from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
-    from prometheus.data.run_log import RunLog
     from prometheus.data.text_reader import TextReader
-    from prometheus.data.vectors.daily_texts import DailyTextReader
+    from prometheus.data.vectors.texts import TextVectorReader
     from prometheus.encoders.numeric.regions import RegionWindowBuilder
 
 logger = logging.getLogger(__name__)
@@ -81,17 +80,15 @@ class Wiring:
         return TextReader(self.db_manager)
 
     @cached_property
-    def daily_texts(self) -> DailyTextReader:
+    def daily_texts(self) -> TextVectorReader:
         """The mean of each date's text vectors."""
-        from prometheus.data.vectors.daily_texts import DailyTextReader  # noqa: PLC0415 -- as above
+        from prometheus.data.vectors.texts import TextVectorReader  # noqa: PLC0415 -- as above
 
-        return DailyTextReader(self.db_manager)
+        return TextVectorReader(self.db_manager)
 
     @cached_property
     def runs(self) -> RunLog:
         """The log of backfills."""
-        from prometheus.data.run_log import RunLog  # noqa: PLC0415 -- not where only rows are read
-
         return RunLog(self.db_manager)
 
     def numeric_backfill(self, model_id: str) -> NumericBackfill:

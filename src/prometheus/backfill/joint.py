@@ -16,6 +16,7 @@ from prometheus.backfill.numeric import vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan
 from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
 from prometheus.encoders.joint.models import CentredJointModel, SimpleAverageJointModel, measured_text_share
+from prometheus.encoders.texts.documents import TextSelection
 from prometheus.errors import NoRegimesError
 from prometheus.protocols import DailyTextSource, JointEmbeddingModel, JointVectorStore, StateStore
 
@@ -188,7 +189,8 @@ class JointBackfill:
 def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:
     """Return one example per date that has a regime embedding and a text; two queries for any range."""
     start, end = request.span.start, request.span.end
-    daily = texts.load(request.space.text_source, request.text_model_id, start, end, request.filters, request.timezone)
+    wanted = TextSelection(request.space.text_source, request.text_model_id, request.filters, request.timezone)
+    daily = texts.load(wanted, start, end)
     text_of = dict(zip(daily.dates.tolist(), daily.vectors, strict=True))
     try:
         stored = storage.load_embeddings(request.region, request.numeric_model_id, start, end)

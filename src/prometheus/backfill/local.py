@@ -33,8 +33,7 @@ from prometheus.backfill.work import (
     WorkerPool,
     WorkFactory,
 )
-from prometheus.core.log import configure_logging
-from prometheus.core.retry import retry_lost_connection
+from prometheus.core.runs import configure_logging, retry_lost_connection
 from prometheus.errors import PrometheusError, worker_not_started
 from prometheus.protocols import Claims
 

@@ -26,7 +26,7 @@ from typer.exceptions import TyperException
 from prometheus.cli import COMMANDS
 from prometheus.cli.progress import progress
 from prometheus.core.config import load_config
-from prometheus.core.log import configure_logging
+from prometheus.core.runs import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError
 
 if TYPE_CHECKING:

@@ -86,13 +86,7 @@ class RegionDefinition(BaseModel):
     @field_validator("prototypes")
     @classmethod
     def _start_at_the_folder(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        if path is None:
-            return None
-        folder = (info.context or {}).get("folder", Path())
-        try:
-            return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
-        except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
-            raise ValueError(str(error)) from error
+        return None if path is None else _absolute(path, (info.context or {}).get("folder", Path()))
 
 
 Regions = dict[Name, RegionDefinition]
@@ -176,11 +170,8 @@ class PrometheusConfig(BaseSettings):
 
     @field_validator("home", "regions_file")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        try:
-            return None if value is None else Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 -- resolve() would follow links
-        except RuntimeError as error:  # ~name of an account that does not exist
-            raise ValueError(str(error)) from error
+    def _start_at_the_current_folder(cls, value: Path | None) -> Path | None:
+        return None if value is None else _absolute(value, Path())
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> PrometheusConfig:
@@ -207,6 +198,13 @@ class PrometheusConfig(BaseSettings):
     def uses_embedded_server(self) -> bool:
         """Whether no server of the user's own is configured."""
         return self.historical_dsn is None and not any(os.environ.get(name) for name in LIBPQ_TARGET_VARIABLES)
+
+
+def _absolute(path: Path, folder: Path) -> Path:
+    try:
+        return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+    except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
+        raise ValueError(str(error)) from error
 
 
 def load_config() -> PrometheusConfig:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
 from prometheus.errors import unknown_market
 from prometheus.market.calendar import MARKET_CALENDARS, US_EQ, calendar_code
 
@@ -118,16 +118,8 @@ def register_instruments(
     if not currency_of:
         return 0
     ensure_markets(connection, {defaults.market_id})
-    cursor = connection.execute(
-        _REGISTER,
-        {
-            "ids": list(currency_of),
-            "currencies": list(currency_of.values()),
-            "market_id": defaults.market_id,
-            "asset_class": defaults.asset_class,
-        },
-    )
-    return cursor.rowcount
+    given = {"ids": list(currency_of), "currencies": list(currency_of.values())}
+    return connection.execute(_REGISTER, {**given, **asdict(defaults)}).rowcount
 
 
 def upsert_instruments(
@@ -139,14 +131,9 @@ def upsert_instruments(
         return 0, 0
     ensure_markets(connection, {row.market_id or defaults.market_id for row in rows})
     n_known = len(load_currencies(connection, [row.instrument_id for row in rows]))
-    cursor = connection.execute(
-        _UPSERT,
-        {
-            **{name: [getattr(row, name) for row in rows] for name in InstrumentRow.__slots__},
-            **{f"default_{name}": value for name, value in asdict(defaults).items()},
-        },
-    )
-    return cursor.rowcount, len(rows) - n_known
+    given = {name: [getattr(row, name) for row in rows] for name in InstrumentRow.__slots__}
+    otherwise = {f"default_{name}": value for name, value in asdict(defaults).items()}
+    return connection.execute(_UPSERT, {**given, **otherwise}).rowcount, len(rows) - n_known
 
 
 def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
@@ -172,14 +159,14 @@ class InstrumentCatalog:
     """Reads ``markets`` and ``instruments`` of the runtime database."""
 
     def __init__(self, db_manager: RuntimeDatabase) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_runtime_connection)
 
     def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
         """Return instrument ids of a market in order of id.
 
         Delisted instruments are included: today's status must not decide what existed on a past date.
         """
-        with self._db.get_runtime_connection() as connection:
+        with self._db.connect() as connection:
             require_market(connection, market_id)
             rows = connection.execute(
                 "SELECT instrument_id FROM instruments WHERE market_id = %s ORDER BY instrument_id LIMIT %s OFFSET %s",
@@ -190,8 +177,7 @@ class InstrumentCatalog:
     def markets_of(self, instrument_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the market of each instrument that has a row."""
         query = "SELECT instrument_id, market_id FROM instruments WHERE instrument_id = ANY(%s)"
-        with self._db.get_runtime_connection() as connection:
-            return dict(connection.execute(query, (list(instrument_ids),)).fetchall())
+        return dict(self._db.rows(query, (list(instrument_ids),)))
 
     def describe(self) -> list[StoredInstrument]:
         """Return the rows of all instruments, in order of id."""
@@ -199,5 +185,4 @@ class InstrumentCatalog:
             SELECT instrument_id, market_id, asset_class, symbol, name, currency, status
             FROM instruments ORDER BY instrument_id
         """
-        with self._db.get_runtime_connection() as connection:
-            return [StoredInstrument(*row) for row in connection.execute(query)]
+        return [StoredInstrument(*row) for row in self._db.rows(query)]

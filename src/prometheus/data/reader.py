@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
-from prometheus.data.postgres.binary_copy import fetch_packed
-from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.market.bars import PriceBars
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class DataReader:
     """Reads ``prices_daily`` of the historical database."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_historical_connection)
 
     def read_prices(self, instrument_ids: Sequence[str], start_date: date, end_date: date) -> pd.DataFrame:
         """Return all bars of the instruments from `start_date` to `end_date`, both included.
@@ -44,8 +43,7 @@ class DataReader:
             "SELECT {} FROM prices_daily WHERE instrument_id = ANY(%s) AND trade_date BETWEEN %s AND %s "
             "ORDER BY instrument_id, trade_date"
         ).format(columns)
-        with self._db.get_historical_connection() as connection:
-            rows = connection.execute(query, (wanted, start_date, end_date)).fetchall()
+        rows = self._db.rows(query, (wanted, start_date, end_date))
         frame = pd.DataFrame(rows, columns=list(PRICE_COLUMNS))
         return frame.astype(dict.fromkeys(PRICE_COLUMNS[2:8], "float64"))
 
@@ -54,22 +52,13 @@ class DataReader:
     ) -> PriceBars:
         """Return the bars from `first` to `last` and what windows ending there reach back to, in one query.
 
-        Parameters
-        ----------
-        n_before
-            How many bars up to and including the newest one at or before `first` are needed; older ones are not read.
-        fields
-            Numeric columns of ``prices_daily``; a missing open, high or low becomes NaN.
+        `n_before` bars are needed up to and including the newest one at or before `first`. `fields` are numeric columns
+        of ``prices_daily``; a missing open, high or low becomes NaN.
         """
         ids = tuple(dict.fromkeys(instrument_ids))
-        with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
-            rows = fetch_packed(
-                cursor,
-                _bars_query(ids, first, last, n_before, fields),
-                [("ordinal", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)],
-            )
-        order = np.lexsort((rows["trade_date"], rows["ordinal"]))
-        rows = rows[order]
+        dtypes = [("ordinal", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)]
+        rows = self._db.packed(_bars_query(ids, first, last, n_before, fields), dtypes)
+        rows = rows[np.lexsort((rows["trade_date"], rows["ordinal"]))]
         return PriceBars(
             instrument_ids=ids,
             offsets=np.searchsorted(rows["ordinal"], np.arange(1, len(ids) + 2)),
@@ -84,19 +73,16 @@ class DataReader:
             SELECT wanted.id FROM unnest(%s::text[]) AS wanted(id)
             WHERE EXISTS (SELECT FROM prices_daily WHERE instrument_id = wanted.id)
         """
-        with self._db.get_historical_connection() as connection:
-            return {row[0] for row in connection.execute(query, (list(instrument_ids),))}
+        return set(self._db.column(query, (list(instrument_ids),)))
 
     def has_bar_on(self, day: date, instrument_ids: Sequence[str]) -> bool:
         """Return whether any of the instruments has a bar of that date."""
         query = "SELECT EXISTS (SELECT FROM prices_daily WHERE instrument_id = ANY(%s) AND trade_date = %s)"
-        with self._db.get_historical_connection() as connection:
-            row = connection.execute(query, (list(instrument_ids), day)).fetchone()
-        return bool(row and row[0])
+        return bool(self._db.value(query, (list(instrument_ids), day)))
 
 
 def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]) -> sql.Composed:
-    """Compose the query of `DataReader.load_bars`; COPY takes no parameters, so values are quoted here.
+    """Compose the query of `DataReader.load_bars`.
 
     Each instrument is one walk along the primary key. A plain join would let the server read the whole table instead
     whenever it misjudges how few of its rows are wanted.
@@ -106,15 +92,10 @@ def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fiel
         FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(instrument_id, ordinal)
         CROSS JOIN LATERAL ({bars}) AS bar
     """).format(
-        columns=sql.SQL(", ").join(
-            sql.SQL("coalesce(bar.{}, 'NaN')").format(sql.Identifier(field)) for field in fields
-        ),
-        ids=sql.Literal(list(ids)),
+        columns=sql.SQL(", ").join(sql.SQL("coalesce(bar.{}, 'NaN')").format(sql.Identifier(name)) for name in fields),
+        ids=list(ids),
         bars=(_NEWEST_BARS if first == last else _BARS_OF_A_RANGE).format(
-            fields=sql.SQL(", ").join(map(sql.Identifier, fields)),
-            first=sql.Literal(first),
-            last=sql.Literal(last),
-            n_before=sql.Literal(n_before),
+            fields=sql.SQL(", ").join(map(sql.Identifier, fields)), first=first, last=last, n_before=n_before
         ),
     )
 
@@ -155,6 +136,5 @@ def load_bar_extents(
         ) AS reach
         WHERE reach.newest IS NOT NULL
     """
-    with db_manager.get_historical_connection() as connection:
-        rows = connection.execute(query, (list(instrument_ids), as_of_date))
-        return {name: BarExtent(first, newest) for name, first, newest in rows}
+    rows = Transactions(db_manager.get_historical_connection).rows(query, (list(instrument_ids), as_of_date))
+    return {name: BarExtent(first, newest) for name, first, newest in rows}

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
-from prometheus.core.retry import retry_lost_connection
-from prometheus.data.postgres.binary_copy import fetch_packed
-from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
@@ -25,27 +23,21 @@ ROWS_PER_STATEMENT = 1_000
 _HashedState: TypeAlias = tuple[RegimeState, int | None]
 """A state, and the hash of what it was made of."""
 
-_SELECT_STATES = """
+_STATES = """
     SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
-    FROM regimes WHERE region = %s AND model_id = %s AND as_of_date BETWEEN %s AND %s
-    ORDER BY as_of_date
+    FROM regimes WHERE region = %s AND model_id = %s
 """
-_SELECT_LATEST_DATE = "SELECT max(as_of_date) FROM regimes WHERE region = %s AND model_id = %s"
 
 
 class RegimeStorage:
     """Regime states by region, model and date.
 
-    Parameters
-    ----------
-    db_manager
-        Where the runtime database is.
-    model_id
-        The regime model to read when a call names none. Without either, a region must hold rows of one model only.
+    `model_id` is the regime model to read when a call names none; without either, a region must hold rows of one model
+    only.
     """
 
     def __init__(self, db_manager: RuntimeDatabase, model_id: str | None = None) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_runtime_connection)
         self._model_id = model_id
 
     def save_regime(self, state: RegimeState) -> None:
@@ -55,60 +47,35 @@ class RegimeStorage:
     def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
         """Store states of any regions, models and order in one transaction; return how many rows were new or changed.
 
-        Of two states for one region, model and date the later one in the sequence counts.
-
-        Parameters
-        ----------
-        input_hashes
-            Of what each state was made; None where that is unknown.
+        Of two states for one region, model and date the later one in the sequence counts. `input_hashes` tell of what
+        each state was made; None where that is unknown.
         """
         hashes: list[int | None] = [None] * len(states) if input_hashes is None else input_hashes.tolist()
         by_key = {
             (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
         }
         ordered = [by_key[key] for key in sorted(by_key)]
-        return retry_lost_connection(lambda: self._save_ordered(ordered))
-
-    def _save_ordered(self, ordered: Sequence[_HashedState]) -> int:
-        n_written = 0
-        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
-                group = list(members)
-                _lock_history(cursor, region, model_id)
-                for first in range(0, len(group), ROWS_PER_STATEMENT):
-                    n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
-                _rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
-        return n_written
+        return self._db.write(lambda cursor: _save_ordered(cursor, ordered))
 
     def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
-        """Return what is known of the inputs of states between the first and the last of `dates`.
-
-        Returns
-        -------
-        Structured, shape (n_stored,): ``as_of_date``, ``input_hash``. States whose inputs are unknown are left out.
-        """
+        """Return ``as_of_date``, ``input_hash`` of the states of known inputs between the first and last of `dates`."""
         query = sql.SQL("""
             SELECT as_of_date, input_hash FROM regimes
             WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {first} AND {last}
               AND input_hash IS NOT NULL
         """).format(region=region, model_id=model_id, first=dates.min().item(), last=dates.max().item())
-        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            return fetch_packed(cursor, query, [("as_of_date", "M8[D]"), ("input_hash", "i8")])
+        return self._db.packed(query, [("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
     def get_latest_regime(self, region: str, model_id: str | None = None) -> RegimeState | None:
         """Return the state of the newest date, or None where the region has none."""
-        with self._db.get_runtime_connection() as connection:
-            chosen = self._choose_model(connection, region, model_id)
-            latest = connection.execute(_SELECT_LATEST_DATE, (region, chosen)).fetchone()
-            day = latest[0] if latest else None
-            row = connection.execute(_SELECT_STATES, (region, chosen, day, day), binary=True).fetchone()
+        chosen = self._choose_model(region, model_id)
+        row = self._db.row(f"{_STATES} ORDER BY as_of_date DESC LIMIT 1", (region, chosen), binary=True)
         return None if row is None else _to_state(row)
 
     def get_history(self, region: str, start: date, end: date, model_id: str | None = None) -> list[RegimeState]:
         """Return the states from `start` to `end`, both included, oldest first."""
-        with self._db.get_runtime_connection() as connection:
-            chosen = self._choose_model(connection, region, model_id)
-            rows = connection.execute(_SELECT_STATES, (region, chosen, start, end), binary=True).fetchall()
+        asked = (region, self._choose_model(region, model_id), start, end)
+        rows = self._db.rows(f"{_STATES} AND as_of_date BETWEEN %s AND %s ORDER BY as_of_date", asked, binary=True)
         return [_to_state(row) for row in rows]
 
     def get_transition_matrix(self, region: str, model_id: str | None = None) -> TransitionMatrix:
@@ -117,13 +84,8 @@ class RegimeStorage:
 
     def load_labels(self, region: str, model_id: str | None = None) -> list[RegimeLabel]:
         """Return all labels of a region in date order."""
-        with self._db.get_runtime_connection() as connection:
-            chosen = self._choose_model(connection, region, model_id)
-            rows = connection.execute(
-                "SELECT regime_label FROM regimes WHERE region = %s AND model_id = %s ORDER BY as_of_date",
-                (region, chosen),
-            )
-            return [RegimeLabel(row[0]) for row in rows]
+        query = "SELECT regime_label FROM regimes WHERE region = %s AND model_id = %s ORDER BY as_of_date"
+        return [RegimeLabel(label) for label in self._db.column(query, (region, self._choose_model(region, model_id)))]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
         """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
@@ -136,8 +98,7 @@ class RegimeStorage:
             FROM regimes WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s
             ORDER BY as_of_date, created_at DESC, model_id
         """
-        with self._db.get_runtime_connection() as connection:
-            rows = connection.execute(query, (region, encoder_model_id, start, end), binary=True).fetchall()
+        rows = self._db.rows(query, (region, encoder_model_id, start, end), binary=True)
         found = [StoredVector(row[4], decode_vector(row[0], row[1], region), row[2], row[3]) for row in rows]
         return join_embeddings(region, encoder_model_id, (start, end), found)
 
@@ -147,8 +108,7 @@ class RegimeStorage:
             SELECT as_of_date, max(created_at) FROM regimes
             WHERE region = %s AND encoder_model_id = %s AND as_of_date BETWEEN %s AND %s GROUP BY 1
         """
-        with self._db.get_runtime_connection() as connection:
-            return dict(connection.execute(query, (region, encoder_model_id, start, end)).fetchall())
+        return dict(self._db.rows(query, (region, encoder_model_id, start, end)))
 
     def regions_made_of(self, encoder_model_id: str, instrument_ids: Sequence[str]) -> list[tuple[str, str, str]]:
         """Return (region, regime model, instrument) of the states that an encoder's vectors of instruments are in."""
@@ -156,8 +116,7 @@ class RegimeStorage:
             SELECT DISTINCT region, model_id, metadata->>'instrument_id' FROM regimes
             WHERE encoder_model_id = %s AND metadata->>'instrument_id' = ANY(%s) ORDER BY 1, 2, 3
         """
-        with self._db.get_runtime_connection() as connection:
-            rows = connection.execute(query, (encoder_model_id, list(instrument_ids))).fetchall()
+        rows = self._db.rows(query, (encoder_model_id, list(instrument_ids)))
         return [(row[0], row[1], row[2]) for row in rows]
 
     def load_sources(self, region: str, model_id: str) -> dict[tuple[str, str], int]:
@@ -166,19 +125,17 @@ class RegimeStorage:
             SELECT metadata->>'instrument_id', metadata->>'window_days', count(*)
             FROM regimes WHERE region = %s AND model_id = %s AND metadata ? 'instrument_id' GROUP BY 1, 2
         """
-        with self._db.get_runtime_connection() as connection:
-            return {(row[0], row[1]): row[2] for row in connection.execute(query, (region, model_id))}
+        return {(name, days): n_rows for name, days, n_rows in self._db.rows(query, (region, model_id))}
 
     def list_models(self, region: str) -> list[str]:
         """Return the ids of the regime models that have rows of a region."""
-        with self._db.get_runtime_connection() as connection:
-            return _models_of(connection, region)
+        return self._db.column("SELECT DISTINCT model_id FROM regimes WHERE region = %s ORDER BY 1", (region,))
 
-    def _choose_model(self, connection: psycopg.Connection, region: str, model_id: str | None) -> str | None:
+    def _choose_model(self, region: str, model_id: str | None) -> str | None:
         named = model_id or self._model_id
         if named is not None:
             return named
-        found = _models_of(connection, region)
+        found = self.list_models(region)
         if len(found) > 1:
             raise ambiguous_model(region, found)
         return found[0] if found else None
@@ -188,23 +145,22 @@ def _group(state: RegimeState) -> tuple[str, str]:
     return state.region, state.model_id
 
 
-def _models_of(connection: psycopg.Connection, region: str) -> list[str]:
-    rows = connection.execute("SELECT DISTINCT model_id FROM regimes WHERE region = %s ORDER BY 1", (region,))
-    return [row[0] for row in rows]
-
-
 def _to_state(row: tuple[Any, ...]) -> RegimeState:
     as_of_date, region, label, confidence, embedding, metadata, model_id, encoder_model_id, dim = row
-    return RegimeState(
-        as_of_date=as_of_date,
-        region=region,
-        regime_label=RegimeLabel(label),
-        confidence=confidence,
-        regime_embedding=decode_vector(embedding, dim, f"regime of {region} on {as_of_date}"),
-        metadata=metadata,
-        model_id=model_id,
-        encoder_model_id=encoder_model_id,
-    )
+    vector = decode_vector(embedding, dim, f"regime of {region} on {as_of_date}")
+    label = RegimeLabel(label)
+    return RegimeState(as_of_date, region, label, confidence, vector, metadata, model_id, encoder_model_id)
+
+
+def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[_HashedState]) -> int:
+    n_written = 0
+    for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
+        group = list(members)
+        _lock_history(cursor, region, model_id)
+        for first in range(0, len(group), ROWS_PER_STATEMENT):
+            n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
+        _rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+    return n_written
 
 
 def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> None:

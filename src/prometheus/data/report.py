@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.rows import args_row, dict_row, scalar_row
+from psycopg.rows import dict_row, scalar_row
 
 from prometheus.data.instruments import require_market
 from prometheus.data.postgres.connections import Databases
@@ -24,14 +24,12 @@ ENDED_AFTER_SESSIONS = 5
 
 N_DATES_SHOWN = 5
 
-_INSTRUMENTS_OF_MARKET = """
-    SELECT i.instrument_id, i.market_id, m.calendar
-    FROM instruments i JOIN markets m USING (market_id)
-    WHERE (%(ids)s::text[] IS NULL OR i.instrument_id = ANY(%(ids)s))
-      AND (%(market_id)s::text IS NULL OR i.market_id = %(market_id)s)
-"""
-_MEMBERS = """
-    SELECT market_id, array_agg(instrument_id) FROM instruments WHERE market_id = ANY(%s) GROUP BY market_id
+_MARKETS = """
+    SELECT m.market_id, m.calendar, array_agg(i.instrument_id) AS members,
+           array_agg(i.instrument_id) FILTER (WHERE %(ids)s::text[] IS NULL OR i.instrument_id = ANY(%(ids)s)) AS wanted
+    FROM markets m JOIN instruments i USING (market_id)
+    WHERE %(market_id)s::text IS NULL OR m.market_id = %(market_id)s
+    GROUP BY m.market_id
 """
 _NEWEST_BAR = """
     SELECT max(bar.newest)
@@ -39,7 +37,7 @@ _NEWEST_BAR = """
     CROSS JOIN LATERAL (SELECT max(trade_date) AS newest FROM prices_daily WHERE instrument_id = member.id) AS bar
 """
 _SPAN = """
-    SELECT instrument_id, min(trade_date), max(trade_date) FROM prices_daily
+    SELECT instrument_id, min(trade_date) AS first, max(trade_date) AS last FROM prices_daily
     WHERE %(ids)s::text[] IS NULL OR instrument_id = ANY(%(ids)s)
     GROUP BY instrument_id ORDER BY instrument_id
 """
@@ -99,98 +97,60 @@ class InstrumentReport:
         return len(self.jump_dates)
 
 
-@dataclass(frozen=True, slots=True)
-class _Market:
-    """A market, its calendar, and all its instruments; none of them for bars without a reference row."""
+class _Market(NamedTuple):
+    """A market, its calendar, all its instruments and those wanted; none of them for bars without a reference row."""
 
     market_id: str | None = None
     calendar: str | None = None
-    members: tuple[str, ...] = field(default=(), compare=False)
+    members: Sequence[str] = ()
+    wanted: Sequence[str] | None = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """The first and the last bar of an instrument."""
-
+class _Span(NamedTuple):
     instrument_id: str
     first: date
     last: date
 
 
-@dataclass(frozen=True, slots=True)
-class _Sessions:
-    """The sessions of a group of instruments, none where no calendar is known, and where the calendar begins."""
-
-    dates: tuple[date, ...]
-    begin: date
-
-
 def build_data_report(
     db_manager: Databases, *, instrument_ids: Sequence[str] | None = None, market_id: str | None = None
 ) -> list[InstrumentReport]:
-    """Return one report per instrument with prices, in order of id.
+    """Return one report per instrument with prices, in order of id; only these, or of this market, where given.
 
-    Parameters
-    ----------
-    instrument_ids
-        Only these; None means all.
-    market_id
-        Only instruments of this market; None means all.
-
-    Raises
-    ------
-    NotFoundError
-        No prices of one of `instrument_ids` are stored.
-    NotFoundError
-        No market of that id is stored.
+    `NotFoundError` where there is no such market, or one of `instrument_ids` has no prices.
     """
-    market_of = _load_markets(db_manager, instrument_ids, market_id)
-    wanted = instrument_ids if market_id is None else sorted(market_of)
-    reports: list[InstrumentReport] = []
-    with db_manager.get_historical_connection() as connection:
-        with connection.cursor(row_factory=args_row(_Span)) as cursor:
-            spans = cursor.execute(_SPAN, {"ids": None if wanted is None else list(wanted)}).fetchall()
-        _require_known(instrument_ids or (), {span.instrument_id for span in spans}, market_of, market_id)
-        groups: dict[_Market, list[_Span]] = {}
-        for span in spans:
-            groups.setdefault(market_of.get(span.instrument_id, _Market()), []).append(span)
-        for market, group in groups.items():
-            reports += _summarize(connection, market, group)
-    return sorted(reports, key=lambda report: report.instrument_id)
-
-
-def _load_markets(
-    db_manager: Databases, instrument_ids: Sequence[str] | None, market_id: str | None
-) -> dict[str, _Market]:
-    given = {"ids": None if instrument_ids is None else list(instrument_ids), "market_id": market_id}
+    asked = {"ids": None if instrument_ids is None else list(instrument_ids), "market_id": market_id}
     with db_manager.get_runtime_connection() as connection:
         if market_id is not None:
             require_market(connection, market_id)
-        rows = connection.execute(_INSTRUMENTS_OF_MARKET, given).fetchall()
-        calendars = {market: calendar for _, market, calendar in rows}
-        members: dict[str, list[str]] = dict(connection.execute(_MEMBERS, (list(calendars),)).fetchall())
-    markets = {name: _Market(name, calendar, tuple(members.get(name, ()))) for name, calendar in calendars.items()}
-    return {instrument_id: markets[market] for instrument_id, market, _ in rows}
+        markets = [_Market(*row) for row in connection.execute(_MARKETS, asked)]
+    unlisted = _Market()
+    market_of = {instrument_id: market for market in markets for instrument_id in market.wanted or ()}
+    wanted = asked["ids"] if market_id is None else list(market_of)
+    reports: list[InstrumentReport] = []
+    with db_manager.get_historical_connection() as connection:
+        spans = [_Span(*row) for row in connection.execute(_SPAN, {"ids": wanted})]
+        stored = {span.instrument_id for span in spans}
+        for instrument_id in instrument_ids or ():
+            if instrument_id not in stored and (market_id is None or instrument_id in market_of):
+                raise unknown_instrument(instrument_id)
+        for market in (*markets, unlisted):
+            group = [span for span in spans if market_of.get(span.instrument_id, unlisted) is market]
+            if group:
+                reports += _summarize(connection, market, group)
+    return sorted(reports, key=lambda report: report.instrument_id)
 
 
-def _require_known(
-    asked: Iterable[str], stored: set[str], market_of: Mapping[str, _Market], market_id: str | None
-) -> None:
-    for instrument_id in asked:
-        is_elsewhere = market_id is not None and instrument_id not in market_of
-        if instrument_id not in stored and not is_elsewhere:
-            raise unknown_instrument(instrument_id)
-
-
-def _load_sessions(market: _Market, first: date, last: date) -> _Sessions:
+def _load_sessions(market: _Market, first: date, last: date) -> tuple[list[date], date]:
+    """Return the sessions, none where no calendar is known, and where the calendar begins."""
     if market.calendar is None:
-        return _Sessions((), first)
+        return [], first
     calendar = TradingCalendar(TradingCalendarConfig(market=market.calendar))
     try:
-        return _Sessions(tuple(calendar.trading_days_between(first, last)), first)
+        return list(calendar.trading_days_between(first, last)), first
     except CalendarRangeError as error:
         begin, end = max(first, error.first), min(last, error.last)
-        return _Sessions(tuple(calendar.trading_days_between(begin, end)) if begin <= end else (), begin)
+        return list(calendar.trading_days_between(begin, end)) if begin <= end else [], begin
 
 
 def _summarize(
@@ -199,32 +159,27 @@ def _summarize(
     with connection.cursor(row_factory=scalar_row) as cursor:
         found: date | None = cursor.execute(_NEWEST_BAR, (list(market.members),)).fetchone()
     newest = found or max(span.last for span in group)
-    sessions = _load_sessions(market, min(span.first for span in group), newest)
+    sessions, begin = _load_sessions(market, min(span.first for span in group), newest)
     connection.execute("SET LOCAL work_mem = '128MB'")
-    parameters = {
-        "sessions": list(sessions.dates),
-        "begin": sessions.begin,
-        "ids": [span.instrument_id for span in group],
-        "jump": JUMP,
-        "n_shown": N_DATES_SHOWN,
-    }
+    ids = [span.instrument_id for span in group]
+    parameters = {"sessions": sessions, "begin": begin, "ids": ids, "jump": JUMP, "n_shown": N_DATES_SHOWN}
     with connection.cursor(row_factory=dict_row) as rows:
         for row in rows.execute(_SUMMARY, parameters):
-            yield _report(market, sessions, row)
+            yield _report(market, sessions, begin, row)
 
 
-def _report(market: _Market, sessions: _Sessions, row: dict[str, Any]) -> InstrumentReport:
-    missing = dates_in_gaps(sessions.dates, row.pop("before_gaps"), row.pop("after_gaps"))
-    has_calendar, first, last = bool(sessions.dates), row["first_date"], row["last_date"]
+def _report(market: _Market, sessions: Sequence[date], begin: date, row: dict[str, Any]) -> InstrumentReport:
+    missing = dates_in_gaps(sessions, row.pop("before_gaps"), row.pop("after_gaps"))
+    has_calendar, first, last = bool(sessions), row["first_date"], row["last_date"]
     if not has_calendar:
         row |= {"n_missing_sessions": None, "n_off_session": None}
-    n_after = len(sessions.dates) - bisect_right(sessions.dates, last)
+    n_after = len(sessions) - bisect_right(sessions, last)
     return InstrumentReport(**{
         **row,
         "market_id": market.market_id,
         "ended_on": last if n_after > ENDED_AFTER_SESSIONS else None,
         "first_missing": missing[:N_DATES_SHOWN],
-        "checked_from": sessions.begin if has_calendar and sessions.begin > first else None,
+        "checked_from": begin if has_calendar and begin > first else None,
         "jump_dates": tuple(row["jump_dates"]),
     })  # fmt: skip
 

@@ -14,10 +14,9 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
-from psycopg.rows import args_row, class_row
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
-from prometheus.data.postgres.binary_copy import copy_in, copy_out
+from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
 from prometheus.encoders.texts.documents import TextTable
 from prometheus.errors import DataCheckError
 
@@ -118,23 +117,6 @@ class StagedInstrument:
     n_rows: int
 
 
-class Ordinals:
-    """Numbers texts from 1 in order of first appearance."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts in the order of their numbers."""
-        return list(self._numbers)
-
-    def of(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """Return the number of each text, new ones for new texts; shape (n,)."""
-        numbers = self._numbers
-        return np.array([numbers.setdefault(text, len(numbers) + 1) for text in texts], np.int32)
-
-
 class DateOrder:
     """Watches whether the dates of every instrument ascend; where they do, no key stands twice."""
 
@@ -160,13 +142,17 @@ class DateOrder:
 
 
 class PriceStaging:
-    """The rows of one run, in a temporary table of the transaction that will store them."""
+    """The rows of one run, in a temporary table of the transaction that will store them.
+
+    `n_duplicates`, known after `count_conflicts`, is how many rows repeat an equal one.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._instruments, self._currencies = Ordinals(), Ordinals()
+        self._instruments: dict[str, int] = {}
+        self._currencies: dict[str, int] = {}
         self._order = DateOrder()
-        self._n_duplicates = 0
+        self.n_duplicates = 0
         connection.execute("SET LOCAL work_mem = '128MB'")
         connection.execute(_CREATE)
 
@@ -175,19 +161,14 @@ class PriceStaging:
         """Whether the dates of some instrument do not ascend."""
         return self._order.has_steps_back
 
-    @property
-    def n_duplicates(self) -> int:
-        """How many rows repeat an equal one; known after `count_conflicts`."""
-        return self._n_duplicates
-
     def append(self, file_no: int, rows: PriceColumns) -> None:
         """Add rows."""
         if not len(rows.row_numbers):
             return
-        instruments = _ordinals_of_rows(self._instruments, rows.instruments)
-        if len(self._instruments.texts) > MAX_INSTRUMENTS:
+        instruments = _number(self._instruments, rows.instruments)
+        if len(self._instruments) > MAX_INSTRUMENTS:
             raise DataCheckError(f"more than {MAX_INSTRUMENTS} instruments in one run; load the files in several runs")
-        currencies = _ordinals_of_rows(self._currencies, rows.currencies)
+        currencies = _number(self._currencies, rows.currencies)
         self._order.watch(instruments, rows.trade_dates.astype(np.int64))
         columns: dict[str, NDArray[Any]] = {
             "file_no": np.full(len(instruments), file_no, np.int32),
@@ -206,13 +187,13 @@ class PriceStaging:
             return 0
         self._connection.execute("ANALYZE staged_prices")
         self._connection.execute(_FIND_REPEATS)
-        self._n_duplicates, n_conflicting = self._connection.execute(_COUNT_REPEATS).fetchall()[0]
+        self.n_duplicates, n_conflicting = self._connection.execute(_COUNT_REPEATS).fetchall()[0]
         return int(n_conflicting)
 
     def conflicting_rows(self) -> NDArray[Any]:
         """Return file_no and row_no of the contradicting rows, in that order; needs `count_conflicts`."""
         with self._connection.cursor() as cursor:
-            return copy_out(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
+            return fetch_packed(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
 
     def drop_conflicts(self) -> None:
         """Remove every row that contradicts another: which of them is right cannot be told."""
@@ -221,25 +202,22 @@ class PriceStaging:
     def summarize(self) -> tuple[StagedInstrument, ...]:
         """Return what is staged, by instrument."""
         self._connection.execute("ANALYZE staged_prices")
-        known = {"ids": self._instruments.texts, "currencies": self._currencies.texts}
-        with self._connection.cursor(row_factory=args_row(StagedInstrument)) as cursor:
-            return tuple(cursor.execute(_SUMMARIZE, known))
+        known = {"ids": list(self._instruments), "currencies": list(self._currencies)}
+        return tuple(StagedInstrument(*row) for row in self._connection.execute(_SUMMARIZE, known))
 
     def upsert(self) -> int:
         """Store the rows; return how many were new or changed."""
-        ids = self._instruments.texts
-        rank = {instrument_id: place for place, instrument_id in enumerate(sorted(ids))}
-        cursor = self._connection.execute(
-            _UPSERT,
-            {"ids": ids, "ranks": [rank[instrument_id] for instrument_id in ids], "currencies": self._currencies.texts},
-        )
-        return cursor.rowcount
+        ids = list(self._instruments)
+        rank = {name: place for place, name in enumerate(sorted(ids))}
+        keys = {"ids": ids, "ranks": [rank[name] for name in ids], "currencies": list(self._currencies)}
+        return self._connection.execute(_UPSERT, keys).rowcount
 
 
-def _ordinals_of_rows(ordinals: Ordinals, column: CodedTexts) -> NDArray[np.int32]:
-    """Return the ordinal of each row's text; texts of no row get none."""
+def _number(ordinals: dict[str, int], column: CodedTexts) -> NDArray[np.int32]:
+    """Return the ordinal of each row's text, from 1 in order of first appearance; texts of no row get none."""
     present, inverse = np.unique(column.codes, return_inverse=True)
-    return ordinals.of([column.values[code] for code in present])[inverse]
+    texts = [column.values[code] for code in present]
+    return np.array([ordinals.setdefault(text, len(ordinals) + 1) for text in texts], np.int32)[inverse]
 
 
 # the hash is computed where it is defined, in the schema; the temporary table takes its definition over
@@ -303,8 +281,7 @@ class TextStaging:
 
     def summarize(self) -> StagedTexts:
         """Return what is staged."""
-        with self._connection.cursor(row_factory=class_row(StagedTexts)) as cursor:
-            return cursor.execute(self._compose(_SUMMARIZE_TEXTS)).fetchall()[0]
+        return StagedTexts(*self._connection.execute(self._compose(_SUMMARIZE_TEXTS)).fetchall()[0])
 
     def upsert(self) -> int:
         """Store the texts; return how many were new or changed."""

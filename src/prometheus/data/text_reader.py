@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
-from psycopg.rows import class_row, scalar_row
 
-from prometheus.data.postgres.connections import HistoricalDatabase
+from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
     SourceText,
@@ -105,46 +104,44 @@ class TextReader:
     """
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_historical_connection)
 
-    def iter_macro_keys(
+    def iter_keys(
         self,
+        source_type: TextSourceType,
         start: date,
         end: date,
         *,
-        country: str | None = None,
-        event_type: str | None = None,
         limit: int | None = None,
         timezone: str = "UTC",
+        **filters: str | None,
     ) -> Iterator[list[TextKey]]:
-        """Yield the macro events dated `start` to `end`, both included, oldest first, page by page.
+        """Yield the texts dated `start` to `end`, both included, oldest first, page by page.
 
-        Each page is one short query that takes up where the last one ended: between two of them no transaction is
-        open, however long the caller takes.
-
-        Raises
-        ------
-        InputRefusedError
-            No stored event at all is of that country, or of that type.
-        UsageError
-            The dates, the limit or the zone make no sense.
+        `filters` are columns of the table, such as ``country``. Each page is one short query that takes up where the
+        last one ended: between two of them no transaction is open, however long the caller takes. `InputRefusedError`
+        where no stored text at all meets a filter; `UsageError` where the dates, the limit or the zone make no sense.
         """
-        filters = {"country": country, "event_type": event_type}
-        return self._iterate("MACRO", start, end, filters, limit, timezone)
-
-    def iter_news_keys(
-        self, start: date, end: date, *, language: str | None = None, limit: int | None = None, timezone: str = "UTC"
-    ) -> Iterator[list[TextKey]]:
-        """Yield the articles dated `start` to `end`; as for macro events."""
-        return self._iterate("NEWS", start, end, {"language": language}, limit, timezone)
+        if end < start:
+            raise UsageError(f"the range ends ({end}) before it starts ({start})")
+        if limit is not None and limit < 1:
+            raise UsageError(f"--limit {limit}: name a number above zero")
+        load_zone("--timezone", timezone)
+        given = {column: value for column, value in filters.items() if value is not None}
+        self.require_known(TEXT_TABLES[source_type].name, given)
+        parameters = {
+            **given, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
+            "latest": _midnight(end, 2 * _DAY),
+        }  # fmt: skip
+        statement = compose_text_query(_PAGE, source_type, {name: sql.Placeholder(name) for name in given})
+        return self._pages(statement, parameters, limit)
 
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
         """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
 
         Rows that were removed are left out.
         """
-        with self._db.get_historical_connection() as connection:
-            rows = connection.execute(_compose(_TEXTS, source_type), {"ids": list(source_ids)}).fetchall()
+        rows = self._db.rows(compose_text_query(_TEXTS, source_type), {"ids": list(source_ids)})
         return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
     def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
@@ -158,55 +155,22 @@ class TextReader:
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""
-        with self._db.get_historical_connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
-            found: date | None = cursor.execute(
-                _compose(_NEWEST, source_type), {"after": _midnight(until, _DAY)}
-            ).fetchone()
+        found: date | None = self._db.value(compose_text_query(_NEWEST, source_type), {"after": _midnight(until, _DAY)})
         return found
 
     def _dated(self, source_type: TextSourceType, which: str, parameters: Mapping[str, Any]) -> list[DatedText]:
-        with self._db.get_historical_connection() as connection:
-            rows = connection.execute(_compose(_DATED + which, source_type), parameters)
-            return [DatedText(source_type, *row) for row in rows]
+        rows = self._db.rows(compose_text_query(_DATED + which, source_type), parameters)
+        return [DatedText(source_type, *row) for row in rows]
 
     def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
-        with self._db.get_historical_connection() as connection:
-            for column, value in filters.items():
-                if value is None:
-                    continue
-                names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
-                exists = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {column} = %s)").format(**names)
-                found = connection.execute(exists, (value,)).fetchone()
-                if found and found[0]:
-                    continue
+        for column, value in filters.items():
+            names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
+            exists = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {column} = %s)").format(**names)
+            if value is not None and not self._db.value(exists, (value,)):
                 listing = sql.SQL("SELECT DISTINCT {column} FROM {table} WHERE {column} <> '' ORDER BY 1 LIMIT %s")
-                known = [row[0] for row in connection.execute(listing.format(**names), (_N_SHOWN + 1,))]
+                known = self._db.column(listing.format(**names), (_N_SHOWN + 1,))
                 raise InputRefusedError(_describe_unknown(table, column, value, known))
-
-    def _iterate(
-        self,
-        source_type: TextSourceType,
-        start: date,
-        end: date,
-        filters: Mapping[str, str | None],
-        limit: int | None,
-        timezone: str,
-    ) -> Iterator[list[TextKey]]:
-        if end < start:
-            raise UsageError(f"the range ends ({end}) before it starts ({start})")
-        if limit is not None and limit < 1:
-            raise UsageError(f"--limit {limit}: name a number above zero")
-        load_zone("--timezone", timezone)
-        given = {column: value for column, value in filters.items() if value is not None}
-        self.require_known(TEXT_TABLES[source_type].name, given)
-        parameters = {
-            **given, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
-            "latest": _midnight(end, 2 * _DAY),
-        }  # fmt: skip
-        conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in given]
-        statement = _compose(_PAGE, source_type, filters=sql.SQL(" ").join(conditions))
-        return self._pages(statement, parameters, limit)
 
     def _pages(
         self, statement: sql.Composed, parameters: Mapping[str, Any], limit: int | None
@@ -216,8 +180,7 @@ class TextReader:
         while n_left is None or n_left > 0:
             n_rows = PAGE_ROWS if n_left is None else min(PAGE_ROWS, n_left)
             position = {"after": after, "after_id": after_id, "n_rows": n_rows}
-            with self._db.get_historical_connection() as connection:
-                rows = connection.execute(statement, {**parameters, **position}).fetchall()
+            rows = self._db.rows(statement, {**parameters, **position})
             if not rows:
                 return
             after_id, after = rows[-1][:2]
@@ -229,37 +192,41 @@ def load_text_backlog(
     db_manager: HistoricalDatabase, source_type: TextSourceType, model_id: str, as_of_date: date
 ) -> TextBacklog:
     """Return what a model has still to embed of the texts dated up to `as_of_date` in UTC; no text is read."""
-    query = _compose(_BACKLOG, source_type, model=sql.Literal(model_id), as_of=sql.Literal(as_of_date))
-    with (
-        db_manager.get_historical_connection() as connection,
-        connection.cursor(row_factory=class_row(TextBacklog)) as cursor,
-    ):
-        return cursor.execute(query).fetchone() or TextBacklog(0, 0, None)
+    query = compose_text_query(_BACKLOG, source_type, model=model_id, as_of=as_of_date)
+    return TextBacklog(*Transactions(db_manager.get_historical_connection).rows(query)[0])
 
 
-def _compose(statement: str, source_type: TextSourceType, **further: sql.Composable) -> sql.Composed:
-    """Put the names of a table into a statement; `text` is all its texts as one, `written` says whether there is any.
+def compose_text_query(
+    statement: LiteralString,
+    source_type: TextSourceType,
+    filters: Mapping[str, Any] | None = None,
+    **further: Any,
+) -> sql.Composed:
+    """Put the names of a table, and conditions on its columns, into a statement.
 
-    A row without a column has nothing for `language`, `kind` or `place`.
+    `text` is all texts of a row as one, `written` says whether there is any; a row without a column has nothing for
+    `language`, `kind` or `place`.
     """
     table = TEXT_TABLES[source_type]
     parts = [sql.Identifier(name) for name in table.texts]
     filled = sql.SQL(", ").join(sql.SQL("nullif({}, '')").format(part) for part in parts)
     place = next(name for name in ("country", "language") if name in table.names)
-    names: dict[str, sql.Composable] = {
-        "source": sql.Literal(source_type),
-        "table": sql.Identifier(table.name),
-        "key": sql.Identifier(table.key),
-        "timestamp": sql.Identifier(table.timestamp),
-        "parts": sql.SQL(", ").join(parts),
-        "length": sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
-        "written": sql.SQL(" || ").join(parts),
-        "text": sql.SQL("concat_ws(E'\\n\\n', {})").format(filled),
-        "language": sql.SQL("language" if "language" in table.names else "NULL::text"),
-        "kind": sql.SQL("event_type" if "event_type" in table.names else "''"),
-        "place": sql.SQL("coalesce({}, '')").format(sql.Identifier(place)),
-    }
-    return sql.SQL(statement).format(**names, **further)
+    conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), value) for name, value in (filters or {}).items()]
+    return sql.SQL(statement).format(
+        source=source_type,
+        table=sql.Identifier(table.name),
+        key=sql.Identifier(table.key),
+        timestamp=sql.Identifier(table.timestamp),
+        parts=sql.SQL(", ").join(parts),
+        length=sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
+        written=sql.SQL(" || ").join(parts),
+        text=sql.SQL("concat_ws(E'\\n\\n', {})").format(filled),
+        language=sql.SQL("language" if "language" in table.names else "NULL::text"),
+        kind=sql.SQL("event_type" if "event_type" in table.names else "''"),
+        place=sql.SQL("coalesce({}, '')").format(sql.Identifier(place)),
+        filters=sql.SQL(" ").join(conditions),
+        **further,
+    )
 
 
 def _midnight(day: date, shift: timedelta) -> datetime:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 from psycopg import sql
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.data.postgres.binary_copy import fetch_packed
-from prometheus.data.postgres.connections import RuntimeDatabase
-from prometheus.data.vectors import fetch_vectors
+from prometheus.data.postgres.binary_copy import unpack_vectors
+from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
 from prometheus.regime.types import RegimeLabel
@@ -62,25 +61,24 @@ _NEWEST_VECTOR = """
 
 _COLUMNS = (("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8"))
 # In the order of EVIDENCE_LABELS.
-_EVIDENCE = sql.SQL(""",
+_EVIDENCE = """,
     coalesce((metadata #>> '{probabilities,CARRY}')::float8, 'NaN'),
     coalesce((metadata #>> '{probabilities,NEUTRAL}')::float8, 'NaN'),
     coalesce((metadata #>> '{probabilities,RISK_OFF}')::float8, 'NaN'),
     coalesce((metadata #>> '{probabilities,CRISIS}')::float8, 'NaN'),
     regime_embedding
-""")
+"""
 
 
 class RegimeTimelines:
     """Reads the table ``regimes`` column-wise."""
 
     def __init__(self, db_manager: RuntimeDatabase) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_runtime_connection)
 
     def histories(self, until: date = date.max) -> list[RegimeHistory]:
         """Return what is stored of dates up to one, by region and regime model."""
-        with self._db.get_runtime_connection() as connection:
-            return [RegimeHistory(*row) for row in connection.execute(_HISTORIES, {"until": until})]
+        return [RegimeHistory(*row) for row in self._db.rows(_HISTORIES, {"until": until})]
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
@@ -93,15 +91,12 @@ class RegimeTimelines:
 
         Shapes (n, 4), NaN where the model gives none, and (n, dim).
         """
-        with self._db.get_runtime_connection() as connection:
-            query = "SELECT dim FROM regimes WHERE region = %s AND model_id = %s LIMIT 1"
-            row = connection.execute(query, (region, model_id)).fetchone()
-        dim = row[0] if row else 0
+        query = "SELECT dim FROM regimes WHERE region = %s AND model_id = %s LIMIT 1"
+        dim = self._db.value(query, (region, model_id)) or 0
         columns = [*((name, "f8") for name in EVIDENCE_LABELS), ("vector", f"V{4 * dim}")]
-        rows = self._rows(region, model_id, (start, end), None, (_EVIDENCE, columns))
+        rows = self._rows(region, model_id, (start, end), None, _EVIDENCE, columns)
         probabilities = np.stack([rows[name] for name in EVIDENCE_LABELS], axis=1)
-        vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), dim)
-        return _to_timeline(region, model_id, rows), probabilities, vectors
+        return _to_timeline(region, model_id, rows), probabilities, unpack_vectors(rows["vector"], dim)
 
     def _rows(
         self,
@@ -109,7 +104,8 @@ class RegimeTimelines:
         model_id: str,
         span: tuple[date, date],
         limit: int | None,
-        more: tuple[sql.SQL, Sequence[tuple[str, str]]] = (sql.SQL(""), ()),
+        more: LiteralString = "",
+        columns: Sequence[tuple[str, str]] = (),
     ) -> np.ndarray[Any, np.dtype[Any]]:
         query = sql.SQL("""
             SELECT as_of_date, array_position({labels}::text[], regime_label), confidence,
@@ -117,17 +113,10 @@ class RegimeTimelines:
             FROM regimes WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {start} AND {end}
             ORDER BY as_of_date LIMIT {limit}
         """).format(
-            labels=[label.value for label in LABELS],
-            more=more[0],
-            region=region,
-            model_id=model_id,
-            start=span[0],
-            end=span[1],
-            limit=sql.Literal(limit),
-        )
-        columns = [*_COLUMNS, *more[1]]
-        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            return fetch_packed(cursor, query, columns)
+            labels=[label.value for label in LABELS], more=sql.SQL(more), region=region, model_id=model_id,
+            start=span[0], end=span[1], limit=limit,
+        )  # fmt: skip
+        return self._db.packed(query, [*_COLUMNS, *columns])
 
     def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
         """Return label and confidence of those of the dates that have a state."""
@@ -135,23 +124,19 @@ class RegimeTimelines:
             SELECT as_of_date, regime_label, confidence FROM regimes
             WHERE region = %s AND model_id = %s AND as_of_date = ANY(%s::date[])
         """
-        with self._db.get_runtime_connection() as connection:
-            rows = connection.execute(query, (region, model_id, list(dates))).fetchall()
+        rows = self._db.rows(query, (region, model_id, list(dates)))
         return {day: (RegimeLabel(label), confidence) for day, label, confidence in rows}
 
     def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
         """Return what the newest vector of a date up to `until` was made of; None if not found."""
-        with self._db.get_runtime_connection() as connection:
-            asked = {"region": region, "encoder": encoder_model_id, "until": until}
-            row = connection.execute(_NEWEST_VECTOR, asked).fetchone()
+        row = self._db.row(_NEWEST_VECTOR, {"region": region, "encoder": encoder_model_id, "until": until})
         return None if row is None else VectorSource(*row)
 
     def written(self, region: str, encoder_model_id: str) -> tuple[int, datetime | None]:
         """Return how many states an encoder's vectors are in, and when the newest was written."""
         query = "SELECT count(*), max(created_at) FROM regimes WHERE region = %s AND encoder_model_id = %s"
-        with self._db.get_runtime_connection() as connection:
-            row = connection.execute(query, (region, encoder_model_id)).fetchone()
-        return (0, None) if row is None else (row[0], row[1])
+        n_states, newest = self._db.rows(query, (region, encoder_model_id))[0]
+        return n_states, newest
 
     def load_vectors(self, region: str, encoder_model_id: str, source: VectorSource) -> DatedVectors:
         """Return the vectors of one source; of several regime models' for a date the one written last."""
@@ -165,8 +150,7 @@ class RegimeTimelines:
             region=region, encoder=encoder_model_id, dim=source.dim,
             instrument=sql.Literal(source.instrument_id), window_days=sql.Literal(source.window_days),
         )  # fmt: skip
-        with self._db.get_runtime_connection() as connection, connection.cursor() as cursor:
-            return DatedVectors(*fetch_vectors(cursor, query, source.dim))
+        return DatedVectors(*self._db.vectors(query, source.dim))
 
     def members_of(self, region: str, until: date) -> dict[str, float]:
         """Return the weights of a region's members as its newest state up to a date says them; empty without any."""
@@ -175,9 +159,7 @@ class RegimeTimelines:
             WHERE region = %s AND as_of_date <= %s AND metadata ? 'members'
             ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
         """
-        with self._db.get_runtime_connection() as connection:
-            row = connection.execute(query, (region, until)).fetchone()
-        return {} if row is None else dict(row[0])
+        return dict(self._db.value(query, (region, until)) or {})
 
 
 def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:

@@ -1,60 +1,265 @@
-"""Bars, numeric vectors, regime states and the model registry in a folder; what `prometheus.open` of a path reads."""
+"""A folder of Parquet files as a store: every write is whole or not at all, and equal rows are never written twice.
+
+``prometheus.json`` is the index: it names the one file of each series of dated rows, and holds what the model ids mean.
+Files are never changed. A write puts new ones beside the old ones, and then replaces the index in one step (ADR-0017).
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
 
-from prometheus.arrays import DateVector, Float32Vector, Int64Vector, decode_vector, encode_vector
-from prometheus.encoders.identity import fingerprint, repeated_key, require_same_meaning
-from prometheus.encoders.numeric.encoder import EmbeddingBatch
-from prometheus.encoders.numeric.windows import NumericWindowSpec
-from prometheus.files.folder import Folder, Row, SeriesKey, SeriesWrite
+from prometheus.arrays import Float32Matrix, Float64Matrix
+from prometheus.core.files import reason_of
+from prometheus.errors import FileAccessError
 from prometheus.market.bars import PriceBars
-from prometheus.memory.states import MemoryStates, StateRow, stored_state
-from prometheus.memory.vectors import MemoryRegistry
+from prometheus.memory.series import Meaning, Place, Row, Rows, SeriesKey, SeriesWrite
+from prometheus.memory.sources import MemoryBars
+from prometheus.memory.stores import KeptState, MemoryNumericStore, MemoryRegistry, MemoryStates
+from prometheus.regime.explanation import EVIDENCE_LABELS
+from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, StoredVector, VectorSource
 from prometheus.regime.types import RegimeLabel, RegimeState
 
+INDEX, LOCK, FORMAT = "prometheus.json", ".lock", 1
+_BEGINNING = ".new-"
+_ATTEMPTS = 20
+_OURS = re.compile(r"_[0-9a-f]{16}_[0-9a-f]{16}\.parquet$")
+
 PRICE_FIELDS = ("open", "high", "low", "close", "adjusted_close", "volume")
-_BARS = pa.schema([(name, pa.float64()) for name in PRICE_FIELDS])
-_VECTORS = pa.schema([("vector", pa.binary()), ("input_hash", pa.int64())])
-_STATES = pa.schema([
-    ("regime_label", pa.string()), ("confidence", pa.float64()), ("encoder_model_id", pa.string()),
-    ("regime_embedding", pa.binary()), ("metadata", pa.string()), ("input_hash", pa.int64()),
-    ("written_utc", pa.timestamp("us", tz="UTC")),
-])  # fmt: skip
+_SCHEMAS = {
+    "bars": pa.schema([(name, pa.float64()) for name in PRICE_FIELDS]),
+    "vectors": pa.schema([("vector", pa.binary()), ("input_hash", pa.int64())]),
+    "states": pa.schema([
+        ("regime_label", pa.string()), ("confidence", pa.float64()), ("encoder_model_id", pa.string()),
+        ("regime_embedding", pa.binary()), ("metadata", pa.string()), ("input_hash", pa.int64()),
+        ("written_utc", pa.timestamp("us", tz="UTC")),
+    ]),
+}  # fmt: skip
+"""Columns of each kind of series, behind the date."""
 
 
-class FolderRegistry(MemoryRegistry):
-    """What each model id means; a `prometheus.protocols.ModelRegistry`."""
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a folder holds: the file of each series, and the models."""
 
-    def __init__(self, folder: Folder) -> None:
+    series: Mapping[SeriesKey, str] = field(default_factory=dict)
+    models: Mapping[str, Meaning] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the file that says it."""
+        series = [[*key, name] for key, name in sorted(self.series.items(), key=repr)]
+        content = {"format": FORMAT, "models": dict(sorted(self.models.items())), "series": series}
+        return json.dumps(content, indent=1, allow_nan=False).encode()
+
+    @classmethod
+    def of_bytes(cls, content: bytes, path: Path) -> Index:
+        """Return what a file says; `FileAccessError` if it is no index, or one of a newer version."""
+        try:
+            found = json.loads(content)
+            version, listed = int(found["format"]), found["series"]
+            models = {model_id: (kind, print_, config) for model_id, (kind, print_, config) in found["models"].items()}
+            index = cls({tuple(each[:-1]): str(each[-1]) for each in listed}, models)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FileAccessError(str(path), "is no index of a Prometheus folder; restore it from a copy") from error
+        if version > FORMAT:
+            raise FileAccessError(str(path), f"has format {version}, this version reads {FORMAT}; upgrade it")
+        return index
+
+
+class Folder(Place):
+    """An empty folder, or one that this class filled; `FileAccessError` if it holds something else or is no folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
         super().__init__()
-        self._folder = folder
+        self._rows: dict[str, Rows] = {}
+        if not self.path.is_dir():
+            raise FileAccessError(str(self.path), "no such folder; make an empty one to begin a store")
+        self.index()
 
-    def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Record what a model id means, or raise `ModelFingerprintError` where it means something else."""
-        stored = self._folder.add_model(model_id, (kind, fingerprint(config), dict(config)))
-        require_same_meaning(model_id, stored, kind, config)
+    def index(self) -> Index:
+        """Return what the folder holds now."""
+        path = self.path / INDEX
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            others = [each.name for each in self.path.iterdir() if not each.name.startswith(".")]
+            if INDEX in others:  # begun a moment ago
+                return self.index()
+            if others:
+                raise FileAccessError(
+                    str(self.path), f"holds {min(others)} and no {INDEX}; name an empty folder, or one of Prometheus"
+                ) from None
+            return Index()
+        except OSError as error:
+            raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
+        return Index.of_bytes(content, path)
 
-    def require_same(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
-        """Raise `ModelFingerprintError` where a model id means something else; record nothing."""
-        stored = self._folder.index().models.get(model_id)
+    def keys(self, kind: str) -> list[SeriesKey]:
+        """Return the series of a kind, sorted."""
+        return sorted(key for key in self.index().series if key[0] == kind)
+
+    def rows(self, *key: str | int) -> Rows:
+        """Return a series by date, ascending; empty if not stored."""
+        for _ in range(_ATTEMPTS):
+            name = self.index().series.get(key)
+            try:
+                return {} if name is None else self._read(name)
+            except FileNotFoundError:  # a writer has replaced it since the index was read
+                continue
+        raise FileAccessError(str(self.path / str(name)), "is missing; restore it from a copy")
+
+    def write(self, *series: SeriesWrite) -> int:
+        """Store rows of some series together, whole or not at all; return how many were new or changed."""
+        with self._writing() as index:
+            files, n_changed = dict(index.series), 0
+            for each in series:
+                name = files.get(each.key)
+                stored = {} if name is None else self._kept(name)
+                fresh = each.fresh(stored)
+                n_changed += len(fresh)
+                if fresh:
+                    files[each.key] = self._add(each.key, {**stored, **fresh})
+            if n_changed:
+                self._replace_index(replace(index, series=files))
+        return n_changed
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return datetime.now(UTC)
+
+    def meaning_of(self, model_id: str) -> Meaning | None:
+        """Return what a model id means; None if not recorded."""
+        return self.index().models.get(model_id)
+
+    def add_model(self, model_id: str, meaning: Meaning) -> Meaning:
+        """Record what a model id means unless it is recorded already; return what it means."""
+        stored = self.meaning_of(model_id)
         if stored is not None:
-            require_same_meaning(model_id, stored, kind, config)
+            return stored
+        with self._writing() as index:
+            if model_id not in index.models:
+                self._replace_index(replace(index, models={**index.models, model_id: meaning}))
+        return self.index().models[model_id]
 
-    def load_config(self, model_id: str) -> dict[str, Any] | None:
-        """Return what is recorded under an id, None where nothing is."""
-        stored = self._folder.index().models.get(model_id)
-        return None if stored is None else dict(stored[2])
+    @contextmanager
+    def _writing(self) -> Iterator[Index]:
+        try:
+            with (self.path / LOCK).open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (self.path / INDEX).exists():
+                    self.index()
+                    self._replace_index(Index())
+                yield self.index()
+        except FileAccessError:
+            raise
+        except OSError as error:
+            raise FileAccessError(str(self.path), f"cannot be written ({reason_of(error)})") from error
+
+    def _add(self, key: SeriesKey, rows: Rows) -> str:
+        columns, days = _SCHEMAS[str(key[0])], sorted(rows)
+        values = zip(*(rows[day] for day in days), strict=True)
+        arrays = [
+            pa.array(days, pa.date32()),
+            *(pa.array(list(each), of.type) for each, of in zip(values, columns, strict=True)),
+        ]
+        table = pa.Table.from_arrays(arrays, names=["day", *columns.names])
+        stream = io.BytesIO()
+        pq.write_table(table, stream, compression="zstd")
+        content = stream.getvalue()
+        label = "_".join("".join(c if c.isalnum() or c in ".-" else "-" for c in str(part))[:40] for part in key)
+        name = f"{label}_{_digest(repr(key).encode())}_{_digest(content)}.parquet"
+        self._put(name, content)
+        return name
+
+    def _read(self, name: str) -> Rows:
+        """Return the rows of a file, which is read once; refuse one that is not as it was written."""
+        with self._lock:
+            known = self._rows.get(name)
+        if known is not None:
+            return known
+        path = self.path / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
+        if not name.endswith(f"_{_digest(content)}.parquet"):
+            raise FileAccessError(str(path), "is truncated or was changed; restore it from a copy")
+        table = pq.read_table(io.BytesIO(content))
+        columns = [column.to_pylist() for column in table.columns]
+        rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+        with self._lock:
+            self._rows[name] = rows
+        return rows
+
+    def _kept(self, name: str) -> Rows:
+        """Return the rows of a file under the lock of writers: one that is missing was lost."""
+        try:
+            return self._read(name)
+        except FileNotFoundError as error:
+            raise FileAccessError(str(self.path / name), "is missing; restore it from a copy") from error
+
+    def _replace_index(self, index: Index) -> None:
+        """Let the folder hold something else, in one step; what no index names any more is removed."""
+        self._settle()
+        self._put(INDEX, index.to_bytes())
+        self._settle()
+        current = set(index.series.values())
+        with self._lock:
+            self._rows = {name: rows for name, rows in self._rows.items() if name in current}
+        for path in self.path.iterdir():
+            is_ours = path.name.startswith(_BEGINNING) or _OURS.search(path.name)
+            if is_ours and path.name not in current:
+                path.unlink(missing_ok=True)
+
+    def _put(self, name: str, content: bytes) -> None:
+        beginning = self.path / f"{_BEGINNING}{name}"
+        with beginning.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beginning.replace(self.path / name)
+
+    def _settle(self) -> None:
+        # names given until now outlast a loss of power
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+class FolderStores:
+    """All stores of one folder, with one registry of models: what `prometheus.open` of a path reads."""
+
+    def __init__(self, path: str | Path) -> None:
+        folder = Folder(path)
+        self.path = folder.path
+        self.registry = MemoryRegistry(folder)
+        self.bars = FolderBars(folder)
+        self.numeric = MemoryNumericStore(folder)
+        self.states = MemoryStates(place=folder)
+        self.timelines = FolderTimelines(self.states)
 
 
 class FolderBars:
@@ -76,7 +281,7 @@ class FolderBars:
         spans = [slice(int(a), int(b)) for a, b in pairwise(bars.offsets)]
         return self._folder.write(
             *(
-                SeriesWrite(("bars", name), _BARS, dict(zip(days[span], rows[span], strict=True)), _is_equal)
+                SeriesWrite(("bars", name), dict(zip(days[span], rows[span], strict=True)), _is_equal)
                 for name, span in zip(bars.instrument_ids, spans, strict=True)
             )
         )
@@ -85,22 +290,12 @@ class FolderBars:
         self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
     ) -> PriceBars:
         """Return bars from `first` to `last` and the ones that windows ending there reach back to."""
-        ids = tuple(dict.fromkeys(instrument_ids))
-        chosen = [PRICE_FIELDS.index(field) for field in fields]
-        days: list[date] = []
-        rows: list[Row] = []
-        offsets = [0]
-        for name in ids:
+        found = MemoryBars()
+        for name in dict.fromkeys(instrument_ids):
             series = self._folder.rows("bars", name)
-            known = [day for day in series if day <= last]
-            begin = max(sum(day <= first for day in known) - n_before, 0)
-            days += known[begin:]
-            rows += [series[day] for day in known[begin:]]
-            offsets.append(len(days))
-        values = np.array([[row[at] for row in rows] for at in chosen], dtype=np.float64).reshape(
-            len(fields), len(rows)
-        )
-        return PriceBars(ids, np.array(offsets, dtype=np.int64), np.array(days, dtype="M8[D]"), tuple(fields), values)
+            columns = {field: [row[PRICE_FIELDS.index(field)] for row in series.values()] for field in fields}
+            found.add(name, list(series), **columns)
+        return found.load_bars(instrument_ids, first, last, n_before, fields)
 
     def known_instruments(self, instrument_ids: Sequence[str]) -> set[str]:
         """Return those that have at least one bar."""
@@ -108,150 +303,87 @@ class FolderBars:
 
     def instruments(self) -> list[str]:
         """Return the instruments that have bars, sorted."""
-        return sorted(str(key[1]) for key in self._folder.index().series if key[0] == "bars")
-
-
-class FolderNumericStore:
-    """Numeric vectors; a `prometheus.protocols.NumericVectorStore`."""
-
-    def __init__(self, folder: Folder, registry: FolderRegistry) -> None:
-        self._folder = folder
-        self.registry = registry
-
-    def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
-        """Store one vector; an equal stored one is left alone."""
-        self.save_batch(EmbeddingBatch.of_one(spec, as_of_date, model_id, vector))
-
-    def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:  # noqa: ARG002 -- every look-up is fast
-        """Store a batch whole or not at all; return how many rows were new or changed."""
-        hashes = [None] * len(batch) if batch.input_hashes is None else batch.input_hashes.tolist()
-        columns = (batch.entity_index.tolist(), batch.as_of_dates.tolist(), hashes, batch.vectors)
-        series: dict[str, dict[date, Row]] = {}
-        for entity, day, made_of, vector in zip(*columns, strict=True):
-            series.setdefault(batch.entity_ids[entity], {})[day] = (encode_vector(vector), made_of)
-        if sum(map(len, series.values())) < len(batch):
-            raise repeated_key(batch.model_id)
-        return self._folder.write(
-            *(
-                SeriesWrite(_vector_key(batch.entity_type, name, batch.model_id, batch.window_days), _VECTORS, rows,
-                            _is_known_vector)
-                for name, rows in series.items()
-            )
-        )  # fmt: skip
-
-    def load_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str) -> Float32Vector | None:
-        """Return one stored vector, or None."""
-        rows = self._folder.rows(*_vector_key(spec.entity_type, spec.entity_id, model_id, spec.window_days))
-        return decode_vector(rows[as_of_date][0]) if as_of_date in rows else None
-
-    def load_input_hashes(
-        self, entity_type: str, entity_ids: Sequence[str], model_id: str, window_days: int, dates: DateVector
-    ) -> NDArray[Any]:
-        """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`."""
-        first, last = dates.min().item(), dates.max().item()
-        found = [
-            (index, day, made_of)
-            for index, entity_id in enumerate(entity_ids)
-            for day, (_, made_of) in self._folder.rows(
-                *_vector_key(entity_type, entity_id, model_id, window_days)
-            ).items()
-            if first <= day <= last and made_of is not None
-        ]
-        return np.array(found, dtype=[("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
-
-
-class FolderStates(MemoryStates):
-    """Regime states; a `prometheus.protocols.StateStore`. Their transitions are read from them.
-
-    Parameters
-    ----------
-    model_id
-        The regime model to read when a call names none. Without either, a region must hold rows of one model only.
-    """
-
-    def __init__(self, folder: Folder, model_id: str | None = None) -> None:
-        super().__init__(model_id)
-        self._folder = folder
-
-    def save_regimes(self, states: Sequence[RegimeState], input_hashes: Int64Vector | None = None) -> int:
-        """Store states whole or not at all; return how many were new or changed.
-
-        Of two states for one region, model and date the later one in the sequence counts.
-        """
-        hashes = [None] * len(states) if input_hashes is None else input_hashes.tolist()
-        written = datetime.now(UTC)
-        series: dict[tuple[str, str], dict[date, Row]] = {}
-        for state, made_of in zip(states, hashes, strict=True):
-            group = series.setdefault((state.region, state.model_id), {})
-            group[state.as_of_date] = _to_row(stored_state(state, made_of, written))
-        return self._folder.write(
-            *(SeriesWrite(("states", *key), _STATES, rows, _is_known_state) for key, rows in series.items())
-        )
-
-    def list_models(self, region: str) -> list[str]:
-        """Return the ids of the regime models that have rows of a region."""
-        return [model_id for name, model_id in self.groups() if name == region]
-
-    def groups(self) -> list[tuple[str, str]]:
-        """Return the regions and regime models that have rows, sorted."""
-        return sorted((str(key[1]), str(key[2])) for key in self._folder.index().series if key[0] == "states")
-
-    def rows(self, region: str, model_id: str, start: date = date.min, end: date = date.max) -> list[StateRow]:
-        """Return the rows of a region and regime model from `start` to `end`, both included, oldest first."""
-        rows = self._folder.rows("states", region, model_id)
-        return [_of_row(region, model_id, day, row) for day, row in rows.items() if start <= day <= end]
-
-    def _rows(self, region: str, model_id: str | None, start: date = date.min, end: date = date.max) -> list[StateRow]:
-        return [] if model_id is None else self.rows(region, model_id, start, end)
-
-
-class FolderStores:
-    """All stores of one folder, with one registry of models.
-
-    Parameters
-    ----------
-    path
-        The folder; see `prometheus.files.folder.Folder`.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        folder = Folder(path)
-        self.path = folder.path
-        self.registry = FolderRegistry(folder)
-        self.bars = FolderBars(folder)
-        self.numeric = FolderNumericStore(folder, self.registry)
-        self.states = FolderStates(folder)
-
-
-def _vector_key(entity_type: str, entity_id: str, model_id: str, window_days: int) -> SeriesKey:
-    return ("vectors", entity_type, entity_id, model_id, window_days)
+        return [str(name) for _, name in self._folder.keys("bars")]
 
 
 def _is_equal(stored: Row, new: Row) -> bool:
     return np.array(stored).tobytes() == np.array(new).tobytes()
 
 
-def _is_known_vector(stored: Row, new: Row) -> bool:
-    return stored[0] == new[0] and new[1] in (None, stored[1])
+class FolderTimelines:
+    """Reads the states of a folder as `prometheus.data.timelines.RegimeTimelines` reads those of PostgreSQL."""
+
+    def __init__(self, states: MemoryStates) -> None:
+        self._states = states
+
+    def histories(self, until: date = date.max) -> list[RegimeHistory]:
+        """Return what is stored of dates up to one, by region and regime model."""
+        found = []
+        for region, model_id in self._states.groups():
+            states = self._between(region, model_id, date.min, until)
+            if states:
+                first, last = states[0], states[-1]
+                summary = (last.encoder_model_id, len(states), first.as_of_date, last.as_of_date)
+                found.append(RegimeHistory(region, model_id, *summary))
+        return found
+
+    def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
+        """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
+        states = self._between(region, model_id, start, end)[:limit]
+        risks = [state.metadata.get("high_volatility", {}).get("probability", np.nan) for state in states]
+        return RegimeTimeline(
+            region,
+            model_id,
+            np.array([state.as_of_date for state in states], dtype="M8[D]"),
+            np.array([LABELS.index(state.regime_label) for state in states], dtype=np.int64),
+            np.array([state.confidence for state in states], dtype=np.float64),
+            np.array(risks, dtype=np.float64),
+        )
+
+    def evidence(
+        self, region: str, model_id: str, start: date, end: date
+    ) -> tuple[RegimeTimeline, Float64Matrix, Float32Matrix]:
+        """Return a timeline, the probabilities of `EVIDENCE_LABELS`, NaN if absent, and the vectors of its dates."""
+        states = self._between(region, model_id, start, end)
+        shares = [[each.metadata.get("probabilities", {}).get(of, np.nan) for of in EVIDENCE_LABELS] for each in states]
+        probabilities = np.array(shares, dtype=np.float64).reshape(len(states), len(EVIDENCE_LABELS))
+        vectors = [state.regime_embedding for state in states] or np.empty((0, 0), dtype=np.float32)
+        return self.timeline(region, model_id, start, end), probabilities, np.array(vectors)
+
+    def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
+        """Return label and confidence of those of the dates that have a state."""
+        wanted, states = set(dates), self._between(region, model_id)
+        return {each.as_of_date: (each.regime_label, each.confidence) for each in states if each.as_of_date in wanted}
+
+    def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
+        """Return what the newest vector of a date up to `until` was made of; None if not found."""
+        rows = self._states.newest_of_encoder(region, encoder_model_id, end=until)
+        return _source_of(rows[max(rows)]) if rows else None
+
+    def written(self, region: str, encoder_model_id: str) -> tuple[int, datetime | None]:
+        """Return how many dates an encoder has states of, and when the newest was written."""
+        written = self._states.written(region, encoder_model_id, date.min, date.max).values()
+        return len(written), max(written, default=None)
+
+    def load_vectors(self, region: str, encoder_model_id: str, source: VectorSource) -> DatedVectors:
+        """Return the vectors of one source; of several regime models' for a date the one written last."""
+        rows = self._states.newest_of_encoder(region, encoder_model_id)
+        found = {day: row.state.regime_embedding for day, row in rows.items() if _source_of(row) == source}
+        vectors = list(found.values()) or np.empty((0, source.dim), dtype=np.float32)
+        return DatedVectors(np.array(list(found), dtype="M8[D]"), np.array(vectors))
+
+    def members_of(self, region: str, until: date) -> dict[str, float]:
+        """Return the weights of a region's members as its newest state up to a date says them; empty without any."""
+        models = self._states.list_models(region)
+        rows = [row for model_id in models for row in self._states.kept(region, model_id, end=until)]
+        known = [row for row in rows if "members" in row.state.metadata]
+        newest = max(known, key=lambda row: (row.state.as_of_date, row.written), default=None)
+        return {} if newest is None else dict(newest.state.metadata["members"])
+
+    def _between(self, region: str, model_id: str, start: date = date.min, end: date = date.max) -> list[RegimeState]:
+        return [row.state for row in self._states.kept(region, model_id, start, end)]
 
 
-def _is_known_state(stored: Row, new: Row) -> bool:
-    known, other = (_of_row("", "", date.min, row) for row in (stored, new))
-    return known.says_all_of(other)
-
-
-def _to_row(row: StateRow) -> Row:
-    state = row.state
-    return (
-        state.regime_label.value, state.confidence, state.encoder_model_id, encode_vector(state.regime_embedding),
-        row.metadata, row.input_hash, row.written,
-    )  # fmt: skip
-
-
-def _of_row(region: str, model_id: str, day: date, row: Row) -> StateRow:
-    label, confidence, encoder_model_id, vector, metadata, made_of, written = row
-    embedding = decode_vector(vector, name=f"regime of {region} on {day}")
-    state = RegimeState(
-        day, region, RegimeLabel(label), confidence, embedding, json.loads(metadata), model_id, encoder_model_id
-    )
-    return StateRow(state, metadata, made_of, written)
+def _source_of(row: KeptState) -> VectorSource:
+    found = StoredVector.of_state(row.state)
+    return VectorSource(found.instrument_id, found.window_days, found.vector.size)

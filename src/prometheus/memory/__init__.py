@@ -1,14 +1,20 @@
 """Bars, vectors, states, texts and model registry in dicts: the stores that need no database.
 
 They answer as PostgreSQL's do: the same bytes, errors, order and counts of rows written (``tests/contract``). Nothing
-is kept when the process ends. Rows are dated by a counter, not by a clock, so two equal runs leave equal stores.
+is kept when the process ends.
 """
 
 from __future__ import annotations
 
+from prometheus.memory.series import Place
 from prometheus.memory.sources import DatedText, MemoryBars, MemoryTexts
-from prometheus.memory.states import MemoryStates
-from prometheus.memory.vectors import Ledger, MemoryJointStore, MemoryNumericStore, MemoryRegistry, MemoryTextStore
+from prometheus.memory.stores import (
+    MemoryJointStore,
+    MemoryNumericStore,
+    MemoryRegistry,
+    MemoryStates,
+    MemoryTextStore,
+)
 
 __all__ = [
     "DatedText",
@@ -24,13 +30,13 @@ __all__ = [
 
 
 class Memory:
-    """All stores of one place, with one registry of models and one order of writes."""
+    """All stores of one place, with one registry of models."""
 
     def __init__(self) -> None:
-        ledger = Ledger()
-        self.registry = MemoryRegistry()
+        self.place = Place()
+        self.registry = MemoryRegistry(self.place)
         self.bars = MemoryBars()
-        self.numeric = MemoryNumericStore(self.registry)
-        self.texts = MemoryTextStore(self.registry)
-        self.joint = MemoryJointStore(self.registry, ledger)
-        self.states = MemoryStates(ledger=ledger)
+        self.numeric = MemoryNumericStore(self.place)
+        self.texts = MemoryTextStore(self.place)
+        self.joint = MemoryJointStore(self.place)
+        self.states = MemoryStates(place=self.place)

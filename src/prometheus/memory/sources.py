@@ -21,33 +21,20 @@ from prometheus.encoders.texts.documents import (
 )
 from prometheus.errors import WindowShapeError
 from prometheus.market.bars import PriceBars
-from prometheus.memory.vectors import MemoryTextStore
+from prometheus.memory.stores import MemoryTextStore
 
 
 class MemoryBars:
     """Bars by instrument; a `prometheus.protocols.BarSource` and `InstrumentSource`."""
 
-    def __init__(self, *bars: PriceBars) -> None:
+    def __init__(self) -> None:
         self._dates: dict[str, DateVector] = {}
         self._columns: dict[str, dict[str, NDArray[np.float64]]] = {}
-        for each in bars:
-            self.add_bars(each)
-
-    def add_bars(self, bars: PriceBars) -> None:
-        """Keep the bars of every instrument that has some, in place of those kept before."""
-        for index, instrument_id in enumerate(bars.instrument_ids):
-            rows = slice(int(bars.offsets[index]), int(bars.offsets[index + 1]))
-            if len(bars.dates[rows]):
-                columns = dict(zip(bars.fields, bars.values[:, rows], strict=True))
-                self.add(instrument_id, bars.dates[rows], **columns)
 
     def add(self, instrument_id: str, dates: ArrayLike, **columns: ArrayLike) -> None:
         """Keep the bars of one instrument in place of those kept before; columns are ``close``, ``volume`` and so on.
 
-        Raises
-        ------
-        WindowShapeError
-            A column of another length, or a date that stands there twice.
+        `WindowShapeError` for a column of another length, or a date that stands there twice.
         """
         days = np.asarray(dates, dtype="M8[D]")
         order = np.argsort(days)
@@ -97,13 +84,7 @@ class DatedText:
 
 
 class MemoryTexts:
-    """Macro events and news; a `prometheus.protocols.TextSource` and `DailyTextSource`.
-
-    Parameters
-    ----------
-    store
-        Where the vectors of the texts are.
-    """
+    """Macro events and news, with vectors in a store; a `prometheus.protocols.TextSource` and `DailyTextSource`."""
 
     def __init__(self, store: MemoryTextStore, texts: Iterable[DatedText] = ()) -> None:
         self._store = store
@@ -119,25 +100,17 @@ class MemoryTexts:
         keys = [(source_type, source_id) for source_id in source_ids]
         return [self._texts[key].text for key in keys if key in self._texts]
 
-    def load(
-        self,
-        source: TextSourceType,
-        model_id: str,
-        start: date,
-        end: date,
-        filters: Mapping[str, str | None],
-        timezone: str = "UTC",
-    ) -> DailyTexts:
+    def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included, that were known on it."""
-        wanted, zone = TextSelection(source, model_id, filters, timezone), ZoneInfo(timezone)
+        zone = ZoneInfo(wanted.timezone)
         given = {name: value for name, value in wanted.filters.items() if value is not None}
         found = []
         for (source_type, source_id), each in sorted(self._texts.items()):
             day = each.timestamp.astimezone(zone).date()
             is_known = (each.known_at or each.timestamp).astimezone(zone).date() <= day
-            is_wanted = source_type == source and start <= day <= end and is_known
+            is_wanted = source_type == wanted.source and start <= day <= end and is_known
             if is_wanted and all(each.filters.get(name) == value for name, value in given.items()):
-                vector = self._store.load_embedding(source, str(source_id), model_id)
+                vector = self._store.load_embedding(wanted.source, str(source_id), wanted.model_id)
                 if vector is not None:
                     found.append((day, source_id, vector.tobytes()))
         if not found:

@@ -57,17 +57,12 @@ def find_package() -> Path:
 
 def is_usable(installation: Path, account: Account) -> bool:
     """Whether the account can really run each program (which needs its libraries too) and read what they read."""
-    for program in PROGRAMS:
-        command = [str(installation / "bin" / program), "--version"]
-        try:
-            done = subprocess.run(  # noqa: S603 -- an argument list
-                command, cwd="/", env=server_environment(), capture_output=True, check=False, **account.privileges
-            )
-        except OSError:
-            return False
-        if done.returncode != 0:
-            return False
-    return True
+    try:
+        return all(
+            run_as(account, [str(installation / "bin" / name), "--version"]).returncode == 0 for name in PROGRAMS
+        )
+    except OSError:
+        return False
 
 
 def copy_package(package: Path, target: Path) -> None:
@@ -99,6 +94,14 @@ def _open_to_all(top: Path) -> None:
         for name in files:
             path = Path(directory, name)
             path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def run_as(account: Account, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of the server to its end as the account that the server runs as."""
+    return subprocess.run(  # noqa: S603 -- an argument list
+        command, cwd="/", env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, umask=0o077,
+        check=False, **account.privileges,
+    )  # fmt: skip
 
 
 def server_environment() -> dict[str, str]:

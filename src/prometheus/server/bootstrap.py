@@ -42,13 +42,6 @@ class Answer:
     is_bootstrapped: bool
 
 
-def ask(conninfo: str, timeout_s: int = 10) -> Answer:
-    """Connect and ask; raises `psycopg.OperationalError` where no server answers."""
-    with _connect(conninfo, timeout_s) as connection:
-        (data_directory, version, comment) = connection.execute(_LOOK_SQL).fetchall()[0]
-    return Answer(data_directory, version, comment == _DONE)
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a server's files and its socket are, and who it runs as."""
@@ -71,7 +64,9 @@ class Place:
 
         try:
             account.check_socket_directory(self.socket_directory, self.account)
-            answer = ask(self.conninfo(MAINTENANCE_DATABASE))
+            with _connect(self.conninfo(MAINTENANCE_DATABASE)) as connection:
+                data_directory, version, comment = connection.execute(_LOOK_SQL).fetchall()[0]
+            answer = Answer(data_directory, version, comment == _DONE)
         except (psycopg.OperationalError, FileNotFoundError) as error:
             reason = str(error).strip().partition("\n")[0]
             if any(sign in reason for sign in _HOPELESS):
@@ -190,7 +185,7 @@ def _grant(connection: psycopg.Connection) -> None:
         connection.execute(statement)
 
 
-def _connect(conninfo: str, timeout_s: int = 10) -> psycopg.Connection:
+def _connect(conninfo: str) -> psycopg.Connection:
     import psycopg  # noqa: PLC0415 -- only once there is a server
 
-    return psycopg.connect(conninfo, autocommit=True, connect_timeout=timeout_s)
+    return psycopg.connect(conninfo, autocommit=True, connect_timeout=10)

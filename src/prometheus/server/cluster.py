@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
 import tempfile
 import time
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from prometheus.errors import EmbeddedServerError
 from prometheus.server.account import PORT, Account, current_user, user_name
-from prometheus.server.binaries import MAJOR_VERSION, server_environment
+from prometheus.server.binaries import MAJOR_VERSION, run_as
 
 OWNER_ROLE = "prometheus_owner"
 APPLICATION_ROLE = "prometheus_app"
@@ -52,49 +51,23 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Every path of one embedded server. All but `data` belong to the user who runs commands."""
+    """Every path of one embedded server. All but `data` belong to the user who runs commands.
+
+    `lock` is held shared to look, exclusively to start or stop, and its modification time is the last use;
+    `supervisor_lock` is held by the supervisor as long as it lives, and says which process that is. `copies` is for
+    the programs, where the account cannot reach the installed ones.
+    """
 
     home: Path
-
-    @property
-    def root(self) -> Path:
-        """What all of this is in."""
-        return self.home / "postgresql"
-
-    @property
-    def data(self) -> Path:
-        """PostgreSQL's data directory."""
-        return self.root / "data"
-
-    @property
-    def lock(self) -> Path:
-        """Held shared to look, exclusively to start or stop; its modification time is the last use."""
-        return self.root / "lock"
-
-    @property
-    def supervisor_lock(self) -> Path:
-        """Held by the supervisor as long as it lives; says which process that is."""
-        return self.root / "supervisor.lock"
-
-    @property
-    def log(self) -> Path:
-        """What server and supervisor write."""
-        return self.root / "server.log"
-
-    @property
-    def configuration(self) -> Path:
-        """The server's configuration."""
-        return self.root / "postgresql.conf"
-
-    @property
-    def identities(self) -> Path:
-        """Which roles our user may log in as."""
-        return self.root / "pg_ident.conf"
-
-    @property
-    def copies(self) -> Path:
-        """Copies of the programs, where the account cannot reach the installed ones."""
-        return self.root / "binaries"
+    root: Path
+    data: Path
+    lock: Path
+    supervisor_lock: Path
+    log: Path
+    configuration: Path
+    authentication: Path
+    identities: Path
+    copies: Path
 
 
 def layout_of(home: Path) -> Layout:
@@ -106,7 +79,11 @@ def layout_of(home: Path) -> Layout:
         raise EmbeddedServerError(f"the path {real!r} is not valid UTF-8; set PROMETHEUS_HOME to one that is") from None
     if any(ord(character) < 32 or ord(character) == 127 for character in real):
         raise EmbeddedServerError(f"the path {real!r} has control characters; set PROMETHEUS_HOME to one that has none")
-    return Layout(Path(real))
+    root = Path(real, "postgresql")
+    names = (
+        "data", "lock", "supervisor.lock", "server.log", "postgresql.conf", "pg_hba.conf", "pg_ident.conf", "binaries",
+    )  # fmt: skip
+    return Layout(Path(real), root, *(root / name for name in names))
 
 
 def prepare_directories(layout: Layout, account: Account) -> None:
@@ -155,10 +132,7 @@ def check_root(root: Path) -> None:
 
 
 def has_cluster(layout: Layout, account: Account) -> bool:
-    """Whether there is a data directory that this account and these binaries may use.
-
-    One that must not be touched is refused: of another owner or major version, or not a cluster at all.
-    """
+    """Return whether there is a data directory; refuse one of another owner or major version, or that is no cluster."""
     try:
         info = layout.data.lstat()
     except FileNotFoundError:
@@ -211,16 +185,7 @@ def create_cluster(layout: Layout, account: Account, installation: Path) -> None
         *("--auth-local", "peer", "--auth-host", "reject", "--text-search-config", "english"),
     ]
     try:
-        done = subprocess.run(  # noqa: S603 -- an argument list
-            command,
-            cwd="/",
-            env=server_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            umask=0o077,
-            check=False,
-            **account.privileges,
-        )
+        done = run_as(account, command)
         if done.returncode != 0:
             lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if "error:" in line]
             reason = lines[0] if lines else f"exit status {done.returncode}"
@@ -251,14 +216,13 @@ def _sync_directory(path: Path) -> None:
 
 def write_configuration(layout: Layout, socket_directory: Path, account: Account) -> None:
     """Write the server's configuration anew; it lies outside the data, where the server itself cannot change it."""
-    authentication = layout.root / "pg_hba.conf"
     settings = _SETTINGS | {
         "unix_socket_directories": str(socket_directory),
-        "hba_file": str(authentication),
+        "hba_file": str(layout.authentication),
         "ident_file": str(layout.identities),
     }
     mode = _mode(account)
-    _replace(authentication, f"local all all peer map={IDENTITY_MAP}\n", mode)
+    _replace(layout.authentication, f"local all all peer map={IDENTITY_MAP}\n", mode)
     write_identities(layout, account)
     lines = ["# Written anew at each start of the embedded server."]
     lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]

@@ -53,11 +53,7 @@ class EmbeddedServer:
 
     It outlives the process that started it, and stops by itself after some time without use. Any number of processes
     may use these methods at the same time. Each raises `EmbeddedServerError`: the fault and the way out, in one line.
-
-    Parameters
-    ----------
-    announce
-        Receives one line whenever something takes noticeable time.
+    `announce` receives one line whenever something takes noticeable time.
     """
 
     def __init__(self, settings: EmbeddedSettings, announce: Callable[[str], None] | None = None) -> None:
@@ -84,17 +80,15 @@ class EmbeddedServer:
         with self._one_line_errors():
             place = self._place()
             cluster.check_root(place.layout.root)
-            state, pid, version, idle_minutes = self._look(place)
+            record, idle_minutes = process.supervisor_of(place.layout), self.settings.idle_minutes
+            pid = record.postmaster_pid or None if record else process.postmaster_of(place.layout)
+            if record is not None and record.idle_s:
+                idle_minutes = record.idle_s / 60
+            state, version = self._look(place, is_up=record is not None or pid is not None)
             return EmbeddedStatus(
-                state=state,
-                pid=pid,
-                data_directory=place.layout.data,
-                socket_directory=place.socket_directory,
-                log_path=place.layout.log,
-                server_version=version,
-                size_bytes=place.size_bytes(),
-                idle_minutes=idle_minutes,
-            )
+                state, pid, place.layout.data, place.socket_directory, place.layout.log, version, place.size_bytes(),
+                idle_minutes,
+            )  # fmt: skip
 
     def stop(self, timeout_s: float = 60) -> bool:
         """Shut the server down, ending its sessions; return whether one was running.
@@ -254,22 +248,18 @@ class EmbeddedServer:
             adopted_start=process_start(adopted_pid) if adopted_pid else None,
         )
 
-    def _look(self, place: Place) -> tuple[State, int | None, str | None, float]:
-        record, idle_minutes = process.supervisor_of(place.layout), self.settings.idle_minutes
-        pid = record.postmaster_pid or None if record else process.postmaster_of(place.layout)
-        if record is not None and record.idle_s:
-            idle_minutes = record.idle_s / 60
-        if record is not None or pid is not None:
+    def _look(self, place: Place, *, is_up: bool) -> tuple[State, str | None]:
+        if is_up:
             try:
-                return "running", pid, place.ask().server_version, idle_minutes
+                return "running", place.ask().server_version
             except ConnectionError:
-                return "starting", pid, None, idle_minutes
+                return "starting", None
         version = cluster.data_version(place.layout)
         if place.layout.lock.exists():
             with _open_lock(place.layout) as lock:
                 if not try_lock(lock, shared=True):
-                    return "starting", None, version, idle_minutes
-        return ("stopped" if version else "absent"), None, version, idle_minutes
+                    return "starting", version
+        return ("stopped" if version else "absent"), version
 
 
 @contextmanager

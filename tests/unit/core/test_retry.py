@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
-from prometheus.core.retry import ATTEMPTS, retry_lost_connection
+from prometheus.core.runs import ATTEMPTS, retry_lost_connection
 from prometheus.errors import DatabaseRefusedError, DatabaseUnreachableError
 
 LOST = DatabaseUnreachableError("historical", "server closed the connection unexpectedly", was_connected=True)
@@ -47,7 +47,7 @@ def test_a_lost_connection_is_announced_and_the_work_done_again(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)  # a command run before may have ended it
     work = Work(LOST)
-    with caplog.at_level(logging.WARNING, logger="prometheus.core.retry"):
+    with caplog.at_level(logging.WARNING, logger="prometheus.core.runs"):
         assert retry_lost_connection(work) == "done"
     assert work.n_calls == 2
     assert "server closed the connection unexpectedly" in caplog.text

@@ -23,7 +23,7 @@ from prometheus import __version__
 from prometheus.backfill.local import do_chunk, try_chunk
 from prometheus.backfill.work import Chunk, OpenedWork, WorkFactory
 from prometheus.core.config import LIBPQ_TARGET_VARIABLES
-from prometheus.core.log import configure_logging
+from prometheus.core.runs import configure_logging
 from prometheus.errors import MissingExtraError, UsageError, cluster_error
 
 ANSWER_PATIENCE_S = 10.0

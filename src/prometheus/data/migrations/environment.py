@@ -7,11 +7,11 @@ from contextlib import closing
 
 import psycopg
 import sqlalchemy
-from alembic import command, context
+from alembic import command
 from alembic.config import Config
 from sqlalchemy.pool import StaticPool
 
-from prometheus.data.migrations import DatabaseName, script_directory, version_table
+from prometheus.data.migrations import DatabaseName, script_directory
 
 MIGRATION_LOCK_KEY = 0x50524F4D
 """Advisory lock ("PROM" in ASCII): two processes must not migrate one database at once."""
@@ -23,34 +23,19 @@ _ALEMBIC_LOCK = threading.Lock()
 def alembic_config(database: DatabaseName) -> Config:
     """Return Alembic's settings for one database."""
     config = Config()
-    config.set_main_option("script_location", str(script_directory(database)).replace("%", "%%"))
+    folder = script_directory(database)
+    for option, path in (("script_location", folder.parent), ("version_locations", folder / "versions")):
+        config.set_main_option(option, str(path).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["database"] = database
     return config
 
 
 def upgrade(connection: psycopg.Connection, database: DatabaseName) -> None:
-    """Bring one database to the newest revision, in one transaction.
-
-    Parameters
-    ----------
-    connection
-        Open, idle, with the right to create tables; it is closed at the end.
-    """
+    """Bring one database to the newest revision, in one transaction; the connection, idle now, is closed at the end."""
     config = alembic_config(database)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
     with _ALEMBIC_LOCK, closing(connection), engine.begin() as transaction:
         transaction.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_KEY})
         config.attributes["connection"] = transaction
         command.upgrade(config, "head")
-
-
-def run() -> None:
-    """Apply migrations inside the transaction that `upgrade` opened; called by each history's ``env.py``."""
-    attributes = context.config.attributes
-    context.configure(
-        connection=attributes["connection"],
-        version_table=version_table(attributes["database"]),
-        transactional_ddl=True,
-    )
-    context.run_migrations()

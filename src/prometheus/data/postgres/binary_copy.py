@@ -16,7 +16,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import DateVector
+from prometheus.arrays import DateVector, Float32Matrix
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -31,14 +31,10 @@ _WIRE_DTYPES = {"i2": ">i2", "i4": ">i4", "i8": ">i8", "f4": ">f4", "f8": ">f8",
 
 
 def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Append equally long columns to a table.
+    """Append equally long columns, by name, to a table.
 
-    Parameters
-    ----------
-    columns
-        By column name, shape (n,): integers, floats, booleans, datetime64[D] or bytes of one length; or shape (n, dim)
-        float32, which is sent as little-endian bytes into a ``bytea`` column; or shape (n, dim) float16, which is sent
-        into a ``halfvec`` column of pgvector.
+    Shape (n,): integers, floats, booleans, datetime64[D] or bytes of one length; or shape (n, dim): float32, sent as
+    little-endian bytes into a ``bytea`` column, or float16, sent into a ``halfvec`` column of pgvector.
     """
     copy_blocks_in(cursor, table, [columns])
 
@@ -71,30 +67,11 @@ def constant_bytes(value: bytes, n_rows: int) -> NDArray[np.bytes_]:
     return np.full(n_rows, value, dtype=f"S{len(value)}")
 
 
-def copy_out(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
     """Return the rows of a complete query as one structured array in native byte order.
 
     `dtypes` are name and numpy type of each result column, in order: ``i4``, ``f8``, ``M8[D]`` …, or ``V1536`` for
-    ``bytea`` values of that many bytes.
-    """
-    with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
-        raw = b"".join(copy)
-    wire = _record_dtype([(name, _wire_dtype(np.dtype(kind))) for name, kind in dtypes])
-    body = raw[len(HEADER) : -len(TRAILER)]
-    if len(body) % wire.itemsize:
-        raise psycopg.DataError("a NULL or a variable-width column stands in a fixed-width binary result")
-    records = np.frombuffer(body, dtype=wire)
-    rows = np.empty(len(records), dtype=np.dtype(list(dtypes)))
-    for name, kind in dtypes:
-        if (records[f"{name}:length"] != wire[name].itemsize).any():
-            raise psycopg.DataError(f"column {name} of a binary result holds NULL")
-        values = records[name]
-        rows[name] = decode_dates(values) if np.dtype(kind).kind == "M" else values
-    return rows
-
-
-def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
-    """Return the rows of a query as `copy_out` does; `psycopg.DataError` for NULL or a ``bytea`` of another length.
+    ``bytea`` values of that many bytes. `psycopg.DataError` for NULL or a ``bytea`` of another length.
 
     The server packs all rows into one value. psycopg hands COPY's rows over one by one, which costs more than reading
     them: for rows of a few numbers this takes less than half the time.
@@ -113,6 +90,11 @@ def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Seq
     for name, kind in dtypes:
         rows[name] = decode_dates(records[name]) if np.dtype(kind).kind == "M" else records[name]
     return rows
+
+
+def unpack_vectors(stored: NDArray[np.void], dim: int) -> Float32Matrix:
+    """Return the vectors of a column of stored bytes, shape (n, dim)."""
+    return np.ascontiguousarray(stored).view("<f4").reshape(len(stored), dim)
 
 
 def _packed(name: sql.Identifier, dtype: np.dtype[Any]) -> sql.Composed:

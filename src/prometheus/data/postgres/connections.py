@@ -1,18 +1,26 @@
-"""What leads to a connection, and whether one that is open, or still being opened, answers in time."""
+"""What leads to a connection, how it is asked, and whether it answers in time."""
 
 from __future__ import annotations
 
 import selectors
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from prometheus.arrays import DateVector, Float32Matrix
+from prometheus.core.runs import retry_lost_connection
+from prometheus.data.postgres.binary_copy import fetch_packed, unpack_vectors
 
 T = TypeVar("T")
+Query: TypeAlias = LiteralString | sql.Composed
 
 
 class HistoricalDatabase(Protocol):
@@ -31,6 +39,52 @@ class RuntimeDatabase(Protocol):
 
 class Databases(HistoricalDatabase, RuntimeDatabase, Protocol):
     """Leads to both."""
+
+
+class Transactions:
+    """Reads and writes one database, each time in a transaction of its own."""
+
+    def __init__(self, connect: Callable[[], AbstractContextManager[psycopg.Connection]]) -> None:
+        self.connect = connect
+
+    def write(self, work: Callable[[psycopg.Cursor], T]) -> T:
+        """Return what `work` returns, done again if the connection is lost; see `retry_lost_connection`."""
+
+        def once() -> T:
+            with self.connect() as connection, connection.cursor() as cursor:
+                return work(cursor)
+
+        return retry_lost_connection(once)
+
+    def rows(self, query: Query, parameters: Any = None, *, binary: bool = False) -> list[tuple[Any, ...]]:
+        """Return all rows; in PostgreSQL's binary form, which is faster for ``bytea``, if `binary`."""
+        with self.connect() as connection:
+            return connection.execute(query, parameters, binary=binary).fetchall()
+
+    def row(self, query: Query, parameters: Any = None, *, binary: bool = False) -> tuple[Any, ...] | None:
+        """Return the first row, or None."""
+        with self.connect() as connection:
+            return connection.execute(query, parameters, binary=binary).fetchone()
+
+    def value(self, query: Query, parameters: Any = None) -> Any:
+        """Return the first value of the first row; None without a row."""
+        row = self.row(query, parameters)
+        return None if row is None else row[0]
+
+    def column(self, query: Query, parameters: Any = None) -> list[Any]:
+        """Return the first value of every row."""
+        return [row[0] for row in self.rows(query, parameters)]
+
+    def packed(self, query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+        """Return the rows of a query of fixed-width columns as `fetch_packed` does."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            return fetch_packed(cursor, query, dtypes)
+
+    def vectors(self, query: sql.Composable, dim: int) -> tuple[DateVector, Float32Matrix]:
+        """Return the dates, ascending, and the vectors, shape (n, dim), of a query of both columns."""
+        rows = self.packed(query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * dim}")])
+        rows = rows[np.argsort(rows["as_of_date"])]
+        return np.ascontiguousarray(rows["as_of_date"]), unpack_vectors(rows["vector"], dim)
 
 
 class SharedAttempt(Generic[T]):

@@ -43,17 +43,12 @@ class PostgresDatabases(ABC):
     """Pools of connections to the historical and the runtime database.
 
     Nothing is opened before the first connection is asked for. That first one proves that the server answers and that
-    its schema is the one this version knows; an embedded server is started and migrated on the way.
+    its schema is the one this version knows; an embedded server is started and migrated on the way. `announce` receives
+    one line whenever something takes noticeable time (a server start, a migration).
 
-    Parameters
-    ----------
-    config
-        Where the databases are.
-    announce
-        Receives one line whenever something takes noticeable time (a server start, a migration).
-    read_only
-        Every transaction only reads, on the embedded server as a role without other rights, and no call waits for a
-        server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the background.
+    If `read_only`, every transaction only reads, on the embedded server as a role without other rights, and no call
+    waits for a server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the
+    background.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, LiteralString, Protocol
+from typing import Protocol
 
 import numpy as np
 import psycopg
@@ -25,14 +25,8 @@ from psycopg import sql
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix, decode_vector
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.data.vectors import fetch_vectors
-from prometheus.errors import (
-    VectorError,
-    missing_index,
-    missing_vector_extension,
-    no_embedding,
-)
+from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.errors import VectorError, missing_index, missing_vector_extension, no_embedding
 
 MINIMUM_PGVECTOR = (0, 8)
 EF_SEARCH = 200
@@ -83,7 +77,8 @@ class WindowIndex:
     """The HNSW index of one model's window vectors."""
 
     def __init__(self, db_manager: OwnedDatabase, model_id: str) -> None:
-        self._db = db_manager
+        self._db = Transactions(db_manager.get_historical_connection)
+        self._own = db_manager.get_owner_connection
         self.model_id = model_id
         self._table = f"window_index_{hashlib.sha256(model_id.encode()).hexdigest()[:16]}"
         self._graph = f"{self._table}_hnsw"
@@ -97,24 +92,16 @@ class WindowIndex:
 
     def exists(self) -> bool:
         """Return whether the index is there, graph and all."""
-        return bool(_value(self._db, "SELECT to_regclass(%s) IS NOT NULL", (self._graph,)))
+        return bool(self._db.value("SELECT to_regclass(%s) IS NOT NULL", (self._graph,)))
 
     def build(self, progress: Callable[[int, int | None], None]) -> int:
         """Make the index, or bring it in step where it is there; return how many vectors were copied.
 
-        An interrupted build is taken up where it ended.
-
-        Raises
-        ------
-        NotFoundError
-            The model has no vectors.
-        DatabaseError
-            The server has no pgvector, or one too old.
-        VectorError
-            The vectors do not fit into half precision.
+        An interrupted build is taken up where it ended. `NotFoundError` where the model has no vectors, `DatabaseError`
+        where the server has no pgvector or one too old, `VectorError` where vectors do not fit into half precision.
         """
         dim = self._dim()
-        with self._db.get_owner_connection("historical") as connection:
+        with self._own("historical") as connection:
             _require_extension(connection)
             connection.execute(self._compose(_CREATE_TABLE, dim=sql.Literal(dim)))
             connection.execute(self._compose("COMMENT ON TABLE {table} IS {model}"))
@@ -123,12 +110,12 @@ class WindowIndex:
         except VectorError:
             self.drop()
             raise
-        with self._db.get_owner_connection("historical") as connection:
-            row = connection.execute(self._compose("SELECT count(*) FROM {table}")).fetchone()
-            memory = min(_LARGEST_BUILD_MEMORY, max(64 << 20, (row[0] if row else 0) * _GRAPH_BYTES_PER_ROW))
+        with self._own("historical") as connection:
+            n_rows = connection.execute(self._compose("SELECT count(*) FROM {table}")).fetchall()[0][0]
+            memory = min(_LARGEST_BUILD_MEMORY, max(64 << 20, n_rows * _GRAPH_BYTES_PER_ROW))
             connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory >> 10}kB")))
             connection.execute(self._compose(_CREATE_GRAPH))
-        with self._db.get_owner_connection("historical") as connection:
+        with self._own("historical") as connection:
             connection.execute(self._compose("ANALYZE {table}"))
         return n_copied
 
@@ -140,7 +127,7 @@ class WindowIndex:
 
     def drop(self) -> bool:
         """Remove the index; return whether there was one. No embedding is touched."""
-        with self._db.get_owner_connection("historical") as connection:
+        with self._own("historical") as connection:
             row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (self._table,)).fetchone()
             connection.execute(self._compose("DROP TABLE IF EXISTS {table}"))
         return bool(row and row[0])
@@ -149,10 +136,7 @@ class WindowIndex:
         """Return what the index holds; every key is compared, which takes seconds for millions of rows."""
         if not self.exists():
             raise missing_index(self.model_id)
-        with self._db.get_historical_connection() as connection:
-            row = connection.execute(self._compose(_STATUS)).fetchone()
-        n_indexed, n_missing, n_bytes = row or (0, 0, 0)
-        return IndexStatus(self.model_id, n_indexed, n_missing, n_bytes)
+        return IndexStatus(self.model_id, *self._db.rows(self._compose(_STATUS))[0])
 
     def nearest(self, space: WindowSpace, vector: Float32Vector, before: date, n_rows: int) -> list[StoredWindow]:
         """Return about the nearest vectors of a space dated before a date, by Euclidean distance, nearest first.
@@ -168,7 +152,7 @@ class WindowIndex:
             "query": f"[{','.join(map(repr, vector.astype(np.float16).astype(float).tolist()))}]",
         }
         try:
-            with self._db.get_historical_connection() as connection:
+            with self._db.connect() as connection:
                 connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
                 connection.execute(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}")
                 connection.execute(f"SET LOCAL hnsw.max_scan_tuples = {MAX_SCANNED}")
@@ -186,20 +170,20 @@ class WindowIndex:
 
     def _dim(self) -> int:
         query = "SELECT dim FROM numeric_window_embeddings WHERE model_id = %s LIMIT 1"
-        dim = _value(self._db, query, (self.model_id,))
+        dim: int | None = self._db.value(query, (self.model_id,))
         if dim is None:
             raise no_embedding(self.model_id, None, None)
-        return int(dim)
+        return dim
 
     def _copy_missing(self, dim: int, progress: Callable[[int, int | None], None]) -> int:
-        """Copy what is missing or was rewritten, remove what was deleted; return how many vectors were copied."""
-        with self._db.get_historical_connection() as connection:
+        """Copy what is missing or was rewritten, remove what was deleted."""
+        with self._db.connect() as connection:
             connection.execute(self._compose(_DELETE_GONE))
             entities = connection.execute(self._compose(_ENTITIES_BEHIND)).fetchall()
         total = sum(row[2] for row in entities)
         n_copied = 0
         for entity_type, entity_id, _ in entities:
-            with self._db.get_historical_connection() as connection:
+            with self._db.connect() as connection:
                 n_copied += self._copy_entity(connection, entity_type, entity_id, dim)
             progress(n_copied, total)
         return n_copied
@@ -244,10 +228,9 @@ def _require_extension(connection: psycopg.Connection) -> None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except psycopg.Error as error:
         raise missing_vector_extension(str(error.diag.message_primary or error)) from error
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
-    version = tuple(int(part) for part in str(row[0] if row else "0").split(".")[:2])
-    if version < MINIMUM_PGVECTOR:
-        raise missing_vector_extension(f"pgvector {row[0] if row else '?'} is too old, 0.8 or newer is needed")
+    version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchall()[0][0]
+    if tuple(int(part) for part in version.split(".")[:2]) < MINIMUM_PGVECTOR:
+        raise missing_vector_extension(f"pgvector {version} is too old, 0.8 or newer is needed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,32 +254,27 @@ class WindowScan:
     """Reads the vectors of a space, entity by entity: the exact search that an index is checked against."""
 
     def __init__(self, db_manager: HistoricalDatabase, space: WindowSpace) -> None:
-        self._db = db_manager
-        self._space = space
+        self._db = Transactions(db_manager.get_historical_connection)
         self._where = sql.SQL(
             "model_id = {model_id} AND entity_type = {entity_type} AND window_days = {window_days}"
         ).format(model_id=space.model_id, entity_type=space.entity_type, window_days=space.window_days)
 
     def n_windows(self) -> int:
         """Return how many vectors there are."""
-        return int(
-            _value(self._db, sql.SQL("SELECT count(*) FROM numeric_window_embeddings WHERE {}").format(self._where))
-        )
+        query = sql.SQL("SELECT count(*) FROM numeric_window_embeddings WHERE {}")
+        return int(self._db.value(query.format(self._where)))
 
     def entities(self) -> list[str]:
         """Return the entities that have vectors, by id."""
         query = sql.SQL("SELECT DISTINCT entity_id FROM numeric_window_embeddings WHERE {} ORDER BY 1")
-        with self._db.get_historical_connection() as connection:
-            return [row[0] for row in connection.execute(query.format(self._where))]
+        return self._db.column(query.format(self._where))
 
     def load(self, entity_id: str) -> EntityWindows:
         """Return all vectors of an entity."""
-        with self._db.get_historical_connection() as connection, connection.cursor() as cursor:
-            probe = sql.SQL("SELECT dim FROM numeric_window_embeddings WHERE {} AND entity_id = {} LIMIT 1")
-            row = cursor.execute(probe.format(self._where, entity_id)).fetchone()
-            dim = int(row[0]) if row else 0
-            query = sql.SQL("SELECT as_of_date, vector FROM numeric_window_embeddings WHERE {} AND entity_id = {}")
-            return EntityWindows(entity_id, *fetch_vectors(cursor, query.format(self._where, entity_id), dim))
+        probe = sql.SQL("SELECT dim FROM numeric_window_embeddings WHERE {} AND entity_id = {} LIMIT 1")
+        dim = self._db.value(probe.format(self._where, entity_id)) or 0
+        query = sql.SQL("SELECT as_of_date, vector FROM numeric_window_embeddings WHERE {} AND entity_id = {}")
+        return EntityWindows(entity_id, *self._db.vectors(query.format(self._where, entity_id), dim))
 
     def nearest(self, queries: Sequence[WindowQuery], n_rows: int) -> list[list[StoredWindow]]:
         """Return for each query the nearest vectors dated before its date, by Euclidean distance, nearest first."""
@@ -309,13 +287,6 @@ class WindowScan:
                 found = _nearest_of(windows, squares[:n_past, number], query, n_rows)
                 kept[number] = sorted(kept[number] + found, key=_by_distance)[:n_rows]
         return [[window for _, window in found] for found in kept]
-
-
-def _value(db_manager: HistoricalDatabase, query: LiteralString | sql.Composed, parameters: Sequence[Any] = ()) -> Any:
-    """Return the one value that a query gives, None where it gives no row."""
-    with db_manager.get_historical_connection() as connection:
-        row = connection.execute(query, parameters).fetchone()
-    return None if row is None else row[0]
 
 
 def exact_distance(first: Float32Matrix, second: Float32Matrix) -> float:

@@ -13,11 +13,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Float32Matrix, decode_vector
-from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
 from prometheus.data.postgres.binary_copy import copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.data.vectors import fetch_vectors
+from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.joint.examples import (
     JointExample,
@@ -33,7 +31,7 @@ class JointEmbeddingStore:
     """The table ``joint_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self.db_manager = db_manager
+        self._db = Transactions(db_manager.get_historical_connection)
         self.registry = ModelRegistry(db_manager)
 
     def save_embeddings(
@@ -45,26 +43,15 @@ class JointEmbeddingStore:
     ) -> int:
         """Store one vector per example in one transaction; return how many rows were new or changed.
 
-        Parameters
-        ----------
-        branch_models
-            The models of the numeric and of the text branch; None where that is unknown.
-
-        Raises
-        ------
-        WindowShapeError, VectorError
-            Another number of vectors than examples; a vector that is not finite.
+        `branch_models` are those of the numeric and of the text branch; None where that is unknown.
         """
         if not examples:
             return 0
         values = require_joint_vectors(examples, model_id, vectors)
-
-        def save() -> int:
-            with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-                return _upsert(cursor, examples, model_id, values, branch_models or (None, None))
-
         try:
-            return retry_lost_connection(save)
+            return self._db.write(
+                lambda cursor: _upsert(cursor, examples, model_id, values, branch_models or (None, None))
+            )
         except psycopg.errors.CardinalityViolation as error:
             raise repeated_key(model_id) from error
 
@@ -76,11 +63,11 @@ class JointEmbeddingStore:
             WHERE entity_scope->>'region' = %s AND numeric_model_id = %s AND as_of_date BETWEEN %s AND %s
             GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, entity_scope::text COLLATE "C", 4
         """
-        with self.db_manager.get_historical_connection() as connection:
-            rows = connection.execute(query, (region, numeric_model_id, start, end)).fetchall()
         return [
             JointGroup(joint_type, model_id, scope, text_model_id, dict(zip(days, written, strict=True)))
-            for joint_type, model_id, scope, text_model_id, days, written in rows
+            for joint_type, model_id, scope, text_model_id, days, written in self._db.rows(
+                query, (region, numeric_model_id, start, end)
+            )
         ]
 
     def load(
@@ -94,11 +81,9 @@ class JointEmbeddingStore:
             ORDER BY as_of_date, entity_scope::text COLLATE "C" LIMIT %s
         """
         key = (space.joint_type, model_id, start, end, region, space.source, limit)
-        with self.db_manager.get_historical_connection() as connection:
-            rows = connection.execute(query, key, binary=True).fetchall()
         return [
-            StoredJointEmbedding(row[0], row[1], row[2], row[3], decode_vector(row[4], row[5], f"{model_id} {row[1]}"))
-            for row in rows
+            StoredJointEmbedding(joint_type, day, joined_by, scope, decode_vector(vector, dim, f"{model_id} {day}"))
+            for joint_type, day, joined_by, scope, vector, dim in self._db.rows(query, key, binary=True)
         ]
 
     def stored_rows(self, region: str, until: date) -> list[JointRows]:
@@ -110,8 +95,7 @@ class JointEmbeddingStore:
             GROUP BY 1, 2, 3, 4, 5, 6
             ORDER BY 7 DESC, 1, 2, entity_scope::text COLLATE "C", 4, 5
         """
-        with self.db_manager.get_historical_connection() as connection:
-            return [JointRows(*row) for row in connection.execute(query, (region, until))]
+        return [JointRows(*row) for row in self._db.rows(query, (region, until))]
 
     def load_vectors(self, rows: JointRows) -> tuple[DateVector, Float32Matrix]:
         """Return the dates of rows, ascending, and their vectors, shape (n, dim)."""
@@ -123,8 +107,7 @@ class JointEmbeddingStore:
             joint_type=rows.joint_type, model_id=rows.model_id, scope=sql.Literal(Jsonb(dict(rows.entity_scope))),
             dim=rows.dim, numeric=sql.Literal(rows.numeric_model_id), text=sql.Literal(rows.text_model_id),
         )  # fmt: skip
-        with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-            return fetch_vectors(cursor, query, rows.dim)
+        return self._db.vectors(query, rows.dim)
 
 
 def _upsert(

@@ -1,24 +1,60 @@
-"""The table ``text_embeddings``: text vectors in and out."""
+"""The table ``text_embeddings``: text vectors in and out, and beside the dates of their texts, span by span."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
 
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
-from prometheus.core.retry import retry_lost_connection
 from prometheus.data.models import ModelRegistry
-from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.encoders.texts.documents import StoredText, TextDoc, text_rows
+from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.text_reader import compose_text_query
+from prometheus.encoders.texts.documents import (
+    DailyTexts,
+    StoredText,
+    TextDoc,
+    TextSelection,
+    TextSourceType,
+    daily_means,
+    no_vectors,
+    text_rows,
+)
+from prometheus.errors import VectorError
+
+ROWS_AT_ONCE = 20_000
+DAYS_PER_QUERY = 366
+"""Texts read at once where there are more; a year of a hundred thousand articles is 150 MiB of vectors."""
+
+SPANS_AT_ONCE = 2
+
+# The instants around a span let the index on time be used. The vector of each text is looked up by its whole key: a
+# server that has not seen the rows of a fresh load counted yet would else walk through all vectors of the model, fifty
+# times slower.
+_SPAN = """
+    SELECT {own_date}, {key}, embedding.vector
+    FROM {table} CROSS JOIN LATERAL (
+        SELECT vector FROM text_embeddings
+        WHERE source_type = {source} AND source_id = {table}.{key}::text AND model_id = {model} LIMIT 1
+    ) AS embedding
+    WHERE {timestamp} >= ({first}::date)::timestamp AT TIME ZONE {zone}
+      AND {timestamp} < ({last}::date + 1)::timestamp AT TIME ZONE {zone}
+      AND (coalesce(known_at, {timestamp}) AT TIME ZONE {zone})::date <= {known_by}
+      {filters}
+"""
 
 
 class TextEmbeddingStore:
     """The table ``text_embeddings``; every write is an upsert on the natural key."""
 
     def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self.db_manager = db_manager
+        self._db = Transactions(db_manager.get_historical_connection)
         self.registry = ModelRegistry(db_manager)
 
     def save_embeddings(
@@ -30,29 +66,9 @@ class TextEmbeddingStore:
         n_chunks: Sequence[int | None] | None = None,
         flags: Sequence[Sequence[str]] | None = None,
     ) -> int:
-        """Store one vector per text in one transaction; return how many rows were new or changed.
-
-        Parameters
-        ----------
-        vectors
-            Shape (n, dim), in the order of the texts.
-        n_chunks, flags
-            What a model said about each vector, if it did.
-
-        Raises
-        ------
-        VectorError, WindowShapeError
-            The vectors are not finite, or not one per text.
-        UsageError
-            One name stands for two different texts.
-        """
+        """Store one vector per text in one transaction; return how many rows were new or changed; see `text_rows`."""
         rows = text_rows(docs, model_id, vectors, n_chunks, flags)
-
-        def save() -> int:
-            with self.db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
-                return _upsert(cursor, rows, model_id)
-
-        return retry_lost_connection(save) if rows else 0
+        return self._db.write(lambda cursor: _upsert(cursor, rows, model_id)) if rows else 0
 
     def load_embedding(self, source_type: str, source_id: str, model_id: str) -> Float32Vector | None:
         """Return one stored vector, or None."""
@@ -65,8 +81,7 @@ class TextEmbeddingStore:
             SELECT wanted.id FROM unnest(%s::text[]) AS wanted(id)
             WHERE EXISTS (SELECT FROM text_embeddings WHERE source_type = %s AND model_id = wanted.id) ORDER BY 1
         """
-        with self.db_manager.get_historical_connection() as connection:
-            return [row[0] for row in connection.execute(query, (list(registered), source_type))]
+        return self._db.column(query, (list(registered), source_type))
 
     def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
         """Return what is stored for these sources, by source id."""
@@ -74,8 +89,7 @@ class TextEmbeddingStore:
             SELECT source_id, text_hash, vector, dim, n_chunks, flags FROM text_embeddings
             WHERE source_type = %s AND source_id = ANY(%s) AND model_id = %s
         """
-        with self.db_manager.get_historical_connection() as connection:
-            rows = connection.execute(query, (source_type, list(source_ids), model_id), binary=True).fetchall()
+        rows = self._db.rows(query, (source_type, list(source_ids), model_id), binary=True)
         return {row[0]: _stored(row[1:], f"{model_id} vector of {source_type} {row[0]}") for row in rows}
 
     def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, StoredText]:
@@ -84,18 +98,8 @@ class TextEmbeddingStore:
             SELECT DISTINCT ON (text_hash) text_hash, vector, dim, n_chunks, flags FROM text_embeddings
             WHERE model_id = %s AND text_hash = ANY(%s) ORDER BY text_hash, source_type, source_id
         """
-        with self.db_manager.get_historical_connection() as connection:
-            rows = connection.execute(query, (model_id, list(text_hashes)), binary=True).fetchall()
+        rows = self._db.rows(query, (model_id, list(text_hashes)), binary=True)
         return {row[0]: _stored(row, f"{model_id} vector of text {row[0]}") for row in rows}
-
-    def load_text_hashes(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, str]:
-        """Return the hash of the text each stored vector was made of, by source id; unknown ones are left out."""
-        query = """
-            SELECT source_id, text_hash FROM text_embeddings
-            WHERE source_type = %s AND source_id = ANY(%s) AND model_id = %s AND text_hash IS NOT NULL
-        """
-        with self.db_manager.get_historical_connection() as connection:
-            return dict(connection.execute(query, (source_type, list(source_ids), model_id)).fetchall())
 
 
 def _stored(row: Sequence[Any], name: str) -> StoredText:
@@ -134,3 +138,90 @@ def _upsert(cursor: psycopg.Cursor[Any], rows: Mapping[tuple[str, str], StoredTe
         },
     )
     return cursor.rowcount
+
+
+class TextVectorReader:
+    """Reads ``text_embeddings`` beside the texts they were made of."""
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self._db = Transactions(db_manager.get_historical_connection)
+
+    def dim(self, source: TextSourceType, model_id: str) -> int | None:
+        """Return how long a model's vectors of a source are; None if not found."""
+        query = "SELECT dim FROM text_embeddings WHERE source_type = %s AND model_id = %s LIMIT 1"
+        dim: int | None = self._db.value(query, (source, model_id))
+        return dim
+
+    def iter_rows(self, wanted: TextSelection, start: date, end: date) -> Iterator[NDArray[Any]]:
+        """Yield the vectors of texts dated `start` to `end`, both included, oldest first, span by span.
+
+        Structured, shape (n,): ``day`` (M8[D]), ``text_id`` (i8) and ``vector`` (bytes), by day and id; never empty.
+        """
+        dim, extent = self.dim(wanted.source, wanted.model_id), self._extent(wanted)
+        if dim is None or extent is None:
+            return
+        first, last = max(start, extent[0]), min(end, extent[1])
+        spans = [(first, last)] if self._is_small(wanted) else _spans(first, last)
+        queries = [_query(wanted, first, last) for first, last in spans]
+        with ThreadPoolExecutor(SPANS_AT_ONCE, thread_name_prefix="prometheus-texts") as pool:
+            for rows in pool.map(lambda query: self._load(query, dim), queries):
+                if len(rows):
+                    yield rows[np.lexsort((rows["text_id"], rows["day"]))]
+
+    def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
+        """Return the mean of each date's texts from `start` to `end`, both included.
+
+        Vectors are added in float64 in order of the texts' ids.
+        """
+        found = [daily_means(rows) for rows in self.iter_rows(wanted, start, end)]
+        if not found:
+            return DailyTexts(np.empty(0, dtype="M8[D]"), no_vectors(), np.empty(0, dtype=np.int64))
+        parts = zip(*((part.dates, part.vectors, part.n_texts) for part in found), strict=True)
+        return DailyTexts(*map(np.concatenate, parts))
+
+    def _is_small(self, wanted: TextSelection) -> bool:
+        query = """
+            SELECT count(*) FROM (
+                SELECT FROM text_embeddings WHERE source_type = %s AND model_id = %s LIMIT %s
+            ) AS counted
+        """
+        return bool(self._db.value(query, (wanted.source, wanted.model_id, ROWS_AT_ONCE + 1)) <= ROWS_AT_ONCE)
+
+    def _extent(self, wanted: TextSelection) -> tuple[date, date] | None:
+        query = """
+            SELECT (min({timestamp}) AT TIME ZONE {zone})::date, (max({timestamp}) AT TIME ZONE {zone})::date
+            FROM {table}
+        """
+        first, last = self._db.rows(compose_text_query(query, wanted.source, zone=wanted.timezone))[0]
+        return None if first is None else (first, last)
+
+    def _load(self, query: sql.Composed, dim: int) -> NDArray[Any]:
+        dtypes = [("day", "M8[D]"), ("text_id", "i8"), ("vector", f"V{4 * dim}")]
+        try:
+            return self._db.packed(query, dtypes)
+        except psycopg.DataError as error:
+            fault = f"vectors of one model differ in length, {dim} values expected"
+            raise VectorError("text_embeddings", fault) from error
+
+
+def _spans(start: date, end: date) -> Iterator[tuple[date, date]]:
+    first = start
+    while first <= end:
+        last = min(end, first + timedelta(days=DAYS_PER_QUERY - 1))
+        yield first, last
+        first = last + timedelta(days=1)
+
+
+def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:
+    own_date = compose_text_query("({timestamp} AT TIME ZONE {zone})::date", wanted.source, zone=wanted.timezone)
+    return compose_text_query(
+        _SPAN,
+        wanted.source,
+        filters={name: value for name, value in sorted(wanted.filters.items()) if value is not None},
+        own_date=own_date,
+        known_by=own_date if wanted.known_by is None else sql.SQL("{}::date").format(wanted.known_by),
+        zone=wanted.timezone,
+        model=wanted.model_id,
+        first=first,
+        last=last,
+    )
