@@ -15,13 +15,7 @@ from prometheus.arrays import Float64Matrix
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import PriceBars
 from prometheus.market.forward_volatility import forward_log_volatility
-from prometheus.regime.calibration import (
-    DECODE_SESSIONS,
-    PENALTY,
-    SPAN_SESSIONS,
-    CalibrationSettings,
-    PrototypeSource,
-)
+from prometheus.regime.calibration import DECODE_SESSIONS, PENALTY, SPAN_SESSIONS, CalibrationSettings, PrototypeSource
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.results.in_memory import Fit, each, fit_bars, label_bars
@@ -101,10 +95,7 @@ class RegimeClassifier:
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name.
 
-        Raises
-        ------
-        UsageError
-            There is no such parameter.
+        `UsageError`: there is no such parameter.
         """
         for name, value in params.items():
             if name not in _PARAMETERS:
@@ -155,10 +146,8 @@ class RegimeClassifier:
         fit, or begin among them, the sessions of the fit before the first one given are used; `Regimes.warm_up` says
         how many, and how many sessions given are left out.
 
-        Raises
-        ------
-        InputRefusedError, UsageError
-            Prices that cannot be read, or too few; `fit` was not called, or not on this instrument.
+        `InputRefusedError` or `UsageError`: prices that cannot be read, or too few; `fit` was not called, or not on
+        this instrument.
         """
         return each(PriceBars.from_frame(prices), lambda part: label_bars(part, self._fit_of(part)))
 
@@ -186,10 +175,7 @@ class RegimeClassifier:
         against what they were, as far as the prices given go on for so long. Labels themselves have no truth to be
         held against.
 
-        Raises
-        ------
-        InputRefusedError
-            As for `label`; or no session is followed by 21 others.
+        `InputRefusedError`: as for `label`; or no session is followed by 21 others.
         """
         bars, regimes, rows = self._of_one(X)
         forecast = self._fit_of(bars).calibration.high_volatility

@@ -41,10 +41,7 @@ def is_notebook() -> bool:
 def chooses_plotly(interactive: bool | None) -> bool:
     """Return whether to draw with Plotly: as asked, or in a notebook where it is installed.
 
-    Raises
-    ------
-    MissingExtraError
-        It was asked for and is not installed.
+    `MissingExtraError`: it was asked for and is not installed.
     """
     if interactive is None:
         return is_notebook() and find_spec("plotly") is not None
@@ -62,10 +59,7 @@ def plotly_figure(title: str, data: Sequence[dict[str, Any]], **layout: Any) -> 
 def new_figure(width: float, height: float) -> Picture:
     """Return an empty figure of a size in inches.
 
-    Raises
-    ------
-    MissingExtraError
-        matplotlib is not installed.
+    `MissingExtraError`: matplotlib is not installed.
     """
     try:
         kind = _notebook_figure()
@@ -92,10 +86,7 @@ def _notebook_figure() -> Any:
 def require_rows(n_rows: int, what: str, purpose: str = "draw") -> None:
     """Refuse to draw, or to store, nothing.
 
-    Raises
-    ------
-    UsageError
-        There are no rows.
+    `UsageError`: there are no rows.
     """
     if not n_rows:
         raise UsageError(f"there are no {what} to {purpose}; ask for a longer span")
@@ -127,13 +118,8 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interact
     """Return a heat map of a square matrix of shares, each written into its cell; NaN stays empty."""
     if chooses_plotly(interactive):
         heat = {
-            "type": "heatmap",
-            "x": names,
-            "y": names,
-            "z": shares,
-            "texttemplate": "%{z:.1%}",
-            "colorscale": "Blues",
-        }
+            "type": "heatmap", "x": names, "y": names, "z": shares, "texttemplate": "%{z:.1%}", "colorscale": "Blues",
+        }  # fmt: skip
         down = {"title": {"text": "from"}, "autorange": "reversed"}
         return plotly_figure(title, [heat], xaxis={"title": {"text": "to"}}, yaxis=down)
     figure = new_figure(6.5, 5)
@@ -145,8 +131,7 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interact
             axes.text(column, row, f"{share:.1%}", ha="center", va="center", color=ink)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("to")
-    axes.set_ylabel("from")
+    axes.set(xlabel="to", ylabel="from")
     axes.set_title(title, loc="left", fontsize=10)
     return figure
 
@@ -154,29 +139,19 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interact
 def draw_paths(
     title: str, paths: Float64Matrix, own_path: Float64Vector, median_name: str, *, interactive: bool | None = None
 ) -> Picture:
-    """Return paths laid over each other at the date that each belongs to.
+    """Return paths laid over each other at the date that each belongs to, with their median under its name.
 
-    Parameters
-    ----------
-    paths
-        Shape (n, n_sessions): closes as shares of the close on the analog, which stands in the middle; NaN unknown.
-    own_path
-        Shape (n_sessions,): the same of the date asked about.
-    median_name
-        What the legend calls the median of the paths.
+    Paths, shape (n, n_sessions), are closes as shares of the close on the analog, which stands in the middle; NaN is
+    unknown. The own path, shape (n_sessions,), is that of the date asked about.
     """
     sessions = np.arange(len(own_path)) - (len(own_path) - 1) // 2
     known = np.isfinite(paths).any(axis=0)
     median = np.nanmedian(paths[:, known], axis=0)
     if chooses_plotly(interactive):
-        lines = [
-            *((sessions, path, "analog", FAINT, 1) for path in paths),
-            (sessions[known], median, median_name, ACCENT, 2),
-            (sessions, own_path, "the date itself", INK, 2),
-        ]
         traces = [
-            {"x": x, "y": y, "name": name, "line": {"color": colour, "width": width}}
-            for x, y, name, colour, width in lines
+            *(_trace(sessions, path, "analog", FAINT, 1) for path in paths),
+            _trace(sessions[known], median, median_name, ACCENT, 2),
+            _trace(sessions, own_path, "the date itself", INK, 2),
         ]
         return plotly_figure(title, traces, showlegend=False, xaxis={"title": {"text": "sessions from the date"}})
     figure = new_figure(10, 4)
@@ -194,6 +169,10 @@ def draw_paths(
     return figure
 
 
+def _trace(x: Any, y: Any, name: str, colour: str, width: int) -> dict[str, Any]:
+    return {"x": x, "y": y, "name": name, "line": {"color": colour, "width": width}}
+
+
 def draw_components(
     title: str, days: DateVector, vectors: Float32Matrix, *, interactive: bool | None = None
 ) -> Picture:
@@ -209,8 +188,7 @@ def draw_components(
     axes: Any = figure.add_subplot()
     dots = axes.scatter(*points.T, c=days.astype(np.int64), s=6, cmap="viridis", linewidths=0)
     figure.colorbar(dots, ax=axes, format=lambda day, _: str(np.datetime64(int(day), "D")))
-    axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second component ({shares[1]:.0%})")
+    axes.set(xlabel=f"first component ({shares[0]:.0%} of the variance)", ylabel=f"second component ({shares[1]:.0%})")
     axes.set_title(title, loc="left", fontsize=10)
     return figure
 

@@ -35,8 +35,7 @@ from prometheus.regime.history import LABELS, DatedVectors, RegimeTimeline
 from prometheus.regime.model_persistent import DecodedAssignment, decode
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.results.analogs import Analogs
-from prometheus.results.dates import DateLike, as_date
-from prometheus.results.regimes import LabelSource, Regimes, WarmUp
+from prometheus.results.regimes import DateLike, LabelSource, Regimes, WarmUp, as_date
 from prometheus.results.stored import Embeddings
 
 if TYPE_CHECKING:
@@ -61,17 +60,10 @@ class Fit:
 def embed(prices: Prices, model: str = NUM_REGIME_CORE_V2, window_days: int | None = None) -> Embeddings | Any:
     """Return the vector of every session that has a full window; of several instruments a dict, by instrument.
 
-    Parameters
-    ----------
-    model
-        The id of a numeric encoder.
-    window_days
-        Sessions per window; None for what the encoder needs.
+    `model` is the id of a numeric encoder; `window_days` are the sessions of a window, None for what the encoder needs.
 
-    Raises
-    ------
-    UnknownNameError, InputRefusedError
-        There is no such encoder; prices that cannot be read, are too few, or lack what the encoder reads.
+    `UnknownNameError` or `InputRefusedError`: there is no such encoder; prices that cannot be read, are too few, or
+    lack what the encoder reads.
     """
     return each(PriceBars.from_frame(prices), lambda bars: _embed(bars, model, window_days))
 
@@ -89,19 +81,15 @@ def analogs(
 
     Of several instruments a dict, by instrument. A date without a session is answered by the last one before it.
 
-    Raises
-    ------
-    NotFoundError, InputRefusedError, UsageError
-        There is no vector near the date; prices that cannot be read; a parameter that cannot be.
+    `NotFoundError`, `InputRefusedError` or `UsageError`: there is no vector near the date; prices that cannot be
+    read; a parameter that cannot be.
     """
     search = AnalogSearch(metric=metric, exclude_sessions=exclude_sessions)
     day = as_date("as_of", as_of)
 
     def find(bars: PriceBars) -> Analogs:
         (name,) = bars.instrument_ids
-        request = AnalogRequest(
-            region=name, as_of=day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model
-        )
+        request = AnalogRequest(name, day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model)
         known_from = knowledge_end(model_config(create_numeric_model(model)))
         if known_from is not None and known_from >= day:
             raise model_not_known_yet(model, known_from, day)
@@ -110,12 +98,11 @@ def analogs(
         known = bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(as_of_date), side="right"))))
         followed = FollowedCloses(known.dates, known.column("adjusted_close"))
         nearest = find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
-        return Analogs(
-            build_report(
-                request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,
-                dates=rows.dates, nearest=nearest, labels={}, followed=followed,
-            )
+        report = build_report(
+            request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,
+            dates=rows.dates, nearest=nearest, labels={}, followed=followed,
         )  # fmt: skip
+        return Analogs(report)
 
     return each(PriceBars.from_frame(prices), find)
 
@@ -177,10 +164,7 @@ def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier:
 def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     """Return the regimes of one instrument's sessions, as ``run_numeric_regime`` decodes them.
 
-    Raises
-    ------
-    InputRefusedError
-        No session has enough history.
+    `InputRefusedError`: no session has enough history.
     """
     warm_up = fit.calibration.decode_sessions - 1
     n_back = WINDOW_DAYS - 1 + warm_up

@@ -27,8 +27,7 @@ from prometheus.regime.explanation import Reason
 from prometheus.regime.history import preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
-from prometheus.results.dates import DateLike, as_date
-from prometheus.results.regimes import Regimes
+from prometheus.results.regimes import DateLike, Regimes, as_date
 from prometheus.results.stored import Embeddings, Prices, Regions, Texts, Transitions
 from prometheus.results.table import Listing
 
@@ -43,11 +42,6 @@ class Prometheus:
 
     Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nothing
     holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
-
-    Parameters
-    ----------
-    config
-        Where the databases are, or the path of a folder.
     """
 
     def __init__(self, config: PrometheusConfig | str | Path) -> None:
@@ -90,15 +84,10 @@ class Prometheus:
     ) -> Regimes:
         """Return the regimes of a region from `start` to `end`, both included.
 
-        Parameters
-        ----------
-        model_id
-            The regime model; None for the one that answers for the region, see `regions`.
+        Without `model_id` it is the model that answers for the region, see `regions`.
 
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model; not a date, or an end before the start.
+        `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
+        start.
         """
         span, tasks = _span(start, end), self._app.regimes
         history = tasks.history(region, model_id)
@@ -109,10 +98,7 @@ class Prometheus:
     def transitions(self, region: str, model_id: str | None = None, until: DateLike | None = None) -> Transitions:
         """Return how the regimes of a region follow each other, counted over dates up to `until`.
 
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model up to then; not a date.
+        `NoRegimesError` or `UsageError`: the region has no regime of that model up to then; not a date.
         """
         tasks = self._app.regimes
         last = as_date("until", until, date.max)
@@ -123,15 +109,11 @@ class Prometheus:
     ) -> Embeddings:
         """Return the vectors behind the regimes of a region from `start` to `end`, both included.
 
-        Parameters
-        ----------
-        model_id
-            An encoder, or a regime model for its encoder; None for that of the model that answers for the region.
+        `model_id` is an encoder, or a regime model for its encoder; None for that of the model that answers for the
+        region.
 
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model; not a date, or an end before the start.
+        `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
+        start.
         """
         span = _span(start, end)
         found = self._app.regimes.embeddings(region, span.start, span.end, model_id)
@@ -157,10 +139,8 @@ class Prometheus:
         A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
         `prometheus.app.analogs.AnalogRequest`.
 
-        Raises
-        ------
-        NoRegimesError, NotFoundError, UsageError
-            Nothing is stored of the region, or near the date; a parameter that cannot be.
+        `NoRegimesError`, `NotFoundError` or `UsageError`: nothing is stored of the region, or near the date; a
+        parameter that cannot be.
         """
         request = AnalogRequest(
             region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
@@ -183,10 +163,7 @@ class Prometheus:
 
         The parameters are those of `prometheus.app.text_search.TextQuery`.
 
-        Raises
-        ------
-        NotFoundError, NotFoundError, UsageError
-            No text had a vector; several models answer; a parameter that cannot be.
+        `NotFoundError` or `UsageError`: no text had a vector; several models answer; a parameter that cannot be.
         """
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
         return Texts(query, self._app.text_search.find(asked))
@@ -194,10 +171,8 @@ class Prometheus:
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
         """Return why a date has its regime; see `Regimes.explain`.
 
-        Raises
-        ------
-        NoRegimesError, NotFoundError, InputRefusedError
-            The region, or the date, has none; the model was not calibrated.
+        `NoRegimesError`, `NotFoundError` or `InputRefusedError`: the region, or the date, has none; the model was not
+        calibrated.
         """
         history, day = self._app.regimes.history(region, model_id), as_date("as_of", as_of)
         timeline, evidence = self._app.face.evidence(region, history.model_id, DateSpan.of_date(day))
@@ -208,10 +183,8 @@ class Prometheus:
     def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
         """Return the daily bars of an instrument from `start` to `end`, both included.
 
-        Raises
-        ------
-        InputRefusedError, UsageError
-            An unknown instrument, whose nearest names the message gives; an end before the start.
+        `InputRefusedError` or `UsageError`: an unknown instrument, whose nearest names the message gives; an end before
+        the start.
         """
         return Prices(self._app.face.prices(instrument_id, _span(start, end)))
 
@@ -225,10 +198,7 @@ class Prometheus:
     ) -> Listing[InstrumentReport]:
         """Return how many bars there are of each instrument, and what looks wrong with them: gaps, jumps, dead volume.
 
-        Raises
-        ------
-        NotFoundError, NotFoundError
-            Nothing is stored under a name.
+        `NotFoundError`: nothing is stored under a name.
         """
         rows = tuple(self._app.prices.report(instrument_ids, market_id))
         return Listing(InstrumentReport, rows, f"Prices of {len(rows):,} instruments")
@@ -238,15 +208,9 @@ class Prometheus:
 
         They are the rows that ``run_numeric_regime`` writes of the same bars, so either may follow the other.
 
-        Parameters
-        ----------
-        instrument_id
-            Whose bars they are; by default what the frame called it, or the region where it did not.
+        `instrument_id` says whose bars they are; by default it is what the frame called it, or else the region.
 
-        Raises
-        ------
-        InputRefusedError
-            The regimes come from a database.
+        `InputRefusedError`: the regimes come from a database.
         """
         source = regimes.require_source()
         figures.require_rows(len(regimes), "regimes", "store")
@@ -260,11 +224,8 @@ class Prometheus:
         finally:
             manager.close_all()
         written = f"{saved.n_states:,} states and {saved.n_embeddings:,} embeddings were new or changed"
-        missing = f"no prices of {named} are stored; load them to draw and compare"
-        return Listing(
-            Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}",
-            notes=() if saved.has_prices else (missing,),
-        )  # fmt: skip
+        notes = () if saved.has_prices else (f"no prices of {named} are stored; load them to draw and compare",)
+        return Listing(Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}", notes=notes)
 
     @property
     def _app(self) -> App:
@@ -276,21 +237,10 @@ class Prometheus:
 def open_databases(config: PrometheusConfig | str | Path | None = None) -> Prometheus:
     """Open the databases, or a folder, for reading.
 
-    Nothing is connected before something is asked for; an embedded server is started then, and migrated.
+    Nothing is connected before something is asked for; an embedded server is started then, and migrated. `config` says
+    where the databases are: None is what the environment says now, and a path a folder of Parquet files.
 
-    Parameters
-    ----------
-    config
-        Where the databases are; None for what the environment says now. A path opens a folder of Parquet files.
-
-    Returns
-    -------
-    To be closed, or used in a ``with`` block.
-
-    Raises
-    ------
-    UsageError
-        A variable of the environment is malformed.
+    `UsageError`: a variable of the environment is malformed.
     """
     return Prometheus(load_config() if config is None else config)
 

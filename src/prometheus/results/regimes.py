@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,11 +17,27 @@ from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
 from prometheus.results import figures
-from prometheus.results.dates import DateLike, as_date
 from prometheus.results.table import Column, Listing, ResultTable, describe_span
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DateLike: TypeAlias = date | str | np.datetime64
+"""A date, or ``YYYY-MM-DD``; of a point in time its calendar date."""
+
+
+def as_date(name: str, given: DateLike | None, default: date | None = None) -> date:
+    """Return the calendar date that is given; `UsageError` for what is no date."""
+    value = given.astype("M8[D]").item() if isinstance(given, np.datetime64) else default if given is None else given
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise UsageError(f"{name}: {given!r} is no date; write YYYY-MM-DD") from None
 
 
 class RegimeRow(NamedTuple):
@@ -58,31 +74,23 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """The sessions that labels looked back on and that have none themselves.
-
-    Attributes
-    ----------
-    n_from_fit, first
-        Sessions of the fit before the first one given, and the first of them.
-    n_left_out, until
-        Sessions given that have no label for want of history, and the last of them.
-    calibrated_until
-        Labels of dates up to it are in-sample.
-    fault
-        Why no session of the fit was used, where some could have been.
-    """
+    """The sessions that labels looked back on and that have none themselves."""
 
     n_from_fit: int
+    """Sessions of the fit before the first one given."""
     first: date | None
+    """The first of them."""
     n_left_out: int
+    """Sessions given that have no label for want of history."""
     until: date | None
+    """The last of them."""
     calibrated_until: date
+    """Labels of dates up to it are in-sample."""
     fault: str = ""
+    """Why no session of the fit was used, where some could have been."""
 
     def __str__(self) -> str:
-        used = (
-            f"{self.n_from_fit} sessions of the fit from {self.first}" if self.n_from_fit else "no session of the fit"
-        )
+        used = f"{self.n_from_fit} sessions of the fit from {self.first}" if self.first else "no session of the fit"
         left = f"; the {self.n_left_out} sessions up to {self.until} are left out" if self.n_left_out else ""
         return f"warm-up: {used}{f' ({self.fault})' if self.fault else ''}{left}"
 
@@ -100,17 +108,8 @@ class Regimes(ResultTable[RegimeRow]):
     """Labels and confidences of one region and regime model, oldest first.
 
     ``regimes["2020-03-16"]`` is the row of a date, ``regimes["2020-01-01":"2020-12-31"]`` the regimes of a span.
-
-    Attributes
-    ----------
-    timeline
-        The columns as arrays.
-    closes
-        What `plot` draws them over.
-    evidence
-        What `probabilities` and `explain` read.
-    warm_up, source
-        Of labels that were made without a database.
+    `timeline` has the columns as arrays, `plot` draws `closes`, and `warm_up` and `source` belong to labels that were
+    made without a database.
     """
 
     timeline: RegimeTimeline
@@ -121,7 +120,7 @@ class Regimes(ResultTable[RegimeRow]):
 
     @property
     def region(self) -> str:
-        """The region, or the instrument of a frame."""
+        """The region, or of a frame the instrument."""
         return self.timeline.region
 
     @property
@@ -156,15 +155,10 @@ class Regimes(ResultTable[RegimeRow]):
         rows = slice(begin, int(np.searchsorted(self.dates, np.datetime64(last), side="right")))
         found, closes = self.timeline, self.closes
         is_near = (closes.dates >= np.datetime64(first)) & (closes.dates <= np.datetime64(last))
+        columns = ("dates", "labels", "confidences", "high_volatilities")
         return replace(
             self,
-            timeline=replace(
-                found,
-                dates=found.dates[rows],
-                labels=found.labels[rows],
-                confidences=found.confidences[rows],
-                high_volatilities=found.high_volatilities[rows],
-            ),
+            timeline=replace(found, **{name: getattr(found, name)[rows] for name in columns}),
             closes=replace(closes, dates=closes.dates[is_near], values=closes.values[is_near]),
             evidence=self.evidence.take(rows),
         )
@@ -196,10 +190,7 @@ class Regimes(ResultTable[RegimeRow]):
     def explain(self, as_of: DateLike) -> Listing[Reason]:
         """Return why a date has its label: what was seen, against its norm, and how much each part moved the label.
 
-        Raises
-        ------
-        NotFoundError, InputRefusedError
-            The date has no label; the model was not calibrated.
+        `NotFoundError` for a date without a label, `InputRefusedError` for a model that was not calibrated.
         """
         at = self._position(as_of)
         row = self._row(at)
@@ -210,22 +201,15 @@ class Regimes(ResultTable[RegimeRow]):
             f"{row.regime_label.name} on {row.as_of_date} with probability {row.confidence:.3f}; "
             f"next {second} with {shares[second]:.3f}"
         )
-        return Listing(Reason, tuple(reasons), title, {**self._named(), "as_of_date": str(row.as_of_date)}, _SHARE)
+        named = {**self._named(), "as_of_date": str(row.as_of_date)}
+        return Listing(Reason, tuple(reasons), title, named, {"share": "+.1%"})
 
     def plot(self, *, interactive: bool | None = None) -> figures.Picture:
         """Return a picture of the closes (log scale) over the regimes.
 
-        Parameters
-        ----------
-        interactive
-            Whether it is a figure of Plotly instead of matplotlib; by default in notebooks where Plotly is installed.
-
-        Raises
-        ------
-        MissingExtraError
-            The library that draws is not installed.
-        NotFoundError, UsageError
-            There are no closes, or no dates, to draw.
+        It is a figure of Plotly where `interactive`, by default in notebooks where Plotly is installed, else of
+        matplotlib. `MissingExtraError` where that is not installed; `NotFoundError` or `UsageError` without closes or
+        dates to draw.
         """
         figures.require_rows(len(self), "regimes")
         instrument_id = self.closes.instrument_id
@@ -239,13 +223,7 @@ class Regimes(ResultTable[RegimeRow]):
         return figures.draw_regimes(title, self.closes, list(self), interactive=interactive)
 
     def require_source(self) -> LabelSource:
-        """Return what the labels were made of.
-
-        Raises
-        ------
-        InputRefusedError
-            They were read from a database.
-        """
+        """Return what the labels were made of; `InputRefusedError` for those read from a database."""
         if self.source is None:
             raise InputRefusedError(
                 f"regimes of {self.region} come from a database already; save those of a classifier"
@@ -274,10 +252,10 @@ class Regimes(ResultTable[RegimeRow]):
     def _columns(self) -> Sequence[Column]:
         found = self.timeline
         return (
-            Column("as_of_date", found.dates),
-            Column.of("regime_label", "label", found.label_names()),
-            Column("confidence", found.confidences),
-            Column("high_volatility", found.high_volatilities),
+            Column("as_of_date", "date", found.dates),
+            Column("regime_label", "label", found.label_names()),
+            Column("confidence", "number", found.confidences),
+            Column("high_volatility", "number", found.high_volatilities),
         )
 
     def _headline(self) -> str:
@@ -292,6 +270,3 @@ class Regimes(ResultTable[RegimeRow]):
         until = self.warm_up.calibrated_until
         is_own = len(self) and self.dates[0] <= np.datetime64(until)
         return (str(self.warm_up), *([f"labels of dates up to {until} are in-sample"] if is_own else []))
-
-
-_SHARE = {"share": "+.1%"}
