@@ -85,15 +85,10 @@ class Analogs(ResultTable[Analog]):
 
     def _named(self) -> Mapping[str, str]:
         report = self.report
-        return {
-            "region": self.region,
-            "as_of_date": str(report.as_of_date),
-            "space": report.request.space,
-            "metric": report.request.metric,
-            "model_id": report.model_id,
-            "regime_model_id": report.regime_model_id or "",
-            "instrument_id": report.instrument_id,
-        }
+        asked = {"space": report.request.space, "metric": report.request.metric}
+        models = {"model_id": report.model_id, "regime_model_id": report.regime_model_id or ""}
+        of = {"region": self.region, "as_of_date": str(report.as_of_date)}
+        return {**of, **asked, **models, "instrument_id": report.instrument_id}
 
     def _notes(self) -> Sequence[str]:
         report = self.report

@@ -93,10 +93,7 @@ class RegimeClassifier:
         return {name: getattr(self, name) for name in _PARAMETERS}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name.
-
-        `UsageError`: there is no such parameter.
-        """
+        """Set parameters by name; `UsageError` for an unknown one."""
         for name, value in params.items():
             if name not in _PARAMETERS:
                 raise UsageError(f"unknown parameter {name!r}; {did_you_mean(name, _PARAMETERS, 'parameters')}")
@@ -106,12 +103,8 @@ class RegimeClassifier:
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn 1.6 and later asks of an estimator; only scikit-learn calls this."""
         utils = import_module("sklearn.utils")
-        return utils.Tags(
-            estimator_type="classifier",
-            target_tags=utils.TargetTags(required=False),
-            classifier_tags=utils.ClassifierTags(),
-            no_validation=True,
-        )
+        target, own = utils.TargetTags(required=False), utils.ClassifierTags()
+        return utils.Tags(estimator_type="classifier", target_tags=target, classifier_tags=own, no_validation=True)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` was called."""
@@ -120,12 +113,8 @@ class RegimeClassifier:
     def fit(self, X: Prices, y: object = None) -> Self:  # noqa: ARG002, N803 -- as scikit-learn calls it
         """Find prototypes in the prices, and learn from them what labels need.
 
-        Raises
-        ------
-        InputRefusedError
-            Prices that cannot be read, or too few to calibrate on.
-        UsageError, PrototypeError
-            A parameter that cannot be; prototypes to align to that are not of this kind.
+        `InputRefusedError`: prices that cannot be read, or too few to calibrate on. `UsageError` or `PrototypeError`: a
+        parameter that cannot be; prototypes to align to that are not of this kind.
         """
         settings = CalibrationSettings(penalty=self.penalty, decode_sessions=self.decode_sessions)
         earlier = self._earlier()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
-from prometheus.errors import UsageError, no_regime_on_date
+from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.columns import UNNAMED
 from prometheus.regime.explanation import Reason
@@ -59,9 +58,7 @@ class Prometheus:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -85,7 +82,6 @@ class Prometheus:
         """Return the regimes of a region from `start` to `end`, both included.
 
         Without `model_id` it is the model that answers for the region, see `regions`.
-
         `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
         start.
         """
@@ -100,8 +96,7 @@ class Prometheus:
 
         `NoRegimesError` or `UsageError`: the region has no regime of that model up to then; not a date.
         """
-        tasks = self._app.regimes
-        last = as_date("until", until, date.max)
+        tasks, last = self._app.regimes, as_date("until", until, date.max)
         return Transitions(tasks.transitions(region, tasks.history(region, model_id).model_id, last)[0])
 
     def embeddings(
@@ -111,7 +106,6 @@ class Prometheus:
 
         `model_id` is an encoder, or a regime model for its encoder; None for that of the model that answers for the
         region.
-
         `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
         start.
         """
@@ -212,7 +206,11 @@ class Prometheus:
 
         `InputRefusedError`: the regimes come from a database.
         """
-        source = regimes.require_source()
+        source = regimes.source
+        if source is None:
+            raise InputRefusedError(
+                f"regimes of {regimes.region} come from a database already; save those of a classifier"
+            )
         figures.require_rows(len(regimes), "regimes", "store")
         (own,) = source.bars.instrument_ids
         named = instrument_id or (region if own == UNNAMED else own)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from prometheus.arrays import DateVector
-from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date, unknown_instrument
+from prometheus.errors import UsageError, no_regime_on_date, unknown_instrument
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
 from prometheus.regime.history import LABELS, RegimeTimeline
@@ -95,8 +97,7 @@ class WarmUp:
         return f"warm-up: {used}{f' ({self.fault})' if self.fault else ''}{left}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelSource:
+class LabelSource(NamedTuple):
     """What labels were made of without a database, and what it takes to store them: bars, warm-up included."""
 
     bars: PriceBars
@@ -117,6 +118,8 @@ class Regimes(ResultTable[RegimeRow]):
     evidence: Evidence
     warm_up: WarmUp | None = None
     source: LabelSource | None = None
+
+    _names: ClassVar[tuple[str, ...]] = ("region", "model_id")
 
     @property
     def region(self) -> str:
@@ -169,13 +172,9 @@ class Regimes(ResultTable[RegimeRow]):
 
     def spells(self) -> Listing[Spell]:
         """Return the unbroken spells of one label, oldest first; the last one may go on."""
-        labels, days = self.timeline.labels, self.dates.tolist()
-        starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist()] if days else []
-        ends = [*starts[1:], len(days)] if days else []
-        rows = tuple(
-            Spell(LABELS[labels[start]], days[start], days[end - 1], end - start)
-            for start, end in zip(starts, ends, strict=True)
-        )
+        pairs = zip(self.timeline.labels.tolist(), self.dates.tolist(), strict=True)
+        runs = [(LABELS[label], [day for _, day in run]) for label, run in groupby(pairs, key=itemgetter(0))]
+        rows = tuple(Spell(label, days[0], days[-1], len(days)) for label, days in runs)
         return Listing(Spell, rows, f"Spells of {self.region} by {self.model_id}: {len(rows):,}", self._named())
 
     def changes(self) -> Listing[Change]:
@@ -222,14 +221,6 @@ class Regimes(ResultTable[RegimeRow]):
         title = f"{instrument_id}, regimes of {self.region} by {self.model_id}"
         return figures.draw_regimes(title, self.closes, list(self), interactive=interactive)
 
-    def require_source(self) -> LabelSource:
-        """Return what the labels were made of; `InputRefusedError` for those read from a database."""
-        if self.source is None:
-            raise InputRefusedError(
-                f"regimes of {self.region} come from a database already; save those of a classifier"
-            )
-        return self.source
-
     def _position(self, day: DateLike) -> int:
         wanted = as_date("as_of", day)
         at = int(np.searchsorted(self.dates, np.datetime64(wanted)))
@@ -260,9 +251,6 @@ class Regimes(ResultTable[RegimeRow]):
 
     def _headline(self) -> str:
         return f"Regimes of {self.region} by {self.model_id}: {describe_span('sessions', self.dates)}"
-
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "model_id": self.model_id}
 
     def _notes(self) -> Sequence[str]:
         if self.warm_up is None:

@@ -76,6 +76,7 @@ class Transitions(ResultTable[TransitionRow]):
 
     report: TransitionReport
 
+    _names: ClassVar[tuple[str, ...]] = ("region", "model_id")
     _index: ClassVar[str] = "from_label"
 
     @property
@@ -131,9 +132,6 @@ class Transitions(ResultTable[TransitionRow]):
     def _headline(self) -> str:
         return f"Transitions of {self.region} by {self.model_id}: {self.report.n_dates:,} sessions"
 
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "model_id": self.model_id}
-
 
 class EmbeddingRow(NamedTuple):
     """The vector of one date, shape (dim,), float32, read-only."""
@@ -149,6 +147,8 @@ class Embeddings(ResultTable[EmbeddingRow]):
     region: str
     encoder_model_id: str
     rows: DatedVectors
+
+    _names: ClassVar[tuple[str, ...]] = ("region", "encoder_model_id")
 
     @property
     def dates(self) -> DateVector:
@@ -193,9 +193,6 @@ class Embeddings(ResultTable[EmbeddingRow]):
         made = f"{self.encoder_model_id}, {self.rows.vectors.shape[1]} values each"
         return f"Embeddings of {self.region} by {made}: {describe_span('sessions', self.dates)}"
 
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "encoder_model_id": self.encoder_model_id}
-
 
 class PriceRow(NamedTuple):
     """One session; an open, high or low that is not stored is NaN."""
@@ -215,6 +212,7 @@ class Prices(ResultTable[PriceRow]):
 
     bars: PriceBars
 
+    _names: ClassVar[tuple[str, ...]] = ("instrument_id",)
     _index: ClassVar[str] = "trade_date"
 
     @property
@@ -241,9 +239,6 @@ class Prices(ResultTable[PriceRow]):
 
     def _headline(self) -> str:
         return f"Prices of {self.instrument_id}: {describe_span('sessions', self.bars.dates)}"
-
-    def _named(self) -> Mapping[str, str]:
-        return {"instrument_id": self.instrument_id}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

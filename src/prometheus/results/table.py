@@ -96,6 +96,8 @@ class ResultTable(ABC, Generic[Row]):
 
     __slots__ = ()
     _index: ClassVar[str | None] = "as_of_date"
+    _names: ClassVar[tuple[str, ...]] = ()
+    """Attributes that say what the rows belong to."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -170,7 +172,7 @@ class ResultTable(ABC, Generic[Row]):
 
     def _named(self) -> Mapping[str, str]:
         """Return what the rows belong to: region, models, dates."""
-        return {}
+        return {name: getattr(self, name) for name in self._names}
 
     def _notes(self) -> Sequence[str]:
         """Return lines to show below the rows."""

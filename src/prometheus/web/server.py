@@ -21,18 +21,9 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import page
+from prometheus.web import middleware, page
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.errors import PROBLEMS, add_error_handlers
-from prometheus.web.middleware import (
-    AccessControl,
-    AccessRules,
-    Limiter,
-    Limits,
-    MeasuredRequests,
-    Transfer,
-    WebMetrics,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +36,9 @@ _DESCRIPTION = (
 )
 
 
-def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
+def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = WebMetrics()
+    metrics = middleware.WebMetrics()
     api = FastAPI(
         title="Prometheus",
         version=__version__,
@@ -66,8 +57,8 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     for router in ROUTERS:
         api.include_router(router, dependencies=needs)
     api.include_router(page.router)
-    guarded = AccessControl(Limiter(Transfer(api), limits or Limits()), rules)
-    return MeasuredRequests(guarded, metrics)
+    limited = middleware.Limiter(middleware.Transfer(api), limits or middleware.Limits())
+    return middleware.MeasuredRequests(middleware.AccessControl(limited, rules), metrics)
 
 
 @contextmanager
