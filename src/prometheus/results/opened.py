@@ -41,6 +41,9 @@ class Prometheus:
 
     Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nothing
     holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
+
+    What is asked of a region without regimes of that model ends in `NoRegimesError`; of a date, text or instrument that
+    is not stored in `NotFoundError`; with a parameter that cannot be, as an end before the start, in `UsageError`.
     """
 
     def __init__(self, config: PrometheusConfig | str | Path) -> None:
@@ -82,8 +85,6 @@ class Prometheus:
         """Return the regimes of a region from `start` to `end`, both included.
 
         Without `model_id` it is the model that answers for the region, see `regions`.
-        `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
-        start.
         """
         span, tasks = _span(start, end), self._app.regimes
         history = tasks.history(region, model_id)
@@ -92,10 +93,7 @@ class Prometheus:
         return Regimes(timeline, tasks.closes(history, first, last), evidence)
 
     def transitions(self, region: str, model_id: str | None = None, until: DateLike | None = None) -> Transitions:
-        """Return how the regimes of a region follow each other, counted over dates up to `until`.
-
-        `NoRegimesError` or `UsageError`: the region has no regime of that model up to then; not a date.
-        """
+        """Return how the regimes of a region follow each other, counted over dates up to `until`."""
         tasks, last = self._app.regimes, as_date("until", until, date.max)
         return Transitions(tasks.transitions(region, tasks.history(region, model_id).model_id, last)[0])
 
@@ -106,8 +104,6 @@ class Prometheus:
 
         `model_id` is an encoder, or a regime model for its encoder; None for that of the model that answers for the
         region.
-        `NoRegimesError` or `UsageError`: the region has no regime of that model; not a date, or an end before the
-        start.
         """
         span = _span(start, end)
         found = self._app.regimes.embeddings(region, span.start, span.end, model_id)
@@ -132,9 +128,6 @@ class Prometheus:
 
         A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
         `prometheus.app.analogs.AnalogRequest`.
-
-        `NoRegimesError`, `NotFoundError` or `UsageError`: nothing is stored of the region, or near the date; a
-        parameter that cannot be.
         """
         request = AnalogRequest(
             region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
@@ -156,18 +149,12 @@ class Prometheus:
         """Return the texts known on a date that are nearest in meaning to a question.
 
         The parameters are those of `prometheus.app.text_search.TextQuery`.
-
-        `NotFoundError` or `UsageError`: no text had a vector; several models answer; a parameter that cannot be.
         """
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
         return Texts(query, self._app.text_search.find(asked))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
-        """Return why a date has its regime; see `Regimes.explain`.
-
-        `NoRegimesError`, `NotFoundError` or `InputRefusedError`: the region, or the date, has none; the model was not
-        calibrated.
-        """
+        """Return why a date has its regime; see `Regimes.explain`."""
         history, day = self._app.regimes.history(region, model_id), as_date("as_of", as_of)
         timeline, evidence = self._app.face.evidence(region, history.model_id, DateSpan.of_date(day))
         if not len(timeline.dates):
@@ -175,11 +162,7 @@ class Prometheus:
         return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
 
     def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
-        """Return the daily bars of an instrument from `start` to `end`, both included.
-
-        `InputRefusedError` or `UsageError`: an unknown instrument, whose nearest names the message gives; an end before
-        the start.
-        """
+        """Return the daily bars of an instrument from `start` to `end`, both included."""
         return Prices(self._app.face.prices(instrument_id, _span(start, end)))
 
     def instruments(self) -> Listing[StoredInstrument]:
@@ -190,10 +173,7 @@ class Prometheus:
     def report(
         self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None
     ) -> Listing[InstrumentReport]:
-        """Return how many bars there are of each instrument, and what looks wrong with them: gaps, jumps, dead volume.
-
-        `NotFoundError`: nothing is stored under a name.
-        """
+        """Return the number of bars of each instrument, and what looks wrong with them: gaps, jumps, dead volume."""
         rows = tuple(self._app.prices.report(instrument_ids, market_id))
         return Listing(InstrumentReport, rows, f"Prices of {len(rows):,} instruments")
 

@@ -199,11 +199,9 @@ class Listing(ResultTable[Row]):
         return iter(self.rows)
 
     def _columns(self) -> Sequence[Column]:
-        hints = get_type_hints(self.kind).items()
-        kinds = {
-            name: next((_KINDS[each] for each in (hint, *get_args(hint)) if each in _KINDS), "text")
-            for name, hint in hints
-        }
+        kinds: dict[str, Kind] = {}
+        for name, hint in get_type_hints(self.kind).items():
+            kinds[name] = next((_KINDS[each] for each in (hint, *get_args(hint)) if each in _KINDS), "text")
         return [_plain(column) for column in columns_of(self.rows, kinds, self.forms)]
 
     def _headline(self) -> str:

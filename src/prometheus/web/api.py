@@ -117,7 +117,7 @@ def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
 def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: schemas.EmbeddingPageQuery) -> Response:
     """Return a page of vectors, or with `Accept: application/vnd.apache.arrow.stream` all of them as Arrow.
 
-    The stream has a column `embedding` of type fixed_size_list<float>[dim] beside date, label and confidence.
+    The stream has the columns date, label, confidence, and `embedding` of type fixed_size_list<float>[dim].
     """
     if ARROW in request.headers.get("accept", ""):
         response = _arrow(app, region, query)

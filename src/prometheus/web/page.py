@@ -196,7 +196,7 @@ def _rarity(share: float | None) -> str:
 
 
 class Assets(StaticFiles):
-    """The files beside this module and Plotly's script, from its package; no other file is served."""
+    """The files in `static` and Plotly's script from its own package; no other file is served."""
 
     def __init__(self) -> None:
         super().__init__(directory=STATIC, packages=[("plotly", "package_data")], follow_symlink=True)
