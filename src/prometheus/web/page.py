@@ -44,7 +44,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 @router.get("/")
 def overview(request: Request, app: AppOf) -> Response:
     """Show every region and the regime it is in."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for region, histories in groupby(app.regimes.histories(), key=lambda each: each.region):
         history = preferred_history(list(histories))
         (state,) = app.regimes.states(region, history.last, history.last, history.model_id)
