@@ -11,7 +11,7 @@ from tests.web.serving import REGION, TOKEN, client_of
 
 from prometheus.app import App
 from prometheus.errors import FileAccessError
-from prometheus.web.access import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
+from prometheus.web.middleware import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

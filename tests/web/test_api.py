@@ -18,9 +18,8 @@ from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.web.api import StrictJson
-from prometheus.web.parameters import MAX_ANALOGS, MAX_REGIMES
-from prometheus.web.schemas import AnalogList, RegimeRow, TextList
-from prometheus.web.transfer import ARROW
+from prometheus.web.middleware import ARROW
+from prometheus.web.schemas import MAX_ANALOGS, MAX_REGIMES, AnalogList, RegimeRow, TextList
 
 pytest_plugins = ["tests.web.fixtures"]
 

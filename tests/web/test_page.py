@@ -18,7 +18,7 @@ from tests.web.serving import FIRST, LAST, REGION, client_of
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
-from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

@@ -17,7 +17,7 @@ from schemathesis.config import SchemathesisConfig
 from tests.web.serving import serving
 
 from prometheus.app import App
-from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

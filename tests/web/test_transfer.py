@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from tests.web.serving import REGION, client_of
 
 from prometheus.app import App
-from prometheus.web.access import LOOPBACK_HOSTS, AccessRules, Limits
+from prometheus.web.middleware import ARROW, LOOPBACK_HOSTS, AccessRules, Limits
+from prometheus.web.page import Assets
 from prometheus.web.server import create_app
-from prometheus.web.transfer import ARROW, Assets
 
 pytest_plugins = ["tests.web.fixtures"]
 

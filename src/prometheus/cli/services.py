@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus.app import App
     from prometheus.app.nightly import NightlyReport, RegionNight
-    from prometheus.web.access import AccessRules
+    from prometheus.web.middleware import AccessRules
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
@@ -136,7 +136,7 @@ def serve(
 
 
 def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -> AccessRules:
-    from prometheus.web.access import LOOPBACK_HOSTS, AccessRules, read_token
+    from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules, read_token
     from prometheus.web.server import is_loopback
 
     bound = listener.getsockname()[0]

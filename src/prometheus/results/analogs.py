@@ -11,8 +11,12 @@ from prometheus.analogs.search import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Spread
 from prometheus.results import figures
-from prometheus.results.table import Column, ResultTable
+from prometheus.results.table import Column, Kind, ResultTable, columns_of
 
+_COLUMNS: dict[str, Kind] = {
+    "as_of_date": "date", "distance": "number", "percentile": "number", "regime_label": "label",
+    "confidence": "number",
+}  # fmt: skip
 _OUTCOMES = (("return", "total_return", "+.1%"), ("volatility", "volatility", ".1%"), ("drawdown", "drawdown", ".1%"))
 
 
@@ -20,10 +24,8 @@ _OUTCOMES = (("return", "total_return", "+.1%"), ("volatility", "volatility", ".
 class Analogs(ResultTable[Analog]):
     """The analogs of one date, nearest first; nothing after the date was known to the search.
 
-    Attributes
-    ----------
-    report
-        All that was found: how what followed is spread over the analogs and over all dates, and the paths of closes.
+    `report` has all that was found: how what followed is spread over the analogs and over all dates, and the paths of
+    closes.
     """
 
     report: AnalogReport
@@ -67,17 +69,12 @@ class Analogs(ResultTable[Analog]):
         return figures.draw_paths(title, self.to_numpy(), own, "median of the analogs", interactive=interactive)
 
     def _columns(self) -> Sequence[Column]:
-        forms = {"distance": ",.4g", "percentile": ".1%", "confidence": ",.3f"}
-        distance, percentile, confidence = (
-            Column.of(name, "f8", [getattr(analog, name) for analog in self], form) for name, form in forms.items()
-        )
-        label = Column.of("regime_label", "label", [analog.regime_label for analog in self])
         followed = (
-            Column.of(f"{name}_{horizon}", "f8", [getattr(each.outcomes[at], field) for each in self], form)
+            Column(f"{name}_{horizon}", "number", [getattr(each.outcomes[at], field) for each in self], form)
             for at, horizon in enumerate(HORIZONS)
             for name, field, form in _OUTCOMES
         )
-        return Column("as_of_date", self.dates), distance, percentile, label, confidence, *followed
+        return [*columns_of(self, _COLUMNS, {"distance": ",.4g", "percentile": ".1%"}), *followed]
 
     def _headline(self) -> str:
         report, asked = self.report, self.report.request
@@ -88,15 +85,10 @@ class Analogs(ResultTable[Analog]):
 
     def _named(self) -> Mapping[str, str]:
         report = self.report
-        return {
-            "region": self.region,
-            "as_of_date": str(report.as_of_date),
-            "space": report.request.space,
-            "metric": report.request.metric,
-            "model_id": report.model_id,
-            "regime_model_id": report.regime_model_id or "",
-            "instrument_id": report.instrument_id,
-        }
+        asked = {"space": report.request.space, "metric": report.request.metric}
+        models = {"model_id": report.model_id, "regime_model_id": report.regime_model_id or ""}
+        of = {"region": self.region, "as_of_date": str(report.as_of_date)}
+        return {**of, **asked, **models, "instrument_id": report.instrument_id}
 
     def _notes(self) -> Sequence[str]:
         report = self.report

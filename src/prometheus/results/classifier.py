@@ -15,13 +15,7 @@ from prometheus.arrays import Float64Matrix
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import PriceBars
 from prometheus.market.forward_volatility import forward_log_volatility
-from prometheus.regime.calibration import (
-    DECODE_SESSIONS,
-    PENALTY,
-    SPAN_SESSIONS,
-    CalibrationSettings,
-    PrototypeSource,
-)
+from prometheus.regime.calibration import DECODE_SESSIONS, PENALTY, SPAN_SESSIONS, CalibrationSettings, PrototypeSource
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.results.in_memory import Fit, each, fit_bars, label_bars
@@ -99,13 +93,7 @@ class RegimeClassifier:
         return {name: getattr(self, name) for name in _PARAMETERS}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name.
-
-        Raises
-        ------
-        UsageError
-            There is no such parameter.
-        """
+        """Set parameters by name; `UsageError` for an unknown one."""
         for name, value in params.items():
             if name not in _PARAMETERS:
                 raise UsageError(f"unknown parameter {name!r}; {did_you_mean(name, _PARAMETERS, 'parameters')}")
@@ -115,12 +103,8 @@ class RegimeClassifier:
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn 1.6 and later asks of an estimator; only scikit-learn calls this."""
         utils = import_module("sklearn.utils")
-        return utils.Tags(
-            estimator_type="classifier",
-            target_tags=utils.TargetTags(required=False),
-            classifier_tags=utils.ClassifierTags(),
-            no_validation=True,
-        )
+        target, own = utils.TargetTags(required=False), utils.ClassifierTags()
+        return utils.Tags(estimator_type="classifier", target_tags=target, classifier_tags=own, no_validation=True)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` was called."""
@@ -129,12 +113,8 @@ class RegimeClassifier:
     def fit(self, X: Prices, y: object = None) -> Self:  # noqa: ARG002, N803 -- as scikit-learn calls it
         """Find prototypes in the prices, and learn from them what labels need.
 
-        Raises
-        ------
-        InputRefusedError
-            Prices that cannot be read, or too few to calibrate on.
-        UsageError, PrototypeError
-            A parameter that cannot be; prototypes to align to that are not of this kind.
+        `InputRefusedError`: prices that cannot be read, or too few to calibrate on. `UsageError` or `PrototypeError`: a
+        parameter that cannot be; prototypes to align to that are not of this kind.
         """
         settings = CalibrationSettings(penalty=self.penalty, decode_sessions=self.decode_sessions)
         earlier = self._earlier()
@@ -155,10 +135,8 @@ class RegimeClassifier:
         fit, or begin among them, the sessions of the fit before the first one given are used; `Regimes.warm_up` says
         how many, and how many sessions given are left out.
 
-        Raises
-        ------
-        InputRefusedError, UsageError
-            Prices that cannot be read, or too few; `fit` was not called, or not on this instrument.
+        `InputRefusedError` or `UsageError`: prices that cannot be read, or too few; `fit` was not called, or not on
+        this instrument.
         """
         return each(PriceBars.from_frame(prices), lambda part: label_bars(part, self._fit_of(part)))
 
@@ -186,10 +164,7 @@ class RegimeClassifier:
         against what they were, as far as the prices given go on for so long. Labels themselves have no truth to be
         held against.
 
-        Raises
-        ------
-        InputRefusedError
-            As for `label`; or no session is followed by 21 others.
+        `InputRefusedError`: as for `label`; or no session is followed by 21 others.
         """
         bars, regimes, rows = self._of_one(X)
         forecast = self._fit_of(bars).calibration.high_volatility

@@ -32,22 +32,11 @@ ACCENT = "#c8553d"
 _DPI = 80
 
 
-def is_notebook() -> bool:
-    """Return whether this is a notebook, by its kernel."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
-
-
 def chooses_plotly(interactive: bool | None) -> bool:
-    """Return whether to draw with Plotly: as asked, or in a notebook where it is installed.
-
-    Raises
-    ------
-    MissingExtraError
-        It was asked for and is not installed.
-    """
+    """Return whether to draw with Plotly: as asked, else in a notebook; `MissingExtraError` without Plotly."""
     if interactive is None:
-        return is_notebook() and find_spec("plotly") is not None
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        return hasattr(shell, "kernel") and find_spec("plotly") is not None
     if interactive and find_spec("plotly") is None:
         raise MissingExtraError("drawing interactively", "plots")
     return interactive
@@ -60,13 +49,7 @@ def plotly_figure(title: str, data: Sequence[dict[str, Any]], **layout: Any) -> 
 
 
 def new_figure(width: float, height: float) -> Picture:
-    """Return an empty figure of a size in inches.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib is not installed.
-    """
+    """Return an empty figure of a size in inches; `MissingExtraError` where matplotlib is not installed."""
     try:
         kind = _notebook_figure()
     except ModuleNotFoundError as error:
@@ -90,15 +73,16 @@ def _notebook_figure() -> Any:
 
 
 def require_rows(n_rows: int, what: str, purpose: str = "draw") -> None:
-    """Refuse to draw, or to store, nothing.
-
-    Raises
-    ------
-    UsageError
-        There are no rows.
-    """
+    """Refuse to draw, or to store, nothing, with `UsageError`."""
     if not n_rows:
         raise UsageError(f"there are no {what} to {purpose}; ask for a longer span")
+
+
+def _axes(title: str, width: float, height: float) -> Any:
+    """Return the axes of an empty figure under a title."""
+    axes: Any = new_figure(width, height).add_subplot()
+    axes.set_title(title, loc="left", fontsize=10)
+    return axes
 
 
 def draw_regimes(
@@ -115,9 +99,9 @@ def draw_regimes(
         for label, start, end in spells(states)
     ]  # fmt: skip
     names = {state.as_of_date: state.regime_label.name for state in states}
-    shown = [names.get(day, "") for day in closes.dates.tolist()]
     line = {
-        "x": closes.dates.astype(str), "y": closes.values, "text": shown,
+        "x": closes.dates.astype(str), "y": closes.values,
+        "text": [names.get(day, "") for day in closes.dates.tolist()],
         "line": {"color": INK, "width": 1}, "hovertemplate": "%{x}: %{y:,.2f} %{text}<extra></extra>",
     }  # fmt: skip
     return plotly_figure(title, [line], shapes=bands, yaxis={"type": "log"})
@@ -127,17 +111,11 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interact
     """Return a heat map of a square matrix of shares, each written into its cell; NaN stays empty."""
     if chooses_plotly(interactive):
         heat = {
-            "type": "heatmap",
-            "x": names,
-            "y": names,
-            "z": shares,
-            "texttemplate": "%{z:.1%}",
-            "colorscale": "Blues",
-        }
+            "type": "heatmap", "x": names, "y": names, "z": shares, "texttemplate": "%{z:.1%}", "colorscale": "Blues",
+        }  # fmt: skip
         down = {"title": {"text": "from"}, "autorange": "reversed"}
         return plotly_figure(title, [heat], xaxis={"title": {"text": "to"}}, yaxis=down)
-    figure = new_figure(6.5, 5)
-    axes: Any = figure.add_subplot()
+    axes = _axes(title, 6.5, 5)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), share in np.ndenumerate(shares):
         if np.isfinite(share):
@@ -145,42 +123,29 @@ def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interact
             axes.text(column, row, f"{share:.1%}", ha="center", va="center", color=ink)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("to")
-    axes.set_ylabel("from")
-    axes.set_title(title, loc="left", fontsize=10)
-    return figure
+    axes.set(xlabel="to", ylabel="from")
+    return axes.figure
 
 
 def draw_paths(
     title: str, paths: Float64Matrix, own_path: Float64Vector, median_name: str, *, interactive: bool | None = None
 ) -> Picture:
-    """Return paths laid over each other at the date that each belongs to.
+    """Return paths laid over each other at the date that each belongs to, with their median under its name.
 
-    Parameters
-    ----------
-    paths
-        Shape (n, n_sessions): closes as shares of the close on the analog, which stands in the middle; NaN unknown.
-    own_path
-        Shape (n_sessions,): the same of the date asked about.
-    median_name
-        What the legend calls the median of the paths.
+    Paths, shape (n, n_sessions), are closes as shares of the close on the analog, which stands in the middle; NaN is
+    unknown. The own path, shape (n_sessions,), is that of the date asked about.
     """
     sessions = np.arange(len(own_path)) - (len(own_path) - 1) // 2
     known = np.isfinite(paths).any(axis=0)
     median = np.nanmedian(paths[:, known], axis=0)
     if chooses_plotly(interactive):
-        lines = [
-            *((sessions, path, "analog", FAINT, 1) for path in paths),
-            (sessions[known], median, median_name, ACCENT, 2),
-            (sessions, own_path, "the date itself", INK, 2),
-        ]
         traces = [
-            {"x": x, "y": y, "name": name, "line": {"color": colour, "width": width}}
-            for x, y, name, colour, width in lines
+            *(_trace(sessions, path, "analog", FAINT, 1) for path in paths),
+            _trace(sessions[known], median, median_name, ACCENT, 2),
+            _trace(sessions, own_path, "the date itself", INK, 2),
         ]
         return plotly_figure(title, traces, showlegend=False, xaxis={"title": {"text": "sessions from the date"}})
-    figure = new_figure(10, 4)
-    axes: Any = figure.add_subplot()
+    axes = _axes(title, 10, 4)
     axes.plot(sessions, paths.T, color=FAINT, linewidth=0.8, alpha=0.7)
     axes.plot(sessions[known], median, color=ACCENT, linewidth=1.8, label=median_name)
     axes.plot(sessions, own_path, color=INK, linewidth=1.8, label="the date itself")
@@ -189,9 +154,12 @@ def draw_paths(
     axes.yaxis.set_major_formatter(lambda share, _: f"{share - 1:+.0%}")
     axes.margins(x=0)
     axes.set_xlabel("sessions from the date")
-    axes.set_title(title, loc="left", fontsize=10)
     axes.legend(loc="best", framealpha=1)
-    return figure
+    return axes.figure
+
+
+def _trace(x: Any, y: Any, name: str, colour: str, width: int) -> dict[str, Any]:
+    return {"x": x, "y": y, "name": name, "line": {"color": colour, "width": width}}
 
 
 def draw_components(
@@ -205,14 +173,11 @@ def draw_components(
             "marker": {"color": days.astype(np.int64), "size": 5, "colorscale": "Viridis"},
         }  # fmt: skip
         return plotly_figure(title, [marks])
-    figure = new_figure(7.5, 5)
-    axes: Any = figure.add_subplot()
+    axes = _axes(title, 7.5, 5)
     dots = axes.scatter(*points.T, c=days.astype(np.int64), s=6, cmap="viridis", linewidths=0)
-    figure.colorbar(dots, ax=axes, format=lambda day, _: str(np.datetime64(int(day), "D")))
-    axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second component ({shares[1]:.0%})")
-    axes.set_title(title, loc="left", fontsize=10)
-    return figure
+    axes.figure.colorbar(dots, ax=axes, format=lambda day, _: str(np.datetime64(int(day), "D")))
+    axes.set(xlabel=f"first component ({shares[0]:.0%} of the variance)", ylabel=f"second component ({shares[1]:.0%})")
+    return axes.figure
 
 
 def principal_components(vectors: Float32Matrix) -> tuple[Float64Matrix, Float64Vector]:

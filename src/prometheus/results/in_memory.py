@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -35,8 +34,7 @@ from prometheus.regime.history import LABELS, DatedVectors, RegimeTimeline
 from prometheus.regime.model_persistent import DecodedAssignment, decode
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.results.analogs import Analogs
-from prometheus.results.dates import DateLike, as_date
-from prometheus.results.regimes import LabelSource, Regimes, WarmUp
+from prometheus.results.regimes import DateLike, LabelSource, Regimes, WarmUp, as_date
 from prometheus.results.stored import Embeddings
 
 if TYPE_CHECKING:
@@ -49,8 +47,7 @@ MAX_SEAM = 0.5
 """A close further than this share from the last one of the fit is another instrument's, or in another unit."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
+class Fit(NamedTuple):
     """What was learned of one instrument, and the bars it was learned from."""
 
     prototype_set: PrototypeSet
@@ -61,17 +58,10 @@ class Fit:
 def embed(prices: Prices, model: str = NUM_REGIME_CORE_V2, window_days: int | None = None) -> Embeddings | Any:
     """Return the vector of every session that has a full window; of several instruments a dict, by instrument.
 
-    Parameters
-    ----------
-    model
-        The id of a numeric encoder.
-    window_days
-        Sessions per window; None for what the encoder needs.
+    `model` is the id of a numeric encoder; `window_days` are the sessions of a window, None for what the encoder needs.
 
-    Raises
-    ------
-    UnknownNameError, InputRefusedError
-        There is no such encoder; prices that cannot be read, are too few, or lack what the encoder reads.
+    `UnknownNameError` or `InputRefusedError`: there is no such encoder; prices that cannot be read, are too few, or
+    lack what the encoder reads.
     """
     return each(PriceBars.from_frame(prices), lambda bars: _embed(bars, model, window_days))
 
@@ -89,19 +79,15 @@ def analogs(
 
     Of several instruments a dict, by instrument. A date without a session is answered by the last one before it.
 
-    Raises
-    ------
-    NotFoundError, InputRefusedError, UsageError
-        There is no vector near the date; prices that cannot be read; a parameter that cannot be.
+    `NotFoundError`, `InputRefusedError` or `UsageError`: there is no vector near the date; prices that cannot be
+    read; a parameter that cannot be.
     """
     search = AnalogSearch(metric=metric, exclude_sessions=exclude_sessions)
     day = as_date("as_of", as_of)
 
     def find(bars: PriceBars) -> Analogs:
         (name,) = bars.instrument_ids
-        request = AnalogRequest(
-            region=name, as_of=day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model
-        )
+        request = AnalogRequest(name, day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model)
         known_from = knowledge_end(model_config(create_numeric_model(model)))
         if known_from is not None and known_from >= day:
             raise model_not_known_yet(model, known_from, day)
@@ -110,12 +96,11 @@ def analogs(
         known = bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(as_of_date), side="right"))))
         followed = FollowedCloses(known.dates, known.column("adjusted_close"))
         nearest = find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
-        return Analogs(
-            build_report(
-                request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,
-                dates=rows.dates, nearest=nearest, labels={}, followed=followed,
-            )
+        report = build_report(
+            request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,
+            dates=rows.dates, nearest=nearest, labels={}, followed=followed,
         )  # fmt: skip
+        return Analogs(report)
 
     return each(PriceBars.from_frame(prices), find)
 
@@ -134,10 +119,8 @@ def _embed(bars: PriceBars, model_id: str, window_days: int | None) -> Embedding
     features = feature_set_of(model)
     if "volume" in features.bar_fields and np.isnan(bars.column("volume")).any():
         row = int(np.isnan(bars.column("volume")).argmax())
-        raise InputRefusedError(
-            f"{name}, column 'volume', row {row}, {bars.dates[row]}: {model_id} reads volumes; give them all, or use "
-            f"{NUM_REGIME_CORE_V2}"
-        )
+        where = f"{name}, column 'volume', row {row}, {bars.dates[row]}"
+        raise InputRefusedError(f"{where}: {model_id} reads volumes; give them all, or use {NUM_REGIME_CORE_V2}")
     if len(bars) < n_sessions:
         raise _too_few(bars, f"{model_id} reads {n_sessions} sessions for one vector", n_sessions)
     windows = windows_in_range(bars, date.min, date.max, n_sessions, features).windows
@@ -152,9 +135,10 @@ def _vectors(bars: PriceBars, first_end: int) -> Float32Matrix:
 
 def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier: PrototypeSource | None) -> Fit:
     """Return what ``calibrate`` learns of the last `span` sessions with a window."""
-    n_needed = WINDOW_DAYS - 1 + max(MIN_SESSIONS, settings.decode_sessions)
-    if span < max(MIN_SESSIONS, settings.decode_sessions):
-        raise UsageError(f"span={span}: name at least {max(MIN_SESSIONS, settings.decode_sessions)} sessions")
+    n_least = max(MIN_SESSIONS, settings.decode_sessions)
+    n_needed = WINDOW_DAYS - 1 + n_least
+    if span < n_least:
+        raise UsageError(f"span={span}: name at least {n_least} sessions")
     if len(bars) < n_needed:
         raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
     first_end = max(WINDOW_DAYS, len(bars) - span + 1)
@@ -164,23 +148,16 @@ def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier:
     followed = forward_log_volatility(closes)[first_end - 1 :]
     prototypes, calibration = calibrate(sessions, followed, settings, earlier=earlier)
     prototype_set = PrototypeSet(
-        region=bars.instrument_ids[0],
-        prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
-        windows={},
-        encoder_model_id=NUM_REGIME_CORE_V2,
-        window_days=WINDOW_DAYS,
-        calibration=calibration,
-    )
+        region=bars.instrument_ids[0], prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
+        windows={}, encoder_model_id=NUM_REGIME_CORE_V2, window_days=WINDOW_DAYS, calibration=calibration,
+    )  # fmt: skip
     return Fit(prototype_set, calibration, bars)
 
 
 def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     """Return the regimes of one instrument's sessions, as ``run_numeric_regime`` decodes them.
 
-    Raises
-    ------
-    InputRefusedError
-        No session has enough history.
+    `InputRefusedError`: no session has enough history.
     """
     warm_up = fit.calibration.decode_sessions - 1
     n_back = WINDOW_DAYS - 1 + warm_up
@@ -192,14 +169,10 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     vectors = _vectors(whole, WINDOW_DAYS)
     decoded = decode(vectors, volatility_scores(vectors), fit.prototype_set.prototypes, fit.calibration)
     (name,) = bars.instrument_ids
-    timeline = RegimeTimeline(
-        name,
-        fit.prototype_set.regime_model_id(NUM_REGIME_CORE_V2),
-        whole.dates[n_back:],
-        np.array([LABELS.index(label) for label in decoded.labels])[decoded.nearest],
-        decoded.confidences,
-        decoded.high_volatility,
-    )
+    model_id = fit.prototype_set.regime_model_id(NUM_REGIME_CORE_V2)
+    labels = np.array([LABELS.index(label) for label in decoded.labels])[decoded.nearest]
+    dates = whole.dates[n_back:]
+    timeline = RegimeTimeline(name, model_id, dates, labels, decoded.confidences, decoded.high_volatility)
     return Regimes(
         timeline,
         Closes(name, bars.dates, bars.column("adjusted_close")),
@@ -217,14 +190,9 @@ def _evidence(decoded: DecodedAssignment, vectors: Float32Matrix, fit: Fit) -> E
 
 
 def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, n_left_out: int, fault: str) -> WarmUp:
-    return WarmUp(
-        n_from_fit=len(past),
-        first=past.dates[0].item() if len(past) else None,
-        n_left_out=n_left_out,
-        until=bars.dates[n_left_out - 1].item() if n_left_out else None,
-        calibrated_until=fit.calibration.end,
-        fault=fault,
-    )
+    first = past.dates[0].item() if len(past) else None
+    until = bars.dates[n_left_out - 1].item() if n_left_out else None
+    return WarmUp(len(past), first, n_left_out, until, fit.calibration.end, fault)
 
 
 def _joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
@@ -247,10 +215,9 @@ def _joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
     n_days = int((first - fitted.dates[-1]).astype(int))
     if n_days > MAX_GAP_DAYS:
         return nothing, f"{n_days} days lie between its last session and the first one given"
-    is_near = abs(close / float(before[-1]) - 1.0) <= MAX_SEAM
-    return (
-        (fitted, "") if is_near else (nothing, f"its last close, {before[-1]:g}, is far from the first one, {close:g}")
-    )
+    if abs(close / float(before[-1]) - 1.0) > MAX_SEAM:
+        return nothing, f"its last close, {before[-1]:g}, is far from the first one, {close:g}"
+    return fitted, ""
 
 
 def _appended(past: PriceBars, bars: PriceBars) -> PriceBars:
@@ -261,8 +228,5 @@ def _appended(past: PriceBars, bars: PriceBars) -> PriceBars:
 
 
 def _too_few(bars: PriceBars, rule: str, needed: int) -> InputRefusedError:
-    (name,) = bars.instrument_ids
-    return InputRefusedError(
-        f"{name}: {len(bars)} sessions from {bars.dates[0]} to {bars.dates[-1]} are too few, {needed} are needed "
-        f"({rule}); give older prices"
-    )
+    found = f"{bars.instrument_ids[0]}: {len(bars)} sessions from {bars.dates[0]} to {bars.dates[-1]}"
+    return InputRefusedError(f"{found} are too few, {needed} are needed ({rule}); give older prices")

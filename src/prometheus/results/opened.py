@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +19,14 @@ from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
-from prometheus.errors import UsageError, no_regime_on_date
+from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.columns import UNNAMED
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
-from prometheus.results.dates import DateLike, as_date
-from prometheus.results.regimes import Regimes
+from prometheus.results.regimes import DateLike, Regimes, as_date
 from prometheus.results.stored import Embeddings, Prices, Regions, Texts, Transitions
 from prometheus.results.table import Listing
 
@@ -44,10 +42,8 @@ class Prometheus:
     Made by `prometheus.open`. Use it in a ``with`` block or call `close`; one that is forgotten is closed when nothing
     holds it any more, and at the latest when Python ends. Results outlive it. One thread at a time may use it.
 
-    Parameters
-    ----------
-    config
-        Where the databases are, or the path of a folder.
+    What is asked of a region without regimes of that model ends in `NoRegimesError`; of a date, text or instrument that
+    is not stored in `NotFoundError`; with a parameter that cannot be, as an end before the start, in `UsageError`.
     """
 
     def __init__(self, config: PrometheusConfig | str | Path) -> None:
@@ -65,9 +61,7 @@ class Prometheus:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -90,15 +84,7 @@ class Prometheus:
     ) -> Regimes:
         """Return the regimes of a region from `start` to `end`, both included.
 
-        Parameters
-        ----------
-        model_id
-            The regime model; None for the one that answers for the region, see `regions`.
-
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model; not a date, or an end before the start.
+        Without `model_id` it is the model that answers for the region, see `regions`.
         """
         span, tasks = _span(start, end), self._app.regimes
         history = tasks.history(region, model_id)
@@ -107,15 +93,8 @@ class Prometheus:
         return Regimes(timeline, tasks.closes(history, first, last), evidence)
 
     def transitions(self, region: str, model_id: str | None = None, until: DateLike | None = None) -> Transitions:
-        """Return how the regimes of a region follow each other, counted over dates up to `until`.
-
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model up to then; not a date.
-        """
-        tasks = self._app.regimes
-        last = as_date("until", until, date.max)
+        """Return how the regimes of a region follow each other, counted over dates up to `until`."""
+        tasks, last = self._app.regimes, as_date("until", until, date.max)
         return Transitions(tasks.transitions(region, tasks.history(region, model_id).model_id, last)[0])
 
     def embeddings(
@@ -123,15 +102,8 @@ class Prometheus:
     ) -> Embeddings:
         """Return the vectors behind the regimes of a region from `start` to `end`, both included.
 
-        Parameters
-        ----------
-        model_id
-            An encoder, or a regime model for its encoder; None for that of the model that answers for the region.
-
-        Raises
-        ------
-        NoRegimesError, UsageError
-            The region has no regime of that model; not a date, or an end before the start.
+        `model_id` is an encoder, or a regime model for its encoder; None for that of the model that answers for the
+        region.
         """
         span = _span(start, end)
         found = self._app.regimes.embeddings(region, span.start, span.end, model_id)
@@ -156,11 +128,6 @@ class Prometheus:
 
         A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
         `prometheus.app.analogs.AnalogRequest`.
-
-        Raises
-        ------
-        NoRegimesError, NotFoundError, UsageError
-            Nothing is stored of the region, or near the date; a parameter that cannot be.
         """
         request = AnalogRequest(
             region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
@@ -182,23 +149,12 @@ class Prometheus:
         """Return the texts known on a date that are nearest in meaning to a question.
 
         The parameters are those of `prometheus.app.text_search.TextQuery`.
-
-        Raises
-        ------
-        NotFoundError, NotFoundError, UsageError
-            No text had a vector; several models answer; a parameter that cannot be.
         """
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
         return Texts(query, self._app.text_search.find(asked))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
-        """Return why a date has its regime; see `Regimes.explain`.
-
-        Raises
-        ------
-        NoRegimesError, NotFoundError, InputRefusedError
-            The region, or the date, has none; the model was not calibrated.
-        """
+        """Return why a date has its regime; see `Regimes.explain`."""
         history, day = self._app.regimes.history(region, model_id), as_date("as_of", as_of)
         timeline, evidence = self._app.face.evidence(region, history.model_id, DateSpan.of_date(day))
         if not len(timeline.dates):
@@ -206,13 +162,7 @@ class Prometheus:
         return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
 
     def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
-        """Return the daily bars of an instrument from `start` to `end`, both included.
-
-        Raises
-        ------
-        InputRefusedError, UsageError
-            An unknown instrument, whose nearest names the message gives; an end before the start.
-        """
+        """Return the daily bars of an instrument from `start` to `end`, both included."""
         return Prices(self._app.face.prices(instrument_id, _span(start, end)))
 
     def instruments(self) -> Listing[StoredInstrument]:
@@ -223,13 +173,7 @@ class Prometheus:
     def report(
         self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None
     ) -> Listing[InstrumentReport]:
-        """Return how many bars there are of each instrument, and what looks wrong with them: gaps, jumps, dead volume.
-
-        Raises
-        ------
-        NotFoundError, NotFoundError
-            Nothing is stored under a name.
-        """
+        """Return the number of bars of each instrument, and what looks wrong with them: gaps, jumps, dead volume."""
         rows = tuple(self._app.prices.report(instrument_ids, market_id))
         return Listing(InstrumentReport, rows, f"Prices of {len(rows):,} instruments")
 
@@ -238,17 +182,15 @@ class Prometheus:
 
         They are the rows that ``run_numeric_regime`` writes of the same bars, so either may follow the other.
 
-        Parameters
-        ----------
-        instrument_id
-            Whose bars they are; by default what the frame called it, or the region where it did not.
+        `instrument_id` says whose bars they are; by default it is what the frame called it, or else the region.
 
-        Raises
-        ------
-        InputRefusedError
-            The regimes come from a database.
+        `InputRefusedError`: the regimes come from a database.
         """
-        source = regimes.require_source()
+        source = regimes.source
+        if source is None:
+            raise InputRefusedError(
+                f"regimes of {regimes.region} come from a database already; save those of a classifier"
+            )
         figures.require_rows(len(regimes), "regimes", "store")
         (own,) = source.bars.instrument_ids
         named = instrument_id or (region if own == UNNAMED else own)
@@ -260,11 +202,8 @@ class Prometheus:
         finally:
             manager.close_all()
         written = f"{saved.n_states:,} states and {saved.n_embeddings:,} embeddings were new or changed"
-        missing = f"no prices of {named} are stored; load them to draw and compare"
-        return Listing(
-            Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}",
-            notes=() if saved.has_prices else (missing,),
-        )  # fmt: skip
+        notes = () if saved.has_prices else (f"no prices of {named} are stored; load them to draw and compare",)
+        return Listing(Saved, (saved,), f"Region {region}, {len(regimes):,} sessions: {written}", notes=notes)
 
     @property
     def _app(self) -> App:
@@ -276,21 +215,10 @@ class Prometheus:
 def open_databases(config: PrometheusConfig | str | Path | None = None) -> Prometheus:
     """Open the databases, or a folder, for reading.
 
-    Nothing is connected before something is asked for; an embedded server is started then, and migrated.
+    Nothing is connected before something is asked for; an embedded server is started then, and migrated. `config` says
+    where the databases are: None is what the environment says now, and a path a folder of Parquet files.
 
-    Parameters
-    ----------
-    config
-        Where the databases are; None for what the environment says now. A path opens a folder of Parquet files.
-
-    Returns
-    -------
-    To be closed, or used in a ``with`` block.
-
-    Raises
-    ------
-    UsageError
-        A variable of the environment is malformed.
+    `UsageError`: a variable of the environment is malformed.
     """
     return Prometheus(load_config() if config is None else config)
 

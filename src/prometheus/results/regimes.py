@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import date, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from prometheus.arrays import DateVector
-from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date, unknown_instrument
+from prometheus.errors import UsageError, no_regime_on_date, unknown_instrument
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
 from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
 from prometheus.results import figures
-from prometheus.results.dates import DateLike, as_date
 from prometheus.results.table import Column, Listing, ResultTable, describe_span
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DateLike: TypeAlias = date | str | np.datetime64
+"""A date, or ``YYYY-MM-DD``; of a point in time its calendar date."""
+
+
+def as_date(name: str, given: DateLike | None, default: date | None = None) -> date:
+    """Return the calendar date that is given; `UsageError` for what is no date."""
+    value = given.astype("M8[D]").item() if isinstance(given, np.datetime64) else default if given is None else given
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise UsageError(f"{name}: {given!r} is no date; write YYYY-MM-DD") from None
 
 
 class RegimeRow(NamedTuple):
@@ -58,37 +76,28 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """The sessions that labels looked back on and that have none themselves.
-
-    Attributes
-    ----------
-    n_from_fit, first
-        Sessions of the fit before the first one given, and the first of them.
-    n_left_out, until
-        Sessions given that have no label for want of history, and the last of them.
-    calibrated_until
-        Labels of dates up to it are in-sample.
-    fault
-        Why no session of the fit was used, where some could have been.
-    """
+    """The sessions that labels looked back on and that have none themselves."""
 
     n_from_fit: int
+    """Sessions of the fit before the first one given."""
     first: date | None
+    """The first of them."""
     n_left_out: int
+    """Sessions given that have no label for want of history."""
     until: date | None
+    """The last of them."""
     calibrated_until: date
+    """Labels of dates up to it are in-sample."""
     fault: str = ""
+    """Why no session of the fit was used, where some could have been."""
 
     def __str__(self) -> str:
-        used = (
-            f"{self.n_from_fit} sessions of the fit from {self.first}" if self.n_from_fit else "no session of the fit"
-        )
+        used = f"{self.n_from_fit} sessions of the fit from {self.first}" if self.first else "no session of the fit"
         left = f"; the {self.n_left_out} sessions up to {self.until} are left out" if self.n_left_out else ""
         return f"warm-up: {used}{f' ({self.fault})' if self.fault else ''}{left}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelSource:
+class LabelSource(NamedTuple):
     """What labels were made of without a database, and what it takes to store them: bars, warm-up included."""
 
     bars: PriceBars
@@ -100,17 +109,8 @@ class Regimes(ResultTable[RegimeRow]):
     """Labels and confidences of one region and regime model, oldest first.
 
     ``regimes["2020-03-16"]`` is the row of a date, ``regimes["2020-01-01":"2020-12-31"]`` the regimes of a span.
-
-    Attributes
-    ----------
-    timeline
-        The columns as arrays.
-    closes
-        What `plot` draws them over.
-    evidence
-        What `probabilities` and `explain` read.
-    warm_up, source
-        Of labels that were made without a database.
+    `timeline` has the columns as arrays, `plot` draws `closes`, and `warm_up` and `source` belong to labels that were
+    made without a database.
     """
 
     timeline: RegimeTimeline
@@ -119,9 +119,11 @@ class Regimes(ResultTable[RegimeRow]):
     warm_up: WarmUp | None = None
     source: LabelSource | None = None
 
+    _names: ClassVar[tuple[str, ...]] = ("region", "model_id")
+
     @property
     def region(self) -> str:
-        """The region, or the instrument of a frame."""
+        """The region, or of a frame the instrument."""
         return self.timeline.region
 
     @property
@@ -156,15 +158,10 @@ class Regimes(ResultTable[RegimeRow]):
         rows = slice(begin, int(np.searchsorted(self.dates, np.datetime64(last), side="right")))
         found, closes = self.timeline, self.closes
         is_near = (closes.dates >= np.datetime64(first)) & (closes.dates <= np.datetime64(last))
+        columns = ("dates", "labels", "confidences", "high_volatilities")
         return replace(
             self,
-            timeline=replace(
-                found,
-                dates=found.dates[rows],
-                labels=found.labels[rows],
-                confidences=found.confidences[rows],
-                high_volatilities=found.high_volatilities[rows],
-            ),
+            timeline=replace(found, **{name: getattr(found, name)[rows] for name in columns}),
             closes=replace(closes, dates=closes.dates[is_near], values=closes.values[is_near]),
             evidence=self.evidence.take(rows),
         )
@@ -175,13 +172,9 @@ class Regimes(ResultTable[RegimeRow]):
 
     def spells(self) -> Listing[Spell]:
         """Return the unbroken spells of one label, oldest first; the last one may go on."""
-        labels, days = self.timeline.labels, self.dates.tolist()
-        starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist()] if days else []
-        ends = [*starts[1:], len(days)] if days else []
-        rows = tuple(
-            Spell(LABELS[labels[start]], days[start], days[end - 1], end - start)
-            for start, end in zip(starts, ends, strict=True)
-        )
+        pairs = zip(self.timeline.labels.tolist(), self.dates.tolist(), strict=True)
+        runs = [(LABELS[label], [day for _, day in run]) for label, run in groupby(pairs, key=itemgetter(0))]
+        rows = tuple(Spell(label, days[0], days[-1], len(days)) for label, days in runs)
         return Listing(Spell, rows, f"Spells of {self.region} by {self.model_id}: {len(rows):,}", self._named())
 
     def changes(self) -> Listing[Change]:
@@ -196,10 +189,7 @@ class Regimes(ResultTable[RegimeRow]):
     def explain(self, as_of: DateLike) -> Listing[Reason]:
         """Return why a date has its label: what was seen, against its norm, and how much each part moved the label.
 
-        Raises
-        ------
-        NotFoundError, InputRefusedError
-            The date has no label; the model was not calibrated.
+        `NotFoundError` for a date without a label, `InputRefusedError` for a model that was not calibrated.
         """
         at = self._position(as_of)
         row = self._row(at)
@@ -210,22 +200,15 @@ class Regimes(ResultTable[RegimeRow]):
             f"{row.regime_label.name} on {row.as_of_date} with probability {row.confidence:.3f}; "
             f"next {second} with {shares[second]:.3f}"
         )
-        return Listing(Reason, tuple(reasons), title, {**self._named(), "as_of_date": str(row.as_of_date)}, _SHARE)
+        named = {**self._named(), "as_of_date": str(row.as_of_date)}
+        return Listing(Reason, tuple(reasons), title, named, {"share": "+.1%"})
 
     def plot(self, *, interactive: bool | None = None) -> figures.Picture:
         """Return a picture of the closes (log scale) over the regimes.
 
-        Parameters
-        ----------
-        interactive
-            Whether it is a figure of Plotly instead of matplotlib; by default in notebooks where Plotly is installed.
-
-        Raises
-        ------
-        MissingExtraError
-            The library that draws is not installed.
-        NotFoundError, UsageError
-            There are no closes, or no dates, to draw.
+        It is a figure of Plotly where `interactive`, by default in notebooks where Plotly is installed, else of
+        matplotlib. `MissingExtraError` where that is not installed; `NotFoundError` or `UsageError` without closes or
+        dates to draw.
         """
         figures.require_rows(len(self), "regimes")
         instrument_id = self.closes.instrument_id
@@ -237,20 +220,6 @@ class Regimes(ResultTable[RegimeRow]):
             raise unknown_instrument(instrument_id)
         title = f"{instrument_id}, regimes of {self.region} by {self.model_id}"
         return figures.draw_regimes(title, self.closes, list(self), interactive=interactive)
-
-    def require_source(self) -> LabelSource:
-        """Return what the labels were made of.
-
-        Raises
-        ------
-        InputRefusedError
-            They were read from a database.
-        """
-        if self.source is None:
-            raise InputRefusedError(
-                f"regimes of {self.region} come from a database already; save those of a classifier"
-            )
-        return self.source
 
     def _position(self, day: DateLike) -> int:
         wanted = as_date("as_of", day)
@@ -274,17 +243,14 @@ class Regimes(ResultTable[RegimeRow]):
     def _columns(self) -> Sequence[Column]:
         found = self.timeline
         return (
-            Column("as_of_date", found.dates),
-            Column.of("regime_label", "label", found.label_names()),
-            Column("confidence", found.confidences),
-            Column("high_volatility", found.high_volatilities),
+            Column("as_of_date", "date", found.dates),
+            Column("regime_label", "label", found.label_names()),
+            Column("confidence", "number", found.confidences),
+            Column("high_volatility", "number", found.high_volatilities),
         )
 
     def _headline(self) -> str:
         return f"Regimes of {self.region} by {self.model_id}: {describe_span('sessions', self.dates)}"
-
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "model_id": self.model_id}
 
     def _notes(self) -> Sequence[str]:
         if self.warm_up is None:
@@ -292,6 +258,3 @@ class Regimes(ResultTable[RegimeRow]):
         until = self.warm_up.calibrated_until
         is_own = len(self) and self.dates[0] <= np.datetime64(until)
         return (str(self.warm_up), *([f"labels of dates up to {until} are in-sample"] if is_own else []))
-
-
-_SHARE = {"share": "+.1%"}

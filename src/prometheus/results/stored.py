@@ -15,7 +15,7 @@ from prometheus.regime.history import DatedVectors, RegimeHistory
 from prometheus.regime.transitions import HORIZONS, ExitHazard
 from prometheus.regime.types import RegimeLabel
 from prometheus.results import figures
-from prometheus.results.table import Column, ResultTable, describe_span
+from prometheus.results.table import Column, Kind, ResultTable, columns_of, describe_span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from prometheus.app.histories import TransitionReport
     from prometheus.app.text_search import TextHit, TextSearchReport
 
+_REGION_COLUMNS: dict[str, Kind] = {
+    "region": "text", "model_id": "text", "encoder_model_id": "text", "n_dates": "count", "first": "date",
+    "last": "date",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Regions(ResultTable[RegimeHistory]):
-    """What is stored, a row per region and regime model.
-
-    Attributes
-    ----------
-    defaults
-        The models that answer for their regions unless another one is named.
-    """
+    """What is stored, a row per region and regime model; `defaults` answer for their regions unless one is named."""
 
     histories: tuple[RegimeHistory, ...]
     defaults: frozenset[tuple[str, str]]
@@ -51,36 +50,18 @@ class Regions(ResultTable[RegimeHistory]):
         return iter(self.histories)
 
     def _columns(self) -> Sequence[Column]:
-        rows = self.histories
-        return (
-            *(
-                Column.of(name, "O", [getattr(each, name) for each in rows])
-                for name in ("region", "model_id", "encoder_model_id")
-            ),
-            Column.of("n_dates", "i8", [each.n_dates for each in rows], ",d"),
-            Column.of("first", "M8[D]", [each.first for each in rows]),
-            Column.of("last", "M8[D]", [each.last for each in rows]),
-            Column.of("is_default", "?", [(each.region, each.model_id) in self.defaults for each in rows]),
-        )
+        is_default = [(each.region, each.model_id) in self.defaults for each in self]
+        return [*columns_of(self, _REGION_COLUMNS), Column("is_default", "flag", is_default)]
 
     def _headline(self) -> str:
         return f"Regions with regimes: {len(self.names)}"
-
-    def _named(self) -> Mapping[str, str]:
-        return {}
 
 
 class TransitionRow(NamedTuple):
     """What follows one regime.
 
-    Attributes
-    ----------
-    probabilities
-        By the regime of the next session, the same one included; empty where none ever followed.
-    mean_duration
-        Of unbroken spells, in sessions.
-    exit_hazards
-        Of leaving it within 5, 21 and 63 sessions, each with its interval.
+    `probabilities` are those of the next session's regime, the same one included, and empty where none ever followed;
+    `mean_duration` is in sessions; `exit_hazards` are those of leaving it within 5, 21 and 63 sessions.
     """
 
     from_label: RegimeLabel
@@ -95,6 +76,7 @@ class Transitions(ResultTable[TransitionRow]):
 
     report: TransitionReport
 
+    _names: ClassVar[tuple[str, ...]] = ("region", "model_id")
     _index: ClassVar[str] = "from_label"
 
     @property
@@ -138,20 +120,17 @@ class Transitions(ResultTable[TransitionRow]):
     def _columns(self) -> Sequence[Column]:
         matrix, rows = self.to_numpy(), list(self)
         return (
-            Column.of("from_label", "label", [row.from_label.name for row in rows]),
-            *(Column(label.name, matrix[:, at], ".4f") for at, label in enumerate(self.labels)),
-            Column.of("mean_duration", "f8", [row.mean_duration for row in rows], ",.1f"),
+            Column("from_label", "label", self.labels),
+            *(Column(label.name, "number", matrix[:, at], ".4f") for at, label in enumerate(self.labels)),
+            Column("mean_duration", "number", [row.mean_duration for row in rows], ",.1f"),
             *(
-                Column.of(f"left_in_{horizon}", "f8", [row.exit_hazards[at].probability for row in rows], ".3f")
+                Column(f"left_in_{horizon}", "number", [row.exit_hazards[at].probability for row in rows])
                 for at, horizon in enumerate(HORIZONS)
             ),
         )
 
     def _headline(self) -> str:
         return f"Transitions of {self.region} by {self.model_id}: {self.report.n_dates:,} sessions"
-
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "model_id": self.model_id}
 
 
 class EmbeddingRow(NamedTuple):
@@ -168,6 +147,8 @@ class Embeddings(ResultTable[EmbeddingRow]):
     region: str
     encoder_model_id: str
     rows: DatedVectors
+
+    _names: ClassVar[tuple[str, ...]] = ("region", "encoder_model_id")
 
     @property
     def dates(self) -> DateVector:
@@ -206,16 +187,11 @@ class Embeddings(ResultTable[EmbeddingRow]):
         return figures.draw_components(title, self.dates, self.to_numpy(), interactive=interactive)
 
     def _columns(self) -> Sequence[Column]:
-        return Column("as_of_date", self.dates), Column("embedding", self.rows.vectors)
+        return Column("as_of_date", "date", self.dates), Column("embedding", "vector", self.rows.vectors)
 
     def _headline(self) -> str:
-        of_dim = f"{self.rows.vectors.shape[1]} values each"
-        return (
-            f"Embeddings of {self.region} by {self.encoder_model_id}, {of_dim}: {describe_span('sessions', self.dates)}"
-        )
-
-    def _named(self) -> Mapping[str, str]:
-        return {"region": self.region, "encoder_model_id": self.encoder_model_id}
+        made = f"{self.encoder_model_id}, {self.rows.vectors.shape[1]} values each"
+        return f"Embeddings of {self.region} by {made}: {describe_span('sessions', self.dates)}"
 
 
 class PriceRow(NamedTuple):
@@ -236,6 +212,7 @@ class Prices(ResultTable[PriceRow]):
 
     bars: PriceBars
 
+    _names: ClassVar[tuple[str, ...]] = ("instrument_id",)
     _index: ClassVar[str] = "trade_date"
 
     @property
@@ -256,16 +233,12 @@ class Prices(ResultTable[PriceRow]):
         return map(PriceRow, self.bars.dates.tolist(), *numbers)
 
     def _columns(self) -> Sequence[Column]:
-        numbers = [(name, self.bars.column(name)) for name in PriceRow._fields[1:]]
-        forms = {"volume": ",.0f"}
-        columns = (Column(name, each, forms.get(name, ",.2f")) for name, each in numbers)
-        return [Column("trade_date", self.bars.dates), *columns]
+        forms = dict.fromkeys(PriceRow._fields[1:], ",.2f") | {"volume": ",.0f"}
+        numbers = (Column(name, "number", self.bars.column(name), form) for name, form in forms.items())
+        return [Column("trade_date", "date", self.dates), *numbers]
 
     def _headline(self) -> str:
         return f"Prices of {self.instrument_id}: {describe_span('sessions', self.bars.dates)}"
-
-    def _named(self) -> Mapping[str, str]:
-        return {"instrument_id": self.instrument_id}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -291,21 +264,15 @@ class Texts(ResultTable["TextHit"]):
     def _columns(self) -> Sequence[Column]:
         found = [hit.text for hit in self]
         return (
-            Column.of("similarity", "f8", [hit.similarity for hit in self]),
-            Column.of("timestamp", "M8[us]", [text.timestamp for text in found]),
-            Column.of("source", "O", [text.source_type.lower() for text in found]),
-            *(
-                Column.of(name, "O", [getattr(text, name) for text in found])
-                for name in ("kind", "place", "origin", "text")
-            ),
+            Column("similarity", "number", [hit.similarity for hit in self]),
+            Column("timestamp", "instant", [text.timestamp for text in found]),
+            Column("source", "text", [text.source_type.lower() for text in found]),
+            *columns_of(found, {"kind": "text", "place": "text", "origin": "text", "text": "text"}),
         )
 
     def _headline(self) -> str:
-        report = self.report
-        return (
-            f"Texts like {self.query!r} known on {report.as_of_date}, by {report.model_id}: "
-            f"{len(self)} of {report.n_texts:,}"
-        )
+        found = f"{len(self)} of {self.report.n_texts:,}"
+        return f"Texts like {self.query!r} known on {self.report.as_of_date}, by {self.model_id}: {found}"
 
     def _named(self) -> Mapping[str, str]:
         return {"query": self.query, "as_of_date": str(self.report.as_of_date), "model_id": self.model_id}

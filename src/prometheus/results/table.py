@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
@@ -18,73 +18,74 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = TypeVar("Row", covariant=True)  # noqa: PLC0105 -- a row is only ever read
+Kind: TypeAlias = Literal["date", "instant", "flag", "count", "number", "label", "text", "vector"]
 UNKNOWN, GAP = "-", "…"
 MAX_SHOWN_CHARACTERS = 120
 N_HEAD = N_TAIL = 5
 _N_SHOWN_VALUES = 3
-_KINDS = {date: "M8[D]", datetime: "M8[us]", bool: "?", int: "i8", float: "f8", RegimeLabel: "label"}
+_KINDS: dict[Any, Kind] = {
+    date: "date", datetime: "instant", bool: "flag", int: "count", float: "number", RegimeLabel: "label",
+}  # fmt: skip
+_FORMS: dict[Kind, str] = {"count": ",.0f"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """One column: for frames, Arrow tables and what is shown.
+    """One column for frames, Arrow tables and what is shown.
 
     Attributes
     ----------
     values
-        Shape (n,): dates (datetime64[D]), instants in UTC (datetime64[us]), numbers, or texts (object); of vectors
-        (n, dim), float32. NaT, NaN and None are unknown.
+        Shape (n,), None, NaN and NaT are unknown; of vectors (n, dim), float32.
     form
         How a number is shown, as in ``format(value, form)``.
-    categories
-        The possible texts, where they are few and known.
     """
 
     name: str
-    values: np.ndarray[Any, np.dtype[Any]]
+    kind: Kind
+    values: Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
     form: str = ",.3f"
-    categories: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, name: str, kind: str, values: Sequence[Any], form: str = ",.3f") -> Column:
-        """Return a column of Python values; `kind` is a dtype, ``O`` for texts, or ``label`` for regimes."""
-        if kind == "label":
-            return cls(name, cls.of(name, "O", values).values, categories=tuple(label.name for label in RegimeLabel))
-        if kind == "M8[us]":
-            values = [moment.astimezone(UTC).replace(tzinfo=None) for moment in values]
-        array = np.empty(len(values), dtype=kind)
-        array[:] = [np.nan if value is None else value for value in values] if kind == "f8" else list(values)
-        return cls(name, array, form)
 
     @property
     def is_number(self) -> bool:
         """Whether it holds one number per row."""
-        return self.values.dtype.kind in "if" and self.values.ndim == 1
+        return self.kind in {"count", "number"}
 
-    def cell(self, at: int) -> str:
+    def cell(self, value: Any) -> str:
         """Return one value as it is shown: short, and without characters that steer a terminal."""
-        value = self.values[at]
-        if self.values.ndim == 2:
-            return f"[{', '.join(format(each, self.form) for each in value[:_N_SHOWN_VALUES].tolist())}, …]"
-        if value is None or value != value:  # noqa: PLR0124 -- NaN and NaT alone differ from themselves
+        if value is None:
             return UNKNOWN
-        if isinstance(value, np.datetime64):
-            return np.datetime_as_string(value, "auto" if self.values.dtype == "M8[D]" else "m").replace("T", " ")
+        if self.kind == "vector":
+            return f"[{', '.join(format(each, self.form) for each in value[:_N_SHOWN_VALUES])}, …]"
+        if self.kind == "instant":
+            return f"{value:%Y-%m-%d %H:%M}"
         return format(value, self.form) if self.is_number else shorten(str(value))
 
     def to_arrow(self) -> pa.Array:
         """Return the values as an Arrow array: date32, timestamp, number, string, dictionary or fixed-size list."""
         import pyarrow as pa  # noqa: PLC0415 -- slow to import
 
-        if self.values.ndim == 2:
+        if isinstance(self.values, np.ndarray) and self.kind == "vector":
             flat = pa.array(np.ascontiguousarray(self.values).reshape(-1), pa.float32())
             return pa.FixedSizeListArray.from_arrays(flat, self.values.shape[1])
-        if self.categories:
-            indices = pa.array([self.categories.index(value) for value in self.values.tolist()], pa.int8())
-            return pa.DictionaryArray.from_arrays(indices, pa.array(self.categories, pa.string()))
-        kinds = {"M8[D]": pa.date32(), "M8[us]": pa.timestamp("us", "UTC"), "O": pa.string()}
-        kind = next((kinds[name] for name in kinds if self.values.dtype == np.dtype(name)), None)
-        return pa.array(self.values, kind, from_pandas=True)
+        if self.kind == "label":
+            names = [label.name for label in RegimeLabel]
+            indices = pa.array([None if value is None else names.index(value) for value in self.values], pa.int8())
+            return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+        types = {
+            "date": pa.date32(), "instant": pa.timestamp("us", "UTC"), "flag": pa.bool_(), "count": pa.int64(),
+            "number": pa.float64(), "text": pa.string(),
+        }  # fmt: skip
+        return pa.array(self.values, types[self.kind], from_pandas=True)
+
+
+def columns_of(rows: Iterable[Any], kinds: Mapping[str, Kind], forms: Mapping[str, str] | None = None) -> list[Column]:
+    """Return a column for each attribute of the rows that is named."""
+    found, forms = list(rows), forms or {}
+    return [
+        Column(name, kind, [getattr(row, name) for row in found], forms.get(name, _FORMS.get(kind, ",.3f")))
+        for name, kind in kinds.items()
+    ]
 
 
 class ResultTable(ABC, Generic[Row]):
@@ -95,14 +96,14 @@ class ResultTable(ABC, Generic[Row]):
 
     __slots__ = ()
     _index: ClassVar[str | None] = "as_of_date"
+    _names: ClassVar[tuple[str, ...]] = ()
+    """Attributes that say what the rows belong to."""
 
     @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of rows."""
+    def __len__(self) -> int: ...
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Row]:
-        """Yield the rows."""
+    def __iter__(self) -> Iterator[Row]: ...
 
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table; its schema says in ``metadata`` what the rows belong to."""
@@ -153,27 +154,25 @@ class ResultTable(ABC, Generic[Row]):
 
     def _shown(self) -> tuple[Sequence[Column], list[list[str]]]:
         """Return the columns, and their names and the first and last rows as texts."""
-        columns, n_rows = self._columns(), len(self)
+        columns, table, n_rows = self._columns(), self.to_arrow(), len(self)
         rows = [[column.name for column in columns]]
         is_cut = n_rows > N_HEAD + N_TAIL + 2
-        for at in range(n_rows):
-            if is_cut and at == N_HEAD:
-                rows.append([GAP for _ in columns])
-            if not (is_cut and N_HEAD <= at < n_rows - N_TAIL):
-                rows.append([column.cell(at) for column in columns])
+        for part in [table[:N_HEAD], table[n_rows - N_TAIL :]] if is_cut else [table]:
+            cells = (map(column.cell, values.to_pylist()) for column, values in zip(columns, part.columns, strict=True))
+            rows += map(list, zip(*cells, strict=True))
+        if is_cut:
+            rows.insert(1 + N_HEAD, [GAP for _ in columns])
         return columns, rows
 
     @abstractmethod
-    def _columns(self) -> Sequence[Column]:
-        """Return the columns, of equal length."""
+    def _columns(self) -> Sequence[Column]: ...
 
     @abstractmethod
-    def _headline(self) -> str:
-        """Return one line that says what the table is."""
+    def _headline(self) -> str: ...
 
-    @abstractmethod
     def _named(self) -> Mapping[str, str]:
         """Return what the rows belong to: region, models, dates."""
+        return {name: getattr(self, name) for name in self._names}
 
     def _notes(self) -> Sequence[str]:
         """Return lines to show below the rows."""
@@ -182,17 +181,7 @@ class ResultTable(ABC, Generic[Row]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Listing(ResultTable[Row]):
-    """Rows of one dataclass or named tuple, a column per field.
-
-    Attributes
-    ----------
-    kind
-        What the rows are.
-    forms
-        How numbers of some columns are shown.
-    notes
-        Lines below the rows.
-    """
+    """Rows of one dataclass or named tuple, `kind`, a column per field; `forms` is as in `Column`, by field."""
 
     kind: type[Any]
     rows: tuple[Row, ...]
@@ -210,19 +199,10 @@ class Listing(ResultTable[Row]):
         return iter(self.rows)
 
     def _columns(self) -> Sequence[Column]:
-        return [
-            self._column(name, next((_KINDS[each] for each in (hint, *get_args(hint)) if each in _KINDS), "O"))
-            for name, hint in get_type_hints(self.kind).items()
-        ]
-
-    def _column(self, name: str, kind: str) -> Column:
-        values = [getattr(row, name) for row in self.rows]
-        if kind == "i8":
-            kind = "f8" if None in values else kind
-            return Column.of(name, kind, values, self.forms.get(name, ",.0f"))
-        if any(isinstance(value, tuple) for value in values):
-            return Column.of(name, "O", [", ".join(map(str, value)) for value in values])
-        return Column.of(name, kind, values, self.forms.get(name, ",.3f"))
+        kinds: dict[str, Kind] = {}
+        for name, hint in get_type_hints(self.kind).items():
+            kinds[name] = next((_KINDS[each] for each in (hint, *get_args(hint)) if each in _KINDS), "text")
+        return [_plain(column) for column in columns_of(self.rows, kinds, self.forms)]
 
     def _headline(self) -> str:
         return self.title
@@ -232,6 +212,13 @@ class Listing(ResultTable[Row]):
 
     def _notes(self) -> Sequence[str]:
         return self.notes
+
+
+def _plain(column: Column) -> Column:
+    """Return a column with each tuple as one text, and counts of which some are unknown as numbers."""
+    if any(isinstance(value, tuple) for value in column.values):
+        return replace(column, kind="text", values=[", ".join(map(str, value)) for value in column.values])
+    return replace(column, kind="number") if column.kind == "count" and None in column.values else column
 
 
 def describe_span(what: str, dates: Sequence[Any] | np.ndarray[Any, Any]) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
+from io import BytesIO
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -22,38 +23,25 @@ from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, pre
 from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
-from prometheus.web.metrics import WebMetrics
-from prometheus.web.parameters import (
-    AnalogQuery,
-    DatePath,
-    EmbeddingPageParameters,
-    EmbeddingPageQuery,
-    Nothing,
-    OfModel,
-    RegimePageQuery,
-    RegionPath,
-    RunPageQuery,
-    TextSearchQuery,
-)
-from prometheus.web.transfer import ARROW
+from prometheus.web.middleware import ARROW, WebMetrics
+from prometheus.web.schemas import DatePath, Nothing, OfModel, RegionPath
 
 
 class StrictJson(JSONResponse):
     """JSON as the standard has it: a NaN or an infinity is an error, not a word that no parser knows."""
 
 
-async def _app_of(request: Request) -> App:
-    app: App = request.app.state.prometheus
-    return app
+def _state(name: str) -> Any:
+    """Return a dependency on what `create_app` gave the application under a name."""
+
+    async def of(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(of)
 
 
-async def _metrics_of(request: Request) -> WebMetrics:
-    metrics: WebMetrics = request.app.state.metrics
-    return metrics
-
-
-AppOf = Annotated[App, Depends(_app_of)]
-MetricsOf = Annotated[WebMetrics, Depends(_metrics_of)]
+AppOf = Annotated[App, _state("prometheus")]
+MetricsOf = Annotated[WebMetrics, _state("metrics")]
 
 regimes = APIRouter(prefix="/v1", tags=["regimes"])
 embeddings = APIRouter(prefix="/v1", tags=["embeddings"])
@@ -70,7 +58,7 @@ def list_regions(app: AppOf, _: Nothing) -> Any:
 
 
 @regimes.get("/regions/{region}/regimes", response_model=schemas.RegimePage, summary="Regimes of a range of dates")
-def list_regimes(request: Request, app: AppOf, region: RegionPath, query: RegimePageQuery) -> Any:
+def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schemas.RegimePageQuery) -> Any:
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
     found = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
@@ -126,10 +114,10 @@ def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
         200: {"model": schemas.EmbeddingPage, "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: EmbeddingPageQuery) -> Response:
+def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: schemas.EmbeddingPageQuery) -> Response:
     """Return a page of vectors, or with `Accept: application/vnd.apache.arrow.stream` all of them as Arrow.
 
-    The stream has a column `embedding` of type fixed_size_list<float>[dim] beside date, label and confidence.
+    The stream has the columns date, label, confidence, and `embedding` of type fixed_size_list<float>[dim].
     """
     if ARROW in request.headers.get("accept", ""):
         response = _arrow(app, region, query)
@@ -140,13 +128,13 @@ def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: Emb
 
 
 @search.get("/regions/{region}/analogs", response_model=schemas.AnalogList, summary="Past dates that looked like one")
-def find_analogs(app: AppOf, region: RegionPath, query: AnalogQuery) -> Any:
+def find_analogs(app: AppOf, region: RegionPath, query: schemas.AnalogQuery) -> Any:
     """Return the nearest past dates, and what followed them against what followed all dates."""
     return app.analogs.find(AnalogRequest(region=region, **query.model_dump())).to_dict()
 
 
 @search.get("/texts/search", response_model=schemas.TextList, summary="Texts by meaning")
-def search_texts(app: AppOf, query: TextSearchQuery) -> Any:
+def search_texts(app: AppOf, query: schemas.TextSearchQuery) -> Any:
     """Return the texts known by a date that are nearest in meaning to a question."""
     asked = query.model_dump(exclude={"q"})
     model_name = app.db_manager.config.hf_model_name
@@ -154,7 +142,7 @@ def search_texts(app: AppOf, query: TextSearchQuery) -> Any:
 
 
 @operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
-def list_runs(request: Request, app: AppOf, query: RunPageQuery) -> Any:
+def list_runs(request: Request, app: AppOf, query: schemas.RunPageQuery) -> Any:
     """Return a page of the log of backfills, newest first."""
     found = app.wired.runs.newest(query.limit + 1, query.kind, query.cursor)
     items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
@@ -200,9 +188,9 @@ def _rows(found: RegimeTimeline, limit: int) -> list[dict[str, Any]]:
             "as_of_date": day,
             "label": LABELS[number],
             "confidence": confidence,
-            "high_volatility": None if math.isnan(probability) else probability,
+            "high_volatility": None if math.isnan(high) else high,
         }
-        for day, number, confidence, probability in zip(*(each[:limit].tolist() for each in columns), strict=True)
+        for day, number, confidence, high in zip(*(each[:limit].tolist() for each in columns), strict=True)
     ]
 
 
@@ -226,7 +214,7 @@ def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, A
     }
 
 
-def _page(request: Request, app: App, region: str, query: EmbeddingPageParameters) -> schemas.EmbeddingPage:
+def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageParameters) -> schemas.EmbeddingPage:
     span = query.span()
     timeline = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
     dates = timeline.dates[: query.limit].tolist()
@@ -244,7 +232,7 @@ def _page(request: Request, app: App, region: str, query: EmbeddingPageParameter
     )
 
 
-def _arrow(app: App, region: str, query: EmbeddingPageParameters) -> Response:
+def _arrow(app: App, region: str, query: schemas.EmbeddingPageParameters) -> Response:
     span, history = query.span(), app.regimes.history(region, query.model_id)
     try:
         states = app.regimes.states(region, span.start, span.end, history.model_id)
@@ -266,10 +254,10 @@ def _stream(states: Sequence[RegimeState], dim: int, named: dict[str, str]) -> b
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), dim),
     }
     table = pa.table(columns).replace_schema_metadata(named)
-    sink = pa.BufferOutputStream()
+    sink = BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())
+    return sink.getvalue()
 
 
 def _dim_of(states: Sequence[RegimeState]) -> int:

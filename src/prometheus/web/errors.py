@@ -53,10 +53,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": reason} for status, reason in _REASONS.items()
 }
 """What every route of the API may answer instead."""
-_DATABASE_DETAILS: tuple[tuple[type[DatabaseError], str], ...] = (
-    (DatabaseRefusedError, "the database gave this question up; ask for less, or again later"),
-    (DatabaseError, "the database does not answer now; ask again in a few seconds"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +79,9 @@ def unavailable(error: str, detail: str) -> Problem:
 
 def problem_of(error: PrometheusError) -> Problem:
     """Return the problem that an error of ours is to a client."""
-    status = 400 if error.code in _INCOMPLETE else 500
-    if status == 500:
-        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), status)
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if error.code in _INCOMPLETE:
+        status = 400
     if status == 503:
         return unavailable(error.code, _temporary_detail(error))
     return _internal() if status == 500 else Problem(status, error.code, str(error))
@@ -95,7 +91,9 @@ def _temporary_detail(error: PrometheusError) -> str:
     """Return a sentence without the addresses and paths that the errors of a database name."""
     if isinstance(error, NotMigratedError) or not isinstance(error, DatabaseError):
         return str(error)
-    return next(detail for kind, detail in _DATABASE_DETAILS if isinstance(error, kind))
+    if isinstance(error, DatabaseRefusedError):
+        return "the database gave this question up; ask for less, or again later"
+    return "the database does not answer now; ask again in a few seconds"
 
 
 def add_error_handlers(api: FastAPI, on_database_error: Callable[[DatabaseError], None]) -> None:

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cache
+from itertools import groupby
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import numpy as np
 from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from prometheus.analogs.search import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
 from prometheus.market.outcomes import Spread
-from prometheus.regime.history import LABELS, RegimeHistory, preferred_history
+from prometheus.regime.history import LABELS, preferred_history
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.errors import Problem
-from prometheus.web.parameters import DatePath, PageQuery, RegionPath
-from prometheus.web.transfer import Assets
+from prometheus.web.middleware import digest
+from prometheus.web.schemas import DatePath, OfModel, RegionPath
 
 WEEKDAYS_UNTIL_OLD = 5
 """Data that end more weekdays before today are called old."""
 
+STATIC = Path(__file__).parent / "static"
+PLOTLY = "plotly.min.js"
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-LABEL_WORDS: Mapping[str, str] = {
-    "NEUTRAL": "Neutral",
-    "CRISIS": "Crisis",
-    "RISK_OFF": "Risk-off",
-    "CARRY": "Carry",
-}
+LABEL_WORDS: Mapping[str, str] = {"NEUTRAL": "Neutral", "CRISIS": "Crisis", "RISK_OFF": "Risk-off", "CARRY": "Carry"}
 MEASURE_WORDS: Mapping[str, str] = {"return": "Return", "volatility": "Volatility", "drawdown": "Worst fall"}
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -41,16 +44,12 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 @router.get("/")
 def overview(request: Request, app: AppOf) -> Response:
     """Show every region and the regime it is in."""
-    histories = app.regimes.histories()
-    by_region: dict[str, list[RegimeHistory]] = {}
-    for history in histories:
-        by_region.setdefault(history.region, []).append(history)
-    rows = []
-    for region, of_region in by_region.items():
-        history = preferred_history(of_region)
+    rows: list[dict[str, Any]] = []
+    for region, histories in groupby(app.regimes.histories(), key=lambda each: each.region):
+        history = preferred_history(list(histories))
         (state,) = app.regimes.states(region, history.last, history.last, history.model_id)
         rows.append({"history": history, "state": state, "age": _weekdays_since(history.last)})
-    return _render(request, "overview.html", {"rows": rows, "regions": list(by_region)})
+    return _render(request, "overview.html", {"rows": rows, "regions": [row["history"].region for row in rows]})
 
 
 @router.get("/go")
@@ -61,19 +60,19 @@ def go(region: str = "", day: str = "") -> Response:
 
 
 @router.get("/regions/{region}")
-def latest(request: Request, app: AppOf, region: RegionPath, query: PageQuery) -> Response:
+def latest(request: Request, app: AppOf, region: RegionPath, query: OfModel) -> Response:
     """Show a region on its newest date."""
     return _show(request, app.briefings.of(region, None, query.model_id), query.model_id)
 
 
 @router.get("/regions/{region}/{day}")
-def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Show a region as it was known on a date."""
     return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, day)
 
 
 @router.get("/regions/{region}/{day}/series.json")
-def series(app: AppOf, region: RegionPath, day: DatePath, query: PageQuery) -> Response:
+def series(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Return what the chart of a page draws: nothing after its date."""
     return StrictJson(series_document(app.briefings.series(region, day, query.model_id)))
 
@@ -102,7 +101,8 @@ def error_page(request: Request, problem: Problem) -> Response | None:
     if request.url.path.startswith(("/v1/", "/metrics", "/static/")) or request.url.path.endswith(".json"):
         return None
     headers = {**Problem.SHARED_HEADERS, **problem.headers}
-    return _render(request, "error.html", {"problem": problem, "regions": []}, problem.status, headers)
+    values = {"problem": problem, "regions": []}
+    return _render(request, "error.html", values, status_code=problem.status, headers=headers)
 
 
 def paths_document(report: AnalogReport) -> dict[str, Any]:
@@ -121,12 +121,7 @@ def _percents(path: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
     return percents
 
 
-def _show(
-    request: Request,
-    briefing: Briefing,
-    model_id: str | None,
-    asked: date | None = None,
-) -> Response:
+def _show(request: Request, briefing: Briefing, model_id: str | None, asked: date | None = None) -> Response:
     region = quote(briefing.region, safe="")
     suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
     shown = quote(briefing.history.model_id, safe="")
@@ -161,28 +156,19 @@ def _weekdays_since(day: date) -> int:
     return int(np.busday_count(np.datetime64(day, "D"), np.datetime64(today, "D")))
 
 
-def _render(
-    request: Request,
-    template: str,
-    values: Mapping[str, Any],
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+def _render(request: Request, template: str, values: Mapping[str, Any], **answer: Any) -> Response:
     assets: Assets = request.app.state.assets
     page = _environment().get_template(template).render(asset=assets.address, **values)
-    return HTMLResponse(page, status, dict(headers or {}))
+    return HTMLResponse(page, **answer)
 
 
 @cache
 def _environment() -> Environment:
     """Return the templates; values are escaped: text, never markup."""
     environment = Environment(
-        loader=PackageLoader("prometheus.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
+        loader=PackageLoader("prometheus.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
-    )
+    )  # fmt: skip
     environment.filters |= {
         "percent": _percent,
         "rarity": _rarity,
@@ -207,3 +193,39 @@ def _signed(value: float | None, digits: int = 1) -> str:
 def _rarity(share: float | None) -> str:
     """Return a share of pairs; a tiny one is not shown as zero."""
     return "< 0.1 %" if share is not None and 0 < share < 0.001 else _percent(share, 1)
+
+
+class Assets(StaticFiles):
+    """The files in `static` and Plotly's script from its own package; no other file is served."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=STATIC, packages=[("plotly", "package_data")], follow_symlink=True)
+        names = [*(path.name for path in STATIC.iterdir() if path.is_file()), PLOTLY]
+        self._versions = {name: digest(Path(self.lookup_path(name)[0]).read_bytes())[1:17] for name in names}
+
+    def address(self, name: str) -> str:
+        """Return where a page finds a file; the address changes with the content."""
+        return f"/static/{name}?v={self._versions[name]}"
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file by its name, or 404."""
+        if path not in self._versions:
+            raise HTTPException(404)
+        return await super().get_response(path, scope)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Return a file; under the address of its present content, clients may keep it for good."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        asked = parse_qs(scope["query_string"].decode("latin-1")).get("v")
+        is_current = asked == [self._versions[Path(full_path).name]]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_current else "no-cache"
+        return response
+
+
+@router.get("/static/{name}")
+async def get_asset(request: Request, name: str) -> Response:
+    """Return a file that pages load."""
+    assets: Assets = request.app.state.assets
+    return await assets.get_response(name, request.scope)

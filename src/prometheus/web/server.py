@@ -21,11 +21,9 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import page, transfer
-from prometheus.web.access import AccessControl, AccessRules, Limiter, Limits
+from prometheus.web import middleware, page
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.errors import PROBLEMS, add_error_handlers
-from prometheus.web.metrics import MeasuredRequests, WebMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +36,9 @@ _DESCRIPTION = (
 )
 
 
-def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
+def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = WebMetrics()
+    metrics = middleware.WebMetrics()
     api = FastAPI(
         title="Prometheus",
         version=__version__,
@@ -53,15 +51,14 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
         responses=PROBLEMS,
     )
     api.state.prometheus, api.state.metrics = app, metrics
-    api.state.assets, api.state.error_page = transfer.Assets(), page.error_page
+    api.state.assets, api.state.error_page = page.Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
     for router in ROUTERS:
         api.include_router(router, dependencies=needs)
-    for module in (transfer, page):
-        api.include_router(module.router)
-    guarded = AccessControl(Limiter(transfer.Transfer(api), limits or Limits()), rules)
-    return MeasuredRequests(guarded, metrics)
+    api.include_router(page.router)
+    limited = middleware.Limiter(middleware.Transfer(api), limits or middleware.Limits())
+    return middleware.MeasuredRequests(middleware.AccessControl(limited, rules), metrics)
 
 
 @contextmanager
