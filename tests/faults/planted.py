@@ -11,7 +11,7 @@ import sys
 from tests.faults.harness import progress_file
 
 from prometheus.app import wiring
-from prometheus.backfill.numeric import MissingWindows, NumericBackfill
+from prometheus.backfill.embeddings import MissingWindows, NumericBackfill
 from prometheus.backfill.plan import NumericChunk
 from prometheus.cli.runner import application_of, run
 from prometheus.core.config import load_config

@@ -260,12 +260,12 @@ def test_texts_like_a_day_are_earlier_ones(db_manager: DatabaseManager) -> None:
 def test_a_text_of_yesterday_counts_from_the_day_it_became_known(db_manager: DatabaseManager) -> None:
     friday, saturday = datetime(2025, 1, 3, 14, tzinfo=UTC), datetime(2025, 1, 4, 9, tzinfo=UTC)
     save_text(db_manager, friday, saturday, "late", 1)
-    search = App(db_manager).text_search
+    texts = App(db_manager).wired.texts
 
-    assert search.newest_day(date(2025, 1, 3), "macro") is None
-    assert search.newest_day(date(2025, 1, 4), "macro") == date(2025, 1, 3)
-    assert search.of_day(date(2025, 1, 3), "macro") == []
-    assert [text.text for text in search.of_day(date(2025, 1, 3), "macro", date(2025, 1, 4))] == ["late"]
+    assert texts.newest("MACRO", date(2025, 1, 3)) is None
+    assert texts.newest("MACRO", date(2025, 1, 4)) == date(2025, 1, 3)
+    assert texts.texts_of("MACRO", date(2025, 1, 3), date(2025, 1, 3)) == []
+    assert [text.text for text in texts.texts_of("MACRO", date(2025, 1, 3), date(2025, 1, 4))] == ["late"]
 
 
 @pytest.mark.usefixtures("closes")

@@ -17,7 +17,7 @@ from tests.reference.windows import weekday_list
 from prometheus.app import App, backfills
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill import plan
-from prometheus.backfill.numeric import NumericBackfill
+from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest, numeric_chunks
 from prometheus.backfill.work import Progress
 from prometheus.data.reader import DataReader
@@ -90,7 +90,7 @@ def carry_out(
     dry_run: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> BackfillReport:
-    backfill.require_same()
+    backfill.encoder.require_same()
     chunks = numeric_chunks(request, US_EQ)
     return run_here(backfill, chunks, BackfillReport(), dry_run=dry_run, progress=progress).report
 

@@ -19,10 +19,10 @@ from tests.fixtures.ray_cluster import TroubledFactory
 
 from prometheus.app.backfills import NumericWorkFactory
 from prometheus.app.databases import DatabaseManager
+from prometheus.backfill import ray as ray_engine
 from prometheus.backfill.local import InProcess
 from prometheus.backfill.plan import BackfillReport, DateSpan, NumericChunk
-from prometheus.backfill.ray import engine as ray_engine
-from prometheus.backfill.ray.engine import RayEngine
+from prometheus.backfill.ray import RayEngine
 from prometheus.backfill.work import BackfillRun, Engine, WorkFactory, run_backfill
 from prometheus.data.postgres.locks import open_claims
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
@@ -73,12 +73,11 @@ def rows_of_a_local_run(db_manager: DatabaseManager, factory: WorkFactory) -> li
     return rows
 
 
-@pytest.mark.parametrize("is_warm", [False, True], ids=["tasks", "actors"])
 def test_two_nodes_store_the_rows_of_the_local_run_byte_by_byte(
-    ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory, tmp_path: Path, is_warm: bool
+    ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory, tmp_path: Path
 ) -> None:
     expected = rows_of_a_local_run(db_manager, factory)
-    noted = TroubledFactory(factory, tmp_path, is_warm=is_warm)
+    noted = TroubledFactory(factory, tmp_path)
     done = carry_out(RayEngine(ray_address, None, is_local_database=True), noted)
     assert rows_of(db_manager) == expected
     assert done.exit_code == 0
@@ -88,17 +87,15 @@ def test_two_nodes_store_the_rows_of_the_local_run_byte_by_byte(
     assert carry_out(RayEngine(ray_address, 1, is_local_database=True), factory).report.written == 0
 
 
-@pytest.mark.parametrize("is_warm", [False, True], ids=["tasks", "actors"])
 def test_the_chunk_of_a_killed_worker_is_done_by_another(
     ray_address: str,
     db_manager: DatabaseManager,
     factory: NumericWorkFactory,
     tmp_path: Path,
-    is_warm: bool,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     expected = rows_of_a_local_run(db_manager, factory)
-    troubled = TroubledFactory(factory, tmp_path, kills="C", is_warm=is_warm)
+    troubled = TroubledFactory(factory, tmp_path, kills="C")
     done = carry_out(RayEngine(ray_address, None, is_local_database=True), troubled)
     assert len(troubled.lines("deaths")) == 1
     assert done.failures == ()
@@ -106,12 +103,11 @@ def test_the_chunk_of_a_killed_worker_is_done_by_another(
     assert capfd.readouterr().out == "", "standard output belongs to data"
 
 
-@pytest.mark.parametrize("is_warm", [False, True], ids=["tasks", "actors"])
 def test_an_instrument_that_kills_every_worker_is_named_and_the_others_are_stored(
-    ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory, tmp_path: Path, is_warm: bool
+    ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory, tmp_path: Path
 ) -> None:
     expected = [row for row in rows_of_a_local_run(db_manager, factory) if row[1] != "C"]
-    troubled = TroubledFactory(factory, tmp_path, kills="C", is_deadly_each_time=True, is_warm=is_warm)
+    troubled = TroubledFactory(factory, tmp_path, kills="C", is_deadly_each_time=True)
     done = carry_out(RayEngine(ray_address, None, is_local_database=True), troubled, "ABCD", "EF")
     (failure,) = done.failures
     assert isinstance(failure, PrometheusError)
@@ -123,7 +119,7 @@ def test_an_instrument_that_kills_every_worker_is_named_and_the_others_are_store
 def test_a_model_that_wants_a_gpu_gets_one_where_there_is_one(
     ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory, tmp_path: Path
 ) -> None:
-    noted = TroubledFactory(factory, tmp_path, is_warm=True, wants_gpu=True)
+    noted = TroubledFactory(factory, tmp_path, wants_gpu=True)
     carry_out(RayEngine(ray_address, None, is_local_database=True), noted)
     assert noted.lines("gpus") == ["0"], "one actor, as there is one GPU"
     assert len(set(noted.lines("nodes"))) == 1
@@ -142,22 +138,15 @@ def test_an_error_on_a_node_arrives_as_itself_with_its_traceback(
 def test_a_chunk_that_another_run_is_at_comes_last(
     ray_address: str, db_manager: DatabaseManager, factory: NumericWorkFactory
 ) -> None:
-    order: list[str] = []
-
-    class Listener:
-        def done(self, chunk: NumericChunk, _report: object) -> None:
-            order.append(chunk.key)
-
-        def failed(self, _chunk: NumericChunk, error: Exception) -> None:
-            raise error
-
     chunks = chunks_of(*NAMES)
     with open_claims(db_manager) as other_run:
         assert other_run.try_claim(chunks[0].key)
         release = threading.Timer(4.0, other_run.release, [chunks[0].key])
         release.start()
-        RayEngine(ray_address, None, is_local_database=True).run(factory, chunks, Listener())
+        outcomes = list(RayEngine(ray_address, None, is_local_database=True).run(factory, chunks))
         release.join()
+    order = [chunk.key for chunk, _report in outcomes]
+    assert all(isinstance(report, BackfillReport) for _chunk, report in outcomes)
     assert order[-1] == chunks[0].key
     assert sorted(order) == sorted(chunk.key for chunk in chunks)
 

@@ -33,7 +33,7 @@ def pure_modules() -> list[str]:
     for room in PURE:
         folder = Path(prometheus.__path__[0]) / room
         names += [module.name for module in pkgutil.walk_packages([str(folder)], f"prometheus.{room}.")]
-    return [name for name in names if not name.startswith("prometheus.backfill.ray.")]
+    return [name for name in names if name != "prometheus.backfill.ray"]
 
 
 def heavy_imports(names: list[str]) -> str:

@@ -14,36 +14,21 @@ from prometheus.core.config import PrometheusConfig, load_config
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.app.analogs import FindAnalogs
-    from prometheus.app.backfills import EmbedWindows
-    from prometheus.app.briefings import BriefRegion
-    from prometheus.app.evaluations import EvaluationTasks
-    from prometheus.app.face import Notebook
-    from prometheus.app.joint import JoinTexts
-    from prometheus.app.nightly import RunNight
-    from prometheus.app.prices import LoadPrices
-    from prometheus.app.regimes import Calibrate, LabelRegimes
-    from prometheus.app.text_search import SearchTexts
-    from prometheus.app.texts import EmbedTexts
-    from prometheus.app.window_search import SearchWindows
+    from prometheus.app import analogs as _analogs
+    from prometheus.app import backfills as _backfills
+    from prometheus.app import briefings as _briefings
+    from prometheus.app import evaluations as _evaluations
+    from prometheus.app import face as _face
+    from prometheus.app import joint as _joint
+    from prometheus.app import nightly as _nightly
+    from prometheus.app import prices as _prices
+    from prometheus.app import regimes as _regimes
+    from prometheus.app import text_search as _text_search
+    from prometheus.app import texts as _texts
+    from prometheus.app import window_search as _window_search
     from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import Progress
 
-_PARTS = {
-    "prices": ("prices", "LoadPrices"),
-    "embeddings": ("backfills", "EmbedWindows"),
-    "regimes": ("regimes", "LabelRegimes"),
-    "calibrations": ("regimes", "Calibrate"),
-    "joint": ("joint", "JoinTexts"),
-    "analogs": ("analogs", "FindAnalogs"),
-    "text_search": ("text_search", "SearchTexts"),
-    "window_search": ("window_search", "SearchWindows"),
-    "texts": ("texts", "EmbedTexts"),
-    "face": ("face", "Notebook"),
-    "evaluations": ("evaluations", "EvaluationTasks"),
-    "briefings": ("briefings", "BriefRegion"),
-    "nightly": ("nightly", "RunNight"),
-}
 _IN_A_FOLDER = ("regimes", "analogs", "face")
 _OVER_THE_APP = ("briefings", "nightly")
 """Made of other parts, not of the readers and stores alone."""
@@ -52,28 +37,28 @@ _OVER_THE_APP = ("briefings", "nightly")
 class App:
     """All use cases over one pair of databases, each imported on first use; `progress` receives how far work is."""
 
-    prices: LoadPrices
-    embeddings: EmbedWindows
-    regimes: LabelRegimes
-    calibrations: Calibrate
-    joint: JoinTexts
-    analogs: FindAnalogs
-    text_search: SearchTexts
-    window_search: SearchWindows
-    texts: EmbedTexts
-    face: Notebook
-    evaluations: EvaluationTasks
-    briefings: BriefRegion
-    nightly: RunNight
+    prices: _prices.LoadPrices
+    embeddings: _backfills.EmbedWindows
+    regimes: _regimes.LabelRegimes
+    calibrations: _regimes.Calibrate
+    joint: _joint.JoinTexts
+    analogs: _analogs.FindAnalogs
+    text_search: _text_search.SearchTexts
+    window_search: _window_search.SearchWindows
+    texts: _texts.EmbedTexts
+    face: _face.Notebook
+    evaluations: _evaluations.EvaluationTasks
+    briefings: _briefings.BriefRegion
+    nightly: _nightly.RunNight
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager
         self._progress = progress
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _PARTS:
+        if name not in App.__annotations__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        module, use_case = _PARTS[name]
+        module, use_case = App.__annotations__[name].removeprefix("_").split(".")
         made_of = self if name in _OVER_THE_APP else self.wired
         part = getattr(import_module(f"prometheus.app.{module}"), use_case)(made_of)
         setattr(self, name, part)
@@ -120,11 +105,7 @@ class FolderApp(App):
 
     def __init__(self, path: str | Path) -> None:
         self._folder = FolderWiring(path)
-
-    @property
-    def stores(self) -> Any:
-        """The stores themselves, `prometheus.files.folder_stores.FolderStores`."""
-        return self._folder.stores
+        self.stores = self._folder.stores
 
     @cached_property
     def wired(self) -> Wiring:

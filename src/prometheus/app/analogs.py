@@ -20,7 +20,7 @@ from prometheus.analogs.search import (
     find_nearest,
 )
 from prometheus.app.histories import Histories
-from prometheus.app.text_models import TextModels
+from prometheus.app.text_search import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
@@ -78,13 +78,9 @@ class FindAnalogs:
     def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
         """Return the analogs of a date; nothing dated later, or learned from later data, counts.
 
-        Raises
-        ------
-        UsageError
-            `k`, the metric or the exclusion is out of range.
-        NoRegimesError, NotFoundError
-            No vector of the region or the date in that space; several models and none named; the model learned
-            from later data; no prices.
+        UsageError if `k`, the metric or the exclusion is out of range. NoRegimesError or NotFoundError without a vector
+        of the region or the date in that space, for several models and none named, a model that learned from later
+        data, or no prices.
         """
         asked = asked or Histories(self._wired)
         if request.model_id is not None and request.space == "numeric":
@@ -101,15 +97,9 @@ class FindAnalogs:
         labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates, asked)
         return build_report(
             request,
-            as_of_date=as_of_date,
-            model_id=searched.model_id,
-            regime_model_id=regime_model_id,
-            instrument_id=instrument_id,
-            dates=searched.rows.dates,
-            nearest=nearest,
-            labels=labels,
-            followed=followed,
-        )
+            as_of_date=as_of_date, model_id=searched.model_id, regime_model_id=regime_model_id,
+            instrument_id=instrument_id, dates=searched.rows.dates, nearest=nearest, labels=labels, followed=followed,
+        )  # fmt: skip
 
     def _searched(self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories) -> _Searched:
         if request.space == "numeric":
@@ -147,7 +137,7 @@ class FindAnalogs:
 
     def _texts(self, request: AnalogRequest) -> _Searched:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
-        model_id = request.model_id or TextModels(self._wired.db_manager).only_one([kind])
+        model_id = request.model_id or TextModels(self._wired).only_one([kind])
         filters = {"country": request.country} if kind == "MACRO" else {}
         texts = self._wired.daily_texts.load(TextSelection(kind, model_id, filters), date.min, request.as_of)
         if not len(texts.dates):
@@ -155,13 +145,9 @@ class FindAnalogs:
         return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))
 
     def _labels(
-        self,
-        request: AnalogRequest,
-        histories: Sequence[RegimeHistory],
-        as_of_date: date,
-        dates: DateVector,
+        self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date, dates: DateVector,
         asked: Histories,
-    ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:
+    ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:  # fmt: skip
         """Return label and confidence of dates, and the regime model.
 
         Without labels if the model learned from later data, or has no prototypes and is not named.

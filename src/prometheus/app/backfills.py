@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.prices import PriceHistories
-from prometheus.app.wiring import Wiring, warn_of_cut_windows
+from prometheus.app.wiring import UseCase, Wiring, warn_of_cut_windows
+from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
-from prometheus.backfill.plan import BackfillReport, NumericRequest, Skipped, numeric_chunks
+from prometheus.backfill.plan import BackfillReport, Chunk, NumericRequest, Skipped, numeric_chunks
 from prometheus.backfill.work import (
     BackfillRun,
-    Chunk,
     ChunkWork,
     Engine,
     OpenedWork,
@@ -35,7 +36,7 @@ from prometheus.data.vectors.index import WindowIndex
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import create_numeric_model, stored_model_id
 from prometheus.encoders.texts.chunks import available_cores
-from prometheus.errors import DatabaseError, UsageError
+from prometheus.errors import DatabaseError, InsufficientHistoryError, UsageError
 from prometheus.market.calendar import US_EQ
 
 logger = logging.getLogger(__name__)
@@ -43,18 +44,15 @@ logger = logging.getLogger(__name__)
 ENGINES = ("local", "ray")
 MAX_WORKERS = 1_024
 LARGE_LOAD_ROWS = 100_000
+RequestT = TypeVar("RequestT")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
     """The engine of a backfill, as the user named it.
 
-    Attributes
-    ----------
-    workers
-        Local processes; None for one per core.
-    ray_address
-        Of a Ray cluster; None for ``RAY_ADDRESS``, or a cluster of this machine alone.
+    Without `workers` there is one local process per core, or one task per CPU of the cluster; without `ray_address` the
+    cluster is that of ``RAY_ADDRESS``, or one of this machine alone.
     """
 
     name: str = "local"
@@ -73,30 +71,21 @@ class EngineChoice:
     def engine(self, config: PrometheusConfig) -> Engine:
         """Return the engine; MissingExtraError if Ray is not installed."""
         if self.name == "ray":
-            from prometheus.backfill.ray.engine import RayEngine  # noqa: PLC0415 -- optional, slow to import
+            from prometheus.backfill.ray import RayEngine  # noqa: PLC0415 -- optional, slow to import
 
             return RayEngine(self.ray_address, self.workers, is_local_database(config), dry_run=self.dry_run)
         n_workers = self.workers or available_cores()
         return InProcess(dry_run=self.dry_run) if self.dry_run or n_workers == 1 else LocalWorkers(n_workers)
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillName:
-    """What the log calls a backfill: its kind (numeric, regime, text or joint) and the model that made the rows."""
+class BackfillCase(UseCase):
+    """Runs backfills of one kind (numeric, regime, text or joint); the log has them by kind and model of the rows."""
 
-    kind: str
-    model_id: str
+    kind: ClassVar[str]
 
-
-class Backfills:
-    """Runs backfills and logs them."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-
-    def run(
+    def _run(
         self,
-        named: BackfillName,
+        model_id: str,
         factory: WorkFactory,
         chunks: Sequence[Chunk],
         nothing: SumT,
@@ -109,52 +98,66 @@ class Backfills:
         done = run_backfill(engine, factory, chunks, nothing, self._wired.progress, listener)
         if not choice.dry_run:
             return done
-        rate = self._wired.runs.seconds_per_row(named.kind, named.model_id) if done.report.written else 0.0
+        rate = self._wired.runs.seconds_per_row(self.kind, model_id) if done.report.written else 0.0
         return replace(done, is_dry=True, estimated_seconds=None if rate is None else rate * done.report.written)
 
-    def record(self, named: BackfillName, done: BackfillRun[SumT]) -> BackfillRun[SumT]:
+    def _record(self, model_id: str, done: BackfillRun[SumT]) -> BackfillRun[SumT]:
         """Log a run, unless it was a dry one; return it."""
         report = done.report
         if not done.is_dry:
             self._wired.runs.record(
                 LoggedRun(
-                    done.run_id, named.kind, named.model_id, report.planned, report.written, len(done.failures),
+                    done.run_id, self.kind, model_id, report.planned, report.written, len(done.failures),
                     report.n_bytes, done.seconds,
                 )
             )  # fmt: skip
         return done
 
-    def run_here(
-        self, named: BackfillName, work: ChunkWork[Any, SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool
+    def _run_here(
+        self, model_id: str, work: ChunkWork[SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool
     ) -> BackfillRun[SumT]:
         """Run every chunk in this process, over open work, and log the run."""
+        choice = EngineChoice(workers=1, dry_run=dry_run)
         with open_claims(self._wired.db_manager) as claims:
-            choice = EngineChoice(workers=1, dry_run=dry_run)
-            return self.record(named, self.run(named, ReadyWork(work, claims), chunks, nothing, choice))
+            return self._record(model_id, self._run(model_id, ReadyWork(work, claims), chunks, nothing, choice))
 
 
 @dataclass(frozen=True)
-class NumericWorkFactory:
-    """Opens backfills of one numeric encoder; a `prometheus.backfill.work.WorkFactory`.
+class DatabaseWorkFactory(ABC, Generic[RequestT]):
+    """Opens backfills over connections of their own; a `prometheus.backfill.work.WorkFactory`.
 
-    Attributes
-    ----------
-    databases
-        Already open, for this process alone: they are not pickled.
+    `databases` are already open, for this process alone: they are not pickled.
     """
 
     config: PrometheusConfig
-    model_id: str
+    request: RequestT
     databases: DatabaseManager | None = None
 
-    def __reduce__(self) -> tuple[type[NumericWorkFactory], tuple[PrometheusConfig, str]]:
-        return NumericWorkFactory, (self_contained(self.config), self.model_id)
+    def __reduce__(self) -> tuple[type[Self], tuple[PrometheusConfig, RequestT]]:
+        return type(self), (self_contained(self.config), self.request)
 
     @contextmanager
-    def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
-        """Yield the work over connections of its own."""
-        with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
-            yield OpenedWork(Wiring(databases).numeric_backfill(self.model_id), claims)
+    def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
+        """Yield the work, for one of `n_processes` that share this machine's cores."""
+        databases = self.databases or DatabaseManager(self.config, announce=logger.info)
+        try:
+            with open_claims(databases) as claims:
+                yield OpenedWork(self.work(databases, n_processes), claims)
+        finally:
+            if self.databases is None:
+                databases.close_all()
+
+    @abstractmethod
+    def work(self, databases: DatabaseManager, n_processes: int) -> ChunkWork[Any]:
+        """Return the steps over some databases."""
+
+
+class NumericWorkFactory(DatabaseWorkFactory[str]):
+    """Opens backfills of the numeric encoder of a model id."""
+
+    def work(self, databases: DatabaseManager, n_processes: int) -> NumericBackfill:  # noqa: ARG002 -- one thread each
+        """Return the steps over some databases."""
+        return Wiring(databases).numeric_backfill(self.request)
 
 
 def is_local_database(config: PrometheusConfig) -> bool:
@@ -172,26 +175,10 @@ def _is_loopback(dsn: str) -> bool:
     return not host or host.startswith(("/", "@", "127.", "localhost", "::1"))
 
 
-@contextmanager
-def databases_of(config: PrometheusConfig, opened: DatabaseManager | None) -> Iterator[DatabaseManager]:
-    """Yield `opened`, or new databases that are closed at the end."""
-    if opened is not None:
-        yield opened
-        return
-    databases = DatabaseManager(config, announce=logger.info)
-    try:
-        yield databases
-    finally:
-        databases.close_all()
-
-
-class EmbedWindows:
+class EmbedWindows(BackfillCase):
     """Computes and stores the numeric embeddings of many instruments."""
 
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self._backfills = Backfills(wired)
-        self._prices = PriceHistories(wired)
+    kind = "numeric"
 
     def backfill(self, request: NumericRequest, choice: EngineChoice | None = None) -> BackfillRun[BackfillReport]:
         """Compute and store the embeddings of a request; see `EngineChoice` for the engines.
@@ -201,15 +188,14 @@ class EmbedWindows:
         chosen = choice or EngineChoice(workers=1)
         warn_of_cut_windows(create_numeric_model(request.model_id), request.window_days)
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
-        self._wired.numeric_backfill(request.model_id).require_same()
+        self._wired.numeric_backfill(request.model_id).encoder.require_same()
         factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager)
         model_id = stored_model_id(request.model_id)
-        named = BackfillName("numeric", model_id)
         chunks = [chunk for market, part, _ in parts for chunk in numeric_chunks(part, market)]
-        done = self._backfills.run(named, factory, chunks, BackfillReport(), chosen, _Tidying(self._wired.vectors))
+        done = self._run(model_id, factory, chunks, BackfillReport(), chosen, _tidying(self._wired.vectors))
         if request.members:
             done = self._without_young(done, parts)
-        self._backfills.record(named, done)
+        self._record(model_id, done)
         if not chosen.dry_run:
             self._warn_of_stale_regimes(model_id, done.report.rewritten)
             if done.report.written:
@@ -239,7 +225,7 @@ class EmbedWindows:
 
     def _without_ended(self, part: NumericRequest, market: str) -> tuple[str, NumericRequest, Skipped]:
         members = [name for name in part.instrument_ids if name in part.members]
-        skipped = self._prices.skipped(members, market, part.span.start, part.span.end) if members else Skipped()
+        skipped = PriceHistories(self._wired).skipped(members, market, part.span.start, part.span.end)
         return market, replace(part, instrument_ids=tuple(skipped.rest(part.instrument_ids))), skipped
 
     def _without_young(
@@ -248,8 +234,13 @@ class EmbedWindows:
         """Count members with too few sessions as skipped, with those left out before."""
         skipped = Skipped()
         for market, part, left_out in parts:
-            members = part.members.intersection(part.instrument_ids)
-            skipped += left_out + self._prices.young(done.report.failures, members, market)
+            short = {
+                failure.instrument_id: (failure.as_of, failure.needed)
+                for failure in done.report.failures
+                if isinstance(failure, InsufficientHistoryError)
+                and failure.instrument_id in part.members.intersection(part.instrument_ids)
+            }
+            skipped += left_out + PriceHistories(self._wired).young(short, market)
         failures = [each for each in done.report.failures if getattr(each, "instrument_id", None) not in skipped]
         return replace(done, report=replace(done.report, failures=tuple(failures)), skipped=skipped)
 
@@ -265,36 +256,34 @@ class EmbedWindows:
             )  # fmt: skip
 
 
-class _Tidying:
-    """Tidies a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end.
+@contextmanager
+def _tidying(store: NumericEmbeddingStore) -> Iterator[Callable[[BackfillReport], None]]:
+    """Tidy a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end.
 
     An error ends it.
     """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
+    running: Future[None] | None = None
+    n_new = 0
 
-    def __init__(self, store: NumericEmbeddingStore) -> None:
-        self._store = store
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
-        self._running: Future[None] | None = None
-        self._is_large = False
-        self._n_new = 0
-
-    def __enter__(self) -> Callable[[BackfillReport], None]:
-        return self._count
-
-    def _count(self, report: BackfillReport) -> None:
-        self._n_new += report.written
-        is_idle = self._running is None or self._running.done()
-        if self._n_new >= LARGE_LOAD_ROWS and is_idle:
-            self._is_large, self._n_new = True, 0
-            self._running = self._pool.submit(self._tidy, is_last=False)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._is_large:
-            self._pool.submit(self._tidy, is_last=True)
-        self._pool.shutdown(wait=kind is None)
-
-    def _tidy(self, *, is_last: bool) -> None:
+    def tidy(*, is_last: bool) -> None:
         try:
-            self._store.tidy(analyze=is_last)
+            store.tidy(analyze=is_last)
         except DatabaseError as error:  # the rows are stored: what is left is the server's to do
             logger.warning("the table was not tidied, the server will do it later: %s", error)
+
+    def count(report: BackfillReport) -> None:
+        nonlocal running, n_new
+        n_new += report.written
+        if n_new >= LARGE_LOAD_ROWS and (running is None or running.done()):
+            n_new = 0
+            running = pool.submit(tidy, is_last=False)
+
+    try:
+        yield count
+    except BaseException:
+        pool.shutdown(wait=False)
+        raise
+    if running is not None:
+        pool.submit(tidy, is_last=True)
+    pool.shutdown()

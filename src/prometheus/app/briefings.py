@@ -45,41 +45,23 @@ class Change:
 class Freshness:
     """How new the data behind a briefing are, and their gaps.
 
-    Attributes
-    ----------
-    n_bars_since
-        Sessions with a bar after the state's date: above 0 the state is behind the prices.
-    n_gaps, gaps
-        Sessions with a bar and without a state since the first state, and the newest of them.
-    newest_text
-        Date of the newest macro text known on the date.
+    `n_bars_since` counts sessions with a bar after the state's date: above 0 the state is behind the prices. `n_gaps`
+    counts those with a bar and without a state since the first state; `gaps` are the newest of them.
     """
 
     newest_bar: date
     n_bars_since: int
     n_gaps: int
     gaps: tuple[date, ...]
-    newest_text: date | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Briefing:
     """One region on one evening, without later data.
 
-    Attributes
-    ----------
-    as_of_date
-        The session shown: the date asked for, or the last before it with a state.
-    histories
-        Of all regions.
-    reasons
-        Why the label was given; empty, with `no_reasons` saying why, if the model has no explanation.
-    changes
-        The last spells, newest first; the first one is the present.
-    analogs, texts, similar_texts
-        None, or empty, with a sentence that says why.
-    texts_date
-        Of `texts`: the date itself, or the last before it with texts.
+    `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
+    `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
+    `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions.
     """
 
     region: str
@@ -120,12 +102,8 @@ class BriefRegion:
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
         """Return the briefing of a region on a date, or on its newest one.
 
-        A missing part (no texts, no analogs yet) is empty, with the sentence that says why.
-
-        Raises
-        ------
-        NoRegimesError, NotFoundError
-            The region has no regimes, or none on that date or the week before it.
+        A missing part (no texts, no analogs yet) is empty, with the sentence that says why. NoRegimesError or
+        NotFoundError if the region has no regimes, or none on that date or the week before it.
         """
         asked = Histories(self._app.wired)
         history = asked.choose(region, model_id, as_of)
@@ -140,31 +118,21 @@ class BriefRegion:
         reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state], asked)[0]))
         wanted = AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id)
         analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
-        texts_date = self._app.text_search.newest_day(day, "macro")
+        texts = self._app.wired.texts
+        texts_date = texts.newest("MACRO", day)
         similar, no_similar = _said_or_why(
             lambda: self._app.text_search.like_day(texts_date or day, "macro", k=N_SIMILAR_TEXTS)
         )
         return Briefing(
-            region=region,
-            as_of_date=day,
-            history=history,
-            histories=tuple(asked.all()),
-            state=state,
-            reasons=reasons or (),
-            no_reasons=no_reasons,
-            changes=_changes(timeline),
-            transitions=transition_report(timeline),
-            instrument_id=instrument_id,
-            analogs=analogs,
-            no_analogs=no_analogs,
-            texts_date=texts_date,
-            texts=() if texts_date is None else tuple(self._app.text_search.of_day(texts_date, "macro", day)),
-            similar_texts=similar,
-            no_similar_texts=no_similar,
-            freshness=_freshness(bars, timeline, texts_date),
+            region=region, as_of_date=day, history=history, histories=tuple(asked.histories(date.max)), state=state,
+            reasons=reasons or (), no_reasons=no_reasons, changes=_changes(timeline),
+            transitions=transition_report(timeline), instrument_id=instrument_id, analogs=analogs,
+            no_analogs=no_analogs, texts_date=texts_date,
+            texts=() if texts_date is None else tuple(texts.texts_of("MACRO", texts_date, day)),
+            similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             previous_session=dates[at - 1].item() if at else None,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
-        )
+        )  # fmt: skip
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> RegionSeries:
         """Return closes and regimes up to a date."""
@@ -173,17 +141,12 @@ class BriefRegion:
         return RegionSeries(asked.closes(asked.instrument_of(region, as_of), as_of), timeline)
 
 
-def _freshness(bars: DateVector, timeline: RegimeTimeline, newest_text: date | None) -> Freshness:
+def _freshness(bars: DateVector, timeline: RegimeTimeline) -> Freshness:
     without_state = np.setdiff1d(bars[bars >= timeline.dates[0]], timeline.dates)
     since = without_state > timeline.dates[-1]
     gaps = without_state[~since]
-    return Freshness(
-        newest_bar=bars[-1].item(),
-        n_bars_since=int(since.sum()),
-        n_gaps=len(gaps),
-        gaps=tuple(gaps[-N_GAPS_SHOWN:].tolist()),
-        newest_text=newest_text,
-    )
+    newest = tuple(gaps[-N_GAPS_SHOWN:].tolist())
+    return Freshness(bars[-1].item(), int(since.sum()), len(gaps), newest)
 
 
 def _said_or_why(ask: Callable[[], T]) -> tuple[T | None, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.wiring import Wiring
+from prometheus.app.wiring import UseCase
 from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
@@ -59,20 +59,12 @@ ZOOMS = {
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """Labellers to judge on one instrument.
+    """Labellers to judge on one instrument: by name, or all that are installed.
 
-    Attributes
-    ----------
-    warm_up_instrument_id
-        An instrument with older bars of the same market, put in front of the first bar of `instrument_id`.
-    start, end
-        First and last date judged; default: the first year after enough history, and the last bar.
-    labellers
-        Names to judge; all that are installed if empty.
-    repaint_every
-        Sessions between two re-runs on data cut there; None for no check.
-    has_grid
-        Whether the declared variants of num-regime-core-v2 are walked too.
+    The bars of `warm_up_instrument_id`, older ones of the same market, are put in front of the first bar. Dates from
+    `start` to `end` are judged: by default from the first year after enough history to the last bar. `repaint_every`
+    counts the sessions between two re-runs on data cut there, None for no check; with `has_grid` the declared variants
+    of num-regime-core-v2 are walked too.
     """
 
     region: str
@@ -132,19 +124,13 @@ class EvaluationReport:
         return "\n".join(lines)
 
 
-class EvaluationTasks:
+class EvaluationTasks(UseCase):
     """Judges labellers."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._reader, self._catalog, self._progress = wired.reader, wired.catalog, wired.progress
 
     def evaluate(self, request: EvaluationRequest, output_dir: Path | None = None) -> EvaluationReport:
         """Walk every labeller through the protocol, and draw pictures into a folder if one is given.
 
-        Raises
-        ------
-        NotFoundError, InputRefusedError, UsageError
-            No bars, too few of them, or no labeller of a name.
+        NotFoundError, InputRefusedError or UsageError without bars, with too few of them, or for an unknown labeller.
         """
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
@@ -154,38 +140,41 @@ class EvaluationTasks:
         walks, figures = [], []
         for labeller in labellers:
             logger.info("%s: walking from %s to %s", labeller.name, plan.start, plan.end)
-            walk = walk_forward(labeller, history, plan, self._progress)
+            walk = walk_forward(labeller, history, plan, self._wired.progress)
             repaint = None
             if request.repaint_every is not None:
-                repaint = check_walk(labeller, history, plan, walk, request.repaint_every, self._progress)
+                repaint = check_walk(labeller, history, plan, walk, request.repaint_every, self._wired.progress)
             walks.append(walk)
             figures.append(figures_of(walk, history, plan, repaint))
         own = next((each for each in labellers if isinstance(each, PersistentLabeller)), None)
         confidence = None if own is None else label_confidence(own, history, plan)
-        grid = run_grid(declared_cells(), make_variant, history, plan, self._progress) if request.has_grid else None
+        grid = (
+            run_grid(declared_cells(), make_variant, history, plan, self._wired.progress) if request.has_grid else None
+        )
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
         return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()))
 
     def evaluate_panel(self, instrument_ids: Sequence[str], start: date, end: date) -> PanelResult:
         """Compare the volatility score of num-regime-core-v2 with EWMA volatility on many instruments."""
-        return evaluate_panel(self._histories(instrument_ids), EvaluationPlan(start, end))
+
+        def histories() -> Iterator[MarketHistory]:
+            for n_done, instrument_id in enumerate(instrument_ids):
+                self._wired.progress(n_done, len(instrument_ids))
+                yield self.history(instrument_id)
+
+        return evaluate_panel(histories(), EvaluationPlan(start, end))
 
     def panel_instruments(self, market_id: str) -> list[str]:
         """Return the instruments of a market, or raise `UsageError` if it has none."""
-        listed = self._catalog.list_instruments(market_id, None, 0)
+        listed = self._wired.catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")
         return listed
 
-    def _histories(self, instrument_ids: Sequence[str]) -> Iterator[MarketHistory]:
-        for n_done, instrument_id in enumerate(instrument_ids):
-            self._progress(n_done, len(instrument_ids))
-            yield self.history(instrument_id)
-
     def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
         """Return all stored sessions of an instrument, after those of another one from before if one is given."""
-        bars = self._reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
+        bars = self._wired.reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
         if not len(bars.dates):
             raise unknown_instrument(instrument_id)
         history = MarketHistory.from_bars(bars)
@@ -220,12 +209,8 @@ def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
 
 
 def _plan(request: EvaluationRequest, history: MarketHistory) -> EvaluationPlan:
-    end = history.dates[-1].item() if request.end is None else request.end
-    start = request.start
-    if start is None:
-        at = min(_SESSIONS_TO_LEARN, len(history) // 2)
-        start = date(history.dates[at].item().year + 1, 1, 1)
-    return EvaluationPlan(start, end)
+    learned = history.dates[min(_SESSIONS_TO_LEARN, len(history) // 2)].item()
+    return EvaluationPlan(request.start or date(learned.year + 1, 1, 1), request.end or history.dates[-1].item())
 
 
 def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:

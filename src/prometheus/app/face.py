@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from prometheus.app.wiring import Wiring
+from prometheus.app.wiring import UseCase
 from prometheus.arrays import as_float32
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
@@ -42,11 +42,8 @@ class Saved(NamedTuple):
     has_prices: bool
 
 
-class Notebook:
+class Notebook(UseCase):
     """Reads what a notebook looks at, and stores what it computed."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
 
     def evidence(self, region: str, model_id: str, span: DateSpan) -> tuple[RegimeTimeline, Evidence]:
         """Return a stored timeline and the evidence for its labels."""

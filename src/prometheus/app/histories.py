@@ -6,26 +6,19 @@ the date or later. A region is shown by its preferred history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from prometheus.analogs.search import MAX_DAYS_BACK
-from prometheus.app.wiring import Wiring
+from prometheus.app.wiring import UseCase, Wiring
 from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
-from prometheus.errors import (
-    NoRegimesError,
-    UsageError,
-    model_not_known_yet,
-    no_embedding,
-    unknown_instrument,
-)
+from prometheus.errors import NoRegimesError, UsageError, model_not_known_yet, no_embedding, unknown_instrument
 from prometheus.market.bars import Closes
 from prometheus.regime.history import (
     LABELS,
@@ -47,8 +40,6 @@ from prometheus.regime.transitions import (
 )
 from prometheus.regime.types import RegimeLabel, RegimeState
 from prometheus.spelling import did_you_mean
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +70,23 @@ class Histories:
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
-        self._answers: dict[Hashable, Any] = {}
-
-    def all(self, until: date = date.max) -> list[RegimeHistory]:
-        """Return the histories of dates up to one, by region and regime model."""
-        return self._once(("all", until), lambda: self._wired.timelines.histories(until))
+        timelines = wired.timelines
+        self.histories = cache(timelines.histories)
+        """Of dates up to one, by region and regime model."""
+        self.timeline = cache(lambda region, model_id: timelines.timeline(region, model_id, date.min, date.max))
+        """All labels and confidences of a region and regime model."""
+        self.source = cache(timelines.vector_source)
+        """The source of the newest vector of a region and encoder up to a date; None without a vector."""
+        self.model_config = cache(wired.registry.load_config)
+        """The recorded configuration of a model id; None if not recorded."""
+        self._members = cache(timelines.members_of)
+        self._closes: dict[str, tuple[date, Closes]] = {}
 
     def of_region(self, region: str, until: date = date.max) -> list[RegimeHistory]:
         """Return the histories of a region, by regime model; NoRegimesError if it has none on any date."""
-        found = [each for each in self.all(until) if each.region == region]
-        if not found and not any(each.region == region for each in self.all()):
-            known = did_you_mean(region, sorted({each.region for each in self.all()}), "regions that have")
+        found = [each for each in self.histories(until) if each.region == region]
+        if not found and region not in (every := {each.region for each in self.histories(date.max)}):
+            known = did_you_mean(region, sorted(every), "regions that have")
             raise NoRegimesError(region, f"at all ({known})")
         return found
 
@@ -106,24 +103,6 @@ class Histories:
                 return each
         raise NoRegimesError(region, f"of {model_id} (models that have: {', '.join(each.model_id for each in found)})")
 
-    def timeline(self, region: str, model_id: str) -> RegimeTimeline:
-        """Return all labels and confidences of a regime model."""
-        return self._once(
-            ("timeline", region, model_id),
-            lambda: self._wired.timelines.timeline(region, model_id, date.min, date.max),
-        )
-
-    def source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
-        """Return the source of the newest vector up to `until`; None if there is no vector."""
-        return self._once(
-            ("source", region, encoder_model_id, until),
-            lambda: self._wired.timelines.vector_source(region, encoder_model_id, until),
-        )
-
-    def model_config(self, model_id: str) -> dict[str, Any] | None:
-        """Return the recorded configuration of a model id; None if not recorded."""
-        return self._once(("config", model_id), lambda: self._wired.registry.load_config(model_id))
-
     def learned_until(self, model_id: str, as_of: date) -> date | None:
         """Return the last date a model learned from, if that is `as_of` or later; else None."""
         known_from = knowledge_end(self.model_config(model_id) or {})
@@ -138,14 +117,10 @@ class Histories:
     def instrument_of(self, region: str, until: date) -> str:
         """Return the instrument whose sessions are a region's dates, by its newest state up to a date.
 
-        For a region of several instruments: the configured anchor, or the heaviest member.
-
-        Raises
-        ------
-        NoRegimesError, UsageError
-            No state, or a state without a recorded instrument.
+        For a region of several instruments: the configured anchor, or the heaviest member. NoRegimesError without a
+        state; UsageError if no state has a recorded instrument.
         """
-        histories = [each for each in self.all(until) if each.region == region]
+        histories = [each for each in self.histories(until) if each.region == region]
         if not histories:
             raise NoRegimesError(region, f"up to {until}")
         found = self._find_instrument(region, preferred_history(histories).encoder_model_id, until)
@@ -155,10 +130,10 @@ class Histories:
 
     def closes(self, instrument_id: str, until: date) -> Closes:
         """Return all closes of an instrument up to a date; NotFoundError without any."""
-        known, loaded = self._answers.get(("closes", instrument_id), (None, None))
-        if known is None or until > known:
+        known, loaded = self._closes.get(instrument_id, (date.min, None))
+        if loaded is None or until > known:
             loaded = self._load_closes(instrument_id, date.min, until)
-            self._answers["closes", instrument_id] = until, loaded
+            self._closes[instrument_id] = until, loaded
         n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
         if not n_known:
             raise unknown_instrument(instrument_id)
@@ -173,7 +148,7 @@ class Histories:
         source = self.source(region, encoder_model_id, until)
         if source is not None and source.instrument_id is not None:
             return source.instrument_id
-        members = self._once(("members", region, until), lambda: self._wired.timelines.members_of(region, until))
+        members = self._members(region, until)
         configured = self._wired.config.regions.get(region)
         if configured is not None and configured.anchor in members:
             return configured.anchor
@@ -185,32 +160,21 @@ class Histories:
         is_asked = bars.dates >= np.datetime64(start, "D")
         return Closes(instrument_id, bars.dates[is_asked], bars.column("adjusted_close")[is_asked])
 
-    def _once(self, question: Hashable, ask: Callable[[], T]) -> T:
-        if question not in self._answers:
-            self._answers[question] = ask()
-        answer: T = self._answers[question]
-        return answer
 
-
-class ReadRegimes:
+class ReadRegimes(UseCase):
     """Reads stored regimes and their inputs."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self.storage = wired.storage
 
     def states(self, region: str, start: date, end: date, model_id: str | None) -> list[RegimeState]:
         """Return states of one regime model, or of all, by date and model; NoRegimesError without any."""
-        chosen = [model_id] if model_id else self.storage.list_models(region)
-        states = [state for each in chosen for state in self.storage.get_history(region, start, end, each)]
+        chosen = [model_id] if model_id else self._wired.storage.list_models(region)
+        states = [state for each in chosen for state in self._wired.storage.get_history(region, start, end, each)]
         if not states:
             raise NoRegimesError(region, f"of {model_id}" if model_id else f"from {start} to {end}")
         return sorted(states, key=lambda state: (state.as_of_date, state.model_id))
 
-    def histories(self, region: str | None = None) -> list[RegimeHistory]:
-        """Return all histories, or a region's, by region and model; NoRegimesError if the region has none."""
-        asked = Histories(self._wired)
-        return asked.all() if region is None else asked.of_region(region)
+    def histories(self) -> list[RegimeHistory]:
+        """Return all histories, by region and model."""
+        return self._wired.timelines.histories()
 
     def history(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
         """Return a region's history; see `Histories.choose`."""
@@ -252,7 +216,7 @@ class ReadRegimes:
 
     def transitions(self, region: str, model_id: str | None, until: date = date.max) -> list[TransitionReport]:
         """Return matrix and mean durations per regime model, up to a date; NoRegimesError if there are no rows."""
-        chosen = [model_id] if model_id else self.storage.list_models(region)
+        chosen = [model_id] if model_id else self._wired.storage.list_models(region)
         timelines = [self._wired.timelines.timeline(region, each, date.min, until) for each in chosen]
         reports = [transition_report(each) for each in timelines if len(each.dates)]
         if not reports:
@@ -264,7 +228,7 @@ class ReadRegimes:
         from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
 
         require_writable(output)
-        states = self.storage.get_history(region, start, end, model_id)
+        states = self._wired.storage.get_history(region, start, end, model_id)
         if not states:
             raise NoRegimesError(region, f"from {start} to {end}")
         first, last = states[0].as_of_date, states[-1].as_of_date

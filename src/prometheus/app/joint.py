@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.backfills import BackfillName, Backfills
-from prometheus.app.wiring import Wiring
-from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, StaleJoins, load_examples
+from prometheus.app.backfills import BackfillCase
+from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.config import PrometheusConfig, RegionDefinition
@@ -67,10 +66,8 @@ class JointModelChoice:
 
     def simple_model(self) -> SimpleAverageJointModel:
         """Return the v1 model with these weights."""
-        return SimpleAverageJointModel(
-            0.5 if self.numeric_weight is None else self.numeric_weight,
-            0.5 if self.text_weight is None else self.text_weight,
-        )
+        given = (self.numeric_weight, self.text_weight)
+        return SimpleAverageJointModel(*(0.5 if weight is None else weight for weight in given))
 
     def centred_weight(self) -> float | None:
         """Return the numeric weight of v2, the two adding to 1; None if not given."""
@@ -98,33 +95,29 @@ class TextBranch:
     filters: Mapping[str, str | None]
 
 
-class JoinTexts:
+class JoinTexts(BackfillCase):
     """Joins regimes with texts; reads and judges joint rows."""
 
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self._backfills = Backfills(wired)
+    kind = "joint"
 
     def backfill(
         self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool = False
     ) -> BackfillRun[JointReport]:
         """Join and store the rows of each request.
 
-        Raises
-        ------
-        UsageError, InputRefusedError
-            The centred model has no frozen means yet, or cannot have them from these data.
+        UsageError or InputRefusedError if the centred model has no frozen means, or cannot have them from these data.
         """
         for request in requests:
             self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
-        named = BackfillName("joint", choice.joint_model_id)
-        return self._backfills.run_here(named, work, requests, JointReport(), dry_run=dry_run)
+        return self._run_here(choice.joint_model_id, work, requests, JointReport(), dry_run=dry_run)
 
-    def join_anew(self, region: str, numeric_model_id: str, stale: Sequence[StaleJoins]) -> Counter[str]:
+    def join_anew(
+        self, region: str, numeric_model_id: str, stale: Sequence[tuple[JointGroup, Collection[date]]]
+    ) -> Counter[str]:
         """Rewrite rows older than their regimes, adding none; return the number of changed rows by joint model."""
         changed: Counter[str] = Counter()
-        for group, dates in ((each.group, each.dates) for each in stale):
+        for group, dates in stale:
             config = self._wired.registry.load_config(group.model_id) or {}
             if config.get("family") not in _MODELS:
                 continue
@@ -138,10 +131,10 @@ class JoinTexts:
 
     def joinable(self, span: DateSpan, joint_model_id: str) -> DateSpan | None:
         """Return the dates of a span that a joint model may join: those after its frozen means, if it has any."""
-        config = self._wired.registry.load_config(joint_model_id)
-        if config is None or config.get("family") != FAMILY:
+        centres = self._centres(joint_model_id)
+        if centres is None:
             return span
-        start = max(span.start, BranchCentres.from_config(config["centres"]).until + timedelta(days=1))
+        start = max(span.start, centres.until + timedelta(days=1))
         return DateSpan.of_range(start, span.end) if start <= span.end else None
 
     def rows(
@@ -155,13 +148,9 @@ class JoinTexts:
 
     def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
         """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone."""
-        scope = request.entity_scope
         start, end = request.span.start, request.span.end
-        rows = [
-            row
-            for row in self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
-            if row.entity_scope == scope
-        ]
+        rows = self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
+        rows = [row for row in rows if row.entity_scope == request.entity_scope]
         if not rows:
             raise no_joint_rows(request.region, request.space.joint_type, joint_model_id)
         stored = self._wired.storage.load_embeddings(request.region, request.numeric_model_id, start, end)
@@ -172,19 +161,21 @@ class JoinTexts:
         session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
         rows = [row for row in rows if row.as_of_date in session_of and row.as_of_date in numeric_of]
         numeric = np.stack([numeric_of[row.as_of_date] for row in rows]).astype(np.float64)
-        config = self._wired.registry.load_config(joint_model_id)
-        if config is not None and config.get("family") == FAMILY:
-            numeric = unit_rows(numeric - BranchCentres.from_config(config["centres"]).numeric)
+        centres = self._centres(joint_model_id)
+        if centres is not None:
+            numeric = unit_rows(numeric - centres.numeric)
         sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
         targets = forward_log_volatility(bars.column("close"))[sessions]
         return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
 
+    def _centres(self, joint_model_id: str) -> BranchCentres | None:
+        config = self._wired.registry.load_config(joint_model_id) or {}
+        return BranchCentres.from_config(config["centres"]) if config.get("family") == FAMILY else None
+
     def _work(
-        self,
-        model_id: str,
-        model_of: Callable[[JointRequest], JointEmbeddingModel],
+        self, model_id: str, model_of: Callable[[JointRequest], JointEmbeddingModel],
         only: Collection[date] | None = None,
-    ) -> JointBackfill:
+    ) -> JointBackfill:  # fmt: skip
         wired = self._wired
         return JointBackfill(wired.storage, wired.daily_texts, wired.joint_vectors, model_id, model_of, only=only)
 

@@ -46,16 +46,9 @@ RECENT = timedelta(days=31)
 class RegionNight:
     """The result of one region up to `as_of_date`; of a dry run, the expected one.
 
-    Attributes
-    ----------
-    n_added, n_rewritten
-        Sessions whose regime is new, or changed.
-    n_embeddings, n_joint_rows
-        New or changed rows, the latter of both joint spaces.
-    skipped
-        Its instruments whose history has ended, or has not begun.
-    is_skipped
-        The region depends on one of them, so nothing was computed.
+    Sessions are `n_added` if their regime is new, `n_rewritten` if it changed; rows of embeddings and of both joint
+    spaces are counted if either. `skipped` are the instruments whose history has ended, or has not begun; if the region
+    depends on one of them it `is_skipped`, and nothing was computed.
     """
 
     region: str
@@ -212,16 +205,9 @@ class RunNight:
     def run(self, request: NightlyRequest) -> NightlyReport:
         """Bring every configured region and every text up to date; a dry run reports the expected writes.
 
-        Raises
-        ------
-        UsageError
-            No region is configured.
-        RetryableError
-            Another nightly run holds the lock.
-        InputRefusedError
-            Prices lack the newest bars; nothing was written.
-        DatabaseError
-            The database cannot be used; rows stored before remain.
+        UsageError without a configured region; RetryableError while another nightly run holds the lock;
+        InputRefusedError, before anything is written, if prices lack the newest bars; DatabaseError if the database
+        cannot be used, rows stored before remain.
         """
         if not self._config.regions:
             raise no_regions()
@@ -270,7 +256,8 @@ class RunNight:
                 night = self._label(night, wanted, dry_run=request.dry_run)
             except (InsufficientHistoryError, RegionMembersError) as error:
                 needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
-                skipped = plan.skipped + self._planner.young_members(plan, needed)
+                begun = dict.fromkeys(plan.skipped.rest(plan.definition.members), (plan.as_of_date, needed))
+                skipped = plan.skipped + self._planner.young(begun, plan.market)
                 if not plan.stands_on(skipped):
                     raise
                 night = replace(night, skipped=skipped, is_skipped=True)
@@ -311,19 +298,17 @@ class RunNight:
         done = self._app.regimes.run(request, dry_run=dry_run)
         report = done.report
         if dry_run:
-            n_before = int(np.sum(wanted.stored >= np.datetime64(wanted.span.start)))
-            n_added = max(0, report.planned - n_before)
+            n_added = max(0, report.planned - int(np.sum(wanted.stored >= np.datetime64(wanted.span.start))))
         else:
             n_added = len(np.setdiff1d(self._stored_dates(plan, model_id), wanted.stored))
+        newest = self._app.wired.storage.get_history(plan.region, end - RECENT, end, model_id)
         return replace(
             night,
             model_id=model_id,
             n_embeddings=report.embeddings.written,
             n_added=n_added,
             n_rewritten=max(0, report.regimes.written - n_added),
-            newest=NewestLabel.of_history(
-                self._app.wired.storage.get_history(plan.region, end - RECENT, end, model_id)
-            ),
+            newest=NewestLabel.of_history(newest),
             n_joint_rows=sum(report.joined_anew.values()),
             run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
         )

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus.app.wiring import Wiring, calendar_of
+from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.backfill.plan import Skipped
 from prometheus.core.config import RegionDefinition
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.reader import BarExtent, load_bar_extents
 from prometheus.encoders.numeric.regions import LEAST_SHARE
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
-from prometheus.errors import CalendarRangeError, InsufficientHistoryError, NotFoundError, UsageError
+from prometheus.errors import CalendarRangeError, NotFoundError, UsageError
 from prometheus.market.calendar import US_EQ
 from prometheus.market.session_close import last_closed_session
 
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class LoadPrices:
+class LoadPrices(UseCase):
     """Loads files of prices and instruments, and reports on what is stored."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
 
     def ingest_prices(self, files: Sequence[Path], options: IngestOptions) -> IngestReport:
         """Load files of daily bars."""
@@ -54,20 +51,17 @@ class LoadPrices:
         return PriceIngest(self._wired.db_manager, self._wired.progress)
 
 
-class PriceHistories:
+class PriceHistories(UseCase):
     """Distinguishes histories that have ended, or not begun, from gaps and unloaded prices.
 
     Rows never depend on it: it only decides between failure and skip.
     """
 
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-
     def skipped(self, instrument_ids: Sequence[str], market: str, start: date, end: date) -> Skipped:
         """Return the instruments of a market without any window from `start` to `end` by rule.
 
-        Ended: the last bar up to `end` is before `start` and more than five sessions older than `end`, while the market
-        goes on; bars after `end` make it a gap instead. Not begun: all bars are after `end`.
+        Ended: the last bar is before `start` and more than five sessions older than `end`, while the market goes on.
+        Not begun: all bars are after `end`.
         """
         extents = self._extents(instrument_ids, end)
         absent = [
@@ -80,25 +74,15 @@ class PriceHistories:
             ended = {}
         return Skipped(ended, not_begun)
 
-    def young(self, failures: Iterable[Exception], instrument_ids: Collection[str], market: str) -> Skipped:
-        """Return the instruments that began too late for a window, by first bar."""
-        short = {
-            failure.instrument_id: failure
-            for failure in failures
-            if isinstance(failure, InsufficientHistoryError) and failure.instrument_id in instrument_ids
-        }
+    def young(self, needed: Mapping[str, tuple[date, int]], market: str) -> Skipped:
+        """Return the instruments that began too late for a window of a day and length, by first bar."""
         not_begun = {}
-        for day in {failure.as_of for failure in short.values()}:
-            names = [name for name, failure in short.items() if failure.as_of == day]
-            for name, extent in self._extents(names, day).items():
-                if self.is_too_young(extent, market, day, short[name].needed):
+        for day in {day for day, _ in needed.values()}:
+            for name, extent in self._extents([name for name in needed if needed[name][0] == day], day).items():
+                n_after = _n_sessions(market, extent.first, day)
+                if n_after is not None and n_after + 1 < needed[name][1]:
                     not_begun[name] = extent.first
         return Skipped({}, not_begun)
-
-    def is_too_young(self, extent: BarExtent, market: str, day: date, n_sessions: int) -> bool:
-        """Return whether a day is fewer than `n_sessions` sessions from the first bar, both included."""
-        n_after = _n_sessions(market, extent.first, day)
-        return n_after is not None and n_after + 1 < n_sessions
 
     def _is_over(self, extent: BarExtent, market: str, start: date, end: date) -> bool:
         return extent.newest < start and (_n_sessions(market, extent.newest, end) or 0) > MAX_AGE_SESSIONS
@@ -130,21 +114,11 @@ def _n_sessions(market: str, start: date, end: date) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class NightlyRequest:
-    """The request of a nightly run.
+    """The request of a nightly run; `now_utc` has a time zone.
 
-    Attributes
-    ----------
-    now_utc
-        Current time, with a time zone.
-    as_of_date
-        Last date; None for each region's last session whose close has passed.
-    since
-        First date; None for the first one stored or, without any, the first after the prototypes' calibration, else the
-        first bar.
-    max_age_sessions
-        Sessions that may be missing before prices are stale.
-    skip_stale
-        Leave regions with stale prices out, instead of refusing the run.
+    By default it goes on to each region's last session whose close has passed, from the first date stored or, without
+    any, the first after the prototypes' calibration, else the first bar. Prices are stale if more than
+    `max_age_sessions` are missing; with `skip_stale` such a region is left out, otherwise the run is refused.
     """
 
     now_utc: datetime
@@ -164,10 +138,9 @@ class NightlyRequest:
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """One region, its last session, and the prices missing for it.
+    """One region, its last session, and the prices missing for it: a phrase for each `stale` instrument.
 
-    `stale` has a phrase for each instrument whose bars are too old; `skipped` are those whose history has ended or not
-    begun.
+    `skipped` are those whose history has ended or not begun.
     """
 
     region: str
@@ -188,12 +161,8 @@ class RegionPlan:
         return f"{self.region} as of {self.as_of_date} lacks {', '.join(self.stale)}"
 
 
-class NightlyPlanner:
+class NightlyPlanner(PriceHistories):
     """Chooses each region's last session, and checks its prices."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self._histories = PriceHistories(wired)
 
     def plan(self, regions: Mapping[str, RegionDefinition], request: NightlyRequest) -> list[RegionPlan]:
         """Return one plan per region, in order."""
@@ -201,27 +170,21 @@ class NightlyPlanner:
         markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
         return [self._plan_region(region, definition, markets, request) for region, definition in regions.items()]
 
-    def young_members(self, plan: RegionPlan, n_sessions: int) -> Skipped:
-        """Return the members of a region that began too late for a window of `n_sessions`."""
-        extents = load_bar_extents(self._wired.db_manager, list(plan.definition.members), plan.as_of_date)
-        young = {
-            name: extent.first
-            for name, extent in extents.items()
-            if name not in plan.skipped
-            and self._histories.is_too_young(extent, plan.market, plan.as_of_date, n_sessions)
-        }
-        return Skipped({}, young)
-
     def _plan_region(
         self, region: str, definition: RegionDefinition, markets: Mapping[str, str], request: NightlyRequest
     ) -> RegionPlan:
         market = markets[definition.anchor]
-        asked = request.as_of_date or _last_closed(region, market, request.now_utc)
-        extents = load_bar_extents(self._wired.db_manager, list(definition.members), asked)
+        asked = request.as_of_date
+        if asked is None:
+            asked = last_closed_session(market, request.now_utc)
+            logger.info("%s: as of %s, the last session of %s whose close has passed", region, asked, market)
+        extents = self._extents(list(definition.members), asked)
         anchor = extents.get(definition.anchor)
         # a bar proves a session; the whole calendar, slow to load, is not needed then
         is_session = anchor is not None and anchor.newest == asked
-        session = asked if is_session else _session_of(region, market, asked)
+        session = asked if is_session else calendar_of(market).last_session(asked)
+        if session != asked:
+            logger.warning("%s: %s is no session of %s; using the last one, %s", region, asked, market, session)
         lacking = {
             name: phrase
             for name in definition.members
@@ -229,7 +192,7 @@ class NightlyPlanner:
         }
         skipped = Skipped()
         for name in lacking:
-            skipped += self._histories.skipped([name], markets[name], session, session)
+            skipped += self.skipped([name], markets[name], session, session)
         first_bar = None if anchor is None else anchor.first
         plan = RegionPlan(region, definition, market, session, first_bar, (), skipped)
         if plan.stands_on(skipped):  # what else it lacks makes no difference
@@ -267,21 +230,4 @@ def first_date_wanted(
     Stored dates are compared again by digest, so corrected old prices are recomputed. Labels inside the calibration
     span are in-sample, so no night begins there by itself.
     """
-    if since is not None:
-        return since
-    if first_stored is not None:
-        return first_stored
-    return first_bar if calibrated_until is None else calibrated_until + timedelta(days=1)
-
-
-def _last_closed(region: str, market: str, now_utc: datetime) -> date:
-    session = last_closed_session(market, now_utc)
-    logger.info("%s: as of %s, the last session of %s whose close has passed", region, session, market)
-    return session
-
-
-def _session_of(region: str, market: str, asked: date) -> date:
-    session = calendar_of(market).last_session(asked)
-    if session != asked:
-        logger.warning("%s: %s is no session of %s; using the last one, %s", region, asked, market, session)
-    return session
+    return since or first_stored or (calibrated_until + timedelta(days=1) if calibrated_until else first_bar)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.backfills import BackfillName, Backfills
+from prometheus.app.backfills import BackfillCase
 from prometheus.app.histories import Histories, ReadRegimes
-from prometheus.app.wiring import Subject, Wiring, warn_of_sessions_left_out
+from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
+from prometheus.backfill.embeddings import name_unknown
 from prometheus.backfill.joint import stale_joins
-from prometheus.backfill.numeric import name_unknown
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.backfill.work import BackfillRun
@@ -50,23 +49,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegimeRequest:
-    """A region's regimes wanted, on one date or over a range.
+    """A region's regimes wanted, on one date or over a range; None means the default.
 
-    Attributes
-    ----------
-    instrument_id
-        Stands for the region; None for its configured members.
-    window_days
-        Sessions per window; None for the encoder's own.
-    model_id
-        The encoder; None for that of the region, or num-regime-core-v1 for an instrument.
-    prototypes
-        File of prototypes; None for the seed model, which labels everything NEUTRAL. A calibrated file has its own
-        decoding.
-    temperature
-        Softness of the confidence of prototypes without calibration.
-    regime_model_id
-        Name to store the states under; None for one made of encoder and prototypes.
+    By default the region's configured members stand for it, and the encoder is the region's, or num-regime-core-v1 for
+    an instrument; states are stored under a name made of encoder and prototypes. Without a file of `prototypes` the
+    seed model labels everything NEUTRAL. A calibrated file has its own decoding; `temperature` softens the confidence
+    of others.
     """
 
     region: str
@@ -109,20 +97,15 @@ class NewestLabel:
         }  # fmt: skip
 
 
-class LabelRegimes(ReadRegimes):
+class LabelRegimes(BackfillCase, ReadRegimes):
     """Computes and stores numeric embeddings and regimes."""
 
-    def __init__(self, wired: Wiring) -> None:
-        super().__init__(wired)
-        self._backfills = Backfills(wired)
+    kind = "regime"
 
     def run(self, request: RegimeRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
         """Compute and store the regimes of a request; a date that is not a session becomes the previous session.
 
-        Raises
-        ------
-        InsufficientHistoryError, StaleHistoryError, NotFoundError, RegionMembersError
-            There is no window to classify.
+        InsufficientHistoryError, StaleHistoryError, NotFoundError or RegionMembersError without a window to classify.
         """
         prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
         subject = self._wired.subject_of(
@@ -132,10 +115,9 @@ class LabelRegimes(ReadRegimes):
         span = self._wired.at_session(request.span, subject.market, [subject.anchor])
         model = self._regime_model(request, subject, prototype_set)
         self._warn_of_other_sources(request, model)
-        work = RegimeBackfill(subject.builder, model, self.storage, self._wired.registry, self._wired.reader)
+        work = RegimeBackfill(subject.builder, model, self._wired.storage, self._wired.registry, self._wired.reader)
         chunks = regime_chunks(request.region, span)
-        named = BackfillName("regime", model.model_id)
-        done = self._backfills.run_here(named, work, chunks, RegimeReport(), dry_run=dry_run)
+        done = self._run_here(model.model_id, work, chunks, RegimeReport(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
         warn_of_sessions_left_out(done.report.embeddings.failures)
@@ -143,7 +125,13 @@ class LabelRegimes(ReadRegimes):
             return done
         if done.report.embeddings.written:
             WindowIndex(self._wired.db_manager, model.encoder.model_id).sync()
-        joined_anew = self._join_anew(request.region, model.encoder.model_id, span)
+        branch = (request.region, model.encoder.model_id)
+        stale = stale_joins(self._wired.joint_vectors, self._wired.storage, *branch, span.start, span.end)
+        if not stale:
+            return done
+        from prometheus.app.joint import JoinTexts  # noqa: PLC0415 -- most runs have nothing to join
+
+        joined_anew = JoinTexts(self._wired).join_anew(*branch, stale)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
 
     def compute_prototypes(
@@ -151,15 +139,13 @@ class LabelRegimes(ReadRegimes):
     ) -> tuple[PrototypeSet, dict[RegimeLabel, int], bool]:
         """Write the mean embedding of each calibration window to a prototype file.
 
-        Returns
-        -------
-        The set, the number of dates per label, and whether the file changed.
+        Return the set, the number of dates per label, and whether the file changed.
         """
         require_writable(output)
         encoder_model_id = stored_model_id(encoder_model_id)
         prototypes, n_dates, window_days = [], {}, set()
         for window in windows:
-            loaded = self.storage.load_embeddings(region, encoder_model_id, window.start_date, window.end_date)
+            loaded = self._wired.storage.load_embeddings(region, encoder_model_id, window.start_date, window.end_date)
             prototypes.append(mean_prototype(window.label, loaded.vectors))
             n_dates[window.label] = len(loaded.vectors)
             window_days.add((loaded.instrument_id, loaded.window_days))
@@ -175,53 +161,36 @@ class LabelRegimes(ReadRegimes):
         )
         return prototype_set, n_dates, write_prototypes(prototype_set, output)
 
-    def _join_anew(self, region: str, encoder_model_id: str, span: DateSpan) -> Counter[str]:
-        stale = stale_joins(self._wired.joint_vectors, self.storage, region, encoder_model_id, span.start, span.end)
-        if not stale:
-            return Counter()
-        from prometheus.app.joint import JoinTexts  # noqa: PLC0415 -- most runs have nothing to join
-
-        return JoinTexts(self._wired).join_anew(region, encoder_model_id, stale)
-
     def _regime_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None
     ) -> EncodingRegimeModel:
-        encoder, instruments = subject.encoder, {request.region: subject.entity_id}
+        common: dict[str, Any] = {
+            "encoder": subject.encoder, "region_instruments": {request.region: subject.entity_id},
+            "model_id": request.regime_model_id,
+        }  # fmt: skip
         if prototype_set is None:
-            return SeedRegimeModel(
-                encoder=encoder, region_instruments=instruments, window_days=subject.window_days,
-                model_id=request.regime_model_id,
-            )  # fmt: skip
-        prototype_set.require_space(str(request.prototypes), encoder.model_id, subject.window_days)
-        if prototype_set.calibration is not None:
-            return self._persistent_model(request, subject, prototype_set)
-        temperature = request.temperature
-        if temperature is None:
-            temperature = default_temperature(encoder.model_id, prototype_set.prototypes)
-        return NumericRegimeModel(
-            encoder=encoder, region_instruments=instruments, window_days=subject.window_days,
-            prototypes=prototype_set.prototypes, temperature=temperature, model_id=request.regime_model_id,
-        )  # fmt: skip
-
-    def _persistent_model(
-        self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet
-    ) -> PersistentRegimeModel:
-        if request.temperature is not None:
+            return SeedRegimeModel(**common, window_days=subject.window_days)
+        prototype_set.require_space(str(request.prototypes), subject.encoder.model_id, subject.window_days)
+        temperature, calibration = request.temperature, prototype_set.calibration
+        if calibration is None:
+            if temperature is None:
+                temperature = default_temperature(subject.encoder.model_id, prototype_set.prototypes)
+            return NumericRegimeModel(
+                **common, window_days=subject.window_days, prototypes=prototype_set.prototypes, temperature=temperature
+            )
+        if temperature is not None:
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
-        model = PersistentRegimeModel(
-            encoder=subject.encoder, region_instruments={request.region: subject.entity_id},
-            prototype_set=prototype_set, model_id=request.regime_model_id,
-        )  # fmt: skip
-        until = model.calibration.end
-        if request.span.start <= until:
+        model = PersistentRegimeModel(**common, prototype_set=prototype_set)
+        if request.span.start <= calibration.end:
             logger.warning(
-                "the prototypes were calibrated on sessions up to %s; labels of dates up to then are in-sample", until
+                "the prototypes were calibrated on sessions up to %s; labels of dates up to then are in-sample",
+                calibration.end,
             )
         return model
 
     def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
         source = (model.spec_of(request.region).entity_id, str(model.window_days))
-        stored = self.storage.load_sources(request.region, model.model_id)
+        stored = self._wired.storage.load_sources(request.region, model.model_id)
         for (instrument_id, window_days), n_rows in stored.items():
             if (instrument_id, window_days) == source:
                 continue
@@ -236,12 +205,8 @@ class LabelRegimes(ReadRegimes):
 class CalibrationRequest:
     """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
 
-    Attributes
-    ----------
-    instrument_id
-        Stands for the region; None for its configured members.
-    align_to
-        An earlier prototype file whose labels the new ones keep.
+    Without `instrument_id` the region's configured members are meant; `align_to` is an earlier prototype file whose
+    labels the new ones keep.
     """
 
     region: str
@@ -261,19 +226,13 @@ class CalibrationRequest:
             )
 
 
-class Calibrate:
+class Calibrate(UseCase):
     """Learns prototypes and constants from the past, and explains labels."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
 
     def calibrate(self, request: CalibrationRequest) -> tuple[PrototypeSet, bool]:
         """Write prototypes and their calibration to a file; return them, and whether it changed.
 
-        Raises
-        ------
-        InputRefusedError
-            Too few sessions.
+        InputRefusedError for too few sessions.
         """
         require_writable(request.output)
         earlier = None
@@ -293,29 +252,24 @@ class Calibrate:
         prototypes, calibration = calibrate(
             DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
         )
+        ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
         prototype_set = PrototypeSet(
-            region=request.region,
-            prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
-            windows={},
-            encoder_model_id=subject.encoder.model_id,
-            window_days=subject.window_days,
-            calibration=calibration,
-        )
+            region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
+            window_days=subject.window_days, calibration=calibration,
+        )  # fmt: skip
         return prototype_set, write_prototypes(prototype_set, request.output)
 
     def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
         """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
         asked = asked or Histories(self._wired)
-        return [_explain_state(state, asked.model_config(state.model_id)) for state in states]
+        return [_explain_state(state, asked.model_config(state.model_id) or {}) for state in states]
 
     def fit_constants(
         self, instrument_id: str, start: date, end: date, output: Path
     ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
         """Recompute the scale-free encoder's frozen constants and the volatility score's weights.
 
-        Returns
-        -------
-        The constants, the weights, and whether the file changed.
+        Return the constants, the weights, and whether the file changed.
         """
         require_writable(output)
         subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
@@ -346,8 +300,8 @@ def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
     return forward_log_volatility(closes)[windows.ends - 1]
 
 
-def _explain_state(state: RegimeState, config: dict[str, Any] | None) -> list[Reason]:
-    if config is None or config.get("family") != FAMILY:
+def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
+    if config.get("family") != FAMILY:
         raise InputRefusedError(
             f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
             "calibrate, then run_numeric_regime with its file"

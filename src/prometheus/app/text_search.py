@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core.config import MINILM
 from prometheus.data.text_reader import DatedText
-from prometheus.encoders.texts.documents import TextSelection, TextSourceType
-from prometheus.errors import UsageError, no_text_embeddings
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.identity import PLUGIN, model_config
+from prometheus.encoders.texts.chunks import checked_long_text
+from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
+from prometheus.encoders.texts.service import KIND
+from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
+from prometheus.plugins import is_reference
+from prometheus.protocols import TextEmbeddingModel
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
+ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
+MEAN = "mean"
 Source = Literal["macro", "news"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
+_COMPARED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), ("similarity", "f8")])
 
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """A search of texts by the meaning of a question.
+    """A search of texts by the meaning of a question; only texts dated up to `as_of` and known on it.
 
-    Attributes
-    ----------
-    as_of
-        Only texts dated up to this date and known on it.
-    source
-        ``macro``, ``news``, or None for both.
-    model_id
-        Of the vectors; None for the only model with vectors.
-    hf_model_name
-        The hub model, or local folder, that `model_id` stands for.
+    `source` is ``macro``, ``news``, or None for both; `model_id` that of the vectors, None for the only model with
+    vectors; `hf_model_name` the hub model, or local folder, that it stands for.
     """
 
     query: str
@@ -96,17 +99,15 @@ class SearchTexts:
     """Compares all stored text vectors; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
-        self._models = TextModels(wired.db_manager)
+        self._models = TextModels(wired)
         self._vectors = wired.daily_texts
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
         """Return the texts nearest in meaning to a question.
 
-        Raises
-        ------
-        NotFoundError, ModelFingerprintError
-            No text known by the date; several models, none named; another model under that name.
+        NotFoundError without a text known by the date, or for several models, none named; ModelFingerprintError for
+        another model under that name.
         """
         model_id = query.model_id or self._models.only_one(query.kinds)
         vector = self._models.encode(query.query, model_id, query.hf_model_name)
@@ -122,48 +123,42 @@ class SearchTexts:
             raise no_text_embeddings([kind], chosen, day)
         return self._nearest(own.vectors[0], chosen, [kind], day, day, k)
 
-    def of_day(self, day: date, source: Source, known_by: date | None = None) -> list[DatedText]:
-        """Return the texts dated on a day and known by another, or on it, in order of time."""
-        return self._texts.texts_of(_KINDS[source], day, known_by or day)
-
-    def newest_day(self, until: date, source: Source) -> date | None:
-        """Return the date of the newest text dated and known up to a date; None if not stored."""
-        return self._texts.newest(_KINDS[source], until)
-
     def _nearest(
         self, vector: Float32Vector, model_id: str, kinds: Sequence[TextSourceType], as_of: date, before: date, k: int
     ) -> TextSearchReport:
-        parts = [
-            part for kind in kinds for part in self._similarities(vector, kind, model_id, as_of) if len(part.text_ids)
-        ]
-        parts = [part.earlier_than(before) for part in parts]
-        n_texts = sum(len(part.text_ids) for part in parts)
-        if not n_texts:
+        compared = np.concatenate([self._compare(vector, kind, model_id, as_of, before) for kind in kinds])
+        if not len(compared):
             raise no_text_embeddings(kinds, model_id, as_of)
-        hits = self._first_distinct(parts, k)
-        return TextSearchReport(as_of, model_id, n_texts, tuple(hits))
+        ranked = compared[np.lexsort((compared["text_id"], compared["day"], -compared["similarity"]))]
+        return TextSearchReport(as_of, model_id, len(compared), tuple(self._first_distinct(ranked, k)))
 
-    def _similarities(
-        self, vector: Float32Vector, kind: TextSourceType, model_id: str, as_of: date
-    ) -> Iterator[_Similarities]:
-        selection = TextSelection(kind, model_id, {}, known_by=as_of)
-        for rows in self._vectors.iter_rows(selection, date.min, as_of):
-            vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
-            yield _Similarities(kind, rows["day"], rows["text_id"], _cosines(vectors, vector))
+    def _compare(
+        self, vector: Float32Vector, kind: TextSourceType, model_id: str, as_of: date, before: date
+    ) -> NDArray[Any]:
+        """Return every text of one kind known by a date and dated before another, with its similarity."""
+        pages = [np.empty(0, _COMPARED)]
+        for rows in self._vectors.iter_rows(TextSelection(kind, model_id, {}, known_by=as_of), date.min, as_of):
+            earlier = rows[rows["day"] < np.datetime64(before, "D")]
+            vectors = np.ascontiguousarray(earlier["vector"]).view("<f4").reshape(len(earlier), len(vector))
+            page = np.empty(len(earlier), _COMPARED)
+            page["kind"], page["day"], page["text_id"] = kind, earlier["day"], earlier["text_id"]
+            page["similarity"] = _cosines(vectors, vector)
+            pages.append(page)
+        return np.concatenate(pages)
 
-    def _first_distinct(self, parts: Sequence[_Similarities], k: int) -> list[TextHit]:
+    def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
         """Return the `k` best hits; of equal texts only the earliest."""
-        ranked = _ranked(parts)
         hits: list[TextHit] = []
         seen: set[str] = set()
         for first in range(0, len(ranked), 2 * k):
             page = ranked[first : first + 2 * k]
             texts = {
                 (kind, text.source_id): text
-                for kind in {kind for _, kind, _ in page}
-                for text in self._texts.load_dated(kind, [text_id for _, of_kind, text_id in page if of_kind == kind])
+                for kind in _KINDS.values()
+                if kind in page["kind"]
+                for text in self._texts.load_dated(kind, page["text_id"][page["kind"] == kind].tolist())
             }
-            for similarity, kind, text_id in page:
+            for kind, _, text_id, similarity in page.tolist():
                 text = texts.get((kind, text_id))
                 if text is not None and text.text not in seen:
                     seen.add(text.text)
@@ -171,30 +166,6 @@ class SearchTexts:
                 if len(hits) == k:
                     return hits
         return hits
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Similarities:
-    """Texts of one kind and their similarities, shape (n,) each."""
-
-    kind: TextSourceType
-    days: np.ndarray[Any, np.dtype[np.datetime64]]
-    text_ids: Int64Vector
-    values: Float64Vector
-
-    def earlier_than(self, day: date) -> _Similarities:
-        is_earlier = self.days < np.datetime64(day, "D")
-        return _Similarities(self.kind, self.days[is_earlier], self.text_ids[is_earlier], self.values[is_earlier])
-
-
-def _ranked(parts: Sequence[_Similarities]) -> list[tuple[float, TextSourceType, int]]:
-    """Return similarity, kind and id of every text, most similar first; of equal ones the earlier."""
-    days = np.concatenate([part.days for part in parts])
-    ids = np.concatenate([part.text_ids for part in parts])
-    values = np.concatenate([part.values for part in parts])
-    kinds = [part.kind for part in parts for _ in range(len(part.text_ids))]
-    order = np.lexsort((ids, days, -values))
-    return [(float(values[at]), kinds[at], int(ids[at])) for at in order.tolist()]
 
 
 def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vector) -> Float64Vector:
@@ -209,3 +180,90 @@ def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vect
 def _require_k(k: int) -> None:
     if not 1 <= k <= MAX_TEXTS:
         raise UsageError(f"--k {k}: name a number from 1 to {MAX_TEXTS}")
+
+
+class TextModels:
+    """The text models of a historical database."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._registry = wired.registry
+        self._store = TextEmbeddingStore(db_manager=wired.db_manager)
+        self._cache_dir = wired.config.home / "models"
+        self._opened: dict[tuple[str, str], TextEmbeddingModel] = {}
+        self._lock = threading.Lock()
+
+    def only_one(self, kinds: Sequence[TextSourceType]) -> str:
+        """Return the one model with vectors of these kinds; NotFoundError for no such model, or several."""
+        registered = self._registry.ids_of_kind(KIND)
+        found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
+        if not found:
+            raise no_text_embeddings(kinds)
+        if len(found) > 1:
+            raise unnamed_text_model(kinds, found)
+        return found[0]
+
+    def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
+        """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models.
+
+        A user's own text model is reopened from the record of its vectors, unless `hf_model_name` names one.
+        """
+        with self._lock:
+            model = self._opened.get((model_id, hf_model_name))
+            if model is None:
+                model = self._opened[model_id, hf_model_name] = self._open(model_id, hf_model_name)
+            vector: Float32Vector = model.embed_batch([TextDoc("QUERY", "0", text)])[0]
+        if not np.isfinite(vector).all():
+            raise VectorError(f"vector of the question by {model_id}", "some of its values are NaN or infinite")
+        return vector
+
+    def _open(self, model_id: str, hf_model_name: str) -> TextEmbeddingModel:
+        config = self._registry.load_config(model_id)
+        if config is None or model_id not in self._registry.ids_of_kind(KIND):
+            raise no_text_embeddings([], model_id)
+        recorded, is_named = config.get(PLUGIN), is_own(hf_model_name)
+        model: TextEmbeddingModel
+        if recorded is not None and not is_named:
+            from prometheus.encoders.own import open_recorded_text_model  # noqa: PLC0415 -- rarely needed
+
+            model = open_recorded_text_model(str(recorded))
+        else:
+            model = open_text_model(
+                hf_model_name,
+                "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch",
+                str(config.get("long_text", MEAN)),
+                self._cache_dir,
+            )
+        self._registry.require_same(model_id, KIND, model_config(model))
+        return model
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name is a text model of the user's own; a folder of that name comes first.
+
+    UsageError if it is, and lacks a method or cannot be imported.
+    """
+    from prometheus.encoders.own import is_own_text_model  # noqa: PLC0415 -- the text runtime is slow to import
+
+    return not Path(name).expanduser().is_dir() and is_own_text_model(name)
+
+
+def open_text_model(name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1) -> TextEmbeddingModel:
+    """Return a text model: the user's own by entry point or ``module:Class``, else from a folder or the hub.
+
+    InputRefusedError, RetryableError, MissingExtraError or UsageError if there is no such model, or it cannot run.
+    """
+    if runtime == "torch" and not is_reference(name):  # it has threads of its own; fewer might change the last bits
+        from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+
+        return TorchTextEmbeddingModel(name, long_text=long_text)
+    if is_own(name):
+        from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
+
+        if long_text != MEAN:
+            raise UsageError(f"text model {name}: it reads texts in its own way; leave --long-text {long_text} away")
+        return open_own_text_model(name)
+    from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
+    from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import
+
+    checked_long_text(long_text)
+    return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)

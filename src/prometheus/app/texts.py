@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from prometheus.app.backfills import BackfillName, Backfills, EngineChoice, databases_of
+from prometheus.app.backfills import BackfillCase, DatabaseWorkFactory, EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_models import is_own, open_text_model
-from prometheus.app.wiring import Wiring
+from prometheus.app.text_search import is_own, open_text_model
+from prometheus.backfill.embeddings import TextBackfill
 from prometheus.backfill.plan import DateSpan, text_chunks
-from prometheus.backfill.text import TextBackfill
-from prometheus.backfill.work import BackfillRun, OpenedWork
-from prometheus.core.config import PrometheusConfig
-from prometheus.core.provenance import self_contained
+from prometheus.backfill.work import BackfillRun
 from prometheus.core.runs import retry_lost_connection
-from prometheus.data.postgres.locks import open_claims
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts.chunks import available_cores
@@ -37,16 +32,10 @@ RUNTIMES = ("onnx", "torch")
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
-    """Text embeddings wanted, and by which model.
+    """Text embeddings wanted, and by which model: of the hub, a local folder, or the user's own, by `hf_model_name`.
 
-    Attributes
-    ----------
-    hf_model_name
-        A hub model, a local folder, or the user's own text model: an entry point, or ``module:Class``.
-    long_text
-        ``mean`` of all chunks of a long text, or ``truncate`` to its first one.
-    runtime
-        ``onnx``, or ``torch`` for any model of sentence-transformers (extra ``torch``).
+    `long_text` is ``mean`` of all chunks of a long text, or ``truncate`` to its first one; `runtime` is ``onnx``, or
+    ``torch`` for any model of sentence-transformers (extra ``torch``).
     """
 
     span: DateSpan
@@ -65,57 +54,30 @@ class TextRequest:
             raise UsageError(f"--runtime {self.runtime!r}: choose from {', '.join(RUNTIMES)}")
 
 
-@dataclass(frozen=True)
-class TextWorkFactory:
-    """Opens backfills of one text model; a `prometheus.backfill.work.WorkFactory`.
-
-    Attributes
-    ----------
-    databases
-        Already open, for this process alone: they are not pickled.
-    is_warm
-        Opening takes a second and a few hundred megabytes: a process that does several chunks keeps it open.
-    """
-
-    config: PrometheusConfig
-    request: TextRequest
-    databases: DatabaseManager | None = None
-    is_warm: ClassVar[bool] = True
+class TextWorkFactory(DatabaseWorkFactory[TextRequest]):
+    """Opens backfills of one text model."""
 
     @property
     def wants_gpu(self) -> bool:
         """Whether the work uses a GPU if there is one: torch does."""
         return self.request.runtime == "torch"
 
-    def require_usable(self) -> None:
-        """Raise UsageError, naming the method, if the user's own text model lacks one."""
-        if self.request.runtime != "torch" or is_reference(self.request.hf_model_name):
-            is_own(self.request.hf_model_name)
-
-    def __reduce__(self) -> tuple[type[TextWorkFactory], tuple[PrometheusConfig, TextRequest]]:
-        return TextWorkFactory, (self_contained(self.config), self.request)
-
-    @contextmanager
-    def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
-        """Yield the work over its own connections and model."""
-        with databases_of(self.config, self.databases) as databases, open_claims(databases) as claims:
-            service = TextEmbeddingService(
-                model=open_text_model(
-                    self.request.hf_model_name, self.request.runtime, self.request.long_text,
-                    self.config.home / "models", max(1, available_cores() // n_processes),
-                ),
-                store=TextEmbeddingStore(db_manager=databases),
-                model_id=self.request.model_id,
-            )  # fmt: skip
-            yield OpenedWork(TextBackfill(TextReader(databases), service), claims)
+    def work(self, databases: DatabaseManager, n_processes: int) -> TextBackfill:
+        """Return the steps over some databases and an own model."""
+        request = self.request
+        model = open_text_model(
+            request.hf_model_name, request.runtime, request.long_text, self.config.home / "models",
+            max(1, available_cores() // n_processes),
+        )  # fmt: skip
+        store = TextEmbeddingStore(db_manager=databases)
+        service = TextEmbeddingService(model=model, store=store, model_id=request.model_id)
+        return TextBackfill(TextReader(databases), service)
 
 
-class EmbedTexts:
+class EmbedTexts(BackfillCase):
     """Loads texts, and computes and stores their embeddings."""
 
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self._backfills = Backfills(wired)
+    kind = "text"
 
     def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
         """Load files of macro events."""
@@ -128,12 +90,8 @@ class EmbedTexts:
     def embed_macro(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
         """Embed and store the macro events of a request; see `EngineChoice` for the engines.
 
-        A dry run reports as ``written`` what would be, and writes nothing.
-
-        Raises
-        ------
-        InputRefusedError, RetryableError, MissingExtraError
-            No stored event passes a filter, the model cannot be used, or its id means another one.
+        A dry run reports as ``written`` what would be, and writes nothing. InputRefusedError if no stored event passes
+        a filter, or the model's id means another one; RetryableError or MissingExtraError if it cannot be used.
         """
         pages = self._wired.texts.iter_keys(
             "MACRO", request.span.start, request.span.end,
@@ -158,12 +116,13 @@ class EmbedTexts:
     ) -> BackfillRun[TextCounts]:
         chosen = choice or EngineChoice(workers=1)
         factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
-        factory.require_usable()
+        if not factory.wants_gpu or is_reference(request.hf_model_name):
+            is_own(request.hf_model_name)  # raises if the user's own text model lacks a method
         chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id))
         if factory.wants_gpu and chosen.name == "local" and chosen.workers is None:
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
-        named = BackfillName("text", request.model_id)
-        return self._backfills.record(named, self._backfills.run(named, factory, chunks, TextCounts(), chosen))
+        done = self._run(request.model_id, factory, chunks, TextCounts(), chosen)
+        return self._record(request.model_id, done)
 
     def _ingest(self) -> TextIngest:
         from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import

@@ -12,7 +12,7 @@ import numpy as np
 
 from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
 from prometheus.app.histories import Histories, newest_position
-from prometheus.app.wiring import Wiring
+from prometheus.app.wiring import UseCase
 from prometheus.arrays import Float32Vector
 from prometheus.data.vectors.index import (
     IndexStatus,
@@ -38,14 +38,9 @@ MOST_ROWS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class WindowRequest:
-    """A search for windows near to an instrument's on a date.
+    """A search for windows near to an instrument's on a date; by default of the model's own number of sessions.
 
-    Attributes
-    ----------
-    exclude_sessions
-        Minimum gap in weekdays to the date, and between two windows of one instrument.
-    window_days
-        Sessions per window; None for the model's own.
+    `exclude_sessions` is the minimum gap in weekdays to the date, and between two windows of one instrument.
     """
 
     instrument_id: str
@@ -128,12 +123,8 @@ class RecallReport:
     worst: float
 
 
-class SearchWindows:
+class SearchWindows(UseCase):
     """Searches the stored windows of instruments."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._wired = wired
-        self._db = wired.db_manager
 
     def find(self, request: WindowRequest) -> WindowReport:
         """Return the windows nearest to an instrument's, by the model's index, or by comparing all without one.
@@ -145,30 +136,30 @@ class SearchWindows:
         request = replace(request, model_id=space.model_id, window_days=space.window_days)
         Histories(self._wired).require_known(request.model_id, request.as_of)
         as_of_date, vector = self._asked(request)
-        index = WindowIndex(self._db, request.model_id)
+        index = WindowIndex(self._wired.db_manager, request.model_id)
         chosen: list[tuple[float, StoredWindow]] = []
         if index.exists():
             chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), vector, request)
         is_exact = len(chosen) < request.k
         if is_exact:  # no index, or one that gave up before it had seen enough windows as old as that
             logger.info("comparing every window of %s; similar_index build makes an index", request.model_id)
-            scan = WindowScan(self._db, request.space)
+            scan = WindowScan(self._wired.db_manager, request.space)
             chosen = _grow(lambda n: scan.nearest([WindowQuery(vector, request.before)], n)[0], vector, request)
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
         """Build or update a model's index; return the number of vectors copied, and its status."""
-        index = WindowIndex(self._db, stored_model_id(model_id))
+        index = WindowIndex(self._wired.db_manager, stored_model_id(model_id))
         n_copied = index.build(self._wired.progress)
         return n_copied, index.status()
 
     def drop_index(self, model_id: str) -> bool:
         """Remove a model's index; return whether it existed."""
-        return WindowIndex(self._db, stored_model_id(model_id)).drop()
+        return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).drop()
 
     def index_status(self, model_id: str) -> IndexStatus:
         """Return the size of a model's index, and its lag."""
-        return WindowIndex(self._db, stored_model_id(model_id)).status()
+        return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).status()
 
     def check_index(self, model_id: str, n_queries: int, k: int, window_days: int | None = None) -> RecallReport:
         """Compare the index with the exact search, for queries spread evenly over the stored windows.
@@ -178,7 +169,7 @@ class SearchWindows:
         days = default_window_days(model_id) if window_days is None else window_days
         model_id = stored_model_id(model_id)
         space = WindowSpace(model_id, INSTRUMENT, days)
-        scan, index = WindowScan(self._db, space), WindowIndex(self._db, model_id)
+        scan, index = WindowScan(self._wired.db_manager, space), WindowIndex(self._wired.db_manager, model_id)
         n_windows = scan.n_windows()
         if not n_windows:
             raise no_embedding(f"{model_id} with {days} sessions", None, None)
@@ -193,7 +184,7 @@ class SearchWindows:
         return RecallReport(model_id, len(shares), k, n_windows, float(np.mean(shares)), float(min(shares)))
 
     def _asked(self, request: WindowRequest) -> tuple[date, Float32Vector]:
-        windows = WindowScan(self._db, request.space).load(request.instrument_id)
+        windows = WindowScan(self._wired.db_manager, request.space).load(request.instrument_id)
         at = newest_position(windows.dates, request.as_of, f"{request.instrument_id} by {request.model_id}")
         found: date = windows.dates[at].item()
         if found != request.as_of:

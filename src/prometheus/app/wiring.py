@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.backfill.numeric import NumericBackfill
+from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import Progress
 from prometheus.core.config import RegionDefinition
@@ -39,15 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The instrument that stands for a region, or its configured members, and the encoder.
-
-    Attributes
-    ----------
-    entity_id
-        The instrument, or the region itself.
-    anchor
-        The instrument whose sessions are the dates.
-    """
+    """The instrument that stands for a region, or the region itself, its encoder, and whose sessions are the dates."""
 
     entity_id: str
     anchor: str
@@ -94,11 +86,7 @@ class Wiring:
     def numeric_backfill(self, model_id: str) -> NumericBackfill:
         """Return the steps of a numeric backfill, for instruments of any market."""
         model = create_numeric_model(model_id)
-
-        @cache
-        def builder_of(market: str) -> NumericWindowBuilder:
-            return self._builder(market, model)
-
+        builder_of = cache(partial(self._builder, model))
         return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
 
     def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
@@ -115,10 +103,7 @@ class Wiring:
     ) -> Subject:
         """Return the instrument, or without one the configured subject of a region.
 
-        Raises
-        ------
-        UsageError, UnknownNameError
-            The region is not configured, or cannot have that model or window length.
+        UsageError if the region is not configured, or cannot have that model or window length.
         """
         if instrument_id is not None:
             return self._instrument_subject(instrument_id, model_id or default_model, window_days)
@@ -133,7 +118,7 @@ class Wiring:
     def _market_of(self, instrument_id: str) -> str:
         return self.catalog.markets_of([instrument_id]).get(instrument_id, US_EQ)
 
-    def _builder(self, market: str, model: NumericEmbeddingModel) -> NumericWindowBuilder:
+    def _builder(self, model: NumericEmbeddingModel, market: str) -> NumericWindowBuilder:
         return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
 
     def _encoder(
@@ -146,7 +131,7 @@ class Wiring:
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market, model = self._market_of(instrument_id), create_numeric_model(chosen)
         n_sessions = int(getattr(model, "window_days", DEFAULT_WINDOW_DAYS)) if window_days is None else window_days
-        builder = self._builder(market, model)
+        builder = self._builder(model, market)
         warn_of_cut_windows(model, n_sessions)
         return Subject(instrument_id, instrument_id, market, builder, self._encoder(builder, model, chosen), n_sessions)
 
@@ -177,6 +162,13 @@ class Wiring:
             builder=builder, model=model, store=self.vectors, model_id=own_id, entity_type=REGION
         )
         return Subject(region, definition.anchor, market, builder, encoder, model.window_days)
+
+
+class UseCase:
+    """Answers one kind of question, over the shared readers and stores."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._wired = wired
 
 
 def calendar_of(market: str) -> TradingCalendar:

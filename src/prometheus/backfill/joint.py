@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.backfill.numeric import vector_bytes
-from prometheus.backfill.plan import BackfillReport, DateSpan
+from prometheus.backfill.embeddings import vector_bytes
+from prometheus.backfill.plan import BackfillReport, Chunk, DateSpan
 from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
 from prometheus.encoders.joint.models import CentredJointModel, SimpleAverageJointModel, measured_text_share
 from prometheus.encoders.texts.documents import TextSelection
@@ -27,15 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class JointRequest:
+class JointRequest(Chunk):
     """The joint rows wanted of a region, and the sources of their branches; one chunk of a backfill.
 
-    Attributes
-    ----------
-    filters
-        Of the texts: country and event type, or language; None if not given.
-    timezone
-        In which a text's timestamp becomes a calendar date.
+    `filters` choose texts by country and event type, or by language; in `timezone` a text's timestamp becomes a date.
     """
 
     space: JointSpace
@@ -52,15 +47,6 @@ class JointRequest:
         given = ", ".join(f"{name}={value}" for name, value in sorted(self.filters.items()) if value is not None)
         made_of = f"{self.numeric_model_id} and {self.text_model_id}"
         return f"{self.space.joint_type} of {self.region} from {made_of} ({given}), {self.span}, {self.timezone}"
-
-    @property
-    def n_items(self) -> int:
-        """One region."""
-        return 1
-
-    def halves(self) -> tuple[JointRequest, ...]:
-        """Return nothing: a region is not divided."""
-        return ()
 
     @property
     def source(self) -> dict[str, str]:
@@ -111,20 +97,13 @@ class JoinedDates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedJoins:
-    """A region's dates with both branches, and their model."""
+    """A region's dates with both branches, their model, and once encoded their rows, float32 (n_examples, dim)."""
 
     request: JointRequest
     joined: JoinedDates
     model: JointEmbeddingModel
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedJoins:
-    """The rows of a region; `vectors` has shape (n_examples, dim), float32."""
-
-    wanted: WantedJoins
-    vectors: Float32Matrix
-    text_share: float | None
+    vectors: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    text_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,31 +138,32 @@ class JointBackfill:
             stored.get(example.as_of_date) != vector.tobytes()
             for example, vector in zip(wanted.joined.examples, encoded.vectors, strict=True)
         )
-        return self._report(encoded, n_missing)
+        return _report(encoded, n_missing)
 
-    def encode(self, wanted: WantedJoins) -> EncodedJoins:
+    def encode(self, wanted: WantedJoins) -> WantedJoins:
         """Join, and measure each branch's share of the distances."""
         examples, model = wanted.joined.examples, wanted.model
         if not examples:
-            return EncodedJoins(wanted, np.empty((0, 0), dtype=np.float32), None)
+            return wanted
         if not isinstance(model, CentredJointModel | SimpleAverageJointModel):
-            return EncodedJoins(wanted, model.embed_batch(examples), None)
+            return replace(wanted, vectors=model.embed_batch(examples))
         numeric, text = model.branches(examples)
-        return EncodedJoins(wanted, model.combine(numeric, text), _measure_share(model, numeric, text, self.model_id))
+        share = _measure_share(model, numeric, text, self.model_id)
+        return replace(wanted, vectors=model.combine(numeric, text), text_share=share)
 
-    def write(self, encoded: EncodedJoins) -> JointReport:
+    def write(self, encoded: WantedJoins) -> JointReport:
         """Store the rows of a region in one transaction."""
-        wanted = encoded.wanted
-        examples, request = wanted.joined.examples, wanted.request
-        service = JointEmbeddingService(model=wanted.model, store=self.store, model_id=self.model_id)
-        n_written = service.save(examples, encoded.vectors, (request.numeric_model_id, request.text_model_id))
-        return self._report(encoded, n_written)
+        request = encoded.request
+        service = JointEmbeddingService(model=encoded.model, store=self.store, model_id=self.model_id)
+        branches = (request.numeric_model_id, request.text_model_id)
+        return _report(encoded, service.save(encoded.joined.examples, encoded.vectors, branches))
 
-    def _report(self, encoded: EncodedJoins, n_written: int) -> JointReport:
-        joined, region = encoded.wanted.joined, encoded.wanted.request.region
-        report = BackfillReport(len(joined.examples), n_written, (), n_written * vector_bytes(encoded.vectors))
-        run = JointRun(region, report, joined.without_text, joined.without_regime, encoded.text_share)
-        return JointReport(report.planned, report.written, (), report.n_bytes, (), (run,))
+
+def _report(encoded: WantedJoins, n_written: int) -> JointReport:
+    joined = encoded.joined
+    report = BackfillReport(len(joined.examples), n_written, (), n_written * vector_bytes(encoded.vectors))
+    run = JointRun(encoded.request.region, report, joined.without_text, joined.without_regime, encoded.text_share)
+    return JointReport(report.planned, report.written, (), report.n_bytes, (), (run,))
 
 
 def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:
@@ -210,31 +190,23 @@ def load_examples(storage: StateStore, texts: DailyTextSource, request: JointReq
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StaleJoins:
-    """Joint rows older than the regimes they were joined from."""
-
-    group: JointGroup
-    dates: frozenset[date]
-
-
 def stale_joins(
     store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
-) -> list[StaleJoins]:
-    """Return the joint rows of a region to join again: those written before their regimes.
+) -> list[tuple[JointGroup, frozenset[date]]]:
+    """Return the joint rows of a region, by group and date, that were written before their regimes.
 
-    A run killed in between is thus repaired by the next; clocks of two database servers must agree. Rows without a
-    recorded source are left alone.
+    They are to be joined again; so a run killed in between is repaired by the next. Clocks of two database servers must
+    agree. Rows without a recorded source are left alone.
     """
     groups = store.groups(region, numeric_model_id, start, end)
     if not groups:
         return []
     regimes = storage.written(region, numeric_model_id, start, end)
     found = [
-        StaleJoins(group, frozenset(day for day, at in group.written.items() if day in regimes and regimes[day] > at))
+        (group, frozenset(day for day, at in group.written.items() if day in regimes and regimes[day] > at))
         for group in groups
     ]
-    return [stale for stale in found if stale.dates]
+    return [(group, dates) for group, dates in found if dates]
 
 
 def _measure_share(

@@ -16,26 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic
+from typing import Any
 
-from prometheus.backfill.work import (
-    Chunk,
-    ChunkT,
-    ChunkWork,
-    Listener,
-    NoClaims,
-    OpenedWork,
-    ReportT,
-    Ticket,
-    WorkerPool,
-    WorkFactory,
-)
+from prometheus.backfill.plan import Chunk
+from prometheus.backfill.work import ChunkWork, NoClaims, OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.runs import configure_logging, retry_lost_connection
-from prometheus.errors import PrometheusError, worker_not_started
-from prometheus.protocols import Claims
+from prometheus.errors import worker_not_started
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more."""
@@ -49,107 +39,88 @@ STOP_PATIENCE_S = 30.0
 logger = logging.getLogger(__name__)
 
 
-class ReadyWork:
+class ReadyWork(OpenedWork):
     """Work already open, in this process alone; a `prometheus.backfill.work.WorkFactory`."""
-
-    def __init__(self, work: ChunkWork[Any, Any], claims: Claims) -> None:
-        self._opened = OpenedWork(work, claims)
 
     @contextmanager
     def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work."""
-        yield self._opened
+        yield self
 
 
+@dataclass(frozen=True, slots=True)
 class InProcess:
     """The engine without other processes; a dry run counts what is missing and writes nothing."""
 
-    def __init__(self, *, dry_run: bool = False) -> None:
-        self._dry_run = dry_run
+    dry_run: bool = False
 
-    def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+    def run(self, factory: WorkFactory, chunks: Sequence[Chunk]) -> Outcomes:
         """Run every chunk; see `prometheus.backfill.work.Engine`."""
         with factory.open(1) as opened:
-            if self._dry_run:
-                count_chunks(opened.work, chunks, listener)
-            else:
-                claims = opened.claims if len(chunks) > 1 else NoClaims()
-                busy: list[ChunkT] = []
-                run_chunks(OpenedWork(opened.work, claims), chunks, listener, busy.append)
-                for chunk in busy:  # one at a time: a run that waits for a claim must hold none
-                    listener.done(chunk, do_chunk(opened, chunk))
+            if self.dry_run:
+                read = partial(_read, opened.work)
+                yield from ((chunk, opened.work.count(wanted)) for chunk, wanted in _one_ahead(read, chunks))
+                return
+            claims = opened.claims if len(chunks) > 1 else NoClaims()
+            busy: list[Chunk] = []
+            yield from _run_chunks(OpenedWork(opened.work, claims), chunks, busy.append)
+            for chunk in busy:  # one at a time: a run that waits for a claim must hold none
+                yield chunk, do_chunk(opened, chunk)
 
 
-def count_chunks(
-    work: ChunkWork[ChunkT, ReportT], chunks: Iterable[ChunkT], listener: Listener[ChunkT, ReportT]
-) -> None:
-    """Report what is missing of every chunk."""
-    for chunk, wanted in _one_ahead(lambda chunk: retry_lost_connection(lambda: work.read(chunk)), chunks):
-        listener.done(chunk, work.count(wanted))
+def _run_chunks(
+    opened: OpenedWork, chunks: Iterable[Chunk | None], pass_over: Callable[[Chunk], None]
+) -> Iterator[tuple[Chunk, Any]]:
+    """Yield the chunks in order, with their reports; `pass_over` receives those claimed by another run.
 
-
-def run_chunks(
-    opened: OpenedWork,
-    chunks: Iterable[ChunkT | None],
-    listener: Listener[ChunkT, Any],
-    pass_over: Callable[[ChunkT], None],
-) -> None:
-    """Run the chunks in order, except those claimed by another run.
-
-    At most two chunks are in memory: one being written, one being read and encoded.
-
-    Parameters
-    ----------
-    chunks
-        None among them: no chunk is available yet, so write what is ready.
-    pass_over
-        Receives the chunks claimed by another run.
+    At most two chunks are in memory: one being written, one being read and encoded. None among them says that no chunk
+    is available yet, so what is ready is written.
     """
     work, claims = opened.work, opened.claims
 
-    def free_chunks() -> Iterator[ChunkT | None]:
+    def free_chunks() -> Iterator[Chunk | None]:
         for chunk in chunks:
             if chunk is None or claims.try_claim(chunk.key):
                 yield chunk
             else:
                 pass_over(chunk)
 
-    for chunk, encoded in _one_ahead(lambda chunk: prepare(work, chunk), free_chunks()):
+    for chunk, encoded in _one_ahead(partial(_prepare, work), free_chunks()):
         report = work.write(encoded)
         claims.release(chunk.key)
-        listener.done(chunk, report)
+        yield chunk, report
 
 
-def do_chunk(opened: OpenedWork, chunk: ChunkT) -> Any:
-    """Run one chunk, after any other run of it, and return its report."""
-    opened.claims.wait_for(chunk.key)
-    return _do_claimed(opened, chunk)
+def do_chunk(opened: OpenedWork, chunk: Chunk, *, may_wait: bool = True) -> Any | None:
+    """Run one chunk and return its report.
 
-
-def try_chunk(opened: OpenedWork, chunk: ChunkT) -> Any | None:
-    """Run one chunk and return its report; None, at once, if another run has claimed it."""
-    return _do_claimed(opened, chunk) if opened.claims.try_claim(chunk.key) else None
-
-
-def _do_claimed(opened: OpenedWork, chunk: ChunkT) -> Any:
+    A claim of another run is waited for; without `may_wait` the answer to it is None, at once.
+    """
+    if may_wait:
+        opened.claims.wait_for(chunk.key)
+    elif not opened.claims.try_claim(chunk.key):
+        return None
     try:
-        return opened.work.write(prepare(opened.work, chunk))
+        return opened.work.write(_prepare(opened.work, chunk))
     finally:
         opened.claims.release(chunk.key)
 
 
-def prepare(work: ChunkWork[ChunkT, Any], chunk: ChunkT) -> Any:
-    """Read and encode a chunk."""
-    return work.encode(retry_lost_connection(lambda: work.read(chunk)))
+def _read(work: ChunkWork[Any], chunk: Chunk) -> Any:
+    return retry_lost_connection(lambda: work.read(chunk))
 
 
-def _one_ahead(prepare_one: Callable[[ChunkT], Any], chunks: Iterable[ChunkT | None]) -> Iterator[tuple[ChunkT, Any]]:
+def _prepare(work: ChunkWork[Any], chunk: Chunk) -> Any:
+    return work.encode(_read(work, chunk))
+
+
+def _one_ahead(prepare: Callable[[Chunk], Any], chunks: Iterable[Chunk | None]) -> Iterator[tuple[Chunk, Any]]:
     """Yield each chunk with its result; the next result is computed while the caller has this one."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-ahead")
-    waiting: tuple[ChunkT, Future[Any]] | None = None
+    waiting: tuple[Chunk, Future[Any]] | None = None
     try:
         for chunk in chain(chunks, [None]):
-            following = None if chunk is None else (chunk, pool.submit(prepare_one, chunk))
+            following = None if chunk is None else (chunk, pool.submit(prepare, chunk))
             if waiting is not None:
                 yield waiting[0], waiting[1].result()
             waiting = following
@@ -158,81 +129,74 @@ def _one_ahead(prepare_one: Callable[[ChunkT], Any], chunks: Iterable[ChunkT | N
 
 
 @dataclass(slots=True)
-class _Worker(Generic[ChunkT]):
+class _Worker:
     """A process, our end of its pipe, and its unreported tickets."""
 
     process: BaseProcess
     pipe: Connection
-    tickets: dict[str, Ticket[ChunkT]] = field(default_factory=dict)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
     is_ready: bool = False
     is_silent: bool = False
 
-    def takes(self, ticket: Ticket[ChunkT], n_at_most: int) -> bool:
+    def takes(self, ticket: Ticket, n_at_most: int) -> bool:
         """Return whether it can take a ticket; a suspect one only alone."""
         if len(self.tickets) >= n_at_most:
             return False
         return not self.tickets or not any(each.is_suspect for each in (ticket, *self.tickets.values()))
 
-    def give(self, ticket: Ticket[ChunkT]) -> None:
+    def give(self, ticket: Ticket) -> None:
         self.tickets[ticket.chunk.key] = ticket
         with suppress(OSError):  # it died a moment ago: its sentinel says so
             self.pipe.send(ticket.chunk)
 
-    def next_word(self) -> tuple[str, Any] | None:
-        """Return its next message; None if nothing has arrived."""
+    def words(self) -> Iterator[tuple[str, Any]]:
+        """Yield the messages that have arrived."""
         try:
-            return self.pipe.recv() if not self.is_silent and self.pipe.poll() else None
+            while not self.is_silent and self.pipe.poll():
+                yield self.pipe.recv()
         except (EOFError, OSError):
             self.is_silent = True
-            return None
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self.pipe.send(None)
 
 
+@dataclass(frozen=True, slots=True)
 class LocalWorkers:
     """The engine of several processes on this machine, at most one per chunk; one chunk needs none."""
 
-    def __init__(self, n_workers: int) -> None:
-        self._n_workers = n_workers
+    n_workers: int
 
-    def run(self, factory: WorkFactory, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]) -> None:
+    def run(self, factory: WorkFactory, chunks: Sequence[Chunk]) -> Outcomes:
         """Run every chunk; on a worker's error the others finish the chunk they are writing."""
-        n_workers = min(self._n_workers, len(chunks))
-        if n_workers <= 1:
-            InProcess().run(factory, chunks, listener)
-            return
-        _ProcessPool(factory, n_workers, chunks, listener).run()
+        n_workers = min(self.n_workers, len(chunks))
+        engine = InProcess().run(factory, chunks) if n_workers <= 1 else _ProcessPool(factory, n_workers, chunks).run()
+        yield from engine
 
 
-class _ProcessPool(WorkerPool[ChunkT]):
+class _ProcessPool(WorkerPool):
     """The driver's side of one run."""
 
-    def __init__(
-        self, factory: WorkFactory, n_workers: int, chunks: Sequence[ChunkT], listener: Listener[ChunkT, Any]
-    ) -> None:
-        super().__init__(chunks, listener)
+    def __init__(self, factory: WorkFactory, n_workers: int, chunks: Sequence[Chunk]) -> None:
+        super().__init__(chunks)
         self._factory = factory
         self._n_workers = n_workers
         self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
-        self._workers: list[_Worker[ChunkT]] = []
+        self._workers: list[_Worker] = []
 
-    def run(self) -> None:
+    def run(self) -> Outcomes:
         try:
             self._workers = [self._start() for _ in range(self._n_workers)]
             self._hand_out()
             while any(worker.tickets for worker in self._workers):
-                self._serve()
+                yield from self._serve()
             for worker in self._workers:
-                worker.close()
+                with suppress(OSError):
+                    worker.pipe.send(None)
             for worker in self._workers:
                 worker.process.join()
         except BaseException:
             self._stop()
             raise
 
-    def _start(self) -> _Worker[ChunkT]:
+    def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=work_on, args=(theirs, self._factory, self._n_workers), name="prometheus-worker", daemon=True
@@ -251,31 +215,25 @@ class _ProcessPool(WorkerPool[ChunkT]):
                 return
             min(takers, key=lambda worker: len(worker.tickets)).give(self._queue.popleft())
 
-    def _serve(self) -> None:
-        by_handle: dict[Any, _Worker[ChunkT]] = {worker.process.sentinel: worker for worker in self._workers}
+    def _serve(self) -> Outcomes:
+        by_handle: dict[Any, _Worker] = {worker.process.sentinel: worker for worker in self._workers}
         by_handle |= {worker.pipe: worker for worker in self._workers if not worker.is_silent}
         for worker in {by_handle[handle].process.pid: by_handle[handle] for handle in wait(list(by_handle))}.values():
             has_ended = not worker.process.is_alive()  # asked first: what it said before is still in the pipe
-            while (word := worker.next_word()) is not None:
-                self._receive(worker, word)
+            for key, outcome in worker.words():
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if outcome == READY:
+                    worker.is_ready = True
+                elif outcome == BUSY:
+                    self._queue.append(worker.tickets.pop(key))
+                else:
+                    yield worker.tickets.pop(key).chunk, outcome
             if has_ended:
-                self._bury(worker)
+                yield from self._bury(worker)
         self._hand_out()
 
-    def _receive(self, worker: _Worker[ChunkT], word: tuple[str, Any]) -> None:
-        key, outcome = word
-        if isinstance(outcome, BaseException):
-            raise outcome
-        if outcome == READY:
-            worker.is_ready = True
-            return
-        ticket = worker.tickets.pop(key)
-        if outcome == BUSY:
-            self._queue.append(ticket)
-        else:
-            self._listener.done(ticket.chunk, outcome)
-
-    def _bury(self, worker: _Worker[ChunkT]) -> None:
+    def _bury(self, worker: _Worker) -> Outcomes:
         """Remove a dead worker and requeue its tickets."""
         self._workers.remove(worker)
         worker.process.join()
@@ -287,7 +245,7 @@ class _ProcessPool(WorkerPool[ChunkT]):
             worker.process.exitcode, len(worker.tickets),
         )  # fmt: skip
         for ticket in worker.tickets.values():
-            self._requeue(ticket, worker.process.exitcode)
+            yield from self._requeue(ticket, worker.process.exitcode)
         if self._queue:
             self._workers.append(self._start())
 
@@ -313,7 +271,8 @@ def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
     try:
         with factory.open(n_processes) as opened:
             _send(pipe, ("", READY))
-            run_chunks(opened, _orders(pipe), _Reporter(pipe), lambda chunk: _hand_back(pipe, chunk))
+            for chunk, report in _run_chunks(opened, _orders(pipe), partial(_hand_back, pipe)):
+                _send(pipe, (chunk.key, report))
     except _DriverGoneError:
         return
     except Exception as error:
@@ -324,19 +283,6 @@ def work_on(pipe: Connection, factory: WorkFactory, n_processes: int) -> None:
 
 class _DriverGoneError(Exception):
     """The driver, which receives the reports, has ended."""
-
-
-class _Reporter:
-    """Sends each report to the driver."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-
-    def done(self, chunk: Chunk, report: object) -> None:
-        _send(self._pipe, (chunk.key, report))
-
-    def failed(self, chunk: Chunk, error: PrometheusError) -> None:
-        _send(self._pipe, (chunk.key, error))
 
 
 def _orders(pipe: Connection) -> Iterator[Chunk | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,8 @@ class DateSpan:
 class NumericRequest:
     """Embeddings wanted of instruments, on some dates, by one model.
 
-    Attributes
-    ----------
-    members
-        Instruments selected by market, not by name: one whose history has ended, or not begun, is skipped; of a named
-        instrument either is a failure.
+    `members` were selected by market, not by name: one whose history has ended, or not begun, is skipped; of a named
+    instrument either is a failure.
     """
 
     instrument_ids: tuple[str, ...]
@@ -89,9 +86,38 @@ class NumericRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class NumericChunk:
+class Chunk:
+    """A piece of a backfill: keys of the rows wanted, small enough to send to another machine.
+
+    `divided` names the field of its items; without one it stays whole.
+    """
+
+    divided: ClassVar[str | None] = None
+
+    @property
+    def key(self) -> str:
+        """A name that is the same in every run that wants the same rows."""
+        raise NotImplementedError
+
+    @property
+    def n_items(self) -> int:
+        """Progress units."""
+        return 1 if self.divided is None else len(getattr(self, self.divided))
+
+    def halves(self) -> tuple[Self, ...]:
+        """Return two smaller chunks, or nothing if it is not divided: this finds the item that kills workers."""
+        middle = self.n_items // 2
+        if self.divided is None or not middle:
+            return ()
+        items = getattr(self, self.divided)
+        return tuple(replace(self, **{self.divided: part}) for part in (items[:middle], items[middle:]))
+
+
+@dataclass(frozen=True, slots=True)
+class NumericChunk(Chunk):
     """The windows of some instruments, ascending, of one market, on all dates of a span."""
 
+    divided: ClassVar[str] = "instrument_ids"
     instrument_ids: tuple[str, ...]
     market: str
     span: DateSpan
@@ -104,18 +130,9 @@ class NumericChunk:
         names = "..".join(dict.fromkeys((self.instrument_ids[0], self.instrument_ids[-1])))
         return f"{self.model_id}/{self.window_days} of {names}, {self.span}"
 
-    @property
-    def n_items(self) -> int:
-        """Instruments."""
-        return len(self.instrument_ids)
-
-    def halves(self) -> tuple[NumericChunk, ...]:
-        """Return the two halves of the instruments; nothing for a single one."""
-        return tuple(replace(self, instrument_ids=part) for part in _halves(self.instrument_ids))
-
 
 @dataclass(frozen=True, slots=True)
-class RegimeChunk:
+class RegimeChunk(Chunk):
     """The regimes of one region over a span of dates."""
 
     region: str
@@ -131,15 +148,12 @@ class RegimeChunk:
         """Calendar days."""
         return (self.span.end - self.span.start).days + 1
 
-    def halves(self) -> tuple[RegimeChunk, ...]:
-        """Return nothing: a region is not divided."""
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class TextChunk:
+class TextChunk(Chunk):
     """Some texts of one kind, by row id, oldest first."""
 
+    divided: ClassVar[str] = "source_ids"
     source_type: TextSourceType
     source_ids: tuple[int, ...]
     model_id: str
@@ -150,28 +164,13 @@ class TextChunk:
         first, last = self.source_ids[0], self.source_ids[-1]
         return f"{self.model_id} of {len(self.source_ids)} texts, {self.source_type} {first}..{last}"
 
-    @property
-    def n_items(self) -> int:
-        """Texts."""
-        return len(self.source_ids)
-
-    def halves(self) -> tuple[TextChunk, ...]:
-        """Return the two halves of the texts; nothing for a single one."""
-        return tuple(replace(self, source_ids=part) for part in _halves(self.source_ids))
-
 
 @dataclass(frozen=True, slots=True)
 class BackfillReport:
     """The result of a backfill; reports of chunks add up field by field, those of subclasses with fields of their own.
 
-    Attributes
-    ----------
-    planned
-        Rows wanted that could be computed.
-    written
-        Rows that were new or changed, with vectors of `n_bytes`.
-    rewritten
-        Instruments with stored rows of other inputs.
+    Rows are `planned` if wanted and computable, `written` if new or changed, with vectors of `n_bytes`; `rewritten` are
+    instruments with stored rows of other inputs.
     """
 
     planned: int = 0
@@ -204,12 +203,8 @@ class BackfillReport:
 class Skipped:
     """Instruments, or regions, without rows by rule: their history has ended, or begins too late.
 
-    Attributes
-    ----------
-    ended
-        Date of the last bar, by name.
-    not_begun
-        Date of the first bar, by name: too few sessions up to the date asked for, or none yet.
+    `ended` holds the date of the last bar by name, `not_begun` that of the first: there are too few sessions up to the
+    date asked for, or none yet.
     """
 
     ended: Mapping[str, date] = field(default_factory=dict)
@@ -274,10 +269,7 @@ def text_chunks(source_type: TextSourceType, keys: Iterable[TextKey], model_id: 
 def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:
     """Return positions of the windows without a stored row of equal input, in order.
 
-    Parameters
-    ----------
-    stored
-        Structured: ``entity_index``, ``as_of_date``, ``input_hash``; one row per key.
+    `stored` is structured: ``entity_index``, ``as_of_date``, ``input_hash``; one row per key.
     """
     wanted_keys = _keys(windows.entity_index, windows.as_of_dates)
     stored_keys = _keys(stored["entity_index"].astype(np.int64), stored["as_of_date"])
@@ -315,11 +307,6 @@ def instruments_per_chunk(span: DateSpan, window_days: int, chunk_windows: int =
     """Return the number of instruments per read: about `chunk_windows` windows, at most `CHUNK_BARS` bars."""
     sessions = 1 if not span.is_range else max(1, (span.end - span.start).days * 261 // 365)
     return max(1, min(chunk_windows // sessions, CHUNK_BARS // (sessions + window_days)))
-
-
-def _halves(items: tuple[T, ...]) -> tuple[tuple[T, ...], ...]:
-    middle = len(items) // 2
-    return (items[:middle], items[middle:]) if middle else ()
 
 
 def _keys(entity_index: Int64Vector, dates: NDArray[np.datetime64]) -> Int64Vector:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
-from prometheus.backfill.numeric import name_unknown, vector_bytes
+from prometheus.backfill.embeddings import name_unknown, vector_bytes
 from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk, is_stored
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
@@ -27,14 +27,9 @@ from prometheus.regime.types import RegimeState
 class RegimeReport(BackfillReport):
     """The result for a region's dates; counts are of states, bytes of both tables, and there are no failures by rule.
 
-    Attributes
-    ----------
-    embeddings
-        The rows of the vectors; its failures are the sessions of a region that were left out.
-    newest, refused
-        Per span, the state of its newest date, or why it has no state.
-    joined_anew
-        Joint rows rewritten because their states changed, by joint model.
+    `embeddings` are the rows of the vectors, with the sessions of a region that were left out as failures; `newest` and
+    `refused` hold per span the state of its newest date, or why it has no state; `joined_anew` counts joint rows
+    rewritten because their states changed, by joint model.
     """
 
     embeddings: BackfillReport = field(default_factory=BackfillReport)
@@ -47,21 +42,16 @@ class RegimeReport(BackfillReport):
         """The report of the states alone."""
         return BackfillReport(self.planned, self.written, (), self.n_bytes - self.embeddings.n_bytes)
 
-    @property
-    def latest(self) -> RegimeState | None:
-        """The state of the newest date, if any."""
-        return max(self.newest, key=lambda state: state.as_of_date, default=None)
-
     def newest_state(self) -> RegimeState:
         """Return the state of the newest date; InputRefusedError with the reason without any."""
-        if self.latest is None:
+        if not self.newest:
             raise self.refused[-1]
-        return self.latest
+        return max(self.newest, key=lambda state: state.as_of_date)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissingRegimes:
-    """The part of a span to compute.
+    """The part of a span to compute, and once encoded its rows for both tables.
 
     `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
     (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted.
@@ -74,15 +64,8 @@ class MissingRegimes:
     n_wanted: int
     left_out: tuple[InputRefusedError, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedRegimes:
-    """The rows of a span, for both tables."""
-
-    missing: MissingRegimes
-    batch: EmbeddingBatch | None
-    states: Sequence[RegimeState]
+    batch: EmbeddingBatch | None = None
+    states: Sequence[RegimeState] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +89,11 @@ class RegimeBackfill:
             windows, left_out = self._windows(spec, chunk.span)
         except InputRefusedError as error:
             return MissingRegimes(chunk.region, None, np.empty(0, np.int64), None, 0, refused=(error,))
-        self._require_same_models()
+        self.model.encoder.require_same()
+        if self._is_named:
+            self.registry.require_same(self.model.model_id, "regime", self.model.config)
         wanted = windows.take(slice(warm_up, None))
-        hashes = state_hashes(windows.input_hashes, warm_up, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
+        hashes = _state_hashes(windows.input_hashes, warm_up, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
         missing = np.flatnonzero(~(self._has_state(chunk.region, wanted, hashes) & self._has_embedding(wanted)))
         newest: date = wanted.as_of_dates[-1].item()
         found = MissingRegimes(chunk.region, None, hashes[:0], newest, len(wanted), left_out)
@@ -121,58 +106,42 @@ class RegimeBackfill:
         """Return the number of states to compute; some may prove unchanged."""
         first = None if wanted.windows is None else self.model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
-        return self._report(wanted, n_missing, n_missing, first)
+        return self._report(replace(wanted, batch=first), n_missing, n_missing)
 
-    def encode(self, wanted: MissingRegimes) -> EncodedRegimes:
-        """Return the embeddings and the states."""
+    def encode(self, wanted: MissingRegimes) -> MissingRegimes:
+        """Return the span with its embeddings and states."""
         if wanted.windows is None:
-            return EncodedRegimes(wanted, None, ())
+            return wanted
         batch = self.model.encoder.encode(wanted.windows)
         states = self.model.states(batch, wanted.region)
-        return EncodedRegimes(wanted, batch.take(slice(self.model.warm_up, None)), states)
+        return replace(wanted, batch=batch.take(slice(self.model.warm_up, None)), states=states)
 
-    def write(self, encoded: EncodedRegimes) -> RegimeReport:
+    def write(self, encoded: MissingRegimes) -> RegimeReport:
         """Store embeddings, states and transitions; one transaction for each of the two databases."""
-        missing = encoded.missing
         n_embeddings = n_states = 0
         if encoded.batch is not None:
             if self._is_named:
                 self.registry.register(self.model.model_id, "regime", self.model.config)
             n_embeddings = self.model.encoder.save(encoded.batch)
-            n_states = self.storage.save_regimes(encoded.states, missing.input_hashes)
-        newest = self._newest(encoded)
-        return self._report(missing, n_embeddings, n_states, encoded.batch, *newest)
+            n_states = self.storage.save_regimes(encoded.states, encoded.input_hashes)
+        return self._report(encoded, n_embeddings, n_states, *self._newest(encoded))
 
-    def _report(
-        self,
-        wanted: MissingRegimes,
-        n_embeddings: int,
-        n_states: int,
-        batch: EmbeddingBatch | None,
-        *newest: RegimeState,
-    ) -> RegimeReport:
-        each = 0 if batch is None else vector_bytes(batch.vectors)
-        embeddings = BackfillReport(wanted.n_wanted, n_embeddings, wanted.left_out, n_embeddings * each)
+    def _report(self, regimes: MissingRegimes, n_embeddings: int, n_states: int, *newest: RegimeState) -> RegimeReport:
+        each = 0 if regimes.batch is None else vector_bytes(regimes.batch.vectors)
+        embeddings = BackfillReport(regimes.n_wanted, n_embeddings, regimes.left_out, n_embeddings * each)
         n_bytes = embeddings.n_bytes + n_states * each
-        return RegimeReport(wanted.n_wanted, n_states, (), n_bytes, (), embeddings, newest, wanted.refused)
+        return RegimeReport(regimes.n_wanted, n_states, (), n_bytes, (), embeddings, newest, regimes.refused)
 
     @property
     def _is_named(self) -> bool:
         """Whether the model's id means more than its encoder."""
         return not isinstance(self.model, SeedRegimeModel)
 
-    def _require_same_models(self) -> None:
-        self.model.encoder.require_same()
-        if self._is_named:
-            self.registry.require_same(self.model.model_id, "regime", self.model.config)
-
-    def _newest(self, encoded: EncodedRegimes) -> Sequence[RegimeState]:
-        newest = encoded.missing.newest
-        if newest is None:
-            return ()
-        if encoded.states and encoded.states[-1].as_of_date == newest:
+    def _newest(self, encoded: MissingRegimes) -> Sequence[RegimeState]:
+        newest = encoded.newest
+        if newest is None or (encoded.states and encoded.states[-1].as_of_date == newest):
             return encoded.states[-1:]
-        return self.storage.get_history(encoded.missing.region, newest, newest, self.model.model_id)
+        return self.storage.get_history(encoded.region, newest, newest, self.model.model_id)
 
     def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
         stored = self.storage.load_input_hashes(region, self.model.model_id, wanted.as_of_dates)
@@ -207,17 +176,10 @@ class RegimeBackfill:
         return build.windows, build.failures
 
 
-def state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:
-    """Return the hash of each state's inputs: its window, the warm-up windows, and their owner.
+def _state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:
+    """Return the hash of each state's inputs, shape (n,): its window, the warm-up windows, and their owner.
 
-    Parameters
-    ----------
-    window_hashes
-        Shape (warm_up + n,), of consecutive sessions.
-
-    Returns
-    -------
-    Shape (n,), int64.
+    `window_hashes` have shape (warm_up + n,) and are of consecutive sessions.
     """
     owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
     starts = np.arange(len(window_hashes) - warm_up, dtype=np.int64)

@@ -14,8 +14,14 @@ from typing import Any
 import pytest
 
 from prometheus.backfill.plan import DateSpan, NumericChunk
-from prometheus.backfill.ray.cluster import Answer, Order, do_order, foreign_nodes, is_own_address, require_listening
-from prometheus.backfill.ray.engine import RayEngine
+from prometheus.backfill.ray import (
+    Answer,
+    ChunkWorker,
+    RayEngine,
+    foreign_nodes,
+    is_own_address,
+    require_listening,
+)
 from prometheus.backfill.work import NoClaims, OpenedWork
 from prometheus.errors import MissingExtraError, PrometheusError, PrototypeError, UsageError
 
@@ -69,16 +75,8 @@ def test_without_ray_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "ray", None)
     engine = RayEngine(None, None, is_local_database=True)
     with pytest.raises(MissingExtraError, match=r"--engine ray .*prometheus-regime\[ray\]"):
-        engine.run(Factory(), [CHUNK], Nobody())
-    engine.run(Factory(), [], Nobody())  # nothing to do needs no cluster
-
-
-class Nobody:
-    def done(self, _chunk: NumericChunk, _report: object) -> None:
-        raise AssertionError
-
-    def failed(self, _chunk: NumericChunk, _error: Exception) -> None:
-        raise AssertionError
+        next(engine.run(Factory(), [CHUNK]))
+    assert list(engine.run(Factory(), [])) == []  # nothing to do needs no cluster
 
 
 class UnsendableError(Exception):
@@ -129,7 +127,7 @@ class Steps:
 
 
 def answer_to(factory: Factory, *, may_wait: bool = False, **changes: str) -> Answer:
-    answer = do_order(Order(pickle.dumps(factory), CHUNK, 1, may_wait, **changes))
+    answer = ChunkWorker(pickle.dumps(factory), 1, **changes).do(CHUNK, may_wait=may_wait)
     copy: Answer = pickle.loads(pickle.dumps(answer))
     return copy
 
@@ -163,5 +161,5 @@ def test_a_node_of_another_version_says_so_in_one_line() -> None:
     assert socket.gethostname() in str(error)
 
 
-def test_an_order_shows_no_secrets() -> None:
-    assert "hunter2" not in repr(Order(b"password=hunter2", CHUNK, 1, may_wait=False))
+def test_a_worker_shows_no_secrets() -> None:
+    assert "hunter2" not in repr(ChunkWorker(b"password=hunter2", 1))

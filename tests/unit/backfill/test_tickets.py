@@ -13,7 +13,7 @@ from prometheus.backfill.work import Ticket
 NAMES = tuple("ABCDEFGH")
 
 
-def ticket_of(*names: str) -> Ticket[NumericChunk]:
+def ticket_of(*names: str) -> Ticket:
     return Ticket(NumericChunk(names, "US_EQ", DateSpan.of_date(date(2025, 1, 31)), 63, "m"))
 
 
@@ -29,6 +29,7 @@ def test_the_culprit_alone_is_given_up_after_few_deaths(culprit: str) -> None:
     queue, done, given_up, n_deaths = deque([ticket_of(*NAMES)]), list[str](), list[str](), 0
     while queue:
         ticket = queue.popleft()
+        assert isinstance(ticket.chunk, NumericChunk)
         if culprit not in ticket.chunk.instrument_ids:
             done += ticket.chunk.instrument_ids
             continue

@@ -1,0 +1,216 @@
+"""Backfills of numeric and text embeddings: read a chunk, encode what is new, write it in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import VECTOR_DTYPE, Float32Matrix
+from prometheus.backfill.plan import BackfillReport, NumericChunk, TextChunk, missing_windows, rewritten_entities
+from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
+from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
+from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, WantedTexts
+from prometheus.encoders.texts.service import TextEmbeddingService, count_texts
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, VectorError, unknown_instrument
+from prometheus.protocols import InstrumentSource, TextSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MissingWindows:
+    """The windows of a chunk without a stored row of equal input, and once encoded their vectors.
+
+    `n_wanted` counts stored ones too; `is_new`: nothing of the chunk is stored; `rewritten`: instruments whose rows
+    change; `refused`: instruments with a window that has no vector.
+    """
+
+    windows: WindowBatch
+    n_wanted: int
+    is_new: bool
+    failures: tuple[InputRefusedError, ...]
+    rewritten: tuple[str, ...] = ()
+    batch: EmbeddingBatch | None = None
+    refused: tuple[VectorError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NumericBackfill:
+    """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
+
+    `builder_of` returns the window builder of a market; `instruments` tells an unknown one from one with too little
+    history.
+    """
+
+    builder_of: Callable[[str], NumericWindowBuilder]
+    encoder: NumericWindowEncoder
+    instruments: InstrumentSource
+
+    def read(self, chunk: NumericChunk) -> MissingWindows:
+        """Build the windows of a chunk and keep those without a stored row of equal input.
+
+        Bars and stored hashes of a range are read in parallel, each on its own server core.
+        """
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-hashes") as side:
+            stored_later = side.submit(self._load_stored, chunk) if chunk.span.is_range else None
+            build = _build_windows(self.builder_of(chunk.market), chunk)
+        windows, failures = build.windows, name_unknown(build.failures, self.instruments)
+        if len(windows) == 0:
+            return MissingWindows(windows, 0, is_new=True, failures=failures)
+        stored = self._load_stored(chunk) if stored_later is None else stored_later.result()
+        missing = windows.take(missing_windows(windows, stored))
+        rewritten = rewritten_entities(missing, stored)
+        return MissingWindows(missing, len(windows), is_new=not len(stored), failures=failures, rewritten=rewritten)
+
+    def _load_stored(self, chunk: NumericChunk) -> NDArray[Any]:
+        dates = np.array([chunk.span.start, chunk.span.end], dtype="M8[D]")
+        store, model_id = self.encoder.store, self.encoder.model_id
+        return store.load_input_hashes(INSTRUMENT, chunk.instrument_ids, model_id, chunk.window_days, dates)
+
+    def count(self, wanted: MissingWindows) -> BackfillReport:
+        """Return the number of rows to write."""
+        n_missing = len(wanted.windows)
+        each = vector_bytes(self._encode_sound(wanted.windows.take(slice(0, 1)))[0].vectors) if n_missing else 0
+        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * each)
+
+    def encode(self, wanted: MissingWindows) -> MissingWindows:
+        """Return the windows with their vectors; an instrument with a window that has no vector is a failure."""
+        if not len(wanted.windows):
+            return wanted
+        batch, refused = self._encode_sound(wanted.windows)
+        return replace(wanted, batch=batch, refused=refused)
+
+    def write(self, encoded: MissingWindows) -> BackfillReport:
+        """Store the rows of a chunk in one transaction."""
+        batch = encoded.batch
+        if batch is None:
+            return BackfillReport(encoded.n_wanted, 0, encoded.failures)
+        n_written = self.encoder.save(batch, is_new=encoded.is_new)
+        n_planned = encoded.n_wanted - (len(encoded.windows) - len(batch))
+        failures = (*encoded.failures, *encoded.refused)
+        n_bytes = n_written * vector_bytes(batch.vectors)
+        return BackfillReport(n_planned, n_written, failures, n_bytes, encoded.rewritten)
+
+    def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
+        """Return the vectors, and one error per instrument with a window that has none.
+
+        One bad bar must not stop the other instruments of its chunk, nor windows without it.
+        """
+        try:
+            return self.encoder.encode(windows), ()
+        except VectorError:
+            refused = self._refused(windows)
+        sound = np.setdiff1d(np.arange(len(windows)), list(refused))
+        first_of_each = {int(windows.entity_index[row]): error for row, error in sorted(refused.items(), reverse=True)}
+        return self.encoder.encode(windows.take(sound)), tuple(first_of_each[index] for index in sorted(first_of_each))
+
+    def _refused(self, windows: WindowBatch) -> dict[int, VectorError]:
+        refused = {}
+        for row in range(len(windows)):
+            try:
+                self.encoder.encode(windows.take(slice(row, row + 1)))
+            except VectorError as error:
+                refused[row] = error
+        return refused
+
+
+def vector_bytes(vectors: Float32Matrix) -> int:
+    """Return the size of one vector, shape (n, dim)."""
+    return int(vectors.shape[1]) * vectors.itemsize
+
+
+def _build_windows(builder: NumericWindowBuilder, chunk: NumericChunk) -> WindowBuild[WindowBatch]:
+    span = chunk.span
+    if span.is_range:
+        return builder.build_range(chunk.instrument_ids, span.start, span.end, chunk.window_days)
+    return builder.build_date(chunk.instrument_ids, span.start, chunk.window_days)
+
+
+def name_unknown(failures: Sequence[InputRefusedError], instruments: InstrumentSource) -> tuple[InputRefusedError, ...]:
+    """Return the failures, with instruments that have no bar at all named as unknown."""
+    empty = {
+        failure.instrument_id
+        for failure in failures
+        if isinstance(failure, InsufficientHistoryError) and failure.found == 0
+    }
+    unknown = empty - instruments.known_instruments(sorted(empty)) if empty else set()
+    return tuple(
+        unknown_instrument(failure.instrument_id)
+        if isinstance(failure, InsufficientHistoryError) and failure.instrument_id in unknown
+        else failure
+        for failure in failures
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TextBackfill:
+    """Fills ``text_embeddings``; a `prometheus.backfill.work.ChunkWork`.
+
+    A stored text, under any name, is not encoded again. Equal texts in chunks done at the same time, or in neighbouring
+    ones, may be encoded twice: the rows are the same, and `TextCounts.encoded` counts both.
+    """
+
+    source: TextSource
+    service: TextEmbeddingService
+
+    def read(self, chunk: TextChunk) -> WantedTexts:
+        """Load the texts of a chunk, without blank ones, and their stored vectors."""
+        texts = self.source.load_texts(chunk.source_type, chunk.source_ids)
+        return self.service.read(
+            [TextDoc(text.source_type, text.source_id, text.text) for text in texts if text.text.strip()]
+        )
+
+    def count(self, wanted: WantedTexts) -> TextCounts:
+        """Return the number of texts to encode and write; flags are known of stored vectors only."""
+        n_missing = len(wanted.docs) - len(wanted.current)
+        stored = count_texts(EncodedTexts(wanted, {}), n_missing, n_missing * self._vector_bytes(wanted))
+        return replace(stored, texts=len(wanted.docs), encoded=len(wanted.fresh))
+
+    def encode(self, wanted: WantedTexts) -> EncodedTexts:
+        """Return the vectors; each text the model refuses is a failure of its own."""
+        made, refused = self._encode_sound(wanted.fresh)
+        failures = tuple(
+            _name(refused[text_hash], doc)
+            for text_hash, doc in zip(wanted.hashes, wanted.docs, strict=True)
+            if text_hash in refused
+        )
+        return EncodedTexts(wanted, made, failures)
+
+    def write(self, encoded: EncodedTexts) -> TextCounts:
+        """Store the rows of a chunk in one transaction."""
+        return self.service.write(encoded)
+
+    def _encode_sound(self, fresh: Mapping[str, TextDoc]) -> tuple[dict[str, StoredText], dict[str, InputRefusedError]]:
+        """Return the vectors, and the errors of the texts without one, both by text hash.
+
+        A refusal does not name its text, so the texts are halved until one is alone.
+        """
+        try:
+            return self.service.encode(fresh), {}
+        except InputRefusedError as error:
+            if len(fresh) == 1:
+                return {}, dict.fromkeys(fresh, error)
+        made: dict[str, StoredText] = {}
+        refused: dict[str, InputRefusedError] = {}
+        items, middle = list(fresh.items()), len(fresh) // 2
+        for half in (items[:middle], items[middle:]):
+            some_made, some_refused = self._encode_sound(dict(half))
+            made |= some_made
+            refused |= some_refused
+        return made, refused
+
+    def _vector_bytes(self, wanted: WantedTexts) -> int:
+        if self.service.stated_dim is not None:
+            return self.service.stated_dim * VECTOR_DTYPE.itemsize
+        found = wanted.known or self._encode_sound(dict(islice(wanted.fresh.items(), 1)))[0]
+        return next((text.vector.nbytes for text in found.values()), 0)
+
+
+def _name(error: InputRefusedError, doc: TextDoc) -> InputRefusedError:
+    if isinstance(error, VectorError):
+        return VectorError(f"vector of {doc.name}", error.reason)
+    return InputRefusedError(f"{doc.name}: {error}")

@@ -1,1 +1,0 @@
-"""Backfills on a Ray cluster."""
