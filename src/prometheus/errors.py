@@ -1,39 +1,45 @@
-"""Every error Prometheus raises on purpose, in one tree.
+"""Every error Prometheus raises on purpose, in one tree; a message is one line: the fault, then the way out.
 
-Each class answers three questions: whose fault it is (its branch), whether trying again may help (`RetryableError`) and
-which exit code a command ends with (`exit_code`). `code` is the name that machines know an error by; it never changes.
-A message is one line: the fault, then the way out.
-
-What is caught by name, or carries values that a caller reads, is a class. Every other case is a function below that
-returns an error of its branch under a code of its own.
+A class says whose fault it is (its branch), whether trying again may help (`RetryableError`), the exit code of a
+command, and the `code` that machines know it by, which never changes. What is caught by name, or carries values that a
+caller reads, is a class; every other case is a function that returns an error of its branch under its own code.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, ClassVar, Self
+from string import Formatter
+from typing import Any, ClassVar, TypeVar
 
 from prometheus.spelling import did_you_mean
+
+E = TypeVar("E", bound="PrometheusError")
 
 
 class PrometheusError(Exception):
     """Root of the tree; a command that ends with a bare one exits with 1."""
 
+    code: str = "prometheus"
     exit_code: ClassVar[int] = 1
     template: ClassVar[str] = ""
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    code: str = "prometheus"
+
+    def __init_subclass__(cls, code: str = "", exit_code: int = 0) -> None:
+        cls.code = code or cls.code
+        if exit_code:
+            cls.exit_code = exit_code
+
+    def __init__(self, *args: object, code: str = "") -> None:
+        super().__init__(*args)
+        self.code = code or self.code
 
     def __post_init__(self) -> None:
         """Keep the values of a dataclass of the tree as `args`, collections as tuples, so that it survives pickling."""
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if isinstance(value, list | Set):
-                setattr(self, name, tuple(value))
-        self.args = tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        facts = {name: tuple(value) if isinstance(value, list | Set) else value for name, value in vars(self).items()}
+        vars(self).update(facts)
+        self.args = tuple(facts.values())
 
     def __str__(self) -> str:
         return self.template.format_map(vars(self)) if self.template else super().__str__()
@@ -41,168 +47,134 @@ class PrometheusError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, vars(self)
 
-    def under(self, code: str) -> Self:
-        """Return this error with a code of its own."""
-        self.code = code
-        return self
 
-
-class RetryableError(PrometheusError):
+class RetryableError(PrometheusError, code="retryable"):
     """Trying the same thing again later may succeed."""
 
-    code = "retryable"
 
-
-class UsageError(PrometheusError, ValueError):
+class UsageError(PrometheusError, ValueError, code="usage", exit_code=2):
     """The request contradicts itself; no look at the data is needed to see it."""
 
-    exit_code = 2
-    code = "usage"
 
-
-class InputRefusedError(PrometheusError, ValueError):
+class InputRefusedError(PrometheusError, ValueError, code="input_refused", exit_code=5):
     """Data, a file or a stored row cannot be used as it is; nothing was changed."""
 
-    exit_code = 5
-    code = "input_refused"
 
-
-class UnknownNameError(UsageError, LookupError):
+class UnknownNameError(UsageError, LookupError, code="unknown_name"):
     """A name that no setting, model or plug-in has."""
 
-    code = "unknown_name"
 
-
-class NotFoundError(InputRefusedError, LookupError):
+class NotFoundError(InputRefusedError, LookupError, code="not_found"):
     """Something that is not stored."""
-
-    code = "not_found"
 
 
 @dataclass(eq=False, repr=False)
-class MissingExtraError(PrometheusError, ImportError):
+class MissingExtraError(PrometheusError, ImportError, code="missing_extra"):
     """An optional dependency is not installed."""
 
     feature: str
     extra: str
-    code = "missing_extra"
     template = "{feature} needs an optional package; install it with: pip install 'prometheus-regime[{extra}]'"
 
 
 @dataclass(eq=False, repr=False)
-class ForeignPackageError(PrometheusError, ImportError):
+class ForeignPackageError(PrometheusError, ImportError, code="foreign_package"):
     """Another distribution owns the import name ``prometheus``."""
 
     distribution: str
-    code = "foreign_package"
     template = (
         "the distribution '{distribution}' is installed and shares the import name 'prometheus'; "
         "run: pip uninstall {distribution} && pip install --force-reinstall prometheus-regime"
     )
 
 
-class DatabaseError(PrometheusError):
+class DatabaseError(PrometheusError, code="database", exit_code=4):
     """The database cannot be used; nothing was changed."""
-
-    exit_code = 4
-    code = "database"
 
 
 @dataclass(eq=False, repr=False)
-class DatabaseUnreachableError(RetryableError, DatabaseError, ConnectionError):
+class DatabaseUnreachableError(RetryableError, DatabaseError, ConnectionError, code="database_unreachable"):
     """No connection could be made, or an open one (`was_connected`) is lost."""
 
     database: str
     reason: str
     was_connected: bool = False
-    code = "database_unreachable"
     template = "{database} database: {reason}; check that the server runs and that its DSN is right"
 
 
 @dataclass(eq=False, repr=False)
-class DatabaseAuthenticationError(DatabaseError, PermissionError):
+class DatabaseAuthenticationError(DatabaseError, PermissionError, code="database_authentication"):
     """The server refused the login or lacks a privilege."""
 
     database: str
     reason: str
-    code = "database_authentication"
     template = "{database} database: {reason}; check user, password and grants"
 
 
 @dataclass(eq=False, repr=False)
-class DatabaseRefusedError(DatabaseError):
+class DatabaseRefusedError(DatabaseError, code="database_refused"):
     """The server answers and cannot do what was asked: a full disk, a deadline, a read-only replica."""
 
     database: str
     reason: str
-    code = "database_refused"
     template = "{database} database: {reason}; nothing of this step was stored"
 
 
 @dataclass(eq=False, repr=False)
-class NotMigratedError(DatabaseError):
+class NotMigratedError(DatabaseError, code="not_migrated"):
     """The schema is missing, older or newer than this version of Prometheus."""
 
     database: str
     found: str | None
     wanted: str
-    code = "not_migrated"
 
     def __str__(self) -> str:
-        if self.found is not None and self.found > self.wanted:
-            return (
-                f"{self.database} database has schema {self.found}, newer than the {self.wanted} this version knows; "
-                "upgrade prometheus-regime"
-            )
-        state = (
-            "has no schema yet" if self.found is None else f"has schema {self.found}, this version needs {self.wanted}"
-        )
-        return f"{self.database} database {state}; run: python -m prometheus db upgrade"
+        fault, way_out = f"has schema {self.found}", "run: python -m prometheus db upgrade"
+        if self.found is None:
+            fault = "has no schema yet"
+        elif self.found > self.wanted:
+            fault, way_out = f"{fault}, newer than the {self.wanted} this version knows", "upgrade prometheus-regime"
+        else:
+            fault += f", this version needs {self.wanted}"
+        return f"{self.database} database {fault}; {way_out}"
 
 
-class EmbeddedServerError(DatabaseError):
+class EmbeddedServerError(DatabaseError, code="embedded_server"):
     """The embedded PostgreSQL cannot be started, reached or trusted."""
-
-    code = "embedded_server"
 
 
 @dataclass(eq=False, repr=False)
-class FileAccessError(InputRefusedError, OSError):
+class FileAccessError(InputRefusedError, OSError, code="file_access"):
     """A file the user named cannot be read or written."""
 
     path: str
     reason: str
-    code = "file_access"
     template = "{path}: {reason}"
 
 
-class DataCheckError(InputRefusedError):
+class DataCheckError(InputRefusedError, code="data_check"):
     """Rows of a file failed their checks under ``--on-error abort``; nothing was written."""
-
-    code = "data_check"
 
 
 @dataclass(eq=False, repr=False)
-class CalendarRangeError(InputRefusedError, LookupError):
+class CalendarRangeError(InputRefusedError, LookupError, code="calendar_range"):
     """A date lies outside the span the trading calendar covers."""
 
     market: str
     asked: date
     first: date
     last: date
-    code = "calendar_range"
     template = "{market}: the trading calendar covers {first} to {last}, not {asked}"
 
 
 @dataclass(eq=False, repr=False)
-class InsufficientHistoryError(InputRefusedError):
+class InsufficientHistoryError(InputRefusedError, code="insufficient_history"):
     """Fewer sessions are stored than the window needs."""
 
     instrument_id: str
     as_of: date
     needed: int
     found: int
-    code = "insufficient_history"
     template = (
         "{instrument_id}: window ending {as_of} needs {needed} sessions, found {found}; "
         "load older bars or shorten --window-days"
@@ -210,7 +182,7 @@ class InsufficientHistoryError(InputRefusedError):
 
 
 @dataclass(eq=False, repr=False)
-class StaleHistoryError(InputRefusedError):
+class StaleHistoryError(InputRefusedError, code="stale_history"):
     """The newest bar is too old for the date asked for."""
 
     instrument_id: str
@@ -218,7 +190,6 @@ class StaleHistoryError(InputRefusedError):
     last_session: date
     age: int
     allowed: int
-    code = "stale_history"
     template = (
         "{instrument_id}: last bar before {as_of} is of {last_session}, {age} sessions old (at most {allowed}); "
         "load newer bars or ask for an earlier date"
@@ -226,271 +197,202 @@ class StaleHistoryError(InputRefusedError):
 
 
 @dataclass(eq=False, repr=False)
-class RegionMembersError(InputRefusedError):
+class RegionMembersError(InputRefusedError, code="region_members"):
     """Too few members of a region can be seen on a date for the region to have an embedding."""
 
     region: str
     as_of: date
     rule: str
     absent: Collection[str]
-    code = "region_members"
 
     def __str__(self) -> str:
-        return (
-            f"region {self.region!r} has no embedding on {self.as_of}: {self.rule} ({'; '.join(self.absent)}); "
-            "load the missing bars or change the region"
-        )
+        fault = f"region {self.region!r} has no embedding on {self.as_of}: {self.rule} ({'; '.join(self.absent)})"
+        return f"{fault}; load the missing bars or change the region"
 
 
 @dataclass(eq=False, repr=False)
-class WindowShapeError(InputRefusedError):
+class WindowShapeError(InputRefusedError, code="window_shape"):
     """A window or an array of them has another shape than promised."""
 
     name: str
     found: Sequence[int]
     wanted: Sequence[int | str]
-    code = "window_shape"
     template = "{name}: shape {found}, expected {wanted}"
 
 
 @dataclass(eq=False, repr=False)
-class VectorError(InputRefusedError):
+class VectorError(InputRefusedError, code="vector"):
     """Vector bytes or values that must not be stored or used."""
 
     name: str
     reason: str
-    code = "vector"
     template = "{name}: {reason}"
 
 
 @dataclass(eq=False, repr=False)
-class ModelFingerprintError(InputRefusedError):
+class ModelFingerprintError(InputRefusedError, code="model_fingerprint"):
     """A model id already means something else."""
 
     model_id: str
     differences: Collection[str]
-    code = "model_fingerprint"
 
     def __str__(self) -> str:
-        return (
-            f"model id {self.model_id!r} is taken by another model ({'; '.join(self.differences)}); "
-            "choose a new id, the stored rows keep their meaning"
-        )
+        fault = f"model id {self.model_id!r} is taken by another model ({'; '.join(self.differences)})"
+        return f"{fault}; choose a new id, the stored rows keep their meaning"
 
 
 @dataclass(eq=False, repr=False)
-class PrototypeError(InputRefusedError):
+class PrototypeError(InputRefusedError, code="prototype"):
     """A prototype set that cannot classify anything."""
 
     source: str
     reason: str
-    code = "prototype"
     template = "{source}: {reason}"
 
 
 @dataclass(eq=False, repr=False)
-class NoRegimesError(NotFoundError):
+class NoRegimesError(NotFoundError, code="no_regimes"):
     """No regime rows where some are needed."""
 
     region: str
     detail: str
-    code = "no_regimes"
     template = (
         "region {region!r} has no regimes {detail}; run: python -m prometheus run_numeric_regime --region {region} "
         "--instrument-id ID --date-range START END"
     )
 
 
-def unknown_model(model_id: str, known: Collection[str]) -> UnknownNameError:
-    """Say that no model has that id."""
-    return UnknownNameError(f"unknown model id {model_id!r}; {did_you_mean(model_id, known, 'known')}").under(
-        "unknown_model"
-    )
+def _case(branch: type[E], code: str, template: str) -> Callable[..., E]:
+    """Return a function that makes an error of its arguments, which fill the template in the order of its names."""
+    names = dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name)
+
+    def case(*values: Any) -> E:
+        facts = dict(zip(names, values, strict=True))
+        for name, value in facts.items():
+            if name in {"known", "configured"}:  # only the names nearest to what was asked for
+                facts[name] = did_you_mean(values[0], value, name)
+            elif isinstance(value, list | tuple | Set):
+                facts[name] = ", ".join(value)
+        return branch(template.format(**facts), code=code)
+
+    return case
 
 
-def unknown_region(region: str, known: Collection[str]) -> UnknownNameError:
-    """Say that a regime model has no instrument for a region."""
-    return UnknownNameError(f"unknown region {region!r}; {did_you_mean(region, known, 'known')}").under(
-        "unknown_region"
-    )
-
-
-def unconfigured_region(region: str, known: Collection[str]) -> UnknownNameError:
-    """Say that no setting says what a region is made of."""
-    example = f'{{"{region}": {{"members": {{"ID": 0.6, "ID2": 0.4}}}}}}'
-    return UnknownNameError(
-        f"region {region!r} is not configured ({did_you_mean(region, known, 'configured')}); "
-        f"give --instrument-id ID, or set PROMETHEUS_REGIONS to a JSON object such as {example}"
-    ).under("unconfigured_region")
-
-
-def no_regions() -> UsageError:
-    """Say that a command works on configured regions and there is not one."""
-    return UsageError(
-        "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as "
-        '{"US": {"instrument_id": "GSPC.INDX", "prototypes": "regimes_US.json"}}, or PROMETHEUS_REGIONS_FILE to a file '
-        "of such regions"
-    ).under("no_regions")
-
-
-def unknown_label(label: str, known: Collection[str]) -> NotFoundError:
-    """Say that no regime has that label."""
-    return NotFoundError(f"unknown regime label {label!r}; known: {', '.join(known)}").under("unknown_label")
-
-
-def unknown_market(market: str, known: Collection[str]) -> NotFoundError:
-    """Say that no trading calendar stands behind a market id."""
-    listed = f"known: {', '.join(known)}, or an ISO 10383 code such as XLON"
-    return NotFoundError(f"unknown market {market!r}; {listed}").under("unknown_market")
+unknown_model = _case(UnknownNameError, "unknown_model", "unknown model id {model_id!r}; {known}")
+unknown_region = _case(UnknownNameError, "unknown_region", "unknown region {region!r}; {known}")
+unconfigured_region = _case(UnknownNameError, "unconfigured_region", (
+    "region {region!r} is not configured ({configured}); give --instrument-id ID, or set PROMETHEUS_REGIONS to a JSON "
+    'object such as {{"{region}": {{"members": {{"ID": 0.6, "ID2": 0.4}}}}}}'
+))  # fmt: skip
+no_regions = _case(UsageError, "no_regions", (
+    "no region is configured; set PROMETHEUS_REGIONS to a JSON object such as "
+    '{{"US": {{"instrument_id": "GSPC.INDX", "prototypes": "regimes_US.json"}}}}, or PROMETHEUS_REGIONS_FILE to a file '
+    "of such regions"
+))  # fmt: skip
+unknown_label = _case(NotFoundError, "unknown_label", "unknown regime label {label!r}; known: {labels}")
+unknown_market = _case(NotFoundError, "unknown_market", (
+    "unknown market {market!r}; known: {markets}, or an ISO 10383 code such as XLON"
+))  # fmt: skip
+unknown_run = _case(NotFoundError, "unknown_run", (
+    "unknown run {run_id!r}; take the cursor from the field 'next' of a page"
+))  # fmt: skip
+no_regime_on_date = _case(NotFoundError, "no_regime_on_date", (
+    "region {region!r} has no regime of {model_id} on {asked}; its dates are sessions from {first} to {last}"
+))  # fmt: skip
+no_joint_rows = _case(NotFoundError, "no_joint_rows", (
+    "region {region!r} has no {joint_type} rows of {model_id} on these dates; build them with "
+    "backfill_joint_regime_macro_context or backfill_joint_regime_context"
+))  # fmt: skip
+model_not_known_yet = _case(NotFoundError, "model_not_known_yet", (
+    "{model_id} was made from data up to {known_from}, so it did not exist on {as_of}; "
+    "ask for a later date or another --model-id"
+))  # fmt: skip
+missing_index = _case(NotFoundError, "missing_index", (
+    "there is no index of the windows of {model_id}; make it with: "
+    "python -m prometheus similar_index build --model-id {model_id}"
+))  # fmt: skip
+ambiguous_model = _case(NotFoundError, "ambiguous_model", (
+    "region {region!r} has regimes of several models; name one (--model-id): {model_ids}"
+))  # fmt: skip
+missing_vector_extension = _case(DatabaseError, "vector_extension", (
+    "historical database: {reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector as a "
+    "superuser once"
+))  # fmt: skip
+run_under_way = _case(RetryableError, "run_under_way", (
+    "another {kind} run is under way since {since}; wait until it has ended"
+))  # fmt: skip
+cluster_error = _case(PrometheusError, "cluster", "Ray cluster, {name}: {reason}")
+worker_not_started = _case(PrometheusError, "worker_start", (
+    "a worker process ended with exit code {exit_code} before it began; use --workers 1, or in a script of "
+    "your own start the work below: if __name__ == '__main__':"
+))  # fmt: skip
+unusable_address = _case(PrometheusError, "address", (
+    "cannot listen on {address}: {reason}; choose another --port or --host"
+))  # fmt: skip
 
 
 def unknown_instrument(instrument_id: str, known: Collection[str] = ()) -> NotFoundError:
     """Say that an instrument has neither prices nor a reference row."""
     meant = f" ({did_you_mean(instrument_id, known, 'known')})" if known else ""
     way_out = "load it with: python -m prometheus ingest prices FILE"
-    return NotFoundError(f"unknown instrument {instrument_id!r}{meant}; {way_out}").under("unknown_instrument")
-
-
-def unknown_run(run_id: str) -> NotFoundError:
-    """Say that no backfill of that id is in the log."""
-    return NotFoundError(f"unknown run {run_id!r}; take the cursor from the field 'next' of a page").under(
-        "unknown_run"
-    )
-
-
-def no_regime_on_date(region: str, model_id: str, asked: date, first: date, last: date) -> NotFoundError:
-    """Say that a region has regimes of a model, but not on the date asked for."""
-    return NotFoundError(
-        f"region {region!r} has no regime of {model_id} on {asked}; its dates are sessions from {first} to {last}"
-    ).under("no_regime_on_date")
-
-
-def no_joint_rows(region: str, joint_type: str, model_id: str) -> NotFoundError:
-    """Say that the joint embeddings asked for are not stored."""
-    return NotFoundError(
-        f"region {region!r} has no {joint_type} rows of {model_id} on these dates; build them with "
-        "backfill_joint_regime_macro_context or backfill_joint_regime_context"
-    ).under("no_joint_rows")
+    return NotFoundError(f"unknown instrument {instrument_id!r}{meant}; {way_out}", code="unknown_instrument")
 
 
 def no_embedding(name: str, as_of: date | None, known: tuple[date, date] | None) -> NotFoundError:
     """Say that a search needs a vector that is not stored; `known` is the first and the last date that have one."""
+    found = f"{'yet' if as_of is None else f'up to {as_of}'}; backfill it first"
     if known is not None:
         found = f"on {as_of}; there are some from {known[0]} to {known[1]}"
-    else:
-        found = f"{'yet' if as_of is None else f'up to {as_of}'}; backfill it first"
-    return NotFoundError(f"{name} has no embedding {found}").under("no_embedding")
-
-
-def model_not_known_yet(model_id: str, known_from: date, as_of: date) -> NotFoundError:
-    """Say that a model's numbers were taken from data later than the date it is asked about."""
-    return NotFoundError(
-        f"{model_id} was made from data up to {known_from}, so it did not exist on {as_of}; "
-        "ask for a later date or another --model-id"
-    ).under("model_not_known_yet")
+    return NotFoundError(f"{name} has no embedding {found}", code="no_embedding")
 
 
 def no_text_embeddings(kinds: Collection[str], model_id: str | None = None, as_of: date | None = None) -> NotFoundError:
     """Say that no text vectors are stored at all, of a model, or known by a date."""
-    wanted = " or ".join(kinds)
+    wanted = f"{' or '.join(kinds)} " if kinds else ""
     of_model = "" if model_id is None else f" of {model_id}"
     until = "" if as_of is None else f" for {as_of}"
-    return NotFoundError(
-        f"there are no {wanted + ' ' if wanted else ''}text embeddings{of_model}{until}; make them with "
-        "backfill_macro_text_embeddings or backfill_text_embeddings"
-    ).under("no_text_embeddings")
-
-
-def missing_index(model_id: str) -> NotFoundError:
-    """Say that a model's windows have no index."""
-    return NotFoundError(
-        f"there is no index of the windows of {model_id}; make it with: "
-        f"python -m prometheus similar_index build --model-id {model_id}"
-    ).under("missing_index")
-
-
-def ambiguous_model(region: str, model_ids: Collection[str]) -> NotFoundError:
-    """Say that a region holds rows of several models and that one must be named."""
-    listed = ", ".join(model_ids)
-    message = f"region {region!r} has regimes of several models; name one (--model-id): {listed}"
-    return NotFoundError(message).under("ambiguous_model")
+    way_out = "make them with backfill_macro_text_embeddings or backfill_text_embeddings"
+    return NotFoundError(f"there are no {wanted}text embeddings{of_model}{until}; {way_out}", code="no_text_embeddings")
 
 
 def unnamed_text_model(kinds: Collection[str], model_ids: Collection[str]) -> NotFoundError:
     """Say that several text models have vectors and one must be named: vectors of two models are never compared."""
-    texts, listed = " and ".join(kinds), ", ".join(model_ids)
-    message = f"several models have embedded {texts} texts; name one (--model-id): {listed}"
-    return NotFoundError(message).under("unnamed_text_model")
+    said = f"several models have embedded {' and '.join(kinds)} texts; name one (--model-id): {', '.join(model_ids)}"
+    return NotFoundError(said, code="unnamed_text_model")
 
 
 def stale_prices(stale: Collection[str]) -> InputRefusedError:
     """Say that configured regions lack the newest bars; nothing was written."""
-    return InputRefusedError(
-        f"prices are missing: {'; '.join(stale)}; load newer bars, allow older ones with --max-age-sessions N, or "
-        "leave these regions out with --skip-stale"
-    ).under("stale_prices")
-
-
-def missing_vector_extension(reason: str) -> DatabaseError:
-    """Say that the server lacks pgvector, or has one too old."""
-    return DatabaseError(
-        f"historical database: {reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector as a "
-        "superuser once"
-    ).under("vector_extension")
-
-
-def run_under_way(kind: str, since: str) -> RetryableError:
-    """Say that another run of that kind is under way on the database."""
-    return RetryableError(f"another {kind} run is under way since {since}; wait until it has ended").under(
-        "run_under_way"
+    way_out = (
+        "load newer bars, allow older ones with --max-age-sessions N, or leave these regions out with --skip-stale"
     )
-
-
-def cluster_error(name: str, reason: str) -> PrometheusError:
-    """Say that a Ray cluster, or a node of it, cannot be used."""
-    return PrometheusError(f"Ray cluster, {name}: {reason}").under("cluster")
-
-
-def worker_not_started(worker_exit_code: int | None) -> PrometheusError:
-    """Say that a worker process ended before it could begin."""
-    return PrometheusError(
-        f"a worker process ended with exit code {worker_exit_code} before it began; use --workers 1, or in a script of "
-        "your own start the work below: if __name__ == '__main__':"
-    ).under("worker_start")
+    return InputRefusedError(f"prices are missing: {'; '.join(stale)}; {way_out}", code="stale_prices")
 
 
 def worker_died(chunk: str, n_deaths: int, worker_exit_code: int | None) -> PrometheusError:
     """Say that every worker that had a piece of a backfill ended without a word, as when memory runs out."""
-    code = worker_exit_code
-    words = "" if code is None else f", the last with exit code {code} (-9: killed, often for memory)"
-    return PrometheusError(
-        f"{chunk}: {n_deaths} workers in a row ended while they had it{words}; "
-        "it was left out, run it alone with --workers 1"
-    ).under("worker_died")
+    end = f", the last with exit code {worker_exit_code} (-9: killed, often for memory)"
+    said = f"{n_deaths} workers in a row ended while they had it{'' if worker_exit_code is None else end}"
+    return PrometheusError(f"{chunk}: {said}; it was left out, run it alone with --workers 1", code="worker_died")
 
 
-def unusable_address(address: str, reason: str) -> PrometheusError:
-    """Say that a server cannot listen where it was told to."""
-    return PrometheusError(f"cannot listen on {address}: {reason}; choose another --port or --host").under("address")
-
-
-_RENAMED = {
-    "UnknownModelError": UnknownNameError, "UnknownRegionError": UnknownNameError,
-    "UnconfiguredRegionError": UnknownNameError, "NoRegionsError": UsageError, "UnknownLabelError": NotFoundError,
-    "UnknownMarketError": NotFoundError, "UnknownInstrumentError": NotFoundError, "UnknownRunError": NotFoundError,
-    "NoRegimeOnDateError": NotFoundError, "NoJointRowsError": NotFoundError, "NoEmbeddingError": NotFoundError,
-    "ModelNotKnownYetError": NotFoundError, "NoTextEmbeddingsError": NotFoundError, "MissingIndexError": NotFoundError,
-    "AmbiguousModelError": NotFoundError, "UnnamedTextModelError": NotFoundError, "StalePricesError": InputRefusedError,
-    "TokenFileError": InputRefusedError, "VectorExtensionError": DatabaseError, "RunUnderWayError": RetryableError,
-    "ClusterError": PrometheusError, "WorkerStartError": PrometheusError, "WorkerDiedError": PrometheusError,
-    "AddressError": PrometheusError,
-}  # fmt: skip
+_RENAMED: dict[type[PrometheusError], str] = {
+    DatabaseError: "VectorExtension",
+    InputRefusedError: "StalePrices TokenFile",
+    NotFoundError: "UnknownLabel UnknownMarket UnknownInstrument UnknownRun NoRegimeOnDate NoJointRows NoEmbedding "
+    "ModelNotKnownYet NoTextEmbeddings MissingIndex AmbiguousModel UnnamedTextModel",
+    PrometheusError: "Cluster WorkerStart WorkerDied Address",
+    RetryableError: "RunUnderWay",
+    UnknownNameError: "UnknownModel UnknownRegion UnconfiguredRegion",
+    UsageError: "NoRegions",
+}
+"""What the classes of the first version became, their names less the word Error."""
 
 
 def __getattr__(name: str) -> type[PrometheusError]:
     """Return the class that a class of the first version became, for code that catches it by its old name."""
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    became = _RENAMED[name]
-    warnings.warn(f"prometheus.errors.{name} is now {became.__name__}", DeprecationWarning, stacklevel=2)
-    return became
+    for became, old_names in _RENAMED.items():
+        if name.endswith("Error") and name.removesuffix("Error") in old_names.split():
+            warnings.warn(f"prometheus.errors.{name} is now {became.__name__}", DeprecationWarning, stacklevel=2)
+            return became
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
