@@ -296,7 +296,7 @@ def test_a_failure_in_the_runtime_database_leaves_no_price(
     def fail(*_args: object) -> int:
         raise psycopg.errors.UniqueViolation("on purpose")
 
-    monkeypatch.setattr("prometheus.ingest.prices.register_instruments", fail)
+    monkeypatch.setattr("prometheus.ingest.prices.reference.register_instruments", fail)
     with pytest.raises(psycopg.errors.UniqueViolation):
         ingest(GOOD)
     assert stored(db_manager) == []

@@ -13,7 +13,7 @@ import pytest
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
-from prometheus.ingest.report import TextIngestOptions, TextIngestReport
+from prometheus.ingest.report import IngestReport, TextIngestOptions
 from prometheus.ingest.sample.macro_events import sample_macro_events, write_sample_macro_events
 from prometheus.ingest.texts import TextIngest
 
@@ -22,7 +22,7 @@ HEADER = "type,timestamp,country,text"
 GOOD = "CPI,2024-01-02T10:00Z,US,Prices rose."
 TEN = datetime(2024, 1, 2, 10, tzinfo=UTC)
 
-Ingest = Callable[..., TextIngestReport]
+Ingest = Callable[..., IngestReport]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def macro(db_manager: DatabaseManager, tmp_path: Path, monkeypatch: pytest.Monke
     """Write lines to ``events.csv`` and load them as macro events; options as keywords."""
     monkeypatch.chdir(tmp_path)
 
-    def load(*lines: str, header: str = HEADER, name: str = "events.csv", **options: Any) -> TextIngestReport:
+    def load(*lines: str, header: str = HEADER, name: str = "events.csv", **options: Any) -> IngestReport:
         Path(name).write_bytes("\n".join((*([header] if header else []), *lines, "")).encode())
         return TextIngest(db_manager).ingest_macro([Path(name)], TextIngestOptions(**{"now": NOW, **options}))
 
@@ -42,7 +42,7 @@ def news(db_manager: DatabaseManager, tmp_path: Path, monkeypatch: pytest.Monkey
     """Write objects to ``news.jsonl`` and load them as news; options as keywords."""
     monkeypatch.chdir(tmp_path)
 
-    def load(*objects: dict[str, Any], **options: Any) -> TextIngestReport:
+    def load(*objects: dict[str, Any], **options: Any) -> IngestReport:
         Path("news.jsonl").write_text("".join(json.dumps(item) + "\n" for item in objects))
         return TextIngest(db_manager).ingest_news([Path("news.jsonl")], TextIngestOptions(**{"now": NOW, **options}))
 

@@ -12,7 +12,7 @@ from tests.fixtures.texts import texts_of
 from prometheus.app.databases import DatabaseManager
 from prometheus.data.text_reader import TextReader
 from prometheus.errors import DataCheckError
-from prometheus.ingest.report import TextIngestOptions, TextIngestReport
+from prometheus.ingest.report import IngestReport, TextIngestOptions
 from prometheus.ingest.texts import TextIngest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,7 +83,7 @@ REUTERS = RealFile(
 FILES = [CENTRAL_BANKS, SPEECHES, PRESS_CONFERENCES, CALENDAR, REUTERS]
 
 
-def load(db_manager: DatabaseManager, path: Path, file: RealFile, **more: Any) -> TextIngestReport:
+def load(db_manager: DatabaseManager, path: Path, file: RealFile, **more: Any) -> IngestReport:
     ingest = TextIngest(db_manager)
     loads = ingest.ingest_news if file.name == REUTERS.name else ingest.ingest_macro
     return loads([path], TextIngestOptions(now=NOW, **file.options, **more))

@@ -24,7 +24,7 @@ from prometheus.errors import UsageError
 from prometheus.plugins import is_reference
 
 if TYPE_CHECKING:
-    from prometheus.ingest.report import TextIngestOptions, TextIngestReport
+    from prometheus.ingest.report import IngestReport, TextIngestOptions
     from prometheus.ingest.texts import TextIngest
 
 RUNTIMES = ("onnx", "torch")
@@ -79,11 +79,11 @@ class EmbedTexts(BackfillCase):
 
     kind = "text"
 
-    def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
+    def ingest_macro(self, files: Sequence[Path], options: TextIngestOptions) -> IngestReport:
         """Load files of macro events."""
         return retry_lost_connection(lambda: self._ingest().ingest_macro(files, options))
 
-    def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
+    def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> IngestReport:
         """Load files of news."""
         return retry_lost_connection(lambda: self._ingest().ingest_news(files, options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,10 +13,9 @@ from prometheus.cli.runner import Answer, command, command_app, new_group
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
-    from prometheus.ingest.report import IngestReport, TextIngestOptions, TextIngestReport
+    from prometheus.ingest.report import IngestOptions, IngestReport, TextIngestOptions
 
 ingest = new_group("Load files; running a load twice changes nothing.")
-
 
 Market = Annotated[str, typer.Option(help="Market of instruments that are not known yet.")]
 Currency = Annotated[str | None, typer.Option(help="Currency where the file names none.")]
@@ -73,12 +72,9 @@ def prices(
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
-    from prometheus.ingest.report import IngestOptions
-
-    options = IngestOptions(
-        today=latest_date_on_earth(), instrument_id=instrument_id, market_id=market_id, currency=currency,
-        asset_class=asset_class, zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format,
-        on_error=checks.on_error, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
+    options = _price_options(
+        checks, instrument_id=instrument_id, market_id=market_id, currency=currency, asset_class=asset_class,
+        zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format,
     )  # fmt: skip
     with command_app("rows") as application:
         return _answer(application.prices.ingest_prices(files, options))
@@ -94,12 +90,7 @@ def instruments(
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load reference rows: instrument, market, asset class, symbol, currency, status, name."""
-    from prometheus.ingest.report import IngestOptions
-
-    options = IngestOptions(
-        today=latest_date_on_earth(), market_id=market_id, currency=currency, asset_class=asset_class,
-        on_error=checks.on_error, quarantine_path=checks.quarantine_path, dry_run=checks.dry_run,
-    )  # fmt: skip
+    options = _price_options(checks, market_id=market_id, currency=currency, asset_class=asset_class)
     with command_app("rows") as application:
         return _answer(application.prices.ingest_instruments(file, options))
 
@@ -138,15 +129,20 @@ def latest_date_on_earth() -> date:
     return (datetime.now(UTC) + timedelta(hours=14)).date()
 
 
-def _text_options(columns: TextColumns, checks: Checks, **defaults: str | None) -> TextIngestOptions:
+def _price_options(checks: Checks, **given: Any) -> IngestOptions:
+    from prometheus.ingest.report import IngestOptions
+
+    return IngestOptions(today=latest_date_on_earth(), **given, **asdict(checks))
+
+
+def _text_options(columns: TextColumns, checks: Checks, **given: str | None) -> TextIngestOptions:
     from prometheus.ingest.report import TextIngestOptions
 
+    named: dict[str, Any] = asdict(columns)
+    by_hand, kept = _parse_columns(named.pop("column")), tuple(named.pop("metadata_column") or ())
     return TextIngestOptions(
-        now=datetime.now(UTC), on_error=checks.on_error, quarantine_path=checks.quarantine_path,
-        dry_run=checks.dry_run, source=columns.source, assume_timezone=columns.assume_timezone,
-        date_format=columns.date_format, columns=_parse_columns(columns.column),
-        metadata_columns=tuple(columns.metadata_column or ()), **defaults,
-    )  # fmt: skip
+        now=datetime.now(UTC), columns=by_hand, metadata_columns=kept, **named, **given, **asdict(checks)
+    )
 
 
 def _parse_columns(texts: list[str] | None) -> dict[str, str]:
@@ -157,27 +153,21 @@ def _parse_columns(texts: list[str] | None) -> dict[str, str]:
     return columns
 
 
-def _answer(report: IngestReport | TextIngestReport) -> Answer:
-    return Answer(
-        lambda: {**asdict(report), "rejected_by_reason": dict(report.rejected_by_reason)},
-        lambda: _summary(report),
-        report.exit_code,
-        [f"note: {note}" for note in report.notes],
-    )
+def _answer(report: IngestReport) -> Answer:
+    notes = [f"note: {note}" for note in report.notes]
+    return Answer(report.to_dict, lambda: _summary(report), report.exit_code, notes)
 
 
-def _summary(report: IngestReport | TextIngestReport) -> str:
-    verb = "to write" if report.dry_run else "written"
+def _summary(report: IngestReport) -> str:
     parts = [
         f"{report.rows_read:,} rows read",
-        f"{report.rows_written:,} {verb}",
+        f"{report.rows_written:,} {'to write' if report.dry_run else 'written'}",
         f"{report.rows_unchanged:,} unchanged",
         f"{report.duplicates:,} duplicates",
         f"{report.rejected:,} rejected",
     ]
     if report.first_date is not None:
-        instruments = getattr(report, "instruments", None)
-        named = "" if instruments is None else f"{instruments:,} instruments "
+        named = "" if report.instruments is None else f"{report.instruments:,} instruments "
         parts.append(f"{named}from {report.first_date} to {report.last_date}")
     if report.rejected:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.rejected_by_reason)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,8 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from prometheus.errors import DataCheckError, FileAccessError
-from prometheus.files.columns import ColumnMap, Field, match_columns
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
+from prometheus.files.columns import Field, match_columns
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import (
     Lines,
     is_inside_cell,
@@ -29,7 +29,7 @@ from prometheus.files.text_lines import (
     open_bytes,
     refuse_damage,
     split_lines,
-)
+)  # fmt: skip
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
@@ -38,21 +38,15 @@ _WELL_QUOTED = re.compile(_CELL + rb"(?:," + _CELL + rb")*")
 
 
 @dataclass(frozen=True, slots=True)
-class CsvTable:
+class CsvTable(TableFile):
     """A CSV file whose columns are known; where it `holds_texts`, a row may span lines and is numbered by its first."""
 
-    row_word: ClassVar[str] = "line"
-
-    path: Path
-    columns: ColumnMap
     n_columns: int
-    is_compressed: bool
     holds_texts: bool = False
-    n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
-        with refuse_damage(self.path), open_bytes(self.path, is_compressed=self.is_compressed) as file:
+        with refuse_damage(self.path), open_bytes(self.path) as file:
             for lines, malformed in self._rows(file):
                 data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines
                 if len(data.numbers) or malformed:
@@ -86,7 +80,7 @@ class CsvTable:
         return RawBatch(rows, arrays, tuple(sorted(malformed, key=lambda line: line.row)))
 
     def _read(self, lines: Lines) -> tuple[list[pa.Array], list[tuple[int, str]]]:
-        """Return the columns of the fields, and the position and text of each line with too many or too few cells."""
+        """Return the columns, and the position and text of each line with too many or too few cells."""
         ragged: list[tuple[int, str]] = []
 
         def skip(row: Any) -> str:
@@ -95,34 +89,29 @@ class CsvTable:
 
         names = [str(index) for index in range(self.n_columns)]
         wanted = [names[index] for index in self.columns.position.values()]
-        distinct = list(dict.fromkeys(wanted))
         if not len(lines.numbers):
             return [pa.array([], pa.string()) for _ in wanted], ragged
+        reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(lines.text) + 1, column_names=names)
+        parsing = pyarrow.csv.ParseOptions(
+            invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
+        )
+        converting = pyarrow.csv.ConvertOptions(
+            check_utf8=False, column_types=dict.fromkeys(wanted, pa.string()),
+            include_columns=list(dict.fromkeys(wanted)), null_values=[""], strings_can_be_null=True,
+        )  # fmt: skip
         try:
-            table = pyarrow.csv.read_csv(
-                pa.BufferReader(lines.text),
-                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(lines.text) + 1, column_names=names),
-                pyarrow.csv.ParseOptions(
-                    invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
-                ),
-                _convert_options(distinct),
-            )
+            table = pyarrow.csv.read_csv(pa.BufferReader(lines.text), reading, parsing, converting)
         except pa.ArrowInvalid:  # an unclosed quote; the caller looks for it
             return [pa.array([], pa.string()) for _ in wanted], []
         return [table.column(name).combine_chunks() for name in wanted], ragged
 
 
 def open_csv(
-    path: Path,
-    fields: Sequence[Field],
-    required: Collection[str],
-    *,
-    is_compressed: bool,
-    by_hand: Mapping[str, str] | None = None,
+    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> CsvTable:
     """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
-    with refuse_damage(path), open_bytes(path, is_compressed=is_compressed) as file:
+    with refuse_damage(path), open_bytes(path) as file:
         block = next(line_blocks(path, file, BLOCK_BYTES, longest), b"")
     if not block:
         raise FileAccessError(str(path), "is empty")
@@ -134,17 +123,7 @@ def open_csv(
     except csv.Error as error:
         raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
     columns = match_columns(str(path), found, fields, required, by_hand)
-    return CsvTable(path, columns, len(found), is_compressed, holds_texts=by_hand is not None)
-
-
-def _convert_options(wanted: Sequence[str]) -> Any:
-    return pyarrow.csv.ConvertOptions(
-        check_utf8=False,
-        column_types=dict.fromkeys(wanted, pa.string()),
-        include_columns=list(wanted),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
+    return CsvTable(path, columns, len(found), holds_texts=by_hand is not None)
 
 
 def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLine, ...]]:

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
-from prometheus.files.columns import is_text, plain_type
-from prometheus.files.convert import TextColumn, read_texts
+from prometheus.files.columns import TextColumn, is_text, plain_type, read_texts
 from prometheus.files.tables import Reason
 
 _CLOCK = (

@@ -11,14 +11,14 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import ColumnMap, Field, FieldKind, match_columns
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason
+from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
 
 BLOCK_BYTES = 4 << 20
@@ -26,20 +26,14 @@ MAX_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class JsonTable:
+class JsonTable(TableFile):
     """A file of JSON lines whose keys are known."""
 
-    row_word: ClassVar[str] = "line"
-
-    path: Path
-    columns: ColumnMap
     kinds: Mapping[str, FieldKind]
-    is_compressed: bool
-    n_rows: None = None
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null."""
-        for numbered in _numbered_lines(self.path, is_compressed=self.is_compressed):
+        for numbered in _numbered_lines(self.path):
             batch = self._parse(numbered)
             if batch.n_rows:
                 yield batch
@@ -50,8 +44,8 @@ class JsonTable:
         cells: dict[str, list[str | None]] = {field: [] for field in self.columns.source}
         for number, line in numbered:
             row = self._read_row(parse_object(line))
-            if isinstance(row, _Fault):
-                malformed.append(MalformedLine(number, row.reason, line, row.column))
+            if isinstance(row, tuple):
+                malformed.append(MalformedLine(number, row[0], line, row[1]))
                 continue
             numbers.append(number)
             for field, cell in zip(cells, row, strict=True):
@@ -59,22 +53,17 @@ class JsonTable:
         columns = {field: pa.array(texts, pa.large_string()) for field, texts in cells.items()}
         return RawBatch(np.array(numbers, np.int64), columns, tuple(malformed))
 
-    def _read_row(self, found: dict[str, Any] | Reason) -> list[str | None] | _Fault:
+    def _read_row(self, found: dict[str, Any] | Reason) -> list[str | None] | tuple[Reason, str]:
+        """Return the cells of a row, or what is wrong with it and in which column."""
         if isinstance(found, Reason):
-            return _Fault(found)
+            return found, ""
         row: list[str | None] = []
         for field, key in self.columns.source.items():
             cell = read_cell(found.get(key), self.kinds[field])
             if isinstance(cell, Reason):
-                return _Fault(cell, field)
+                return cell, field
             row.append(cell)
         return row
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    reason: Reason
-    column: str = ""
 
 
 class _RepeatedKeyError(ValueError):
@@ -82,20 +71,18 @@ class _RepeatedKeyError(ValueError):
 
 
 def open_json_lines(
-    path: Path, fields: Sequence[Field], required: Collection[str], *, is_compressed: bool, by_hand: Mapping[str, str]
+    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
 ) -> JsonTable:
     """Return a file of JSON lines ready to be read; see `prometheus.files.opening.open_text_table`."""
-    kinds = {field.name: field.kind for field in fields}
-    found = _collect_keys(path, is_compressed=is_compressed)
+    found = _collect_keys(path)
     columns = match_columns(str(path), found, fields, required, by_hand) if found else ColumnMap({}, {}, ())
-    return JsonTable(path, columns, kinds, is_compressed)
+    return JsonTable(path, columns, {field.name: field.kind for field in fields})
 
 
-def _collect_keys(path: Path, *, is_compressed: bool) -> tuple[str, ...]:
-    """Return all keys in order of appearance; none of a file without rows."""
+def _collect_keys(path: Path) -> tuple[str, ...]:
     keys: dict[str, None] = {}
     n_objects, first_fault = 0, ""
-    for numbered in _numbered_lines(path, is_compressed=is_compressed):
+    for numbered in _numbered_lines(path):
         for number, line in numbered:
             found = parse_object(line)
             if isinstance(found, Reason):
@@ -110,18 +97,14 @@ def _collect_keys(path: Path, *, is_compressed: bool) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _numbered_lines(path: Path, *, is_compressed: bool) -> Iterator[list[tuple[int, str]]]:
-    """Yield the lines that are not blank, with their numbers, a block at a time."""
+def _numbered_lines(path: Path) -> Iterator[list[tuple[int, str]]]:
     next_line = 1
-    with refuse_damage(path), open_bytes(path, is_compressed=is_compressed) as file:
+    with refuse_damage(path), open_bytes(path) as file:
         for block in line_blocks(path, file, BLOCK_BYTES, MAX_RECORD_BYTES):
             lines = split_lines(path, block, next_line, MAX_RECORD_BYTES)
             texts = map(lines.line, range(len(lines.numbers)))
-            yield [
-                (number, text.decode())
-                for number, text in zip(lines.numbers.tolist(), texts, strict=True)
-                if text and not text.isspace()
-            ]
+            numbered = zip(lines.numbers.tolist(), texts, strict=True)
+            yield [(number, text.decode()) for number, text in numbered if text and not text.isspace()]
             next_line += len(lines.numbers)
 
 
@@ -155,10 +138,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def read_cell(value: Any, kind: FieldKind) -> str | Reason | None:
-    """Return a value of an object as the text a CSV would hold, or why it cannot be one.
-
-    A timestamp may be a whole number (20240131); metadata may be any number, true or false.
-    """
+    """Return a value as the text a CSV would hold, or why it cannot be one; a timestamp may be a whole number."""
     if value is None:
         return None
     if isinstance(value, str):

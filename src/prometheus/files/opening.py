@@ -15,9 +15,10 @@ from typing import Literal
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import Field
 from prometheus.files.tables import TableFile, access_error
+from prometheus.files.text_lines import GZIP_MAGIC
 
 _SNIFF_BYTES = 256
-_PARQUET_MAGIC, _GZIP_MAGIC, _ZIP_MAGIC = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
+_PARQUET_MAGIC, _ZIP_MAGIC = b"PAR1", b"PK\x03\x04"
 _JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
 _LEADING = b"\xef\xbb\xbf \t\r\n"
 
@@ -48,14 +49,14 @@ def _open(
     if kind == "parquet":
         from prometheus.files.parquet import open_parquet  # noqa: PLC0415 -- each reader is slow to import
 
-        return open_parquet(path, fields, required, by_hand=by_hand)
+        return open_parquet(path, fields, required, by_hand)
     if kind in {"jsonl", "jsonl.gz"}:
         from prometheus.files.json_lines import open_json_lines  # noqa: PLC0415 -- each reader is slow to import
 
-        return open_json_lines(path, fields, required, is_compressed=kind == "jsonl.gz", by_hand=by_hand or {})
+        return open_json_lines(path, fields, required, by_hand or {})
     from prometheus.files.csv_lines import open_csv  # noqa: PLC0415 -- each reader is slow to import
 
-    return open_csv(path, fields, required, is_compressed=kind == "csv.gz", by_hand=by_hand)
+    return open_csv(path, fields, required, by_hand)
 
 
 def detect_kind(path: Path) -> FileKind:
@@ -78,7 +79,7 @@ def _kind_of(path: Path, start: bytes) -> FileKind:
         raise FileAccessError(str(path), "is empty")
     if start.startswith(_PARQUET_MAGIC):
         return "parquet"
-    if start.startswith(_GZIP_MAGIC):
+    if start.startswith(GZIP_MAGIC):
         return "jsonl.gz" if _is_json(path, Path(path.stem).suffix, _unpack(start)) else "csv.gz"
     if start.startswith(_ZIP_MAGIC):
         raise FileAccessError(str(path), "is a zip or Excel file; unpack it or save it as CSV")
@@ -96,8 +97,7 @@ def _is_json(path: Path, suffix: str, start: bytes) -> bool:
 
 
 def _unpack(start: bytes) -> bytes:
-    """Return the first bytes of a gzip file; nothing of a damaged one, which its reader will refuse."""
     try:
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(start, _SNIFF_BYTES)
-    except zlib.error:
+    except zlib.error:  # its reader will refuse it
         return b""

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.columns import ColumnMap, Field, is_text, match_columns, plain_type, require_kinds
-from prometheus.files.tables import BATCH_ROWS, RawBatch, row_numbers
+from prometheus.files.columns import Field, is_text, match_columns, plain_type, require_kinds
+from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
 
 _BUFFER_BYTES = 1 << 20
 _MAX_METADATA_BYTES = 16 << 20
@@ -22,24 +22,20 @@ _MAX_TEXT_ROWS, _TEXT_BATCH_BYTES = 4_096, 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """A Parquet file whose columns are known; `batch_rows` at a time where rows are long, else `BATCH_ROWS`."""
+class ParquetTable(TableFile):
+    """A Parquet file whose columns are known; `batch_rows` are read at a time."""
 
     row_word: ClassVar[str] = "row"
 
-    path: Path
-    columns: ColumnMap
     text_columns: tuple[str, ...]
-    n_rows: int
-    batch_rows: int | None = None
+    batch_rows: int
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
         n_read = 0
         with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
             names = list(dict.fromkeys(self.columns.source.values()))
-            size = self.batch_rows or BATCH_ROWS
-            for batch in file.iter_batches(batch_size=size, columns=names, use_threads=False):
+            for batch in file.iter_batches(batch_size=self.batch_rows, columns=names, use_threads=False):
                 columns = {field: batch.column(name) for field, name in self.columns.source.items()}
                 _require_utf8(self.path, columns, n_read)
                 yield RawBatch(row_numbers(n_read + 1, batch.num_rows), columns)
@@ -49,47 +45,39 @@ class ParquetTable:
 
 
 def open_parquet(
-    path: Path, fields: Sequence[Field], required: Collection[str], *, by_hand: Mapping[str, str] | None = None
+    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> ParquetTable:
     """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     with _refuse_damage(path), _open(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         delta_encoded = _delta_encoded_columns(file.metadata)
-        batch_rows = None if by_hand is None else _rows_of_texts(file.metadata)
+        batch_rows = BATCH_ROWS if by_hand is None else _rows_of_texts(file.metadata)
     columns = match_columns(str(path), schema.names, fields, required, by_hand)
     types = {field: schema.field(index).type for field, index in columns.position.items()}
     require_kinds(path, fields, types)
     texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), n_rows, batch_rows)
+    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), batch_rows, n_rows=n_rows)
 
 
 def _rows_of_texts(metadata: Any) -> int:
-    """Return how many rows of the row group with the longest ones make a batch of moderate size."""
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     longest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
     return max(1, min(_MAX_TEXT_ROWS, _TEXT_BATCH_BYTES // max(longest, 1)))
 
 
 def _delta_encoded_columns(metadata: Any) -> set[str]:
-    """Return the columns in an encoding that Arrow cannot read as a dictionary."""
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
-    return {
-        chunk.path_in_schema for chunk in chunks if any(encoding.startswith("DELTA") for encoding in chunk.encodings)
-    }
+    # Arrow cannot read these encodings as a dictionary
+    return {chunk.path_in_schema for chunk in chunks if any(name.startswith("DELTA") for name in chunk.encodings)}
 
 
 def _open(path: Path, text_columns: Sequence[str] = ()) -> Any:
     # text stays dictionary-encoded: a long string that stands in every row is then held once per batch
     return pq.ParquetFile(
-        path,
-        read_dictionary=list(text_columns),
-        memory_map=False,
-        buffer_size=_BUFFER_BYTES,
-        pre_buffer=False,
-        thrift_string_size_limit=_MAX_METADATA_BYTES,
-        thrift_container_size_limit=_MAX_METADATA_ITEMS,
-    )
+        path, read_dictionary=list(text_columns), memory_map=False, buffer_size=_BUFFER_BYTES, pre_buffer=False,
+        thrift_string_size_limit=_MAX_METADATA_BYTES, thrift_container_size_limit=_MAX_METADATA_ITEMS,
+    )  # fmt: skip
 
 
 def _require_utf8(path: Path, columns: Mapping[str, pa.Array], n_before: int) -> None:
@@ -106,7 +94,6 @@ def _require_utf8(path: Path, columns: Mapping[str, pa.Array], n_before: int) ->
 
 
 def _first_broken(column: pa.Array) -> int | None:
-    """Return the position of the first text that is no UTF-8."""
     for position in range(len(column)):
         try:
             column[position].as_py()

@@ -5,28 +5,23 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
-from prometheus.files.convert import MAX_CELL_LENGTH, cells_as_text
+from prometheus.files.columns import MAX_CELL_LENGTH, cells_as_text
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One refused row: where it stands, why, and its values as the file wrote them.
-
-    `values` follow the fields of the table; `line` holds the whole line where it could not be split into cells, or
-    if a table cannot hold one of them.
-    """
+    """One refused row, and what its file wrote: a value for each field, or the whole `line` if it is no row."""
 
     file: str
     row: int
@@ -48,7 +43,7 @@ def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
     return target
 
 
-class QuarantineFile:
+class QuarantineFile(AbstractContextManager["QuarantineFile"]):
     """A CSV of refused rows that appears complete or not at all.
 
     Rows go to a temporary sibling; `publish` moves it into place, leaving the block without it removes it. The columns
@@ -61,12 +56,7 @@ class QuarantineFile:
         self._file: IO[str] | None = None
         self._writer: Any = None
 
-    def __enter__(self) -> QuarantineFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         if self._file is not None:
             self._file.close()
             with suppress(OSError):
@@ -74,7 +64,7 @@ class QuarantineFile:
 
     def add(self, rejections: Iterable[Rejection]) -> None:
         """Append rows."""
-        try:
+        with self._writing():
             if self._file is None:
                 self._file = self._temporary.open("w", encoding="utf-8", newline="")
                 self._writer = csv.writer(self._file, lineterminator="\n")
@@ -82,21 +72,24 @@ class QuarantineFile:
             self._writer.writerows(
                 (item.file, item.row, item.column, item.reason.label, *item.values, item.line) for item in rejections
             )
-        except OSError as error:
-            raise FileAccessError(str(self.path), f"cannot be written ({error.strerror or error})") from error
 
     def publish(self) -> Path | None:
         """Move the finished file into place; return its path, or None where no row was added."""
         if self._file is None:
             return None
-        try:
+        with self._writing():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.replace(self.path)
+        return self.path
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise FileAccessError(str(self.path), f"cannot be written ({error.strerror or error})") from error
-        return self.path
 
 
 class RejectLog:
@@ -107,14 +100,9 @@ class RejectLog:
     """
 
     def __init__(
-        self,
-        fields: Sequence[str],
-        quarantine: QuarantineFile | None,
-        max_cell_length: int | None = MAX_CELL_LENGTH,
+        self, fields: Sequence[str], quarantine: QuarantineFile | None, max_cell_length: int | None = MAX_CELL_LENGTH
     ) -> None:
-        self._fields = tuple(fields)
-        self._quarantine = quarantine
-        self._max_cell_length = max_cell_length
+        self._fields, self._quarantine, self._max_cell_length = tuple(fields), quarantine, max_cell_length
         self._by_reason: Counter[Reason] = Counter()
         self._files: set[str] = set()
         self._first: Rejection | None = None
@@ -190,16 +178,9 @@ class RejectLog:
 
     def _faulty(self, file: TableFile, batch: RawBatch, faults: Faults, positions: Int64Vector) -> list[Rejection]:
         cells = cells_as_text(batch.columns, self._fields, positions, self._max_cell_length)
-        return [
-            Rejection(
-                file=str(file.path),
-                row=int(batch.rows[position]),
-                column=faults.fields[faults.columns[position]],
-                reason=Reason(faults.reasons[position]),
-                values=values,
-            )
-            for position, values in zip(positions, cells, strict=True)
-        ]
+        columns = [faults.fields[index] for index in faults.columns[positions]]
+        facts = zip(batch.rows[positions].tolist(), columns, map(Reason, faults.reasons[positions]), cells, strict=True)
+        return [Rejection(str(file.path), *fact) for fact in facts]
 
 
 def _way_out(first: Rejection, by_reason: Counter[Reason]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -67,10 +68,7 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faults:
-    """The verdict on each row of a batch.
-
-    `reasons` has shape (n,), int8, `Reason` values; `columns` has shape (n,), int8, indices into `fields`.
-    """
+    """The verdict on each row of a batch: `Reason` values and indices into `fields`, shape (n,) each."""
 
     reasons: NDArray[np.int8]
     columns: NDArray[np.int8]
@@ -132,27 +130,22 @@ class RawBatch:
         return len(self.rows) + len(self.malformed)
 
 
-class TableFile(Protocol):
-    """A file whose columns are known; every call of `batches` reads it from the start."""
+@dataclass(frozen=True, slots=True)
+class TableFile(ABC):
+    """A file whose columns are known.
 
-    @property
-    def path(self) -> Path:
-        """As the user gave it."""
+    `row_word` is what its row numbers count, `n_rows` how many rows it says it has, which is not to be relied on.
+    """
 
-    @property
-    def columns(self) -> ColumnMap:
-        """Where the fields stand."""
+    row_word: ClassVar[str] = "line"
 
-    @property
-    def row_word(self) -> str:
-        """What a row number of this file counts: ``line`` or ``row``."""
+    path: Path
+    columns: ColumnMap
+    n_rows: int | None = field(default=None, kw_only=True)
 
-    @property
-    def n_rows(self) -> int | None:
-        """How many rows the file says it has, None where it says nothing; not to be relied on."""
-
+    @abstractmethod
     def batches(self) -> Iterator[RawBatch]:
-        """Yield the rows in order."""
+        """Yield the rows in order; every call reads the file from the start."""
 
 
 def row_numbers(first: int, n_rows: int) -> Int64Vector:

@@ -27,6 +27,7 @@ from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
 from prometheus.files.tables import MalformedLine, Reason, access_error
 
+GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
@@ -73,8 +74,10 @@ class Lines:
         return self.keep(~is_bad), bad
 
 
-def open_bytes(path: Path, *, is_compressed: bool) -> IO[bytes]:
-    """Open a file, through gzip where it is compressed."""
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file, through gzip where its first bytes say that it is compressed."""
+    with path.open("rb") as file:
+        is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     return gzip.open(path, "rb") if is_compressed else path.open("rb")  # type: ignore[return-value]
 
 
@@ -141,10 +144,7 @@ def is_row(line: bytes) -> bool:
 def join_records(
     path: Path, blocks: Iterator[bytes], max_line_bytes: int
 ) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
-    """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes.
-
-    `blocks` end with a line feed.
-    """
+    """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes."""
     next_line, rest = 1, b""
     for block in chain(blocks, [b""]):
         if not rest and not block:

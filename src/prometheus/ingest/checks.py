@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.data.staging import CodedTexts, PriceColumns
-from prometheus.files.convert import NumberColumn, TextColumn, read_numbers, read_texts
+from prometheus.files.columns import NumberColumn, TextColumn, read_numbers, read_texts
 from prometheus.files.instants import DateReader, TimeColumn
 from prometheus.files.tables import Faults, RawBatch, Reason
 

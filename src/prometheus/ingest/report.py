@@ -1,26 +1,39 @@
-"""What an ingest is asked for, and what it answers."""
+"""One ingest: its options, its run inside one transaction, and its report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import psycopg
 
 from prometheus.encoders.texts.documents import load_zone
 from prometheus.errors import UsageError
-from prometheus.files.tables import Reason, TableFile
+from prometheus.files.columns import MAX_CELL_LENGTH
+from prometheus.files.rejects import QuarantineFile, RejectLog, choose_quarantine_path
+from prometheus.files.tables import RawBatch, Reason, TableFile
 from prometheus.ingest.checks import currency_fault, text_fault
 from prometheus.market.calendar import US_EQ
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Receives the number of rows read so far, and how many there are if the files say so."""
+Connect: TypeAlias = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 OPTIONAL_PRICES = ("open", "high", "low")
 _ALL_IN_DATE = datetime(2001, 12, 28, tzinfo=UTC)
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What every ingest is asked for.
+    """Options of every ingest.
 
     Parameters
     ----------
@@ -31,8 +44,6 @@ class RunOptions:
     date_format
         As of `datetime.strptime`, for dates (timestamps of texts included) in another form than YYYY-MM-DD, YYYY/MM/DD
         or YYYYMMDD.
-    dry_run
-        Read, check and count, but write nothing.
     """
 
     on_error: Literal["abort", "quarantine"] = "abort"
@@ -53,14 +64,12 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions(RunOptions):
-    """How files of prices and instruments are read.
+    """Options of files of prices and instruments.
 
     Parameters
     ----------
     today
         Rows dated after it are refused.
-    instrument_id
-        Of files without an instrument column.
     market_id, asset_class
         Of instruments that have no reference row yet.
     currency
@@ -88,7 +97,7 @@ class IngestOptions(RunOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextIngestOptions(RunOptions):
-    """How files of texts are read.
+    """Options of files of texts.
 
     Parameters
     ----------
@@ -128,7 +137,7 @@ class TextIngestOptions(RunOptions):
 
     @property
     def defaults(self) -> Mapping[str, str | None]:
-        """What a name is where a row says none."""
+        """The value of a name where a row says none."""
         return {name: getattr(self, name) for name in ("event_type", "country", "language", "source")}
 
 
@@ -148,11 +157,12 @@ def names_whole_date(date_format: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowCounts:
-    """What became of the rows of one call: read = written + unchanged + duplicates + rejected.
+class IngestReport:
+    """The answer to an ingest: read = written + unchanged + duplicates + rejected.
 
-    `rows_written` counts rows that are new or differ from what was stored; `duplicates` rows that repeat another one of
-    the same call; `rejected_by_reason` (reason, rows), most frequent first.
+    `rows_written` counts rows that are new or differ from what was stored, of texts in `known_at` or metadata alone;
+    `duplicates` rows that repeat another one of the same call; `rejected_by_reason` (reason, rows), most frequent
+    first. Dates of texts are those of UTC, and their `instruments` are None.
     """
 
     files: tuple[str, ...]
@@ -162,38 +172,25 @@ class RowCounts:
     duplicates: int
     rejected: int
     rejected_by_reason: tuple[tuple[str, int], ...]
+    instruments: int | None = None
+    instruments_created: int | None = None
+    first_date: date | None = None
+    last_date: date | None = None
+    quarantine_path: Path | None
+    notes: tuple[str, ...]
+    dry_run: bool = False
 
     @property
     def exit_code(self) -> int:
         """3 when rows were set aside, else 0."""
         return 3 if self.rejected else 0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestReport(RowCounts):
-    """The answer to an ingest of prices or instruments."""
-
-    instruments: int
-    instruments_created: int
-    first_date: date | None
-    last_date: date | None
-    quarantine_path: Path | None
-    notes: tuple[str, ...]
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextIngestReport(RowCounts):
-    """The answer to an ingest of texts, whose `rows_written` are new or got another `known_at` or metadata.
-
-    `first_date` and `last_date` are calendar dates in UTC.
-    """
-
-    first_date: date | None
-    last_date: date | None
-    quarantine_path: Path | None
-    notes: tuple[str, ...]
-    dry_run: bool = False
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields; those of instruments only where there are any."""
+        facts = {**asdict(self), "rejected_by_reason": dict(self.rejected_by_reason)}
+        if self.instruments is None:
+            del facts["instruments"], facts["instruments_created"]
+        return facts
 
 
 class Notes:
@@ -218,10 +215,88 @@ class Notes:
 
     def lines(self) -> tuple[str, ...]:
         """Return the remarks in order of appearance."""
-        return tuple(f"{_name_files(files)}{remark}" for remark, files in self._files.items())
+        return tuple(
+            f"{files[0]}{f' and {len(files) - 1} more' if files[1:] else ''}: {remark}" if files else remark
+            for remark, files in self._files.items()
+        )
 
 
-def _name_files(files: Sequence[str]) -> str:
-    if not files:
-        return ""
-    return f"{files[0]}: " if len(files) == 1 else f"{files[0]} and {len(files) - 1} more: "
+class IngestRun(ABC):
+    """Files on their way into one transaction: all are read, checked row by row and staged, then stored all or nothing.
+
+    If nothing forbids it, the staged rows are upserted, the file of refused rows is put into place, and the transaction
+    is committed. A subclass says what is done with one kind of rows, whose `fields` the file of refused rows holds.
+    """
+
+    max_cell_length: ClassVar[int | None] = MAX_CELL_LENGTH
+
+    def __init__(self, files: Sequence[TableFile], fields: Sequence[str], options: RunOptions) -> None:
+        self.files, self._fields, self._run = files, fields, options
+        self.rejects = RejectLog(fields, None)
+        self.notes = Notes()
+        self.n_read = self.file_no = 0
+
+    @abstractmethod
+    def begin(self, connection: psycopg.Connection[Any]) -> None:
+        """Prepare the transaction for rows."""
+
+    @abstractmethod
+    def read_file(self, file: TableFile) -> Iterator[RawBatch]:
+        """Check and stage the rows of a file, number `file_no`, and yield each batch that is done."""
+
+    @abstractmethod
+    def store(self) -> dict[str, Any]:
+        """Write what was staged; return what the report says of it. The caller commits."""
+
+    @abstractmethod
+    def compare(self) -> None:
+        """Refuse rows that contradict each other, once all are read."""
+
+    def ingest(self, connect: Connect, progress: Progress | None) -> IngestReport:
+        """Take the files through one transaction."""
+        options, quarantine = self._run, None
+        with ExitStack() as stack:
+            if options.on_error == "quarantine":
+                target = choose_quarantine_path([file.path for file in self.files], options.quarantine_path)
+                quarantine = stack.enter_context(QuarantineFile(target, self._fields))
+            self.rejects = RejectLog(self._fields, quarantine, self.max_cell_length)
+            connection = stack.enter_context(connect())
+            self.begin(connection)
+            self._read(progress or (lambda _done, _total: None))
+            stored = self.store()
+            published = None if quarantine is None or options.dry_run else quarantine.publish()
+            if options.dry_run:
+                connection.rollback()
+        logger.debug("ingested %d rows of %d files, %d written", self.n_read, len(self.files), stored["rows_written"])
+        return IngestReport(
+            files=tuple(str(file.path) for file in self.files),
+            rows_read=self.n_read,
+            rejected=self.rejects.n_rejected,
+            rejected_by_reason=self.rejects.counts(),
+            quarantine_path=published,
+            notes=self.notes.lines(),
+            dry_run=options.dry_run,
+            **stored,
+        )
+
+    def _read(self, progress: Progress) -> None:
+        sizes = [file.n_rows for file in self.files]
+        total = sum(size for size in sizes if size is not None) if None not in sizes else None
+        for file_no, file in enumerate(self.files):
+            self.file_no = file_no
+            self.notes.add_ignored(file)
+            n_before = self.n_read
+            for batch in self.read_file(file):
+                self.n_read += batch.n_rows
+                progress(self.n_read, total)
+            if self.n_read == n_before:
+                self.notes.add("holds no rows", str(file.path))
+        self.compare()
+        if self.rejects.stops_the_run:
+            raise self.rejects.refusal(self.n_read)
+
+
+def require_files(paths: Sequence[Path]) -> None:
+    """Raise `UsageError` where no file is named."""
+    if not paths:
+        raise UsageError("no file named")

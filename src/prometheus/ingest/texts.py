@@ -20,15 +20,20 @@ from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
-from prometheus.files.columns import MACRO_FIELDS, NEWS_FIELDS, metadata_field
-from prometheus.files.convert import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, read_texts
+from prometheus.files.columns import (
+    MACRO_FIELDS,
+    MAX_CELL_LENGTH,
+    MISSING_CODE,
+    NEWS_FIELDS,
+    TextColumn,
+    metadata_field,
+    read_texts,
+)  # fmt: skip
 from prometheus.files.instants import EPOCH, InstantReader, TimeColumn, from_microseconds, to_microseconds
 from prometheus.files.opening import open_text_table
-from prometheus.files.rejects import QuarantineFile, RejectLog
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
-from prometheus.ingest.report import TextIngestOptions, TextIngestReport
-from prometheus.ingest.run import IngestRun, Progress, Stored, require_files, run_ingest
+from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
 
 _FIELDS = {MACRO.name: MACRO_FIELDS, NEWS.name: NEWS_FIELDS}
 
@@ -54,30 +59,22 @@ class TextIngest:
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
         self._db, self._progress = db_manager, progress
 
-    def ingest_macro(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
+    def ingest_macro(self, paths: Sequence[Path], options: TextIngestOptions) -> IngestReport:
         """Load macro events into `macro_events`; raises as `PriceIngest.ingest_prices` does."""
         if options.language is not None:
             raise UsageError("--language belongs to news; a macro event has no language")
         return self._ingest(MACRO, paths, options)
 
-    def ingest_news(self, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
+    def ingest_news(self, paths: Sequence[Path], options: TextIngestOptions) -> IngestReport:
         """Load news into `news_articles`."""
         for option, value in (("--event-type", options.event_type), ("--country", options.country)):
             if value is not None:
                 raise UsageError(f"{option} belongs to macro events; an article has none")
         return self._ingest(NEWS, paths, options)
 
-    def _ingest(self, table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> TextIngestReport:
-        files = _open_files(table, paths, options)
-        fields = (*table.columns, *options.metadata_columns)
-
-        def begin(connection: psycopg.Connection[Any], quarantine: QuarantineFile | None) -> IngestRun:
-            rejects = RejectLog(fields, quarantine, max_cell_length=None)
-            return _TextRun(files, rejects, TextStaging(connection, table), table, options)
-
-        connect = self._db.get_historical_connection
-        _, facts = run_ingest(connect, files, fields, options, begin, self._progress)
-        return TextIngestReport(**facts)
+    def _ingest(self, table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> IngestReport:
+        run = _TextRun(_open_files(table, paths, options), table, options)
+        return run.ingest(self._db.get_historical_connection, self._progress)
 
 
 def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> tuple[TableFile, ...]:
@@ -104,22 +101,18 @@ def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOpti
 
 
 class _TextRun(IngestRun):
-    """Files of texts on their way."""
+    max_cell_length = None  # a text is corrected in the file of refused rows, so it stays whole there
+    _staging: TextStaging
 
-    def __init__(
-        self,
-        files: Sequence[TableFile],
-        rejects: RejectLog,
-        staging: TextStaging,
-        table: TextTable,
-        options: TextIngestOptions,
-    ) -> None:
-        super().__init__(files, rejects)
-        self._staging, self._table, self._options = staging, table, options
+    def __init__(self, files: Sequence[TableFile], table: TextTable, options: TextIngestOptions) -> None:
+        super().__init__(files, (*table.columns, *options.metadata_columns), options)
+        self._table, self._options = table, options
         self._zone = load_zone("--assume-timezone", options.assume_timezone) if options.assume_timezone else None
 
+    def begin(self, connection: psycopg.Connection[Any]) -> None:
+        self._staging = TextStaging(connection, self._table)
+
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
-        """Check and stage the rows of a file; nothing is staged once a row forbids to store any."""
         options, table = self._options, self._table
         readers = {name: InstantReader(self._zone, options.date_format) for name in (table.timestamp, "known_at")}
         for batch in file.batches():
@@ -130,7 +123,7 @@ class _TextRun(IngestRun):
                 )
             faults = check_text_rows(rows, table, options.now)
             self.rejects.take(file, batch, faults)
-            if not self.rejects.stops_the_run:
+            if not self.rejects.stops_the_run:  # nothing is staged once a row forbids to store any
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
         if readers[table.timestamp].has_earlier_midnights:
@@ -140,17 +133,16 @@ class _TextRun(IngestRun):
     def compare(self) -> None:
         """Refuse nothing: equal texts are one, and different ones never contradict each other."""
 
-    def store(self) -> Stored:
-        """Write the texts."""
+    def store(self) -> dict[str, Any]:
         staged = self._staging.summarize()
         n_written = self._staging.upsert() if staged.n_rows else 0
-        return Stored(
-            n_written=n_written,
-            n_unchanged=staged.n_distinct - n_written,
-            n_duplicates=staged.n_rows - staged.n_distinct,
-            first_date=staged.first_date,
-            last_date=staged.last_date,
-        )
+        return {
+            "rows_written": n_written,
+            "rows_unchanged": staged.n_distinct - n_written,
+            "duplicates": staged.n_rows - staged.n_distinct,
+            "first_date": staged.first_date,
+            "last_date": staged.last_date,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,7 +235,6 @@ def _mark_instants(faults: Faults, rows: TextRows, timestamp: str, now: int) -> 
 
 
 def _mark_bodies(faults: Faults, texts: Mapping[str, TextColumn]) -> None:
-    """Record what is wrong with the texts; of several, one that is not blank is enough."""
     is_blank = np.ones(len(faults.reasons), dtype=bool)
     for name, column in texts.items():
         verdicts = np.array([*map(body_fault, column.values), Reason.EMPTY_TEXT], np.int8)[column.codes]
@@ -287,22 +278,20 @@ def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -
 
     An instant a text became known that equals its timestamp is None, which means just that.
     """
-    by_name = {
-        table.timestamp: _instants(rows.timestamps),
-        "known_at": _instants(rows.known_at),
-        **{name: _cells(column, "" if name in table.required else None) for name, column in rows.names.items()},
+    happened, known = _instants(rows.timestamps), _instants(rows.known_at)
+    by_name: dict[str, list[Any]] = {
+        table.timestamp: happened,
+        "known_at": [None if then == when else then for then, when in zip(known, happened, strict=True)],
+        **{name: column.cells("" if name in table.required else None) for name, column in rows.names.items()},
         **{
-            name: _cells(TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values)), "")
+            name: TextColumn(column.codes, tuple("" if is_blank(text) else text for text in column.values)).cells("")
             for name, column in rows.texts.items()
         },
     }
     columns = [by_name[name] for name in table.columns]
     metadata = _metadata(rows)
-    happened = by_name[table.timestamp]
     for position in np.flatnonzero(is_good).tolist():
         cells = [column[position] for column in columns]
-        if by_name["known_at"][position] == happened[position]:
-            cells[table.columns.index("known_at")] = None
         yield int(rows.rows[position]), *cells, metadata[position]
 
 
@@ -314,15 +303,10 @@ def _instants(column: TimeColumn) -> list[Any]:
     ]
 
 
-def _cells(column: TextColumn, missing: str | None) -> list[str | None]:
-    values = [*(text or missing for text in column.values), missing]  # MISSING_CODE, -1, is the last one
-    return [values[code] for code in column.codes.tolist()]
-
-
 def _metadata(rows: TextRows) -> list[str]:
     if not rows.metadata:
         return ["{}"] * len(rows.rows)
-    columns = [_cells(column, None) for column in rows.metadata.values()]
+    columns = [column.cells() for column in rows.metadata.values()]
     return [
         json.dumps({name: cell for name, cell in zip(rows.metadata, cells, strict=True) if cell is not None})
         for cells in zip(*columns, strict=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.files.convert import read_numbers, read_texts
+from prometheus.files.columns import read_numbers, read_texts
 from prometheus.files.instants import DateReader, parse_date
 from prometheus.files.tables import Reason
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.files.convert import cells_as_text
+from prometheus.files.columns import cells_as_text
 from prometheus.files.instants import DateReader
 from prometheus.files.tables import RawBatch, Reason, row_numbers
 from prometheus.ingest.checks import (
