@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from prometheus.cli import progress
+from prometheus.cli import runner
 
 
 class Terminal(io.StringIO):
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in a list that the test may change."""
     now = [0.0]
-    monkeypatch.setattr("prometheus.cli.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("prometheus.cli.runner.time.monotonic", lambda: now[0])
     return now
 
 
@@ -28,12 +28,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is logged."""
     logged: list[str] = []
-    monkeypatch.setattr(progress.logger, "info", lambda text, *values: logged.append(text % values))
+    monkeypatch.setattr(runner.logger, "info", lambda text, *values: logged.append(text % values))
     return logged
 
 
 def test_a_line_a_minute_says_how_fast_and_how_long_still(clock: list[float], lines: list[str]) -> None:
-    with progress.progress("instruments", io.StringIO()) as report:
+    with runner.progress("instruments", io.StringIO()) as report:
         for now, done in ((1.0, 10), (60.0, 600), (61.0, 610), (119.0, 1_190), (120.0, 1_200)):
             clock[0] = now
             report(done, 6_000)
@@ -44,7 +44,7 @@ def test_a_line_a_minute_says_how_fast_and_how_long_still(clock: list[float], li
 
 
 def test_work_of_unknown_length_has_a_rate_but_no_end(clock: list[float], lines: list[str]) -> None:
-    with progress.progress("texts", io.StringIO()) as report:
+    with runner.progress("texts", io.StringIO()) as report:
         clock[0] = 90.0
         report(45, None)
     assert lines == ["texts: 45, 0.5 a second"]
@@ -55,7 +55,7 @@ def test_on_a_terminal_there_is_a_bar_once_the_work_takes_a_while(
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    with progress.progress("instruments") as report:
+    with runner.progress("instruments") as report:
         report(1, 10)
         assert screen.getvalue() == ""
         clock[0] = 2.0

@@ -8,11 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from prometheus.cli.options import LATEST, StandsForRegion, optional_date, parse_date
-from prometheus.cli.progress import progress
-from prometheus.cli.runner import Answer, command, command_app
+from prometheus.cli.runner import Answer, command, command_app, option, progress
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -27,33 +24,23 @@ N_WARM_UP = 252
 
 @command
 def calibrate(
-    region: Annotated[str, typer.Option(help="Region the prototypes are for.")],
-    until: Annotated[str, typer.Option(metavar="DATE", help="Last date that may be used.")],
-    output: Annotated[Path, typer.Option(help="Prototype file to write, for run_numeric_regime --prototypes.")],
+    region: Annotated[str, option("Region the prototypes are for.")],
+    until: Annotated[str, option("Last date that may be used.", metavar="DATE")],
+    output: Annotated[Path, option("Prototype file to write, for run_numeric_regime --prototypes.")],
     instrument_id: StandsForRegion = None,
-    span: Annotated[int, typer.Option(min=1, help="Sessions up to then that are learned from.")] = 3_000,
-    penalty: Annotated[
-        float, typer.Option(min=0.0, help="Cost of a change of label, in standard deviations; 0 for none.")
-    ] = 1.0,
-    decode_sessions: Annotated[int, typer.Option(min=1, help="Sessions each label looks back on.")] = 126,
-    align_to: Annotated[Path | None, typer.Option(help="Earlier prototype file whose labels are kept.")] = None,
-    model_id: Annotated[
-        str | None, typer.Option(help="Numeric encoder of the instrument; num-regime-core-v2 without it.")
-    ] = None,
+    span: Annotated[int, option("Sessions up to then that are learned from.", min=1)] = 3_000,
+    penalty: Annotated[float, option("Cost of a change of label, in standard deviations; 0 for none.", min=0.0)] = 1.0,
+    decode_sessions: Annotated[int, option("Sessions each label looks back on.", min=1)] = 126,
+    align_to: Annotated[Path | None, option("Earlier prototype file whose labels are kept.")] = None,
+    model_id: Annotated[str | None, option("Numeric encoder of the instrument; num-regime-core-v2 without it.")] = None,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
     from prometheus.app.regimes import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
 
+    settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
     request = CalibrationRequest(
-        region=region,
-        instrument_id=instrument_id,
-        until=parse_date(until),
-        output=output,
-        span=span,
-        settings=CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions),
-        align_to=align_to,
-        model_id=model_id,
+        region, instrument_id, parse_date(until), output, span, settings, align_to=align_to, model_id=model_id
     )
     with command_app() as app:
         prototype_set, is_changed = app.calibrations.calibrate(request)
@@ -76,26 +63,23 @@ def _calibration_text(prototype_set: PrototypeSet) -> str:
         ", ".join(f"{stretch.start}..{stretch.end}" for stretch in stretches)
         for stretches in (calibration.calm, calibration.wild)
     )
-    lines = [
+    header = ("label", "sessions", "exits")
+    stays = [(label.name, each.n_sessions, each.n_exits) for label, each in calibration.stays.items()]
+    return "\n".join([
         f"learned from {calibration.n_sessions} sessions, {calibration.start} to {calibration.end}",
         f"calmest: {calm}",
         f"wildest: {wild}",
         f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions",
-        "label".ljust(10) + "sessions".rjust(10) + "exits".rjust(8),
-    ]
-    lines += [
-        f"{label.name.ljust(10)}{counts.n_sessions:>10}{counts.n_exits:>8}"
-        for label, counts in calibration.stays.items()
-    ]
-    return "\n".join(lines)
+        *(f"{label:<10}{n_stays:>10}{n_exits:>8}" for label, n_stays, n_exits in [header, *stays]),
+    ])  # fmt: skip
 
 
 @command
 def fit_scale_free_constants(
-    instrument_id: Annotated[str, typer.Option(help="Instrument whose past the constants describe.")],
-    start: Annotated[str, typer.Option(metavar="DATE", help="First session described.")],
-    end: Annotated[str, typer.Option(metavar="DATE", help="Last one; before everything the constants will judge.")],
-    output: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("scale_free_constants.json"),
+    instrument_id: Annotated[str, option("Instrument whose past the constants describe.")],
+    start: Annotated[str, option("First session described.", metavar="DATE")],
+    end: Annotated[str, option("Last one; before everything the constants will judge.", metavar="DATE")],
+    output: Annotated[Path, option("JSON file to write.")] = Path("scale_free_constants.json"),
 ) -> str:
     """Write mean and deviation of every descriptor, and print the weights of the volatility score.
 
@@ -113,22 +97,22 @@ def fit_scale_free_constants(
 
 @command
 def evaluate(
-    region: Annotated[str, typer.Option(help="Name of the market in tables and pictures.")],
-    instrument_id: Annotated[str | None, typer.Option(help="Instrument whose sessions are labelled.")] = None,
+    region: Annotated[str, option("Name of the market in tables and pictures.")],
+    instrument_id: Annotated[str | None, option("Instrument whose sessions are labelled.")] = None,
     market_id: Annotated[
-        str | None, typer.Option(help="Instead: our volatility score against EWMA on every instrument of a market.")
+        str | None, option("Instead: our volatility score against EWMA on every instrument of a market.")
     ] = None,
     warm_up_instrument_id: Annotated[
-        str | None, typer.Option(help="Instrument with older bars of the same market, put in front.")
+        str | None, option("Instrument with older bars of the same market, put in front.")
     ] = None,
-    start: Annotated[str | None, typer.Option(metavar="DATE", help="First date judged.")] = None,
-    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date judged; nothing after it is read.")] = None,
-    labeller: Annotated[list[str] | None, typer.Option(help="Only this labeller; may be repeated.")] = None,
+    start: Annotated[str | None, option("First date judged.", metavar="DATE")] = None,
+    end: Annotated[str | None, option("Last date judged; nothing after it is read.", metavar="DATE")] = None,
+    labeller: Annotated[list[str] | None, option("Only this labeller; may be repeated.")] = None,
     repaint_every: Annotated[
-        int | None, typer.Option(min=1, help="Run every N-th session again on data cut there; 1 for all.")
+        int | None, option("Run every N-th session again on data cut there; 1 for all.", min=1)
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Walk the declared variants of num-regime-core-v2 too.")] = False,
-    output_dir: Annotated[Path | None, typer.Option(help="Folder for PNGs of labels, reliability and spread.")] = None,
+    grid: Annotated[bool, option("Walk the declared variants of num-regime-core-v2 too.", "--grid")] = False,
+    output_dir: Annotated[Path | None, option("Folder for PNGs of labels, reliability and spread.")] = None,
 ) -> Answer:
     """Refit every labeller yearly on the past, apply it day by day, and print what it was worth.
 
@@ -146,15 +130,9 @@ def evaluate(
             panel = app.evaluations.evaluate_panel(app.evaluations.panel_instruments(market_id), first, last)
         return Answer(panel.to_dict, lambda: _panel_text(region, panel))
     request = EvaluationRequest(
-        region=region,
-        instrument_id=instrument_id or "",
-        warm_up_instrument_id=warm_up_instrument_id,
-        start=first,
-        end=last,
-        labellers=tuple(labeller or ()),
-        repaint_every=repaint_every,
-        has_grid=grid,
-    )
+        region, instrument_id or "", warm_up_instrument_id, first, last, tuple(labeller or ()),
+        repaint_every=repaint_every, has_grid=grid,
+    )  # fmt: skip
     with command_app("evaluation") as app:
         report = app.evaluations.evaluate(request, output_dir)
     return Answer(report.to_dict, report.to_text)
@@ -175,14 +153,14 @@ def _panel_text(region: str, panel: PanelResult) -> str:
 @command
 def check_repaint(
     labeller: Annotated[
-        str, typer.Option(metavar="MODULE:FUNCTION", help="Called as FUNCTION(dates, closes); one label per session.")
+        str, option("Called as FUNCTION(dates, closes); one label per session.", metavar="MODULE:FUNCTION")
     ],
-    instrument_id: Annotated[str, typer.Option(help="Instrument whose stored adjusted closes are labelled.")],
+    instrument_id: Annotated[str, option("Instrument whose stored adjusted closes are labelled.")],
     start: Annotated[
-        str | None, typer.Option(metavar="DATE", help="First date run again; a year into the history by default.")
+        str | None, option("First date run again; a year into the history by default.", metavar="DATE")
     ] = None,
-    end: Annotated[str, typer.Option(metavar="DATE", help="Last date run again.")] = LATEST,
-    every: Annotated[int, typer.Option(min=1, help="Run every N-th session again; 1 for all.")] = 21,
+    end: Annotated[str, option("Last date run again.", metavar="DATE")] = LATEST,
+    every: Annotated[int, option("Run every N-th session again; 1 for all.", min=1)] = 21,
 ) -> Answer:
     """Label all stored sessions at once, and past dates again on data cut there; name the labels that differ.
 

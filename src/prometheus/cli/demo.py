@@ -10,9 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from prometheus.cli.runner import command, run_named
+from prometheus.cli.runner import command, option, run_named
 from prometheus.core.config import load_config
 from prometheus.errors import UsageError
 from prometheus.ingest.sample import PRICES
@@ -46,9 +44,9 @@ WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 20
 
 @command
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where prototype files and pictures go.")] = Path(),
+    folder: Annotated[Path, option("Where prototype files and pictures go.")] = Path(),
     allow_own_server: Annotated[
-        bool, typer.Option("--allow-own-server", help="Write the sample into the databases your DSNs name.")
+        bool, option("Write the sample into the databases your DSNs name.", "--allow-own-server")
     ] = False,
 ) -> int:
     """Load the packaged prices, compute regimes, prototypes and transitions, and draw them."""
@@ -58,20 +56,15 @@ def demo(
             "or pass --allow-own-server to write the sample there"
         )
     begin = time.monotonic()
-    pictures = [folder / "regimes_US.png", folder / "regimes_US_INDEX.png"]
-    steps = chain(
-        _load_steps(),
-        _index_steps(folder, pictures[1]),
-        _first_version_steps(folder, pictures[0]),
-        _text_steps(folder),
-    )
-    for title, line in steps:
+    of_stock, of_index = folder / "regimes_US.png", folder / "regimes_US_INDEX.png"
+    steps = (_load_steps(), _index_steps(folder, of_index), _first_version_steps(folder, of_stock), _text_steps(folder))
+    for title, line in chain(*steps):
         _say(f"\n{title}\n$ python -m prometheus {line}")
         name, *arguments = shlex.split(line)
         exit_code = run_named(name, arguments)
         if exit_code:
             return exit_code
-    _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {' and '.join(str(path) for path in pictures)}.")
+    _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {of_stock} and {of_index}.")
     _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else; use num-regime-core-v2.")
     _say("Open the page of each region, until Ctrl-C: python -m prometheus serve --open")
     _say("Everything is stored; run the same commands again and nothing is written twice.")
@@ -86,7 +79,6 @@ def _load_steps() -> Iterator[tuple[str, str]]:
 
 
 def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
-    """Yield the steps from an index's past to its labels; later ones name files of earlier ones."""
     file = folder / "regime_calibration_US_INDEX.json"
     yield (
         "What calm and crisis looked like up to 2007, found without being told where they lie:",
@@ -103,7 +95,6 @@ def _index_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
 
 
 def _first_version_steps(folder: Path, picture: Path) -> Iterator[tuple[str, str]]:
-    """Yield the steps of the first version."""
     file = folder / "regime_prototypes_US.json"
     embed = f"run_numeric_regime {US} --date-range 2000-01-01 2025-07-23"
     yield "Embed every window of AAPL.US with the first encoder:", embed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prometheus.cli.runner import Answer, command, command_app, new_group
+from prometheus.cli.runner import Answer, command, command_app, new_group, option
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 ingest = new_group("Load files; running a load twice changes nothing.")
 
-Market = Annotated[str, typer.Option(help="Market of instruments that are not known yet.")]
-Currency = Annotated[str | None, typer.Option(help="Currency where the file names none.")]
-AssetClass = Annotated[str, typer.Option(help="Asset class of instruments that are not known yet.")]
+Market = Annotated[str, option("Market of instruments that are not known yet.")]
+Currency = Annotated[str | None, option("Currency where the file names none.")]
+AssetClass = Annotated[str, option("Asset class of instruments that are not known yet.")]
 TextFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, Parquet or JSON lines files.")]
-DateFormat = Annotated[str | None, typer.Option(help="Of dates that are not ISO, such as %d/%m/%Y.")]
+DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +29,26 @@ class Checks:
     """The treatment of rows that fail their checks."""
 
     on_error: Annotated[
-        Literal["abort", "quarantine"], typer.Option(help="abort: write nothing; quarantine: set bad rows aside.")
+        Literal["abort", "quarantine"], option("abort: write nothing; quarantine: set bad rows aside.")
     ] = "abort"
-    quarantine_path: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where bad rows go, with their reasons.")
-    ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, check and count; write nothing.")] = False
+    quarantine_path: Annotated[Path | None, option("Where bad rows go, with their reasons.", metavar="FILE")] = None
+    dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class TextColumns:
     """The columns of a file of texts, and their format."""
 
-    source: Annotated[str | None, typer.Option(help="Source where the file names none.")] = None
+    source: Annotated[str | None, option("Source where the file names none.")] = None
     assume_timezone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Zone of timestamps that say none, such as America/New_York.")
+        str | None, option("Zone of timestamps that say none, such as America/New_York.", metavar="ZONE")
     ] = None
     date_format: DateFormat = None
     column: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="Which column holds a field; may be repeated.")
+        list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
     ] = None
     metadata_column: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A further column to keep; may be repeated.")
+        list[str] | None, option("A further column to keep; may be repeated.", metavar="COLUMN")
     ] = None
 
 
@@ -62,11 +60,11 @@ CHECKS, TEXT_COLUMNS = Checks(), TextColumns()
 def prices(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV (also .csv.gz) or Parquet files.")],
     market_id: Market = "US_EQ",
-    instrument_id: Annotated[str | None, typer.Option(help="Instrument, for files without such a column.")] = None,
+    instrument_id: Annotated[str | None, option("Instrument, for files without such a column.")] = None,
     currency: Currency = None,
     asset_class: AssetClass = "EQUITY",
     zero_as_missing: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="open, high or low: a zero means not recorded.")
+        list[str] | None, option("open, high or low: a zero means not recorded.", metavar="COLUMN")
     ] = None,
     date_format: DateFormat = None,
     checks: Checks = CHECKS,
@@ -99,8 +97,8 @@ def instruments(
 @command
 def macro(
     files: TextFiles,
-    country: Annotated[str | None, typer.Option(help="Country where the file names none.")] = None,
-    event_type: Annotated[str | None, typer.Option(help="Event type where the file names none.")] = None,
+    country: Annotated[str | None, option("Country where the file names none.")] = None,
+    event_type: Annotated[str | None, option("Event type where the file names none.")] = None,
     columns: TextColumns = TEXT_COLUMNS,
     checks: Checks = CHECKS,
 ) -> Answer:
@@ -114,7 +112,7 @@ def macro(
 @command
 def news(
     files: TextFiles,
-    language: Annotated[str | None, typer.Option(help="Language where the file names none.")] = None,
+    language: Annotated[str | None, option("Language where the file names none.")] = None,
     columns: TextColumns = TEXT_COLUMNS,
     checks: Checks = CHECKS,
 ) -> Answer:

@@ -6,26 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from prometheus.cli.options import (
-    EARLIEST,
-    LATEST,
-    CalendarDate,
-    CalendarRange,
-    Country,
-    DryRun,
-    EventType,
-    First,
-    Language,
-    Last,
-    TextSource,
-    describe,
-    optional_date,
-    parse_date,
-    span_of,
-)
-from prometheus.cli.runner import Answer, command, command_app, csv_text
+from prometheus.cli import options as opt
+from prometheus.cli.options import TextSource, optional_date, parse_date, span_of
+from prometheus.cli.runner import Answer, command, command_app, csv_text, option
 
 if TYPE_CHECKING:
     from prometheus.app.joint import JointModelChoice
@@ -37,28 +20,26 @@ if TYPE_CHECKING:
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
 _OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 
-Regions = Annotated[list[str], typer.Option(help="Region to join; may be repeated.")]
-TextModelId = Annotated[str, typer.Option(help="Text encoder.")]
-JointModelId = Annotated[str, typer.Option(help="joint-regime-core-v1, or joint-regime-core-v2 and names after it.")]
-NumericModelId = Annotated[str, typer.Option(help="Encoder whose regime embeddings are joined.")]
-BuiltWith = Annotated[str | None, typer.Option(help="As the rows were built with.")]
+Regions = Annotated[list[str], option("Region to join; may be repeated.")]
+TextModelId = Annotated[str, option("Text encoder.")]
+JointModelId = Annotated[str, option("joint-regime-core-v1, or joint-regime-core-v2 and names after it.")]
+NumericModelId = Annotated[str, option("Encoder whose regime embeddings are joined.")]
+BuiltWith = Annotated[str | None, option("As the rows were built with.")]
 
 
 @dataclass(frozen=True, slots=True)
 class JointOptions:
     """Options of the join."""
 
-    numeric_weight: Annotated[float | None, typer.Option(help="Weight of the numeric branch.")] = None
-    text_weight: Annotated[float | None, typer.Option(help="Weight of the text branch.")] = None
-    text_share: Annotated[
-        float | None, typer.Option(help="Share of the texts in squared distance, instead of weights.")
-    ] = None
+    numeric_weight: Annotated[float | None, option("Weight of the numeric branch.")] = None
+    text_weight: Annotated[float | None, option("Weight of the text branch.")] = None
+    text_share: Annotated[float | None, option("Share of the texts in squared distance, instead of weights.")] = None
     centre_until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="v2, first run: take the frozen means of dates up to this one.")
+        str | None, option("v2, first run: take the frozen means of dates up to this one.", metavar="DATE")
     ] = None
-    timezone: Annotated[str, typer.Option(help="In which a text's timestamp becomes a calendar date.")] = "UTC"
-    verbose: Annotated[bool, typer.Option("--verbose", help="Name the dates that were skipped.")] = False
-    dry_run: DryRun = False
+    timezone: Annotated[str, option("In which a text's timestamp becomes a calendar date.")] = "UTC"
+    verbose: Annotated[bool, option("Name the dates that were skipped.", "--verbose")] = False
+    dry_run: opt.DryRun = False
 
     def models(self, numeric_model_id: str, text_model_id: str, joint_model_id: str) -> JointModelChoice:
         """Return the models with these options."""
@@ -77,40 +58,40 @@ JOINT_OPTIONS = JointOptions()
 class Listed:
     """The joint rows to list."""
 
-    region: Annotated[str, typer.Option(help="Region to show.")]
-    start: First = EARLIEST
-    end: Last = LATEST
+    region: Annotated[str, option("Region to show.")]
+    start: opt.First = opt.EARLIEST
+    end: opt.Last = opt.LATEST
     model_id: JointModelId = "joint-regime-core-v1"
-    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of rows.")] = None
+    limit: Annotated[int | None, option("Maximum number of rows.", min=1)] = None
 
 
 @command
 def backfill_joint_regime_macro_context(
     region: Regions,
-    as_of: CalendarDate = None,
-    date_range: CalendarRange = None,
+    as_of: opt.CalendarDate = None,
+    date_range: opt.CalendarRange = None,
     text_model_id: TextModelId = "text-macro-v1",
     joint_model_id: JointModelId = "joint-regime-core-v1",
     numeric_model_id: NumericModelId = "num-regime-core-v1",
-    country: Country = None,
-    event_type: EventType = None,
+    country: opt.Country = None,
+    event_type: opt.EventType = None,
     options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and macro texts."""
     models = options.models(numeric_model_id, text_model_id, joint_model_id)
-    filters = {"country": country, "event_type": event_type}
-    return _backfill("macro", region, span_of(as_of, date_range), filters, models, options)
+    span, filters = span_of(as_of, date_range), {"country": country, "event_type": event_type}
+    return _backfill("macro", region, span, filters, models, options)
 
 
 @command
 def backfill_joint_regime_context(
     region: Regions,
-    as_of: CalendarDate = None,
-    date_range: CalendarRange = None,
+    as_of: opt.CalendarDate = None,
+    date_range: opt.CalendarRange = None,
     text_model_id: TextModelId = "text-fin-general-v1",
     joint_model_id: JointModelId = "joint-regime-core-v1",
     numeric_model_id: NumericModelId = "num-regime-core-v1",
-    language: Language = None,
+    language: opt.Language = None,
     options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and news."""
@@ -124,12 +105,8 @@ def _backfill(
 ) -> Answer:  # fmt: skip
     from prometheus.backfill.joint import JointRequest
 
-    requests = [
-        JointRequest(
-            _space(source), region, span, models.numeric_model_id, models.text_model_id, filters, options.timezone
-        )
-        for region in dict.fromkeys(regions)
-    ]
+    of_all = (span, models.numeric_model_id, models.text_model_id, filters, options.timezone)
+    requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(regions)]
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=options.dry_run)
     name = models.joint_model_id
@@ -139,16 +116,13 @@ def _backfill(
         for reason, days in (("no text", run.without_text), ("no regime", run.without_regime))
         for day in days
     ]
-    return Answer(
-        lambda: _run_facts(done, name),
-        lambda: "\n".join(_run_lines(done, name)),
-        notes=skipped if options.verbose else (),
-    )
+    notes = skipped if options.verbose else []
+    return Answer(lambda: _run_facts(done, name), lambda: "\n".join(_run_lines(done, name)), notes=notes)
 
 
 def _run_lines(done: BackfillRun[JointReport], model_id: str) -> Iterator[str]:
     if done.is_dry:
-        yield f"{model_id}: {describe(done)}"
+        yield f"{model_id}: {opt.describe(done)}"
     for run in done.report.runs:
         share = "" if run.text_share is None else f"; texts hold {run.text_share:.3g} of the squared distance"
         yield (
@@ -162,20 +136,13 @@ def _run_facts(done: BackfillRun[JointReport], model_id: str) -> list[dict[str, 
     closing = {key: value for key, value in done.to_dict().items() if key in _OF_THE_RUN}
     return [
         {
-            "model_id": model_id,
-            "region": run.region,
-            "planned": run.report.planned,
-            "written": run.report.written,
-            "unchanged": run.report.unchanged,
-            "failed": 0,
-            "bytes": run.report.n_bytes,
-            "without_text": [str(day) for day in run.without_text],
-            "without_regime": [str(day) for day in run.without_regime],
-            "text_share": run.text_share,
-            **closing,
+            "model_id": model_id, "region": run.region, "planned": run.report.planned, "written": run.report.written,
+            "unchanged": run.report.unchanged, "failed": 0, "bytes": run.report.n_bytes,
+            "without_text": list(map(str, run.without_text)), "without_regime": list(map(str, run.without_regime)),
+            "text_share": run.text_share, **closing,
         }
         for run in done.report.runs
-    ]
+    ]  # fmt: skip
 
 
 @command
@@ -194,28 +161,23 @@ def _show(source: TextSource, listed: Listed) -> Answer:
     first, last, region = parse_date(listed.start), parse_date(listed.end), listed.region
     with command_app() as app:
         rows = app.joint.rows(_space(source), region, listed.model_id, first, last, listed.limit)
+    values = [(str(row.as_of_date), region, row.model_id, int(row.vector.size), row.l2_norm) for row in rows]
     return Answer(
         lambda: [
-            {
-                "as_of_date": str(row.as_of_date), "region": region, "model_id": row.model_id,
-                "dim": int(row.vector.size), "l2_norm": row.l2_norm, "entity_scope": row.entity_scope,
-            }
-            for row in rows
+            {**dict(zip(COLUMNS, each, strict=True)), "entity_scope": row.entity_scope}
+            for each, row in zip(values, rows, strict=True)
         ],
-        lambda: csv_text([
-            COLUMNS,
-            *((row.as_of_date, region, row.model_id, row.vector.size, f"{row.l2_norm:.6f}") for row in rows),
-        ]),
-    )  # fmt: skip
+        lambda: csv_text([COLUMNS, *((*each[:-1], f"{each[-1]:.6f}") for each in values)]),
+    )
 
 
 @command
 def check_joint_harm(
-    region: Annotated[str, typer.Option(help="Region whose joint rows are judged.")],
-    instrument_id: Annotated[str, typer.Option(help="Instrument whose volatility is forecast.")],
-    space: Annotated[TextSource, typer.Option(help="Joined with macro texts or with news.")] = "macro",
-    start: First = EARLIEST,
-    end: Last = LATEST,
+    region: Annotated[str, option("Region whose joint rows are judged.")],
+    instrument_id: Annotated[str, option("Instrument whose volatility is forecast.")],
+    space: Annotated[TextSource, option("Joined with macro texts or with news.")] = "macro",
+    start: opt.First = opt.EARLIEST,
+    end: opt.Last = opt.LATEST,
     model_id: JointModelId = "joint-regime-core-v2",
     numeric_model_id: NumericModelId = "num-regime-core-v1",
     country: BuiltWith = None,
@@ -235,15 +197,14 @@ def check_joint_harm(
     request = JointRequest(_space(space), region, span, numeric_model_id, "", filters)
     with command_app() as application:
         check = application.joint.check_harm(request, model_id, instrument_id)
+    verdict = "no harm" if check.is_harmless else "harm cannot be ruled out"
     line = (
         f"{model_id}, {region}: R2 of next-month log volatility over {check.n_forecasts} dates: numeric "
         f"{check.r2_numeric:.3f}, joint {check.r2_joint:.3f}, difference {check.difference:+.3f} "
-        f"(95 % interval {check.low:+.3f} to {check.high:+.3f}): "
-        f"{'no harm' if check.is_harmless else 'harm cannot be ruled out'}"
+        f"(95 % interval {check.low:+.3f} to {check.high:+.3f}): {verdict}"
     )
-    return Answer(
-        lambda: {**asdict(check), "difference": check.difference, "is_harmless": check.is_harmless}, lambda: line
-    )
+    facts = {**asdict(check), "difference": check.difference, "is_harmless": check.is_harmless}
+    return Answer(lambda: facts, lambda: line)
 
 
 def _space(source: TextSource) -> JointSpace:

@@ -1,27 +1,36 @@
-"""The databases, the settings, and what is loaded."""
+"""The databases, the settings, the loaded prices, the nightly run and the server."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from prometheus.cli.runner import Answer, command, command_app, logger, new_group, table
+from prometheus.cli.runner import Answer, command, command_app, logger, new_group, option, print_line, table
 from prometheus.core.config import load_config
+from prometheus.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
+    import socket
+
+    from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
+    from prometheus.app.nightly import NightlyReport, RegionNight
     from prometheus.data.report import InstrumentReport
+    from prometheus.web.middleware import AccessRules
 
 HEADER = (
     "instrument", "first", "last", "ended on", "rows", "missing sessions", "zero volume", "flat bars",
     "jumps above 50 %",
 )  # fmt: skip
 DATES_SHOWN = 2
+REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows")
+TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- named to be recognised
 
 db = new_group("Migrate, inspect and stop the databases.")
 config = new_group("Print every setting and where it came from.")
@@ -110,8 +119,8 @@ def _data() -> None:
 @data.command()
 @command
 def report(
-    instrument_id: Annotated[list[str] | None, typer.Option(help="Only this instrument; may be repeated.")] = None,
-    market_id: Annotated[str | None, typer.Option(help="Only instruments of this market.")] = None,
+    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
+    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
 ) -> Answer:
     """Print span, rows, missing sessions, zero volume and jumps above 50 % of each instrument."""
     with command_app("instruments") as application:
@@ -125,16 +134,11 @@ def report(
 def _row(report: InstrumentReport) -> tuple[str, ...]:
     missing = "no calendar" if report.n_missing_sessions is None else f"{report.n_missing_sessions:,}"
     return (
-        report.instrument_id,
-        str(report.first_date),
-        str(report.last_date),
-        "-" if report.ended_on is None else str(report.ended_on),
-        f"{report.n_rows:,}",
-        missing + _listed(report.first_missing, report.n_missing_sessions or 0),
-        f"{report.n_zero_volume:,}",
-        f"{report.n_flat_bars:,}",
+        report.instrument_id, str(report.first_date), str(report.last_date), str(report.ended_on or "-"),
+        f"{report.n_rows:,}", missing + _listed(report.first_missing, report.n_missing_sessions or 0),
+        f"{report.n_zero_volume:,}", f"{report.n_flat_bars:,}",
         f"{report.n_jumps:,}" + _listed(report.jump_dates[:DATES_SHOWN], report.n_jumps),
-    )
+    )  # fmt: skip
 
 
 def _listed(dates: Sequence[date], n_all: int) -> str:
@@ -142,3 +146,129 @@ def _listed(dates: Sequence[date], n_all: int) -> str:
         return ""
     shown = ", ".join(str(day) for day in dates[:DATES_SHOWN])
     return f" ({shown}{', ...' if n_all > DATES_SHOWN else ''})"
+
+
+@command
+def nightly(
+    as_of: Annotated[
+        str | None, option("Up to which date; without it the last session whose close has passed.", metavar="DATE")
+    ] = None,
+    since: Annotated[
+        str | None,
+        option(
+            "First date wanted; without it the first one stored, or the first one after the calibration.",
+            metavar="DATE",
+        ),
+    ] = None,
+    max_age_sessions: Annotated[int, option("Sessions that prices may lack.", min=0)] = 0,
+    skip_stale: Annotated[
+        bool, option("Leave regions with older prices out instead of doing nothing.", "--skip-stale")
+    ] = False,
+    exit_code_if_noop: Annotated[
+        int, option("Exit code when there was nothing to write.", min=0, max=255, metavar="N")
+    ] = 0,
+    dry_run: Annotated[bool, option("Say what would be written; write nothing.", "--dry-run", "--plan")] = False,
+) -> Answer:
+    """Compute and store what is missing of every configured region: embeddings, regimes, texts and joint rows."""
+    from prometheus.app.prices import NightlyRequest
+    from prometheus.cli.options import optional_date
+
+    request = NightlyRequest(
+        datetime.now(UTC), optional_date(as_of), optional_date(since), max_age_sessions, skip_stale, dry_run
+    )
+    with command_app("nightly") as application:
+        report = application.nightly.run(request)
+    is_noop = report.exit_code == 0 and report.n_written == 0
+    return Answer(
+        report.to_dict,
+        lambda: "\n".join(_night_lines(report)),
+        exit_code_if_noop if is_noop else report.exit_code,
+        [f"failed: {name}: {failure}" for name, failures in report.failures.items() for failure in failures],
+    )
+
+
+def _night_lines(report: NightlyReport) -> Iterator[str]:
+    if report.run_ids:
+        logger.info("runs: %s", ", ".join(report.run_ids))
+    yield from table([REGION_COLUMNS, *map(_region_row, report.regions)], numbers_right=True)
+    nights = [night for night in report.texts if night.n_texts]
+    texts = [(each.source_type, each.model_id, f"{each.n_texts:,}", f"{each.n_written:,}") for each in nights]
+    if texts:
+        yield from table([TEXT_COLUMNS, *texts], numbers_right=True)
+    for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
+        if skipped:
+            yield f"skipped: {skipped.describe(noun)}"
+    verb = "to write" if report.is_dry else "written"
+    yield f"{report.n_written:,} rows {verb}, {len(report.failures)} failed, {report.seconds:.1f} s"
+
+
+def _region_row(night: RegionNight) -> tuple[str, ...]:
+    newest = night.newest
+    said = ("-", "-", "-") if newest is None else (
+        newest.label, f"{newest.confidence:.3f}",
+        f"{newest.previous_label or '-'}{' (changed)' if newest.is_changed else ''}",
+    )  # fmt: skip
+    counts = (night.n_added, night.n_rewritten, night.n_joint_rows)
+    day = night.as_of_date if newest is None else newest.as_of_date
+    return (night.region, str(day), *said, *(f"{count:,}" for count in counts))
+
+
+@command
+def serve(
+    host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, option("Port; 0 for any free one.", min=0, max=65_535)] = 8321,
+    token_file: Annotated[
+        Path | None, option("File with a token that requests must bring; needed beyond this machine.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, option("Another name this server goes by; repeatable.", metavar="NAME")
+    ] = None,
+    open_browser: Annotated[bool, option("Open the page in a browser.", "--open")] = False,
+) -> str:
+    """Serve the page and the API until stopped; nothing is written."""
+    import webbrowser
+
+    # requests are what runs in parallel; read when numpy is imported
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from prometheus.web import server
+
+    with server.bind(host, port) as listener:
+        rules = _rules(listener, token_file, allow_host or [])
+        with server.open_reading_app(load_config(), announce=logger.info) as app:
+            _say_if_empty(app)
+            application = server.create_app(app, rules)
+            listener.listen()
+            address = server.address_of(listener)
+            print_line(f"Prometheus is at {address}; stop it with Ctrl-C")
+            sys.stdout.flush()
+            if open_browser and not webbrowser.open(address):
+                logger.info("no browser could be opened; go to %s", address)
+            server.run(application, listener)
+    return "stopped"
+
+
+def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -> AccessRules:
+    from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules, read_token
+    from prometheus.web.server import is_loopback
+
+    bound = listener.getsockname()[0]
+    if token_file is None and not is_loopback(listener):
+        raise UsageError(f"{bound} can be reached from other machines; give --token-file FILE, or leave --host away")
+    own = [] if bound in ANY_ADDRESS else [f"[{bound}]" if ":" in bound else bound]
+    hosts = LOOPBACK_HOSTS | {name.lower() for name in (*own, *names)}
+    return AccessRules(hosts, None if token_file is None else read_token(token_file))
+
+
+def _say_if_empty(app: App) -> None:
+    try:
+        if not app.regimes.histories():
+            logger.info("nothing is stored yet; fill it with: python -m prometheus demo")
+    except DatabaseError as error:  # it may come back
+        logger.warning("%s", error)
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        logger.info("no browser could be opened; go to %s", address)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prometheus.cli.runner import Answer
+from prometheus.cli.runner import Answer, option
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,32 +19,26 @@ TextSource = Literal["macro", "news"]
 
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 
-First = Annotated[str, typer.Option(metavar="DATE", help="First date.")]
-Last = Annotated[str, typer.Option(metavar="DATE", help="Last date.")]
-AsOf = Annotated[str | None, typer.Option(metavar="DATE", help="Date; if it is not a session, the previous session.")]
-DateRange = Annotated[
-    tuple[str, str] | None, typer.Option(metavar="START END", help="Every session observed in a range instead.")
-]
-CalendarDate = Annotated[str | None, typer.Option(metavar="DATE", help="One calendar date.")]
-CalendarRange = Annotated[
-    tuple[str, str] | None, typer.Option(metavar="START END", help="A range, both ends included.")
-]
+First = Annotated[str, option("First date.", metavar="DATE")]
+Last = Annotated[str, option("Last date.", metavar="DATE")]
+AsOf = Annotated[str | None, option("Date; if it is not a session, the previous session.", metavar="DATE")]
+DateRange = Annotated[tuple[str, str] | None, option("Every session observed in a range instead.", metavar="START END")]
+CalendarDate = Annotated[str | None, option("One calendar date.", metavar="DATE")]
+CalendarRange = Annotated[tuple[str, str] | None, option("A range, both ends included.", metavar="START END")]
 WindowDays = Annotated[
-    int | None, typer.Option(help="Sessions in a window; what the encoder needs without it: 63, or 513 for v2.")
+    int | None, option("Sessions in a window; what the encoder needs without it: 63, or 513 for v2.")
 ]
 StandsForRegion = Annotated[
-    str | None, typer.Option(help="Instrument that stands for the region; without it the configured members do.")
+    str | None, option("Instrument that stands for the region; without it the configured members do.")
 ]
-Country = Annotated[str | None, typer.Option(help="Only events of this country.")]
-EventType = Annotated[str | None, typer.Option(help="Only events of this type.")]
-Language = Annotated[str | None, typer.Option(help="Only articles in this language.")]
-HfModelName = Annotated[str, typer.Option(help="A model of the Hugging Face hub, or a local folder.")]
+Country = Annotated[str | None, option("Only events of this country.")]
+EventType = Annotated[str | None, option("Only events of this type.")]
+Language = Annotated[str | None, option("Only articles in this language.")]
+HfModelName = Annotated[str, option("A model of the Hugging Face hub, or a local folder.")]
 RayAddress = Annotated[
-    str | None, typer.Option(help="Of a Ray cluster; RAY_ADDRESS without it, or a cluster of this machine alone.")
+    str | None, option("Of a Ray cluster; RAY_ADDRESS without it, or a cluster of this machine alone.")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", "--plan", help="Say what would be written: rows, bytes, time; write nothing.")
-]
+DryRun = Annotated[bool, option("Say what would be written: rows, bytes, time; write nothing.", "--dry-run", "--plan")]
 
 
 def parse_date(text: str) -> date:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
-from prometheus.cli.runner import Answer, command, command_app, csv_text
+from prometheus.cli.runner import Answer, command, command_app, csv_text, option
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 
-Shown = Annotated[str, typer.Option(help="Region to show.")]
+Shown = Annotated[str, option("Region to show.")]
 
 
 @command
@@ -29,11 +27,11 @@ def show_regimes(
     region: Shown,
     start: First = EARLIEST,
     end: Last = LATEST,
-    model_id: Annotated[str | None, typer.Option(help="Only this regime model; all of them without it.")] = None,
+    model_id: Annotated[str | None, option("Only this regime model; all of them without it.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of rows, newest first; 1 by default with --explain.")
+        int | None, option("Maximum number of rows, newest first; 1 by default with --explain.", min=1)
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why, in plain units; for calibrated models.")] = False,
+    explain: Annotated[bool, option("Say why, in plain units; for calibrated models.", "--explain")] = False,
 ) -> Answer:
     """Print the stored regimes of a region as CSV, oldest first."""
     from prometheus.backfill.plan import DateSpan
@@ -44,26 +42,21 @@ def show_regimes(
         chosen = states[-limit:] if limit else states[-1:] if explain else states
         reasons = app.calibrations.explain(chosen) if explain else [[] for _ in chosen]
     pairs = list(zip(chosen, reasons, strict=True))
-    return Answer(
-        lambda: [_state_facts(state, why) for state, why in pairs],
-        lambda: (
-            "\n\n".join(_explanation(state, why) for state, why in pairs)
-            if explain
-            else csv_text([COLUMNS, *map(_csv_row, chosen)])
-        ),
-    )
+
+    def text() -> str:
+        if explain:
+            return "\n\n".join(_explanation(state, why) for state, why in pairs)
+        return csv_text([COLUMNS, *(_row(state, f"{state.confidence:.6f}") for state in chosen)])
+
+    return Answer(lambda: [_state_facts(state, why) for state, why in pairs], text)
 
 
-def _row(state: RegimeState) -> tuple[str, str, str, float, str]:
-    return str(state.as_of_date), state.region, state.regime_label.name, state.confidence, state.model_id
-
-
-def _csv_row(state: RegimeState) -> tuple[str, ...]:
-    return (*_row(state)[:3], f"{state.confidence:.6f}", state.model_id)
+def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]:
+    return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id
 
 
 def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(COLUMNS, _row(state), strict=True))
+    row: dict[str, Any] = dict(zip(COLUMNS, _row(state, state.confidence), strict=True))
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
         row |= {name: state.metadata[name] for name in ("probabilities", "high_volatility", "change_risk")}
@@ -72,32 +65,27 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
 
 def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     high, risk = state.metadata["high_volatility"], state.metadata["change_risk"]
-    others = [
-        f"{name} {share:.0%}"
-        for name, share in sorted(state.metadata["probabilities"].items(), key=lambda item: -item[1])
-        if name != state.regime_label.name
-    ]
+    label = state.regime_label.name
+    shares = sorted(state.metadata["probabilities"].items(), key=lambda item: -item[1])
+    others = [f"{name} {share:.0%}" for name, share in shares if name != label]
     leaving = ", ".join(
         f"{days} sessions {each['probability']:.0%} ({each['low']:.0%} to {each['high']:.0%})"
         for days, each in risk.items()
     )
-    label = state.regime_label.name
     lines = [
         f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
         f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
         f"  leaving {label} within {leaving}",
     ]
-    informing = [reason.text for reason in reasons if math.isnan(reason.share)]
-    deciding = [reason for reason in reasons if not math.isnan(reason.share)]
-    lines += [f"  {text}" for text in informing]
-    lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in deciding]
+    lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
+    lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
     return "\n".join(lines)
 
 
 @command
 def show_regime_transitions(
     region: Shown,
-    model_id: Annotated[str | None, typer.Option(help="Only this regime model; each of them without it.")] = None,
+    model_id: Annotated[str | None, option("Only this regime model; each of them without it.")] = None,
 ) -> Answer:
     """Print the transition matrix of a region and the mean duration of each regime, per regime model."""
     with command_app() as app:
@@ -111,27 +99,20 @@ def show_regime_transitions(
 def _transition_table(report: TransitionReport) -> str:
     from prometheus.regime.transitions import HORIZONS
 
+    def line(begin: str, cells: Iterable[str], duration: str, risks: Iterable[str]) -> str:
+        columns = [*(cell.rjust(10) for cell in cells), duration.rjust(16), *(risk.rjust(20) for risk in risks)]
+        return begin.ljust(12) + "".join(columns)
+
     labels = list(report.counts)
     lines = [
         f"{report.region}, {report.model_id}: {report.n_dates} dates",
-        "".join(
-            [
-                "from \\ to ".ljust(12),
-                *(label.name.rjust(10) for label in labels),
-                "mean duration".rjust(16),
-                *(f"left in {horizon}".rjust(20) for horizon in HORIZONS),
-            ]
-        ),
+        line("from \\ to ", [label.name for label in labels], "mean duration", [f"left in {n}" for n in HORIZONS]),
     ]
     for before in labels:
         shares = report.matrix.get(before)
         cells = [f"{shares[after]:.4f}" if shares else "-" for after in labels]
-        duration = f"{report.mean_durations[before]:.1f} dates"
         risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.exit_hazards[before]]
-        lines.append("".join([
-            before.name.ljust(12), *(cell.rjust(10) for cell in cells), duration.rjust(16),
-            *(risk.rjust(20) for risk in risks),
-        ]))  # fmt: skip
+        lines.append(line(before.name, cells, f"{report.mean_durations[before]:.1f} dates", risks))
     return "\n".join(lines)
 
 
@@ -139,24 +120,20 @@ def _transition_facts(report: TransitionReport) -> dict[str, Any]:
     from prometheus.regime.transitions import hazards_to_dict
 
     return {
-        "region": report.region,
-        "model_id": report.model_id,
-        "n_dates": report.n_dates,
-        "counts": report.counts,
-        "matrix": report.matrix,
-        "mean_duration": report.mean_durations,
+        "region": report.region, "model_id": report.model_id, "n_dates": report.n_dates, "counts": report.counts,
+        "matrix": report.matrix, "mean_duration": report.mean_durations,
         "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
-    }
+    }  # fmt: skip
 
 
 @command
 def plot_regimes(
-    region: Annotated[str, typer.Option(help="Region whose regimes are the bands.")],
-    instrument_id: Annotated[str, typer.Option(help="Instrument whose closes are the line.")],
-    output: Annotated[Path, typer.Option(help="PNG file to write.")],
+    region: Annotated[str, option("Region whose regimes are the bands.")],
+    instrument_id: Annotated[str, option("Instrument whose closes are the line.")],
+    output: Annotated[Path, option("PNG file to write.")],
     start: First = EARLIEST,
     end: Last = LATEST,
-    model_id: Annotated[str | None, typer.Option(help="Regime model; may be left out if there is one only.")] = None,
+    model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
 ) -> str:
     """Write a PNG of the closes over bands that show the regime of each date."""
     first, last = parse_date(start), parse_date(end)
@@ -169,36 +146,31 @@ def plot_regimes(
 
 @command
 def compute_regime_prototypes(
-    region: Annotated[str, typer.Option(help="Region whose embeddings are averaged.")],
-    output: Annotated[Path, typer.Option(help="JSON file to write.")],
-    neutral_start: Annotated[str | None, typer.Option(metavar="DATE", help="First date of the NEUTRAL window.")] = None,
-    neutral_end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date of the NEUTRAL window.")] = None,
-    crisis_start: Annotated[str | None, typer.Option(metavar="DATE", help="First date of the CRISIS window.")] = None,
-    crisis_end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date of the CRISIS window.")] = None,
+    region: Annotated[str, option("Region whose embeddings are averaged.")],
+    output: Annotated[Path, option("JSON file to write.")],
+    neutral_start: Annotated[str | None, option("First date of the NEUTRAL window.", metavar="DATE")] = None,
+    neutral_end: Annotated[str | None, option("Last date of the NEUTRAL window.", metavar="DATE")] = None,
+    crisis_start: Annotated[str | None, option("First date of the CRISIS window.", metavar="DATE")] = None,
+    crisis_end: Annotated[str | None, option("Last date of the CRISIS window.", metavar="DATE")] = None,
     window: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL=START:END", help="A window for any label; may be repeated.")
+        list[str] | None, option("A window for any label; may be repeated.", metavar="LABEL=START:END")
     ] = None,
-    model_id: Annotated[str, typer.Option(help="Encoder whose embeddings are averaged.")] = "num-regime-core-v1",
+    model_id: Annotated[str, option("Encoder whose embeddings are averaged.")] = "num-regime-core-v1",
 ) -> str:
     """Write the mean regime embedding of each calibration window to a JSON file."""
-    pairs = [("NEUTRAL", neutral_start, neutral_end), ("CRISIS", crisis_start, crisis_end)]
-    windows = [*_windows_of_flags(pairs), *(_parse_window(text) for text in window or [])]
+    windows: list[CalibrationWindow] = []
+    for label, start, end in (("NEUTRAL", neutral_start, neutral_end), ("CRISIS", crisis_start, crisis_end)):
+        if (start is None) != (end is None):
+            raise UsageError(f"--{label.lower()}-start and --{label.lower()}-end belong together")
+        if start is not None and end is not None:
+            windows.append(_window(label, start, end))
+    windows += map(_parse_window, window or [])
     if not windows:
         raise UsageError("name a window: --neutral-start/--neutral-end, --crisis-start/--crisis-end or --window")
     with command_app() as app:
         prototypes, n_dates, is_changed = app.regimes.compute_prototypes(region, windows, model_id, output)
     counted = ", ".join(f"{label.name} of {n} dates" for label, n in sorted(n_dates.items()))
     return f"{'wrote' if is_changed else 'unchanged:'} {output}: {counted}; {prototypes.dim} values each"
-
-
-def _windows_of_flags(pairs: Sequence[tuple[str, str | None, str | None]]) -> list[CalibrationWindow]:
-    windows = []
-    for label, start, end in pairs:
-        if (start is None) != (end is None):
-            raise UsageError(f"--{label.lower()}-start and --{label.lower()}-end belong together")
-        if start is not None and end is not None:
-            windows.append(_window(label, start, end))
-    return windows
 
 
 def _parse_window(text: str) -> CalibrationWindow:

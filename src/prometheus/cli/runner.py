@@ -1,4 +1,4 @@
-"""Runs every command: its parameters, the one error boundary, and the output."""
+"""Runs every command: its parameters, the one error boundary, its output and its progress."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
-from prometheus.cli.progress import progress
 from prometheus.core.config import load_config
 from prometheus.core.runs import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError
@@ -34,12 +34,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+LOG_EVERY_S, PROGRESS_AFTER_S = 60.0, 0.5
 FOREIGN_DISTRIBUTION = "prometheus"
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+def option(text: str, *names: str, **more: Any) -> Any:
+    """Return an option of a command with its help, declared by its parameter's annotation."""
+    return typer.Option(*names, help=text, **more)
+
+
+Debug = Annotated[bool, option("Show the traceback of an error.", "--debug")]
+Json = Annotated[bool, option("Print JSON for machines.", "--json")]
 
 
 class Terminated(KeyboardInterrupt):
@@ -48,10 +54,7 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The output of a command: `facts` for ``--json``, `text` for people, `notes` for standard error.
-
-    Only the form asked for is computed.
-    """
+    """The output of a command: `facts` for ``--json`` or `text` for people, and `notes` for standard error."""
 
     facts: Callable[[], Any]
     text: Callable[[], str]
@@ -113,23 +116,16 @@ def _options(parameter: Parameter) -> Iterator[Parameter]:
     hints = get_type_hints(bundle, include_extras=True)
     for field in fields(bundle):
         default = field.default if parameter.default is Parameter.empty else getattr(parameter.default, field.name)
-        yield Parameter(
-            field.name,
-            Parameter.POSITIONAL_OR_KEYWORD,
-            default=Parameter.empty if default is MISSING else default,
-            annotation=hints[field.name],
-        )
+        default = Parameter.empty if default is MISSING else default
+        yield Parameter(field.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=hints[field.name])
 
 
 def new_group(help_text: str | None = None) -> typer.Typer:
     """Return a Typer application for several sub-commands."""
     return typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        help=help_text,
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=help_text,
         no_args_is_help=False,
-    )
+    )  # fmt: skip
 
 
 def application_of(name: str) -> typer.Typer:
@@ -215,7 +211,6 @@ def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | N
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[threading.Event]:
-    """Make SIGTERM raise `Terminated` meanwhile; yield an event that is set by it."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # the only one that may set handlers, or needs them
         yield came
@@ -238,7 +233,6 @@ def _message(error: PrometheusError | TyperException) -> str:
 
 
 def _has_foreign_package() -> bool:
-    """Return whether another project with our import name is installed and may have replaced our files."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
@@ -252,3 +246,62 @@ def _fail(message: str, exit_code: int) -> int:
     sys.stdout.flush()
     sys.stderr.write(f"error: {message}\n")
     return exit_code
+
+
+@contextmanager
+def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield a callback for (done, total): a bar on a terminal, else one log line a minute."""
+    if not (stream or sys.stderr).isatty():
+        yield _MinuteLog(label)
+        return
+    bar = _LazyBar(label)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _MinuteLog:
+    def __init__(self, label: str) -> None:
+        self._label, self._begin = label, time.monotonic()
+        self._next = self._begin + LOG_EVERY_S
+
+    def __call__(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOG_EVERY_S
+        rate = done / (now - self._begin)
+        left = "" if total is None or not done else f", {(total - done) / rate / 60:.0f} minutes left"
+        of = "" if total is None else f" of {total:,}"
+        logger.info("%s: %s%s, %s a second%s", self._label, f"{done:,}", of, f"{rate:,.1f}", left)
+
+
+class _LazyBar:
+    def __init__(self, label: str) -> None:
+        self._label, self._begin = label, time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self._bar is None:
+            if time.monotonic() - self._begin < PROGRESS_AFTER_S:
+                return
+            self._open()
+        rate = done / (time.monotonic() - self._begin)
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _open(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(self._label, total=None, rate="")
+        self._bar.start()

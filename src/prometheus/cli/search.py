@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from prometheus.cli.options import HfModelName, TextSource, parse_date
-from prometheus.cli.runner import Answer, command, command_app, new_group, table
+from prometheus.cli.runner import Answer, command, command_app, new_group, option, table
 from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
 
@@ -23,35 +23,33 @@ if TYPE_CHECKING:
 SHOWN_CHARACTERS = 400
 INDEXED = "num-regime-core-v2"
 
-WhoseVectors = Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")]
-WhoseWindows = Annotated[str, typer.Option(help="Whose windows.")]
-
-
+WhoseVectors = Annotated[str | None, option("Whose vectors; needed where there are several.")]
+WhoseWindows = Annotated[str, option("Whose windows.")]
 Space = Literal["numeric", "joint", "text"]
 Metric = Literal["euclidean", "cosine"]
 
 
 @command
 def similar(
-    as_of: Annotated[str, typer.Option(metavar="DATE", help="The date; later data is ignored.")],
-    region: Annotated[str | None, typer.Option(help="Region whose past is searched.")] = None,
+    as_of: Annotated[str, option("The date; later data is ignored.", metavar="DATE")],
+    region: Annotated[str | None, option("Region whose past is searched.")] = None,
     instrument_id: Annotated[
         str | None,
-        typer.Option(
-            help="With --region: whose closes say what followed. Without: search the windows of all instruments for "
+        option(
+            "With --region: whose closes say what followed. Without: search the windows of all instruments for "
             "those like this one's."
         ),
     ] = None,
-    space: Annotated[Space, typer.Option(help="Compare prices, texts, or both joined.")] = "numeric",
-    k: Annotated[int, typer.Option(help="How many analogs.")] = 10,
+    space: Annotated[Space, option("Compare prices, texts, or both joined.")] = "numeric",
+    k: Annotated[int, option("How many analogs.")] = 10,
     exclude_sessions: Annotated[
-        int, typer.Option(help="Minimum gap between results: sessions, or weekdays without a region.")
+        int, option("Minimum gap between results: sessions, or weekdays without a region.")
     ] = 63,
-    metric: Annotated[Metric, typer.Option(help="How distance is measured.")] = "euclidean",
+    metric: Annotated[Metric, option("How distance is measured.")] = "euclidean",
     model_id: WhoseVectors = None,
-    regime_model_id: Annotated[str | None, typer.Option(help="Whose labels the analogs carry.")] = None,
-    source: Annotated[TextSource, typer.Option(help="Of the texts, for the joint and the text space.")] = "macro",
-    country: Annotated[str | None, typer.Option(help="Only macro texts of it, in the text space.")] = None,
+    regime_model_id: Annotated[str | None, option("Whose labels the analogs carry.")] = None,
+    source: Annotated[TextSource, option("Of the texts, for the joint and the text space.")] = "macro",
+    country: Annotated[str | None, option("Only macro texts of it, in the text space.")] = None,
 ) -> Answer:
     """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
     day = parse_date(as_of)
@@ -117,14 +115,10 @@ def _outcome_header(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _analog_row(analog: Analog) -> list[str]:
-    return [
-        str(analog.as_of_date),
-        f"{analog.distance:.3f}",
-        "" if analog.percentile is None else f"{analog.percentile:.2%}",
-        analog.regime_label or "",
-        "" if analog.confidence is None else f"{analog.confidence:.0%}",
-        *_outcome_cells(analog.outcomes),
-    ]
+    nearer = "" if analog.percentile is None else f"{analog.percentile:.2%}"
+    label, sure = analog.regime_label or "", "" if analog.confidence is None else f"{analog.confidence:.0%}"
+    distance = f"{analog.distance:.3f}"
+    return [str(analog.as_of_date), distance, nearer, label, sure, *_outcome_cells(analog.outcomes)]
 
 
 def _outcome_cells(outcomes: Sequence[Outcome]) -> list[str]:
@@ -147,9 +141,9 @@ def _spread_text(spread: Spread) -> str:
 @command
 def similar_texts(
     query: Annotated[str, typer.Argument(help="What the texts should mean, in words.")],
-    as_of: Annotated[str, typer.Option(metavar="DATE", help="Only texts dated up to it and known on it.")],
-    k: Annotated[int, typer.Option(help="How many texts.")] = 10,
-    source: Annotated[TextSource | None, typer.Option(help="Only these; both without it.")] = None,
+    as_of: Annotated[str, option("Only texts dated up to it and known on it.", metavar="DATE")],
+    k: Annotated[int, option("How many texts.")] = 10,
+    source: Annotated[TextSource | None, option("Only these; both without it.")] = None,
     model_id: WhoseVectors = None,
     hf_model_name: HfModelName = MINILM,
 ) -> Answer:
@@ -207,9 +201,9 @@ def status(model_id: WhoseWindows = INDEXED) -> Answer:
 @command
 def check(
     model_id: WhoseWindows = INDEXED,
-    queries: Annotated[int, typer.Option(min=1, max=10_000, help="Windows to ask for.")] = 100,
-    k: Annotated[int, typer.Option(min=1, max=1_000, help="Nearest windows of each.")] = 10,
-    at_least: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 below this recall.")] = 0.9,
+    queries: Annotated[int, option("Windows to ask for.", min=1, max=10_000)] = 100,
+    k: Annotated[int, option("Nearest windows of each.", min=1, max=1_000)] = 10,
+    at_least: Annotated[float, option("Exit with 1 below this recall.", min=0, max=1)] = 0.9,
 ) -> Answer:
     """Compare what the index finds with the true nearest windows, found by comparing all."""
     with command_app() as application:

@@ -51,8 +51,6 @@ class TimeColumn:
 
 
 class _TimeReader(ABC):
-    """Reads one column of one file; `date_format` is that of `datetime.strptime`, for texts in no form of ours."""
-
     def __init__(self, date_format: str | None = None) -> None:
         self._date_format = date_format
         self._established: str | None = None
@@ -74,16 +72,12 @@ class _TimeReader(ABC):
     def _read_texts(self, texts: TextColumn) -> TimeColumn:
         if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.clear()
-        read = [self._read_text(text) for text in texts.values]
-        values = np.array([value for value, _ in read] + [0], np.int64)
-        reasons = np.array([reason for _, reason in read] + [Reason.MISSING_VALUE], np.int8)
+        for text in texts.values:
+            if text not in self._remembered:
+                self._remembered[text] = self._read_new_text(text)
+        read = [*map(self._remembered.__getitem__, texts.values), (0, Reason.MISSING_VALUE)]
+        values, reasons = np.array([value for value, _ in read]), np.array([reason for _, reason in read], np.int8)
         return TimeColumn(values[texts.codes], reasons[texts.codes])
-
-    def _read_text(self, text: str) -> tuple[int, Reason]:
-        known = self._remembered.get(text)
-        if known is None:
-            known = self._remembered[text] = self._read_new_text(text)
-        return known
 
     def _is_of_another_form(self, form: str) -> bool:
         self._established = self._established or form
@@ -97,7 +91,7 @@ class _TimeReader(ABC):
 
 
 class DateReader(_TimeReader):
-    """Reads calendar dates: YYYY-MM-DD (a clock time may follow), YYYY/MM/DD, YYYYMMDD or `date_format`."""
+    """Reads calendar dates: YYYY-MM-DD (a clock time may follow), YYYY/MM/DD, YYYYMMDD or a `strptime` format."""
 
     def _read_new_text(self, text: str) -> tuple[int, Reason]:
         found, form = parse_date(text, self._date_format)
@@ -111,34 +105,28 @@ class DateReader(_TimeReader):
         reasons = np.where(column.is_null().to_numpy(zero_copy_only=False), Reason.MISSING_VALUE, Reason.NONE)
         ticks, per_day = _read_ticks(column)
         if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-            in_range = (ticks >= _tick_of_year(1, per_day)) & (ticks < _tick_of_year(9999, per_day))
+            in_range = _is_in_calendar(ticks, per_day)
             shown = pc.if_else(pa.array(in_range), column, None)
             ticks, per_day = _read_ticks(pc.local_timestamp(shown))
             ticks = np.where(in_range, ticks, np.iinfo(np.int64).max)
         days = ticks // per_day
-        is_calendar_date = (days >= _tick_of_year(1, 1)) & (days < _tick_of_year(9999, 1))
-        reasons = np.where(is_calendar_date | (reasons != Reason.NONE), reasons, Reason.NOT_A_DATE).astype(np.int8)
+        reasons = np.where(_is_in_calendar(days, 1) | (reasons != Reason.NONE), reasons, Reason.NOT_A_DATE).astype(
+            np.int8
+        )
         return TimeColumn(np.where(reasons == Reason.NONE, days, 0), reasons)
 
 
 class InstantReader(_TimeReader):
     """Reads instants: the forms of a date, with or without a clock time and a zone; a date alone is its midnight.
 
-    Parameters
-    ----------
-    zone
-        Whose clock shows the timestamps that say no zone; None refuses them.
+    `zone` is the one whose clock shows the timestamps that say no zone; None refuses them. `has_earlier_midnights`
+    tells that a midnight of the zone fell on the day before in UTC: of dates alone, rarely what is meant.
     """
 
     def __init__(self, zone: ZoneInfo | None = None, date_format: str | None = None) -> None:
         super().__init__(date_format)
         self._zone = zone
-        self._has_earlier_midnights = False
-
-    @property
-    def has_earlier_midnights(self) -> bool:
-        """Whether a midnight of the zone fell on the day before in UTC: of dates alone, rarely what is meant."""
-        return self._has_earlier_midnights
+        self.has_earlier_midnights = False
 
     def _read_new_text(self, text: str) -> tuple[int, Reason]:
         written, form = parse_timestamp(text, self._date_format)
@@ -155,9 +143,8 @@ class InstantReader(_TimeReader):
     def _read_typed(self, column: pa.Array) -> TimeColumn:
         ticks, per_day = _read_ticks(column)
         is_missing = column.is_null().to_numpy(zero_copy_only=False)
-        in_range = (ticks >= _tick_of_year(1, per_day)) & (ticks < _tick_of_year(9999, per_day))
-        reasons = np.where(is_missing, Reason.MISSING_VALUE, np.where(in_range, Reason.NONE, Reason.NOT_A_DATE))
-        reasons = reasons.astype(np.int8)
+        of_range = np.where(_is_in_calendar(ticks, per_day), Reason.NONE, Reason.NOT_A_DATE)
+        reasons = np.where(is_missing, Reason.MISSING_VALUE, of_range).astype(np.int8)
         microseconds = _as_microseconds(np.where(reasons == Reason.NONE, ticks, 0), per_day)
         if not (pa.types.is_timestamp(column.type) and column.type.tz is not None):
             microseconds, zone_reasons = self._place(microseconds)
@@ -165,7 +152,6 @@ class InstantReader(_TimeReader):
         return TimeColumn(np.where(reasons == Reason.NONE, microseconds, 0), reasons)
 
     def _place(self, walls: Int64Vector) -> tuple[Int64Vector, NDArray[np.int8]]:
-        """Return the instants at which the zone's clock shows the times, and why it shows some not once."""
         distinct, inverse = np.unique(walls, return_inverse=True)
         placed = [self._place_one(_WALL_EPOCH + int(wall) * _MICROSECOND) for wall in distinct]
         reasons = np.array([item if isinstance(item, Reason) else Reason.NONE for item in placed], np.int8)
@@ -175,7 +161,7 @@ class InstantReader(_TimeReader):
     def _place_one(self, written: datetime) -> datetime | Reason:
         found = to_instant(written, self._zone)
         if written.tzinfo is None and written.time() == _MIDNIGHT and isinstance(found, datetime):
-            self._has_earlier_midnights |= found.date() < written.date()
+            self.has_earlier_midnights |= found.date() < written.date()
         return found
 
 
@@ -199,7 +185,6 @@ def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason
 
 
 def _find_form(text: str, date_format: str | None) -> tuple[re.Match[str] | datetime | Reason, str]:
-    """Return what a text shows, by `date_format` or in one of our forms, and that form; or why it shows nothing."""
     text = text.strip()
     if not text:
         return Reason.MISSING_VALUE, ""
@@ -218,8 +203,6 @@ def _find_form(text: str, date_format: str | None) -> tuple[re.Match[str] | date
 def parse_timestamp(text: str, date_format: str | None = None) -> tuple[datetime | Reason, str]:
     """Return the time a text shows, aware if it says a zone, or why it shows none, and the form it is written in.
 
-    Digits beyond microseconds are cut, not rounded: that could carry a time into the next day.
-
     Examples
     --------
     >>> parse_timestamp("2024-01-03 16:30-05:00")[0].isoformat()
@@ -235,6 +218,7 @@ def _build(match: re.Match[str]) -> datetime | Reason:
     parts = match.groupdict()
     year, month, day = (int(part) for part in match.group(1, 2, 3))
     hour, minute, second = (int(parts.get(name) or 0) for name in ("hour", "minute", "second"))
+    # digits beyond microseconds are cut: rounding could carry a time into the next day
     fraction = int((parts.get("fraction") or "")[:6].ljust(6, "0"))
     zone = parts.get("zone")
     offset = _offset(zone) if zone else None
@@ -298,7 +282,6 @@ def _as_microseconds(ticks: Int64Vector, per_day: int) -> Int64Vector:
 
 
 def _read_ticks(column: pa.Array) -> tuple[Int64Vector, int]:
-    """Return the integers behind dates or timestamps, and how many of them make a day."""
     if pa.types.is_date32(column.type):
         column, per_day = column.cast(pa.int32()), 1
     else:
@@ -307,7 +290,8 @@ def _read_ticks(column: pa.Array) -> tuple[Int64Vector, int]:
     return ticks.astype(np.int64), per_day
 
 
-def _tick_of_year(year: int, per_day: int) -> int:
-    """Return the tick that begins a year, cut to what 64 bits hold."""
-    ticks = (date(year, 1, 1).toordinal() - _FIRST_DAY) * per_day
-    return min(max(ticks, np.iinfo(np.int64).min), np.iinfo(np.int64).max)
+def _is_in_calendar(ticks: Int64Vector, per_day: int) -> NDArray[np.bool_]:
+    """Return which ticks lie in the years 1 to 9998, as far as 64 bits hold them."""
+    limits = np.iinfo(np.int64)
+    first, end = ((date(year, 1, 1).toordinal() - _FIRST_DAY) * per_day for year in (1, 9999))
+    return (ticks >= max(first, limits.min)) & (ticks < min(end, limits.max))

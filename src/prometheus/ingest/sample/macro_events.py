@@ -101,13 +101,8 @@ FACTS = (
 def load_macro_levels() -> list[DayLevels]:
     """Return the levels of the sample, oldest first."""
     with gzip.open(MACRO_LEVELS, "rt", encoding="utf-8", newline="") as file:
-        return [
-            DayLevels(
-                date.fromisoformat(row.pop("obs_date")),
-                {name: int(Decimal(text) * 100) for name, text in row.items() if text},
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows = [(date.fromisoformat(row.pop("obs_date")), row) for row in csv.DictReader(file)]
+    return [DayLevels(day, {name: int(Decimal(text) * 100) for name, text in row.items() if text}) for day, row in rows]
 
 
 def sample_macro_events() -> Iterator[MacroEvent]:
@@ -123,13 +118,7 @@ def sample_macro_events() -> Iterator[MacroEvent]:
 
 
 def write_sample_macro_events(path: Path) -> int:
-    """Write the macro events of the sample as JSON lines for ``ingest macro``; return how many.
-
-    Raises
-    ------
-    FileAccessError
-        The file cannot be written.
-    """
+    """Write the macro events of the sample as JSON lines for ``ingest macro``; return how many."""
     lines = [json.dumps(asdict(event), default=datetime.isoformat) for event in sample_macro_events()]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -139,14 +128,9 @@ def write_sample_macro_events(path: Path) -> int:
 
 
 def tell_macro_events(levels: Sequence[DayLevels]) -> Iterator[MacroEvent]:
-    """Yield the events of some levels.
+    """Yield the events of some levels, oldest first.
 
     A week is told once a day of a later week is there: further levels add events and never change one.
-
-    Parameters
-    ----------
-    levels
-        Oldest first.
     """
     series = {fact.event_type: _Series.of(fact, levels) for fact in FACTS}
     for day in _last_market_days(levels):
@@ -162,45 +146,34 @@ def _last_market_days(levels: Sequence[DayLevels]) -> list[date]:
     last: dict[tuple[int, int], date] = {}
     for item in levels:
         if item.day.weekday() < 5 and not {"treasury_10y_pct", "vix"}.isdisjoint(item.values):
-            last[_week(item.day)] = item.day
-    return [day for week, day in last.items() if week < _week(levels[-1].day)]
-
-
-def _week(day: date) -> tuple[int, int]:
-    return day.isocalendar()[:2]
+            last[item.day.isocalendar()[:2]] = item.day
+    return [day for week, day in last.items() if week < levels[-1].day.isocalendar()[:2]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    days: tuple[date, ...]
-    values: tuple[int, ...]
+    days: Sequence[date]
+    values: Sequence[int]
 
     @classmethod
     def of(cls, fact: _Fact, levels: Sequence[DayLevels]) -> _Series:
         found = [item for item in levels if all(column in item.values for column in fact.columns)]
         first, *others = fact.columns
-        return cls(
-            tuple(item.day for item in found),
-            tuple(item.values[first] - sum(item.values[column] for column in others) for item in found),
-        )
+        values = [item.values[first] - sum(item.values[column] for column in others) for item in found]
+        return cls([item.day for item in found], values)
 
-    def newest(self, position: int, wanted_for: date) -> tuple[date, int] | None:
-        """Return the observation before a position, if it is not too old."""
+    def newest(self, wanted_for: date, *, is_out_next_day: bool = False) -> tuple[date, int] | None:
+        position = (bisect_left if is_out_next_day else bisect_right)(self.days, wanted_for)
         if not position or wanted_for - self.days[position - 1] > OLDEST_USED:
             return None
         return self.days[position - 1], self.values[position - 1]
 
 
 def _tell(fact: _Fact, series: _Series, day: date) -> str | None:
-    if fact.is_out_next_day:
-        now = series.newest(bisect_left(series.days, day), day)
-    else:
-        now = series.newest(bisect_right(series.days, day), day)
-        now = now if now and now[0] == day else None
-    if now is None:
+    now = series.newest(day, is_out_next_day=fact.is_out_next_day)
+    if now is None or not (fact.is_out_next_day or now[0] == day):
         return None
-    month_ago = now[0] - MONTH
-    before = series.newest(bisect_right(series.days, month_ago), month_ago)
+    before = series.newest(now[0] - MONTH)
     if before is None:
         return None
     word = fact.words[bisect_right(fact.bounds, now[1])]

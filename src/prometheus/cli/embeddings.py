@@ -1,0 +1,199 @@
+"""Embed numeric windows, macro events and news, and compute the regimes of a region."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from prometheus.cli import options as opt
+from prometheus.cli.options import answer_of_run, span_of
+from prometheus.cli.runner import Answer, command, command_app, option
+from prometheus.core.config import MINILM
+from prometheus.errors import UsageError
+
+if TYPE_CHECKING:
+    from prometheus.app.backfills import EngineChoice
+    from prometheus.backfill.regime import RegimeReport
+    from prometheus.backfill.work import BackfillRun
+
+logger = logging.getLogger(__name__)
+
+RUNTIMES = ("onnx", "torch")
+
+
+@command
+def backfill_numeric_embeddings(
+    as_of: opt.AsOf = None,
+    date_range: opt.DateRange = None,
+    window_days: opt.WindowDays = None,
+    market_id: Annotated[str | None, option("All instruments of a market, in order of id.")] = None,
+    instrument_id: Annotated[list[str] | None, option("An instrument; may be repeated.")] = None,
+    limit: Annotated[int | None, option("Maximum number of the market's instruments.", min=1)] = None,
+    offset: Annotated[int, option("Number of the market's instruments to skip.", min=0)] = 0,
+    model_id: Annotated[str, option("Numeric encoder.")] = "num-regime-core-v1",
+    workers: Annotated[int | None, option("Processes, or tasks at once on a cluster; one per core without it.")] = None,
+    engine: Annotated[str, option("local: processes of this machine; ray: a Ray cluster (extra: ray).")] = "local",
+    ray_address: opt.RayAddress = None,
+    dry_run: opt.DryRun = False,
+) -> Answer:
+    """Embed the windows of many instruments on one date or over a range, and store what is new or changed."""
+    from prometheus.app.backfills import EngineChoice
+    from prometheus.backfill.plan import NumericRequest
+    from prometheus.encoders.catalogue import default_window_days
+
+    span = span_of(as_of, date_range)
+    choice = EngineChoice(engine, workers, ray_address, dry_run)
+    with command_app("instruments") as app:
+        chosen = app.embeddings.select(instrument_id or [], market_id, limit, offset)
+        members = frozenset(chosen).difference(instrument_id or [])
+        request = NumericRequest(chosen, span, window_days or default_window_days(model_id), model_id, members)
+        done = app.embeddings.backfill(request, choice)
+    facts = {"model_id": model_id, "instruments": len(chosen)}
+    return answer_of_run(done, facts, f"{model_id}: {len(chosen)} instruments, {done.report.planned} windows")
+
+
+@command
+def run_numeric_regime(
+    region: Annotated[str, option("Region the regime is stored for.")],
+    instrument_id: opt.StandsForRegion = None,
+    as_of: opt.AsOf = None,
+    date_range: opt.DateRange = None,
+    window_days: opt.WindowDays = None,
+    model_id: Annotated[
+        str | None, option("Numeric encoder; without it the one the prototypes were made with, or num-regime-core-v1.")
+    ] = None,
+    prototypes: Annotated[
+        Path | None, option("Prototype file; without it each embedding is its own NEUTRAL prototype.")
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        option("Softness of the confidence, in units of distance; by the scale of the prototypes without it."),
+    ] = None,
+    regime_model_id: Annotated[str | None, option("Name to store the regimes under.")] = None,
+    dry_run: opt.DryRun = False,
+) -> Answer:
+    """Compute, store and print the regime of a region on one date or over a range of dates."""
+    from prometheus.app.regimes import RegimeRequest
+
+    request = RegimeRequest(
+        region, instrument_id, span_of(as_of, date_range), window_days, model_id,
+        prototypes=prototypes, temperature=temperature, regime_model_id=regime_model_id,
+    )  # fmt: skip
+    with command_app(f"regimes of {region}") as app:
+        done = app.regimes.run(request, dry_run=dry_run)
+    report = done.report
+    if dry_run:
+        return answer_of_run(done, {"region": region}, f"regimes of {region}: {report.planned} sessions")
+    logger.info(
+        "%d sessions: %d embeddings and %d regimes written", report.regimes.planned, report.embeddings.written,
+        report.regimes.written,
+    )  # fmt: skip
+    for joint_model_id, n_rows in report.joined_anew.items():
+        logger.info("%d rows of %s were joined anew with these regimes", n_rows, joint_model_id)
+    latest = report.newest_state()
+    line = (
+        f"Regime as of {latest.as_of_date} for region {region}: "
+        f"label={latest.regime_label.name}, confidence={latest.confidence:.3f}"
+    )
+    return Answer(lambda: _regime_facts(region, done), lambda: line)
+
+
+def _regime_facts(region: str, done: BackfillRun[RegimeReport]) -> dict[str, Any]:
+    report, latest = done.report, done.report.newest_state()
+    return {
+        "as_of_date": str(latest.as_of_date), "region": region, "regime_label": latest.regime_label.name,
+        "confidence": latest.confidence, "model_id": latest.model_id, "metadata": latest.metadata,
+        "embeddings": report.embeddings.to_dict(), "regimes": report.regimes.to_dict(),
+        "joined_anew": dict(report.joined_anew), **done.to_dict(),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """Options of text embeddings of any kind."""
+
+    limit: Annotated[int | None, option("Maximum number of texts.", min=1)] = None
+    model_id: Annotated[str, option("Name the vectors are stored under.")] = ""
+    hf_model_name: opt.HfModelName = MINILM
+    long_text: Annotated[str, option("mean: of all 256-token chunks of a long text; truncate: its first one.")] = "mean"
+    runtime: Annotated[
+        str | None, option("onnx (default), or torch for any sentence-transformers model (extra: torch).")
+    ] = None
+    timezone: Annotated[str, option("In which a timestamp becomes a calendar date.")] = "UTC"
+    workers: Annotated[
+        int | None,
+        option("Processes, or tasks at once on a cluster; without it one per core, or one for torch on this machine."),
+    ] = None
+    engine: Annotated[
+        str,
+        option(
+            "local: processes of this machine; ray: a Ray cluster (extra: ray). onnx and torch, as in earlier "
+            "versions, mean local with that --runtime."
+        ),
+    ] = "local"
+    ray_address: opt.RayAddress = None
+    dry_run: opt.DryRun = False
+
+    def choices(self) -> tuple[EngineChoice, str]:
+        """Return engine and runtime; UsageError if the engine of an earlier version contradicts the runtime."""
+        from prometheus.app.backfills import EngineChoice
+
+        is_runtime = self.engine in RUNTIMES
+        if is_runtime and self.runtime not in (None, self.engine):
+            raise UsageError(
+                f"--engine {self.engine} and --runtime {self.runtime} contradict each other; leave --engine away"
+            )
+        engine = "local" if is_runtime else self.engine
+        runtime = self.engine if is_runtime else self.runtime or RUNTIMES[0]
+        return EngineChoice(engine, self.workers, self.ray_address, self.dry_run), runtime
+
+
+MACRO = TextOptions(model_id="text-macro-v1")
+NEWS = TextOptions(model_id="text-fin-general-v1")
+
+
+@command
+def backfill_macro_text_embeddings(
+    as_of: opt.CalendarDate = None,
+    date_range: opt.CalendarRange = None,
+    country: opt.Country = None,
+    event_type: opt.EventType = None,
+    options: TextOptions = MACRO,
+) -> Answer:
+    """Embed the macro events of a date or a range, and store what is new or changed."""
+    return _embed("macro", as_of, date_range, options, country=country, event_type=event_type)
+
+
+@command
+def backfill_text_embeddings(
+    as_of: opt.CalendarDate = None,
+    date_range: opt.CalendarRange = None,
+    language: opt.Language = None,
+    options: TextOptions = NEWS,
+) -> Answer:
+    """Embed the news of a date or a range, headline and body joined, and store what is new or changed."""
+    return _embed("news", as_of, date_range, options, language=language)
+
+
+def _embed(
+    kind: str, as_of: str | None, date_range: tuple[str, str] | None, options: TextOptions, **filters: str | None
+) -> Answer:
+    from prometheus.app.texts import TextRequest
+
+    choice, runtime = options.choices()
+    model_id = options.model_id
+    request = TextRequest(
+        span_of(as_of, date_range), model_id, options.hf_model_name, options.long_text, options.limit,
+        options.timezone, runtime=runtime, **filters,
+    )  # fmt: skip
+    with command_app("macro events" if kind == "macro" else "articles") as app:
+        done = app.texts.embed_macro(request, choice) if kind == "macro" else app.texts.embed_news(request, choice)
+    counts = done.report
+    facts = {
+        "model_id": model_id, "texts": counts.texts, "encoded": counts.encoded, "flags": dict(counts.flags),
+        "flagged": counts.flagged,
+    }  # fmt: skip
+    subject = f"{model_id}: {counts.texts} texts, {counts.encoded} {'to encode' if done.is_dry else 'encoded'}"
+    return answer_of_run(done, facts, subject, "".join(f", {n} {flag}" for flag, n in sorted(counts.flags.items())))
