@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prometheus.cli.runner import Answer, command, command_app, new_group, option
+from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ class TextColumns:
 CHECKS, TEXT_COLUMNS = Checks(), TextColumns()
 
 
-@ingest.command()
-@command
+@subcommand(ingest)
 def prices(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV (also .csv.gz) or Parquet files.")],
     market_id: Market = "US_EQ",
@@ -78,8 +77,7 @@ def prices(
         return _answer(application.prices.ingest_prices(files, options))
 
 
-@ingest.command()
-@command
+@subcommand(ingest)
 def instruments(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV (also .csv.gz) or Parquet file.")],
     market_id: Market = "US_EQ",
@@ -93,8 +91,7 @@ def instruments(
         return _answer(application.prices.ingest_instruments(file, options))
 
 
-@ingest.command()
-@command
+@subcommand(ingest)
 def macro(
     files: TextFiles,
     country: Annotated[str | None, option("Country where the file names none.")] = None,
@@ -108,8 +105,7 @@ def macro(
         return _answer(application.texts.ingest_macro(files, options))
 
 
-@ingest.command()
-@command
+@subcommand(ingest)
 def news(
     files: TextFiles,
     language: Annotated[str | None, option("Language where the file names none.")] = None,

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from prometheus.cli.runner import Answer, command, command_app, logger, new_group, option, print_line, table
+from prometheus.cli.runner import Answer, command, command_app, logger, new_group, option, print_line, subcommand, table
 from prometheus.core.config import load_config
 from prometheus.errors import DatabaseError, UsageError
 
@@ -37,8 +37,7 @@ config = new_group("Print every setting and where it came from.")
 data = new_group("Say what is loaded and what looks wrong with it.")
 
 
-@db.command()
-@command
+@subcommand(db)
 def upgrade() -> str:
     """Bring both databases to the newest schema."""
     with command_app() as application:
@@ -50,8 +49,7 @@ def upgrade() -> str:
     return "\n".join(lines)
 
 
-@db.command()
-@command
+@subcommand(db)
 def status() -> Answer:
     """Say which server is used, whether it runs, and which schema the databases have; starts nothing."""
     with command_app() as application:
@@ -59,8 +57,7 @@ def status() -> Answer:
     return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
-@db.command()
-@command
+@subcommand(db)
 def stop() -> str:
     """Stop the embedded server."""
     loaded = load_config()
@@ -92,8 +89,7 @@ def _config() -> None:
     """Print every setting and where it came from."""
 
 
-@config.command()
-@command
+@subcommand(config)
 def show() -> Answer:
     """Print every setting, its value, and what set it; no database is asked, and no secret is shown."""
     from prometheus.core.provenance import describe_server, explain_settings, to_text, unknown_variables
@@ -116,8 +112,7 @@ def _data() -> None:
     """Keep `report` a sub-command although it is the only one."""
 
 
-@data.command()
-@command
+@subcommand(data)
 def report(
     instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
     market_id: Annotated[str | None, option("Only instruments of this market.")] = None,

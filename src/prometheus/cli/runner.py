@@ -80,7 +80,7 @@ def command(function: Callable[..., Answer] | Callable[..., str] | Callable[...,
         for name, each in own.parameters.items()
         if isinstance(each.annotation, type) and is_dataclass(each.annotation)
     }
-    parameters = [option for each in own.parameters.values() for option in _options(each)]
+    parameters = [one for each in own.parameters.values() for one in _options(each)]
     shared = [("as_json", Json)] if own.return_annotation is Answer else []
     parameters += [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=kind)
@@ -94,7 +94,7 @@ def command(function: Callable[..., Answer] | Callable[..., str] | Callable[...,
         bound.apply_defaults()
         given = bound.arguments
         for name, bundle in bundles.items():
-            given[name] = bundle(**{option: given[option] for option in inspect.signature(bundle).parameters})
+            given[name] = bundle(**{each: given[each] for each in inspect.signature(bundle).parameters})
         answer = function(**{name: given[name] for name in own.parameters})
         if isinstance(answer, Answer):
             return answer.show(as_json=given["as_json"])
@@ -126,6 +126,11 @@ def new_group(help_text: str | None = None) -> typer.Typer:
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=help_text,
         no_args_is_help=False,
     )  # fmt: skip
+
+
+def subcommand(group: typer.Typer) -> Callable[[Callable[..., Any]], Callable[..., int]]:
+    """Return a decorator that makes a function a command of a group."""
+    return lambda function: group.command()(command(function))
 
 
 def application_of(name: str) -> typer.Typer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from prometheus.cli.options import HfModelName, TextSource, parse_date
-from prometheus.cli.runner import Answer, command, command_app, new_group, option, table
+from prometheus.cli.runner import Answer, command, command_app, new_group, option, subcommand, table
 from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
 
@@ -172,8 +172,7 @@ def _hit_text(hit: TextHit) -> str:
 similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")
 
 
-@similar_index.command()
-@command
+@subcommand(similar_index)
 def build(model_id: WhoseWindows = INDEXED) -> Answer:
     """Make the index, or bring it in step with the stored windows."""
     with command_app("windows") as application:
@@ -184,8 +183,7 @@ def build(model_id: WhoseWindows = INDEXED) -> Answer:
     )
 
 
-@similar_index.command()
-@command
+@subcommand(similar_index)
 def status(model_id: WhoseWindows = INDEXED) -> Answer:
     """Say what the index holds, and how many windows it is behind."""
     with command_app() as application:
@@ -197,8 +195,7 @@ def status(model_id: WhoseWindows = INDEXED) -> Answer:
     return Answer(lambda: asdict(found), lambda: line)
 
 
-@similar_index.command()
-@command
+@subcommand(similar_index)
 def check(
     model_id: WhoseWindows = INDEXED,
     queries: Annotated[int, option("Windows to ask for.", min=1, max=10_000)] = 100,
@@ -215,8 +212,7 @@ def check(
     return Answer(lambda: asdict(found), lambda: line, 0 if found.recall >= at_least else 1)
 
 
-@similar_index.command()
-@command
+@subcommand(similar_index)
 def drop(model_id: WhoseWindows = INDEXED) -> str:
     """Remove the index; no embedding is touched."""
     with command_app() as application:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
-from prometheus.market.columns import PRICE_FIELDS, Field, FieldKind, normalize_name
-
-__all__ = [
-    "INSTRUMENT_FIELDS", "MACRO_FIELDS", "NEWS_FIELDS", "PRICE_FIELDS", "ColumnMap", "Field", "FieldKind",
-    "match_columns", "metadata_field", "normalize_name",
-]  # fmt: skip
+from prometheus.market.columns import Field, FieldKind, normalize_name
 
 MISSING_CODE = -1
 MAX_CELL_LENGTH = 1_000
@@ -30,11 +25,7 @@ _NOT_FINITE = {"nan": np.nan, "inf": np.inf, "infinity": np.inf}
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """Where the fields stand in one file.
-
-    `source` maps a field to the name of its column, `position` to its index; `ignored` names the columns no field
-    wants.
-    """
+    """Where the fields stand in one file: name and index of each one's column; `ignored` are the other columns."""
 
     source: Mapping[str, str]
     position: Mapping[str, int]
@@ -151,34 +142,24 @@ def _list_names(found: Sequence[str]) -> str:
 
 def require_kinds(path: Path, fields: Sequence[Field], types: Mapping[str, pa.DataType]) -> None:
     """Raise `DataCheckError` for a column whose type cannot hold its field."""
-    accepts: dict[str, tuple[str, Any]] = {
-        "text": ("text", is_text),
-        "number": ("numbers", lambda kind: is_text(kind) or is_number(kind)),
-        "date": ("dates", lambda kind: is_text(kind) or is_date(kind)),
-        "instant": ("timestamps", lambda kind: is_text(kind) or is_date(kind)),
-        "scalar": (
-            "texts, numbers or dates",
-            lambda kind: is_text(kind) or is_number(kind) or is_date(kind) or pa.types.is_boolean(kind),
-        ),
+    accepts: dict[FieldKind, tuple[str, tuple[Callable[[Any], bool], ...]]] = {
+        "text": ("text", (is_text,)),
+        "number": ("numbers", (is_text, is_number)),
+        "date": ("dates", (is_text, is_date)),
+        "instant": ("timestamps", (is_text, is_date)),
+        "scalar": ("texts, numbers or dates", (is_text, is_number, is_date, pa.types.is_boolean)),
     }
     for field in fields:
-        if field.name not in types:
-            continue
-        wanted, accept = accepts[field.kind]
-        found = types[field.name]
-        if not pa.types.is_null(found) and not accept(plain_type(found)):
-            raise DataCheckError(f"{path}: column {field.name} has type {shorten_type(found)}, expected {wanted}")
+        found = types.get(field.name, pa.null())
+        wanted, checks = accepts[field.kind]
+        if not pa.types.is_null(found) and not any(check(plain_type(found)) for check in checks):
+            name = str(found) if len(str(found)) <= 60 else f"{str(found)[:59]}…"
+            raise DataCheckError(f"{path}: column {field.name} has type {name}, expected {wanted}")
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the value type of a dictionary type, any other type as it is."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def shorten_type(kind: pa.DataType) -> str:
-    """Return the name of a type, cut where it is nested deeply."""
-    name = str(kind)
-    return name if len(name) <= 60 else f"{name[:59]}…"
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -230,8 +211,7 @@ def read_texts(column: pa.Array) -> TextColumn:
 def distinct_values(column: pa.Array) -> tuple[Int64Vector, pa.Array]:
     """Return each row's position among the values that occur, `MISSING_CODE` for null, and those values.
 
-    The values stand in order of first appearance. A dictionary is never written out row by row: its longest text may
-    stand in every row.
+    They stand in order of first appearance. A dictionary is never written out: its longest text may be in every row.
     """
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = pc.fill_null(encoded.indices.cast(pa.int64()), MISSING_CODE).to_numpy(zero_copy_only=False)

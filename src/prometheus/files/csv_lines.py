@@ -1,7 +1,6 @@
 """CSV files, read in blocks of whole lines so that every row keeps its line number.
 
-In a file of prices one line is one row: a line break inside quotes is refused, and with it a stray quote can never
-swallow the lines that follow it. In a file of texts a quoted cell may hold line breaks; see `text_lines`.
+In a file of prices a line break inside quotes is refused, so that a stray quote never swallows the lines that follow.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from prometheus.errors import DataCheckError, FileAccessError
-from prometheus.files.columns import Field, match_columns
+from prometheus.files.columns import match_columns
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import (
     Lines,
@@ -30,6 +29,7 @@ from prometheus.files.text_lines import (
     refuse_damage,
     split_lines,
 )  # fmt: skip
+from prometheus.market.columns import Field
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
@@ -109,7 +109,7 @@ class CsvTable(TableFile):
 def open_csv(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> CsvTable:
-    """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
+    """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.tables`."""
     longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
     with refuse_damage(path), open_bytes(path) as file:
         block = next(line_blocks(path, file, BLOCK_BYTES, longest), b"")

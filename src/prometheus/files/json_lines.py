@@ -1,13 +1,10 @@
-"""Files of JSON lines: one object per line, whose keys are the columns.
-
-The keys are collected from the whole file before a row is handed out, so that a key that first appears late is matched,
-or refused, like a column of a CSV.
-"""
+"""Files of JSON lines: one object per line, whose keys, collected from the whole file first, are the columns."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from prometheus.errors import DataCheckError
-from prometheus.files.columns import ColumnMap, Field, FieldKind, match_columns
+from prometheus.files.columns import ColumnMap, match_columns
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
+from prometheus.market.columns import Field, FieldKind
 
 BLOCK_BYTES = 4 << 20
 MAX_KEYS = 10_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class _RepeatedKeyError(ValueError):
 def open_json_lines(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
 ) -> JsonTable:
-    """Return a file of JSON lines ready to be read; see `prometheus.files.opening.open_text_table`."""
+    """Return a file of JSON lines ready to be read; see `prometheus.files.tables.open_text_table`."""
     found = _collect_keys(path)
     columns = match_columns(str(path), found, fields, required, by_hand) if found else ColumnMap({}, {}, ())
     return JsonTable(path, columns, {field.name: field.kind for field in fields})
@@ -159,10 +158,4 @@ def is_unicode(text: str) -> bool:
     >>> is_unicode("a\U0001f600"), is_unicode("a\ud83d")
     (True, False)
     """
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() or _SURROGATE.search(text) is None

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.columns import Field, is_text, match_columns, plain_type, require_kinds
+from prometheus.files.columns import is_text, match_columns, plain_type, require_kinds
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
+from prometheus.market.columns import Field
 
 _BUFFER_BYTES = 1 << 20
 _MAX_METADATA_BYTES = 16 << 20
@@ -47,7 +48,7 @@ class ParquetTable(TableFile):
 def open_parquet(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> ParquetTable:
-    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
+    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.tables`."""
     with _refuse_damage(path), _open(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         delta_encoded = _delta_encoded_columns(file.metadata)

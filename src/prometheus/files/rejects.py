@@ -44,10 +44,9 @@ def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
 
 
 class QuarantineFile(AbstractContextManager["QuarantineFile"]):
-    """A CSV of refused rows that appears complete or not at all.
+    """A CSV of refused rows that appears complete, by `publish`, or not at all.
 
-    Rows go to a temporary sibling; `publish` moves it into place, leaving the block without it removes it. The columns
-    file, row, column and reason are ignored by an ingest, so a corrected file can be loaded as it is.
+    An ingest ignores the columns file, row, column and reason, so a corrected file can be loaded as it is.
     """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
@@ -93,11 +92,7 @@ class QuarantineFile(AbstractContextManager["QuarantineFile"]):
 
 
 class RejectLog:
-    """The refused rows of one run: counted always, written out where they are set aside.
-
-    Without a quarantine file, which holds the `fields` in their order, only their number and the first of them are
-    kept. Cells are cut at `max_cell_length`; None keeps them whole, as a text must be that is corrected there.
-    """
+    """The refused rows of one run: counted always, written out where they are set aside, else only the first kept."""
 
     def __init__(
         self, fields: Sequence[str], quarantine: QuarantineFile | None, max_cell_length: int | None = MAX_CELL_LENGTH
@@ -150,7 +145,7 @@ class RejectLog:
         self._keep(file, sorted(rejections, key=lambda item: item.row), counts)
 
     def take_conflicts(self, file: TableFile, rows: Int64Vector, column: str) -> None:
-        """Take rows found to contradict others, by ascending number; the file is read again for what they said."""
+        """Take rows that contradict others, by ascending number; the file is read again for what they said."""
         left = Counter({Reason.CONFLICTING_DUPLICATE: len(rows)})
         wanted = rows if self._quarantine is not None else rows[:1]
         for batch in file.batches():

@@ -1,7 +1,5 @@
 """Text files as whole lines with their numbers: the ground on which CSV and JSON lines are read.
 
-Nothing allocates by what a file claims about itself: a file is read in chunks, and a line has a longest length.
-
 In a CSV of texts a quoted cell may hold line breaks. A quotation mark opens a cell only where the cell begins; a line
 that opens one and does not close it goes on up to the line that does. That is believed only where the joined lines are
 well-formed cells: otherwise the first of them is refused alone, so a stray quote costs its own line and never the ones
@@ -25,9 +23,8 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
-from prometheus.files.tables import MalformedLine, Reason, access_error
+from prometheus.files.tables import GZIP_MAGIC, MalformedLine, Reason, access_error
 
-GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
@@ -45,7 +42,7 @@ class Lines:
 
     @property
     def starts(self) -> Int64Vector:
-        """Where each line begins, shape (n,)."""
+        """Where each line begins."""
         return np.concatenate([np.zeros(1, np.int64), self.ends[:-1]])
 
     def line(self, position: int) -> bytes:
@@ -166,7 +163,8 @@ def _find_cells_over_lines(
     lines: Lines, max_bytes: int, *, is_last: bool
 ) -> tuple[list[tuple[int, int]], NDArray[np.bool_], int]:
     """Return first and last line of each row of several lines, which lines are stray, and how many lines are whole."""
-    n_quotes, starts = _count_quotes(lines), lines.starts
+    starts, is_quote = lines.starts, np.frombuffer(lines.text, np.uint8) == ord('"')
+    n_quotes = np.add.reduceat(is_quote, starts, dtype=np.int64) if len(lines.ends) else np.zeros(0, np.int64)
     odd = np.flatnonzero(n_quotes % 2)
     spans: list[tuple[int, int]] = []
     is_stray = np.zeros(len(lines.ends), dtype=bool)
@@ -185,13 +183,6 @@ def _find_cells_over_lines(
         else:
             is_stray[first] = True
     return spans, is_stray, len(lines.ends)
-
-
-def _count_quotes(lines: Lines) -> Int64Vector:
-    is_quote = np.frombuffer(lines.text, np.uint8) == ord('"')
-    if not len(lines.ends):
-        return np.zeros(0, np.int64)
-    return np.add.reduceat(is_quote, lines.starts, dtype=np.int64)
 
 
 def is_inside_cell(lines: Lines, positions: Int64Vector) -> NDArray[np.bool_]:

@@ -27,11 +27,7 @@ TextCheck = Callable[[str], Reason]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriceRows:
-    """Rows of one file, read but not yet judged.
-
-    `rows` has shape (n,); `numbers` holds one column per name of `NUMBER_NAMES`; `currency` is None where the file has
-    no such column.
-    """
+    """Rows of one file, read but not yet judged; `currency` is None where the file has no such column."""
 
     rows: Int64Vector
     instruments: TextColumn
@@ -41,35 +37,29 @@ class PriceRows:
 
     @property
     def trade_dates(self) -> DateVector:
-        """Shape (n,)."""
+        """Their sessions."""
         return self.dates.values.astype("M8[D]")
 
     def values(self, name: str) -> Float64Vector:
-        """Return a numeric column, shape (n,), NaN where a value is missing."""
+        """Return a numeric column, NaN where a value is missing."""
         return self.numbers[name].values
 
     def accepted(self, is_good: NDArray[np.bool_], currency_of: Sequence[str]) -> PriceColumns:
         """Return the good rows as they are staged; `currency_of` each distinct instrument counts without a column."""
-        codes = self.instruments.codes[is_good]
+        codes, numbers = self.instruments.codes[is_good], {name: self.values(name)[is_good] for name in NUMBER_NAMES}
         currencies = CodedTexts(codes, currency_of)
         if self.currency is not None:
             currencies = CodedTexts(self.currency.codes[is_good], self.currency.values)
-        return PriceColumns(
-            row_numbers=self.rows[is_good],
-            instruments=CodedTexts(codes, self.instruments.values),
-            trade_dates=self.trade_dates[is_good],
-            numbers={name: self.values(name)[is_good] for name in NUMBER_NAMES},
-            currencies=currencies,
-        )
+        instruments = CodedTexts(codes, self.instruments.values)
+        return PriceColumns(self.rows[is_good], instruments, self.trade_dates[is_good], numbers, currencies)
 
 
 def read_price_rows(
     batch: RawBatch, dates: DateReader, instrument_id: str | None, may_be_missing: frozenset[str]
 ) -> PriceRows:
-    """Return the rows of a batch as numbers, dates and texts.
+    """Return the rows of a batch; zeros of the prices that `may_be_missing` mean "not recorded" and become NaN.
 
-    `instrument_id` is that of every row in a file without such a column; zeros of the prices that `may_be_missing`
-    mean "not recorded" and become NaN.
+    `instrument_id` is that of every row in a file without such a column.
     """
     columns, n_rows = batch.columns, len(batch.rows)
     numbers = {name: read_numbers(columns[name]) for name in NUMBER_NAMES if name in columns}
@@ -90,7 +80,6 @@ def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str
     """Return the verdict on each row: the first fault from left to right, high against low last.
 
     Opens and closes outside the day's range are accepted: adjusted histories hold many, off by rounding.
-    `last_date` is the last one that is not in the future; a row may lack the prices that `may_be_missing`.
     """
     faults = Faults.none_of(len(rows.rows), PRICE_COLUMNS)
     mark_texts(faults, "instrument_id", rows.instruments, text_fault)
@@ -129,7 +118,7 @@ def mark_texts(faults: Faults, name: str, column: TextColumn, check: TextCheck, 
 
 
 def mark_reasons(faults: Faults, name: str, reasons: NDArray[np.int8]) -> None:
-    """Record the reasons that reading a column gave, shape (n,)."""
+    """Record the reasons that reading a column gave."""
     for reason in np.unique(reasons[reasons != Reason.NONE]):
         faults.mark(reasons == reason, name, Reason(reason))
 

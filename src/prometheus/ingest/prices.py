@@ -19,14 +19,14 @@ from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.staging import PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
-from prometheus.files.columns import INSTRUMENT_FIELDS, PRICE_FIELDS, read_texts
+from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
 from prometheus.files.instants import DateReader
-from prometheus.files.opening import open_table
-from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile, open_table
 from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code
+from prometheus.market.columns import PRICE_FIELDS
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
 MAX_ROWS = 1_000_000

@@ -30,8 +30,7 @@ from prometheus.files.columns import (
     read_texts,
 )  # fmt: skip
 from prometheus.files.instants import EPOCH, InstantReader, TimeColumn, from_microseconds, to_microseconds
-from prometheus.files.opening import open_text_table
-from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile, open_text_table
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
 
@@ -53,7 +52,7 @@ class TextIngest:
 
     The natural key of a text is its content: everything but `known_at` and metadata. Reported again, it is stored once;
     the earliest `known_at` ever reported for it stays, and a report without one says that it was known at its
-    timestamp. Metadata that is stored stays, further names are added. See `Progress` for what is told meanwhile.
+    timestamp. Metadata that is stored stays, further names are added.
     """
 
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
@@ -147,11 +146,7 @@ class _TextRun(IngestRun):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRows:
-    """Rows of one file, read but not yet judged.
-
-    `rows` has shape (n,); `names`, `texts` and `metadata` hold one column per field of the table, whether the file has
-    it or not.
-    """
+    """Rows of one file, read but not yet judged; fields that the file lacks have a column, too."""
 
     rows: Int64Vector
     timestamps: TimeColumn
@@ -163,13 +158,12 @@ class TextRows:
     @property
     def n_letters(self) -> int:
         """How long all texts are together; one that a Parquet file holds once may stand in every row."""
-        return sum(
-            int(np.array([*map(len, column.values), 0], np.int64)[column.codes].sum()) for column in self.texts.values()
-        )
+        lengths = [np.array([*map(len, each.values), 0], np.int64)[each.codes] for each in self.texts.values()]
+        return int(np.sum(lengths))
 
     @property
     def says_known_at(self) -> NDArray[np.bool_]:
-        """Which rows say when they became known; shape (n,)."""
+        """Which rows say when they became known."""
         return np.not_equal(self.known_at.reasons, Reason.MISSING_VALUE)
 
 
@@ -180,19 +174,16 @@ def read_text_rows(
     defaults: Mapping[str, str | None],
     metadata: Sequence[str] = (),
 ) -> TextRows:
-    """Return the rows of a batch as instants and texts, with the `metadata` columns kept beside the text.
-
-    `defaults` say what a name is where the file, or the row, says none.
-    """
+    """Return the rows of a batch; `defaults` say what a name is where the file, or the row, says none."""
     columns, n_rows = batch.columns, len(batch.rows)
     read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}
     return TextRows(
-        rows=batch.rows,
-        timestamps=readers[table.timestamp].read(columns[table.timestamp]),
-        known_at=readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows))),
-        names={name: _fill(read[name], defaults.get(name)) for name in table.names},
-        texts={name: read[name] for name in table.texts},
-        metadata={name: read[name] for name in metadata},
+        batch.rows,
+        readers[table.timestamp].read(columns[table.timestamp]),
+        readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows))),
+        {name: _fill(read[name], defaults.get(name)) for name in table.names},
+        {name: read[name] for name in table.texts},
+        {name: read[name] for name in metadata},
     )
 
 

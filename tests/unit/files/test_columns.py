@@ -1,7 +1,8 @@
 import pytest
 
 from prometheus.errors import DataCheckError
-from prometheus.files.columns import INSTRUMENT_FIELDS, MACRO_FIELDS, PRICE_FIELDS, match_columns
+from prometheus.files.columns import INSTRUMENT_FIELDS, MACRO_FIELDS, match_columns
+from prometheus.market.columns import PRICE_FIELDS
 
 REQUIRED = {"instrument_id", "trade_date", "open", "high", "low", "close", "volume"}
 
