@@ -129,7 +129,7 @@ def _price_options(checks: Checks, **given: Any) -> IngestOptions:
     return IngestOptions(today=latest_date_on_earth(), **given, **asdict(checks))
 
 
-def _text_options(columns: TextColumns, checks: Checks, **given: str | None) -> TextIngestOptions:
+def _text_options(columns: TextColumns, checks: Checks, **given: Any) -> TextIngestOptions:
     from prometheus.ingest.report import TextIngestOptions
 
     named: dict[str, Any] = asdict(columns)

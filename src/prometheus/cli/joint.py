@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,16 +11,13 @@ from prometheus.cli.options import TextSource, optional_date, parse_date, span_o
 from prometheus.cli.runner import Answer, command, command_app, csv_text, option
 
 if TYPE_CHECKING:
-    from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointReport
-    from prometheus.backfill.plan import DateSpan
     from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.joint.examples import JointSpace
 
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
 _OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 
-Regions = Annotated[list[str], option("Region to join; may be repeated.")]
 TextModelId = Annotated[str, option("Text encoder.")]
 JointModelId = Annotated[str, option("joint-regime-core-v1, or joint-regime-core-v2 and names after it.")]
 NumericModelId = Annotated[str, option("Encoder whose regime embeddings are joined.")]
@@ -41,15 +38,6 @@ class JointOptions:
     verbose: Annotated[bool, option("Name the dates that were skipped.", "--verbose")] = False
     dry_run: opt.DryRun = False
 
-    def models(self, numeric_model_id: str, text_model_id: str, joint_model_id: str) -> JointModelChoice:
-        """Return the models with these options."""
-        from prometheus.app.joint import JointModelChoice
-
-        return JointModelChoice(
-            numeric_model_id, text_model_id, joint_model_id, self.numeric_weight, self.text_weight, self.text_share,
-            optional_date(self.centre_until),
-        )  # fmt: skip
-
 
 JOINT_OPTIONS = JointOptions()
 
@@ -65,48 +53,57 @@ class Listed:
     limit: Annotated[int | None, option("Maximum number of rows.", min=1)] = None
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The regions and dates to join with macro texts, and the models."""
+
+    region: Annotated[list[str], option("Region to join; may be repeated.")]
+    as_of: opt.CalendarDate = None
+    date_range: opt.CalendarRange = None
+    text_model_id: TextModelId = "text-macro-v1"
+    joint_model_id: JointModelId = "joint-regime-core-v1"
+    numeric_model_id: NumericModelId = "num-regime-core-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinNews(Join):
+    """The regions and dates to join with news, and the models."""
+
+    text_model_id: TextModelId = "text-fin-general-v1"
+
+
 @command
 def backfill_joint_regime_macro_context(
-    region: Regions,
-    as_of: opt.CalendarDate = None,
-    date_range: opt.CalendarRange = None,
-    text_model_id: TextModelId = "text-macro-v1",
-    joint_model_id: JointModelId = "joint-regime-core-v1",
-    numeric_model_id: NumericModelId = "num-regime-core-v1",
-    country: opt.Country = None,
-    event_type: opt.EventType = None,
-    options: JointOptions = JOINT_OPTIONS,
+    join: Join, country: opt.Country = None, event_type: opt.EventType = None, options: JointOptions = JOINT_OPTIONS
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and macro texts."""
-    models = options.models(numeric_model_id, text_model_id, joint_model_id)
-    span, filters = span_of(as_of, date_range), {"country": country, "event_type": event_type}
-    return _backfill("macro", region, span, filters, models, options)
+    return _backfill("macro", join, options, {"country": country, "event_type": event_type})
 
 
 @command
 def backfill_joint_regime_context(
-    region: Regions,
-    as_of: opt.CalendarDate = None,
-    date_range: opt.CalendarRange = None,
-    text_model_id: TextModelId = "text-fin-general-v1",
-    joint_model_id: JointModelId = "joint-regime-core-v1",
-    numeric_model_id: NumericModelId = "num-regime-core-v1",
-    language: opt.Language = None,
-    options: JointOptions = JOINT_OPTIONS,
+    join: JoinNews, language: opt.Language = None, options: JointOptions = JOINT_OPTIONS
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and news."""
-    models = options.models(numeric_model_id, text_model_id, joint_model_id)
-    return _backfill("news", region, span_of(as_of, date_range), {"language": language}, models, options)
+    return _backfill("news", join, options, {"language": language})
 
 
-def _backfill(
-    source: TextSource, regions: Sequence[str], span: DateSpan, filters: dict[str, str | None],
-    models: JointModelChoice, options: JointOptions,
-) -> Answer:  # fmt: skip
+def _backfill(source: TextSource, join: Join, options: JointOptions, filters: dict[str, str | None]) -> Answer:
+    from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointRequest
 
-    of_all = (span, models.numeric_model_id, models.text_model_id, filters, options.timezone)
-    requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(regions)]
+    models = JointModelChoice(
+        join.numeric_model_id, join.text_model_id, join.joint_model_id, options.numeric_weight, options.text_weight,
+        options.text_share, optional_date(options.centre_until),
+    )  # fmt: skip
+    of_all = (
+        span_of(join.as_of, join.date_range),
+        join.numeric_model_id,
+        join.text_model_id,
+        filters,
+        options.timezone,
+    )
+    requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(join.region)]
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=options.dry_run)
     name = models.joint_model_id

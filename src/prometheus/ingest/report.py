@@ -35,15 +35,9 @@ logger = logging.getLogger(__name__)
 class RunOptions:
     """Options of every ingest.
 
-    Parameters
-    ----------
-    on_error
-        ``abort``: one bad row and nothing is written. ``quarantine``: bad rows go to `quarantine_path`, the others in.
-    quarantine_path
-        Default: the name of the first file + ``.rejected.csv``, in the current directory.
-    date_format
-        As of `datetime.strptime`, for dates (timestamps of texts included) in another form than YYYY-MM-DD, YYYY/MM/DD
-        or YYYYMMDD.
+    On error ``abort``: one bad row and nothing is written; or ``quarantine``: bad rows go to `quarantine_path` (default:
+    name of the first file + ``.rejected.csv``, here), the others in. `date_format` is one of `datetime.strptime`, for
+    dates and timestamps in another form than YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD.
     """
 
     on_error: Literal["abort", "quarantine"] = "abort"
@@ -64,19 +58,11 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions(RunOptions):
-    """Options of files of prices and instruments.
+    """Options of files of prices and instruments; rows dated after `today` are refused.
 
-    Parameters
-    ----------
-    today
-        Rows dated after it are refused.
-    market_id, asset_class
-        Of instruments that have no reference row yet.
-    currency
-        Of files without a currency column; default that of the instrument's reference row, then that of the market.
-    zero_as_missing
-        Of open, high and low: columns in which a zero means "not recorded". They may also be empty or absent, and are
-        stored as NULL.
+    Market and asset class are those of instruments without a reference row, `currency` that of files without such a
+    column (default: of the reference row, then of the market). `zero_as_missing` names columns among open, high and low
+    in which a zero means "not recorded"; they may also be empty or absent, and are stored as NULL.
     """
 
     today: date
@@ -99,19 +85,10 @@ class IngestOptions(RunOptions):
 class TextIngestOptions(RunOptions):
     """Options of files of texts.
 
-    Parameters
-    ----------
-    now
-        The present instant, with a zone. Texts known after it are refused, and so are those dated after it unless
-        they say that they are known already (an event announced ahead).
-    assume_timezone
-        IANA name of the zone whose clock shows the timestamps that say none. Without it they are refused.
-    event_type, country, language, source
-        Of texts whose file, or whose cell, names none; the first two of macro events, `language` of news.
-    columns
-        Which column holds a field, for fields that are not found by name.
-    metadata_columns
-        Further columns to keep beside the text; every other one is ignored.
+    Texts known after `now` are refused, and so are those dated after it unless they say that they are known already (an
+    event announced ahead), and timestamps without a zone unless `assume_timezone` names the zone of their clock. Event
+    type, country, language and source are those of texts that name none. `columns` says which column holds a field that
+    is not found by name; `metadata_columns` are kept beside the text, every other one is ignored.
     """
 
     now: datetime
