@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from prometheus.files import csv_lines
 from prometheus.files.columns import MACRO_FIELDS
 from prometheus.files.instants import InstantReader, from_microseconds, to_instant
-from prometheus.files.tables import Reason, open_text_table
+from prometheus.files.opening import open_text_table
+from prometheus.files.tables import Reason
 from prometheus.ingest.sample.macro_events import DayLevels, MacroEvent, load_macro_levels, tell_macro_events
 
 ZONES = [ZoneInfo(name) for name in ("America/New_York", "Europe/London", "Asia/Tokyo", "America/Sao_Paulo",

@@ -96,13 +96,8 @@ def _backfill(source: TextSource, join: Join, options: JointOptions, filters: di
         join.numeric_model_id, join.text_model_id, join.joint_model_id, options.numeric_weight, options.text_weight,
         options.text_share, optional_date(options.centre_until),
     )  # fmt: skip
-    of_all = (
-        span_of(join.as_of, join.date_range),
-        join.numeric_model_id,
-        join.text_model_id,
-        filters,
-        options.timezone,
-    )
+    span = span_of(join.as_of, join.date_range)
+    of_all = (span, join.numeric_model_id, join.text_model_id, filters, options.timezone)
     requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(join.region)]
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=options.dry_run)

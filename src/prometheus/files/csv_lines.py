@@ -109,7 +109,7 @@ class CsvTable(TableFile):
 def open_csv(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> CsvTable:
-    """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.tables`."""
+    """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
     with refuse_damage(path), open_bytes(path) as file:
         block = next(line_blocks(path, file, BLOCK_BYTES, longest), b"")

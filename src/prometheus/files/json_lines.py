@@ -72,7 +72,7 @@ class _RepeatedKeyError(ValueError):
 def open_json_lines(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
 ) -> JsonTable:
-    """Return a file of JSON lines ready to be read; see `prometheus.files.tables.open_text_table`."""
+    """Return a file of JSON lines ready to be read; see `prometheus.files.opening.open_text_table`."""
     found = _collect_keys(path)
     columns = match_columns(str(path), found, fields, required, by_hand) if found else ColumnMap({}, {}, ())
     return JsonTable(path, columns, {field.name: field.kind for field in fields})

@@ -48,7 +48,7 @@ class ParquetTable(TableFile):
 def open_parquet(
     path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
 ) -> ParquetTable:
-    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.tables`."""
+    """Return a Parquet file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     with _refuse_damage(path), _open(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         delta_encoded = _delta_encoded_columns(file.metadata)

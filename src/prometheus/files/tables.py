@@ -1,19 +1,14 @@
-"""A file of rows, whatever its format: how it is opened, which its first bytes say, its rows, and the verdict on each.
-
-Nothing allocates by what a file claims about itself: it is read in blocks of fixed size or batches of fixed length.
-"""
+"""A file of rows as the rest of the package sees it, whatever its format, and the verdict on each row."""
 
 from __future__ import annotations
 
-import stat
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +17,10 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import ColumnMap
-from prometheus.market.columns import Field
 
 BATCH_ROWS = 65_536
 MAX_RECORD_BYTES = 32 << 20
 """Longest row of a file of texts that is read at all; a text of a third of it is refused by name."""
-_SNIFF_BYTES = 256
-_PARQUET_MAGIC, GZIP_MAGIC, _ZIP_MAGIC = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
-_JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
-_LEADING = b"\xef\xbb\xbf \t\r\n"
-FileKind = Literal["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"]
 
 
 class Reason(IntEnum):
@@ -167,81 +156,3 @@ def row_numbers(first: int, n_rows: int) -> Int64Vector:
 def access_error(path: Path, error: OSError | ValueError) -> FileAccessError:
     """Return the one-line form of what the operating system says about a file."""
     return FileAccessError(str(path), f"cannot be read ({getattr(error, 'strerror', None) or error})")
-
-
-def open_table(path: Path, fields: Sequence[Field], required: Collection[str]) -> TableFile:
-    """Return a file of prices or instruments, CSV or Parquet, ready to be read, its header matched to the fields."""
-    kind = detect_kind(path)
-    if kind in {"jsonl", "jsonl.gz"}:
-        raise FileAccessError(str(path), "is a file of JSON lines; only macro events and news are read from one")
-    return _open(path, kind, fields, required, None)
-
-
-def open_text_table(
-    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
-) -> TableFile:
-    """Return a file of texts ready to be read: CSV whose quoted cells may hold line breaks, JSON lines or Parquet.
-
-    `by_hand` says the column of some fields, named by the user.
-    """
-    return _open(path, detect_kind(path), fields, required, by_hand)
-
-
-def _open(
-    path: Path, kind: FileKind, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
-) -> TableFile:
-    if kind == "parquet":
-        from prometheus.files.parquet import open_parquet  # noqa: PLC0415 -- each reader is slow to import
-
-        return open_parquet(path, fields, required, by_hand)
-    if kind in {"jsonl", "jsonl.gz"}:
-        from prometheus.files.json_lines import open_json_lines  # noqa: PLC0415 -- each reader is slow to import
-
-        return open_json_lines(path, fields, required, by_hand or {})
-    from prometheus.files.csv_lines import open_csv  # noqa: PLC0415 -- each reader is slow to import
-
-    return open_csv(path, fields, required, by_hand)
-
-
-def detect_kind(path: Path) -> FileKind:
-    """Return what a file is by its first bytes, and where they leave it open, by its name."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            with path.open("rb") as file:
-                return _kind_of(path, file.read(_SNIFF_BYTES))
-    except FileAccessError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise access_error(path, error) from error
-    what = "a directory; name the files in it" if stat.S_ISDIR(mode) else "not a regular file"
-    raise FileAccessError(str(path), f"is {what}")
-
-
-def _kind_of(path: Path, start: bytes) -> FileKind:
-    if not start:
-        raise FileAccessError(str(path), "is empty")
-    if start.startswith(_PARQUET_MAGIC):
-        return "parquet"
-    if start.startswith(GZIP_MAGIC):
-        return "jsonl.gz" if _is_json(path, Path(path.stem).suffix, _unpack(start)) else "csv.gz"
-    if start.startswith(_ZIP_MAGIC):
-        raise FileAccessError(str(path), "is a zip or Excel file; unpack it or save it as CSV")
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        raise FileAccessError(str(path), "is not a Parquet file, though its name says so")
-    return "jsonl" if _is_json(path, path.suffix, start) else "csv"
-
-
-def _is_json(path: Path, suffix: str, start: bytes) -> bool:
-    first = start.lstrip(_LEADING)[:1]
-    is_named_so = suffix.lower() in _JSON_SUFFIXES
-    if is_named_so and first == b"[":
-        raise FileAccessError(str(path), "is one JSON array; write one object per line instead")
-    return is_named_so or first == b"{"
-
-
-def _unpack(start: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(start, _SNIFF_BYTES)
-    except zlib.error:  # its reader will refuse it
-        return b""

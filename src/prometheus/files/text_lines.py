@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
-from prometheus.files.tables import GZIP_MAGIC, MalformedLine, Reason, access_error
+from prometheus.files.tables import MalformedLine, Reason, access_error
 
+GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'

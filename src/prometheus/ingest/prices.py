@@ -21,7 +21,8 @@ from prometheus.data.staging import PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
 from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
 from prometheus.files.instants import DateReader
-from prometheus.files.tables import Faults, RawBatch, Reason, TableFile, open_table
+from prometheus.files.opening import open_table
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files

@@ -30,7 +30,8 @@ from prometheus.files.columns import (
     read_texts,
 )  # fmt: skip
 from prometheus.files.instants import EPOCH, InstantReader, TimeColumn, from_microseconds, to_microseconds
-from prometheus.files.tables import Faults, RawBatch, Reason, TableFile, open_text_table
+from prometheus.files.opening import open_text_table
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
 

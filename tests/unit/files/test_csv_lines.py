@@ -12,7 +12,8 @@ import pytest
 
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import csv_lines
-from prometheus.files.tables import RawBatch, Reason, open_table
+from prometheus.files.opening import open_table
+from prometheus.files.tables import RawBatch, Reason
 from prometheus.market.columns import PRICE_FIELDS
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
@@ -251,7 +252,7 @@ from pathlib import Path
 from prometheus.ingest.checks import read_price_rows
 from prometheus.files.columns import PRICE_FIELDS
 from prometheus.files.instants import DateReader
-from prometheus.files.tables import open_table
+from prometheus.files.opening import open_table
 
 dates, n_rows = DateReader(), 0
 optional = frozenset({"open", "high", "low", "volume"})  # not in the file

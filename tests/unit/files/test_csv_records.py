@@ -8,7 +8,8 @@ from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import csv_lines, tables, text_lines
 from prometheus.files.columns import MACRO_FIELDS
 from prometheus.files.csv_lines import MAX_LINE_BYTES
-from prometheus.files.tables import Reason, TableFile, open_text_table
+from prometheus.files.opening import open_text_table
+from prometheus.files.tables import Reason, TableFile
 
 HEADER = "type,date,text\n"
 

@@ -7,7 +7,8 @@ import pytest
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import json_lines
 from prometheus.files.columns import MACRO_FIELDS, metadata_field
-from prometheus.files.tables import Reason, TableFile, detect_kind, open_table, open_text_table
+from prometheus.files.opening import detect_kind, open_table, open_text_table
+from prometheus.files.tables import Reason, TableFile
 from prometheus.market.columns import PRICE_FIELDS
 
 GOOD = '{"type": "CPI", "date": "2024-01-02", "text": "Prices rose.", "n": 1}'
