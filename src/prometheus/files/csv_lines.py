@@ -18,17 +18,10 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from prometheus.errors import DataCheckError, FileAccessError
+from prometheus.files import text_lines
 from prometheus.files.columns import match_columns
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
-from prometheus.files.text_lines import (
-    Lines,
-    is_inside_cell,
-    join_records,
-    line_blocks,
-    open_bytes,
-    refuse_damage,
-    split_lines,
-)  # fmt: skip
+from prometheus.files.text_lines import Lines
 from prometheus.market.columns import Field
 
 BLOCK_BYTES = 4 << 20
@@ -46,7 +39,7 @@ class CsvTable(TableFile):
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
-        with refuse_damage(self.path), open_bytes(self.path) as file:
+        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
             for lines, malformed in self._rows(file):
                 data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines
                 if len(data.numbers) or malformed:
@@ -54,12 +47,12 @@ class CsvTable(TableFile):
 
     def _rows(self, file: IO[bytes]) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
         if self.holds_texts:
-            blocks = line_blocks(self.path, file, BLOCK_BYTES, MAX_RECORD_BYTES)
-            yield from join_records(self.path, blocks, MAX_RECORD_BYTES)
+            blocks = text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_RECORD_BYTES)
+            yield from text_lines.join_records(self.path, blocks, MAX_RECORD_BYTES)
             return
         next_line = 1
-        for block in line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES):
-            yield split_lines(self.path, block, next_line, MAX_LINE_BYTES), ()
+        for block in text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES):
+            yield text_lines.split_lines(self.path, block, next_line, MAX_LINE_BYTES), ()
             next_line += block.count(b"\n")
 
     def _parse(self, lines: Lines, malformed: tuple[MalformedLine, ...]) -> RawBatch:
@@ -111,11 +104,11 @@ def open_csv(
 ) -> CsvTable:
     """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
-    with refuse_damage(path), open_bytes(path) as file:
-        block = next(line_blocks(path, file, BLOCK_BYTES, longest), b"")
+    with text_lines.refuse_damage(path), text_lines.open_bytes(path) as file:
+        block = next(text_lines.line_blocks(path, file, BLOCK_BYTES, longest), b"")
     if not block:
         raise FileAccessError(str(path), "is empty")
-    header = split_lines(path, block, 1, longest).line(0)
+    header = text_lines.split_lines(path, block, 1, longest).line(0)
     if b"\r" in header:
         raise FileAccessError(str(path), "has line ends of carriage return alone; save it with LF or CRLF line ends")
     try:
@@ -136,7 +129,7 @@ def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLin
     is_stray = np.zeros(len(lines.ends), dtype=bool)
     strays = returns[text[returns + 1] != ord("\n")]
     if may_break:
-        strays = strays[~is_inside_cell(lines, strays)]
+        strays = strays[~text_lines.is_inside_cell(lines, strays)]
     is_stray[np.searchsorted(lines.ends, strays, side="right")] = True
     is_empty |= (np.diff(lines.ends, prepend=0) == 2) & (text[lines.starts] == ord("\r"))
     if is_empty.any():

@@ -15,15 +15,7 @@ def write_prototypes(prototype_set: PrototypeSet, path: Path) -> bool:
 
 
 def read_prototypes(path: Path) -> PrototypeSet:
-    """Read and check a prototype file.
-
-    Raises
-    ------
-    FileAccessError
-        It cannot be read.
-    PrototypeError, NotFoundError
-        Its content cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
-    """
+    """Read a prototype file; `PrototypeError` or `NotFoundError` where its content cannot classify anything."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

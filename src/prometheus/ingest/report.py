@@ -36,7 +36,7 @@ class RunOptions:
     """Options of every ingest.
 
     On error ``abort``: one bad row and nothing is written; or ``quarantine``: bad rows go to `quarantine_path`, by
-    default the name of the first file + ``.rejected.csv``, and the others in. `date_format` is one of `datetime.strptime`, for
+    default the name of the first file + ``.rejected.csv``, and the others in. `date_format` is a `strptime` one, for
     dates and timestamps in another form than YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD.
     """
 
