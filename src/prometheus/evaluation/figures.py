@@ -59,8 +59,6 @@ def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
 
     Mann and Whitney's statistic from ranks.
 
-    Examples
-    --------
     >>> area_under_curve(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     0.875
     """
@@ -74,10 +72,7 @@ def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
 
 
 def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
-    """Return eta squared: the share of the variance of `values` that lies between the two labels, in [0, 1].
-
-    NaN if the values do not vary.
-    """
+    """Return eta squared, the share of the variance of `values` between the labels; NaN if they do not vary."""
     if not len(values) or values.min() == values.max():
         return float("nan")
     above = values - values.min()
@@ -206,9 +201,8 @@ class Trading:
 def trade(is_risk_off: BoolVector, returns: Float64Vector, cost: float = COST_PER_SWITCH, delay: int = 0) -> Trading:
     """Return what being out of the market on risk-off labels would have earned; cash earns nothing.
 
-    Labels, shape (n,), are each known at their session's close; `returns` are the simple ones of each session. Until
-    the first label can be acted on, the market is held; `delay` counts further sessions up to a trade, which costs the
-    share `cost` of the position.
+    Labels are known at their session's close, `returns` are simple ones, shape (n,) each. The market is held until the
+    first label can be acted on, `delay` sessions later than it must; a trade costs the share `cost` of the position.
     """
     positions = np.ones(len(returns))
     lag = _EXECUTION_LAG + delay
@@ -232,13 +226,10 @@ def max_drawdown(returns: Float64Vector) -> float:
 def sharpe_difference_interval(
     trading: Trading, mean_block: int = MEAN_BLOCK, n_resamples: int = N_RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding.
+    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding, by a stationary bootstrap.
 
-    A stationary bootstrap: both series are resampled together in blocks of geometric length, taken as a circle.
-
-    References
-    ----------
-    Politis and Romano, The Stationary Bootstrap, Journal of the American Statistical Association 89 (1994).
+    Both series are resampled together in blocks of geometric length, taken as a circle (Politis and Romano, The
+    Stationary Bootstrap, Journal of the American Statistical Association 89, 1994).
     """
     generator = np.random.default_rng(seed)
     differences = np.empty(n_resamples)
@@ -333,7 +324,7 @@ def check_harm(
 
 
 def _resampled_differences(actual: Float64Vector, errors: Float64Matrix) -> Float64Vector:
-    """Return the difference of R squared in resamples of whole blocks, the series taken as a circle."""
+    """Resample whole blocks, the series taken as a circle."""
     generator = np.random.default_rng(HARM_SEED)
     n_dates = len(actual)
     block = min(BLOCK_DATES, max(1, n_dates // 4))

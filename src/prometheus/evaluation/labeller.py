@@ -32,21 +32,10 @@ Score = Callable[[MarketHistory, int], Float64Vector]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a labeller says of some sessions, oldest first.
+    """What a labeller says of some sessions, oldest first, shape (n,) each; `WindowShapeError` if lengths differ.
 
-    Attributes
-    ----------
-    scores
-        Shape (n,), higher is more crisis-like.
-    probabilities
-        Shape (n,), in [0, 1]: that the volatility of the sessions to come is high.
-    labels
-        Names of regime labels, n of them; None where a labeller knows risk-off and risk-on only.
-
-    Raises
-    ------
-    WindowShapeError
-        The columns differ in length.
+    Scores are higher where it is more crisis-like; `probabilities`, in [0, 1], are that the volatility of the sessions
+    to come is high. `labels` are None where a labeller knows risk-off and risk-on only.
     """
 
     is_risk_off: BoolVector
@@ -104,10 +93,7 @@ class Labeller(Protocol):
     def fit(self, history: MarketHistory, threshold: float) -> FittedLabeller:
         """Learn from `history`, which ends the session before the first one to be labelled.
 
-        Parameters
-        ----------
-        threshold
-            The annualised volatility of the next 21 sessions above which it counts as high.
+        `threshold` is the annualised volatility of the next 21 sessions above which it counts as high.
         """
 
 
@@ -115,10 +101,7 @@ class Labeller(Protocol):
 class Recalibration:
     """How every labeller's score becomes a probability, so that only the scores are compared: a logistic curve.
 
-    Attributes
-    ----------
-    centre, spread
-        What the score is measured from, and in units of what.
+    The score is measured from `centre`, in units of `spread`.
     """
 
     centre: float
@@ -155,14 +138,9 @@ def high_outcomes(history: MarketHistory, threshold: float, horizon: int = HORIZ
 
 
 def recalibrated(scores: Float64Vector, outcomes: Float64Vector) -> Recalibration:
-    """Fit the curve to past scores and what followed them.
+    """Fit the curve to past scores and what followed them, 1 for high volatility and 0 for not, shape (n,) each.
 
-    Parameters
-    ----------
-    scores
-        Shape (n,), on a scale on which steps are comparable, such as a logarithm.
-    outcomes
-        Shape (n,), 1 for high volatility, 0 for not. Sessions of which either is not finite are left out.
+    Scores should be on a scale on which steps are comparable, such as a logarithm; what is not finite is left out.
     """
     is_known = np.isfinite(scores) & np.isfinite(outcomes)
     known, followed = scores[is_known], outcomes[is_known]

@@ -1,8 +1,7 @@
 """Other libraries' regime models, called in the way that does not look ahead.
 
-Each is fitted on the past, its parameters are frozen, and it is then filtered from the first session of the fit span up
-to the session in question: the smoothed and globally decoded states, which are their defaults, change when later
-sessions arrive. The libraries come with the extra ``evaluation`` and are imported when one is fitted.
+Each is fitted on the past, its parameters are frozen, and it is then filtered up to the session in question: the
+smoothed and globally decoded states, which are their defaults, change when later sessions arrive.
 """
 
 from __future__ import annotations
@@ -125,10 +124,7 @@ def _logit(probability: float) -> float:
 class MarkovSwitching:
     """statsmodels' Markov switching model of log returns, two variances; risk-off is the larger.
 
-    Attributes
-    ----------
-    order
-        0 for `MarkovRegression` with a constant; above, `MarkovAutoregression` of that order.
+    `order` 0 is `MarkovRegression` with a constant; above, `MarkovAutoregression` of that order.
     """
 
     name: str = "statsmodels"
@@ -151,7 +147,6 @@ class MarkovSwitching:
 
 
 def _hamilton_scores(parameters: Float64Vector, order: int, wild: int, history: MarketHistory) -> Float64Vector:
-    """Return the log odds of the state `wild` by statsmodels' filter at frozen parameters."""
     filtered = _switching_model(history, order).filter(parameters, return_raw=True)
     chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
     inside = np.clip(chance[wild], 1e-12, 1.0 - 1e-12)
@@ -271,8 +266,8 @@ class OnlineDecoder:
     def decode(self, history: MarketHistory) -> tuple[BoolVector, Float64Vector]:
         """Return whether each session from `first` on is risk-off, and by how much.
 
-        The score is the difference of the two values that the online decoding compares: how much more a path costs
-        that ends in the calm state than one that ends in the other.
+        The score is the difference of the two values that the online decoding compares: how much more a path costs that
+        ends in the calm state than one that ends in the other.
         """
         seen = history.since(self.anchor)
         features = self.scaling.scaled(jump_features(seen)[seen.position_of(self.first) :])

@@ -24,14 +24,12 @@ MIN_SESSIONS_BEFORE = 504
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What is declared before anything is run.
+    """What is declared before anything is run; `UsageError` if the span is empty or a number out of its range.
 
     Attributes
     ----------
-    start, end
-        First and last date of the test span; nothing after `end` is looked at.
-    warm_up_start
-        Sessions before it are left out.
+    start, end, warm_up_start
+        First and last date of the test span, and the first that is looked at.
     calibration_span
         Sessions a labeller is fitted on; the caller passes it to the labellers.
     horizon, top_fraction
@@ -40,11 +38,6 @@ class EvaluationPlan:
         Share of the position lost by one switch, and sessions that trading lags behind beyond the one it needs.
     has_recession_months
         Whether the recessions of the United States say anything about this market.
-
-    Raises
-    ------
-    UsageError
-        The span is empty or a number is out of its range.
     """
 
     start: date
@@ -90,14 +83,9 @@ class EvaluationPlan:
 class WalkForward:
     """Predictions over the test span, and what they cost.
 
-    Attributes
-    ----------
-    dates, first
-        Shape (n,), the sessions of `predictions`; position of the first of them in the visible history.
-    threshold
-        Annualised forward volatility above which it was high.
-    fit_seconds, day_seconds
-        Medians over the years: the fit, and one new session, from the raw history to its prediction.
+    `dates`, shape (n,), are the sessions of `predictions`, the first of them at position `first` of the visible
+    history; above `threshold`, annualised, forward volatility was high. The seconds are medians over the years: of the
+    fit, and of one new session, from the raw history to its prediction.
     """
 
     name: str

@@ -52,16 +52,8 @@ _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6
 class LabellerFigures:
     """The figures a labeller is judged by; NaN where one cannot be had.
 
-    Attributes
-    ----------
-    auc, auc_of_probability
-        Of the score and of the stated probability, for high forward volatility.
-    sharpe_difference_low, sharpe_difference_high
-        The 95 % interval of the Sharpe ratio less that of holding.
-    repaint
-        Share of the dates run again whose label had changed; NaN if none was.
-    n_repaint_checked
-        How many were.
+    AUC is of the score and of the stated probability, for high forward volatility. The interval of 95 % is of the
+    Sharpe ratio less that of holding. `repaint` is the share of the dates run again whose label had changed.
     """
 
     name: str
@@ -95,10 +87,7 @@ class LabellerFigures:
 class Targets:
     """What followed each session of the test span, shape (n,) each; returns are simple.
 
-    Attributes
-    ----------
-    log_volatility
-        Of the horizon after each session; NaN where it is not over.
+    `log_volatility` is of the horizon after each session, NaN where it is not over.
     """
 
     log_volatility: Float64Vector
@@ -214,15 +203,8 @@ def draw_labels(
 ) -> Figure:
     """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
 
-    Parameters
-    ----------
-    zooms
-        First and last date by the title of the panel.
-
-    Raises
-    ------
-    MissingExtraError, WindowShapeError
-        matplotlib is not installed; dates, closes and predictions differ in length.
+    `zooms` are first and last date by the title of the panel. Needs matplotlib; `WindowShapeError` if dates, closes and
+    predictions differ in length.
     """
     if not len(dates) == len(closes) == len(predictions):
         raise WindowShapeError("labels over prices", (len(dates), len(closes), len(predictions)), ("n", "n", "n"))
@@ -251,7 +233,7 @@ def draw_labels(
 def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
     """Return a figure of the observed rate of high volatility against the stated probability.
 
-    `curves` are, by name, what `prometheus.evaluation.figures.reliability_bins` returns.
+    `curves` are, by name, what `reliability_bins` returns.
     """
     figure = new_figure(6.5, 6.0)
     axes: Any = figure.add_subplot()

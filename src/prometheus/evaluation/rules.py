@@ -36,8 +36,8 @@ def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vecto
 def log_ewma_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
     """Return the log of the annualised exponentially weighted volatility of half-life 10, shape (n_last,).
 
-    The kernel is cut after 25 half-lives, where 3e-8 of its weight is left, so that no session depends on where the
-    history begins.
+    The kernel is cut after 25 half-lives, where 3e-8 of its weight is left: no session depends on where the history
+    begins.
     """
     width = HALF_LIFE * _KERNEL_HALF_LIVES
     weights = 0.5 ** (np.arange(width - 1, -1, -1) / HALF_LIFE)
@@ -74,13 +74,7 @@ def _constant(_history: MarketHistory, n_last: int) -> Float64Vector:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """Risk-off where a score lies above a limit.
-
-    Attributes
-    ----------
-    quantile
-        The limit is this quantile of the scores on the fit span; None for `limit` itself.
-    """
+    """Risk-off where a score lies above `limit`, or above this quantile of the scores on the fit span."""
 
     name: str
     score: Score
@@ -161,7 +155,6 @@ def _v1_scores(centers: Float32Matrix, history: MarketHistory, n_last: int) -> F
 
 
 def _excess_distance(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Vector:
-    """Return how much farther the calm prototype is than the wild one."""
     distances = euclidean_distances(vectors, centers)
     excess: Float64Vector = distances[:, 0] - distances[:, 1]
     return excess

@@ -1,8 +1,7 @@
 """Our own labeller, ``num-regime-core-v2``, calibrated yearly and decoded online; its variants, and many instruments.
 
-The variants whose spread is reported were declared before the test span was run. None may be chosen by its result: what
-is left out, the penalty, the calibration span, the stretches, the cuts, the span of the frozen constants and the delay
-of trading are each moved away from the default, one at a time.
+The variants were declared before the test span was run, each one step away from the default; none may be chosen by its
+result.
 """
 
 from __future__ import annotations
@@ -72,14 +71,8 @@ CONSTANTS = (
 class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
-    Attributes
-    ----------
-    span
-        Sessions of the yearly calibration.
-    dropped
-        Descriptors that take no part in distances; the others of their group share its weight.
-    constants_span
-        First and last date of the sessions that the scaling constants are taken from, instead of those packaged.
+    `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged.
     """
 
     span: int = DEFAULT_SPAN
@@ -198,7 +191,6 @@ def _table(history: MarketHistory) -> Float64Matrix:
 
 
 def _factors_without(dropped: Collection[str]) -> Float64Vector:
-    """Return what the columns of a vector are multiplied by when some descriptors leave and the others take over."""
     factors = []
     for group in descriptors.GROUPS:
         kept = [name not in dropped for name in group.names]

@@ -28,10 +28,8 @@ class PriceBars:
         Shape (n_instruments + 1,): instrument ``i`` has the rows ``offsets[i]:offsets[i + 1]``.
     dates
         Shape (n_rows,), datetime64[D], strictly increasing within an instrument.
-    fields
-        Names of the columns of `values`.
-    values
-        Shape (n_fields, n_rows), float64.
+    fields, values
+        Names of the columns; shape (n_fields, n_rows), float64.
     """
 
     instrument_ids: tuple[str, ...]
@@ -45,12 +43,8 @@ class PriceBars:
         """Return the bars of a frame or series of pandas or polars, an Arrow table, or numpy arrays with dates.
 
         Closes alone, or any of open, high, low, close, adjusted close and volume, under the names that files may give
-        them. A missing open, high or low is NaN, a missing adjusted close is the close.
-
-        Parameters
-        ----------
-        instrument_id
-            What to call prices that say no instrument themselves.
+        them; `instrument_id` is what to call prices that name no instrument themselves. A missing open, high or low is
+        NaN, a missing adjusted close is the close.
 
         Raises
         ------
@@ -128,16 +122,9 @@ class PriceBars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closes:
-    """Closes of one instrument, adjusted for splits and dividends.
+    """Closes of one instrument, adjusted for splits and dividends, shape (n,), dates ascending.
 
-    Attributes
-    ----------
-    instrument_id
-        None where nothing says which instrument it is; there are no closes then.
-    dates
-        Shape (n,), ascending.
-    values
-        Shape (n,).
+    Where nothing says which instrument it is, `instrument_id` is None and there are no closes.
     """
 
     instrument_id: str | None

@@ -1,4 +1,4 @@
-"""Trading calendars: which dates are sessions of a market.
+"""Trading calendars: which dates are sessions of a market, and which of those are over.
 
 `exchange_calendars` (and pandas under it) is imported only when a calendar is really asked.
 """
@@ -44,12 +44,8 @@ class TradingCalendarConfig:
 class TradingCalendar:
     """The sessions of one market.
 
-    Raises
-    ------
-    NotFoundError
-        On first use, when no calendar stands behind the market id.
-    CalendarRangeError
-        When a date outside the configured span is asked for.
+    On first use, `NotFoundError` if no calendar stands behind the market id; `CalendarRangeError` when a date outside
+    the configured span is asked for.
     """
 
     def __init__(self, config: TradingCalendarConfig | None = None) -> None:
@@ -90,10 +86,7 @@ class TradingCalendar:
         return day if self.is_trading_day(day) else self.get_prev_trading_day(day)
 
     def n_sessions_after(self, start: date, end: date) -> int:
-        """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`.
-
-        Spans of a few days need no calendar to be called short: `n_sessions_after` is at most ``end - start`` in days.
-        """
+        """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`."""
         return len(self.trading_days_between(start + timedelta(days=1), end)) if end > start else 0
 
     @property
@@ -117,13 +110,7 @@ class TradingCalendar:
 
 
 def calendar_code(market: str) -> str:
-    """Return the exchange calendar behind a market id.
-
-    Raises
-    ------
-    NotFoundError
-        Neither a market id of ours nor a calendar of `exchange_calendars`.
-    """
+    """Return the exchange calendar behind a market id of ours, or a calendar's own name; else `NotFoundError`."""
     code = MARKET_CALENDARS.get(market)
     if code is not None:
         return code

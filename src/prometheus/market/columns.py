@@ -37,8 +37,6 @@ class Field:
 def normalize_name(name: str) -> str:
     """Return a column name without what authors vary: case, spaces, underscores, hyphens.
 
-    Examples
-    --------
     >>> normalize_name(" Adj_Close ")
     'adjclose'
     """

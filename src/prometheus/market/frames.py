@@ -49,16 +49,12 @@ _FIELD_OF = {alias: field.name for field in PRICE_FIELDS for alias in (*field.al
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Column:
-    """Values as numpy holds them, and the zone whose clock shows them, where they say one."""
-
     values: NDArray[Any]
     zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Columns by name, what the rows are labelled by, and what to call the instrument."""
-
     columns: Mapping[str, _Column]
     index: _Column | None
     name: str
@@ -190,7 +186,7 @@ def _find_fields(table: _Table) -> dict[str, str]:
 
 
 def _date_column(table: _Table, found: Mapping[str, str]) -> tuple[str, str, _Column]:
-    """Return the instrument, and name and values of its dates: of an index of dates, a column, or an index of texts."""
+    """Look at an index of dates, then a column, then an index of texts."""
     index, column = table.index, found.get("trade_date")
     if index is not None and (index.values.dtype.kind == "M" or (column is None and index.values.dtype.kind in "OUT")):
         return table.name, "index", index
@@ -222,7 +218,7 @@ def _days(name: str, label: str, column: _Column) -> DateVector:
 
 
 def _parsed(name: str, label: str, values: NDArray[Any]) -> NDArray[np.datetime64]:
-    """Return the days of texts, numbers such as 20240102, and dates as Python has them."""
+    """Read texts, numbers such as 20240102, and dates as Python has them."""
     days = np.empty(len(values), dtype="M8[D]")
     for row, value in enumerate(values.tolist()):
         stamp = _stamp(value)
@@ -313,7 +309,6 @@ def _refuse_first(
     values: Sequence[Any] | NDArray[Any] | None = None,
     days: DateVector | None = None,
 ) -> None:
-    """Raise `InputRefusedError` for the first row that is bad."""
     if not is_bad.any():
         return
     row = int(is_bad.argmax())

@@ -22,20 +22,11 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What followed one date over one horizon; shares of 1, None where not all of its sessions are known yet.
+    """What followed one date over one horizon in sessions; shares of 1, None where not all of it is known yet.
 
-    Attributes
-    ----------
-    horizon
-        Sessions after the date.
-    known_from
-        The session that ends the horizon: before it the outcome is not known.
-    total_return
-        Of the closes, simple: 0.1 means 10 % up.
-    volatility
-        Root of the mean squared log return, annualised with 252 sessions.
-    drawdown
-        The worst fall from a high since the date, as a positive share.
+    It is known from the session `known_from` on, which ends the horizon. The return is of the closes, simple: 0.1 means
+    10 % up. The volatility is the root of the mean squared log return, annualised with 252 sessions. The drawdown is
+    the worst fall from a high since the date, as a positive share.
     """
 
     horizon: int
@@ -57,14 +48,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a measure of what followed is spread over dates.
+    """How a measure of what followed is spread over the dates whose outcome is known; None if there are none.
 
-    Attributes
-    ----------
-    n_dates
-        Dates whose outcome is known; the figures are None if not found.
-    positive_share
-        Share of values above 0.
+    `positive_share` is the share of values above 0.
     """
 
     measure: Measure
@@ -101,12 +87,8 @@ class Spread:
 class FollowedCloses:
     """The closes of one instrument up to a date, and what followed each of their sessions as far as they tell.
 
-    Parameters
-    ----------
-    sessions
-        Shape (n,), ascending.
-    closes
-        Shape (n,), positive; adjusted for splits and dividends where the instrument has any.
+    Shape (n,) each, sessions ascending, closes positive, adjusted for splits and dividends where the instrument has
+    any.
     """
 
     def __init__(self, sessions: DateVector, closes: Float64Vector) -> None:

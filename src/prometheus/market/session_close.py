@@ -14,18 +14,9 @@ LONGEST_BREAK = timedelta(days=31)
 def last_closed_session(market: str, now_utc: datetime) -> date:
     """Return the last session of a market whose close has passed, half days included.
 
-    Parameters
-    ----------
-    now_utc
-        With a time zone; the close itself counts as passed.
+    `now_utc` has a time zone; the close itself counts as passed. `NotFoundError` if no calendar stands behind the
+    market id, `CalendarRangeError` if it knows no session in the month before.
 
-    Raises
-    ------
-    NotFoundError, CalendarRangeError
-        No calendar stands behind the market id; it knows no session in the month before.
-
-    Examples
-    --------
     >>> last_closed_session("US_EQ", datetime(2024, 11, 29, 17, 59, tzinfo=UTC))  # the day after Thanksgiving
     datetime.date(2024, 11, 27)
     >>> last_closed_session("US_EQ", datetime(2024, 11, 29, 18, 0, tzinfo=UTC))

@@ -1,8 +1,7 @@
 """Prototypes found in a market's own past, without being told where its calm and its crises lie.
 
-The calmest and the wildest stretches of the span give an axis; sessions are grouped by where they fall on it, and the
-mean vector of each group is a prototype. What else a label needs to be believed is learned from the same span: how
-sharp its probability is, how volatility follows the score, how often each label was left.
+The calmest and the wildest stretches of the span give an axis; the mean vector of the sessions that fall on one part of
+it is a prototype.
 """
 
 from __future__ import annotations
@@ -44,19 +43,9 @@ _FEWEST_IN_GROUP = 20
 class CalibrationSettings:
     """How prototypes are found and labels decoded; the defaults were declared on 1990-2018 (ADR-0010).
 
-    Attributes
-    ----------
-    calm_lengths, wild_lengths
-        Sessions of the stretches whose mean stress is least and greatest; the ends of the axis are means over lengths.
-    cuts
-        Where the four groups part, as shares of the way from calm to wild.
-    penalty, decode_sessions
-        Cost of a change of label, in distance; sessions each label looks back on.
-
-    Raises
-    ------
-    UsageError
-        A penalty that is negative or not finite, or no session to look back on.
+    The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
+    `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
+    distance; each label looks back on `decode_sessions`. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -76,14 +65,8 @@ class CalibrationSettings:
 class DescribedSessions:
     """Consecutive sessions of one market, n of them, and what is read from their vectors.
 
-    Attributes
-    ----------
-    stress
-        Shape (n,): what the calmest and wildest stretches are found by.
-    scores
-        Shape (n,): log odds of high volatility, up to a constant.
-    explained
-        Shape (n, n_explained): standard scores of the descriptors that explain a label.
+    `stress`, shape (n,), finds the calmest and wildest stretches; `scores`, shape (n,), are log odds of high volatility
+    up to a constant; `explained`, shape (n, n_explained), are standard scores of the descriptors that explain a label.
     """
 
     dates: DateVector
@@ -127,16 +110,8 @@ class Stretch:
 class RegimeCalibration:
     """What a label needs beside its prototypes, all of it known at `end`.
 
-    Attributes
-    ----------
-    start, end, n_sessions
-        The span it was learned from.
-    temperature
-        Makes the costs of the decoding a probability of the label.
-    norms
-        Median standard score of each descriptor that explains a label.
-    calm, wild
-        The stretches that made the axis.
+    `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
+    descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis.
     """
 
     start: date
@@ -164,13 +139,7 @@ class RegimeCalibration:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], source: str) -> RegimeCalibration:
-        """Return the calibration of a JSON object.
-
-        Raises
-        ------
-        PrototypeError
-            Something is missing or is not what it should be.
-        """
+        """Return the calibration of a JSON object, or raise `PrototypeError` where it is not one."""
         try:
             calibration = cls(
                 start=date.fromisoformat(document["start"]),
@@ -234,7 +203,7 @@ def calibrate(
     Raises
     ------
     InputRefusedError, PrototypeError
-        Fewer than 756 sessions, or fewer than each label looks back on; earlier prototypes that `aligned` refuses.
+        Fewer than 756 sessions, or than each label looks back on; earlier prototypes that `aligned` refuses.
     """
     chosen = CalibrationSettings() if settings is None else settings
     n_needed = max(MIN_SESSIONS, chosen.decode_sessions)
@@ -296,10 +265,7 @@ def aligned(
 ) -> tuple[RegimePrototype, ...]:
     """Return the prototypes with the labels that keep them nearest to an earlier set, so that no refit swaps names.
 
-    Raises
-    ------
-    PrototypeError
-        The earlier set has other labels or another dimension.
+    `PrototypeError` if the earlier set has other labels or another dimension.
     """
     centers = {prototype.label: prototype.center.astype(np.float64) for prototype in earlier}
     labels = [prototype.label for prototype in prototypes]
@@ -327,7 +293,6 @@ def _dated(dates: DateVector, stretch: slice) -> Stretch:
 
 
 def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
-    """Return the temperature under which the labels of hindsight were likeliest."""
     rows = np.arange(len(values))
     known: dict[int, float] = {}
 

@@ -27,16 +27,11 @@ EVIDENCE_LABELS = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One line of an explanation.
+    """One line of an explanation: what was seen, against its norm, in plain units.
 
-    Attributes
-    ----------
-    text
-        What was seen, against its norm, in plain units.
-    share
-        Its part of the decision for the label against the runner-up: above 0 speaks for the label, below against; the
-        shares of all lines add to 1, or to -1 where the runner-up is nearer and only the price of a change keeps the
-        label. NaN for a line that only informs.
+    `share` is its part of the decision for the label against the runner-up: above 0 for the label, below against it.
+    The shares of all lines add to 1, or to -1 where the runner-up is nearer and only the price of a change keeps the
+    label. NaN for a line that only informs.
     """
 
     text: str
@@ -52,12 +47,8 @@ def explain(
 ) -> list[Reason]:
     """Return what moved the decision between two prototypes, strongest first.
 
-    Parameters
-    ----------
-    vector, center, runner_up
-        Shape (384,), of the scale-free encoder: the session, the prototype of its label, and that of the next label.
-    norms
-        Median standard scores of the calibration span, by descriptor.
+    The session's vector and the prototypes of its label and of the next label have the shape (384,), of the scale-free
+    encoder; `norms` are median standard scores of the calibration span, by descriptor.
     """
     wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
     pulls = (wide - other) ** 2 - (wide - own) ** 2
@@ -93,7 +84,7 @@ def _raw_of_norms(norms: Mapping[str, float]) -> dict[str, float]:
 
 
 def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, str]:
-    """Return percentages: volatilities per year, moves as simple returns; and the Sortino ratio.
+    """Return volatilities per year and moves as simple returns, in per cent, and the Sortino ratio.
 
     The encoder divides dips by the market's ratio of ranges to absolute returns; `range_ratio` undoes that.
     """
@@ -144,14 +135,9 @@ _INFORMING = (
 class Evidence:
     """What stands behind the labels of consecutive sessions.
 
-    Attributes
-    ----------
-    probabilities
-        Shape (n, 4), of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives none.
-    vectors
-        Shape (n, dim): what was classified.
-    centers, norms
-        Prototypes by label and median scores by descriptor; empty where the model was not calibrated.
+    `probabilities`, shape (n, 4), are of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives
+    none. `vectors`, shape (n, dim), were classified. `centers` by label and `norms` by descriptor are empty where the
+    model was not calibrated.
     """
 
     probabilities: Float64Matrix
@@ -164,13 +150,7 @@ class Evidence:
         return replace(self, probabilities=self.probabilities[rows], vectors=self.vectors[rows])
 
     def explain(self, row: int, label: str) -> list[Reason]:
-        """Return what moved one label against the next likely one.
-
-        Raises
-        ------
-        InputRefusedError
-            The model was not calibrated.
-        """
+        """Return what moved one label against the next likely one; `InputRefusedError` without a calibration."""
         if not (self.centers and self.norms):
             raise InputRefusedError(
                 "labels of a model without calibration cannot be explained; run calibrate, then run_numeric_regime "

@@ -23,18 +23,9 @@ from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """Labels of many vectors.
+    """Labels of many vectors: `nearest`, shape (n,), are positions in `labels`.
 
-    Attributes
-    ----------
-    labels
-        The labels there are to choose from.
-    nearest
-        Shape (n,), index into `labels`.
-    confidences
-        Shape (n,), in [0, 1].
-    distances
-        Shape (n, n_labels), Euclidean.
+    `confidences`, shape (n,), lie in [0, 1]; `distances`, shape (n, n_labels), are Euclidean.
     """
 
     labels: tuple[RegimeLabel, ...]
@@ -54,12 +45,8 @@ class Assignment:
 class EncodingRegimeModel:
     """What the regime models share: what stands for a region, its window, and states made of embeddings.
 
-    What stands for a region is an instrument, or, where the encoder's windows are those of regions, the region itself.
-
-    Attributes
-    ----------
-    warm_up
-        How many sessions before the first one to be judged a batch must begin.
+    An instrument stands for a region, or the region itself where the encoder's windows are those of regions. A batch
+    must begin `warm_up` sessions before the first one to be judged.
     """
 
     warm_up = 0
@@ -93,12 +80,8 @@ class EncodingRegimeModel:
     def classify(self, as_of_date: date, region: str) -> RegimeState:
         """Embed and store the region's window, and return its regime.
 
-        Raises
-        ------
-        UnknownNameError
-            The region has no instrument.
-        InsufficientHistoryError, StaleHistoryError
-            The window cannot be built.
+        `NotFoundError` if nothing stands for the region, `InsufficientHistoryError` or `StaleHistoryError` if its
+        window cannot be built.
         """
         spec = self.spec_of(region)
         batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.warm_up + 1))
@@ -137,7 +120,6 @@ class EncodingRegimeModel:
         ]
 
     def _sources(self, batch: EmbeddingBatch, region: str) -> Sequence[Mapping[str, Any]]:
-        """Return for each vector of a batch JSON values that say what it was made of."""
         length = {"window_days": self.window_days}
         if batch.sources is None:
             return [{"instrument_id": self.instrument_of(region), **length}] * len(batch)
@@ -151,25 +133,9 @@ class EncodingRegimeModel:
 class NumericRegimeModel(EncodingRegimeModel):
     """The label of the nearest prototype; confidence is the softmax of minus distance over temperature.
 
-    Parameters
-    ----------
-    encoder
-        Makes and stores the embeddings; `embed_and_store` is enough.
-    region_instruments
-        The instrument that stands for each region.
-    window_days
-        Sessions per window.
-    prototypes
-        At least one, all of the encoder's dimension, each label once.
-    temperature
-        Positive, in units of distance.
-    model_id
-        The name of the whole model; ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>`` by default.
-
-    Raises
-    ------
-    PrototypeError, UsageError
-        Prototypes that cannot classify; a temperature that is not positive and finite.
+    Of the encoder, `embed_and_store` is enough; `temperature` is in units of distance. `PrototypeError` or `UsageError`
+    for prototypes that cannot classify (none, mixed dimensions, a label twice) and for a temperature that is not
+    positive and finite. The default `model_id` is ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>``.
     """
 
     def __init__(
@@ -225,8 +191,7 @@ class NumericRegimeModel(EncodingRegimeModel):
 class SeedRegimeModel(EncodingRegimeModel):
     """The bootstrap model: every embedding is its own NEUTRAL prototype, so it says NEUTRAL with confidence 1.
 
-    Its use is to fill ``regimes`` with embeddings, from which prototypes are then computed. It is
-    `NumericRegimeModel` with one prototype at the vector itself, for any number of dates at once.
+    It fills ``regimes`` with embeddings, from which prototypes are then computed.
     """
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
@@ -241,10 +206,10 @@ class SeedRegimeModel(EncodingRegimeModel):
 
 
 def default_temperature(encoder_model_id: str, prototypes: Sequence[RegimePrototype]) -> float:
-    """Return the temperature that is used when none is given.
+    """Return the temperature that is used when none is given: a quarter of the smallest distance of two prototypes.
 
-    A quarter of the smallest distance between two prototypes: at a prototype its label is 98 % sure against the nearest
-    other one, half-way between them 50 %. The encoders of the first version keep their 1, as specified.
+    At a prototype its label is then 98 % sure against the nearest other one, half-way between them 50 %. The encoders
+    of the first version keep their 1, as specified.
     """
     if encoder_model_id in {NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1} or len(prototypes) < 2:
         return 1.0
@@ -255,10 +220,7 @@ def default_temperature(encoder_model_id: str, prototypes: Sequence[RegimeProtot
 
 
 def nearest_confidence(distances: Float64Matrix, temperature: float) -> Float64Vector:
-    """Return softmax(-distance / temperature) of the nearest centre, shape (n,), in (0, 1].
-
-    Measured from the nearest distance, every exponent is at most 0: nothing overflows.
-    """
+    """Return softmax(-distance / temperature) of the nearest centre, shape (n,), in (0, 1]."""
     excess = distances - distances.min(axis=1, keepdims=True)
     with np.errstate(over="ignore"):  # a tiny temperature: exp(-inf) is 0, as it should be
         weights = np.exp(-excess / temperature)

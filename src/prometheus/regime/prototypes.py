@@ -23,13 +23,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class CalibrationWindow:
-    """The dates, both included, whose embeddings stand for a label.
-
-    Raises
-    ------
-    UsageError
-        The end lies before the start.
-    """
+    """The dates, both included, whose embeddings stand for a label; `UsageError` if they are out of order."""
 
     label: RegimeLabel
     start_date: date
@@ -44,14 +38,8 @@ class CalibrationWindow:
 class PrototypeSet:
     """The prototypes of one region in one encoder's space.
 
-    Attributes
-    ----------
-    windows
-        Calibration window by label; absent for sets made by other means.
-    encoder_model_id, window_days
-        The space the centres live in; None in files that do not say.
-    calibration
-        How labels are decoded and how likely they are; None for sets of plain means.
+    Sets made by other means have no windows; None stands for what a file does not say, and for sets of plain means in
+    `calibration`.
     """
 
     region: str
@@ -147,10 +135,7 @@ def default_regime_model_id(encoder_model_id: str, prototypes: Sequence[RegimePr
 def parse_prototypes(text: str, source: str) -> PrototypeSet:
     """Return the set of a file's text.
 
-    Raises
-    ------
-    PrototypeError, NotFoundError
-        It cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
+    `PrototypeError` if it cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
     """
     try:
         document = json.loads(text, object_pairs_hook=_without_doubles)
@@ -160,7 +145,6 @@ def parse_prototypes(text: str, source: str) -> PrototypeSet:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse what `json` would silently drop: two prototypes of one label."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
