@@ -73,8 +73,7 @@ def _calibration_text(prototype_set: PrototypeSet) -> str:
     if calibration is None:
         return ""
     calm, wild = (
-        ", ".join(f"{stretch.start}..{stretch.end}" for stretch in stretches)
-        for stretches in (calibration.calm, calibration.wild)
+        ", ".join(f"{first}..{last}" for first, last in stretches) for stretches in (calibration.calm, calibration.wild)
     )
     lines = [
         f"learned from {calibration.n_sessions} sessions, {calibration.start} to {calibration.end}",

@@ -18,7 +18,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
-from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior, viterbi_path
+from prometheus.regime.decoding import forward_costs, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
 from prometheus.regime.transitions import StayCounts, count_stays
@@ -98,12 +98,8 @@ class PrototypeSource:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Consecutive sessions, by their first and last date."""
-
-    start: date
-    end: date
+Stretch = tuple[date, date]
+"""First and last of consecutive sessions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,9 +128,9 @@ class RegimeCalibration:
             **asdict(self),
             "start": str(self.start),
             "end": str(self.end),
-            "stays": {label.name: counts.to_dict() for label, counts in self.stays.items()},
-            "calm": [[str(stretch.start), str(stretch.end)] for stretch in self.calm],
-            "wild": [[str(stretch.start), str(stretch.end)] for stretch in self.wild],
+            "stays": {label.name: asdict(counts) for label, counts in self.stays.items()},
+            "calm": [[str(day) for day in stretch] for stretch in self.calm],
+            "wild": [[str(day) for day in stretch] for stretch in self.wild],
         }
 
     @classmethod
@@ -179,7 +175,7 @@ class RegimeCalibration:
 
 
 def _stretches(pairs: Sequence[Sequence[str]]) -> tuple[Stretch, ...]:
-    return tuple(Stretch(date.fromisoformat(start), date.fromisoformat(end)) for start, end in pairs)
+    return tuple((date.fromisoformat(start), date.fromisoformat(end)) for start, end in pairs)
 
 
 def calibrate(
@@ -215,7 +211,7 @@ def calibrate(
     prototypes, calm, wild = find_prototypes(sessions, chosen)
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
-    costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
+    costs = prototype_distances(sessions.vectors, prototypes)
     values = forward_costs(costs, chosen.penalty, chosen.decode_sessions)
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
     hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
@@ -228,7 +224,10 @@ def calibrate(
         temperature=_likeliest_temperature(values, hindsight),
         high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold),
         stays=count_stays(labels),
-        norms=_norms(sessions),
+        norms={
+            name: round(float(median), 6)
+            for name, median in zip(EXPLAINED_NAMES, np.median(sessions.explained, axis=0), strict=True)
+        },
         calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
     )
@@ -289,7 +288,7 @@ def _least_stretch(stress: Float64Vector, length: int) -> slice:
 
 
 def _dated(dates: DateVector, stretch: slice) -> Stretch:
-    return Stretch(dates[stretch.start].item(), dates[stretch.stop - 1].item())
+    return dates[stretch.start].item(), dates[stretch.stop - 1].item()
 
 
 def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
@@ -307,8 +306,3 @@ def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.
         middle = (low + high) // 2
         low, high = (low, middle) if loss(middle) <= loss(middle + 1) else (middle + 1, high)
     return round(float(_TEMPERATURES[low]), 6)
-
-
-def _norms(sessions: DescribedSessions) -> dict[str, float]:
-    medians = np.median(sessions.explained, axis=0)
-    return {name: round(float(median), 6) for name, median in zip(EXPLAINED_NAMES, medians, strict=True)}

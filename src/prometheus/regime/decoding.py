@@ -7,16 +7,17 @@ jump models (Bemporad, Breschi, Piga and Boyd, 2018).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.errors import WindowShapeError
+from prometheus.errors import PrototypeError, WindowShapeError
+from prometheus.regime.types import RegimePrototype
 
 _FEW_SESSIONS = 3
 """At most this number of sessions is decoded in plain floats."""
-
-
 _ROWS_AT_ONCE = 512
 
 
@@ -37,6 +38,16 @@ def euclidean_distances(
             differences *= differences
             distances[rows, column] = np.sqrt(differences.sum(axis=1))
     return distances
+
+
+def prototype_distances(vectors: Float32Matrix, prototypes: Sequence[RegimePrototype]) -> Float64Matrix:
+    """Return the distances of vectors to prototypes, or raise `PrototypeError` if they differ in dimension."""
+    centers = np.stack([prototype.center for prototype in prototypes])
+    if vectors.shape[1] != centers.shape[1]:
+        raise PrototypeError(
+            "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
+        )
+    return euclidean_distances(vectors, centers)
 
 
 def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:

@@ -11,7 +11,7 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
-from prometheus.encoders.numeric.scale_free import packaged_constants
+from prometheus.encoders.numeric.scale_free import packaged_constants, standard_scores
 from prometheus.errors import InputRefusedError
 
 _SESSIONS_PER_YEAR = 252
@@ -53,32 +53,25 @@ def explain(
     wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
     pulls = (wide - other) ** 2 - (wide - own) ** 2
     size = abs(float(pulls.sum())) or 1.0
-    raw = _raw_of_vector(wide)
+    names = (*EXPLAINED_NAMES, _RANGE_RATIO)
+    scores = standard_scores(np.asarray(vector)[np.newaxis], names)[0]
+    raw = _raw(dict(zip(names, scores.tolist(), strict=True)))
     range_ratio = math.exp(raw[_RANGE_RATIO])
-    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(_raw_of_norms(norms), range_ratio)
+    usual = _raw({name: norms[name] for name in EXPLAINED_NAMES})
+    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
     reasons = [
-        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in names]].sum()) / size)
-        for names, text in _FAMILIES
+        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in family]].sum()) / size)
+        for family, text in _FAMILIES
     ]
     ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
     return [*(Reason(text.format(now=now, norm=norm), math.nan) for text in _INFORMING), *ranked]
 
 
-def _raw_of_vector(vector: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    constants = packaged_constants()
-    weights = {name: group.share / len(group.names) for group in GROUPS for name in group.names}
-    return {
-        name: float(vector[at] / math.sqrt(weights[name]) * constants.deviations[at] + constants.means[at])
-        for name in (*EXPLAINED_NAMES, _RANGE_RATIO)
-        for at in [NAMES.index(name)]
-    }
-
-
-def _raw_of_norms(norms: Mapping[str, float]) -> dict[str, float]:
+def _raw(scores: Mapping[str, float]) -> dict[str, float]:
     constants = packaged_constants()
     return {
-        name: norms[name] * float(constants.deviations[at]) + float(constants.means[at])
-        for name in EXPLAINED_NAMES
+        name: score * float(constants.deviations[at]) + float(constants.means[at])
+        for name, score in scores.items()
         for at in [NAMES.index(name)]
     }
 

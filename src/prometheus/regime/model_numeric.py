@@ -14,9 +14,9 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder, numeric_encoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
-from prometheus.errors import PrototypeError, UsageError, unknown_region
+from prometheus.errors import UsageError, unknown_region
 from prometheus.protocols import StoringEncoder
-from prometheus.regime.decoding import euclidean_distances
+from prometheus.regime.decoding import prototype_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
@@ -154,10 +154,7 @@ class NumericRegimeModel(EncodingRegimeModel):
         self.prototypes = tuple(prototypes)
         self.temperature = float(temperature)
         super().__init__(
-            encoder=encoder,
-            region_instruments=region_instruments,
-            window_days=window_days,
-            model_id=model_id,
+            encoder=encoder, region_instruments=region_instruments, window_days=window_days, model_id=model_id
         )
 
     def _default_model_id(self) -> str:
@@ -166,20 +163,12 @@ class NumericRegimeModel(EncodingRegimeModel):
     @property
     def config(self) -> dict[str, Any]:
         """What decides a label, beside the encoder's own configuration."""
-        return {
-            **super().config,
-            "prototypes": prototypes_fingerprint(self.prototypes),
-            "temperature": self.temperature,
-        }
+        fingerprint = prototypes_fingerprint(self.prototypes)
+        return {**super().config, "prototypes": fingerprint, "temperature": self.temperature}
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return labels for vectors of shape (n, dim)."""
-        centers = np.stack([prototype.center for prototype in self.prototypes])
-        if vectors.shape[1] != centers.shape[1]:
-            raise PrototypeError(
-                "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
-            )
-        distances = euclidean_distances(vectors, centers)
+        distances = prototype_distances(vectors, self.prototypes)
         return Assignment(
             labels=tuple(prototype.label for prototype in self.prototypes),
             nearest=distances.argmin(axis=1),
@@ -213,9 +202,8 @@ def default_temperature(encoder_model_id: str, prototypes: Sequence[RegimeProtot
     """
     if encoder_model_id in {NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1} or len(prototypes) < 2:
         return 1.0
-    centers = np.stack([prototype.center for prototype in prototypes])
-    distances = euclidean_distances(centers, centers)
-    smallest = float(distances[~np.eye(len(centers), dtype=bool)].min())
+    distances = prototype_distances(np.stack([prototype.center for prototype in prototypes]), prototypes)
+    smallest = float(distances[~np.eye(len(prototypes), dtype=bool)].min())
     return smallest / 4.0 if smallest > 0 else 1.0
 
 

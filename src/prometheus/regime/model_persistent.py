@@ -13,7 +13,7 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior
+from prometheus.regime.decoding import forward_costs, posterior, prototype_distances
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
@@ -110,14 +110,9 @@ def decode(
     Vectors, shape (n, dim), and scores of high volatility, shape (n,), are of consecutive sessions, oldest first.
     `PrototypeError` if vectors and prototypes differ in dimension.
     """
-    centers = np.stack([prototype.center for prototype in prototypes])
-    if vectors.shape[1] != centers.shape[1]:
-        raise PrototypeError(
-            "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
-        )
+    distances = prototype_distances(vectors, prototypes)
     warm_up = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
-    distances = euclidean_distances(vectors, centers)
     values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)

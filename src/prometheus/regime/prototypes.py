@@ -168,23 +168,19 @@ def _parse(document: object, source: str) -> PrototypeSet:
         if (window := _parse_window(prototype.label, entries[prototype.label.name], source)) is not None
     }
     require_prototypes(prototypes, source)
+    calibration = _optional(document, "calibration", dict, source)
     parsed = PrototypeSet(
         region=str(document.get("region", "")),
         prototypes=prototypes,
         windows=windows,
         encoder_model_id=_optional(document, "model_id", str, source),
         window_days=_optional(document, "window_days", int, source),
-        calibration=_parse_calibration(document, source),
+        calibration=None if calibration is None else RegimeCalibration.from_dict(calibration, source),
     )
     stated = document.get("embedding_dim", parsed.dim)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     return parsed
-
-
-def _parse_calibration(document: Mapping[str, Any], source: str) -> RegimeCalibration | None:
-    entry = _optional(document, "calibration", dict, source)
-    return None if entry is None else RegimeCalibration.from_dict(entry, source)
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import fmean
-from typing import Any
 
 from prometheus.regime.types import RegimeLabel
 
@@ -59,10 +58,6 @@ class StayCounts:
     n_sessions: int
     n_exits: int
 
-    def to_dict(self) -> dict[str, int]:
-        """Return JSON values."""
-        return {"n_sessions": self.n_sessions, "n_exits": self.n_exits}
-
 
 @dataclass(frozen=True, slots=True)
 class ExitHazard:
@@ -72,10 +67,6 @@ class ExitHazard:
     probability: float
     low: float
     high: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Return JSON values."""
-        return {"probability": self.probability, "low": self.low, "high": self.high}
 
 
 def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
@@ -107,9 +98,11 @@ def exit_hazards(counts: StayCounts | None) -> tuple[ExitHazard, ...]:
     )
 
 
-def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, Any]]:
+def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, float]]:
     """Return JSON values by horizon."""
-    return {str(hazard.horizon): hazard.to_dict() for hazard in hazards}
+    return {
+        str(each.horizon): {"probability": each.probability, "low": each.low, "high": each.high} for each in hazards
+    }
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
