@@ -10,8 +10,8 @@ import pytest
 from tests.unit.evaluation.sample_market import sample_history
 
 from prometheus.evaluation.labeller import FittedLabeller, Labeller, Predictions
-from prometheus.evaluation.peers import MarkovSwitching
-from prometheus.evaluation.roster import peer_labellers, rule_labellers
+from prometheus.evaluation.peers import MarkovSwitching, peer_labellers
+from prometheus.evaluation.rules import rule_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
 
 SPAN = 756

@@ -12,7 +12,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.labeller import BoolVector
-from prometheus.market.forward_volatility import HORIZON_SESSIONS
+from prometheus.market.outcomes import HORIZON_SESSIONS
 
 SESSIONS_PER_YEAR = 252
 N_BINS = 10

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 from prometheus.regime.calibration import SPAN_SESSIONS
 from prometheus.regime.forecasts import fit_logistic, sigmoid
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from prometheus.evaluation.labeller import (
     DEFAULT_SPAN,
     BoolVector,
     FittedScore,
+    Labeller,
     Predictions,
     Recalibration,
     high_outcomes,
@@ -46,6 +48,20 @@ _FAR = 1e6
 
 Filter = Callable[[MarketHistory], Float64Vector]
 """A frozen model: log odds of risk-off for the last sessions of a history, filtered from its first one."""
+
+
+def peer_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
+    """Return the models of other libraries that are installed."""
+    peers: tuple[Labeller, ...] = (GaussianHmm(span=span), MarkovSwitching(span=span), StatisticalJump(span=span))
+    return [peer for peer in peers if find_spec(peer.name) is not None]
+
+
+def missing_peers() -> list[str]:
+    """Return the libraries of the extra ``evaluation`` that are not installed.
+
+    hmmlearn has no wheels for Linux on ARM nor for Python 3.14, and is not asked for there.
+    """
+    return [name for name in ("hmmlearn", "statsmodels", "jumpmodels") if find_spec(name) is None]
 
 
 def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
@@ -241,8 +257,8 @@ class FeatureScaling:
     @classmethod
     def of(cls, features: Float64Matrix) -> FeatureScaling:
         """Return the scaling of features of shape (n, n_features)."""
-        reach = CLIP_AT * features.std(axis=0)
-        low, high = features.mean(axis=0) - reach, features.mean(axis=0) + reach
+        centre, reach = features.mean(axis=0), CLIP_AT * features.std(axis=0)
+        low, high = centre - reach, centre + reach
         clipped = np.clip(features, low, high)
         spread = clipped.std(axis=0)
         return cls(low, high, clipped.mean(axis=0), np.where(spread > 0.0, spread, 1.0))

@@ -15,7 +15,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Predictions, join_predictions
-from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
 

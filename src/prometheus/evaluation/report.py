@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
 from prometheus.evaluation.repaint import RepaintReport
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.picture import BAND_COLOURS, add_legend, new_figure, open_frame, paint_bands
 from prometheus.regime.types import RegimeLabel
 
@@ -48,6 +48,10 @@ RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_C
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
+def _column(title: str, form: str) -> Any:
+    return field(metadata={"title": title, "format": form})
+
+
 @dataclass(frozen=True, slots=True)
 class LabellerFigures:
     """The figures a labeller is judged by; NaN where one cannot be had.
@@ -58,25 +62,25 @@ class LabellerFigures:
 
     name: str
     n_sessions: int
-    auc: float
-    auc_of_probability: float
-    eta2: float
-    brier_skill: float
-    calibration_error: float
-    bear_balanced_accuracy: float
-    bear_f1: float
-    recession_balanced_accuracy: float
-    switches_per_year: float
-    mean_duration: float
-    sharpe: float
-    sharpe_difference_low: float
-    sharpe_difference_high: float
-    max_drawdown: float
-    turnover: float
-    repaint: float
+    auc: float = _column("AUC", ".3f")
+    auc_of_probability: float = _column("AUC p", ".3f")
+    eta2: float = _column("eta2", ".3f")
+    brier_skill: float = _column("Brier", "+.3f")
+    calibration_error: float = _column("ECE", ".3f")
+    bear_balanced_accuracy: float = _column("bear bAcc", ".3f")
+    bear_f1: float = _column("bear F1", ".3f")
+    recession_balanced_accuracy: float = _column("NBER bAcc", ".3f")
+    switches_per_year: float = _column("switches/y", ".2f")
+    mean_duration: float = _column("sessions", ".0f")
+    sharpe: float = _column("Sharpe", ".3f")
+    sharpe_difference_low: float = _column("less holding, low", "+.2f")
+    sharpe_difference_high: float = _column("high", "+.2f")
+    max_drawdown: float = _column("drawdown", ".3f")
+    turnover: float = _column("turnover", ".2f")
+    repaint: float = _column("repaint", ".4f")
     n_repaint_checked: int
-    fit_seconds: float
-    day_seconds: float
+    fit_seconds: float = _column("fit s", ".4f")
+    day_seconds: float = _column("day s", ".6f")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN."""
@@ -154,32 +158,11 @@ def figures_of(
     )
 
 
-_COLUMNS = (
-    ("AUC", "auc", ".3f"),
-    ("AUC p", "auc_of_probability", ".3f"),
-    ("eta2", "eta2", ".3f"),
-    ("Brier", "brier_skill", "+.3f"),
-    ("ECE", "calibration_error", ".3f"),
-    ("bear bAcc", "bear_balanced_accuracy", ".3f"),
-    ("bear F1", "bear_f1", ".3f"),
-    ("NBER bAcc", "recession_balanced_accuracy", ".3f"),
-    ("switches/y", "switches_per_year", ".2f"),
-    ("sessions", "mean_duration", ".0f"),
-    ("Sharpe", "sharpe", ".3f"),
-    ("less holding, low", "sharpe_difference_low", "+.2f"),
-    ("high", "sharpe_difference_high", "+.2f"),
-    ("drawdown", "max_drawdown", ".3f"),
-    ("turnover", "turnover", ".2f"),
-    ("repaint", "repaint", ".4f"),
-    ("fit s", "fit_seconds", ".4f"),
-    ("day s", "day_seconds", ".6f"),
-)
-
-
 def figures_table(rows: Sequence[LabellerFigures]) -> str:
     """Return the figures as text, one line per labeller, ``-`` if not known."""
-    header = ["labeller", *(title for title, _, _ in _COLUMNS)]
-    lines = [header, *([row.name, *(_cell(row, key, form) for _, key, form in _COLUMNS)] for row in rows)]
+    columns = [each for each in fields(LabellerFigures) if each.metadata]
+    header = ["labeller", *(column.metadata["title"] for column in columns)]
+    lines = [header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -189,9 +172,9 @@ def figures_table(rows: Sequence[LabellerFigures]) -> str:
     )
 
 
-def _cell(row: LabellerFigures, key: str, form: str) -> str:
-    value = getattr(row, key)
-    return format(value, form) if math.isfinite(value) else "-"
+def _cell(row: LabellerFigures, column: Field[Any]) -> str:
+    value = getattr(row, column.name)
+    return format(value, column.metadata["format"]) if math.isfinite(value) else "-"
 
 
 def draw_labels(

@@ -13,7 +13,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Score, high_outcomes, recalibrated
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Labeller, Score, high_outcomes, recalibrated
 from prometheus.regime.decoding import euclidean_distances
 
 VOLATILITY_SESSIONS = 21
@@ -108,6 +108,17 @@ def ewma_volatility_rule(span: int = DEFAULT_SPAN, quantile: float = 0.8) -> Sco
 def moving_average_rule(span: int = DEFAULT_SPAN) -> ScoreRule:
     """Return the rule: close below its 200-session average."""
     return ScoreRule("200-day average", fall_below_average, None, span)
+
+
+def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
+    """Return holding, the three rules and ``num-regime-core-v1``; they need no extra."""
+    return [
+        holding(span),
+        realized_volatility_rule(span),
+        ewma_volatility_rule(span),
+        moving_average_rule(span),
+        V1Labeller(span=span),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

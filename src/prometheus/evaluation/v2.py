@@ -41,7 +41,7 @@ from prometheus.evaluation.protocol import (
 )
 from prometheus.evaluation.report import trade_walk
 from prometheus.evaluation.rules import log_ewma_volatility
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
     RISK_OFF_SIDE,
     CalibrationSettings,

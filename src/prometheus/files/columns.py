@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
-from prometheus.market.columns import PRICE_FIELDS, Field, FieldKind, normalize_name
+from prometheus.market.frames import PRICE_FIELDS, Field, FieldKind, normalize_name
 
 __all__ = [
     "INSTRUMENT_FIELDS", "MACRO_FIELDS", "NEWS_FIELDS", "PRICE_FIELDS", "ColumnMap", "Field", "FieldKind",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
-from prometheus.market.columns import UNNAMED
+from prometheus.market.frames import FIELDS, UNNAMED, read_instruments
 
 if TYPE_CHECKING:
     from prometheus.market.frames import Prices
@@ -61,7 +61,6 @@ class PriceBars:
         held = getattr(prices, "bars", prices)  # the prices that `pm.open()` gives hold their bars
         if isinstance(held, PriceBars):
             return held
-        from prometheus.market.frames import FIELDS, read_instruments  # noqa: PLC0415 -- databases need no frames
 
         parts = read_instruments(prices, instrument_id)
         return cls(

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
-from prometheus.market.columns import PRICE_FIELDS, UNNAMED, normalize_name
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoSeries
@@ -41,6 +40,56 @@ if TYPE_CHECKING:
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 
+UNNAMED = "prices"
+"""What an instrument is called that no column, and no user, gives a name."""
+FieldKind = Literal["text", "date", "number", "instant", "scalar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of our own, and the names others give it (lower case, without spaces, underscores and hyphens).
+
+    `fallbacks` are names that count only where no column has one of the `aliases`.
+    """
+
+    name: str
+    kind: FieldKind
+    aliases: frozenset[str]
+    fallbacks: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = ()) -> Field:
+        """Return a field that is known by its own name, too."""
+        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks))
+
+    def find(self, names: list[str]) -> list[int]:
+        """Return the positions of the columns that may be this field."""
+        plain = [normalize_name(name) for name in names]
+        strong = [at for at, name in enumerate(plain) if name in self.aliases]
+        return strong or [at for at, name in enumerate(plain) if name in self.fallbacks]
+
+
+def normalize_name(name: str) -> str:
+    """Return a column name without what authors vary: case, spaces, underscores, hyphens.
+
+    >>> normalize_name(" Adj_Close ")
+    'adjclose'
+    """
+    return "".join(name.split()).replace("_", "").replace("-", "").casefold()
+
+
+PRICE_FIELDS = (
+    Field.of("instrument_id", "text", "ticker", "symbol", "instrument"),
+    Field.of("trade_date", "date", "date", "datetime", "timestamp"),
+    Field.of("open", "number"),
+    Field.of("high", "number"),
+    Field.of("low", "number"),
+    Field.of("close", "number", fallbacks=("price", "closingprice", "closeprice")),
+    Field.of("adjusted_close", "number", "adjclose"),
+    Field.of("volume", "number", "vol"),
+    Field.of("currency", "text", "ccy"),
+)
+"""The fields of daily prices."""
 FIELDS = ("open", "high", "low", "close", "adjusted_close", "volume")
 FIRST_DATE = np.datetime64("1800-01-01")
 """No market has prices before it: an earlier date is one that was read wrongly, as at ingest."""

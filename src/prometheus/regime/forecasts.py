@@ -12,7 +12,7 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError
-from prometheus.market.forward_volatility import HORIZON_SESSIONS
+from prometheus.market.outcomes import HORIZON_SESSIONS
 
 TOP_SHARE = 0.2
 """Forward volatility is high when it lies in the top fifth of what the calibration span saw."""

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.evaluation.sample_market import SHORT_PLAN, FullSampleLabeller, sample_history
 
 from prometheus.errors import MissingExtraError, UsageError
-from prometheus.evaluation import roster
+from prometheus.evaluation import peers
 from prometheus.evaluation.figures import sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller, Predictions
@@ -22,7 +22,7 @@ from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, Statistica
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
-from prometheus.evaluation.rules import ewma_volatility_rule, holding
+from prometheus.evaluation.rules import ewma_volatility_rule, holding, rule_labellers
 from prometheus.evaluation.v2 import GridCell, run_grid
 
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
@@ -116,11 +116,11 @@ def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(roster.rule_labellers()) == 5
-    assert len(roster.peer_labellers()) + len(roster.missing_peers()) == 3
-    monkeypatch.setattr(roster, "find_spec", lambda _name: None)
-    assert roster.peer_labellers() == []
-    assert roster.missing_peers() == ["hmmlearn", "statsmodels", "jumpmodels"]
+    assert len(rule_labellers()) == 5
+    assert len(peers.peer_labellers()) + len(peers.missing_peers()) == 3
+    monkeypatch.setattr(peers, "find_spec", lambda _name: None)
+    assert peers.peer_labellers() == []
+    assert peers.missing_peers() == ["hmmlearn", "statsmodels", "jumpmodels"]
 
 
 @pytest.mark.parametrize(
