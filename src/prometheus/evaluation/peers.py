@@ -138,20 +138,16 @@ def _logit(probability: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MarkovSwitching:
-    """statsmodels' Markov switching model of log returns, two variances; risk-off is the larger.
-
-    `order` 0 is `MarkovRegression` with a constant; above, `MarkovAutoregression` of that order.
-    """
+    """statsmodels' `MarkovRegression` of log returns on a constant, two variances; risk-off is the larger."""
 
     name: str = "statsmodels"
     span: int = DEFAULT_SPAN
-    order: int = 0
     max_iter: int = 100
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Estimate by maximum likelihood on the last `span` sessions, if that is finite; needs the extra."""
         seen = history.last(self.span)
-        model = _switching_model(seen, self.order)
+        model = _switching_model(seen)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns on the way to the maximum, and when it stops short of it
             parameters = np.asarray(model.fit(disp=False, maxiter=self.max_iter, return_params=True), dtype=np.float64)
@@ -159,29 +155,24 @@ class MarkovSwitching:
             raise InputRefusedError(f"statsmodels finds no finite estimate on {seen.dates[0]} to {seen.dates[-1]}")
         names = list(model.param_names)
         first, second = (parameters[names.index(f"sigma2[{state}]")] for state in range(2))
-        return _freeze(partial(_hamilton_scores, parameters, self.order, int(second > first)), seen, threshold)
+        return _freeze(partial(_hamilton_scores, parameters, int(second > first)), seen, threshold)
 
 
-def _hamilton_scores(parameters: Float64Vector, order: int, wild: int, history: MarketHistory) -> Float64Vector:
-    filtered = _switching_model(history, order).filter(parameters, return_raw=True)
+def _hamilton_scores(parameters: Float64Vector, wild: int, history: MarketHistory) -> Float64Vector:
+    filtered = _switching_model(history).filter(parameters, return_raw=True)
     chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
     inside = np.clip(chance[wild], 1e-12, 1.0 - 1e-12)
     scores: Float64Vector = np.log(inside / (1.0 - inside))
     return scores
 
 
-def _switching_model(history: MarketHistory, order: int) -> Any:
+def _switching_model(history: MarketHistory) -> Any:
     try:
-        from statsmodels.tsa.regime_switching.markov_autoregression import MarkovAutoregression  # noqa: PLC0415
         from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression  # noqa: PLC0415 -- optional
     except ModuleNotFoundError as error:
         raise MissingExtraError("the labeller statsmodels", EXTRA) from error
     returns = history.log_returns * _PER_CENT
-    if order == 0:
-        return MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
-    return MarkovAutoregression(
-        returns, k_regimes=2, order=order, trend="c", switching_trend=False, switching_ar=False, switching_variance=True
-    )
+    return MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
 
 
 @contextmanager

@@ -12,24 +12,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import WindowShapeError
-from prometheus.evaluation.figures import (
-    Trading,
-    area_under_curve,
-    balanced_accuracy,
-    bear_market_days,
-    brier_skill,
-    calibration_error,
-    explained_variance,
-    f1_score,
-    json_values,
-    max_drawdown,
-    mean_duration,
-    recession_days,
-    sharpe_difference_interval,
-    sharpe_ratio,
-    switches_per_year,
-    trade,
-)
+from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
@@ -48,8 +31,8 @@ RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_C
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
-def _column(title: str, form: str) -> Any:
-    return field(metadata={"title": title, "format": form})
+def _column(title: str, form: str) -> dict[str, str]:
+    return {"title": title, "format": form}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +45,29 @@ class LabellerFigures:
 
     name: str
     n_sessions: int
-    auc: float = _column("AUC", ".3f")
-    auc_of_probability: float = _column("AUC p", ".3f")
-    eta2: float = _column("eta2", ".3f")
-    brier_skill: float = _column("Brier", "+.3f")
-    calibration_error: float = _column("ECE", ".3f")
-    bear_balanced_accuracy: float = _column("bear bAcc", ".3f")
-    bear_f1: float = _column("bear F1", ".3f")
-    recession_balanced_accuracy: float = _column("NBER bAcc", ".3f")
-    switches_per_year: float = _column("switches/y", ".2f")
-    mean_duration: float = _column("sessions", ".0f")
-    sharpe: float = _column("Sharpe", ".3f")
-    sharpe_difference_low: float = _column("less holding, low", "+.2f")
-    sharpe_difference_high: float = _column("high", "+.2f")
-    max_drawdown: float = _column("drawdown", ".3f")
-    turnover: float = _column("turnover", ".2f")
-    repaint: float = _column("repaint", ".4f")
+    auc: float = field(metadata=_column("AUC", ".3f"))
+    auc_of_probability: float = field(metadata=_column("AUC p", ".3f"))
+    eta2: float = field(metadata=_column("eta2", ".3f"))
+    brier_skill: float = field(metadata=_column("Brier", "+.3f"))
+    calibration_error: float = field(metadata=_column("ECE", ".3f"))
+    bear_balanced_accuracy: float = field(metadata=_column("bear bAcc", ".3f"))
+    bear_f1: float = field(metadata=_column("bear F1", ".3f"))
+    recession_balanced_accuracy: float = field(metadata=_column("NBER bAcc", ".3f"))
+    switches_per_year: float = field(metadata=_column("switches/y", ".2f"))
+    mean_duration: float = field(metadata=_column("sessions", ".0f"))
+    sharpe: float = field(metadata=_column("Sharpe", ".3f"))
+    sharpe_difference_low: float = field(metadata=_column("less holding, low", "+.2f"))
+    sharpe_difference_high: float = field(metadata=_column("high", "+.2f"))
+    max_drawdown: float = field(metadata=_column("drawdown", ".3f"))
+    turnover: float = field(metadata=_column("turnover", ".2f"))
+    repaint: float = field(metadata=_column("repaint", ".4f"))
     n_repaint_checked: int
-    fit_seconds: float = _column("fit s", ".4f")
-    day_seconds: float = _column("day s", ".6f")
+    fit_seconds: float = field(metadata=_column("fit s", ".4f"))
+    day_seconds: float = field(metadata=_column("day s", ".6f"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN."""
-        return json_values(asdict(self))
+        return figures.json_values(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +88,8 @@ class Targets:
         visible = plan.visible(history)
         return cls(
             log_volatility=forward_log_volatility(visible.closes, plan.horizon)[walk.first :],
-            is_bear=bear_market_days(visible.closes)[walk.first :],
-            is_recession=recession_days(walk.dates),
+            is_bear=figures.bear_market_days(visible.closes)[walk.first :],
+            is_recession=figures.recession_days(walk.dates),
             returns=np.expm1(visible.log_returns)[walk.first :],
         )
 
@@ -116,10 +99,12 @@ class Targets:
         return is_known, self.log_volatility[is_known] > math.log(threshold)
 
 
-def trade_walk(history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None) -> Trading:
+def trade_walk(
+    history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None
+) -> figures.Trading:
     """Return what trading a walk's labels would have earned, with the plan's cost and delay or another delay."""
     returns = Targets.of(history, plan, walk).returns
-    return trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
+    return figures.trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
 
 
 def figures_of(
@@ -129,27 +114,27 @@ def figures_of(
     targets, predictions = Targets.of(history, plan, walk), walk.predictions
     is_known, is_high = targets.known_high(walk.threshold)
     probabilities, says = predictions.probabilities[is_known], predictions.is_risk_off
-    trading = trade(says, targets.returns, plan.cost, plan.delay)
-    low, high = sharpe_difference_interval(trading)
+    trading = figures.trade(says, targets.returns, plan.cost, plan.delay)
+    low, high = figures.sharpe_difference_interval(trading)
     return LabellerFigures(
         name=walk.name,
         n_sessions=len(predictions),
-        auc=area_under_curve(predictions.scores[is_known], is_high),
-        auc_of_probability=area_under_curve(probabilities, is_high),
-        eta2=explained_variance(says[is_known], targets.log_volatility[is_known]),
-        brier_skill=brier_skill(probabilities, is_high),
-        calibration_error=calibration_error(probabilities, is_high),
-        bear_balanced_accuracy=balanced_accuracy(says, targets.is_bear),
-        bear_f1=f1_score(says, targets.is_bear),
+        auc=figures.area_under_curve(predictions.scores[is_known], is_high),
+        auc_of_probability=figures.area_under_curve(probabilities, is_high),
+        eta2=figures.explained_variance(says[is_known], targets.log_volatility[is_known]),
+        brier_skill=figures.brier_skill(probabilities, is_high),
+        calibration_error=figures.calibration_error(probabilities, is_high),
+        bear_balanced_accuracy=figures.balanced_accuracy(says, targets.is_bear),
+        bear_f1=figures.f1_score(says, targets.is_bear),
         recession_balanced_accuracy=(
-            balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
+            figures.balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
         ),
-        switches_per_year=switches_per_year(says),
-        mean_duration=mean_duration(says),
-        sharpe=sharpe_ratio(trading.returns),
+        switches_per_year=figures.switches_per_year(says),
+        mean_duration=figures.mean_duration(says),
+        sharpe=figures.sharpe_ratio(trading.returns),
         sharpe_difference_low=low,
         sharpe_difference_high=high,
-        max_drawdown=max_drawdown(trading.returns),
+        max_drawdown=figures.max_drawdown(trading.returns),
         turnover=trading.turnover,
         repaint=float("nan") if repaint is None else repaint.share,
         n_repaint_checked=0 if repaint is None else repaint.n_checked,

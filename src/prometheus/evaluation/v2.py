@@ -21,14 +21,7 @@ from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.errors import InputRefusedError, UsageError
-from prometheus.evaluation.figures import (
-    area_under_curve,
-    calibration_error,
-    json_values,
-    max_drawdown,
-    sharpe_ratio,
-    switches_per_year,
-)
+from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions
 from prometheus.evaluation.protocol import (
@@ -168,7 +161,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         n_sessions=len(is_right),
         stated=float(confidences.mean()),
         agreeing=float(is_right.mean()),
-        calibration_error=calibration_error(confidences, is_right),
+        calibration_error=figures.calibration_error(confidences, is_right),
     )
 
 
@@ -221,7 +214,7 @@ class CellResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         values = asdict(self)
-        return json_values({**values.pop("cell"), **values})
+        return figures.json_values({**values.pop("cell"), **values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +235,9 @@ class GridResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spread and every cell as JSON values."""
-        median_and_worst = {"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe}
+        median_and_worst = figures.json_values({"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe})
         cells = [result.to_dict() for result in self.cells]
-        return {
-            "n_cells": len(cells), **json_values(median_and_worst), "worst": self.worst.cell.name, "cells": cells,
-        }  # fmt: skip
+        return {"n_cells": len(cells), **median_and_worst, "worst": self.worst.cell.name, "cells": cells}
 
 
 def declared_cells() -> tuple[GridCell, ...]:
@@ -258,10 +249,7 @@ def declared_cells() -> tuple[GridCell, ...]:
     return (
         GridCell("default"),
         *(GridCell(f"without {title}", {"dropped": names}) for title, names in dropped.items()),
-        *(
-            GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}})
-            for penalty in (0.25, 0.5, 0.75, 1.5, 2.0, 3.0)
-        ),
+        *(GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}}) for penalty in PENALTIES),
         *(GridCell(f"span {span}", {"span": span}) for span in (2_000, 2_500, 3_500, 4_000, 5_000)),
         *(GridCell(f"{name} {n}", {"settings": {name: [n]}}) for name, lengths in STRETCHES.items() for n in lengths),
         *(GridCell(f"cuts {cuts}", {"settings": {"cuts": cuts}}) for cuts in CUTS),
@@ -308,13 +296,13 @@ def run_grid(
 
 def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: EvaluationPlan) -> CellResult:
     trading = trade_walk(history, plan, walk, cell.delay)
-    sharpe = sharpe_ratio(trading.returns)
+    sharpe = figures.sharpe_ratio(trading.returns)
     return CellResult(
         cell=cell,
         sharpe=sharpe if math.isfinite(sharpe) else -math.inf,
-        max_drawdown=max_drawdown(trading.returns),
+        max_drawdown=figures.max_drawdown(trading.returns),
         turnover=trading.turnover,
-        switches_per_year=switches_per_year(walk.predictions.is_risk_off),
+        switches_per_year=figures.switches_per_year(walk.predictions.is_risk_off),
     )
 
 
@@ -370,7 +358,7 @@ def _panel_row(visible: MarketHistory, plan: EvaluationPlan) -> PanelRow | None:
     known = followed[is_known]
     is_high = known > np.quantile(known, 1.0 - plan.top_fraction)
     ours, ewma = (
-        area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
+        figures.area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
         for score in (volatility_scores_of, log_ewma_volatility)
     )
     return PanelRow(visible.instrument_id, len(known), ours, ewma)

@@ -72,8 +72,8 @@ class Quantiles:
         known = values[np.isfinite(values)]
         if not len(known):
             return cls(measure, horizon, 0, *[None] * 7)
-        quantiles = np.quantile(known, _QUANTILES).tolist()
-        return cls(measure, horizon, len(known), float(known.mean()), *quantiles, float((known > 0).mean()))
+        quantiles, positive_share = np.quantile(known, _QUANTILES).tolist(), float((known > 0).mean())
+        return cls(measure, horizon, len(known), float(known.mean()), *quantiles, positive_share=positive_share)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -83,10 +83,8 @@ class PrototypeSet:
             "region": self.region,
             "schema_version": SCHEMA_VERSION,
         }
-        if self.encoder_model_id is not None:
-            document["model_id"] = self.encoder_model_id
-        if self.window_days is not None:
-            document["window_days"] = self.window_days
+        known = {"model_id": self.encoder_model_id, "window_days": self.window_days}
+        document |= {key: value for key, value in known.items() if value is not None}
         if self.calibration is not None:
             document["calibration"] = self.calibration.to_dict()
         return json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"

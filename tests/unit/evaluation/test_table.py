@@ -127,7 +127,7 @@ def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch)
     ("labeller", "module"),
     [
         (GaussianHmm(), "hmmlearn.hmm"),
-        (MarkovSwitching(), "statsmodels.tsa.regime_switching.markov_autoregression"),
+        (MarkovSwitching(), "statsmodels.tsa.regime_switching.markov_regression"),
         (StatisticalJump(), "jumpmodels.jump"),
     ],
 )
