@@ -97,10 +97,7 @@ def brier_skill(probabilities: Float64Vector, is_high: BoolVector) -> float:
 
 
 def reliability_bins(probabilities: Float64Vector, is_high: BoolVector, n_bins: int = N_BINS) -> Float64Matrix:
-    """Return mean probability, observed rate and count of each bin, shape (at most `n_bins`, 3).
-
-    Bins hold equally many sessions as far as ties allow: equal probabilities fall into one bin.
-    """
+    """Return mean probability, observed rate and count of each bin of equally many sessions (ties stay together)."""
     edges = np.quantile(probabilities, np.arange(1, n_bins) / n_bins)
     place = np.searchsorted(edges, probabilities, side="right")
     counts = np.bincount(place, minlength=n_bins).astype(np.float64)
@@ -121,8 +118,8 @@ def calibration_error(probabilities: Float64Vector, is_high: BoolVector, n_bins:
 def bear_market_days(closes: Float64Vector, fall: float = BEAR_FALL, rise: float = BULL_RISE) -> BoolVector:
     """Return which sessions lie after the peak and up to the trough of a bear market, shape (n,).
 
-    A bear market begins at the last peak once closes have fallen by `fall` from it, and ends at its trough once they
-    have risen by `rise` from that. One that has not ended lasts up to the lowest close so far.
+    It begins at the last peak once closes have fallen by `fall` from it, and ends at its trough once they have risen by
+    `rise` from that. One that has not ended lasts up to the lowest close so far.
     """
     is_bear = np.zeros(len(closes), dtype=np.bool_)
     peak = trough = 0
@@ -182,10 +179,9 @@ def mean_duration(is_risk_off: BoolVector) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trading:
-    """What a label is worth to someone who is in the market or out of it, shape (n,) each.
+    """In the market, 1, or out of it, 0, over the return that ends at each session's close, shape (n,) each.
 
-    Positions, 0 or 1, are held over the return that ends at each session's close; returns are simple and after costs,
-    those of holding have none.
+    Returns are simple, those of the strategy after costs.
     """
 
     positions: Float64Vector
@@ -254,10 +250,7 @@ def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: in
 
 @dataclass(frozen=True, slots=True)
 class HarmCheck:
-    """R squared of forecasts from nearest past neighbours in the numeric and in the joint space.
-
-    `low` and `high` bound the 95 % interval of `difference`, by a circular block bootstrap over dates.
-    """
+    """R squared of forecasts in the numeric and in the joint space; `low` and `high` bound 95 % of `difference`."""
 
     n_forecasts: int
     r2_numeric: float

@@ -91,18 +91,12 @@ class Labeller(Protocol):
         """What tables and pictures call it."""
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedLabeller:
-        """Learn from `history`, which ends the session before the first one to be labelled.
-
-        `threshold` is the annualised volatility of the next 21 sessions above which it counts as high.
-        """
+        """Learn from what precedes the first session to be labelled; volatility above `threshold` counts as high."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recalibration:
-    """How every labeller's score becomes a probability, so that only the scores are compared: a logistic curve.
-
-    The score is measured from `centre`, in units of `spread`.
-    """
+    """The logistic curve from a score, less `centre` and in units of `spread`, to a probability."""
 
     centre: float
     spread: float
@@ -129,10 +123,7 @@ class FittedScore:
 
 
 def high_outcomes(history: MarketHistory, threshold: float, horizon: int = HORIZON_SESSIONS) -> Float64Vector:
-    """Return 1 where the volatility of the next `horizon` sessions was above `threshold`, else 0, shape (n,).
-
-    NaN where the horizon is not over by the last session of `history`.
-    """
+    """Return 1 where the next `horizon` sessions were volatile, else 0, shape (n,); NaN where they are not over."""
     logs = forward_log_volatility(history.closes, horizon)
     return np.where(np.isfinite(logs), (logs > math.log(threshold)).astype(np.float64), np.nan)
 

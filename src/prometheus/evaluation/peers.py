@@ -57,10 +57,7 @@ def peer_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
 
 
 def missing_peers() -> list[str]:
-    """Return the libraries of the extra ``evaluation`` that are not installed.
-
-    hmmlearn has no wheels for Linux on ARM nor for Python 3.14, and is not asked for there.
-    """
+    """Return the libraries of the extra ``evaluation`` that are not installed; hmmlearn lacks some wheels."""
     return [name for name in ("hmmlearn", "statsmodels", "jumpmodels") if find_spec(name) is None]
 
 
@@ -190,8 +187,7 @@ def _silenced(name: str) -> Iterator[None]:
 class StatisticalJump:
     """jumpmodels' `JumpModel`, two states, on features of the kind of the library's own Nasdaq example.
 
-    Exponentially weighted return, log downside deviation and Sortino ratio at half-lives 5, 20 and 60, clipped at
-    three deviations and standardised on the fit span. Risk-off is the state of the smaller cumulative return.
+    They are standardised on the fit span. Risk-off is the state of the smaller cumulative return.
     """
 
     name: str = "jumpmodels"

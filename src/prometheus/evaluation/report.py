@@ -72,10 +72,7 @@ class LabellerFigures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What followed each session of the test span, shape (n,) each; returns are simple.
-
-    `log_volatility` is of the horizon after each session, NaN where it is not over.
-    """
+    """What followed each session of the test span, shape (n,) each; NaN where the horizon is not over."""
 
     log_volatility: Float64Vector
     is_bear: BoolVector
@@ -199,10 +196,7 @@ def draw_labels(
 
 
 def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
-    """Return a figure of the observed rate of high volatility against the stated probability.
-
-    `curves` are, by name, what `reliability_bins` returns.
-    """
+    """Return a figure of observed rate against stated probability; `curves` are `reliability_bins` by name."""
     figure = new_figure(6.5, 6.0)
     axes: Any = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=0.8, linestyle="--")

@@ -53,10 +53,7 @@ def fall_below_average(history: MarketHistory, n_last: int) -> Float64Vector:
 
 
 def trailing_windows(values: Float64Vector, n_last: int, width: int) -> Float64Matrix:
-    """Return the window that ends at each of the last `n_last` values, shape (n_last, width); NaN before the first.
-
-    Windows are rows in memory, so a sum along them does not depend on how many there are.
-    """
+    """Return the window that ends at each of the last values, one per row in memory; NaN before the first."""
     reach = values[max(len(values) - n_last - width + 1, 0) :]
     padding = np.full(max(n_last + width - 1 - len(reach), 0), np.nan)
     windows: Float64Matrix = np.ascontiguousarray(sliding_window_view(np.concatenate([padding, reach]), width))
@@ -123,10 +120,7 @@ def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
 
 @dataclass(frozen=True, slots=True)
 class V1Labeller:
-    """``num-regime-core-v1``: the nearer of two prototypes of raw windows.
-
-    They are the mean vectors of the calmest 252 and the wildest 42 sessions of the past.
-    """
+    """``num-regime-core-v1``: the nearer of the mean raw windows of 252 calm and of 42 wild sessions."""
 
     name: str = "num-regime-core-v1"
     span: int = DEFAULT_SPAN
@@ -149,10 +143,7 @@ class V1Labeller:
 
 
 def v1_vectors(history: MarketHistory, n_last: int) -> Float32Matrix:
-    """Return the vectors of the windows that end at the last `n_last` sessions, shape (n_last, 384).
-
-    A window holds close, volume and log return of 63 sessions; unknown volumes are zero.
-    """
+    """Return the vectors of windows of close, volume (0 if unknown) and log return, shape (n_last, 384)."""
     n_rows = n_last + WINDOW_DAYS - 1
     seen = history.last(n_rows)
     volumes = np.zeros(len(seen)) if seen.volumes is None else np.nan_to_num(seen.volumes)

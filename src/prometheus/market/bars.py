@@ -121,10 +121,7 @@ class PriceBars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closes:
-    """Closes of one instrument, adjusted for splits and dividends, shape (n,), dates ascending.
-
-    Where nothing says which instrument it is, `instrument_id` is None and there are no closes.
-    """
+    """One instrument's adjusted closes, shape (n,), dates ascending; none where it is not said whose they are."""
 
     instrument_id: str | None
     dates: DateVector

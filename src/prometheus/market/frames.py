@@ -1,7 +1,4 @@
-"""Prices as a user holds them: frames and series of pandas or polars, Arrow tables, numpy arrays with dates.
-
-They come in through narwhals, and leave as `PriceBars` or as one refusal that names column and row.
-"""
+"""Prices as a user holds them: frames of pandas, polars or Arrow, arrays; in through narwhals, out as `PriceBars`."""
 
 from __future__ import annotations
 

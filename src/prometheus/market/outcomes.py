@@ -50,10 +50,7 @@ class ForwardReturn:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """How a measure of what followed is distributed over the dates of which it is known; None if there are none.
-
-    `positive_share` is the share of values above 0.
-    """
+    """How a measure of what followed is distributed over the dates of which it is known; None if there are none."""
 
     measure: Measure
     horizon: int
@@ -72,8 +69,9 @@ class Quantiles:
         known = values[np.isfinite(values)]
         if not len(known):
             return cls(measure, horizon, 0, *[None] * 7)
-        quantiles, positive_share = np.quantile(known, _QUANTILES).tolist(), float((known > 0).mean())
-        return cls(measure, horizon, len(known), float(known.mean()), *quantiles, positive_share=positive_share)
+        p10, p25, median, p75, p90 = np.quantile(known, _QUANTILES).tolist()
+        mean, positive_share = float(known.mean()), float((known > 0).mean())
+        return cls(measure, horizon, len(known), mean, p10, p25, median, p75, p90, positive_share)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -109,10 +107,7 @@ class ForwardReturns:
         )
 
     def path(self, day: date) -> tuple[int, Float64Vector]:
-        """Return the closes around a date as shares of the close on it, and how many of them come before it.
-
-        Up to 63 sessions on either side; fewer at the ends of the series.
-        """
+        """Return closes around a date as shares of the close on it, 63 sessions a side, and how many precede it."""
         at = self._position(day)
         first = max(0, at - PATH_SESSIONS)
         if at < 0:

@@ -262,10 +262,7 @@ def find_prototypes(
 def aligned(
     prototypes: Sequence[RegimePrototype], earlier: Sequence[RegimePrototype], source: str
 ) -> tuple[RegimePrototype, ...]:
-    """Return the prototypes with the labels that keep them nearest to an earlier set, so that no refit swaps names.
-
-    `PrototypeError` if the earlier set has other labels or another dimension.
-    """
+    """Return the prototypes under the labels that keep them nearest to an earlier set, or raise `PrototypeError`."""
     centers = {prototype.label: prototype.center.astype(np.float64) for prototype in earlier}
     labels = [prototype.label for prototype in prototypes]
     dims = {center.size for center in centers.values()} | {prototype.center.size for prototype in prototypes}

@@ -83,10 +83,7 @@ def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
 
 
 def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
-    """Return the labels of the cheapest sequence of all, shape (n,), known only when all of it is over.
-
-    For calibration on the past; no label of a date is ever taken from it.
-    """
+    """Return the labels of the cheapest sequence, shape (n,), in hindsight: for calibration on the past only."""
     values = [0.0] * costs.shape[1]
     before: list[tuple[list[float], float, float]] = []
     for row in costs.tolist():  # plain floats: a call of numpy costs more than four labels do

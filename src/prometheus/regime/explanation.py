@@ -77,10 +77,7 @@ def _raw(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, str]:
-    """Return volatilities per year and moves as simple returns, in per cent, and the Sortino ratio.
-
-    The encoder divides dips by the market's ratio of ranges to absolute returns; `range_ratio` undoes that.
-    """
+    """Undo, by `range_ratio`, the encoder's division of dips by the market's ratio of ranges to absolute returns."""
     year = math.sqrt(_SESSIONS_PER_YEAR)
     unit = math.exp(raw["volatility_64"]) * math.sqrt(128)
     return {

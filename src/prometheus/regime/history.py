@@ -91,10 +91,7 @@ def preferred_history(histories: Sequence[RegimeHistory]) -> RegimeHistory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredEmbeddings:
-    """Embeddings of one encoder, instrument and window length, shape (n_dates, dim), ascending in time.
-
-    The instrument or window length is None where the states do not say.
-    """
+    """Embeddings of one source, shape (n_dates, dim), ascending in time; None where states do not say which."""
 
     instrument_id: str | None
     window_days: int | None

@@ -23,10 +23,7 @@ from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """Labels of many vectors: `nearest`, shape (n,), are positions in `labels`.
-
-    `confidences`, shape (n,), lie in [0, 1]; `distances`, shape (n, n_labels), are Euclidean.
-    """
+    """Labels of n vectors: positions in `labels`, confidences in [0, 1], Euclidean distances (n, n_labels)."""
 
     labels: tuple[RegimeLabel, ...]
     nearest: NDArray[np.intp]
@@ -178,10 +175,7 @@ class NumericRegimeModel(EncodingRegimeModel):
 
 
 class SeedRegimeModel(EncodingRegimeModel):
-    """The bootstrap model: every embedding is its own NEUTRAL prototype, so it says NEUTRAL with confidence 1.
-
-    It fills ``regimes`` with embeddings, from which prototypes are then computed.
-    """
+    """The bootstrap model: every embedding is NEUTRAL, for sure; prototypes are made of what it stores."""
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return NEUTRAL at distance 0 for every vector."""

@@ -36,11 +36,7 @@ class CalibrationWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrototypeSet:
-    """The prototypes of one region in one encoder's space.
-
-    Sets made by other means have no windows; None stands for what a file does not say, and for sets of plain means in
-    `calibration`.
-    """
+    """The prototypes of one region in one encoder's space; None is what a file does not say."""
 
     region: str
     prototypes: tuple[RegimePrototype, ...]
@@ -131,10 +127,7 @@ def default_regime_model_id(encoder_model_id: str, prototypes: Sequence[RegimePr
 
 
 def parse_prototypes(text: str, source: str) -> PrototypeSet:
-    """Return the set of a file's text.
-
-    `PrototypeError` if it cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
-    """
+    """Return the set of a file's text; `PrototypeError` if it cannot classify anything."""
     try:
         document = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
