@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -61,6 +62,13 @@ def missing_peers() -> list[str]:
     return [name for name in ("hmmlearn", "statsmodels", "jumpmodels") if find_spec(name) is None]
 
 
+def _library(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"the labeller {module.partition('.')[0]}", EXTRA) from error
+
+
 def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
     scores = scores_of(seen)
     recalibration = recalibrated(scores, high_outcomes(seen, threshold)[-len(scores) :])
@@ -82,13 +90,10 @@ class GaussianHmm:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Estimate by expectation maximisation on the last `span` sessions; needs the extra."""
-        try:
-            from hmmlearn.hmm import GaussianHMM  # noqa: PLC0415 -- optional
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("the labeller hmmlearn", EXTRA) from error
+        library = _library("hmmlearn.hmm")
         seen = history.last(self.span)
         returns = (seen.log_returns * _PER_CENT)[:, np.newaxis]
-        model = GaussianHMM(n_components=2, covariance_type="diag", n_iter=self.n_iter, random_state=self.seed)
+        model = library.GaussianHMM(n_components=2, covariance_type="diag", n_iter=self.n_iter, random_state=self.seed)
         with _silenced("hmmlearn.base"):  # it logs when it has not converged
             model.fit(returns)
         variances = np.asarray(model.covars_, dtype=np.float64).reshape(2)
@@ -164,12 +169,9 @@ def _hamilton_scores(parameters: Float64Vector, wild: int, history: MarketHistor
 
 
 def _switching_model(history: MarketHistory) -> Any:
-    try:
-        from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression  # noqa: PLC0415 -- optional
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("the labeller statsmodels", EXTRA) from error
+    library = _library("statsmodels.tsa.regime_switching.markov_regression")
     returns = history.log_returns * _PER_CENT
-    return MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
+    return library.MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
 
 
 @contextmanager
@@ -197,16 +199,13 @@ class StatisticalJump:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedJump:
         """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
-        try:
-            with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
-                from jumpmodels.jump import JumpModel  # noqa: PLC0415 -- optional
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("the labeller jumpmodels", EXTRA) from error
+        with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
+            library = _library("jumpmodels.jump")
         seen = history.last(self.span + WARM_UP)
         fit_span = seen.last(self.span)
         raw = jump_features(seen)[-len(fit_span) :]
         decoder = OnlineDecoder(
-            model=JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
+            model=library.JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
             scaling=FeatureScaling.of(raw),
             penalty=self.penalty,
             anchor=seen.dates[0],

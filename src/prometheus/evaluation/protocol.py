@@ -26,18 +26,10 @@ MIN_SESSIONS_BEFORE = 504
 class EvaluationPlan:
     """What is declared before anything is run; `UsageError` if the span is empty or a number out of its range.
 
-    Attributes
-    ----------
-    start, end, warm_up_start
-        First and last date of the test span, and the first that is looked at.
-    calibration_span
-        Sessions a labeller is fitted on; the caller passes it to the labellers.
-    horizon, top_fraction
-        Sessions of forward volatility, and the share of the test span in which it is high.
-    cost, delay
-        Share of the position lost by one switch, and sessions that trading lags behind beyond the one it needs.
-    has_recession_months
-        Whether the recessions of the United States say anything about this market.
+    Sessions from `warm_up_start` on are looked at, those from `start` to `end` judged. Labellers are fitted on
+    `calibration_span` sessions; forward volatility, over `horizon` sessions, is high in the `top_fraction` of the test
+    span. A switch costs the share `cost` of the position, trades lag `delay` sessions behind the one they need.
+    `has_recession_months` says whether the recessions of the United States mean anything in this market.
     """
 
     start: date
@@ -81,11 +73,10 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WalkForward:
-    """Predictions over the test span, and what they cost.
+    """Predictions over the test span, `dates`, which begins at position `first` of the visible history.
 
-    `dates`, shape (n,), are the sessions of `predictions`, the first of them at position `first` of the visible
-    history; above `threshold`, annualised, forward volatility was high. The seconds are medians over the years: of the
-    fit, and of one new session, from the raw history to its prediction.
+    Above `threshold`, annualised, forward volatility was high. Seconds are medians over the years: of the fit, and of
+    one new session, from the raw history to its prediction.
     """
 
     name: str

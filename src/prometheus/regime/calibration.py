@@ -63,10 +63,10 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedSessions:
-    """Consecutive sessions of one market, n of them, and what is read from their vectors.
+    """Consecutive sessions of one market, shape (n,), and what is read from their vectors.
 
-    `stress`, shape (n,), finds the calmest and wildest stretches; `scores`, shape (n,), are log odds of high volatility
-    up to a constant; `explained`, shape (n, n_explained), are standard scores of the descriptors that explain a label.
+    `stress` finds the stretches, `scores` are log odds of high volatility up to a constant, `explained`, shape (n,
+    n_explained), standard scores of the descriptors that explain a label.
     """
 
     dates: DateVector

@@ -54,8 +54,7 @@ def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Floa
     """Return what the cheapest sequence that ends in each label costs above the cheapest of all, at every session.
 
     `costs`, shape (n, n_labels), are finite and ascend in time; each row looks back on `n_sessions` up to its own. The
-    result has the shape (n - n_sessions + 1, n_labels); its first row belongs to session ``n_sessions - 1``, the least
-    value of a row is 0. `WindowShapeError` if there are fewer than `n_sessions` rows.
+    first row of the result, shape (n - n_sessions + 1, n_labels), belongs to session ``n_sessions - 1``.
     """
     n_out = len(costs) - n_sessions + 1
     if n_out < 1:

@@ -29,9 +29,8 @@ EVIDENCE_LABELS = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
 class Reason:
     """One line of an explanation: what was seen, against its norm, in plain units.
 
-    `share` is its part of the decision for the label against the runner-up: above 0 for the label, below against it.
-    The shares of all lines add to 1, or to -1 where the runner-up is nearer and only the price of a change keeps the
-    label. NaN for a line that only informs.
+    `share` is its part of the decision against the runner-up: above 0 for the label, below against it. All shares add
+    to 1, or to -1 where only the price of a change keeps the label. NaN for a line that only informs.
     """
 
     text: str

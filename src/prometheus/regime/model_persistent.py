@@ -51,11 +51,9 @@ class PersistentRegimeModel(EncodingRegimeModel):
     """Labels decoded online with a penalty on every change, over a stated number of trailing sessions.
 
     A label depends on those sessions' windows and on the calibration alone: it never changes once given, and one date
-    alone gets the label of the whole run. `NumericRegimeModel` is its sibling without memory.
-
-    The encoder's vectors must be those the prototypes were found among. `PrototypeError` if the set has no calibration
-    or does not say its window length. The default `model_id` is ``<encoder id>@<first 8 hex digits of the set's
-    fingerprint>``.
+    alone gets the label of the whole run. The encoder's vectors must be those the prototypes were found among.
+    `PrototypeError` if the set has no calibration or window length. The default `model_id` is ``<encoder id>@<first 8
+    hex digits of the set's fingerprint>``.
     """
 
     def __init__(
