@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -132,12 +133,6 @@ def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_missing_peer_names_the_extra(labeller: Labeller, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str, *rest: object, **more: object) -> object:
-        if name == module:
-            raise ModuleNotFoundError(name)
-        return original(name, *rest, **more)  # type: ignore[arg-type]
-
-    original = __import__
-    monkeypatch.setattr("builtins.__import__", refuse)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"prometheus-regime\[evaluation\]"):
         labeller.fit(sample_history().until(900), 0.2)
