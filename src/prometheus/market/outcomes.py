@@ -50,7 +50,7 @@ class ForwardReturn:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """How a measure of what followed is distributed over the dates of which it is known; None if there are none."""
+    """How a measure of what followed is distributed over `n_dates` dates; None if it is not known of any."""
 
     measure: Measure
     horizon: int

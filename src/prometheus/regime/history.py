@@ -125,7 +125,7 @@ def join_embeddings(
 ) -> StoredEmbeddings:
     """Return embeddings, oldest first, as one matrix.
 
-    `NoRegimesError` if there are none, `PrototypeError` if they come from several instruments or window lengths: such
+    `NoRegimesError` without embeddings, `PrototypeError` if they come from several instruments or window lengths: such
     embeddings have no common mean.
     """
     start, end = span
