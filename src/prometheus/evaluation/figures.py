@@ -179,9 +179,9 @@ def mean_duration(is_risk_off: BoolVector) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trading:
-    """In the market, 1, or out of it, 0, over the return that ends at each session's close, shape (n,) each.
+    """Positions, 1 in the market and 0 out of it, and their simple returns, shape (n,) each.
 
-    Returns are simple, those of the strategy after costs.
+    A position is held over the return that ends at the session's close; only `returns` are after costs.
     """
 
     positions: Float64Vector

@@ -121,7 +121,7 @@ class PriceBars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closes:
-    """One instrument's adjusted closes, shape (n,), dates ascending; none where it is not said whose they are."""
+    """Adjusted closes of one instrument, shape (n,), dates ascending; empty where `instrument_id` is None."""
 
     instrument_id: str | None
     dates: DateVector
