@@ -20,7 +20,7 @@ from prometheus.core.config import RegionDefinition
 from prometheus.encoders.numeric.regions import RegionMeanModel, RegionWindowBuilder
 from prometheus.evaluation.figures import area_under_curve
 from prometheus.market.bars import PriceBars
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.forecasts import fit_logistic, sigmoid, volatility_scores
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -20,7 +20,7 @@ from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
-from prometheus.evaluation.roster import peer_labellers
+from prometheus.evaluation.peers import peer_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_persistent import decode

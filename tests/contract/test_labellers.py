@@ -10,8 +10,8 @@ import pytest
 from tests.unit.evaluation.sample_market import sample_history
 
 from prometheus.evaluation.labeller import FittedLabeller, Labeller, Predictions
-from prometheus.evaluation.peers import MarkovSwitching
-from prometheus.evaluation.roster import peer_labellers, rule_labellers
+from prometheus.evaluation.peers import peer_labellers
+from prometheus.evaluation.rules import rule_labellers
 from prometheus.evaluation.v2 import PersistentLabeller
 
 SPAN = 756
@@ -23,8 +23,6 @@ N_YEAR = 60
 LABELLERS: dict[str, Labeller] = {
     each.name: each for each in [PersistentLabeller(SPAN), *rule_labellers(SPAN), *peer_labellers(SPAN)]
 }
-if "statsmodels" in LABELLERS:
-    LABELLERS["statsmodels AR(1)"] = MarkovSwitching("statsmodels AR(1)", SPAN, order=1)
 each_labeller = pytest.mark.parametrize("name", sorted(LABELLERS))
 
 

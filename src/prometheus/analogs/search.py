@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
 from prometheus.encoders.joint.models import unit_rows
 from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
-from prometheus.market.outcomes import FollowedCloses, Outcome, Spread
+from prometheus.market.outcomes import ForwardReturn, ForwardReturns, Quantiles
 from prometheus.regime.decoding import euclidean_distances
 from prometheus.regime.types import RegimeLabel
 
@@ -186,7 +186,7 @@ class Analog:
     percentile: float | None
     regime_label: str | None
     confidence: float | None
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ForwardReturn, ...]
     n_before: int
     path: Float64Vector
 
@@ -216,8 +216,8 @@ class AnalogReport:
     instrument_id: str
     n_candidates: int
     analogs: tuple[Analog, ...]
-    spreads: tuple[Spread, ...]
-    base_spreads: tuple[Spread, ...]
+    spreads: tuple[Quantiles, ...]
+    base_spreads: tuple[Quantiles, ...]
     n_before: int
     path: Float64Vector
 
@@ -282,7 +282,7 @@ def build_report(  # noqa: PLR0913 -- every part of an answer, by name
     dates: DateVector,
     nearest: Nearest,
     labels: Mapping[date, tuple[RegimeLabel, float]],
-    followed: FollowedCloses,
+    followed: ForwardReturns,
 ) -> AnalogReport:
     """Return the answer; `dates` are those of all vectors that were searched."""
     n_before, path = followed.path(as_of_date)
@@ -308,7 +308,7 @@ def _analog(
     distance: float,
     percentile: float,
     labels: Mapping[date, tuple[RegimeLabel, float]],
-    followed: FollowedCloses,
+    followed: ForwardReturns,
 ) -> Analog:
     label, confidence = labels.get(day, (None, None))
     share = None if math.isnan(percentile) else percentile

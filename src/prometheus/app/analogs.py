@@ -27,7 +27,7 @@ from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows
-from prometheus.market.outcomes import FollowedCloses
+from prometheus.market.outcomes import ForwardReturns
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
 
@@ -72,7 +72,7 @@ class FindAnalogs:
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
         self._kept_rows: _Cache[DatedVectors] = _Cache(_SPACES_KEPT)
-        self._kept_closes: _Cache[FollowedCloses] = _Cache(_SPACES_KEPT)
+        self._kept_closes: _Cache[ForwardReturns] = _Cache(_SPACES_KEPT)
         self._kept_answers: _Cache[Nearest] = _Cache(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
@@ -169,13 +169,13 @@ class FindAnalogs:
         labels = self._wired.timelines.labels_on(request.region, history.model_id, dates.tolist())
         return labels, history.model_id
 
-    def _followed(self, instrument_id: str, as_of_date: date, asked: Histories) -> FollowedCloses:
+    def _followed(self, instrument_id: str, as_of_date: date, asked: Histories) -> ForwardReturns:
         closes = asked.closes(instrument_id, as_of_date)
         key = (closes.dates.tobytes(), closes.values.tobytes())
-        return self._kept_closes.get(key, lambda: FollowedCloses(closes.dates, closes.values))
+        return self._kept_closes.get(key, lambda: ForwardReturns(closes.dates, closes.values))
 
     def _nearest(
-        self, search: AnalogSearch, searched: _Searched, followed: FollowedCloses, as_of_date: date, k: int
+        self, search: AnalogSearch, searched: _Searched, followed: ForwardReturns, as_of_date: date, k: int
     ) -> Nearest:
         def measure() -> Nearest:
             rows = searched.rows

@@ -18,6 +18,7 @@ from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.own_labeller import open_labeller
+from prometheus.evaluation.peers import missing_peers, peer_labellers
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import (
@@ -29,7 +30,7 @@ from prometheus.evaluation.report import (
     figures_of,
     figures_table,
 )
-from prometheus.evaluation.roster import missing_peers, peer_labellers, rule_labellers
+from prometheus.evaluation.rules import rule_labellers
 from prometheus.evaluation.v2 import (
     GridResult,
     LabelConfidence,

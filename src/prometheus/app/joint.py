@@ -29,7 +29,7 @@ from prometheus.encoders.joint.models import (
 from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.protocols import JointEmbeddingModel
 
 CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"

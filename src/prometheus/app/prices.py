@@ -17,8 +17,7 @@ from prometheus.data.reader import BarExtent, load_bar_extents
 from prometheus.encoders.numeric.regions import LEAST_SHARE
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
 from prometheus.errors import CalendarRangeError, NotFoundError, UsageError
-from prometheus.market.calendar import US_EQ
-from prometheus.market.session_close import last_closed_session
+from prometheus.market.calendar import US_EQ, last_closed_session
 
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport

@@ -30,7 +30,7 @@ from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeC
 from prometheus.encoders.numeric.windows import WindowBatch
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
 from prometheus.regime.explanation import Reason, explain
 from prometheus.regime.forecasts import fit_score_weights

@@ -26,7 +26,7 @@ from prometheus.data.vectors.index import (
 from prometheus.encoders.catalogue import default_window_days, stored_model_id
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import UsageError, no_embedding
-from prometheus.market.outcomes import FollowedCloses, Outcome
+from prometheus.market.outcomes import ForwardReturn, ForwardReturns
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class SimilarWindow:
     instrument_id: str
     as_of_date: date
     distance: float
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ForwardReturn, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -198,7 +198,7 @@ class SearchWindows(UseCase):
         bars = self._wired.reader.load_bars(ids, date.min, as_of_date, 1, ["adjusted_close"])
         closes = bars.column("adjusted_close")
         spans = {name: slice(bars.offsets[at], bars.offsets[at + 1]) for at, name in enumerate(ids)}
-        followed = {name: FollowedCloses(bars.dates[span], closes[span]) for name, span in spans.items()}
+        followed = {name: ForwardReturns(bars.dates[span], closes[span]) for name, span in spans.items()}
         return tuple(
             SimilarWindow(
                 window.entity_id, window.as_of_date, distance, followed[window.entity_id].outcomes(window.as_of_date)

@@ -60,8 +60,7 @@ def _calibration_text(prototype_set: PrototypeSet) -> str:
     if calibration is None:
         return ""
     calm, wild = (
-        ", ".join(f"{stretch.start}..{stretch.end}" for stretch in stretches)
-        for stretches in (calibration.calm, calibration.wild)
+        ", ".join(f"{first}..{last}" for first, last in stretches) for stretches in (calibration.calm, calibration.wild)
     )
     header = ("label", "sessions", "exits")
     stays = [(label.name, each.n_sessions, each.n_exits) for label, each in calibration.stays.items()]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prometheus.analogs.search import Analog, AnalogReport
     from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.app.window_search import WindowReport
-    from prometheus.market.outcomes import Outcome, Spread
+    from prometheus.market.outcomes import ForwardReturn, Quantiles
 
 SHOWN_CHARACTERS = 400
 INDEXED = "num-regime-core-v2"
@@ -110,7 +110,7 @@ def _window_lines(report: WindowReport) -> Iterator[str]:
     yield from table([header, *rows])
 
 
-def _outcome_header(outcomes: Sequence[Outcome]) -> list[str]:
+def _outcome_header(outcomes: Sequence[ForwardReturn]) -> list[str]:
     return [cell for each in outcomes for cell in (f"next {each.horizon}: return", "volatility", "drawdown")]
 
 
@@ -121,7 +121,7 @@ def _analog_row(analog: Analog) -> list[str]:
     return [str(analog.as_of_date), distance, nearer, label, sure, *_outcome_cells(analog.outcomes)]
 
 
-def _outcome_cells(outcomes: Sequence[Outcome]) -> list[str]:
+def _outcome_cells(outcomes: Sequence[ForwardReturn]) -> list[str]:
     cells: list[str] = []
     for each in outcomes:
         if each.total_return is None or each.volatility is None or each.drawdown is None:
@@ -131,7 +131,7 @@ def _outcome_cells(outcomes: Sequence[Outcome]) -> list[str]:
     return cells
 
 
-def _spread_text(spread: Spread) -> str:
+def _spread_text(spread: Quantiles) -> str:
     if spread.p10 is None or spread.median is None or spread.p90 is None:
         return "not yet known"
     sign = "+" if spread.measure == "return" else ""

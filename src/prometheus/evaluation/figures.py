@@ -12,7 +12,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.labeller import BoolVector
-from prometheus.market.forward_volatility import HORIZON_SESSIONS
+from prometheus.market.outcomes import HORIZON_SESSIONS
 
 SESSIONS_PER_YEAR = 252
 N_BINS = 10
@@ -59,8 +59,6 @@ def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
 
     Mann and Whitney's statistic from ranks.
 
-    Examples
-    --------
     >>> area_under_curve(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     0.875
     """
@@ -74,10 +72,7 @@ def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
 
 
 def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
-    """Return eta squared: the share of the variance of `values` that lies between the two labels, in [0, 1].
-
-    NaN if the values do not vary.
-    """
+    """Return eta squared, the share of the variance of `values` between the labels; NaN if they do not vary."""
     if not len(values) or values.min() == values.max():
         return float("nan")
     above = values - values.min()
@@ -102,10 +97,7 @@ def brier_skill(probabilities: Float64Vector, is_high: BoolVector) -> float:
 
 
 def reliability_bins(probabilities: Float64Vector, is_high: BoolVector, n_bins: int = N_BINS) -> Float64Matrix:
-    """Return mean probability, observed rate and count of each bin, shape (at most `n_bins`, 3).
-
-    Bins hold equally many sessions as far as ties allow: equal probabilities fall into one bin.
-    """
+    """Return mean probability, observed rate and count of each bin of equally many sessions (ties stay together)."""
     edges = np.quantile(probabilities, np.arange(1, n_bins) / n_bins)
     place = np.searchsorted(edges, probabilities, side="right")
     counts = np.bincount(place, minlength=n_bins).astype(np.float64)
@@ -126,8 +118,8 @@ def calibration_error(probabilities: Float64Vector, is_high: BoolVector, n_bins:
 def bear_market_days(closes: Float64Vector, fall: float = BEAR_FALL, rise: float = BULL_RISE) -> BoolVector:
     """Return which sessions lie after the peak and up to the trough of a bear market, shape (n,).
 
-    A bear market begins at the last peak once closes have fallen by `fall` from it, and ends at its trough once they
-    have risen by `rise` from that. One that has not ended lasts up to the lowest close so far.
+    It begins at the last peak once closes have fallen by `fall` from it, and ends at its trough once they have risen by
+    `rise` from that. One that has not ended lasts up to the lowest close so far.
     """
     is_bear = np.zeros(len(closes), dtype=np.bool_)
     peak = trough = 0
@@ -187,10 +179,9 @@ def mean_duration(is_risk_off: BoolVector) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trading:
-    """What a label is worth to someone who is in the market or out of it, shape (n,) each.
+    """Positions, 1 in the market and 0 out of it, and their simple returns, shape (n,) each.
 
-    Positions, 0 or 1, are held over the return that ends at each session's close; returns are simple and after costs,
-    those of holding have none.
+    A position is held over the return that ends at the session's close; only `returns` are after costs.
     """
 
     positions: Float64Vector
@@ -206,9 +197,8 @@ class Trading:
 def trade(is_risk_off: BoolVector, returns: Float64Vector, cost: float = COST_PER_SWITCH, delay: int = 0) -> Trading:
     """Return what being out of the market on risk-off labels would have earned; cash earns nothing.
 
-    Labels, shape (n,), are each known at their session's close; `returns` are the simple ones of each session. Until
-    the first label can be acted on, the market is held; `delay` counts further sessions up to a trade, which costs the
-    share `cost` of the position.
+    Labels are known at their session's close, `returns` are simple ones, shape (n,) each. The market is held until the
+    first label can be acted on, `delay` sessions later than it must; a trade costs the share `cost` of the position.
     """
     positions = np.ones(len(returns))
     lag = _EXECUTION_LAG + delay
@@ -232,13 +222,10 @@ def max_drawdown(returns: Float64Vector) -> float:
 def sharpe_difference_interval(
     trading: Trading, mean_block: int = MEAN_BLOCK, n_resamples: int = N_RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding.
+    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding, by a stationary bootstrap.
 
-    A stationary bootstrap: both series are resampled together in blocks of geometric length, taken as a circle.
-
-    References
-    ----------
-    Politis and Romano, The Stationary Bootstrap, Journal of the American Statistical Association 89 (1994).
+    Both series are resampled together in blocks of geometric length, taken as a circle (Politis and Romano, The
+    Stationary Bootstrap, Journal of the American Statistical Association 89, 1994).
     """
     generator = np.random.default_rng(seed)
     differences = np.empty(n_resamples)
@@ -263,10 +250,7 @@ def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: in
 
 @dataclass(frozen=True, slots=True)
 class HarmCheck:
-    """R squared of forecasts from nearest past neighbours in the numeric and in the joint space.
-
-    `low` and `high` bound the 95 % interval of `difference`, by a circular block bootstrap over dates.
-    """
+    """R squared of forecasts in the numeric and in the joint space; `low` and `high` bound 95 % of `difference`."""
 
     n_forecasts: int
     r2_numeric: float
@@ -333,7 +317,7 @@ def check_harm(
 
 
 def _resampled_differences(actual: Float64Vector, errors: Float64Matrix) -> Float64Vector:
-    """Return the difference of R squared in resamples of whole blocks, the series taken as a circle."""
+    """Resample whole blocks, the series taken as a circle."""
     generator = np.random.default_rng(HARM_SEED)
     n_dates = len(actual)
     block = min(BLOCK_DATES, max(1, n_dates // 4))

@@ -25,8 +25,7 @@ class MarketHistory:
     closes
         Shape (n,), adjusted, positive and finite.
     high_over_close, low_over_close
-        Shape (n,): high and low over the unadjusted close of the same session, NaN where unknown; None for unknown
-        throughout.
+        Shape (n,): over the unadjusted close of the same session, NaN where unknown; None if unknown throughout.
     volumes
         Shape (n,), not negative; None for unknown.
 
@@ -54,11 +53,7 @@ class MarketHistory:
 
     @classmethod
     def from_bars(cls, bars: PriceBars) -> MarketHistory:
-        """Return the history of the one instrument of `bars`.
-
-        Closes are the column ``adjusted_close``, or ``close`` without it. Highs and lows are taken if they are there
-        with ``close``, volumes if they are there.
-        """
+        """Return the history of the one instrument of `bars`: adjusted closes, and what else there is of them."""
         if len(bars.instrument_ids) != 1:
             raise InputRefusedError(f"a history is of one instrument, not of {len(bars.instrument_ids)}")
         has = set(bars.fields)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 from prometheus.regime.calibration import SPAN_SESSIONS
 from prometheus.regime.forecasts import fit_logistic, sigmoid
 
@@ -32,21 +32,10 @@ Score = Callable[[MarketHistory, int], Float64Vector]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a labeller says of some sessions, oldest first.
+    """What a labeller says of some sessions, oldest first, shape (n,) each; `WindowShapeError` if lengths differ.
 
-    Attributes
-    ----------
-    scores
-        Shape (n,), higher is more crisis-like.
-    probabilities
-        Shape (n,), in [0, 1]: that the volatility of the sessions to come is high.
-    labels
-        Names of regime labels, n of them; None where a labeller knows risk-off and risk-on only.
-
-    Raises
-    ------
-    WindowShapeError
-        The columns differ in length.
+    Scores are higher where it is more crisis-like; `probabilities`, in [0, 1], are that the volatility of the sessions
+    to come is high. `labels` are None where a labeller knows risk-off and risk-on only.
     """
 
     is_risk_off: BoolVector
@@ -102,24 +91,12 @@ class Labeller(Protocol):
         """What tables and pictures call it."""
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedLabeller:
-        """Learn from `history`, which ends the session before the first one to be labelled.
-
-        Parameters
-        ----------
-        threshold
-            The annualised volatility of the next 21 sessions above which it counts as high.
-        """
+        """Learn from what precedes the first session to be labelled; volatility above `threshold` counts as high."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recalibration:
-    """How every labeller's score becomes a probability, so that only the scores are compared: a logistic curve.
-
-    Attributes
-    ----------
-    centre, spread
-        What the score is measured from, and in units of what.
-    """
+    """The logistic curve from a score, less `centre` and in units of `spread`, to a probability."""
 
     centre: float
     spread: float
@@ -146,23 +123,15 @@ class FittedScore:
 
 
 def high_outcomes(history: MarketHistory, threshold: float, horizon: int = HORIZON_SESSIONS) -> Float64Vector:
-    """Return 1 where the volatility of the next `horizon` sessions was above `threshold`, else 0, shape (n,).
-
-    NaN where the horizon is not over by the last session of `history`.
-    """
+    """Return 1 where the next `horizon` sessions were volatile, else 0, shape (n,); NaN where they are not over."""
     logs = forward_log_volatility(history.closes, horizon)
     return np.where(np.isfinite(logs), (logs > math.log(threshold)).astype(np.float64), np.nan)
 
 
 def recalibrated(scores: Float64Vector, outcomes: Float64Vector) -> Recalibration:
-    """Fit the curve to past scores and what followed them.
+    """Fit the curve to past scores and what followed them, 1 for high volatility and 0 for not, shape (n,) each.
 
-    Parameters
-    ----------
-    scores
-        Shape (n,), on a scale on which steps are comparable, such as a logarithm.
-    outcomes
-        Shape (n,), 1 for high volatility, 0 for not. Sessions of which either is not finite are left out.
+    Scores should be on a scale on which steps are comparable, such as a logarithm; what is not finite is left out.
     """
     is_known = np.isfinite(scores) & np.isfinite(outcomes)
     known, followed = scores[is_known], outcomes[is_known]

@@ -23,13 +23,7 @@ FUNCTION = PluginKind("labeller", "function", GROUP, ("__call__",))
 
 
 def load_labeller(spec: str) -> LabelFunction:
-    """Return the function that ``module:name`` or an entry point stands for, as a labeller of histories.
-
-    Raises
-    ------
-    UsageError
-        There is nothing of that name, the module cannot be imported, or holds no such function.
-    """
+    """Return the function that ``module:name`` or an entry point stands for, or raise `UsageError`."""
     found = find_plugin(FUNCTION, spec)
     if found is None:
         raise UsageError(
@@ -64,13 +58,7 @@ def own_labeller(function: OwnFunction, name: str = "the labeller") -> LabelFunc
 
 
 def open_labeller(spec: str, ours: Collection[str]) -> Labeller:
-    """Return the labeller that ``module:Class`` or an entry point stands for, to be judged beside ours.
-
-    Raises
-    ------
-    UsageError
-        There is nothing of that name; it cannot be opened, or has no method ``fit``.
-    """
+    """Return the labeller that ``module:Class`` or an entry point stands for, or raise `UsageError`."""
     kind = PluginKind("labeller", "class", GROUP, ("fit",), frozenset(ours))
     found = find_plugin(kind, spec)
     if found is None:
@@ -80,8 +68,6 @@ def open_labeller(spec: str, ours: Collection[str]) -> Labeller:
 
 @dataclass(frozen=True, slots=True)
 class _OwnLabeller:
-    """A labeller of a user's own; it is called by the name the user wrote, unless it has one itself."""
-
     spec: str
     model: Any
 

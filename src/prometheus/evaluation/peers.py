@@ -1,8 +1,7 @@
 """Other libraries' regime models, called in the way that does not look ahead.
 
-Each is fitted on the past, its parameters are frozen, and it is then filtered from the first session of the fit span up
-to the session in question: the smoothed and globally decoded states, which are their defaults, change when later
-sessions arrive. The libraries come with the extra ``evaluation`` and are imported when one is fitted.
+Each is fitted on the past, its parameters are frozen, and it is then filtered up to the session in question: the
+smoothed and globally decoded states, which are their defaults, change when later sessions arrive.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from prometheus.evaluation.labeller import (
     DEFAULT_SPAN,
     BoolVector,
     FittedScore,
+    Labeller,
     Predictions,
     Recalibration,
     high_outcomes,
@@ -49,6 +51,24 @@ Filter = Callable[[MarketHistory], Float64Vector]
 """A frozen model: log odds of risk-off for the last sessions of a history, filtered from its first one."""
 
 
+def peer_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
+    """Return the models of other libraries that are installed."""
+    peers: tuple[Labeller, ...] = (GaussianHmm(span=span), MarkovSwitching(span=span), StatisticalJump(span=span))
+    return [peer for peer in peers if find_spec(peer.name) is not None]
+
+
+def missing_peers() -> list[str]:
+    """Return the libraries of the extra ``evaluation`` that are not installed; hmmlearn lacks some wheels."""
+    return [name for name in ("hmmlearn", "statsmodels", "jumpmodels") if find_spec(name) is None]
+
+
+def _library(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"the labeller {module.partition('.')[0]}", EXTRA) from error
+
+
 def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
     scores = scores_of(seen)
     recalibration = recalibrated(scores, high_outcomes(seen, threshold)[-len(scores) :])
@@ -70,13 +90,10 @@ class GaussianHmm:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Estimate by expectation maximisation on the last `span` sessions; needs the extra."""
-        try:
-            from hmmlearn.hmm import GaussianHMM  # noqa: PLC0415 -- optional
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("the labeller hmmlearn", EXTRA) from error
+        library = _library("hmmlearn.hmm")
         seen = history.last(self.span)
         returns = (seen.log_returns * _PER_CENT)[:, np.newaxis]
-        model = GaussianHMM(n_components=2, covariance_type="diag", n_iter=self.n_iter, random_state=self.seed)
+        model = library.GaussianHMM(n_components=2, covariance_type="diag", n_iter=self.n_iter, random_state=self.seed)
         with _silenced("hmmlearn.base"):  # it logs when it has not converged
             model.fit(returns)
         variances = np.asarray(model.covars_, dtype=np.float64).reshape(2)
@@ -123,23 +140,16 @@ def _logit(probability: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MarkovSwitching:
-    """statsmodels' Markov switching model of log returns, two variances; risk-off is the larger.
-
-    Attributes
-    ----------
-    order
-        0 for `MarkovRegression` with a constant; above, `MarkovAutoregression` of that order.
-    """
+    """statsmodels' `MarkovRegression` of log returns on a constant, two variances; risk-off is the larger."""
 
     name: str = "statsmodels"
     span: int = DEFAULT_SPAN
-    order: int = 0
     max_iter: int = 100
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Estimate by maximum likelihood on the last `span` sessions, if that is finite; needs the extra."""
         seen = history.last(self.span)
-        model = _switching_model(seen, self.order)
+        model = _switching_model(seen)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns on the way to the maximum, and when it stops short of it
             parameters = np.asarray(model.fit(disp=False, maxiter=self.max_iter, return_params=True), dtype=np.float64)
@@ -147,30 +157,21 @@ class MarkovSwitching:
             raise InputRefusedError(f"statsmodels finds no finite estimate on {seen.dates[0]} to {seen.dates[-1]}")
         names = list(model.param_names)
         first, second = (parameters[names.index(f"sigma2[{state}]")] for state in range(2))
-        return _freeze(partial(_hamilton_scores, parameters, self.order, int(second > first)), seen, threshold)
+        return _freeze(partial(_hamilton_scores, parameters, int(second > first)), seen, threshold)
 
 
-def _hamilton_scores(parameters: Float64Vector, order: int, wild: int, history: MarketHistory) -> Float64Vector:
-    """Return the log odds of the state `wild` by statsmodels' filter at frozen parameters."""
-    filtered = _switching_model(history, order).filter(parameters, return_raw=True)
+def _hamilton_scores(parameters: Float64Vector, wild: int, history: MarketHistory) -> Float64Vector:
+    filtered = _switching_model(history).filter(parameters, return_raw=True)
     chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
     inside = np.clip(chance[wild], 1e-12, 1.0 - 1e-12)
     scores: Float64Vector = np.log(inside / (1.0 - inside))
     return scores
 
 
-def _switching_model(history: MarketHistory, order: int) -> Any:
-    try:
-        from statsmodels.tsa.regime_switching.markov_autoregression import MarkovAutoregression  # noqa: PLC0415
-        from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression  # noqa: PLC0415 -- optional
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("the labeller statsmodels", EXTRA) from error
+def _switching_model(history: MarketHistory) -> Any:
+    library = _library("statsmodels.tsa.regime_switching.markov_regression")
     returns = history.log_returns * _PER_CENT
-    if order == 0:
-        return MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
-    return MarkovAutoregression(
-        returns, k_regimes=2, order=order, trend="c", switching_trend=False, switching_ar=False, switching_variance=True
-    )
+    return library.MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
 
 
 @contextmanager
@@ -188,8 +189,7 @@ def _silenced(name: str) -> Iterator[None]:
 class StatisticalJump:
     """jumpmodels' `JumpModel`, two states, on features of the kind of the library's own Nasdaq example.
 
-    Exponentially weighted return, log downside deviation and Sortino ratio at half-lives 5, 20 and 60, clipped at
-    three deviations and standardised on the fit span. Risk-off is the state of the smaller cumulative return.
+    They are standardised on the fit span. Risk-off is the state of the smaller cumulative return.
     """
 
     name: str = "jumpmodels"
@@ -199,16 +199,13 @@ class StatisticalJump:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedJump:
         """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
-        try:
-            with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
-                from jumpmodels.jump import JumpModel  # noqa: PLC0415 -- optional
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("the labeller jumpmodels", EXTRA) from error
+        with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
+            library = _library("jumpmodels.jump")
         seen = history.last(self.span + WARM_UP)
         fit_span = seen.last(self.span)
         raw = jump_features(seen)[-len(fit_span) :]
         decoder = OnlineDecoder(
-            model=JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
+            model=library.JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
             scaling=FeatureScaling.of(raw),
             penalty=self.penalty,
             anchor=seen.dates[0],
@@ -246,8 +243,8 @@ class FeatureScaling:
     @classmethod
     def of(cls, features: Float64Matrix) -> FeatureScaling:
         """Return the scaling of features of shape (n, n_features)."""
-        reach = CLIP_AT * features.std(axis=0)
-        low, high = features.mean(axis=0) - reach, features.mean(axis=0) + reach
+        centre, reach = features.mean(axis=0), CLIP_AT * features.std(axis=0)
+        low, high = centre - reach, centre + reach
         clipped = np.clip(features, low, high)
         spread = clipped.std(axis=0)
         return cls(low, high, clipped.mean(axis=0), np.where(spread > 0.0, spread, 1.0))
@@ -271,8 +268,8 @@ class OnlineDecoder:
     def decode(self, history: MarketHistory) -> tuple[BoolVector, Float64Vector]:
         """Return whether each session from `first` on is risk-off, and by how much.
 
-        The score is the difference of the two values that the online decoding compares: how much more a path costs
-        that ends in the calm state than one that ends in the other.
+        The score is the difference of the two values that the online decoding compares: how much more a path costs that
+        ends in the calm state than one that ends in the other.
         """
         seen = history.since(self.anchor)
         features = self.scaling.scaled(jump_features(seen)[seen.position_of(self.first) :])

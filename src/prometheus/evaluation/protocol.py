@@ -15,7 +15,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Predictions, join_predictions
-from prometheus.market.forward_volatility import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
 
@@ -24,27 +24,12 @@ MIN_SESSIONS_BEFORE = 504
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What is declared before anything is run.
+    """What is declared before anything is run; `UsageError` if the span is empty or a number out of its range.
 
-    Attributes
-    ----------
-    start, end
-        First and last date of the test span; nothing after `end` is looked at.
-    warm_up_start
-        Sessions before it are left out.
-    calibration_span
-        Sessions a labeller is fitted on; the caller passes it to the labellers.
-    horizon, top_fraction
-        Sessions of forward volatility, and the share of the test span in which it is high.
-    cost, delay
-        Share of the position lost by one switch, and sessions that trading lags behind beyond the one it needs.
-    has_recession_months
-        Whether the recessions of the United States say anything about this market.
-
-    Raises
-    ------
-    UsageError
-        The span is empty or a number is out of its range.
+    Sessions from `warm_up_start` on are looked at, those from `start` to `end` judged. Labellers are fitted on
+    `calibration_span` sessions; forward volatility, over `horizon` sessions, is high in the `top_fraction` of the test
+    span. A switch costs the share `cost` of the position, trades lag `delay` sessions behind the one they need.
+    `has_recession_months` says whether the recessions of the United States mean anything in this market.
     """
 
     start: date
@@ -88,16 +73,10 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WalkForward:
-    """Predictions over the test span, and what they cost.
+    """Predictions over the test span, `dates`, which begins at position `first` of the visible history.
 
-    Attributes
-    ----------
-    dates, first
-        Shape (n,), the sessions of `predictions`; position of the first of them in the visible history.
-    threshold
-        Annualised forward volatility above which it was high.
-    fit_seconds, day_seconds
-        Medians over the years: the fit, and one new session, from the raw history to its prediction.
+    Above `threshold`, annualised, forward volatility was high. Seconds are medians over the years: of the fit, and of
+    one new session, from the raw history to its prediction.
     """
 
     name: str

@@ -56,15 +56,7 @@ def check_repaint(
 ) -> RepaintReport:
     """Label the whole history once, then again cut at each of some dates, and compare the labels of those dates.
 
-    Parameters
-    ----------
-    positions
-        Which sessions are run again, ascending.
-
-    Raises
-    ------
-    InputRefusedError
-        The labeller does not return one label per session.
+    `positions`, ascending, say which sessions are run again. `InputRefusedError` unless there is one label per session.
     """
     now = _labels_of(labeller, history)
     pairs = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,29 +12,12 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import WindowShapeError
-from prometheus.evaluation.figures import (
-    Trading,
-    area_under_curve,
-    balanced_accuracy,
-    bear_market_days,
-    brier_skill,
-    calibration_error,
-    explained_variance,
-    f1_score,
-    json_values,
-    max_drawdown,
-    mean_duration,
-    recession_days,
-    sharpe_difference_interval,
-    sharpe_ratio,
-    switches_per_year,
-    trade,
-)
+from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
 from prometheus.evaluation.repaint import RepaintReport
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.picture import BAND_COLOURS, add_legend, new_figure, open_frame, paint_bands
 from prometheus.regime.types import RegimeLabel
 
@@ -48,58 +31,48 @@ RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_C
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
+def _column(title: str, form: str) -> dict[str, str]:
+    return {"title": title, "format": form}
+
+
 @dataclass(frozen=True, slots=True)
 class LabellerFigures:
     """The figures a labeller is judged by; NaN where one cannot be had.
 
-    Attributes
-    ----------
-    auc, auc_of_probability
-        Of the score and of the stated probability, for high forward volatility.
-    sharpe_difference_low, sharpe_difference_high
-        The 95 % interval of the Sharpe ratio less that of holding.
-    repaint
-        Share of the dates run again whose label had changed; NaN if none was.
-    n_repaint_checked
-        How many were.
+    AUC is of the score and of the stated probability, for high forward volatility. The interval of 95 % is of the
+    Sharpe ratio less that of holding. `repaint` is the share of the dates run again whose label had changed.
     """
 
     name: str
     n_sessions: int
-    auc: float
-    auc_of_probability: float
-    eta2: float
-    brier_skill: float
-    calibration_error: float
-    bear_balanced_accuracy: float
-    bear_f1: float
-    recession_balanced_accuracy: float
-    switches_per_year: float
-    mean_duration: float
-    sharpe: float
-    sharpe_difference_low: float
-    sharpe_difference_high: float
-    max_drawdown: float
-    turnover: float
-    repaint: float
+    auc: float = field(metadata=_column("AUC", ".3f"))
+    auc_of_probability: float = field(metadata=_column("AUC p", ".3f"))
+    eta2: float = field(metadata=_column("eta2", ".3f"))
+    brier_skill: float = field(metadata=_column("Brier", "+.3f"))
+    calibration_error: float = field(metadata=_column("ECE", ".3f"))
+    bear_balanced_accuracy: float = field(metadata=_column("bear bAcc", ".3f"))
+    bear_f1: float = field(metadata=_column("bear F1", ".3f"))
+    recession_balanced_accuracy: float = field(metadata=_column("NBER bAcc", ".3f"))
+    switches_per_year: float = field(metadata=_column("switches/y", ".2f"))
+    mean_duration: float = field(metadata=_column("sessions", ".0f"))
+    sharpe: float = field(metadata=_column("Sharpe", ".3f"))
+    sharpe_difference_low: float = field(metadata=_column("less holding, low", "+.2f"))
+    sharpe_difference_high: float = field(metadata=_column("high", "+.2f"))
+    max_drawdown: float = field(metadata=_column("drawdown", ".3f"))
+    turnover: float = field(metadata=_column("turnover", ".2f"))
+    repaint: float = field(metadata=_column("repaint", ".4f"))
     n_repaint_checked: int
-    fit_seconds: float
-    day_seconds: float
+    fit_seconds: float = field(metadata=_column("fit s", ".4f"))
+    day_seconds: float = field(metadata=_column("day s", ".6f"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN."""
-        return json_values(asdict(self))
+        return figures.json_values(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What followed each session of the test span, shape (n,) each; returns are simple.
-
-    Attributes
-    ----------
-    log_volatility
-        Of the horizon after each session; NaN where it is not over.
-    """
+    """What followed each session of the test span, shape (n,) each; NaN where the horizon is not over."""
 
     log_volatility: Float64Vector
     is_bear: BoolVector
@@ -112,8 +85,8 @@ class Targets:
         visible = plan.visible(history)
         return cls(
             log_volatility=forward_log_volatility(visible.closes, plan.horizon)[walk.first :],
-            is_bear=bear_market_days(visible.closes)[walk.first :],
-            is_recession=recession_days(walk.dates),
+            is_bear=figures.bear_market_days(visible.closes)[walk.first :],
+            is_recession=figures.recession_days(walk.dates),
             returns=np.expm1(visible.log_returns)[walk.first :],
         )
 
@@ -123,10 +96,12 @@ class Targets:
         return is_known, self.log_volatility[is_known] > math.log(threshold)
 
 
-def trade_walk(history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None) -> Trading:
+def trade_walk(
+    history: MarketHistory, plan: EvaluationPlan, walk: WalkForward, delay: int | None = None
+) -> figures.Trading:
     """Return what trading a walk's labels would have earned, with the plan's cost and delay or another delay."""
     returns = Targets.of(history, plan, walk).returns
-    return trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
+    return figures.trade(walk.predictions.is_risk_off, returns, plan.cost, plan.delay if delay is None else delay)
 
 
 def figures_of(
@@ -136,27 +111,27 @@ def figures_of(
     targets, predictions = Targets.of(history, plan, walk), walk.predictions
     is_known, is_high = targets.known_high(walk.threshold)
     probabilities, says = predictions.probabilities[is_known], predictions.is_risk_off
-    trading = trade(says, targets.returns, plan.cost, plan.delay)
-    low, high = sharpe_difference_interval(trading)
+    trading = figures.trade(says, targets.returns, plan.cost, plan.delay)
+    low, high = figures.sharpe_difference_interval(trading)
     return LabellerFigures(
         name=walk.name,
         n_sessions=len(predictions),
-        auc=area_under_curve(predictions.scores[is_known], is_high),
-        auc_of_probability=area_under_curve(probabilities, is_high),
-        eta2=explained_variance(says[is_known], targets.log_volatility[is_known]),
-        brier_skill=brier_skill(probabilities, is_high),
-        calibration_error=calibration_error(probabilities, is_high),
-        bear_balanced_accuracy=balanced_accuracy(says, targets.is_bear),
-        bear_f1=f1_score(says, targets.is_bear),
+        auc=figures.area_under_curve(predictions.scores[is_known], is_high),
+        auc_of_probability=figures.area_under_curve(probabilities, is_high),
+        eta2=figures.explained_variance(says[is_known], targets.log_volatility[is_known]),
+        brier_skill=figures.brier_skill(probabilities, is_high),
+        calibration_error=figures.calibration_error(probabilities, is_high),
+        bear_balanced_accuracy=figures.balanced_accuracy(says, targets.is_bear),
+        bear_f1=figures.f1_score(says, targets.is_bear),
         recession_balanced_accuracy=(
-            balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
+            figures.balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
         ),
-        switches_per_year=switches_per_year(says),
-        mean_duration=mean_duration(says),
-        sharpe=sharpe_ratio(trading.returns),
+        switches_per_year=figures.switches_per_year(says),
+        mean_duration=figures.mean_duration(says),
+        sharpe=figures.sharpe_ratio(trading.returns),
         sharpe_difference_low=low,
         sharpe_difference_high=high,
-        max_drawdown=max_drawdown(trading.returns),
+        max_drawdown=figures.max_drawdown(trading.returns),
         turnover=trading.turnover,
         repaint=float("nan") if repaint is None else repaint.share,
         n_repaint_checked=0 if repaint is None else repaint.n_checked,
@@ -165,32 +140,11 @@ def figures_of(
     )
 
 
-_COLUMNS = (
-    ("AUC", "auc", ".3f"),
-    ("AUC p", "auc_of_probability", ".3f"),
-    ("eta2", "eta2", ".3f"),
-    ("Brier", "brier_skill", "+.3f"),
-    ("ECE", "calibration_error", ".3f"),
-    ("bear bAcc", "bear_balanced_accuracy", ".3f"),
-    ("bear F1", "bear_f1", ".3f"),
-    ("NBER bAcc", "recession_balanced_accuracy", ".3f"),
-    ("switches/y", "switches_per_year", ".2f"),
-    ("sessions", "mean_duration", ".0f"),
-    ("Sharpe", "sharpe", ".3f"),
-    ("less holding, low", "sharpe_difference_low", "+.2f"),
-    ("high", "sharpe_difference_high", "+.2f"),
-    ("drawdown", "max_drawdown", ".3f"),
-    ("turnover", "turnover", ".2f"),
-    ("repaint", "repaint", ".4f"),
-    ("fit s", "fit_seconds", ".4f"),
-    ("day s", "day_seconds", ".6f"),
-)
-
-
 def figures_table(rows: Sequence[LabellerFigures]) -> str:
     """Return the figures as text, one line per labeller, ``-`` if not known."""
-    header = ["labeller", *(title for title, _, _ in _COLUMNS)]
-    lines = [header, *([row.name, *(_cell(row, key, form) for _, key, form in _COLUMNS)] for row in rows)]
+    columns = [each for each in fields(LabellerFigures) if each.metadata]
+    header = ["labeller", *(column.metadata["title"] for column in columns)]
+    lines = [header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -200,9 +154,9 @@ def figures_table(rows: Sequence[LabellerFigures]) -> str:
     )
 
 
-def _cell(row: LabellerFigures, key: str, form: str) -> str:
-    value = getattr(row, key)
-    return format(value, form) if math.isfinite(value) else "-"
+def _cell(row: LabellerFigures, column: Field[Any]) -> str:
+    value = getattr(row, column.name)
+    return format(value, column.metadata["format"]) if math.isfinite(value) else "-"
 
 
 def draw_labels(
@@ -214,15 +168,8 @@ def draw_labels(
 ) -> Figure:
     """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
 
-    Parameters
-    ----------
-    zooms
-        First and last date by the title of the panel.
-
-    Raises
-    ------
-    MissingExtraError, WindowShapeError
-        matplotlib is not installed; dates, closes and predictions differ in length.
+    `zooms` are first and last date by the title of the panel. Needs matplotlib; `WindowShapeError` if dates, closes and
+    predictions differ in length.
     """
     if not len(dates) == len(closes) == len(predictions):
         raise WindowShapeError("labels over prices", (len(dates), len(closes), len(predictions)), ("n", "n", "n"))
@@ -249,10 +196,7 @@ def draw_labels(
 
 
 def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
-    """Return a figure of the observed rate of high volatility against the stated probability.
-
-    `curves` are, by name, what `prometheus.evaluation.figures.reliability_bins` returns.
-    """
+    """Return a figure of observed rate against stated probability; `curves` are `reliability_bins` by name."""
     figure = new_figure(6.5, 6.0)
     axes: Any = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=0.8, linestyle="--")

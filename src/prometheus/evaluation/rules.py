@@ -13,7 +13,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Score, high_outcomes, recalibrated
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Labeller, Score, high_outcomes, recalibrated
 from prometheus.regime.decoding import euclidean_distances
 
 VOLATILITY_SESSIONS = 21
@@ -36,8 +36,8 @@ def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vecto
 def log_ewma_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
     """Return the log of the annualised exponentially weighted volatility of half-life 10, shape (n_last,).
 
-    The kernel is cut after 25 half-lives, where 3e-8 of its weight is left, so that no session depends on where the
-    history begins.
+    The kernel is cut after 25 half-lives, where 3e-8 of its weight is left: no session depends on where the history
+    begins.
     """
     width = HALF_LIFE * _KERNEL_HALF_LIVES
     weights = 0.5 ** (np.arange(width - 1, -1, -1) / HALF_LIFE)
@@ -53,10 +53,7 @@ def fall_below_average(history: MarketHistory, n_last: int) -> Float64Vector:
 
 
 def trailing_windows(values: Float64Vector, n_last: int, width: int) -> Float64Matrix:
-    """Return the window that ends at each of the last `n_last` values, shape (n_last, width); NaN before the first.
-
-    Windows are rows in memory, so a sum along them does not depend on how many there are.
-    """
+    """Return the window that ends at each of the last values, one per row in memory; NaN before the first."""
     reach = values[max(len(values) - n_last - width + 1, 0) :]
     padding = np.full(max(n_last + width - 1 - len(reach), 0), np.nan)
     windows: Float64Matrix = np.ascontiguousarray(sliding_window_view(np.concatenate([padding, reach]), width))
@@ -74,13 +71,7 @@ def _constant(_history: MarketHistory, n_last: int) -> Float64Vector:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """Risk-off where a score lies above a limit.
-
-    Attributes
-    ----------
-    quantile
-        The limit is this quantile of the scores on the fit span; None for `limit` itself.
-    """
+    """Risk-off where a score lies above `limit`, or above this quantile of the scores on the fit span."""
 
     name: str
     score: Score
@@ -116,12 +107,20 @@ def moving_average_rule(span: int = DEFAULT_SPAN) -> ScoreRule:
     return ScoreRule("200-day average", fall_below_average, None, span)
 
 
+def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
+    """Return holding, the three rules and ``num-regime-core-v1``; they need no extra."""
+    return [
+        holding(span),
+        realized_volatility_rule(span),
+        ewma_volatility_rule(span),
+        moving_average_rule(span),
+        V1Labeller(span=span),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class V1Labeller:
-    """``num-regime-core-v1``: the nearer of two prototypes of raw windows.
-
-    They are the mean vectors of the calmest 252 and the wildest 42 sessions of the past.
-    """
+    """``num-regime-core-v1``: the nearer of the mean raw windows of 252 calm and of 42 wild sessions."""
 
     name: str = "num-regime-core-v1"
     span: int = DEFAULT_SPAN
@@ -144,10 +143,7 @@ class V1Labeller:
 
 
 def v1_vectors(history: MarketHistory, n_last: int) -> Float32Matrix:
-    """Return the vectors of the windows that end at the last `n_last` sessions, shape (n_last, 384).
-
-    A window holds close, volume and log return of 63 sessions; unknown volumes are zero.
-    """
+    """Return the vectors of windows of close, volume (0 if unknown) and log return, shape (n_last, 384)."""
     n_rows = n_last + WINDOW_DAYS - 1
     seen = history.last(n_rows)
     volumes = np.zeros(len(seen)) if seen.volumes is None else np.nan_to_num(seen.volumes)
@@ -161,7 +157,6 @@ def _v1_scores(centers: Float32Matrix, history: MarketHistory, n_last: int) -> F
 
 
 def _excess_distance(vectors: Float32Matrix, centers: Float32Matrix) -> Float64Vector:
-    """Return how much farther the calm prototype is than the wild one."""
     distances = euclidean_distances(vectors, centers)
     excess: Float64Vector = distances[:, 0] - distances[:, 1]
     return excess

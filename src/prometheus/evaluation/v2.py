@@ -1,8 +1,7 @@
 """Our own labeller, ``num-regime-core-v2``, calibrated yearly and decoded online; its variants, and many instruments.
 
-The variants whose spread is reported were declared before the test span was run. None may be chosen by its result: what
-is left out, the penalty, the calibration span, the stretches, the cuts, the span of the frozen constants and the delay
-of trading are each moved away from the default, one at a time.
+The variants were declared before the test span was run, each one step away from the default; none may be chosen by its
+result.
 """
 
 from __future__ import annotations
@@ -22,14 +21,7 @@ from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.errors import InputRefusedError, UsageError
-from prometheus.evaluation.figures import (
-    area_under_curve,
-    calibration_error,
-    json_values,
-    max_drawdown,
-    sharpe_ratio,
-    switches_per_year,
-)
+from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions
 from prometheus.evaluation.protocol import (
@@ -42,7 +34,7 @@ from prometheus.evaluation.protocol import (
 )
 from prometheus.evaluation.report import trade_walk
 from prometheus.evaluation.rules import log_ewma_volatility
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
     RISK_OFF_SIDE,
     CalibrationSettings,
@@ -72,14 +64,8 @@ CONSTANTS = (
 class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
-    Attributes
-    ----------
-    span
-        Sessions of the yearly calibration.
-    dropped
-        Descriptors that take no part in distances; the others of their group share its weight.
-    constants_span
-        First and last date of the sessions that the scaling constants are taken from, instead of those packaged.
+    `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged.
     """
 
     span: int = DEFAULT_SPAN
@@ -175,7 +161,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         n_sessions=len(is_right),
         stated=float(confidences.mean()),
         agreeing=float(is_right.mean()),
-        calibration_error=calibration_error(confidences, is_right),
+        calibration_error=figures.calibration_error(confidences, is_right),
     )
 
 
@@ -198,7 +184,6 @@ def _table(history: MarketHistory) -> Float64Matrix:
 
 
 def _factors_without(dropped: Collection[str]) -> Float64Vector:
-    """Return what the columns of a vector are multiplied by when some descriptors leave and the others take over."""
     factors = []
     for group in descriptors.GROUPS:
         kept = [name not in dropped for name in group.names]
@@ -229,7 +214,7 @@ class CellResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         values = asdict(self)
-        return json_values({**values.pop("cell"), **values})
+        return figures.json_values({**values.pop("cell"), **values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +235,9 @@ class GridResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spread and every cell as JSON values."""
-        median_and_worst = {"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe}
+        median_and_worst = figures.json_values({"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe})
         cells = [result.to_dict() for result in self.cells]
-        return {
-            "n_cells": len(cells), **json_values(median_and_worst), "worst": self.worst.cell.name, "cells": cells,
-        }  # fmt: skip
+        return {"n_cells": len(cells), **median_and_worst, "worst": self.worst.cell.name, "cells": cells}
 
 
 def declared_cells() -> tuple[GridCell, ...]:
@@ -266,10 +249,7 @@ def declared_cells() -> tuple[GridCell, ...]:
     return (
         GridCell("default"),
         *(GridCell(f"without {title}", {"dropped": names}) for title, names in dropped.items()),
-        *(
-            GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}})
-            for penalty in (0.25, 0.5, 0.75, 1.5, 2.0, 3.0)
-        ),
+        *(GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}}) for penalty in PENALTIES),
         *(GridCell(f"span {span}", {"span": span}) for span in (2_000, 2_500, 3_500, 4_000, 5_000)),
         *(GridCell(f"{name} {n}", {"settings": {name: [n]}}) for name, lengths in STRETCHES.items() for n in lengths),
         *(GridCell(f"cuts {cuts}", {"settings": {"cuts": cuts}}) for cuts in CUTS),
@@ -316,13 +296,13 @@ def run_grid(
 
 def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: EvaluationPlan) -> CellResult:
     trading = trade_walk(history, plan, walk, cell.delay)
-    sharpe = sharpe_ratio(trading.returns)
+    sharpe = figures.sharpe_ratio(trading.returns)
     return CellResult(
         cell=cell,
         sharpe=sharpe if math.isfinite(sharpe) else -math.inf,
-        max_drawdown=max_drawdown(trading.returns),
+        max_drawdown=figures.max_drawdown(trading.returns),
         turnover=trading.turnover,
-        switches_per_year=switches_per_year(walk.predictions.is_risk_off),
+        switches_per_year=figures.switches_per_year(walk.predictions.is_risk_off),
     )
 
 
@@ -378,7 +358,7 @@ def _panel_row(visible: MarketHistory, plan: EvaluationPlan) -> PanelRow | None:
     known = followed[is_known]
     is_high = known > np.quantile(known, 1.0 - plan.top_fraction)
     ours, ewma = (
-        area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
+        figures.area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
         for score in (volatility_scores_of, log_ewma_volatility)
     )
     return PanelRow(visible.instrument_id, len(known), ours, ewma)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
-from prometheus.market.columns import Field, FieldKind, normalize_name
+from prometheus.market.frames import Field, FieldKind, normalize_name
 
 MISSING_CODE = -1
 MAX_CELL_LENGTH = 1_000

@@ -22,7 +22,7 @@ from prometheus.files import text_lines
 from prometheus.files.columns import match_columns
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import Lines
-from prometheus.market.columns import Field
+from prometheus.market.frames import Field
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20

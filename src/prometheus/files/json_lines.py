@@ -17,7 +17,7 @@ from prometheus.errors import DataCheckError
 from prometheus.files.columns import ColumnMap, match_columns
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
 from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
-from prometheus.market.columns import Field, FieldKind
+from prometheus.market.frames import Field, FieldKind
 
 BLOCK_BYTES = 4 << 20
 MAX_KEYS = 10_000

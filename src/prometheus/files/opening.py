@@ -14,7 +14,7 @@ from typing import Literal
 from prometheus.errors import FileAccessError
 from prometheus.files.tables import TableFile, access_error
 from prometheus.files.text_lines import GZIP_MAGIC
-from prometheus.market.columns import Field
+from prometheus.market.frames import Field
 
 _SNIFF_BYTES = 256
 _PARQUET_MAGIC, _ZIP_MAGIC = b"PAR1", b"PK\x03\x04"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import is_text, match_columns, plain_type, require_kinds
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
-from prometheus.market.columns import Field
+from prometheus.market.frames import Field
 
 _BUFFER_BYTES = 1 << 20
 _MAX_METADATA_BYTES = 16 << 20

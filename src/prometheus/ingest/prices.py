@@ -27,7 +27,7 @@ from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code
-from prometheus.market.columns import PRICE_FIELDS
+from prometheus.market.frames import PRICE_FIELDS
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
 MAX_ROWS = 1_000_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
-from prometheus.market.columns import UNNAMED
+from prometheus.market.frames import FIELDS, UNNAMED, read_instruments
 
 if TYPE_CHECKING:
     from prometheus.market.frames import Prices
@@ -28,10 +28,8 @@ class PriceBars:
         Shape (n_instruments + 1,): instrument ``i`` has the rows ``offsets[i]:offsets[i + 1]``.
     dates
         Shape (n_rows,), datetime64[D], strictly increasing within an instrument.
-    fields
-        Names of the columns of `values`.
-    values
-        Shape (n_fields, n_rows), float64.
+    fields, values
+        Names of the columns; shape (n_fields, n_rows), float64.
     """
 
     instrument_ids: tuple[str, ...]
@@ -45,12 +43,8 @@ class PriceBars:
         """Return the bars of a frame or series of pandas or polars, an Arrow table, or numpy arrays with dates.
 
         Closes alone, or any of open, high, low, close, adjusted close and volume, under the names that files may give
-        them. A missing open, high or low is NaN, a missing adjusted close is the close.
-
-        Parameters
-        ----------
-        instrument_id
-            What to call prices that say no instrument themselves.
+        them; `instrument_id` is what to call prices that name no instrument themselves. A missing open, high or low is
+        NaN, a missing adjusted close is the close.
 
         Raises
         ------
@@ -67,7 +61,6 @@ class PriceBars:
         held = getattr(prices, "bars", prices)  # the prices that `pm.open()` gives hold their bars
         if isinstance(held, PriceBars):
             return held
-        from prometheus.market.frames import FIELDS, read_instruments  # noqa: PLC0415 -- databases need no frames
 
         parts = read_instruments(prices, instrument_id)
         return cls(
@@ -128,17 +121,7 @@ class PriceBars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closes:
-    """Closes of one instrument, adjusted for splits and dividends.
-
-    Attributes
-    ----------
-    instrument_id
-        None where nothing says which instrument it is; there are no closes then.
-    dates
-        Shape (n,), ascending.
-    values
-        Shape (n,).
-    """
+    """Adjusted closes of one instrument, shape (n,), dates ascending; empty where `instrument_id` is None."""
 
     instrument_id: str | None
     dates: DateVector

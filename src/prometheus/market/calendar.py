@@ -1,13 +1,13 @@
-"""Trading calendars: which dates are sessions of a market.
+"""Trading calendars: which dates are sessions of a market, and which of those are over.
 
 `exchange_calendars` (and pandas under it) is imported only when a calendar is really asked.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
 from prometheus.errors import CalendarRangeError, unknown_market
@@ -32,6 +32,10 @@ LATER_FIRST_DATES = (date(1960, 1, 1), date(1990, 1, 1), date(1997, 1, 1), date(
 """Where to begin instead when an exchange's holidays are not recorded back to `FIRST_DATE`."""
 
 
+LONGEST_BREAK = timedelta(days=31)
+"""Longer than any run of holidays."""
+
+
 @dataclass(frozen=True, slots=True)
 class TradingCalendarConfig:
     """Which market, and the span its calendar covers."""
@@ -44,12 +48,8 @@ class TradingCalendarConfig:
 class TradingCalendar:
     """The sessions of one market.
 
-    Raises
-    ------
-    NotFoundError
-        On first use, when no calendar stands behind the market id.
-    CalendarRangeError
-        When a date outside the configured span is asked for.
+    On first use, `NotFoundError` if no calendar stands behind the market id; `CalendarRangeError` when a date outside
+    the configured span is asked for.
     """
 
     def __init__(self, config: TradingCalendarConfig | None = None) -> None:
@@ -62,26 +62,24 @@ class TradingCalendar:
 
     def is_trading_day(self, day: date) -> bool:
         """Return whether `day` is a session."""
-        return self._within(day) in self._positions
+        return bool(self.trading_days_between(day, day))
 
     def trading_days_between(self, start: date, end: date) -> list[date]:
         """Return the sessions from `start` to `end`, both included, oldest first."""
-        sessions, positions = self._sessions, self._positions
-        first = self._first_at_or_after(self._within(start))
-        stop = self._first_at_or_after(self._within(end))
-        return list(sessions[first : stop + (end in positions)])
+        first = bisect_left(self._sessions, self._within(start))
+        return list(self._sessions[first : bisect_right(self._sessions, self._within(end))])
 
     def get_prev_trading_day(self, day: date) -> date:
         """Return the last session strictly before `day`."""
-        position = self._first_at_or_after(self._within(day)) - 1
-        if position < 0:
+        position = bisect_left(self._sessions, self._within(day))
+        if position == 0:
             raise self._range_error(day)
-        return self._sessions[position]
+        return self._sessions[position - 1]
 
     def get_next_trading_day(self, day: date) -> date:
         """Return the first session strictly after `day`."""
-        position = self._first_at_or_after(self._within(day)) + (day in self._positions)
-        if position >= len(self._sessions):
+        position = bisect_right(self._sessions, self._within(day))
+        if position == len(self._sessions):
             raise self._range_error(day)
         return self._sessions[position]
 
@@ -90,40 +88,24 @@ class TradingCalendar:
         return day if self.is_trading_day(day) else self.get_prev_trading_day(day)
 
     def n_sessions_after(self, start: date, end: date) -> int:
-        """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`.
-
-        Spans of a few days need no calendar to be called short: `n_sessions_after` is at most ``end - start`` in days.
-        """
+        """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`."""
         return len(self.trading_days_between(start + timedelta(days=1), end)) if end > start else 0
 
     @property
     def _sessions(self) -> tuple[date, ...]:
-        return _load_sessions(self.config).sessions
-
-    @property
-    def _positions(self) -> dict[date, int]:
-        return _load_sessions(self.config).positions
-
-    def _first_at_or_after(self, day: date) -> int:
-        return bisect_left(self._sessions, day)
+        return _load_sessions(self.config)[1]
 
     def _within(self, day: date) -> date:
-        if not _load_sessions(self.config).first_date <= day <= self.config.last_date:
+        if not _load_sessions(self.config)[0] <= day <= self.config.last_date:
             raise self._range_error(day)
         return day
 
     def _range_error(self, day: date) -> CalendarRangeError:
-        return CalendarRangeError(self.market, day, _load_sessions(self.config).first_date, self.config.last_date)
+        return CalendarRangeError(self.market, day, _load_sessions(self.config)[0], self.config.last_date)
 
 
 def calendar_code(market: str) -> str:
-    """Return the exchange calendar behind a market id.
-
-    Raises
-    ------
-    NotFoundError
-        Neither a market id of ours nor a calendar of `exchange_calendars`.
-    """
+    """Return the exchange calendar behind a market id of ours, or a calendar's own name; else `NotFoundError`."""
     code = MARKET_CALENDARS.get(market)
     if code is not None:
         return code
@@ -132,6 +114,30 @@ def calendar_code(market: str) -> str:
     if market not in exchange_calendars.get_calendar_names():
         raise unknown_market(market, sorted(MARKET_CALENDARS))
     return market
+
+
+def last_closed_session(market: str, now_utc: datetime) -> date:
+    """Return the last session of a market whose close has passed, half days included.
+
+    `now_utc` has a time zone; the close itself counts as passed. `NotFoundError` if no calendar stands behind the
+    market id, `CalendarRangeError` if it knows no session in the month before.
+
+    >>> last_closed_session("US_EQ", datetime(2024, 11, 29, 17, 59, tzinfo=UTC))  # the day after Thanksgiving
+    datetime.date(2024, 11, 27)
+    >>> last_closed_session("US_EQ", datetime(2024, 11, 29, 18, 0, tzinfo=UTC))
+    datetime.date(2024, 11, 29)
+    """
+    code = calendar_code(market)
+    import exchange_calendars  # noqa: PLC0415 -- slow to import
+
+    today = now_utc.astimezone(UTC).date()
+    first, last = today - LONGEST_BREAK, today + timedelta(days=1)
+    calendar = exchange_calendars.get_calendar(code, start=first.isoformat(), end=last.isoformat())
+    closed = calendar.closes[calendar.closes <= now_utc]
+    if closed.empty:
+        raise CalendarRangeError(market, today, first, last)
+    session: date = closed.index[-1].date()
+    return session
 
 
 def is_trading_day(market: str, day: date) -> bool:
@@ -159,15 +165,9 @@ def _calendar(market: str) -> TradingCalendar:
     return TradingCalendar(TradingCalendarConfig(market=market))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sessions:
-    first_date: date
-    sessions: tuple[date, ...]
-    positions: dict[date, int]
-
-
 @cache
-def _load_sessions(config: TradingCalendarConfig) -> _Sessions:
+def _load_sessions(config: TradingCalendarConfig) -> tuple[date, tuple[date, ...]]:
+    """Return the first date that can be asked for, and the sessions from then on."""
     code = calendar_code(config.market)
     import exchange_calendars  # noqa: PLC0415 -- slow to import
 
@@ -176,6 +176,5 @@ def _load_sessions(config: TradingCalendarConfig) -> _Sessions:
             calendar = exchange_calendars.get_calendar(code, start=first.isoformat(), end=config.last_date.isoformat())
         except ValueError:  # the library knows this exchange's holidays only from a later year on
             continue
-        sessions = tuple(calendar.sessions.date)
-        return _Sessions(first, sessions, {session: position for position, session in enumerate(sessions)})
+        return first, tuple(calendar.sessions.date)
     raise CalendarRangeError(config.market, config.first_date, LATER_FIRST_DATES[-1], config.last_date)

@@ -1,7 +1,4 @@
-"""Prices as a user holds them: frames and series of pandas or polars, Arrow tables, numpy arrays with dates.
-
-They come in through narwhals, and leave as `PriceBars` or as one refusal that names column and row.
-"""
+"""Prices as a user holds them: frames of pandas, polars or Arrow, arrays; in through narwhals, out as `PriceBars`."""
 
 from __future__ import annotations
 
@@ -9,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
-from prometheus.market.columns import PRICE_FIELDS, UNNAMED, normalize_name
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoSeries
@@ -41,6 +37,56 @@ if TYPE_CHECKING:
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 
+UNNAMED = "prices"
+"""What an instrument is called that no column, and no user, gives a name."""
+FieldKind = Literal["text", "date", "number", "instant", "scalar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of our own, and the names others give it (lower case, without spaces, underscores and hyphens).
+
+    `fallbacks` are names that count only where no column has one of the `aliases`.
+    """
+
+    name: str
+    kind: FieldKind
+    aliases: frozenset[str]
+    fallbacks: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = ()) -> Field:
+        """Return a field that is known by its own name, too."""
+        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks))
+
+    def find(self, names: list[str]) -> list[int]:
+        """Return the positions of the columns that may be this field."""
+        plain = [normalize_name(name) for name in names]
+        strong = [at for at, name in enumerate(plain) if name in self.aliases]
+        return strong or [at for at, name in enumerate(plain) if name in self.fallbacks]
+
+
+def normalize_name(name: str) -> str:
+    """Return a column name without what authors vary: case, spaces, underscores, hyphens.
+
+    >>> normalize_name(" Adj_Close ")
+    'adjclose'
+    """
+    return "".join(name.split()).replace("_", "").replace("-", "").casefold()
+
+
+PRICE_FIELDS = (
+    Field.of("instrument_id", "text", "ticker", "symbol", "instrument"),
+    Field.of("trade_date", "date", "date", "datetime", "timestamp"),
+    Field.of("open", "number"),
+    Field.of("high", "number"),
+    Field.of("low", "number"),
+    Field.of("close", "number", fallbacks=("price", "closingprice", "closeprice")),
+    Field.of("adjusted_close", "number", "adjclose"),
+    Field.of("volume", "number", "vol"),
+    Field.of("currency", "text", "ccy"),
+)
+"""The fields of daily prices."""
 FIELDS = ("open", "high", "low", "close", "adjusted_close", "volume")
 FIRST_DATE = np.datetime64("1800-01-01")
 """No market has prices before it: an earlier date is one that was read wrongly, as at ingest."""
@@ -49,16 +95,12 @@ _FIELD_OF = {alias: field.name for field in PRICE_FIELDS for alias in (*field.al
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Column:
-    """Values as numpy holds them, and the zone whose clock shows them, where they say one."""
-
     values: NDArray[Any]
     zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Columns by name, what the rows are labelled by, and what to call the instrument."""
-
     columns: Mapping[str, _Column]
     index: _Column | None
     name: str
@@ -190,7 +232,7 @@ def _find_fields(table: _Table) -> dict[str, str]:
 
 
 def _date_column(table: _Table, found: Mapping[str, str]) -> tuple[str, str, _Column]:
-    """Return the instrument, and name and values of its dates: of an index of dates, a column, or an index of texts."""
+    """Look at an index of dates, then a column, then an index of texts."""
     index, column = table.index, found.get("trade_date")
     if index is not None and (index.values.dtype.kind == "M" or (column is None and index.values.dtype.kind in "OUT")):
         return table.name, "index", index
@@ -222,7 +264,7 @@ def _days(name: str, label: str, column: _Column) -> DateVector:
 
 
 def _parsed(name: str, label: str, values: NDArray[Any]) -> NDArray[np.datetime64]:
-    """Return the days of texts, numbers such as 20240102, and dates as Python has them."""
+    """Read texts, numbers such as 20240102, and dates as Python has them."""
     days = np.empty(len(values), dtype="M8[D]")
     for row, value in enumerate(values.tolist()):
         stamp = _stamp(value)
@@ -313,7 +355,6 @@ def _refuse_first(
     values: Sequence[Any] | NDArray[Any] | None = None,
     days: DateVector | None = None,
 ) -> None:
-    """Raise `InputRefusedError` for the first row that is bad."""
     if not is_bad.any():
         return
     row = int(is_bad.argmax())

@@ -1,19 +1,21 @@
-"""What followed a date: return, realised volatility and worst drawdown of the sessions after it."""
+"""What follows a date: return, realised volatility and worst drawdown of the sessions after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 
 Measure = Literal["return", "volatility", "drawdown"]
+_MEASURES: tuple[Measure, ...] = ("return", "volatility", "drawdown")
 HORIZONS: tuple[int, ...] = (21, 63)
 """Sessions: a month and a quarter."""
+HORIZON_SESSIONS = 21
+"""Of the volatility that regimes are judged by."""
 PATH_SESSIONS = 63
 """Sessions of a path before a date, and after it."""
 _SESSIONS_PER_YEAR = 252
@@ -21,21 +23,12 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What followed one date over one horizon; shares of 1, None where not all of its sessions are known yet.
+class ForwardReturn:
+    """What followed one date over one horizon in sessions; shares of 1, None where not all of it is known yet.
 
-    Attributes
-    ----------
-    horizon
-        Sessions after the date.
-    known_from
-        The session that ends the horizon: before it the outcome is not known.
-    total_return
-        Of the closes, simple: 0.1 means 10 % up.
-    volatility
-        Root of the mean squared log return, annualised with 252 sessions.
-    drawdown
-        The worst fall from a high since the date, as a positive share.
+    It is known from the session `known_from` on, which ends the horizon. The return is of the closes, simple: 0.1 means
+    10 % up. The volatility is the root of the mean squared log return, annualised with 252 sessions. The drawdown is
+    the worst fall from a high since the date, as a positive share.
     """
 
     horizon: int
@@ -56,16 +49,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """How a measure of what followed is spread over dates.
-
-    Attributes
-    ----------
-    n_dates
-        Dates whose outcome is known; the figures are None if not found.
-    positive_share
-        Share of values above 0.
-    """
+class Quantiles:
+    """How a measure of what followed is distributed over `n_dates` dates; None if it is not known of any."""
 
     measure: Measure
     horizon: int
@@ -79,34 +64,26 @@ class Spread:
     positive_share: float | None
 
     @classmethod
-    def of(cls, measure: Measure, horizon: int, values: Float64Vector) -> Spread:
-        """Return the spread of values; NaN among them count as not known."""
+    def of(cls, measure: Measure, horizon: int, values: Float64Vector) -> Quantiles:
+        """Return the quantiles of values; NaN among them count as not known."""
         known = values[np.isfinite(values)]
         if not len(known):
-            return cls(measure, horizon, 0, None, None, None, None, None, None, None)
+            return cls(measure, horizon, 0, *[None] * 7)
         p10, p25, median, p75, p90 = np.quantile(known, _QUANTILES).tolist()
-        return cls(
-            measure, horizon, len(known), float(known.mean()), p10, p25, median, p75, p90, float((known > 0).mean())
-        )
+        mean, positive_share = float(known.mean()), float((known > 0).mean())
+        return cls(measure, horizon, len(known), mean, p10, p25, median, p75, p90, positive_share)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            "measure": self.measure, "horizon_sessions": self.horizon, "n_dates": self.n_dates, "mean": self.mean,
-            "p10": self.p10, "p25": self.p25, "median": self.median, "p75": self.p75, "p90": self.p90,
-            "positive_share": self.positive_share,
-        }  # fmt: skip
+        values = asdict(self)
+        return {"measure": values.pop("measure"), "horizon_sessions": values.pop("horizon"), **values}
 
 
-class FollowedCloses:
+class ForwardReturns:
     """The closes of one instrument up to a date, and what followed each of their sessions as far as they tell.
 
-    Parameters
-    ----------
-    sessions
-        Shape (n,), ascending.
-    closes
-        Shape (n,), positive; adjusted for splits and dividends where the instrument has any.
+    Shape (n,) each, sessions ascending, closes positive, adjusted for splits and dividends where the instrument has
+    any.
     """
 
     def __init__(self, sessions: DateVector, closes: Float64Vector) -> None:
@@ -114,21 +91,23 @@ class FollowedCloses:
         self.closes = closes
         self._measured = {horizon: _measure(closes, horizon) for horizon in HORIZONS}
 
-    def outcomes(self, day: date) -> tuple[Outcome, ...]:
+    def outcomes(self, day: date) -> tuple[ForwardReturn, ...]:
         """Return what followed a date over each horizon; if it is not a session, from the previous session."""
         at = self._position(day)
         return tuple(self._outcome(at, horizon) for horizon in HORIZONS)
 
-    def spreads(self, dates: DateVector) -> tuple[Spread, ...]:
-        """Return how what followed these dates is spread, by horizon and measure."""
+    def spreads(self, dates: DateVector) -> tuple[Quantiles, ...]:
+        """Return the quantiles of what followed these dates, by horizon and measure."""
         rows = np.searchsorted(self.sessions, dates, side="right") - 1
-        return self._spreads(rows[rows >= 0])
+        known = rows[rows >= 0]
+        return tuple(
+            Quantiles.of(measure, horizon, self._measured[horizon][number][known])
+            for horizon in HORIZONS
+            for number, measure in enumerate(_MEASURES)
+        )
 
     def path(self, day: date) -> tuple[int, Float64Vector]:
-        """Return the closes around a date as shares of the close on it, and how many of them come before it.
-
-        Up to 63 sessions on either side; fewer at the ends of the series.
-        """
+        """Return closes around a date as shares of the close on it, 63 sessions a side, and how many precede it."""
         at = self._position(day)
         first = max(0, at - PATH_SESSIONS)
         if at < 0:
@@ -138,19 +117,29 @@ class FollowedCloses:
     def _position(self, day: date) -> int:
         return int(np.searchsorted(self.sessions, np.datetime64(day, "D"), side="right")) - 1
 
-    def _outcome(self, at: int, horizon: int) -> Outcome:
+    def _outcome(self, at: int, horizon: int) -> ForwardReturn:
         if at < 0 or at + horizon >= len(self.sessions):
-            return Outcome(horizon, None, None, None, None)
+            return ForwardReturn(horizon, None, None, None, None)
         total_return, volatility, drawdown = self._measured[horizon][:, at].tolist()
-        return Outcome(horizon, self.sessions[at + horizon].item(), total_return, volatility, drawdown)
+        return ForwardReturn(horizon, self.sessions[at + horizon].item(), total_return, volatility, drawdown)
 
-    def _spreads(self, rows: Int64Vector) -> tuple[Spread, ...]:
-        measures: Sequence[Measure] = ("return", "volatility", "drawdown")
-        return tuple(
-            Spread.of(measure, horizon, self._measured[horizon][number][rows])
-            for horizon in HORIZONS
-            for number, measure in enumerate(measures)
-        )
+
+def forward_log_volatility(closes: Float64Vector, horizon: int = HORIZON_SESSIONS) -> Float64Vector:
+    """Return the log of the annualised realised volatility of the next `horizon` sessions, shape (n,).
+
+    NaN where the horizon reaches past the last close, or where no close moved. The volatility is the root of the mean
+    squared log return.
+    """
+    squares = np.diff(np.log(closes)) ** 2
+    sums = np.concatenate([[0.0], np.cumsum(squares)])
+    variances = np.full(len(closes), np.nan)
+    n_known = len(closes) - horizon
+    if n_known > 0:
+        variances[:n_known] = (sums[horizon:] - sums[:-horizon])[:n_known] / horizon
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs: Float64Vector = 0.5 * np.log(variances * _SESSIONS_PER_YEAR)
+    logs[~np.isfinite(logs)] = np.nan
+    return logs
 
 
 def _measure(closes: Float64Vector, horizon: int) -> Float64Matrix:

@@ -1,8 +1,7 @@
 """Prototypes found in a market's own past, without being told where its calm and its crises lie.
 
-The calmest and the wildest stretches of the span give an axis; sessions are grouped by where they fall on it, and the
-mean vector of each group is a prototype. What else a label needs to be believed is learned from the same span: how
-sharp its probability is, how volatility follows the score, how often each label was left.
+The calmest and the wildest stretches of the span give an axis; the mean vector of the sessions that fall on one part of
+it is a prototype.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
-from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior, viterbi_path
+from prometheus.regime.decoding import forward_costs, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
 from prometheus.regime.transitions import StayCounts, count_stays
@@ -44,19 +43,9 @@ _FEWEST_IN_GROUP = 20
 class CalibrationSettings:
     """How prototypes are found and labels decoded; the defaults were declared on 1990-2018 (ADR-0010).
 
-    Attributes
-    ----------
-    calm_lengths, wild_lengths
-        Sessions of the stretches whose mean stress is least and greatest; the ends of the axis are means over lengths.
-    cuts
-        Where the four groups part, as shares of the way from calm to wild.
-    penalty, decode_sessions
-        Cost of a change of label, in distance; sessions each label looks back on.
-
-    Raises
-    ------
-    UsageError
-        A penalty that is negative or not finite, or no session to look back on.
+    The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
+    `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
+    distance; each label looks back on `decode_sessions`. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -74,16 +63,10 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedSessions:
-    """Consecutive sessions of one market, n of them, and what is read from their vectors.
+    """Consecutive sessions of one market, shape (n,), and what is read from their vectors.
 
-    Attributes
-    ----------
-    stress
-        Shape (n,): what the calmest and wildest stretches are found by.
-    scores
-        Shape (n,): log odds of high volatility, up to a constant.
-    explained
-        Shape (n, n_explained): standard scores of the descriptors that explain a label.
+    `stress` finds the stretches, `scores` are log odds of high volatility up to a constant, `explained`, shape (n,
+    n_explained), standard scores of the descriptors that explain a label.
     """
 
     dates: DateVector
@@ -115,28 +98,16 @@ class PrototypeSource:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Consecutive sessions, by their first and last date."""
-
-    start: date
-    end: date
+Stretch = tuple[date, date]
+"""First and last of consecutive sessions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeCalibration:
     """What a label needs beside its prototypes, all of it known at `end`.
 
-    Attributes
-    ----------
-    start, end, n_sessions
-        The span it was learned from.
-    temperature
-        Makes the costs of the decoding a probability of the label.
-    norms
-        Median standard score of each descriptor that explains a label.
-    calm, wild
-        The stretches that made the axis.
+    `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
+    descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis.
     """
 
     start: date
@@ -157,20 +128,14 @@ class RegimeCalibration:
             **asdict(self),
             "start": str(self.start),
             "end": str(self.end),
-            "stays": {label.name: counts.to_dict() for label, counts in self.stays.items()},
-            "calm": [[str(stretch.start), str(stretch.end)] for stretch in self.calm],
-            "wild": [[str(stretch.start), str(stretch.end)] for stretch in self.wild],
+            "stays": {label.name: asdict(counts) for label, counts in self.stays.items()},
+            "calm": [[str(day) for day in stretch] for stretch in self.calm],
+            "wild": [[str(day) for day in stretch] for stretch in self.wild],
         }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], source: str) -> RegimeCalibration:
-        """Return the calibration of a JSON object.
-
-        Raises
-        ------
-        PrototypeError
-            Something is missing or is not what it should be.
-        """
+        """Return the calibration of a JSON object, or raise `PrototypeError` where it is not one."""
         try:
             calibration = cls(
                 start=date.fromisoformat(document["start"]),
@@ -210,7 +175,7 @@ class RegimeCalibration:
 
 
 def _stretches(pairs: Sequence[Sequence[str]]) -> tuple[Stretch, ...]:
-    return tuple(Stretch(date.fromisoformat(start), date.fromisoformat(end)) for start, end in pairs)
+    return tuple((date.fromisoformat(start), date.fromisoformat(end)) for start, end in pairs)
 
 
 def calibrate(
@@ -234,7 +199,7 @@ def calibrate(
     Raises
     ------
     InputRefusedError, PrototypeError
-        Fewer than 756 sessions, or fewer than each label looks back on; earlier prototypes that `aligned` refuses.
+        Fewer than 756 sessions, or than each label looks back on; earlier prototypes that `aligned` refuses.
     """
     chosen = CalibrationSettings() if settings is None else settings
     n_needed = max(MIN_SESSIONS, chosen.decode_sessions)
@@ -246,7 +211,7 @@ def calibrate(
     prototypes, calm, wild = find_prototypes(sessions, chosen)
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
-    costs = euclidean_distances(sessions.vectors, np.stack([prototype.center for prototype in prototypes]))
+    costs = prototype_distances(sessions.vectors, prototypes)
     values = forward_costs(costs, chosen.penalty, chosen.decode_sessions)
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
     hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
@@ -259,7 +224,10 @@ def calibrate(
         temperature=_likeliest_temperature(values, hindsight),
         high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold),
         stays=count_stays(labels),
-        norms=_norms(sessions),
+        norms={
+            name: round(float(median), 6)
+            for name, median in zip(EXPLAINED_NAMES, np.median(sessions.explained, axis=0), strict=True)
+        },
         calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
     )
@@ -294,13 +262,7 @@ def find_prototypes(
 def aligned(
     prototypes: Sequence[RegimePrototype], earlier: Sequence[RegimePrototype], source: str
 ) -> tuple[RegimePrototype, ...]:
-    """Return the prototypes with the labels that keep them nearest to an earlier set, so that no refit swaps names.
-
-    Raises
-    ------
-    PrototypeError
-        The earlier set has other labels or another dimension.
-    """
+    """Return the prototypes under the labels that keep them nearest to an earlier set, or raise `PrototypeError`."""
     centers = {prototype.label: prototype.center.astype(np.float64) for prototype in earlier}
     labels = [prototype.label for prototype in prototypes]
     dims = {center.size for center in centers.values()} | {prototype.center.size for prototype in prototypes}
@@ -323,11 +285,10 @@ def _least_stretch(stress: Float64Vector, length: int) -> slice:
 
 
 def _dated(dates: DateVector, stretch: slice) -> Stretch:
-    return Stretch(dates[stretch.start].item(), dates[stretch.stop - 1].item())
+    return dates[stretch.start].item(), dates[stretch.stop - 1].item()
 
 
 def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
-    """Return the temperature under which the labels of hindsight were likeliest."""
     rows = np.arange(len(values))
     known: dict[int, float] = {}
 
@@ -342,8 +303,3 @@ def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.
         middle = (low + high) // 2
         low, high = (low, middle) if loss(middle) <= loss(middle + 1) else (middle + 1, high)
     return round(float(_TEMPERATURES[low]), 6)
-
-
-def _norms(sessions: DescribedSessions) -> dict[str, float]:
-    medians = np.median(sessions.explained, axis=0)
-    return {name: round(float(median), 6) for name, median in zip(EXPLAINED_NAMES, medians, strict=True)}

@@ -1,23 +1,23 @@
 """Distances to prototypes, and labels with a price on changing them, given online: none is taken back later.
 
 The cost of a sequence of labels is the sum of each session's distance to the prototype of its label, plus a penalty for
-every change. Online, the label of a date is the last one of the cheapest sequence over a stated number of trailing
-sessions, so it depends on those sessions alone. The recursion is Viterbi's (1967) without the backward pass; the
-penalised cost is that of statistical jump models (Bemporad, Breschi, Piga and Boyd, 2018).
+every change. The recursion is Viterbi's (1967) without the backward pass; the penalised cost is that of statistical
+jump models (Bemporad, Breschi, Piga and Boyd, 2018).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.errors import WindowShapeError
+from prometheus.errors import PrototypeError, WindowShapeError
+from prometheus.regime.types import RegimePrototype
 
 _FEW_SESSIONS = 3
 """At most this number of sessions is decoded in plain floats."""
-
-
 _ROWS_AT_ONCE = 512
 
 
@@ -26,8 +26,7 @@ def euclidean_distances(
 ) -> Float64Matrix:
     """Return the distance of each vector to each centre, shape (n_vectors, n_centers), float64.
 
-    Differences are squared and added row by row, so a vector's distances do not depend on how many others there are;
-    a matrix product may add in another order for another number of rows.
+    Squares are added row by row, so no distance depends on how many vectors there are, as it may with a matrix product.
     """
     distances = np.empty((len(vectors), len(centers)))
     wide_centers = centers.astype(np.float64)
@@ -41,27 +40,21 @@ def euclidean_distances(
     return distances
 
 
+def prototype_distances(vectors: Float32Matrix, prototypes: Sequence[RegimePrototype]) -> Float64Matrix:
+    """Return the distances of vectors to prototypes, or raise `PrototypeError` if they differ in dimension."""
+    centers = np.stack([prototype.center for prototype in prototypes])
+    if vectors.shape[1] != centers.shape[1]:
+        raise PrototypeError(
+            "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
+        )
+    return euclidean_distances(vectors, centers)
+
+
 def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Float64Matrix:
     """Return what the cheapest sequence that ends in each label costs above the cheapest of all, at every session.
 
-    Parameters
-    ----------
-    costs
-        Shape (n, n_labels), finite, oldest session first.
-    penalty
-        Cost of a change, in units of `costs`.
-    n_sessions
-        How many sessions up to and including its own each row looks back on.
-
-    Returns
-    -------
-    Shape (n - n_sessions + 1, n_labels), between 0 and `penalty` plus a session's spread; the least is 0. The first row
-    belongs to session ``n_sessions - 1``.
-
-    Raises
-    ------
-    WindowShapeError
-        There are fewer than `n_sessions` rows.
+    `costs`, shape (n, n_labels), are finite and ascend in time; each row looks back on `n_sessions` up to its own. The
+    first row of the result, shape (n - n_sessions + 1, n_labels), belongs to session ``n_sessions - 1``.
     """
     n_out = len(costs) - n_sessions + 1
     if n_out < 1:
@@ -78,7 +71,7 @@ def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Floa
 
 
 def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
-    """Return the values of one session in plain floats: the same operations, without numpy's cost per call."""
+    """Do the same operations in plain floats, without numpy's cost per call."""
     values = [0.0] * len(rows[0])
     for row in rows:
         ceiling = min(values) + penalty
@@ -89,10 +82,7 @@ def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
 
 
 def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
-    """Return the labels of the cheapest sequence of all, shape (n,): what one would have said knowing how it went on.
-
-    For calibration on the past only; no label of a date is ever taken from it.
-    """
+    """Return the labels of the cheapest sequence, shape (n,), in hindsight: for calibration on the past only."""
     values = [0.0] * costs.shape[1]
     before: list[tuple[list[float], float, float]] = []
     for row in costs.tolist():  # plain floats: a call of numpy costs more than four labels do

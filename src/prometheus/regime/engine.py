@@ -14,13 +14,8 @@ from prometheus.regime.types import RegimeState
 class RegimeEngine:
     """Joins a regime model with the storage of its states.
 
-    Parameters
-    ----------
-    model
-        Says which regime a region is in: has `classify`.
-    storage
-        Keeps the states: has `save_regime`, and what is asked for of `get_history` and `get_transition_matrix`.
-        A storage that can tell models apart, by an argument `model_id`, is asked for those of this model.
+    `model` has `classify`; `storage` has `save_regime`, and `get_history` and `get_transition_matrix` if they are asked
+    for. A storage whose methods take a `model_id` is asked for the states of this model.
     """
 
     def __init__(self, *, model: RegimeModel, storage: StateStore | StateSink) -> None:
@@ -46,7 +41,6 @@ class RegimeEngine:
         return found
 
     def _ask(self, name: str, *question: object) -> Any:
-        """Ask the storage for this model's states where it can tell models apart, else for all of the region."""
         require_methods(self._storage, "RegimeEngine", "storage", name)
         method = getattr(self._storage, name)
         model_id = getattr(self._model, "model_id", None)

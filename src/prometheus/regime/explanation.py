@@ -11,7 +11,7 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
-from prometheus.encoders.numeric.scale_free import packaged_constants
+from prometheus.encoders.numeric.scale_free import packaged_constants, standard_scores
 from prometheus.errors import InputRefusedError
 
 _SESSIONS_PER_YEAR = 252
@@ -27,16 +27,10 @@ EVIDENCE_LABELS = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One line of an explanation.
+    """One line of an explanation: what was seen, against its norm, in plain units.
 
-    Attributes
-    ----------
-    text
-        What was seen, against its norm, in plain units.
-    share
-        Its part of the decision for the label against the runner-up: above 0 speaks for the label, below against; the
-        shares of all lines add to 1, or to -1 where the runner-up is nearer and only the price of a change keeps the
-        label. NaN for a line that only informs.
+    `share` is its part of the decision against the runner-up: above 0 for the label, below against it. All shares add
+    to 1, or to -1 where only the price of a change keeps the label. NaN for a line that only informs.
     """
 
     text: str
@@ -52,51 +46,37 @@ def explain(
 ) -> list[Reason]:
     """Return what moved the decision between two prototypes, strongest first.
 
-    Parameters
-    ----------
-    vector, center, runner_up
-        Shape (384,), of the scale-free encoder: the session, the prototype of its label, and that of the next label.
-    norms
-        Median standard scores of the calibration span, by descriptor.
+    The session's vector and the prototypes of its label and of the next label have the shape (384,), of the scale-free
+    encoder; `norms` are median standard scores of the calibration span, by descriptor.
     """
     wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
     pulls = (wide - other) ** 2 - (wide - own) ** 2
     size = abs(float(pulls.sum())) or 1.0
-    raw = _raw_of_vector(wide)
+    names = (*EXPLAINED_NAMES, _RANGE_RATIO)
+    scores = standard_scores(np.asarray(vector)[np.newaxis], names)[0]
+    raw = _raw(dict(zip(names, scores.tolist(), strict=True)))
     range_ratio = math.exp(raw[_RANGE_RATIO])
-    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(_raw_of_norms(norms), range_ratio)
+    usual = _raw({name: norms[name] for name in EXPLAINED_NAMES})
+    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
     reasons = [
-        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in names]].sum()) / size)
-        for names, text in _FAMILIES
+        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in family]].sum()) / size)
+        for family, text in _FAMILIES
     ]
     ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
     return [*(Reason(text.format(now=now, norm=norm), math.nan) for text in _INFORMING), *ranked]
 
 
-def _raw_of_vector(vector: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    constants = packaged_constants()
-    weights = {name: group.share / len(group.names) for group in GROUPS for name in group.names}
-    return {
-        name: float(vector[at] / math.sqrt(weights[name]) * constants.deviations[at] + constants.means[at])
-        for name in (*EXPLAINED_NAMES, _RANGE_RATIO)
-        for at in [NAMES.index(name)]
-    }
-
-
-def _raw_of_norms(norms: Mapping[str, float]) -> dict[str, float]:
+def _raw(scores: Mapping[str, float]) -> dict[str, float]:
     constants = packaged_constants()
     return {
-        name: norms[name] * float(constants.deviations[at]) + float(constants.means[at])
-        for name in EXPLAINED_NAMES
+        name: score * float(constants.deviations[at]) + float(constants.means[at])
+        for name, score in scores.items()
         for at in [NAMES.index(name)]
     }
 
 
 def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, str]:
-    """Return percentages: volatilities per year, moves as simple returns; and the Sortino ratio.
-
-    The encoder divides dips by the market's ratio of ranges to absolute returns; `range_ratio` undoes that.
-    """
+    """Undo, by `range_ratio`, the encoder's division of dips by the market's ratio of ranges to absolute returns."""
     year = math.sqrt(_SESSIONS_PER_YEAR)
     unit = math.exp(raw["volatility_64"]) * math.sqrt(128)
     return {
@@ -144,14 +124,9 @@ _INFORMING = (
 class Evidence:
     """What stands behind the labels of consecutive sessions.
 
-    Attributes
-    ----------
-    probabilities
-        Shape (n, 4), of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives none.
-    vectors
-        Shape (n, dim): what was classified.
-    centers, norms
-        Prototypes by label and median scores by descriptor; empty where the model was not calibrated.
+    `probabilities`, shape (n, 4), are of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives
+    none. `vectors`, shape (n, dim), were classified. `centers` by label and `norms` by descriptor are empty where the
+    model was not calibrated.
     """
 
     probabilities: Float64Matrix
@@ -164,13 +139,7 @@ class Evidence:
         return replace(self, probabilities=self.probabilities[rows], vectors=self.vectors[rows])
 
     def explain(self, row: int, label: str) -> list[Reason]:
-        """Return what moved one label against the next likely one.
-
-        Raises
-        ------
-        InputRefusedError
-            The model was not calibrated.
-        """
+        """Return what moved one label against the next likely one; `InputRefusedError` without a calibration."""
         if not (self.centers and self.norms):
             raise InputRefusedError(
                 "labels of a model without calibration cannot be explained; run calibrate, then run_numeric_regime "

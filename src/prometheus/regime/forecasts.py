@@ -1,4 +1,4 @@
-"""How scores become probabilities, and the one that the next 21 sessions will be volatile, of a scale-free vector."""
+"""How scores become probabilities, and the one that the next 21 sessions will be volatile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError
-from prometheus.market.forward_volatility import HORIZON_SESSIONS
+from prometheus.market.outcomes import HORIZON_SESSIONS
 
 TOP_SHARE = 0.2
 """Forward volatility is high when it lies in the top fifth of what the calibration span saw."""
@@ -40,12 +40,8 @@ _ROUNDING = 1e-12
 class HighVolatilityForecast:
     """A score's way to a probability, learned from the past of one market.
 
-    Attributes
-    ----------
-    threshold
-        Annualised volatility above which the next 21 sessions count as volatile; 0.25 means 25 %.
-    intercept, slope
-        Log odds at score 0, and per unit of score.
+    Above `threshold`, annualised (0.25 means 25 %), the next 21 sessions count as volatile; `intercept` and `slope` are
+    log odds at score 0 and per unit of score.
     """
 
     threshold: float
@@ -64,11 +60,7 @@ class HighVolatilityForecast:
 
         The slope is drawn towards that of the frozen weights as strongly as the data pull it away; the intercept is
         free, as markets differ in level. Without a `threshold`, the top fifth of the known volatilities is high.
-
-        Raises
-        ------
-        InputRefusedError
-            Nothing is known yet.
+        `InputRefusedError` if nothing is known yet.
         """
         is_known = np.isfinite(forward_log_volatility)
         known = forward_log_volatility[is_known]
@@ -140,16 +132,8 @@ def fit_logistic(
     and Machine Learning, 2006, section 4.3.3), a step being halved until it is an improvement: far from the answer full
     steps can go round in circles.
 
-    Parameters
-    ----------
-    features
-        Shape (n, n_features), finite, of about unit spread.
-    outcomes
-        Shape (n,), 0 or 1.
-    prior
-        Shape (n_features + 1,): where the intercept and the weights are drawn to.
-    precision
-        Shape (n_features + 1,), not negative: how strongly, per observation; 1 weighs as much as all observations.
+    `features`, shape (n, n_features), are finite and of about unit spread, `outcomes` 0 or 1. `prior` and `precision`,
+    shape (n_features + 1,), say where the weights are drawn to and how strongly; 1 weighs as much as all observations.
     """
     if not len(outcomes) or not (np.isfinite(features).all() and np.isfinite(outcomes).all()):
         raise InputRefusedError(f"{len(outcomes)} observations, or some that are not finite, make no regression")
@@ -172,7 +156,6 @@ def fit_logistic(
 def _shortened(
     step: Float64Vector, gradient: Float64Vector, weights: Float64Vector, loss: Callable[[Float64Vector], float]
 ) -> Float64Vector:
-    """Return the step, halved until it lowers the loss as it should; as it is where it does."""
     now = loss(weights)
     slack = _ROUNDING * max(1.0, now)
     while loss(weights - step) > now - _LEAST_GAIN * float((step * gradient).sum()) + slack:

@@ -35,18 +35,10 @@ class RegimeHistory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeTimeline:
-    """Labels and confidences of one region and regime model, oldest first.
+    """Labels and confidences of one region and regime model, shape (n,) each, dates strictly ascending.
 
-    Attributes
-    ----------
-    dates
-        Shape (n,), strictly ascending.
-    labels
-        Shape (n,): positions in `LABELS`.
-    confidences
-        Shape (n,), in [0, 1].
-    high_volatilities
-        Shape (n,): probability of high volatility in the next 21 sessions; NaN where the model says none.
+    `labels` are positions in `LABELS`; `high_volatilities` are probabilities of high volatility in the next 21
+    sessions, NaN where the model says none.
     """
 
     region: str
@@ -99,10 +91,7 @@ def preferred_history(histories: Sequence[RegimeHistory]) -> RegimeHistory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredEmbeddings:
-    """Embeddings of one region, encoder, instrument and window length; None where the states do not say.
-
-    The vectors, shape (n_dates, dim), ascend in time.
-    """
+    """Embeddings of one source, shape (n_dates, dim), ascending in time; None where states do not say which."""
 
     instrument_id: str | None
     window_days: int | None
@@ -136,12 +125,8 @@ def join_embeddings(
 ) -> StoredEmbeddings:
     """Return embeddings, oldest first, as one matrix.
 
-    Raises
-    ------
-    NoRegimesError
-        Nothing is stored.
-    PrototypeError
-        They come from several instruments or window lengths, so they have no common mean.
+    `NoRegimesError` without embeddings, `PrototypeError` if they come from several instruments or window lengths: such
+    embeddings have no common mean.
     """
     start, end = span
     if not found:

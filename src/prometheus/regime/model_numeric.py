@@ -14,28 +14,16 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder, numeric_encoder
 from prometheus.encoders.numeric.windows import NumericWindowSpec, require_window_days
-from prometheus.errors import PrototypeError, UsageError, unknown_region
+from prometheus.errors import UsageError, unknown_region
 from prometheus.protocols import StoringEncoder
-from prometheus.regime.decoding import euclidean_distances
+from prometheus.regime.decoding import prototype_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """Labels of many vectors.
-
-    Attributes
-    ----------
-    labels
-        The labels there are to choose from.
-    nearest
-        Shape (n,), index into `labels`.
-    confidences
-        Shape (n,), in [0, 1].
-    distances
-        Shape (n, n_labels), Euclidean.
-    """
+    """Labels of n vectors: positions in `labels`, confidences in [0, 1], Euclidean distances (n, n_labels)."""
 
     labels: tuple[RegimeLabel, ...]
     nearest: NDArray[np.intp]
@@ -54,12 +42,8 @@ class Assignment:
 class EncodingRegimeModel:
     """What the regime models share: what stands for a region, its window, and states made of embeddings.
 
-    What stands for a region is an instrument, or, where the encoder's windows are those of regions, the region itself.
-
-    Attributes
-    ----------
-    warm_up
-        How many sessions before the first one to be judged a batch must begin.
+    An instrument stands for a region, or the region itself where the encoder's windows are those of regions. A batch
+    must begin `warm_up` sessions before the first one to be judged.
     """
 
     warm_up = 0
@@ -93,12 +77,8 @@ class EncodingRegimeModel:
     def classify(self, as_of_date: date, region: str) -> RegimeState:
         """Embed and store the region's window, and return its regime.
 
-        Raises
-        ------
-        UnknownNameError
-            The region has no instrument.
-        InsufficientHistoryError, StaleHistoryError
-            The window cannot be built.
+        `NotFoundError` if nothing stands for the region, `InsufficientHistoryError` or `StaleHistoryError` if its
+        window cannot be built.
         """
         spec = self.spec_of(region)
         batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.warm_up + 1))
@@ -137,7 +117,6 @@ class EncodingRegimeModel:
         ]
 
     def _sources(self, batch: EmbeddingBatch, region: str) -> Sequence[Mapping[str, Any]]:
-        """Return for each vector of a batch JSON values that say what it was made of."""
         length = {"window_days": self.window_days}
         if batch.sources is None:
             return [{"instrument_id": self.instrument_of(region), **length}] * len(batch)
@@ -151,25 +130,9 @@ class EncodingRegimeModel:
 class NumericRegimeModel(EncodingRegimeModel):
     """The label of the nearest prototype; confidence is the softmax of minus distance over temperature.
 
-    Parameters
-    ----------
-    encoder
-        Makes and stores the embeddings; `embed_and_store` is enough.
-    region_instruments
-        The instrument that stands for each region.
-    window_days
-        Sessions per window.
-    prototypes
-        At least one, all of the encoder's dimension, each label once.
-    temperature
-        Positive, in units of distance.
-    model_id
-        The name of the whole model; ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>`` by default.
-
-    Raises
-    ------
-    PrototypeError, UsageError
-        Prototypes that cannot classify; a temperature that is not positive and finite.
+    Of the encoder, `embed_and_store` is enough; `temperature` is in units of distance. `PrototypeError` or `UsageError`
+    for prototypes that cannot classify (none, mixed dimensions, a label twice) and for a temperature that is not
+    positive and finite. The default `model_id` is ``<encoder id>@<first 8 hex digits of the prototypes' fingerprint>``.
     """
 
     def __init__(
@@ -188,10 +151,7 @@ class NumericRegimeModel(EncodingRegimeModel):
         self.prototypes = tuple(prototypes)
         self.temperature = float(temperature)
         super().__init__(
-            encoder=encoder,
-            region_instruments=region_instruments,
-            window_days=window_days,
-            model_id=model_id,
+            encoder=encoder, region_instruments=region_instruments, window_days=window_days, model_id=model_id
         )
 
     def _default_model_id(self) -> str:
@@ -200,20 +160,12 @@ class NumericRegimeModel(EncodingRegimeModel):
     @property
     def config(self) -> dict[str, Any]:
         """What decides a label, beside the encoder's own configuration."""
-        return {
-            **super().config,
-            "prototypes": prototypes_fingerprint(self.prototypes),
-            "temperature": self.temperature,
-        }
+        fingerprint = prototypes_fingerprint(self.prototypes)
+        return {**super().config, "prototypes": fingerprint, "temperature": self.temperature}
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return labels for vectors of shape (n, dim)."""
-        centers = np.stack([prototype.center for prototype in self.prototypes])
-        if vectors.shape[1] != centers.shape[1]:
-            raise PrototypeError(
-                "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
-            )
-        distances = euclidean_distances(vectors, centers)
+        distances = prototype_distances(vectors, self.prototypes)
         return Assignment(
             labels=tuple(prototype.label for prototype in self.prototypes),
             nearest=distances.argmin(axis=1),
@@ -223,11 +175,7 @@ class NumericRegimeModel(EncodingRegimeModel):
 
 
 class SeedRegimeModel(EncodingRegimeModel):
-    """The bootstrap model: every embedding is its own NEUTRAL prototype, so it says NEUTRAL with confidence 1.
-
-    Its use is to fill ``regimes`` with embeddings, from which prototypes are then computed. It is
-    `NumericRegimeModel` with one prototype at the vector itself, for any number of dates at once.
-    """
+    """The bootstrap model: every embedding is NEUTRAL, for sure; prototypes are made of what it stores."""
 
     def assign(self, vectors: Float32Matrix) -> Assignment:
         """Return NEUTRAL at distance 0 for every vector."""
@@ -241,24 +189,20 @@ class SeedRegimeModel(EncodingRegimeModel):
 
 
 def default_temperature(encoder_model_id: str, prototypes: Sequence[RegimePrototype]) -> float:
-    """Return the temperature that is used when none is given.
+    """Return the temperature that is used when none is given: a quarter of the smallest distance of two prototypes.
 
-    A quarter of the smallest distance between two prototypes: at a prototype its label is 98 % sure against the nearest
-    other one, half-way between them 50 %. The encoders of the first version keep their 1, as specified.
+    At a prototype its label is then 98 % sure against the nearest other one, half-way between them 50 %. The encoders
+    of the first version keep their 1, as specified.
     """
     if encoder_model_id in {NUM_REGIME_CORE_V1, NUMERIC_SIMPLE_V1} or len(prototypes) < 2:
         return 1.0
-    centers = np.stack([prototype.center for prototype in prototypes])
-    distances = euclidean_distances(centers, centers)
-    smallest = float(distances[~np.eye(len(centers), dtype=bool)].min())
+    distances = prototype_distances(np.stack([prototype.center for prototype in prototypes]), prototypes)
+    smallest = float(distances[~np.eye(len(prototypes), dtype=bool)].min())
     return smallest / 4.0 if smallest > 0 else 1.0
 
 
 def nearest_confidence(distances: Float64Matrix, temperature: float) -> Float64Vector:
-    """Return softmax(-distance / temperature) of the nearest centre, shape (n,), in (0, 1].
-
-    Measured from the nearest distance, every exponent is at most 0: nothing overflows.
-    """
+    """Return softmax(-distance / temperature) of the nearest centre, shape (n,), in (0, 1]."""
     excess = distances - distances.min(axis=1, keepdims=True)
     with np.errstate(over="ignore"):  # a tiny temperature: exp(-inf) is 0, as it should be
         weights = np.exp(-excess / temperature)

@@ -13,7 +13,7 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.decoding import euclidean_distances, forward_costs, posterior
+from prometheus.regime.decoding import forward_costs, posterior, prototype_distances
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
@@ -27,16 +27,9 @@ FAMILY = "persistent"
 class DecodedAssignment(Assignment):
     """Labels of a decoding, with what is said beside them.
 
-    Attributes
-    ----------
-    posteriors
-        Shape (n, n_labels), rows adding to 1.
-    high_volatility
-        Shape (n,): probability that the next 21 sessions are volatile.
-    threshold
-        Annualised volatility that counts as such.
-    exit_hazard
-        By label, JSON values of the probability of leaving it.
+    `posteriors`, shape (n, n_labels), add to 1 in each row; `high_volatility`, shape (n,), is the probability that the
+    volatility of the next 21 sessions exceeds `threshold`; `exit_hazard` is, by label, JSON values of the probability
+    of leaving it.
     """
 
     posteriors: Float64Matrix
@@ -58,23 +51,9 @@ class PersistentRegimeModel(EncodingRegimeModel):
     """Labels decoded online with a penalty on every change, over a stated number of trailing sessions.
 
     A label depends on those sessions' windows and on the calibration alone: it never changes once given, and one date
-    alone gets the label of the whole run. `NumericRegimeModel` is its sibling without memory.
-
-    Parameters
-    ----------
-    encoder
-        Makes and stores the embeddings; its vectors must be those the prototypes were found among.
-    region_instruments
-        The instrument that stands for each region.
-    prototype_set
-        Prototypes with their calibration.
-    model_id
-        The name of the whole model; ``<encoder id>@<first 8 hex digits of the set's fingerprint>`` by default.
-
-    Raises
-    ------
-    PrototypeError
-        The set has no calibration, or does not say its window length.
+    alone gets the label of the whole run. The encoder's vectors must be those the prototypes were found among.
+    `PrototypeError` if the set has no calibration or window length. The default `model_id` is ``<encoder id>@<first 8
+    hex digits of the set's fingerprint>``.
     """
 
     def __init__(
@@ -114,13 +93,7 @@ class PersistentRegimeModel(EncodingRegimeModel):
         }
 
     def assign(self, vectors: Float32Matrix) -> DecodedAssignment:
-        """Return labels for vectors of consecutive sessions, shape (n, dim), from the one after the first `warm_up` on.
-
-        Raises
-        ------
-        PrototypeError
-            The vectors are of another dimension than the prototypes.
-        """
+        """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
         return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration)
 
 
@@ -132,24 +105,12 @@ def decode(
 ) -> DecodedAssignment:
     """Return the labels of all sessions but the first ``decode_sessions - 1``, which are only looked back on.
 
-    Parameters
-    ----------
-    vectors, scores
-        Shape (n, dim) and (n,): consecutive sessions, oldest first, and their scores of high volatility.
-
-    Raises
-    ------
-    PrototypeError
-        The vectors are of another dimension than the prototypes.
+    Vectors, shape (n, dim), and scores of high volatility, shape (n,), are of consecutive sessions, oldest first.
+    `PrototypeError` if vectors and prototypes differ in dimension.
     """
-    centers = np.stack([prototype.center for prototype in prototypes])
-    if vectors.shape[1] != centers.shape[1]:
-        raise PrototypeError(
-            "prototypes", f"of {centers.shape[1]} values against embeddings of {vectors.shape[1]} values"
-        )
+    distances = prototype_distances(vectors, prototypes)
     warm_up = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
-    distances = euclidean_distances(vectors, centers)
     values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)

@@ -51,13 +51,7 @@ def spells(states: Sequence[LabelledDate]) -> list[tuple[RegimeLabel, date, date
 
 
 def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]) -> Figure:
-    """Return a figure of closes (log scale) over regime bands.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib is not installed.
-    """
+    """Return a figure of closes (log scale) over regime bands; needs matplotlib."""
     figure = new_figure(12, 5)
     paint_regimes(figure, title, dates, closes, states)
     return figure
@@ -114,13 +108,7 @@ def open_frame(axes: Any) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG whose bytes depend on the picture only.
-
-    Raises
-    ------
-    FileAccessError
-        The file cannot be written.
-    """
+    """Write a PNG whose bytes depend on the picture only; `FileAccessError` if it cannot be written."""
     try:
         figure.savefig(path, dpi=130, metadata={"Software": None})
     except OSError as error:

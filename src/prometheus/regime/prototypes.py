@@ -23,13 +23,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class CalibrationWindow:
-    """The dates, both included, whose embeddings stand for a label.
-
-    Raises
-    ------
-    UsageError
-        The end lies before the start.
-    """
+    """The dates, both included, whose embeddings stand for a label; `UsageError` if they are out of order."""
 
     label: RegimeLabel
     start_date: date
@@ -42,17 +36,7 @@ class CalibrationWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrototypeSet:
-    """The prototypes of one region in one encoder's space.
-
-    Attributes
-    ----------
-    windows
-        Calibration window by label; absent for sets made by other means.
-    encoder_model_id, window_days
-        The space the centres live in; None in files that do not say.
-    calibration
-        How labels are decoded and how likely they are; None for sets of plain means.
-    """
+    """The prototypes of one region in one encoder's space; None is what a file does not say."""
 
     region: str
     prototypes: tuple[RegimePrototype, ...]
@@ -95,10 +79,8 @@ class PrototypeSet:
             "region": self.region,
             "schema_version": SCHEMA_VERSION,
         }
-        if self.encoder_model_id is not None:
-            document["model_id"] = self.encoder_model_id
-        if self.window_days is not None:
-            document["window_days"] = self.window_days
+        known = {"model_id": self.encoder_model_id, "window_days": self.window_days}
+        document |= {key: value for key, value in known.items() if value is not None}
         if self.calibration is not None:
             document["calibration"] = self.calibration.to_dict()
         return json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
@@ -145,13 +127,7 @@ def default_regime_model_id(encoder_model_id: str, prototypes: Sequence[RegimePr
 
 
 def parse_prototypes(text: str, source: str) -> PrototypeSet:
-    """Return the set of a file's text.
-
-    Raises
-    ------
-    PrototypeError, NotFoundError
-        It cannot classify anything: not JSON, no prototypes, wrong dimension, NaN, a foreign label.
-    """
+    """Return the set of a file's text; `PrototypeError` if it cannot classify anything."""
     try:
         document = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
@@ -160,7 +136,6 @@ def parse_prototypes(text: str, source: str) -> PrototypeSet:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse what `json` would silently drop: two prototypes of one label."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
@@ -184,23 +159,19 @@ def _parse(document: object, source: str) -> PrototypeSet:
         if (window := _parse_window(prototype.label, entries[prototype.label.name], source)) is not None
     }
     require_prototypes(prototypes, source)
+    calibration = _optional(document, "calibration", dict, source)
     parsed = PrototypeSet(
         region=str(document.get("region", "")),
         prototypes=prototypes,
         windows=windows,
         encoder_model_id=_optional(document, "model_id", str, source),
         window_days=_optional(document, "window_days", int, source),
-        calibration=_parse_calibration(document, source),
+        calibration=None if calibration is None else RegimeCalibration.from_dict(calibration, source),
     )
     stated = document.get("embedding_dim", parsed.dim)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     return parsed
-
-
-def _parse_calibration(document: Mapping[str, Any], source: str) -> RegimeCalibration | None:
-    entry = _optional(document, "calibration", dict, source)
-    return None if entry is None else RegimeCalibration.from_dict(entry, source)
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import fmean
-from typing import Any
 
 from prometheus.regime.types import RegimeLabel
 
@@ -22,7 +21,7 @@ TransitionMatrix = dict[RegimeLabel, dict[RegimeLabel, float]]
 
 
 def transition_counts(labels: Sequence[RegimeLabel]) -> TransitionCounts:
-    """Return how often each label followed each other one, stays included; every label seen has a row and a column."""
+    """Return how often each label seen followed each other one, stays included."""
     seen = [label for label in RegimeLabel if label in set(labels)]
     pairs = Counter(pairwise(labels))
     return {before: {after: pairs[before, after] for after in seen} for before in seen}
@@ -31,8 +30,6 @@ def transition_counts(labels: Sequence[RegimeLabel]) -> TransitionCounts:
 def transition_matrix(counts: TransitionCounts) -> TransitionMatrix:
     """Return the share of each successor; a label that was never followed by another date has no row.
 
-    Examples
-    --------
     >>> calm, crisis = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS
     >>> matrix = transition_matrix(transition_counts([calm, calm, calm, crisis]))
     >>> {str(label): round(share, 3) for label, share in matrix[calm].items()}
@@ -61,10 +58,6 @@ class StayCounts:
     n_sessions: int
     n_exits: int
 
-    def to_dict(self) -> dict[str, int]:
-        """Return JSON values."""
-        return {"n_sessions": self.n_sessions, "n_exits": self.n_exits}
-
 
 @dataclass(frozen=True, slots=True)
 class ExitHazard:
@@ -74,10 +67,6 @@ class ExitHazard:
     probability: float
     low: float
     high: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Return JSON values."""
-        return {"probability": self.probability, "low": self.low, "high": self.high}
 
 
 def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
@@ -94,11 +83,9 @@ def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
 def exit_hazards(counts: StayCounts | None) -> tuple[ExitHazard, ...]:
     """Return the hazard within 5, 21 and 63 sessions, each session taken to be left with the same probability.
 
-    The probability of one session is exits over sessions, its interval Wilson's (1927), which stays honest when there
-    were few exits. A label never seen before has the widest interval and no better guess than one half.
+    That is exits over sessions, with Wilson's interval (1927), which stays honest when there were few exits. A label
+    never seen before has the widest interval and no better guess than one half.
 
-    Examples
-    --------
     >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2))]
     [0.049, 0.19, 0.469]
     """
@@ -111,9 +98,11 @@ def exit_hazards(counts: StayCounts | None) -> tuple[ExitHazard, ...]:
     )
 
 
-def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, Any]]:
+def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, float]]:
     """Return JSON values by horizon."""
-    return {str(hazard.horizon): hazard.to_dict() for hazard in hazards}
+    return {
+        str(each.horizon): {"probability": each.probability, "low": each.low, "high": each.high} for each in hazards
+    }
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

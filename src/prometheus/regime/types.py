@@ -31,13 +31,7 @@ class RegimeLabel(StrEnum):
 
     @classmethod
     def parse(cls, name: str) -> RegimeLabel:
-        """Return the label of that name.
-
-        Raises
-        ------
-        NotFoundError
-            The message names the labels there are.
-        """
+        """Return the label of that name; `NotFoundError` names the labels there are."""
         try:
             return cls[name]
         except KeyError:
@@ -56,10 +50,8 @@ class RegimeState:
         Shape (dim,), float32, finite: what was classified.
     metadata
         JSON values; where the state came from (instrument, window, distances).
-    model_id
-        The whole regime model: encoder and prototypes.
-    encoder_model_id
-        Whose vector `regime_embedding` is; the part of `model_id` before ``@`` unless given.
+    model_id, encoder_model_id
+        The whole regime model, and whose vector the embedding is: the part before ``@`` unless given.
 
     Raises
     ------
@@ -95,13 +87,7 @@ class RegimeState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimePrototype:
-    """The centre of a regime in an encoder's space.
-
-    Raises
-    ------
-    VectorError
-        `center` is not one-dimensional, or not finite.
-    """
+    """The centre of a regime in an encoder's space, shape (dim,); `VectorError` unless it is a finite vector."""
 
     label: RegimeLabel
     center: Float32Vector
@@ -116,13 +102,7 @@ class RegimePrototype:
 
 
 def metadata_text(state: RegimeState) -> str:
-    """Return the metadata of a state as JSON, as stores keep it.
-
-    Raises
-    ------
-    InputRefusedError
-        It holds what JSON does not know: NaN, infinity, a type of its own.
-    """
+    """Return the metadata of a state as JSON, as stores keep it; `InputRefusedError` if JSON cannot hold it."""
     try:
         return json.dumps(state.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:

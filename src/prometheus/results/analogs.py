@@ -9,7 +9,7 @@ import numpy as np
 
 from prometheus.analogs.search import Analog, AnalogReport
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
-from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Spread
+from prometheus.market.outcomes import HORIZONS, PATH_SESSIONS, Quantiles
 from prometheus.results import figures
 from prometheus.results.table import Column, Kind, ResultTable, columns_of
 
@@ -104,7 +104,7 @@ def _centred(path: Float64Vector, n_before: int) -> Float64Vector:
     return whole
 
 
-def _compared(of_analogs: Spread, of_all: Spread) -> str:
+def _compared(of_analogs: Quantiles, of_all: Quantiles) -> str:
     if of_analogs.median is None or of_all.median is None:
         return f"{of_analogs.horizon} sessions later: not known yet"
     return (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import PriceBars
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import DECODE_SESSIONS, PENALTY, SPAN_SESSIONS, CalibrationSettings, PrototypeSource
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.prototypes import PrototypeSet

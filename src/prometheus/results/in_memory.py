@@ -18,8 +18,7 @@ from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingMode
 from prometheus.encoders.numeric.windows import windows_in_range
 from prometheus.errors import InputRefusedError, UsageError, model_not_known_yet
 from prometheus.market.bars import Closes, PriceBars
-from prometheus.market.forward_volatility import forward_log_volatility
-from prometheus.market.outcomes import FollowedCloses
+from prometheus.market.outcomes import ForwardReturns, forward_log_volatility
 from prometheus.regime.calibration import (
     MIN_SESSIONS,
     CalibrationSettings,
@@ -94,7 +93,7 @@ def analogs(
         rows = _embed(bars, model, None).rows
         as_of_date = date_with_vector(request, rows.dates)
         known = bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(as_of_date), side="right"))))
-        followed = FollowedCloses(known.dates, known.column("adjusted_close"))
+        followed = ForwardReturns(known.dates, known.column("adjusted_close"))
         nearest = find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
         report = build_report(
             request, as_of_date=as_of_date, model_id=model, regime_model_id=None, instrument_id=name,

@@ -21,7 +21,7 @@ from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
-from prometheus.market.columns import UNNAMED
+from prometheus.market.frames import UNNAMED
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import preferred_history
 from prometheus.results import figures

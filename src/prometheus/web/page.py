@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from prometheus.analogs.search import AnalogReport
 from prometheus.app.briefings import Briefing, RegionSeries
-from prometheus.market.outcomes import Spread
+from prometheus.market.outcomes import Quantiles
 from prometheus.regime.history import LABELS, preferred_history
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.errors import Problem
@@ -144,7 +144,9 @@ def _show(request: Request, briefing: Briefing, model_id: str | None, asked: dat
     )
 
 
-def _spread_rows(spreads: tuple[Spread, ...], base_spreads: tuple[Spread, ...]) -> list[tuple[str, Spread, Spread]]:
+def _spread_rows(
+    spreads: tuple[Quantiles, ...], base_spreads: tuple[Quantiles, ...]
+) -> list[tuple[str, Quantiles, Quantiles]]:
     return [
         (f"{MEASURE_WORDS[own.measure]}, next {own.horizon} sessions", own, base)
         for own, base in zip(spreads, base_spreads, strict=True)

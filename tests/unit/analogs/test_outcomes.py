@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from tests.reference import analogs as reference
 
-from prometheus.market.outcomes import HORIZONS, FollowedCloses, Spread
+from prometheus.market.outcomes import HORIZONS, ForwardReturns, Quantiles
 
 DAYS = np.arange("2020-01-01", "2020-07-01", dtype="M8[D]")
 CLOSES = 100 * np.exp(np.random.default_rng(5).normal(0, 0.02, len(DAYS)).cumsum())
 
 
 def test_outcomes_equal_those_of_a_loop() -> None:
-    followed = FollowedCloses(DAYS, CLOSES)
+    followed = ForwardReturns(DAYS, CLOSES)
 
     for at in (0, 17, len(DAYS) - 64):
         for horizon, outcome in zip(HORIZONS, followed.outcomes(DAYS[at].item()), strict=True):
@@ -24,16 +24,16 @@ def test_outcomes_equal_those_of_a_loop() -> None:
 
 def test_an_outcome_is_known_from_its_last_session_on() -> None:
     day = DAYS[50].item()
-    month_before, month_of = (FollowedCloses(DAYS[:n], CLOSES[:n]).outcomes(day)[0] for n in (71, 72))
+    month_before, month_of = (ForwardReturns(DAYS[:n], CLOSES[:n]).outcomes(day)[0] for n in (71, 72))
 
     assert (month_before.known_from, month_before.total_return, month_before.volatility) == (None, None, None)
     assert month_of.known_from == DAYS[71].item()
-    assert month_of == FollowedCloses(DAYS, CLOSES).outcomes(day)[0]
+    assert month_of == ForwardReturns(DAYS, CLOSES).outcomes(day)[0]
 
 
 def test_a_date_that_is_no_session_is_followed_from_the_last_one_before() -> None:
     is_weekday = np.is_busday(DAYS)
-    followed = FollowedCloses(DAYS[is_weekday], CLOSES[is_weekday])
+    followed = ForwardReturns(DAYS[is_weekday], CLOSES[is_weekday])
     friday, sunday = np.datetime64("2020-01-10", "D").item(), np.datetime64("2020-01-12", "D").item()
 
     assert followed.outcomes(sunday) == followed.outcomes(friday)
@@ -41,7 +41,7 @@ def test_a_date_that_is_no_session_is_followed_from_the_last_one_before() -> Non
 
 
 def test_before_the_first_session_nothing_is_known() -> None:
-    followed = FollowedCloses(DAYS, CLOSES)
+    followed = ForwardReturns(DAYS, CLOSES)
     day = np.datetime64("2019-12-31", "D").item()
 
     assert {outcome.total_return for outcome in followed.outcomes(day)} == {None}
@@ -49,16 +49,16 @@ def test_before_the_first_session_nothing_is_known() -> None:
 
 
 def test_a_path_is_a_share_of_the_close_on_the_date() -> None:
-    n_before, path = FollowedCloses(DAYS, CLOSES).path(DAYS[70].item())
+    n_before, path = ForwardReturns(DAYS, CLOSES).path(DAYS[70].item())
 
     assert (n_before, len(path), path[63]) == (63, 127, 1.0)
     np.testing.assert_allclose(path * CLOSES[70], CLOSES[7:134])
-    n_before, path = FollowedCloses(DAYS, CLOSES).path(DAYS[10].item())
+    n_before, path = ForwardReturns(DAYS, CLOSES).path(DAYS[10].item())
     assert (n_before, len(path)) == (10, 74)
 
 
 def test_spreads_are_quantiles_over_the_dates_that_are_known() -> None:
-    spreads = FollowedCloses(DAYS, CLOSES).spreads(DAYS)
+    spreads = ForwardReturns(DAYS, CLOSES).spreads(DAYS)
     month = spreads[0]
     known = CLOSES[21:] / CLOSES[:-21] - 1
 
@@ -71,6 +71,6 @@ def test_spreads_are_quantiles_over_the_dates_that_are_known() -> None:
 
 
 def test_a_spread_over_nothing_says_nothing() -> None:
-    spread = Spread.of("return", 21, np.array([np.nan]))
+    spread = Quantiles.of("return", 21, np.array([np.nan]))
 
     assert (spread.n_dates, spread.mean, spread.median, spread.positive_share) == (0, None, None, None)

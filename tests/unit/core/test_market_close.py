@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from prometheus.errors import NotFoundError
-from prometheus.market.session_close import last_closed_session
+from prometheus.market.calendar import last_closed_session
 
 
 @pytest.mark.parametrize(

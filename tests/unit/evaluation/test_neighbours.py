@@ -9,7 +9,7 @@ import pytest
 
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.figures import check_harm, neighbour_forecasts
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 
 N = 500
 SESSIONS = np.arange(N, dtype=np.int64)

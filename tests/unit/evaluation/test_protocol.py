@@ -13,7 +13,7 @@ from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, forward_threshold, walk_forward, year_spans
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 
 
 @dataclass(frozen=True)

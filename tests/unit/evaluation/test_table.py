@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -14,7 +15,7 @@ import pytest
 from tests.unit.evaluation.sample_market import SHORT_PLAN, FullSampleLabeller, sample_history
 
 from prometheus.errors import MissingExtraError, UsageError
-from prometheus.evaluation import roster
+from prometheus.evaluation import peers
 from prometheus.evaluation.figures import sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller, Predictions
@@ -22,7 +23,7 @@ from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, Statistica
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
-from prometheus.evaluation.rules import ewma_volatility_rule, holding
+from prometheus.evaluation.rules import ewma_volatility_rule, holding, rule_labellers
 from prometheus.evaluation.v2 import GridCell, run_grid
 
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
@@ -116,28 +117,22 @@ def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(roster.rule_labellers()) == 5
-    assert len(roster.peer_labellers()) + len(roster.missing_peers()) == 3
-    monkeypatch.setattr(roster, "find_spec", lambda _name: None)
-    assert roster.peer_labellers() == []
-    assert roster.missing_peers() == ["hmmlearn", "statsmodels", "jumpmodels"]
+    assert len(rule_labellers()) == 5
+    assert len(peers.peer_labellers()) + len(peers.missing_peers()) == 3
+    monkeypatch.setattr(peers, "find_spec", lambda _name: None)
+    assert peers.peer_labellers() == []
+    assert peers.missing_peers() == ["hmmlearn", "statsmodels", "jumpmodels"]
 
 
 @pytest.mark.parametrize(
     ("labeller", "module"),
     [
         (GaussianHmm(), "hmmlearn.hmm"),
-        (MarkovSwitching(), "statsmodels.tsa.regime_switching.markov_autoregression"),
+        (MarkovSwitching(), "statsmodels.tsa.regime_switching.markov_regression"),
         (StatisticalJump(), "jumpmodels.jump"),
     ],
 )
 def test_a_missing_peer_names_the_extra(labeller: Labeller, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str, *rest: object, **more: object) -> object:
-        if name == module:
-            raise ModuleNotFoundError(name)
-        return original(name, *rest, **more)  # type: ignore[arg-type]
-
-    original = __import__
-    monkeypatch.setattr("builtins.__import__", refuse)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"prometheus-regime\[evaluation\]"):
         labeller.fit(sample_history().until(900), 0.2)

@@ -2,7 +2,7 @@ import pytest
 
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import INSTRUMENT_FIELDS, MACRO_FIELDS, match_columns
-from prometheus.market.columns import PRICE_FIELDS
+from prometheus.market.frames import PRICE_FIELDS
 
 REQUIRED = {"instrument_id", "trade_date", "open", "high", "low", "close", "volume"}
 

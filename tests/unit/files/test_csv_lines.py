@@ -14,7 +14,7 @@ from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import csv_lines
 from prometheus.files.opening import open_table
 from prometheus.files.tables import RawBatch, Reason
-from prometheus.market.columns import PRICE_FIELDS
+from prometheus.market.frames import PRICE_FIELDS
 
 REQUIRED = {"instrument_id", "trade_date", "close"}
 HEADER = b"ticker,date,close,extra\n"

@@ -9,7 +9,7 @@ from prometheus.files import json_lines
 from prometheus.files.columns import MACRO_FIELDS, metadata_field
 from prometheus.files.opening import detect_kind, open_table, open_text_table
 from prometheus.files.tables import Reason, TableFile
-from prometheus.market.columns import PRICE_FIELDS
+from prometheus.market.frames import PRICE_FIELDS
 
 GOOD = '{"type": "CPI", "date": "2024-01-02", "text": "Prices rose.", "n": 1}'
 REQUIRED = {"event_type", "timestamp", "description"}

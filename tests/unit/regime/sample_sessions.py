@@ -13,7 +13,7 @@ from prometheus.encoders import NumericEmbeddingStore, NumericWindowBuilder, Num
 from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import WindowBatch, windows_in_range
-from prometheus.market.forward_volatility import forward_log_volatility
+from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime import PrototypeSet, RegimeLabel, RegimePrototype
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, RegimeCalibration, calibrate
 

@@ -165,7 +165,7 @@ def test_the_calm_and_the_wild_stretches_are_the_extremes_of_mean_stress() -> No
         for stretch, length in zip(stretches, lengths, strict=True):
             means = [sign * sessions.stress[first : first + length].mean() for first in range(SPAN - length + 1)]
             first = int(np.argmin(means))
-            assert (stretch.start, stretch.end) == (
+            assert stretch == (
                 sessions.dates[first].item(),
                 sessions.dates[first + length - 1].item(),
             )

@@ -34,7 +34,7 @@ from prometheus.regime import (
 from prometheus.regime.calibration import CalibrationSettings, RegimeCalibration
 from prometheus.regime.forecasts import HighVolatilityForecast
 from prometheus.regime.model_persistent import decode
-from prometheus.regime.transitions import StayCounts, exit_hazards
+from prometheus.regime.transitions import StayCounts, exit_hazards, hazards_to_dict
 
 LABELS = (RegimeLabel.CARRY, RegimeLabel.CRISIS, RegimeLabel.NEUTRAL)
 STAYS = {RegimeLabel.CARRY: StayCounts(200, 2), RegimeLabel.CRISIS: StayCounts(20, 1)}
@@ -120,7 +120,7 @@ def test_a_state_says_how_likely_its_label_is_and_what_may_follow() -> None:
         assert high["threshold"] == model.calibration.high_volatility.threshold
         assert 0 < high["probability"] < 1
         risks = exit_hazards(model.calibration.stays[state.regime_label])
-        assert state.metadata["change_risk"] == {str(risk.horizon): risk.to_dict() for risk in risks}
+        assert state.metadata["change_risk"] == hazards_to_dict(risks)
         assert json.loads(json.dumps(state.metadata, allow_nan=False)) == state.metadata
 
 
