@@ -144,7 +144,7 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
 def missing_sessions(dates: DateVector, calendar: Sessions) -> Int64Vector:
     """Return how many sessions without a bar lie before each date, shape (n,); exact where that may be a hole."""
     days = dates.astype(np.int64)
-    n_missing = np.maximum(np.diff(days, prepend=days[:1]) - 1, 0)
+    n_missing: Int64Vector = np.maximum(np.diff(days, prepend=days[:1]) - 1, 0)
     for row in np.flatnonzero(n_missing > HOLE_SESSIONS).tolist():
         before, day = dates[row - 1].item(), dates[row].item()
         try:
@@ -211,16 +211,17 @@ class _Facts:
         """Return the size of a usual day before some bars: by the median, or by the mean where most days are still."""
         padded = np.concatenate([np.full(SCALE_DAYS, np.nan), self.sizes])
         before = np.sort(sliding_window_view(padded, SCALE_DAYS)[rows], axis=1)
-        with_all = np.fmax(1.4826 * before[:, SCALE_DAYS // 2], 1.25 * before[:, :-N_TRIMMED].mean(axis=1))
+        usual: Float64Vector = np.fmax(1.4826 * before[:, SCALE_DAYS // 2], 1.25 * before[:, :-N_TRIMMED].mean(axis=1))
         for at in np.flatnonzero(np.isnan(before[:, -1])).tolist():
             known = before[at, np.isfinite(before[at])]
             is_enough = len(known) >= MIN_SCALE_DAYS
-            with_all[at] = (
+            usual[at] = (
                 FIRST_SCALE
                 if not is_enough
                 else max(1.4826 * float(np.median(known)), 1.25 * float(known[:-N_TRIMMED].mean()))
             )
-        return np.fmax(with_all, SCALE_FLOOR)
+        usual[usual < SCALE_FLOOR] = SCALE_FLOOR
+        return usual
 
     def relative_volume(self, row: int, log_return: float) -> float:
         """Return the volume over its usual one, in shares or in money, whichever is less; NaN if not known."""
