@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import DateVector
 from prometheus.errors import CalendarRangeError, unknown_market
 
 US_EQ = "US_EQ"
@@ -86,6 +90,10 @@ class TradingCalendar:
     def last_session(self, day: date) -> date:
         """Return `day` if it is a session, else the last one before it."""
         return day if self.is_trading_day(day) else self.get_prev_trading_day(day)
+
+    def are_sessions(self, days: DateVector) -> NDArray[np.bool_]:
+        """Return which of the days are sessions, shape (n,); days outside the calendar's span are not."""
+        return np.isin(days, np.array(self._sessions, dtype="M8[D]"))
 
     def n_sessions_after(self, start: date, end: date) -> int:
         """Return how many sessions lie in (`start`, `end`]: the age, on `end`, of a bar dated `start`."""
