@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Float32Vector, Int64Vector
@@ -124,6 +125,10 @@ class EncodableWindows(Protocol):
     @property
     def sources(self) -> Sequence[Mapping[str, Any]] | None:
         """What each window was made of, where the entity does not say it all."""
+
+    @property
+    def is_held(self) -> NDArray[np.bool_] | None:
+        """Of which dates the newest bar was suspect, so that the window is the one before; None: of no date."""
 
     def __len__(self) -> int:
         """Return how many windows there are."""

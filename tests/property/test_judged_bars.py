@@ -11,7 +11,7 @@ from tests.reference.windows import WeekdayCalendar
 
 from prometheus.encoders.numeric.judged import JudgedBars
 from prometheus.market.bars import PriceBars
-from prometheus.market.quality import CONTEXT, LEFT_OUT, NEW_SCALE, Verdict
+from prometheus.market.quality import AGED, CONTEXT, LEFT_OUT, NEW_SCALE, Verdict
 
 CALENDAR = WeekdayCalendar()
 N_BARS = 420
@@ -39,7 +39,7 @@ def slow_window(bars: PriceBars, row: int, window_days: int) -> tuple[list[str],
         days.append(str(seen.dates[at]))
         values.append(float(prices[at]))
         factors.append(1.0)
-    if len(days) < window_days:
+    if len(days) < window_days or verdicts[-1] in AGED:
         return None
     scale = 1.0
     scaled = []
@@ -50,7 +50,7 @@ def slow_window(bars: PriceBars, row: int, window_days: int) -> tuple[list[str],
 
 
 def fast_window(judged_bars: JudgedBars, at: int, window_days: int) -> tuple[list[str], bytes] | None:
-    if judged_bars.n_known[at] < window_days:
+    if not judged_bars.have_window(window_days)[at]:
         return None
     rows = slice(int(judged_bars.ends[at]) - window_days, int(judged_bars.ends[at]))
     return (
@@ -97,6 +97,6 @@ def test_a_part_of_the_history_gives_the_windows_of_the_whole(
     whole = JudgedBars.judged(bars, window_days, CALENDAR)
     part = JudgedBars.judged(bars.take(slice(n_cut, None)), window_days, CALENDAR, np.array([CONTEXT]))
     skipped = n_cut + CONTEXT
-    assert part.held.tolist() == whole.held[skipped:].tolist()
-    for at in np.flatnonzero(part.n_known >= window_days).tolist():
+    assert part.verdicts.tolist() == whole.verdicts[skipped:].tolist()
+    for at in np.flatnonzero(part.have_window(window_days)).tolist():
         assert fast_window(part, at, window_days) == fast_window(whole, skipped + at, window_days)

@@ -292,12 +292,9 @@ class Calibrate(UseCase):
 
 
 def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
-    """Return the forward log volatility of each window's last session, known from sessions of the same table only.
-
-    The table begins with the instrument, or the region's anchor, whose volatility is meant.
-    """
-    closes = np.exp(windows.features[: int(windows.ends[-1]), 0])
-    return forward_log_volatility(closes)[windows.ends - 1]
+    """Return the forward log volatility of each window's last session, of the instrument or the region's anchor."""
+    closes = windows.closes[: int(windows.close_ends[-1])]
+    return forward_log_volatility(closes)[windows.close_ends - 1]
 
 
 def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:

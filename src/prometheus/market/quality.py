@@ -11,6 +11,7 @@ scale: a split, another unit, a history re-based. ``benchmarks/price_quality.py`
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -82,6 +83,8 @@ LEFT_OUT = (Verdict.ERROR, Verdict.BREAK, Verdict.FROZEN, Verdict.HOLE)
 """Bars whose return is not that of a day."""
 NEW_SCALE = (Verdict.BREAK, Verdict.HOLE)
 """Bars whose level is not compared with the level before."""
+AGED = (Verdict.FROZEN, Verdict.HOLE)
+"""Bars before which there was none that moved for more than `HOLE_SESSIONS` sessions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +119,9 @@ class Judgement:
 
     @property
     def is_held(self) -> NDArray[np.bool_]:
-        """Shape (n,): whether the bar says too little of its day for a label of its own."""
-        return ~np.isin(self.on_day, (Verdict.SOUND, Verdict.NEW_START))
+        """Shape (n,): whether the bar was suspect on its day, whose label is that of the day before."""
+        is_suspect: NDArray[np.bool_] = self.on_day == Verdict.SUSPECT
+        return is_suspect
 
 
 def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
@@ -142,15 +146,18 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
 
 
 def missing_sessions(dates: DateVector, calendar: Sessions) -> Int64Vector:
-    """Return how many sessions without a bar lie before each date, shape (n,); exact where that may be a hole."""
-    days = dates.astype(np.int64)
-    n_missing: Int64Vector = np.maximum(np.diff(days, prepend=days[:1]) - 1, 0)
+    """Return how many sessions without a bar lie before each date, shape (n,); exact where that may be a hole.
+
+    The calendar is asked only about gaps that are holes by weekdays, or by days where a history has weekends.
+    """
+    n_missing: Int64Vector = np.zeros(len(dates), dtype=np.int64)
+    n_missing[1:] = np.busday_count(dates[:-1] + 1, dates[1:])
+    if not np.is_busday(dates).all():
+        n_missing[1:] = np.diff(dates.astype(np.int64)) - 1
     for row in np.flatnonzero(n_missing > HOLE_SESSIONS).tolist():
         before, day = dates[row - 1].item(), dates[row].item()
-        try:
+        with suppress(CalendarRangeError):  # bars from before all calendars
             n_missing[row] = calendar.n_sessions_after(before, day) - 1
-        except CalendarRangeError:  # bars from before all calendars
-            n_missing[row] = np.busday_count(before, day) - 1
     return n_missing
 
 

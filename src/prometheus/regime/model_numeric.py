@@ -39,6 +39,10 @@ class Assignment:
         return dict(zip([label.name for label in self.labels], values.tolist(), strict=True))
 
 
+HELD = {"held": "the newest bar is suspect"}
+"""What the metadata of a state say whose label is that of the session before, because nothing better is known."""
+
+
 class EncodingRegimeModel:
     """What the regime models share: what stands for a region, its window, and states made of embeddings.
 
@@ -99,7 +103,7 @@ class EncodingRegimeModel:
 
     def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
         """Return the regime of each vector of a batch after the first `warm_up`, in its order."""
-        assignment = self.assign(batch.vectors)
+        assignment = self.assign(batch.vectors, batch.is_held)
         sources = self._sources(batch, region)
         dates: list[date] = batch.as_of_dates[self.warm_up :].tolist()
         return [
@@ -117,13 +121,17 @@ class EncodingRegimeModel:
         ]
 
     def _sources(self, batch: EmbeddingBatch, region: str) -> Sequence[Mapping[str, Any]]:
-        length = {"window_days": self.window_days}
-        if batch.sources is None:
-            return [{"instrument_id": self.instrument_of(region), **length}] * len(batch)
-        return [{**length, **source} for source in batch.sources]
+        owner = {"instrument_id": self.instrument_of(region)} if batch.sources is None else {}
+        base: Mapping[str, Any] = {**owner, "window_days": self.window_days}
+        sources = [{}] * len(batch) if batch.sources is None else batch.sources
+        held = [False] * len(batch) if batch.is_held is None else batch.is_held.tolist()
+        return [{**base, **source, **(HELD if is_held else {})} for source, is_held in zip(sources, held, strict=True)]
 
-    def assign(self, vectors: Float32Matrix) -> Assignment:
-        """Return labels for vectors of shape (n, dim), from the one after the first `warm_up` on."""
+    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:
+        """Return labels for vectors of shape (n, dim), from the one after the first `warm_up` on.
+
+        Those that are held, shape (n,), repeat the vector before and add nothing to what is known.
+        """
         raise NotImplementedError
 
 
@@ -163,8 +171,8 @@ class NumericRegimeModel(EncodingRegimeModel):
         fingerprint = prototypes_fingerprint(self.prototypes)
         return {**super().config, "prototypes": fingerprint, "temperature": self.temperature}
 
-    def assign(self, vectors: Float32Matrix) -> Assignment:
-        """Return labels for vectors of shape (n, dim)."""
+    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:  # noqa: ARG002
+        """Return labels for vectors of shape (n, dim); those that are held have the label of the one before."""
         distances = prototype_distances(vectors, self.prototypes)
         return Assignment(
             labels=tuple(prototype.label for prototype in self.prototypes),
@@ -177,7 +185,7 @@ class NumericRegimeModel(EncodingRegimeModel):
 class SeedRegimeModel(EncodingRegimeModel):
     """The bootstrap model: every embedding is NEUTRAL, for sure; prototypes are made of what it stores."""
 
-    def assign(self, vectors: Float32Matrix) -> Assignment:
+    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:  # noqa: ARG002
         """Return NEUTRAL at distance 0 for every vector."""
         n_vectors = len(vectors)
         return Assignment(

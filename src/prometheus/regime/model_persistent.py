@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
@@ -92,9 +93,9 @@ class PersistentRegimeModel(EncodingRegimeModel):
             "calibration": self.calibration.to_dict(),
         }
 
-    def assign(self, vectors: Float32Matrix) -> DecodedAssignment:
+    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> DecodedAssignment:
         """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
-        return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration)
+        return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration, is_held)
 
 
 def decode(
@@ -102,16 +103,18 @@ def decode(
     scores: Float64Vector,
     prototypes: Sequence[RegimePrototype],
     calibration: RegimeCalibration,
+    is_held: NDArray[np.bool_] | None = None,
 ) -> DecodedAssignment:
     """Return the labels of all sessions but the first ``decode_sessions - 1``, which are only looked back on.
 
-    Vectors, shape (n, dim), and scores of high volatility, shape (n,), are of consecutive sessions, oldest first.
-    `PrototypeError` if vectors and prototypes differ in dimension.
+    Vectors, shape (n, dim), and scores of high volatility, shape (n,), are of consecutive sessions, oldest first; one
+    that is held says nothing for or against any label. `PrototypeError` if vectors and prototypes differ in dimension.
     """
     distances = prototype_distances(vectors, prototypes)
     warm_up = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
-    values = forward_costs(distances, calibration.penalty, calibration.decode_sessions)
+    costs = distances if is_held is None else np.where(is_held[:, np.newaxis], 0.0, distances)
+    values = forward_costs(costs, calibration.penalty, calibration.decode_sessions)
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)
     return DecodedAssignment(

@@ -13,12 +13,15 @@ from prometheus.arrays import Float32Matrix
 from prometheus.encoders.catalogue import create_numeric_model, default_window_days, knowledge_end
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2, model_config
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
-from prometheus.encoders.numeric.features import LOG_PRICES, feature_set_of
+from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet, feature_set_of
+from prometheus.encoders.numeric.judged import JudgedBars
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.numeric.windows import windows_in_range
+from prometheus.encoders.numeric.windows import WindowBatch, windows_in_range
 from prometheus.errors import InputRefusedError, UsageError, model_not_known_yet
 from prometheus.market.bars import Closes, PriceBars
+from prometheus.market.calendar import TradingCalendar
 from prometheus.market.outcomes import ForwardReturns, forward_log_volatility
+from prometheus.market.quality import CONTEXT
 from prometheus.regime.calibration import (
     MIN_SESSIONS,
     CalibrationSettings,
@@ -120,16 +123,19 @@ def _embed(bars: PriceBars, model_id: str, window_days: int | None) -> Embedding
         row = int(np.isnan(bars.column("volume")).argmax())
         where = f"{name}, column 'volume', row {row}, {bars.dates[row]}"
         raise InputRefusedError(f"{where}: {model_id} reads volumes; give them all, or use {NUM_REGIME_CORE_V2}")
-    if len(bars) < n_sessions:
+    windows = _windows(bars, features, n_sessions)
+    if not len(windows):
         raise _too_few(bars, f"{model_id} reads {n_sessions} sessions for one vector", n_sessions)
-    windows = windows_in_range(bars, date.min, date.max, n_sessions, features).windows
     return Embeddings(name, model_id, DatedVectors(windows.as_of_dates, windows.vectors(model)))
 
 
-def _vectors(bars: PriceBars, first_end: int) -> Float32Matrix:
-    """Return the vectors of the windows that end after each row from the one before `first_end` on."""
-    ends = np.arange(first_end, len(bars) + 1, dtype=np.int64)
-    return ScaleFreeNumericEmbeddingModel().encode_table(LOG_PRICES.tabulate(bars), ends, WINDOW_DAYS)
+def _windows(
+    bars: PriceBars, features: FeatureSet = LOG_PRICES, window_days: int = WINDOW_DAYS, first: date = date.min,
+    warm_up: int = 0,
+) -> WindowBatch:  # fmt: skip
+    """Return the windows that a database would give from the day `first` on, and `warm_up` before."""
+    judged = JudgedBars.judged(bars, window_days, TradingCalendar()) if features.is_judged else bars
+    return windows_in_range(judged, first, date.max, window_days, features, warm_up).windows
 
 
 def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier: PrototypeSource | None) -> Fit:
@@ -140,11 +146,12 @@ def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier:
         raise UsageError(f"span={span}: name at least {n_least} sessions")
     if len(bars) < n_needed:
         raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
-    first_end = max(WINDOW_DAYS, len(bars) - span + 1)
-    vectors = _vectors(bars, first_end)
-    sessions = DescribedSessions.of(bars.dates[first_end - 1 :], vectors)
-    closes = np.exp(LOG_PRICES.tabulate(bars)[:, 0])  # as the command reads them from its table
-    followed = forward_log_volatility(closes)[first_end - 1 :]
+    windows = _windows(bars)
+    windows = windows.take(slice(max(0, len(windows) - span), None))
+    if len(windows) < max(MIN_SESSIONS, settings.decode_sessions):
+        raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
+    sessions = DescribedSessions.of(windows.as_of_dates, windows.vectors(ScaleFreeNumericEmbeddingModel()))
+    followed = forward_log_volatility(windows.closes)[windows.close_ends - 1]
     prototypes, calibration = calibrate(sessions, followed, settings, earlier=earlier)
     prototype_set = PrototypeSet(
         region=bars.instrument_ids[0], prototypes=tuple(sorted(prototypes, key=lambda each: each.label.name)),
@@ -161,23 +168,25 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     warm_up = fit.calibration.decode_sessions - 1
     n_back = WINDOW_DAYS - 1 + warm_up
     past, fault = _joined(bars, fit.bars)
-    past = past.take(slice(max(0, len(past) - n_back), None))
     whole = _appended(past, bars)
-    if len(whole) <= n_back:
+    windows = _windows(whole, first=bars.dates[0].item(), warm_up=warm_up)
+    if len(windows) <= warm_up:
         raise _too_few(whole, f"a label looks back on {n_back}{f'; {fault}' if fault else ''}", n_back + 1)
-    vectors = _vectors(whole, WINDOW_DAYS)
-    decoded = decode(vectors, volatility_scores(vectors), fit.prototype_set.prototypes, fit.calibration)
+    vectors = windows.vectors(ScaleFreeNumericEmbeddingModel())
+    decoded = decode(
+        vectors, volatility_scores(vectors), fit.prototype_set.prototypes, fit.calibration, windows.is_held
+    )
+    dates = windows.as_of_dates[warm_up:]
     (name,) = bars.instrument_ids
     model_id = fit.prototype_set.regime_model_id(NUM_REGIME_CORE_V2)
     labels = np.array([LABELS.index(label) for label in decoded.labels])[decoded.nearest]
-    dates = whole.dates[n_back:]
     timeline = RegimeTimeline(name, model_id, dates, labels, decoded.confidences, decoded.high_volatility)
     return Regimes(
         timeline,
         Closes(name, bars.dates, bars.column("adjusted_close")),
         _evidence(decoded, vectors[warm_up:], fit),
-        _warm_up(past, bars, fit, n_back - len(past), fault),
-        LabelSource(whole, fit.prototype_set),
+        _warm_up(past.take(slice(max(0, len(past) - n_back), None)), bars, fit, dates[0], fault),
+        LabelSource(whole.take(slice(max(0, len(past) - n_back - CONTEXT), None)), fit.prototype_set),
     )
 
 
@@ -188,7 +197,8 @@ def _evidence(decoded: DecodedAssignment, vectors: Float32Matrix, fit: Fit) -> E
     return Evidence(probabilities, vectors, centers, fit.calibration.norms)
 
 
-def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, n_left_out: int, fault: str) -> WarmUp:
+def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, start: np.datetime64, fault: str) -> WarmUp:
+    n_left_out = int(np.searchsorted(bars.dates, start))
     first = past.dates[0].item() if len(past) else None
     until = bars.dates[n_left_out - 1].item() if n_left_out else None
     return WarmUp(len(past), first, n_left_out, until, fit.calibration.end, fault)

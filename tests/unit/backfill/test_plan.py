@@ -50,6 +50,9 @@ def batch_of(wanted: list[Key]) -> WindowBatch:
         features=np.zeros((len(wanted), 3), dtype=np.float32),
         input_hashes=np.array([digest for _, _, digest in wanted], dtype=np.int64),
         feature_set=CLOSE_VOLUME,
+        is_held=np.zeros(len(wanted), dtype=bool),
+        closes=np.empty(0),
+        close_ends=np.arange(len(wanted)),
     )
 
 

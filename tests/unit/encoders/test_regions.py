@@ -185,9 +185,9 @@ def test_every_missing_member_is_named_with_its_reason() -> None:
 
 def test_a_range_leaves_out_what_has_no_embedding_and_says_so() -> None:
     equal = RegionDefinition(members={"SPX": 2, "TLT": 3}, anchor="SPX")
-    gap = set(DAYS[-16:-4])  # on the last seven of these twelve its newest bar is too old
+    gap = set(DAYS[-16:-4])  # on the last seven of these twelve its newest bar is too old, and on the day after as well
     build = builder_of(without(WALKS, TLT=gap), equal).build_range(["US"], DAYS[-20], FRIDAY, 513)
-    left_out = DAYS[-11:-4]
+    left_out = DAYS[-11:-3]
     assert build.windows.as_of_dates.tolist() == [day for day in DAYS[-20:] if day not in left_out]
     assert [failure.as_of for failure in build.failures if isinstance(failure, RegionMembersError)] == left_out
 
@@ -215,7 +215,7 @@ def test_a_range_outside_of_the_anchors_bars_is_refused() -> None:
 def test_sessions_left_out_are_stepped_over_when_looking_back() -> None:
     equal = RegionDefinition(members={"SPX": 2, "TLT": 3}, anchor="SPX")
     builder = builder_of(without(WALKS, TLT=set(DAYS[-16:-4])), equal)
-    seen = [day for day in DAYS[512:] if day not in DAYS[-11:-4]]
+    seen = [day for day in DAYS[512:] if day not in DAYS[-11:-3]]
     assert builder.build_trailing(SPEC, FRIDAY, 15).as_of_dates.tolist() == seen[-15:]
     lead = builder.build_range(["US"], DAYS[-3], FRIDAY, 513, 12).windows
     assert lead.as_of_dates.tolist() == seen[-15:]

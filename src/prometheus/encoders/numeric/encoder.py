@@ -33,7 +33,10 @@ Encode: TypeAlias = "Callable[[Any, NumericWindowSpec, date, NumericEmbeddingMod
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingBatch:
-    """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; `sources` say what made each row."""
+    """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; `sources` say what made each row.
+
+    `is_held` says of which dates the bar was suspect, so that the vector is that of the window before.
+    """
 
     entity_type: str
     model_id: str
@@ -45,6 +48,7 @@ class EmbeddingBatch:
     vectors: Float32Matrix
     feature_names: tuple[str, ...] = CLOSE_VOLUME.names
     sources: Sequence[Mapping[str, Any]] | None = None
+    is_held: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n_rows = len(self.as_of_dates)
@@ -87,6 +91,7 @@ class EmbeddingBatch:
             input_hashes=None if hashes is None else hashes[chosen],
             vectors=self.vectors[chosen],
             sources=None if self.sources is None else self.sources[chosen],
+            is_held=None if self.is_held is None else self.is_held[chosen],
         )
 
 
@@ -134,6 +139,7 @@ class NumericWindowEncoder(RegisteredModel):
             vectors=windows.vectors(self.model),
             feature_names=windows.feature_set.names,
             sources=windows.sources,
+            is_held=windows.is_held,
         )
 
     def save(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:
@@ -220,6 +226,7 @@ class _SingleWindow:
     input_hashes: None = None
     feature_set: FeatureSet = CLOSE_VOLUME
     sources: None = None
+    is_held: None = None
 
     def __len__(self) -> int:
         return 1

@@ -25,6 +25,8 @@ class FeatureSet:
     names: tuple[str, ...]
     bar_fields: tuple[str, ...]
     tabulate: Callable[[PriceBars], FeatureTable]
+    is_judged: bool = False
+    """Whether bars that the judge of prices finds wrong are left out."""
 
 
 def feature_table(bars: PriceBars) -> Float32Matrix:
@@ -81,6 +83,7 @@ LOG_PRICES = FeatureSet(
     ("log_adjusted_close", "log_high_over_close", "log_close_over_low"),
     ("adjusted_close", "close", "high", "low"),
     log_price_table,
+    is_judged=True,
 )
 
 

@@ -2,24 +2,37 @@
 
 A window holds sound bars only. Where its bars stand on two scales (a split left in, a hole), the older ones are put on
 the scale of the newest, so that the return across is left out; such windows lie in rows of their own, behind the rows
-of the instrument, and depend on nothing but their own bars. A date whose bar is not sound has the window that ended
-before it.
+of the instrument, and depend on nothing but their own bars. A date whose bar is suspect has the window that ended
+before it; one whose bar is frozen, or the first after a hole, has none: its newest sound bar is too old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.encoders.numeric.features import FeatureSet
 from prometheus.market.bars import PriceBars
-from prometheus.market.quality import NEW_SCALE, Judgement, Verdict, judge, missing_sessions
-from prometheus.protocols import Sessions
+from prometheus.market.quality import (
+    AGED,
+    CONTEXT,
+    JUDGED_FIELDS,
+    NEW_SCALE,
+    Judgement,
+    Verdict,
+    judge,
+    missing_sessions,
+)
+from prometheus.protocols import BarSource, Sessions
 
+MORE_BARS = 21
+"""How many bars beyond those needed are loaded at first, in place of bars that are left out."""
 SCALED_FIELD = "adjusted_close"
 """The field whose level is compared from bar to bar; the others are taken within their own session."""
 
@@ -38,8 +51,13 @@ class JudgedBars:
         Shape (n_dates,): one past the row in `bars` of the newest bar of the date's window.
     n_known
         Shape (n_dates,): how many bars a window that ends there may reach back to.
-    held
-        Shape (n_dates,), int8: the `Verdict` on a bar that says too little of its day, else 0.
+    verdicts
+        Shape (n_dates,), int8: the `Verdict` on the date's own bar, on its day.
+    starts_anew
+        Shape (n_instruments,): whether a history begins anew among the bars.
+    closes, close_ends
+        Adjusted closes of the sound bars, those of each instrument on one scale, and, shape (n_dates,), one past the
+        close that ends the date's window among them; what followed a date is read here.
     """
 
     bars: PriceBars
@@ -47,14 +65,47 @@ class JudgedBars:
     offsets: Int64Vector
     ends: Int64Vector
     n_known: Int64Vector
-    held: NDArray[np.int8]
+    verdicts: NDArray[np.int8]
+    starts_anew: NDArray[np.bool_]
+    closes: Float64Vector
+    close_ends: Int64Vector
+
+    def of(self, index: int) -> slice:
+        """Return where the dates of an instrument stand."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def take(self, dates: slice) -> JudgedBars:
+        """Return consecutive dates, over the same bars; of instruments the names stay."""
+        return replace(
+            self,
+            dates=self.dates[dates],
+            ends=self.ends[dates],
+            n_known=self.n_known[dates],
+            verdicts=self.verdicts[dates],
+            close_ends=self.close_ends[dates],
+        )
+
+    def have_window(self, window_days: int) -> NDArray[np.bool_]:
+        """Return which dates have a window of that length, shape (n_dates,); those with an aged bar have none."""
+        return (self.n_known >= window_days) & ~np.isin(self.verdicts, AGED)
 
     @classmethod
     def of_all(cls, bars: PriceBars) -> JudgedBars:
         """Return the bars as they are, every one believed."""
         rows = np.arange(len(bars), dtype=np.int64)
         begins = np.repeat(bars.offsets[:-1], np.diff(bars.offsets))
-        return cls(bars, bars.dates, bars.offsets, rows + 1, rows + 1 - begins, np.zeros(len(bars), dtype=np.int8))
+        n_instruments = len(bars.instrument_ids)
+        return cls(
+            bars,
+            bars.dates,
+            bars.offsets,
+            ends=rows + 1,
+            n_known=rows + 1 - begins,
+            verdicts=np.zeros(len(bars), dtype=np.int8),
+            starts_anew=np.zeros(n_instruments, dtype=bool),
+            closes=bars.column(SCALED_FIELD) if SCALED_FIELD in bars.fields else np.empty(0),
+            close_ends=rows + 1,
+        )
 
     @classmethod
     def judged(
@@ -71,12 +122,16 @@ class JudgedBars:
         ]
         laid_out = [part.laid_out(window_days) for part in parts]
         row_offsets = np.cumsum([0, *(len(layout.rows) for layout in laid_out)])
+        close_offsets = np.cumsum([0, *(len(part.closes) for part in parts)])
         firsts = bars.offsets[:-1]
         rows = np.concatenate(
             [np.empty(0, np.int64), *(first + x.rows for first, x in zip(firsts, laid_out, strict=True))]
         )
         values = bars.values[:, rows]
-        values[bars.fields.index(SCALED_FIELD)] *= np.concatenate([np.empty(0), *(x.factors for x in laid_out)])
+        scaled = bars.fields.index(SCALED_FIELD)
+        factors = np.concatenate([np.empty(0), *(x.factors for x in laid_out)])
+        is_scaled = factors != 1
+        values[scaled, is_scaled] = _multiplied(values[scaled, is_scaled], factors[is_scaled])
         return cls(
             bars=PriceBars(bars.instrument_ids, row_offsets, bars.dates[rows], bars.fields, values),
             dates=np.concatenate([bars.dates[:0], *(part.dates for part in parts)]),
@@ -85,8 +140,54 @@ class JudgedBars:
                 [np.empty(0, np.int64), *(at + x.ends for at, x in zip(row_offsets[:-1], laid_out, strict=True))]
             ),
             n_known=np.concatenate([np.empty(0, np.int64), *(part.n_known for part in parts)]),
-            held=np.concatenate([np.empty(0, np.int8), *(part.held for part in parts)]),
+            verdicts=np.concatenate([np.empty(0, np.int8), *(part.verdicts for part in parts)]),
+            starts_anew=np.array([Verdict.NEW_START in part.verdicts for part in parts], dtype=bool),
+            closes=np.concatenate([np.empty(0), *(part.closes for part in parts)]),
+            close_ends=np.concatenate(
+                [np.empty(0, np.int64), *(at + x.ends for at, x in zip(close_offsets[:-1], parts, strict=True))]
+            ),
         )
+
+
+def load_judged(
+    source: BarSource,
+    instrument_ids: Sequence[str],
+    first: date,
+    last: date,
+    window_days: int,
+    warm_up: int,
+    feature_set: FeatureSet,
+    calendar: Sessions,
+) -> JudgedBars:
+    """Return the bars of every window from `first` to `last`, and of `warm_up` windows before, judged if asked.
+
+    The judge needs bars before those, and bars that it leaves out need others in their place: more are loaded until
+    there are enough, or no more stored.
+    """
+    needed = window_days + warm_up
+    if not feature_set.is_judged:
+        return JudgedBars.of_all(source.load_bars(instrument_ids, first, last, needed, feature_set.bar_fields))
+    fields = (*feature_set.bar_fields, *(field for field in JUDGED_FIELDS if field not in feature_set.bar_fields))
+    n_spare = MORE_BARS
+    while True:
+        n_before = needed + CONTEXT + n_spare
+        bars = source.load_bars(instrument_ids, first, last, n_before, fields)
+        n_until = _n_until(bars, first)
+        is_cut = n_until >= n_before
+        judged = JudgedBars.judged(bars, window_days, calendar, np.where(is_cut, CONTEXT, 0))
+        if not is_cut.any():
+            return judged
+        newest = judged.offsets[:-1] + n_until - np.where(is_cut, CONTEXT, 0) - 1
+        is_short = is_cut & (judged.n_known[np.maximum(newest, 0)] < needed) & ~judged.starts_anew
+        if not is_short.any():
+            return judged
+        n_spare *= 4
+
+
+def _n_until(bars: PriceBars, day: date) -> Int64Vector:
+    """Return how many bars of each instrument are dated up to a day, shape (n_instruments,)."""
+    counts = [int(np.searchsorted(part.dates, np.datetime64(day, "D"), side="right")) for part in bars.each()]
+    return np.array(counts, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +207,8 @@ class _Sound:
     dates: DateVector
     ends: Int64Vector
     n_known: Int64Vector
-    held: NDArray[np.int8]
+    verdicts: NDArray[np.int8]
+    closes: Float64Vector
     breaks: Mapping[int, float]
     """By the first sound bar on a new scale: what prices before it are multiplied by."""
 
@@ -123,10 +225,12 @@ class _Sound:
         breaks = {}
         for row in np.flatnonzero(np.isin(judgement.settled, NEW_SCALE) & (n_until > 0)).tolist():
             n_before = int(n_until[row])
-            breaks[n_before] = float(prices[row] / prices[rows[n_before - 1]])
+            breaks[n_before] = _ratio(prices[row], prices[rows[n_before - 1]])
         dated = slice(n_context, None)
-        held = np.where(judgement.is_held, judgement.on_day, 0).astype(np.int8)
-        return cls(rows, bars.dates[dated], ends[dated], (ends - begins)[dated], held[dated], breaks)
+        closes = _multiplied(np.exp(np.log(prices[rows])), _factors(breaks, 0, len(rows), len(rows)))
+        return cls(
+            rows, bars.dates[dated], ends[dated], (ends - begins)[dated], judgement.on_day[dated], closes, breaks
+        )
 
     def laid_out(self, window_days: int) -> _Layout:
         """Return the rows of all windows: those on one scale share the sound bars, others lie behind them."""
@@ -139,13 +243,29 @@ class _Sound:
             is_here = (self.ends > position) & (self.ends <= stop)
             ends[is_here] += n_rows - first
             rows.append(self.rows[first:stop])
-            factors.append(self._factors(first, stop, position))
+            factors.append(_factors(self.breaks, first, stop, position))
             n_rows += stop - first
         return _Layout(np.concatenate(rows), np.concatenate(factors), ends)
 
-    def _factors(self, first: int, stop: int, newest: int) -> Float64Vector:
-        factors = np.ones(stop - first)
-        for position in sorted(self.breaks, reverse=True):
-            if first < position <= newest:
-                factors[: position - first] *= self.breaks[position]
-        return factors
+
+def _factors(breaks: Mapping[int, float], first: int, stop: int, newest: int) -> Float64Vector:
+    """Return what prices of consecutive sound bars are multiplied by to be on the scale of the break `newest`."""
+    factors = np.ones(stop - first)
+    for position in sorted(breaks, reverse=True):
+        if first < position <= newest:
+            factors[: position - first] = _multiplied(factors[: position - first], breaks[position])
+    return factors
+
+
+_LIMITS = np.finfo(np.float64)
+
+
+def _multiplied(values: Float64Vector, factor: Float64Vector | float) -> Float64Vector:
+    """Return a product of prices that stays a price: positive and finite, however absurd."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.clip(values * factor, _LIMITS.tiny, _LIMITS.max)
+
+
+def _ratio(price: np.float64, before: np.float64) -> float:
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.clip(price / before, _LIMITS.tiny, _LIMITS.max))

@@ -16,14 +16,25 @@ from operator import add
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, FeatureTable, Float32Matrix, Float64Matrix, Int64Vector, as_float32
+from prometheus.arrays import (
+    DateVector,
+    FeatureTable,
+    Float32Matrix,
+    Float64Matrix,
+    Float64Vector,
+    Int64Vector,
+    as_float32,
+)
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2, fingerprint
 from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet, window_hashes
+from prometheus.encoders.numeric.judged import JudgedBars, load_judged
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS, NumericWindowSpec, WindowBuild, windows_on_date
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError, UsageError
 from prometheus.market.bars import PriceBars
+from prometheus.market.quality import AGED, Verdict
 from prometheus.protocols import BarSource, NumericEmbeddingModel, RegionMembers, Sessions, TableNumericEmbeddingModel
 
 REGION = "REGION"
@@ -76,7 +87,8 @@ class RegionWindowBatch:
     """Windows of one region, by date: those of its members, sorted by id, over a shared feature table.
 
     The anchor's rows come first; `ends`, shape (n,), are the anchor's, `input_hashes` cover all bars that take part.
-    `member_ends` and `weights` have shape (n_members, n): -1 and 0 for the absent; weights add to 1.
+    `member_ends` and `weights` have shape (n_members, n): -1 and 0 for the absent; weights add to 1. A date `is_held`
+    where the anchor's bar was suspect; `closes` and `close_ends` are the anchor's, as in `WindowBatch`.
     """
 
     entity_ids: tuple[str, ...]
@@ -89,6 +101,9 @@ class RegionWindowBatch:
     features: FeatureTable
     input_hashes: Int64Vector
     feature_set: FeatureSet
+    is_held: NDArray[np.bool_]
+    closes: Float64Vector
+    close_ends: Int64Vector
 
     def __len__(self) -> int:
         return len(self.as_of_dates)
@@ -115,7 +130,7 @@ class RegionWindowBatch:
 
     def take(self, chosen: Int64Vector | slice, /) -> RegionWindowBatch:
         """Return some of the dates, over the same feature table."""
-        names = ("as_of_dates", "ends", "member_ends", "weights", "input_hashes")
+        names = ("as_of_dates", "ends", "member_ends", "weights", "input_hashes", "is_held", "close_ends")
         return replace(self, **{name: getattr(self, name)[..., chosen] for name in names})
 
     def vectors(self, model: NumericEmbeddingModel) -> Float32Matrix:
@@ -183,7 +198,7 @@ class RegionWindowBuilder:
         ids = [region.anchor, *sorted(set(region.members) - {region.anchor})]
         while True:
             found = find_days(spec.entity_id, start, end, spec.window_days, n_back)
-            bars = self._reader.load_bars(ids, found.days[0].item(), end, spec.window_days, LOG_PRICES.bar_fields)
+            bars = self._load(ids, found.days[0].item(), end, spec.window_days)
             build, n_before = _windows_on_days(spec.entity_id, region, bars, found, spec.window_days)
             if n_before >= warm_up or found.is_whole:
                 n_wanted = len(build.windows) - n_before
@@ -193,28 +208,31 @@ class RegionWindowBuilder:
 
     def _one_day(self, region_id: str, as_of_date: date, _end: date, window_days: int, n_back: int) -> _Days:
         anchor = self._regions[region_id].anchor
-        wanted = window_days + n_back
-        bars = self._reader.load_bars([anchor], as_of_date, as_of_date, wanted, LOG_PRICES.bar_fields)
+        bars = self._load([anchor], as_of_date, as_of_date, window_days, n_back)
         failures = windows_on_date(bars, as_of_date, window_days, self._calendar, LOG_PRICES).failures
         if failures:
             raise _anchor_error(region_id, as_of_date, failures[0])
-        days = bars.dates[window_days - 1 :].copy()
+        days = bars.dates[bars.have_window(window_days)][-1 - n_back :].copy()
         last: date = days[-1].item()
         n_unseen = 0 if last == as_of_date else self._calendar.n_sessions_after(last, as_of_date)
         days[-1] = as_of_date
-        return _Days(days, len(days) - 1, n_unseen, is_whole=len(bars.dates) < wanted)
+        return _Days(days, len(days) - 1, n_unseen, is_whole=len(days) <= n_back)
 
     def _days_in_range(self, region_id: str, start: date, end: date, window_days: int, n_back: int) -> _Days:
-        anchor, wanted = self._regions[region_id].anchor, window_days + n_back
-        dates = self._reader.load_bars([anchor], start, end, wanted, LOG_PRICES.bar_fields).dates
-        n_until_start = int(np.searchsorted(dates, np.datetime64(start, "D"), side="right"))
-        first = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
-        if len(dates) < window_days:
-            raise _anchor_error(region_id, end, InsufficientHistoryError(anchor, end, window_days, len(dates)))
-        if first >= len(dates):
+        anchor = self._regions[region_id].anchor
+        bars = self._load([anchor], start, end, window_days, n_back)
+        days = bars.dates[bars.have_window(window_days)]
+        if not len(days):
+            n_known = int(bars.n_known.max(initial=0))
+            raise _anchor_error(region_id, end, InsufficientHistoryError(anchor, end, window_days, n_known))
+        first = int(np.searchsorted(days, np.datetime64(start, "D")))
+        if first >= len(days):
             raise _anchor_error(region_id, end, InputRefusedError(f"{anchor} has no bar from {start} to {end}"))
-        earliest = max(first - n_back, window_days - 1)
-        return _Days(dates[earliest:], first - earliest, 0, is_whole=n_until_start < wanted)
+        earliest = max(first - n_back, 0)
+        return _Days(days[earliest:], first - earliest, 0, is_whole=first < n_back)
+
+    def _load(self, ids: Sequence[str], first: date, last: date, window_days: int, n_back: int = 0) -> JudgedBars:
+        return load_judged(self._reader, ids, first, last, window_days, n_back, LOG_PRICES, self._calendar)
 
 
 def _anchor_error(region_id: str, as_of_date: date, failure: InputRefusedError) -> RegionMembersError:
@@ -225,7 +243,7 @@ def _anchor_error(region_id: str, as_of_date: date, failure: InputRefusedError) 
 
 
 def _windows_on_days(
-    region_id: str, region: RegionMembers, bars: PriceBars, found: _Days, window_days: int
+    region_id: str, region: RegionMembers, bars: JudgedBars, found: _Days, window_days: int
 ) -> tuple[WindowBuild[RegionWindowBatch], int]:
     member_ids = tuple(sorted(region.members))
     member_ends = _member_ends(region, bars, found, window_days)
@@ -238,6 +256,7 @@ def _windows_on_days(
     chosen = np.flatnonzero(is_seen)
     chosen_ends = member_ends[:, chosen]
     weights = np.array([region.members[name] for name in member_ids])[:, np.newaxis]
+    anchor = _dates_of(bars, region.anchor)
     windows = RegionWindowBatch(
         entity_ids=(region_id,),
         member_ids=member_ids,
@@ -246,9 +265,12 @@ def _windows_on_days(
         ends=anchor_ends[chosen],
         member_ends=chosen_ends,
         weights=np.where(chosen_ends != ABSENT, weights / shares[chosen], 0.0),
-        features=LOG_PRICES.tabulate(bars),
-        input_hashes=_region_hashes(member_ids, bars, chosen_ends, window_days),
+        features=LOG_PRICES.tabulate(bars.bars),
+        input_hashes=_region_hashes(member_ids, bars.bars, chosen_ends, window_days),
         feature_set=LOG_PRICES,
+        is_held=_anchor_verdicts(bars, region.anchor, found.days[chosen]) == Verdict.SUSPECT,
+        closes=bars.closes,
+        close_ends=anchor.close_ends[np.searchsorted(anchor.dates, found.days[chosen], side="right") - 1],
     )
     failures = tuple(
         _members_error(region_id, region, bars, found.days[at].item(), member_ends[:, at], window_days)
@@ -258,27 +280,34 @@ def _windows_on_days(
     return WindowBuild(windows, failures), int(is_seen[: found.n_before].sum())
 
 
-def _member_ends(region: RegionMembers, bars: PriceBars, found: _Days, window_days: int) -> Int64Vector:
+def _member_ends(region: RegionMembers, bars: JudgedBars, found: _Days, window_days: int) -> Int64Vector:
     """Return where each member's window ends on each day, shape (n_members, n_days); -1: none, or too old."""
-    sessions = _dates_of(bars, region.anchor)[1]
+    sessions = _dates_of(bars, region.anchor).dates
     numbers = np.searchsorted(sessions, found.days, side="right")
     numbers[-1] += found.n_unseen
     ends = np.full((len(region.members), len(found.days)), ABSENT, dtype=np.int64)
     for row, name in enumerate(sorted(region.members)):
-        first, dates = _dates_of(bars, name)
-        if len(dates):
-            n_known = np.searchsorted(dates, found.days, side="right")
-            newest = dates[np.maximum(n_known, 1) - 1]
-            ages = numbers - np.searchsorted(sessions, newest, side="right")
-            is_present = (n_known >= window_days) & (ages <= MAX_AGE_SESSIONS)
-            ends[row] = np.where(is_present, first + n_known, ABSENT)
+        member = _dates_of(bars, name)
+        if len(member.dates):
+            n_dates = np.searchsorted(member.dates, found.days, side="right")
+            newest = np.maximum(n_dates, 1) - 1
+            ages = numbers - np.searchsorted(sessions, member.dates[newest], side="right")
+            is_present = (n_dates > 0) & member.have_window(window_days)[newest] & (ages <= MAX_AGE_SESSIONS)
+            ends[row] = np.where(is_present, member.ends[newest], ABSENT)
     return ends
 
 
-def _dates_of(bars: PriceBars, instrument_id: str) -> tuple[int, DateVector]:
-    index = bars.instrument_ids.index(instrument_id)
-    first, stop = int(bars.offsets[index]), int(bars.offsets[index + 1])
-    return first, bars.dates[first:stop]
+def _anchor_verdicts(bars: JudgedBars, anchor: str, days: DateVector) -> NDArray[np.int8]:
+    """Return what is said of the anchor's bar on some days; one without a bar is sound."""
+    own = _dates_of(bars, anchor)
+    if not len(own.dates):
+        return np.zeros(len(days), dtype=np.int8)
+    rows = np.minimum(np.searchsorted(own.dates, days), len(own.dates) - 1)
+    return np.where(own.dates[rows] == days, own.verdicts[rows], Verdict.SOUND).astype(np.int8)
+
+
+def _dates_of(bars: JudgedBars, instrument_id: str) -> JudgedBars:
+    return bars.take(bars.of(bars.bars.instrument_ids.index(instrument_id)))
 
 
 def _total(region: RegionMembers) -> float:
@@ -306,19 +335,21 @@ def _region_hashes(
 
 
 def _members_error(
-    region_id: str, region: RegionMembers, bars: PriceBars, day: date, ends: Int64Vector, window_days: int
+    region_id: str, region: RegionMembers, bars: JudgedBars, day: date, ends: Int64Vector, window_days: int
 ) -> RegionMembersError:
     absent, share = [], 0.0
     for name, end in zip(sorted(region.members), ends, strict=True):
         if end != ABSENT:
             share += region.members[name]
             continue
-        dates = _dates_of(bars, name)[1]
-        n_known = int(np.searchsorted(dates, np.datetime64(day, "D"), side="right"))
+        member = _dates_of(bars, name)
+        living = np.flatnonzero(~np.isin(member.verdicts, AGED) & (member.dates <= np.datetime64(day, "D")))
+        n_known = int(member.n_known[living[-1]]) if len(living) else 0
         if n_known < window_days:
             absent.append(_too_few(name, n_known, window_days))
         else:
-            absent.append(f"{name}'s last bar, of {dates[n_known - 1]}, is more than {MAX_AGE_SESSIONS} sessions old")
+            newest = member.dates[living[-1]]
+            absent.append(f"{name}'s last bar, of {newest}, is more than {MAX_AGE_SESSIONS} sessions old")
     rule = f"its members present carry {share / _total(region):.0%} of the weight and half is needed"
     return RegionMembersError(region_id, day, rule, absent)
 

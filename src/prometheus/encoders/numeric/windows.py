@@ -9,24 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Int64Vector, as_float32
+from prometheus.arrays import (
+    DateVector,
+    FeatureCube,
+    FeatureTable,
+    Float32Matrix,
+    Float64Vector,
+    Int64Vector,
+    as_float32,
+)
 from prometheus.encoders.identity import completed
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, LOG_RETURN, FeatureSet, window_hashes
+from prometheus.encoders.numeric.judged import JudgedBars, load_judged
 from prometheus.errors import (
     CalendarRangeError,
     InputRefusedError,
     InsufficientHistoryError,
     StaleHistoryError,
     UsageError,
-    WindowShapeError,
 )
 from prometheus.market.bars import PriceBars
+from prometheus.market.quality import AGED, Verdict
 from prometheus.protocols import (
     BarSource,
     BatchNumericEmbeddingModel,
@@ -67,7 +76,9 @@ class WindowBatch:
     """Windows of one length over a shared feature table, sorted by entity, then by date.
 
     `entity_index` points into `entity_ids`; `ends` are one past the newest row. Equal windows have equal hashes,
-    whatever batch they came in. `features` have shape (n_rows, n_features), C order, in the terms of `feature_set`.
+    whatever batch they came in. `features` have shape (n_rows, n_features), C order, in the terms of `feature_set`. A
+    window `is_held` where the bar of its date was suspect: it is the one that ended before. `closes` are those of all
+    sound bars, on one scale; the one of a window's last bar stands before `close_ends`.
     """
 
     window_days: int
@@ -79,6 +90,9 @@ class WindowBatch:
     features: FeatureTable
     input_hashes: Int64Vector
     feature_set: FeatureSet
+    is_held: NDArray[np.bool_]
+    closes: Float64Vector
+    close_ends: Int64Vector
     sources: None = None
 
     def __len__(self) -> int:
@@ -86,7 +100,7 @@ class WindowBatch:
 
     def take(self, chosen: Int64Vector | slice) -> WindowBatch:
         """Return some of the windows, over the same feature table."""
-        names = ("entity_index", "as_of_dates", "last_sessions", "ends", "input_hashes")
+        names = ("entity_index", "as_of_dates", "last_sessions", "ends", "input_hashes", "is_held", "close_ends")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     def values(self) -> FeatureCube:
@@ -151,15 +165,13 @@ class NumericWindowBuilder:
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
         """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong."""
         n_sessions = spec.window_days + n_windows - 1
-        bars = self._load([spec.entity_id], as_of_date, as_of_date, n_sessions)
-        n_known = int(np.searchsorted(bars.dates, np.datetime64(as_of_date, "D"), side="right"))
-        failure = _date_failure(spec.entity_id, bars.dates[:n_known], as_of_date, n_sessions, self._calendar)
-        if failure is not None:
-            raise failure
-        ends = np.arange(n_known - n_windows + 1, n_known + 1, dtype=np.int64)
-        as_of_dates = np.append(bars.dates[ends[:-1] - 1], np.datetime64(as_of_date, "D"))
-        entity_index = np.zeros(n_windows, dtype=np.int64)
-        return _window_batch(bars, entity_index, as_of_dates, ends, spec.window_days, self._feature_set)
+        bars = self._load([spec.entity_id], as_of_date, as_of_date, spec.window_days, n_windows - 1)
+        find = _on_date(as_of_date, n_sessions, self._calendar, n_windows, spec.window_days)
+        found = _windows_found(bars, find, spec.window_days, self._feature_set)
+        if found.failures:
+            raise found.failures[0]
+        found.windows.as_of_dates[-1] = as_of_date
+        return found.windows
 
     def build_date(self, instrument_ids: Sequence[str], as_of_date: date, window_days: int) -> WindowBuild[WindowBatch]:
         """Return the windows of many instruments on one date."""
@@ -172,42 +184,56 @@ class NumericWindowBuilder:
     ) -> WindowBuild[WindowBatch]:
         """Return a window for every session from `start` to `end`, and `warm_up` before, that has enough history."""
         require_window_days(window_days)
-        bars = self._load(instrument_ids, start, end, window_days + warm_up)
+        bars = self._load(instrument_ids, start, end, window_days, warm_up)
         return windows_in_range(bars, start, end, window_days, self._feature_set, warm_up)
 
-    def _load(self, instrument_ids: Sequence[str], first: date, last: date, n_before: int) -> PriceBars:
-        return self._reader.load_bars(instrument_ids, first, last, n_before, self._feature_set.bar_fields)
+    def _load(
+        self, instrument_ids: Sequence[str], first: date, last: date, window_days: int, warm_up: int = 0
+    ) -> JudgedBars:
+        return load_judged(
+            self._reader, instrument_ids, first, last, window_days, warm_up, self._feature_set, self._calendar
+        )
 
 
 def windows_on_date(
-    bars: PriceBars, as_of_date: date, window_days: int, calendar: Sessions, feature_set: FeatureSet | None = None
+    bars: JudgedBars | PriceBars,
+    as_of_date: date,
+    window_days: int,
+    calendar: Sessions,
+    feature_set: FeatureSet | None = None,
 ) -> WindowBuild[WindowBatch]:
-    """Return the window of every instrument that ends at or shortly before `as_of_date`, and why others have none."""
-    as_of = np.datetime64(as_of_date, "D")
+    """Return the window of every instrument that ends at or shortly before `as_of_date`, and why others have none.
 
-    def find(instrument_id: str, dates: DateVector) -> Int64Vector | InputRefusedError:
-        n_known = int(np.searchsorted(dates, as_of, side="right"))
-        failure = _date_failure(instrument_id, dates[:n_known], as_of_date, window_days, calendar)
-        return np.array([n_known], dtype=np.int64) if failure is None else failure
-
-    return _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME, as_of)
+    Bars that were not judged are all believed.
+    """
+    find = _on_date(as_of_date, window_days, calendar, 1, window_days)
+    found = _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME)
+    found.windows.as_of_dates[:] = as_of_date
+    return found
 
 
 def windows_in_range(
-    bars: PriceBars, start: date, end: date, window_days: int, feature_set: FeatureSet | None = None, warm_up: int = 0
+    bars: JudgedBars | PriceBars,
+    start: date,
+    end: date,
+    window_days: int,
+    feature_set: FeatureSet | None = None,
+    warm_up: int = 0,
 ) -> WindowBuild[WindowBatch]:
     """Return one window per instrument and observed session in the range, and of up to `warm_up` sessions before.
 
     Sessions with fewer than `window_days` bars up to them have no window; an instrument without any is a failure.
     """
 
-    def find(instrument_id: str, dates: DateVector) -> Int64Vector | InputRefusedError:
-        begin = max(int(np.searchsorted(dates, np.datetime64(start, "D"))), window_days - 1)
-        finish = int(np.searchsorted(dates, np.datetime64(end, "D"), side="right"))
-        if begin < finish:
-            return np.arange(max(begin - warm_up, window_days - 1) + 1, finish + 1, dtype=np.int64)
-        if finish < window_days:
-            return InsufficientHistoryError(instrument_id, end, window_days, finish)
+    def find(instrument_id: str, bars: JudgedBars) -> Int64Vector | InputRefusedError:
+        finish = int(np.searchsorted(bars.dates, np.datetime64(end, "D"), side="right"))
+        rows = np.flatnonzero(bars.have_window(window_days)[:finish])
+        begin = int(np.searchsorted(bars.dates[rows], np.datetime64(start, "D")))
+        if begin < len(rows):
+            return rows[max(begin - warm_up, 0) :]
+        if not len(rows):
+            n_known = int(bars.n_known[finish - 1]) if finish else 0
+            return InsufficientHistoryError(instrument_id, end, window_days, min(n_known, window_days - 1))
         return InputRefusedError(
             f"{instrument_id}: no bar from {start} to {end}; load newer bars or ask for an earlier range"
         )
@@ -215,66 +241,77 @@ def windows_in_range(
     return _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME)
 
 
+Find: TypeAlias = Callable[[str, JudgedBars], Int64Vector | InputRefusedError]
+"""Chooses among the dates of one instrument those whose windows are wanted, or says why there are none."""
+
+
+def _on_date(as_of_date: date, n_needed: int, calendar: Sessions, n_windows: int, window_days: int) -> Find:
+    """Return what finds the last windows up to a date, if the bar there is young and `n_needed` are known."""
+
+    def find(instrument_id: str, bars: JudgedBars) -> Int64Vector | InputRefusedError:
+        n_dates = int(np.searchsorted(bars.dates, np.datetime64(as_of_date, "D"), side="right"))
+        rows = np.flatnonzero(bars.have_window(window_days)[:n_dates])
+        failure = _date_failure(instrument_id, bars, n_dates, as_of_date, n_needed, calendar)
+        return rows[len(rows) - n_windows :] if failure is None else failure
+
+    return find
+
+
 def _windows_found(
-    bars: PriceBars,
-    find: Callable[[str, DateVector], Int64Vector | InputRefusedError],
-    window_days: int,
-    feature_set: FeatureSet,
-    as_of: np.datetime64 | None = None,
+    bars: JudgedBars | PriceBars, find: Find, window_days: int, feature_set: FeatureSet
 ) -> WindowBuild[WindowBatch]:
-    entities, ends = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    """Return the windows of the dates that `find` chooses of each instrument."""
+    bars = JudgedBars.of_all(bars) if isinstance(bars, PriceBars) else bars
+    entities, chosen = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     failures: list[InputRefusedError] = []
-    for index, instrument_id in enumerate(bars.instrument_ids):
-        first, stop = int(bars.offsets[index]), int(bars.offsets[index + 1])
-        found = find(instrument_id, bars.dates[first:stop])
+    for index, instrument_id in enumerate(bars.bars.instrument_ids):
+        found = find(instrument_id, bars.take(bars.of(index)))
         if isinstance(found, InputRefusedError):
             failures.append(found)
             continue
         entities.append(np.full(len(found), index, dtype=np.int64))
-        ends.append(first + found)
-    positions = np.concatenate(ends)
-    as_of_dates = bars.dates[positions - 1] if as_of is None else np.full(len(positions), as_of)
-    windows = _window_batch(bars, np.concatenate(entities), as_of_dates, positions, window_days, feature_set)
+        chosen.append(bars.offsets[index] + found)
+    windows = _window_batch(bars, np.concatenate(entities), np.concatenate(chosen), window_days, feature_set)
     return WindowBuild(windows, tuple(failures))
 
 
 def _date_failure(
-    instrument_id: str, dates: DateVector, as_of_date: date, window_days: int, calendar: Sessions
+    instrument_id: str, bars: JudgedBars, n_dates: int, as_of_date: date, needed: int, calendar: Sessions
 ) -> InputRefusedError | None:
-    if len(dates) < window_days:
-        return InsufficientHistoryError(instrument_id, as_of_date, window_days, len(dates))
-    last_session: date = dates[-1].item()
-    if (as_of_date - last_session).days <= MAX_AGE_SESSIONS:  # n days hold at most n sessions
+    is_aged = np.isin(bars.verdicts[:n_dates], AGED)
+    living = np.flatnonzero(~is_aged)
+    n_known = int(bars.n_known[living[-1]]) if len(living) else 0
+    if n_known < needed:
+        return InsufficientHistoryError(instrument_id, as_of_date, needed, n_known)
+    last_session: date = bars.dates[living[-1]].item()
+    if (as_of_date - last_session).days <= MAX_AGE_SESSIONS and not is_aged[-1]:  # n days hold at most n sessions
         return None
     try:
         age = calendar.n_sessions_after(last_session, as_of_date)
     except CalendarRangeError as error:  # one bar from before all calendars must not stop the other instruments
         return InputRefusedError(f"{instrument_id}: the age of its last bar, of {last_session}, is unknown ({error})")
-    is_stale = age > MAX_AGE_SESSIONS
-    return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS) if is_stale else None
+    if age <= MAX_AGE_SESSIONS and not is_aged[-1]:
+        return None
+    return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS)
 
 
 def _window_batch(
-    bars: PriceBars,
-    entity_index: Int64Vector,
-    as_of_dates: DateVector,
-    ends: Int64Vector,
-    window_days: int,
-    feature_set: FeatureSet,
+    bars: JudgedBars, entity_index: Int64Vector, chosen: Int64Vector, window_days: int, feature_set: FeatureSet
 ) -> WindowBatch:
-    starts = ends - window_days
-    if len(starts) and starts.min() < 0:
-        raise WindowShapeError("window", (int(starts.min()),), ("a start at or after the first bar",))
+    ends = bars.ends[chosen]
     return WindowBatch(
         window_days=window_days,
-        entity_ids=bars.instrument_ids,
+        entity_ids=bars.bars.instrument_ids,
         entity_index=entity_index,
-        as_of_dates=as_of_dates,
-        last_sessions=bars.dates[ends - 1],
+        as_of_dates=bars.dates[chosen],
+        last_sessions=bars.bars.dates[ends - 1],
         ends=ends,
-        features=feature_set.tabulate(bars),
-        input_hashes=window_hashes(bars, starts, ends, feature_set.bar_fields),
+        features=feature_set.tabulate(bars.bars),
+        input_hashes=window_hashes(bars.bars, ends - window_days, ends, feature_set.bar_fields),
         feature_set=feature_set,
+        is_held=bars.verdicts[chosen] == Verdict.SUSPECT,
+        closes=bars.closes,
+        close_ends=bars.close_ends[chosen],
     )
 
 
