@@ -125,7 +125,7 @@ def test_rows_say_whose_they_are_and_who_took_part(db_manager: DatabaseManager) 
     assert {row[1:4] for row in embeddings} == {(REGION, "US", region_model_id(US))}
     assert [row[5] for row in regimes] == [row[4] for row in embeddings]
     states = RegimeStorage(db_manager=db_manager).get_history("US", EVERYTHING.start, EVERYTHING.end)
-    assert [state.as_of_date for state in states if state.metadata["absent"] == ["GLD"]] == DAYS[-13:-10].tolist()
+    assert [state.as_of_date for state in states if state.metadata["absent"] == ["GLD"]] == DAYS[-13:-9].tolist()
     assert states[0].metadata["members"] == MEMBERS
     assert sum(states[-13].metadata["members"].values()) == pytest.approx(1)
     assert {state.encoder_model_id for state in states} == {region_model_id(US)}
@@ -154,11 +154,11 @@ def test_a_corrected_bar_of_one_member_rewrites_the_dates_that_see_it(db_manager
 def test_sessions_left_out_are_named_and_the_rest_is_stored(db_manager: DatabaseManager) -> None:
     heavy = RegionDefinition(members={"SPX": 1, "GLD": 2}, anchor="SPX")
     done = run(db_manager, region=heavy)
-    left_out = DAYS[-13:-10].tolist()
+    left_out = DAYS[-13:-9].tolist()  # the bar after the hole tells of no day
     assert [
         failure.as_of for failure in done.embeddings.failures if isinstance(failure, RegionMembersError)
     ] == left_out
-    assert done.regimes.written == N_SESSIONS - 3
+    assert done.regimes.written == N_SESSIONS - 4
     with pytest.raises(RegionMembersError, match=r"GLD's last bar, of .*, is more than 5 sessions old"):
         run(db_manager, DateSpan.of_date(left_out[0]), heavy)
 
