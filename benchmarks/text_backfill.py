@@ -176,7 +176,7 @@ def embed(app: App, way: str) -> TextCounts:
     """Embed everything."""
     request = TextRequest(EVERYTHING, MODEL_ID, HF_NAME)
     if way in ("default", "threads"):
-        return app.texts.embed_macro(request, EngineChoice(workers=1 if way == "threads" else None)).report
+        return app.texts.embed("MACRO", request, EngineChoice(workers=1 if way == "threads" else None)).report
     keys = chain.from_iterable(TextReader(app.db_manager).iter_keys("MACRO", EVERYTHING.start, EVERYTHING.end))
     chunks = list(text_chunks("MACRO", keys, MODEL_ID))
     factory = OneThreadFactory(TextWorkFactory(app.db_manager.config, request, app.db_manager))

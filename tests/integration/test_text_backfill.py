@@ -160,11 +160,11 @@ def test_two_workers_or_one_and_any_chunks_leave_the_same_bytes(
     app, found = App(db_manager), []
     for n_workers, docs_per_chunk in ((None, 256), (2, 3), (1, 1)):
         monkeypatch.setattr(text, "DOCS_PER_CHUNK", docs_per_chunk)
-        run = app.texts.embed_macro(request_of(), EngineChoice(workers=n_workers))
+        run = app.texts.embed("MACRO", request_of(), EngineChoice(workers=n_workers))
         assert (run.report.planned, run.report.written, run.report.n_bytes) == (5, 5, 5 * 384 * 4)
         assert 4 <= run.report.encoded <= 5  # an equal text in the neighbouring chunk may not be stored yet
         if n_workers == 2:
-            assert app.texts.embed_macro(request_of()).report.written == 0
+            assert app.texts.embed("MACRO", request_of()).report.written == 0
         found.append(vectors_of(db_manager))
         with db_manager.get_historical_connection() as connection:
             connection.execute("DELETE FROM text_embeddings")
@@ -178,14 +178,14 @@ def test_a_run_is_logged_and_a_dry_run_estimates_its_time(
     store_events(db_manager, *[f"rate {number}" for number in range(100)])
     request, dry = request_of(folder=write_folder(tmp_path / "m")), EngineChoice(dry_run=True)
     app = App(db_manager)
-    assert app.texts.embed_macro(request, dry).estimated_seconds is None
-    done = app.texts.embed_macro(request)
+    assert app.texts.embed("MACRO", request, dry).estimated_seconds is None
+    done = app.texts.embed("MACRO", request)
     with db_manager.get_historical_connection() as connection:
         query = "SELECT run_id, kind, model_id, planned, written, failed, n_bytes FROM backfill_runs"
         assert connection.execute(query).fetchall() == [(done.run_id, "text", MODEL, 100, 100, 0, 100 * 8 * 4)]
         connection.execute("DELETE FROM text_embeddings")
     before = table_digests()
-    planned = app.texts.embed_macro(request, dry)
+    planned = app.texts.embed("MACRO", request, dry)
     assert planned.estimated_seconds == pytest.approx(done.seconds, rel=1e-3)
     assert (planned.is_dry, planned.report.written, table_digests()) == (True, 100, before)
 

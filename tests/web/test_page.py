@@ -111,13 +111,13 @@ def test_a_page_of_a_date_does_not_change_when_more_days_come(
 
 
 def test_the_series_are_those_of_the_app(client: TestClient, reading_app: App) -> None:
-    found = reading_app.briefings.series(REGION, date.fromisoformat(LAST))
+    closes, timeline = reading_app.briefings.series(REGION, date.fromisoformat(LAST))
 
     series = client.get(f"/regions/{REGION}/{LAST}/series.json").json()
 
-    assert [series["labels"][code] for code in series["regimes"]] == found.timeline.label_names()
-    np.testing.assert_allclose(np.array(series["confidences"]) / 1000, found.timeline.confidences, atol=5e-4)
-    np.testing.assert_allclose(series["closes"], found.closes.values[-len(series["closes"]) :], rtol=1e-5)
+    assert [series["labels"][code] for code in series["regimes"]] == timeline.label_names()
+    np.testing.assert_allclose(np.array(series["confidences"]) / 1000, timeline.confidences, atol=5e-4)
+    np.testing.assert_allclose(series["closes"], closes.values[-len(series["closes"]) :], rtol=1e-5)
     assert len(series["closeDays"]) == len(series["regimeDays"]) + 252
 
 

@@ -85,14 +85,6 @@ class Briefing:
     next_session: date | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RegionSeries:
-    """Closes and regimes of a region up to a date, for a chart."""
-
-    closes: Closes
-    timeline: RegimeTimeline
-
-
 class BriefRegion:
     """Builds briefings; nothing is written."""
 
@@ -134,11 +126,11 @@ class BriefRegion:
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip
 
-    def series(self, region: str, as_of: date, model_id: str | None = None) -> RegionSeries:
+    def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
         asked = Histories(self._app.wired)
         timeline = asked.timeline(region, asked.choose(region, model_id).model_id).until(as_of)
-        return RegionSeries(asked.closes(asked.instrument_of(region, as_of), as_of), timeline)
+        return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
 
 
 def _freshness(bars: DateVector, timeline: RegimeTimeline) -> Freshness:

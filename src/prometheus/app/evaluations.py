@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from prometheus.app.wiring import UseCase
+from prometheus.arrays import Float64Vector
 from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
+from prometheus.evaluation import v2
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
@@ -31,17 +33,6 @@ from prometheus.evaluation.report import (
     figures_table,
 )
 from prometheus.evaluation.rules import rule_labellers
-from prometheus.evaluation.v2 import (
-    GridResult,
-    LabelConfidence,
-    PanelResult,
-    PersistentLabeller,
-    declared_cells,
-    evaluate_panel,
-    label_confidence,
-    make_variant,
-    run_grid,
-)
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
@@ -85,8 +76,8 @@ class EvaluationReport:
     request: EvaluationRequest
     plan: EvaluationPlan
     figures: tuple[LabellerFigures, ...]
-    confidence: LabelConfidence | None
-    grid: GridResult | None
+    confidence: v2.LabelConfidence | None
+    grid: v2.GridResult | None
     missing: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,31 +138,27 @@ class EvaluationTasks(UseCase):
                 repaint = check_walk(labeller, history, plan, walk, request.repaint_every, self._wired.progress)
             walks.append(walk)
             figures.append(figures_of(walk, history, plan, repaint))
-        own = next((each for each in labellers if isinstance(each, PersistentLabeller)), None)
-        confidence = None if own is None else label_confidence(own, history, plan)
-        grid = (
-            run_grid(declared_cells(), make_variant, history, plan, self._wired.progress) if request.has_grid else None
-        )
+        own = next((each for each in labellers if isinstance(each, v2.PersistentLabeller)), None)
+        confidence = None if own is None else v2.label_confidence(own, history, plan)
+        grid = None
+        if request.has_grid:
+            grid = v2.run_grid(v2.declared_cells(), v2.make_variant, history, plan, self._wired.progress)
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
         return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()))
 
-    def evaluate_panel(self, instrument_ids: Sequence[str], start: date, end: date) -> PanelResult:
-        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on many instruments."""
-
-        def histories() -> Iterator[MarketHistory]:
-            for n_done, instrument_id in enumerate(instrument_ids):
-                self._wired.progress(n_done, len(instrument_ids))
-                yield self.history(instrument_id)
-
-        return evaluate_panel(histories(), EvaluationPlan(start, end))
-
-    def panel_instruments(self, market_id: str) -> list[str]:
-        """Return the instruments of a market, or raise `UsageError` if it has none."""
+    def evaluate_panel(self, market_id: str, start: date, end: date) -> v2.PanelResult:
+        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market."""
         listed = self._wired.catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")
-        return listed
+
+        def histories() -> Iterator[MarketHistory]:
+            for n_done, instrument_id in enumerate(listed):
+                self._wired.progress(n_done, len(listed))
+                yield self.history(instrument_id)
+
+        return v2.evaluate_panel(histories(), EvaluationPlan(start, end))
 
     def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
         """Return all stored sessions of an instrument, after those of another one from before if one is given."""
@@ -194,18 +181,17 @@ def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
         )
     before = older.until(meets)
     level = newer.closes[0] / older.closes[meets]
-    columns = {
-        name: np.concatenate([getattr(before, name), getattr(newer, name)])
-        for name in ("high_over_close", "low_over_close", "volumes")
-        if getattr(before, name) is not None and getattr(newer, name) is not None
-    }
+
+    def joined(first: Float64Vector | None, then: Float64Vector | None) -> Float64Vector | None:
+        return None if first is None or then is None else np.concatenate([first, then])
+
     return replace(
         newer,
         dates=np.concatenate([before.dates, newer.dates]),
         closes=np.concatenate([before.closes * level, newer.closes]),
-        high_over_close=columns.get("high_over_close"),
-        low_over_close=columns.get("low_over_close"),
-        volumes=columns.get("volumes"),
+        high_over_close=joined(before.high_over_close, newer.high_over_close),
+        low_over_close=joined(before.low_over_close, newer.low_over_close),
+        volumes=joined(before.volumes, newer.volumes),
     )
 
 
@@ -215,7 +201,7 @@ def _plan(request: EvaluationRequest, history: MarketHistory) -> EvaluationPlan:
 
 
 def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
-    every: list[Labeller] = [PersistentLabeller(), *rule_labellers(), *peer_labellers()]
+    every: list[Labeller] = [v2.PersistentLabeller(), *rule_labellers(), *peer_labellers()]
     if not names:
         return every
     by_name = {labeller.name: labeller for labeller in every}
@@ -223,8 +209,9 @@ def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
 
 
 def _draw(
-    folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward], grid: GridResult | None
-) -> None:
+    folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward],
+    grid: v2.GridResult | None,
+) -> None:  # fmt: skip
     visible = plan.visible(history)
     curves = {}
     for walk in walks:

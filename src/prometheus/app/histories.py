@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
 from prometheus.errors import NoRegimesError, UsageError, model_not_known_yet, no_embedding, unknown_instrument
 from prometheus.market.bars import Closes
+from prometheus.regime import transitions
 from prometheus.regime.history import (
     LABELS,
     DatedVectors,
@@ -27,16 +29,6 @@ from prometheus.regime.history import (
     RegimeTimeline,
     VectorSource,
     preferred_history,
-)
-from prometheus.regime.transitions import (
-    ExitHazard,
-    TransitionCounts,
-    TransitionMatrix,
-    count_stays,
-    exit_hazards,
-    mean_durations,
-    transition_counts,
-    transition_matrix,
 )
 from prometheus.regime.types import RegimeLabel, RegimeState
 from prometheus.spelling import did_you_mean
@@ -49,10 +41,18 @@ class TransitionReport:
     region: str
     model_id: str
     n_dates: int
-    counts: TransitionCounts
-    matrix: TransitionMatrix
+    counts: transitions.TransitionCounts
+    matrix: transitions.TransitionMatrix
     mean_durations: dict[RegimeLabel, float]
-    exit_hazards: dict[RegimeLabel, tuple[ExitHazard, ...]]
+    exit_hazards: dict[RegimeLabel, tuple[transitions.ExitHazard, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        risks = {label: transitions.hazards_to_dict(hazards) for label, hazards in self.exit_hazards.items()}
+        return {
+            "region": self.region, "model_id": self.model_id, "n_dates": self.n_dates, "counts": self.counts,
+            "matrix": self.matrix, "mean_duration": self.mean_durations, "change_risk": risks,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,10 +243,10 @@ class ReadRegimes(UseCase):
 def transition_report(timeline: RegimeTimeline) -> TransitionReport:
     """Return how the regimes of a timeline follow each other."""
     labels = [LABELS[number] for number in timeline.labels.tolist()]
-    counts, stays = transition_counts(labels), count_stays(labels)
+    counts, stays = transitions.transition_counts(labels), transitions.count_stays(labels)
     return TransitionReport(
-        timeline.region, timeline.model_id, len(labels), counts, transition_matrix(counts), mean_durations(labels),
-        {label: exit_hazards(stays.get(label)) for label in counts},
+        timeline.region, timeline.model_id, len(labels), counts, transitions.transition_matrix(counts),
+        transitions.mean_durations(labels), {label: transitions.exit_hazards(stays.get(label)) for label in counts},
     )  # fmt: skip
 
 

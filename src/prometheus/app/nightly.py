@@ -225,8 +225,8 @@ class RunNight:
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""
-        config, is_macro = self._config, source_type == "MACRO"
-        model_id = config.text_model_id if is_macro else config.news_text_model_id
+        config = self._config
+        model_id = config.text_model_id if source_type == "MACRO" else config.news_text_model_id
         backlog = load_text_backlog(self._app.db_manager, source_type, model_id, end)
         night = TextNight(source_type, model_id, backlog.n_texts)
         if backlog.first_missing is None:
@@ -234,10 +234,9 @@ class RunNight:
         if request.dry_run:
             return replace(night, n_written=backlog.n_missing)
         wanted = TextRequest(DateSpan.of_range(backlog.first_missing, end), model_id, config.hf_model_name)
-        embed = self._app.texts.embed_macro if is_macro else self._app.texts.embed_news
         begin, failures = time.monotonic(), list[str]()
         with _noting(failures):
-            done = embed(wanted, EngineChoice(workers=1))
+            done = self._app.texts.embed(source_type, wanted, EngineChoice(workers=1))
             night = replace(night, n_written=done.report.written, run_ids=(done.run_id,))
             failures += map(str, done.failures)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))

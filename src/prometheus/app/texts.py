@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from prometheus.core.runs import retry_lost_connection
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts.chunks import available_cores
-from prometheus.encoders.texts.documents import TextKey, TextSourceType
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import UsageError
 from prometheus.plugins import is_reference
@@ -44,9 +44,7 @@ class TextRequest:
     long_text: str = "mean"
     limit: int | None = None
     timezone: str = "UTC"
-    country: str | None = None
-    event_type: str | None = None
-    language: str | None = None
+    filters: Mapping[str, str | None] = field(default_factory=dict)
     runtime: str = "onnx"
 
     def __post_init__(self) -> None:
@@ -87,33 +85,19 @@ class EmbedTexts(BackfillCase):
         """Load files of news."""
         return retry_lost_connection(lambda: self._ingest().ingest_news(files, options))
 
-    def embed_macro(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
-        """Embed and store the macro events of a request; see `EngineChoice` for the engines.
+    def embed(
+        self, source_type: TextSourceType, request: TextRequest, choice: EngineChoice | None = None
+    ) -> BackfillRun[TextCounts]:
+        """Embed and store the macro events, or the news with headline and body joined, of a request.
 
-        A dry run reports as ``written`` what would be, and writes nothing. InputRefusedError if no stored event passes
-        a filter, or the model's id means another one; RetryableError or MissingExtraError if it cannot be used.
+        See `EngineChoice` for the engines. A dry run reports as ``written`` what would be, and writes nothing.
+        InputRefusedError if no stored text passes a filter, or the model's id means another one; RetryableError or
+        MissingExtraError if it cannot be used.
         """
         pages = self._wired.texts.iter_keys(
-            "MACRO", request.span.start, request.span.end,
-            country=request.country, event_type=request.event_type, limit=request.limit, timezone=request.timezone,
+            source_type, request.span.start, request.span.end,
+            limit=request.limit, timezone=request.timezone, **request.filters,
         )  # fmt: skip
-        return self._embed("MACRO", pages, request, choice)
-
-    def embed_news(self, request: TextRequest, choice: EngineChoice | None = None) -> BackfillRun[TextCounts]:
-        """Embed and store the news of a request, headline and body joined; see `embed_macro`."""
-        pages = self._wired.texts.iter_keys(
-            "NEWS", request.span.start, request.span.end,
-            language=request.language, limit=request.limit, timezone=request.timezone,
-        )  # fmt: skip
-        return self._embed("NEWS", pages, request, choice)
-
-    def _embed(
-        self,
-        source_type: TextSourceType,
-        pages: Iterable[Sequence[TextKey]],
-        request: TextRequest,
-        choice: EngineChoice | None,
-    ) -> BackfillRun[TextCounts]:
         chosen = choice or EngineChoice(workers=1)
         factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
         if not factory.wants_gpu or is_reference(request.hf_model_name):

@@ -58,7 +58,7 @@ class Wiring:
         self.progress: Progress = progress or (lambda _done, _total: None)
         self.reader = DataReader(db_manager=db_manager)
         self.catalog = InstrumentCatalog(db_manager)
-        self.registry = ModelRegistry(db_manager)
+        self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)
         self.storage = RegimeStorage(db_manager=db_manager)
         self.timelines = RegimeTimelines(db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
@@ -77,11 +77,6 @@ class Wiring:
         from prometheus.data.vectors.texts import TextVectorReader  # noqa: PLC0415 -- as above
 
         return TextVectorReader(self.db_manager)
-
-    @cached_property
-    def runs(self) -> RunLog:
-        """The log of backfills."""
-        return RunLog(self.db_manager)
 
     def numeric_backfill(self, model_id: str) -> NumericBackfill:
         """Return the steps of a numeric backfill, for instruments of any market."""

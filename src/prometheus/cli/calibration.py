@@ -126,7 +126,7 @@ def evaluate(
         if first is None or last is None:
             raise UsageError("--market-id needs --start and --end")
         with command_app("instruments") as app:
-            panel = app.evaluations.evaluate_panel(app.evaluations.panel_instruments(market_id), first, last)
+            panel = app.evaluations.evaluate_panel(market_id, first, last)
         return Answer(panel.to_dict, lambda: _panel_text(region, panel))
     request = EvaluationRequest(
         region, instrument_id or "", warm_up_instrument_id, first, last, tuple(labeller or ()),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus.app.backfills import EngineChoice
     from prometheus.backfill.regime import RegimeReport
     from prometheus.backfill.work import BackfillRun
+    from prometheus.encoders.texts.documents import TextSourceType
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def backfill_macro_text_embeddings(
     options: TextOptions = MACRO,
 ) -> Answer:
     """Embed the macro events of a date or a range, and store what is new or changed."""
-    return _embed("macro", as_of, date_range, options, country=country, event_type=event_type)
+    return _embed("MACRO", as_of, date_range, options, country=country, event_type=event_type)
 
 
 @command
@@ -174,22 +175,23 @@ def backfill_text_embeddings(
     options: TextOptions = NEWS,
 ) -> Answer:
     """Embed the news of a date or a range, headline and body joined, and store what is new or changed."""
-    return _embed("news", as_of, date_range, options, language=language)
+    return _embed("NEWS", as_of, date_range, options, language=language)
 
 
 def _embed(
-    kind: str, as_of: str | None, date_range: tuple[str, str] | None, options: TextOptions, **filters: str | None
-) -> Answer:
+    source_type: TextSourceType, as_of: str | None, date_range: tuple[str, str] | None, options: TextOptions,
+    **filters: str | None,
+) -> Answer:  # fmt: skip
     from prometheus.app.texts import TextRequest
 
     choice, runtime = options.choices()
     model_id = options.model_id
     request = TextRequest(
         span_of(as_of, date_range), model_id, options.hf_model_name, options.long_text, options.limit,
-        options.timezone, runtime=runtime, **filters,
+        options.timezone, filters, runtime,
     )  # fmt: skip
-    with command_app("macro events" if kind == "macro" else "articles") as app:
-        done = app.texts.embed_macro(request, choice) if kind == "macro" else app.texts.embed_news(request, choice)
+    with command_app("macro events" if source_type == "MACRO" else "articles") as app:
+        done = app.texts.embed(source_type, request, choice)
     counts = done.report
     facts = {
         "model_id": model_id, "texts": counts.texts, "encoded": counts.encoded, "flags": dict(counts.flags),

@@ -84,11 +84,6 @@ def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
     return facts
 
 
-@config.callback()
-def _config() -> None:
-    """Print every setting and where it came from."""
-
-
 @subcommand(config)
 def show() -> Answer:
     """Print every setting, its value, and what set it; no database is asked, and no secret is shown."""
@@ -105,11 +100,6 @@ def show() -> Answer:
     ]
     facts = {each.name: {"value": each.value, "source": each.source} for each in settings}
     return Answer(lambda: {"server": server, "settings": facts}, lambda: "\n".join(lines))
-
-
-@data.callback()
-def _data() -> None:
-    """Keep `report` a sub-command although it is the only one."""
 
 
 @subcommand(data)
@@ -260,10 +250,3 @@ def _say_if_empty(app: App) -> None:
             logger.info("nothing is stored yet; fill it with: python -m prometheus demo")
     except DatabaseError as error:  # it may come back
         logger.warning("%s", error)
-
-
-def _open(address: str) -> None:
-    import webbrowser
-
-    if not webbrowser.open(address):
-        logger.info("no browser could be opened; go to %s", address)

@@ -91,7 +91,7 @@ def show_regime_transitions(
     with command_app() as app:
         reports = app.regimes.transitions(region, model_id)
     return Answer(
-        lambda: [_transition_facts(report) for report in reports],
+        lambda: [report.to_dict() for report in reports],
         lambda: "\n\n".join(_transition_table(report) for report in reports),
     )
 
@@ -114,16 +114,6 @@ def _transition_table(report: TransitionReport) -> str:
         risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.exit_hazards[before]]
         lines.append(line(before.name, cells, f"{report.mean_durations[before]:.1f} dates", risks))
     return "\n".join(lines)
-
-
-def _transition_facts(report: TransitionReport) -> dict[str, Any]:
-    from prometheus.regime.transitions import hazards_to_dict
-
-    return {
-        "region": report.region, "model_id": report.model_id, "n_dates": report.n_dates, "counts": report.counts,
-        "matrix": report.matrix, "mean_duration": report.mean_durations,
-        "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
-    }  # fmt: skip
 
 
 @command

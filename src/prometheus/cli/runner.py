@@ -121,11 +121,14 @@ def _options(parameter: Parameter) -> Iterator[Parameter]:
 
 
 def new_group(help_text: str | None = None) -> typer.Typer:
-    """Return a Typer application for several sub-commands."""
-    return typer.Typer(
+    """Return a Typer application; one with a help text has sub-commands, be it a single one."""
+    group = typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=help_text,
         no_args_is_help=False,
     )  # fmt: skip
+    if help_text is not None:
+        group.callback()(lambda: None)
+    return group
 
 
 def subcommand(group: typer.Typer) -> Callable[[Callable[..., Any]], Callable[..., int]]:

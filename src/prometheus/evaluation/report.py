@@ -145,13 +145,9 @@ def figures_table(rows: Sequence[LabellerFigures]) -> str:
     columns = [each for each in fields(LabellerFigures) if each.metadata]
     header = ["labeller", *(column.metadata["title"] for column in columns)]
     lines = [header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligns = [f"<{widths[0]}", *(f">{width}" for width in widths[1:])]
+    return "\n".join("  ".join(map(format, line, aligns)) for line in lines)
 
 
 def _cell(row: LabellerFigures, column: Field[Any]) -> str:

@@ -87,33 +87,13 @@ class ScoreRule:
         return FittedScore(self.score, limit, recalibrated(scores, high_outcomes(history.last(n_last), threshold)))
 
 
-def holding(span: int = DEFAULT_SPAN) -> ScoreRule:
-    """Return the rule that is never risk-off; its probability is the rate of the past."""
-    return ScoreRule("holding", _constant, None, span, math.inf)
-
-
-def realized_volatility_rule(span: int = DEFAULT_SPAN, quantile: float = 0.8) -> ScoreRule:
-    """Return the rule: 21-day realised volatility above its 80th percentile on the fit span."""
-    return ScoreRule("21-day volatility", log_realized_volatility, quantile, span)
-
-
-def ewma_volatility_rule(span: int = DEFAULT_SPAN, quantile: float = 0.8) -> ScoreRule:
-    """Return the rule: exponentially weighted volatility above its 80th percentile on the fit span."""
-    return ScoreRule("EWMA volatility", log_ewma_volatility, quantile, span)
-
-
-def moving_average_rule(span: int = DEFAULT_SPAN) -> ScoreRule:
-    """Return the rule: close below its 200-session average."""
-    return ScoreRule("200-day average", fall_below_average, None, span)
-
-
 def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
     """Return holding, the three rules and ``num-regime-core-v1``; they need no extra."""
     return [
-        holding(span),
-        realized_volatility_rule(span),
-        ewma_volatility_rule(span),
-        moving_average_rule(span),
+        ScoreRule("holding", _constant, None, span, math.inf),
+        ScoreRule("21-day volatility", log_realized_volatility, 0.8, span),
+        ScoreRule("EWMA volatility", log_ewma_volatility, 0.8, span),
+        ScoreRule("200-day average", fall_below_average, None, span),
         V1Labeller(span=span),
     ]
 

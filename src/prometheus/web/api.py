@@ -20,7 +20,6 @@ from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.errors import NoRegimesError, VectorError, no_regime_on_date
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
-from prometheus.regime.transitions import hazards_to_dict
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
 from prometheus.web.middleware import ARROW, WebMetrics
@@ -94,16 +93,7 @@ def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfMo
 def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
     """Return counts, shares, mean durations and risks of change, for each regime model or the one named."""
     app.regimes.history(region, query.model_id)  # an unknown region or model is answered with those that exist
-    return {
-        "items": [
-            {
-                **asdict(report),
-                "mean_duration": report.mean_durations,
-                "change_risk": {label: hazards_to_dict(risks) for label, risks in report.exit_hazards.items()},
-            }
-            for report in app.regimes.transitions(region, query.model_id)
-        ]
-    }
+    return {"items": [report.to_dict() for report in app.regimes.transitions(region, query.model_id)]}
 
 
 @embeddings.get(

@@ -20,9 +20,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from prometheus.analogs.search import AnalogReport
-from prometheus.app.briefings import Briefing, RegionSeries
+from prometheus.app.briefings import Briefing
+from prometheus.market.bars import Closes
 from prometheus.market.outcomes import Quantiles
-from prometheus.regime.history import LABELS, preferred_history
+from prometheus.regime.history import LABELS, RegimeTimeline, preferred_history
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.errors import Problem
 from prometheus.web.middleware import digest
@@ -74,12 +75,11 @@ def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, que
 @router.get("/regions/{region}/{day}/series.json")
 def series(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Return what the chart of a page draws: nothing after its date."""
-    return StrictJson(series_document(app.briefings.series(region, day, query.model_id)))
+    return StrictJson(series_document(*app.briefings.series(region, day, query.model_id)))
 
 
-def series_document(found: RegionSeries) -> dict[str, Any]:
+def series_document(closes: Closes, timeline: RegimeTimeline) -> dict[str, Any]:
     """Return closes and regimes as columns; dates as days since 1970, shares in thousandths."""
-    timeline, closes = found.timeline, found.closes
     first = int(np.searchsorted(closes.dates, timeline.dates[0])) if len(timeline.dates) else 0
     start = max(0, first - 252)
     return {

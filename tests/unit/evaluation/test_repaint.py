@@ -18,7 +18,7 @@ from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.own_labeller import load_labeller, own_labeller
 from prometheus.evaluation.protocol import walk_forward
 from prometheus.evaluation.repaint import check_repaint, check_walk
-from prometheus.evaluation.rules import moving_average_rule
+from prometheus.evaluation.rules import ScoreRule, fall_below_average
 
 
 def full_sample_z_score(history: MarketHistory) -> Sequence[str]:
@@ -72,7 +72,7 @@ def test_another_number_of_labels_is_refused() -> None:
 
 def test_a_walk_is_checked_session_by_session() -> None:
     history = sample_history()
-    for labeller, changed in ((moving_average_rule(), False), (FullSampleLabeller(), True)):
+    for labeller, changed in ((ScoreRule("average", fall_below_average), False), (FullSampleLabeller(), True)):
         walk = walk_forward(labeller, history, SHORT_PLAN)
         report = check_walk(labeller, history, SHORT_PLAN, walk, every=7)
         assert report.n_checked == -(-len(walk.predictions) // 7)

@@ -23,9 +23,10 @@ from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, Statistica
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
-from prometheus.evaluation.rules import ewma_volatility_rule, holding, rule_labellers
+from prometheus.evaluation.rules import ScoreRule, log_ewma_volatility, rule_labellers
 from prometheus.evaluation.v2 import GridCell, run_grid
 
+HOLDING, EWMA = rule_labellers()[0:3:2]
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
 
 
@@ -37,7 +38,7 @@ def figures_for(labeller: Labeller, plan: EvaluationPlan, repaint_every: int | N
 
 
 def test_known_rules_reach_what_they_are_known_for() -> None:
-    figures = figures_for(ewma_volatility_rule(), LONG_PLAN, repaint_every=500)
+    figures = figures_for(EWMA, LONG_PLAN, repaint_every=500)
 
     assert 0.82 < figures.auc < 0.92
     assert 0.25 < figures.eta2 < 0.45
@@ -50,7 +51,7 @@ def test_known_rules_reach_what_they_are_known_for() -> None:
 
 
 def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
-    figures = figures_for(holding(), replace(SHORT_PLAN, has_recession_months=False))
+    figures = figures_for(HOLDING, replace(SHORT_PLAN, has_recession_months=False))
 
     assert (figures.auc, figures.switches_per_year, figures.turnover) == (0.5, 0.0, 0.0)
     document = json.loads(json.dumps(figures.to_dict(), allow_nan=False))
@@ -65,7 +66,7 @@ def test_what_repaints_is_told_in_the_figures() -> None:
 
 
 def test_the_table_has_a_line_of_equal_length_for_each() -> None:
-    rows = [figures_for(each, SHORT_PLAN) for each in (holding(), ewma_volatility_rule())]
+    rows = [figures_for(each, SHORT_PLAN) for each in (HOLDING, EWMA)]
     lines = figures_table(rows).splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
@@ -78,7 +79,7 @@ def test_a_grid_walks_once_for_each_set_of_arguments() -> None:
 
     def make(arguments: Mapping[str, Any]) -> Labeller:
         made.append(arguments)
-        return ewma_volatility_rule(**arguments)
+        return ScoreRule("EWMA", log_ewma_volatility, **arguments)
 
     cells = [GridCell(f"{q} {delay}", {"quantile": q}, delay) for q in (0.7, 0.9) for delay in (0, 5, 10)]
     result = run_grid(cells, make, sample_history(), SHORT_PLAN)
@@ -88,7 +89,7 @@ def test_a_grid_walks_once_for_each_set_of_arguments() -> None:
     assert len(set(sharpes)) == 6
     assert result.worst.sharpe == min(sharpes)
     assert result.median_sharpe == pytest.approx(np.median(sharpes))
-    walk = walk_forward(ewma_volatility_rule(quantile=0.9), sample_history(), SHORT_PLAN)
+    walk = walk_forward(ScoreRule("EWMA", log_ewma_volatility, 0.9), sample_history(), SHORT_PLAN)
     assert sharpes[4] == sharpe_ratio(trade_walk(sample_history(), SHORT_PLAN, walk, 5).returns)
     document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert document["n_cells"] == 6
@@ -113,7 +114,7 @@ def test_a_variant_that_is_never_in_the_market_is_the_worst() -> None:
 def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
     for cells in ([], [GridCell("a"), GridCell("a")]):
         with pytest.raises(UsageError, match="each under its own name"):
-            run_grid(cells, lambda _arguments: holding(), sample_history(), SHORT_PLAN)
+            run_grid(cells, lambda _arguments: HOLDING, sample_history(), SHORT_PLAN)
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
