@@ -148,10 +148,7 @@ class FindAnalogs:
         self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date, dates: DateVector,
         asked: Histories,
     ) -> tuple[Mapping[date, tuple[RegimeLabel, float]], str | None]:  # fmt: skip
-        """Return label and confidence of dates, and the regime model.
-
-        Without labels if the model learned from later data, or has no prototypes and is not named.
-        """
+        """Return labels of dates and their model; none if it learned from later data, or has no prototypes."""
         wanted = request.regime_model_id
         of_model = [each for each in histories if wanted in (None, each.model_id)]
         if not of_model:

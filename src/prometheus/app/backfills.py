@@ -84,14 +84,9 @@ class BackfillCase(UseCase):
     kind: ClassVar[str]
 
     def _run(
-        self,
-        model_id: str,
-        factory: WorkFactory,
-        chunks: Sequence[Chunk],
-        nothing: SumT,
-        choice: EngineChoice,
+        self, model_id: str, factory: WorkFactory, chunks: Sequence[Chunk], nothing: SumT, choice: EngineChoice,
         reports_to: ReportListener[SumT] | None = None,
-    ) -> BackfillRun[SumT]:
+    ) -> BackfillRun[SumT]:  # fmt: skip
         """Run every chunk; a dry run estimates its duration from the rate of the last run."""
         engine = choice.engine(self._wired.config)
         listener = None if choice.dry_run else reports_to
@@ -103,14 +98,10 @@ class BackfillCase(UseCase):
 
     def _record(self, model_id: str, done: BackfillRun[SumT]) -> BackfillRun[SumT]:
         """Log a run, unless it was a dry one; return it."""
-        report = done.report
         if not done.is_dry:
-            self._wired.runs.record(
-                LoggedRun(
-                    done.run_id, self.kind, model_id, report.planned, report.written, len(done.failures),
-                    report.n_bytes, done.seconds,
-                )
-            )  # fmt: skip
+            report = done.report
+            counts = (report.planned, report.written, len(done.failures), report.n_bytes)
+            self._wired.runs.record(LoggedRun(done.run_id, self.kind, model_id, *counts, done.seconds))
         return done
 
     def _run_here(
@@ -124,10 +115,7 @@ class BackfillCase(UseCase):
 
 @dataclass(frozen=True)
 class DatabaseWorkFactory(ABC, Generic[RequestT]):
-    """Opens backfills over connections of their own; a `prometheus.backfill.work.WorkFactory`.
-
-    `databases` are already open, for this process alone: they are not pickled.
-    """
+    """Opens backfills; `databases` are already open, for this process alone: they are not pickled."""
 
     config: PrometheusConfig
     request: RequestT
@@ -181,10 +169,7 @@ class EmbedWindows(BackfillCase):
     kind = "numeric"
 
     def backfill(self, request: NumericRequest, choice: EngineChoice | None = None) -> BackfillRun[BackfillReport]:
-        """Compute and store the embeddings of a request; see `EngineChoice` for the engines.
-
-        A dry run reports as ``written`` what would be, and writes nothing.
-        """
+        """Compute and store the embeddings of a request; a dry run reports as ``written`` what would be."""
         chosen = choice or EngineChoice(workers=1)
         warn_of_cut_windows(create_numeric_model(request.model_id), request.window_days)
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
@@ -258,10 +243,7 @@ class EmbedWindows(BackfillCase):
 
 @contextmanager
 def _tidying(store: NumericEmbeddingStore) -> Iterator[Callable[[BackfillReport], None]]:
-    """Tidy a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end.
-
-    An error ends it.
-    """
+    """Tidy a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
     running: Future[None] | None = None
     n_new = 0

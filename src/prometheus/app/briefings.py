@@ -43,11 +43,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How new the data behind a briefing are, and their gaps.
-
-    `n_bars_since` counts sessions with a bar after the state's date: above 0 the state is behind the prices. `n_gaps`
-    counts those with a bar and without a state since the first state; `gaps` are the newest of them.
-    """
+    """The newest bar, the number of bars after the state, and of those before it without one; `gaps` are the newest."""
 
     newest_bar: date
     n_bars_since: int

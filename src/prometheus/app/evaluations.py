@@ -83,16 +83,13 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "region": self.request.region,
-            "instrument_id": self.request.instrument_id,
-            "start": str(self.plan.start),
-            "end": str(self.plan.end),
-            "calibration_span": self.plan.calibration_span,
-            "labellers": [row.to_dict() for row in self.figures],
+            "region": self.request.region, "instrument_id": self.request.instrument_id,
+            "start": str(self.plan.start), "end": str(self.plan.end),
+            "calibration_span": self.plan.calibration_span, "labellers": [row.to_dict() for row in self.figures],
             "label_confidence": None if self.confidence is None else asdict(self.confidence),
             "grid": None if self.grid is None else self.grid.to_dict(),
             "not_installed": list(self.missing),
-        }
+        }  # fmt: skip
 
     def to_text(self) -> str:
         """Return the table and what follows it."""

@@ -72,22 +72,16 @@ class Notebook(UseCase):
         """Store embeddings, states and transitions of a span as ``run_numeric_regime`` would of the same bars."""
         named = PriceBars((instrument_id,), bars.offsets, bars.dates, bars.fields, bars.values)
         builder = NumericWindowBuilder(named, TradingCalendar(), LOG_PRICES)
-        encoder = NumericWindowEncoder(
-            builder=builder,
-            model=ScaleFreeNumericEmbeddingModel(),
-            store=self._wired.vectors,
-            model_id=NUM_REGIME_CORE_V2,
-        )
-        model = PersistentRegimeModel(
-            encoder=encoder, region_instruments={region: instrument_id}, prototype_set=prototype_set
-        )
+        numeric, store = ScaleFreeNumericEmbeddingModel(), self._wired.vectors
+        encoder = NumericWindowEncoder(builder=builder, model=numeric, store=store, model_id=NUM_REGIME_CORE_V2)
+        anchors = {region: instrument_id}
+        model = PersistentRegimeModel(encoder=encoder, region_instruments=anchors, prototype_set=prototype_set)
         work = RegimeBackfill(builder, model, self._wired.storage, self._wired.registry, named)
         report = RegimeReport()
         for chunk in regime_chunks(region, span):
             report += work.write(work.encode(work.read(chunk)))
         if report.embeddings.written:
             WindowIndex(self._wired.db_manager, NUM_REGIME_CORE_V2).sync()
-        stored = self._wired.reader.known_instruments([instrument_id])
-        return Saved(
-            region, instrument_id, model.model_id, report.regimes.written, report.embeddings.written, bool(stored)
-        )
+        has_prices = bool(self._wired.reader.known_instruments([instrument_id]))
+        written = (report.regimes.written, report.embeddings.written)
+        return Saved(region, instrument_id, model.model_id, *written, has_prices)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prometheus import errors
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.joint import JointModelChoice, TextBranch, text_branches
 from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
@@ -23,15 +24,7 @@ from prometheus.data.postgres.locks import only_run
 from prometheus.data.text_reader import load_text_backlog
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import (
-    DatabaseError,
-    InsufficientHistoryError,
-    PrometheusError,
-    RegionMembersError,
-    UsageError,
-    no_regions,
-    stale_prices,
-)
+from prometheus.errors import DatabaseError, InsufficientHistoryError, PrometheusError, RegionMembersError
 from prometheus.files.prototypes import read_prototypes
 
 if TYPE_CHECKING:
@@ -73,19 +66,13 @@ class RegionNight:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "region": self.region,
-            "as_of_date": str(self.as_of_date),
-            "model_id": self.model_id,
-            "embeddings_written": self.n_embeddings,
-            "sessions_added": self.n_added,
+            "region": self.region, "as_of_date": str(self.as_of_date), "model_id": self.model_id,
+            "embeddings_written": self.n_embeddings, "sessions_added": self.n_added,
             "sessions_rewritten": self.n_rewritten,
             "newest": None if self.newest is None else self.newest.to_dict(),
-            "joint_rows_written": self.n_joint_rows,
-            "seconds": round(self.seconds, 3),
-            "run_ids": list(self.run_ids),
-            "failures": list(self.failures),
-            "skipped": self.is_skipped,
-        }
+            "joint_rows_written": self.n_joint_rows, "seconds": round(self.seconds, 3),
+            "run_ids": list(self.run_ids), "failures": list(self.failures), "skipped": self.is_skipped,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +95,10 @@ class TextNight:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "source_type": self.source_type,
-            "model_id": self.model_id,
-            "texts": self.n_texts,
-            "embeddings_written": self.n_written,
-            "seconds": round(self.seconds, 3),
-            "run_ids": list(self.run_ids),
-            "failures": list(self.failures),
-        }
+            "source_type": self.source_type, "model_id": self.model_id, "texts": self.n_texts,
+            "embeddings_written": self.n_written, "seconds": round(self.seconds, 3),
+            "run_ids": list(self.run_ids), "failures": list(self.failures),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +193,13 @@ class RunNight:
         cannot be used, rows stored before remain.
         """
         if not self._config.regions:
-            raise no_regions()
+            raise errors.no_regions()
         begin = time.monotonic()
         with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
             plans = self._planner.plan(self._config.regions, request)
             stale = [str(plan) for plan in plans if plan.stale]
             if stale and not request.skip_stale:
-                raise stale_prices(stale)
+                raise errors.stale_prices(stale)
             end = max(plan.as_of_date for plan in plans)
             texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
             joinable = {night.source_type for night in texts if night.is_joinable}
@@ -274,26 +257,22 @@ class RunNight:
         model_id = encoder_model_id if prototypes is None else prototypes.regime_model_id(encoder_model_id)
         calibration = None if prototypes is None else prototypes.calibration
         stored = self._stored_dates(plan, model_id)
-        start = first_date_wanted(
-            since=request.since,
-            first_stored=stored[0].item() if len(stored) else None,
-            calibrated_until=None if calibration is None else calibration.end,
-            first_bar=plan.first_bar or plan.as_of_date,
-        )
+        first_stored = stored[0].item() if len(stored) else None
+        calibrated_until = None if calibration is None else calibration.end
+        first_bar = plan.first_bar or plan.as_of_date
+        start = first_date_wanted(request.since, first_stored, calibrated_until, first_bar)
         if start > plan.as_of_date:
             reason = f"--since {start}" if request.since else f"{path}, which labels sessions from {start} on,"
-            raise UsageError(f"{reason} leaves nothing up to {plan.as_of_date}; give an earlier --since DATE")
-        return _WantedRegion(
-            plan, subject.window_days, encoder_model_id, model_id, DateSpan.of_range(start, plan.as_of_date), stored
-        )
+            raise errors.UsageError(f"{reason} leaves nothing up to {plan.as_of_date}; give an earlier --since DATE")
+        span = DateSpan.of_range(start, plan.as_of_date)
+        return _WantedRegion(plan, subject.window_days, encoder_model_id, model_id, span, stored)
 
     def _label(self, night: RegionNight, wanted: _WantedRegion, *, dry_run: bool) -> RegionNight:
         plan, model_id, end = wanted.plan, wanted.model_id, wanted.span.end
         instrument_id = plan.definition.instrument_id
         encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
-        request = RegimeRequest(
-            plan.region, instrument_id, wanted.span, None, encoder_model_id, plan.definition.prototypes
-        )
+        prototypes = plan.definition.prototypes
+        request = RegimeRequest(plan.region, instrument_id, wanted.span, None, encoder_model_id, prototypes)
         done = self._app.regimes.run(request, dry_run=dry_run)
         report = done.report
         if dry_run:

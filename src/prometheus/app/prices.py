@@ -51,10 +51,7 @@ class LoadPrices(UseCase):
 
 
 class PriceHistories(UseCase):
-    """Distinguishes histories that have ended, or not begun, from gaps and unloaded prices.
-
-    Rows never depend on it: it only decides between failure and skip.
-    """
+    """Tells histories that have ended, or not begun, which are skipped, from gaps and unloaded prices, which fail."""
 
     def skipped(self, instrument_ids: Sequence[str], market: str, start: date, end: date) -> Skipped:
         """Return the instruments of a market without any window from `start` to `end` by rule.
@@ -137,10 +134,7 @@ class NightlyRequest:
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """One region, its last session, and the prices missing for it: a phrase for each `stale` instrument.
-
-    `skipped` are those whose history has ended or not begun.
-    """
+    """One region, its last session, a phrase for each `stale` instrument, and those that have ended or not begun."""
 
     region: str
     definition: RegionDefinition
@@ -222,11 +216,7 @@ def describe_staleness(
 
 
 def first_date_wanted(
-    *, since: date | None, first_stored: date | None, calibrated_until: date | None, first_bar: date
+    since: date | None, first_stored: date | None, calibrated_until: date | None, first_bar: date
 ) -> date:
-    """Return the first date of a nightly run.
-
-    Stored dates are compared again by digest, so corrected old prices are recomputed. Labels inside the calibration
-    span are in-sample, so no night begins there by itself.
-    """
+    """Return the first date of a nightly run: none of the calibration span, whose labels are in-sample, by itself."""
     return since or first_stored or (calibrated_until + timedelta(days=1) if calibrated_until else first_bar)

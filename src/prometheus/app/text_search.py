@@ -87,12 +87,8 @@ class TextSearchReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            "as_of_date": str(self.as_of_date),
-            "model_id": self.model_id,
-            "n_texts": self.n_texts,
-            "hits": [hit.to_dict() for hit in self.hits],
-        }
+        hits = [hit.to_dict() for hit in self.hits]
+        return {"as_of_date": str(self.as_of_date), "model_id": self.model_id, "n_texts": self.n_texts, "hits": hits}
 
 
 class SearchTexts:
@@ -104,11 +100,7 @@ class SearchTexts:
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
-        """Return the texts nearest in meaning to a question.
-
-        NotFoundError without a text known by the date, or for several models, none named; ModelFingerprintError for
-        another model under that name.
-        """
+        """Return the texts nearest in meaning to a question; NotFoundError without any, or for several models."""
         model_id = query.model_id or self._models.only_one(query.kinds)
         vector = self._models.encode(query.query, model_id, query.hf_model_name)
         return self._nearest(vector, model_id, query.kinds, query.as_of, date.max, query.k)
@@ -203,10 +195,7 @@ class TextModels:
         return found[0]
 
     def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
-        """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models.
-
-        A user's own text model is reopened from the record of its vectors, unless `hf_model_name` names one.
-        """
+        """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models."""
         with self._lock:
             model = self._opened.get((model_id, hf_model_name))
             if model is None:
@@ -227,12 +216,8 @@ class TextModels:
 
             model = open_recorded_text_model(str(recorded))
         else:
-            model = open_text_model(
-                hf_model_name,
-                "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch",
-                str(config.get("long_text", MEAN)),
-                self._cache_dir,
-            )
+            runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
+            model = open_text_model(hf_model_name, runtime, str(config.get("long_text", MEAN)), self._cache_dir)
         self._registry.require_same(model_id, KIND, model_config(model))
         return model
 

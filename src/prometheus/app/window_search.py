@@ -54,9 +54,8 @@ class WindowRequest:
         if not 1 <= self.k <= MAX_ANALOGS:
             raise UsageError(f"--k {self.k}: name a number from 1 to {MAX_ANALOGS}")
         if not 0 <= self.exclude_sessions <= MAX_EXCLUDED_SESSIONS:
-            raise UsageError(
-                f"--exclude-sessions {self.exclude_sessions}: name a number from 0 to {MAX_EXCLUDED_SESSIONS}"
-            )
+            name = f"--exclude-sessions {self.exclude_sessions}"
+            raise UsageError(f"{name}: name a number from 0 to {MAX_EXCLUDED_SESSIONS}")
 
     @property
     def space(self) -> WindowSpace:
@@ -101,14 +100,12 @@ class WindowReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
+        request = self.request
         return {
-            "instrument_id": self.request.instrument_id,
-            "as_of_date": str(self.as_of_date),
-            "model_id": self.request.model_id,
-            "window_days": self.request.space.window_days,
-            "is_exact": self.is_exact,
+            "instrument_id": request.instrument_id, "as_of_date": str(self.as_of_date), "model_id": request.model_id,
+            "window_days": request.space.window_days, "is_exact": self.is_exact,
             "windows": [window.to_dict() for window in self.windows],
-        }
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,8 @@ class SearchWindows(UseCase):
         queries = _spread_queries(scan, n_queries, n_windows)
         found = [index.nearest(space, query.vector, query.before, k) for query in queries]
         truth = scan.nearest(queries, k)
-        shares = [
-            len({_key(each) for each in hits} & {_key(each) for each in exact}) / len(exact)
-            for hits, exact in zip(found, truth, strict=True)
-            if exact
-        ]
+        pairs = [({*map(_key, hits)}, {*map(_key, exact)}) for hits, exact in zip(found, truth, strict=True) if exact]
+        shares = [len(hits & exact) / len(exact) for hits, exact in pairs]
         return RecallReport(model_id, len(shares), k, n_windows, float(np.mean(shares)), float(min(shares)))
 
     def _asked(self, request: WindowRequest) -> tuple[date, Float32Vector]:
@@ -200,9 +194,7 @@ class SearchWindows(UseCase):
         spans = {name: slice(bars.offsets[at], bars.offsets[at + 1]) for at, name in enumerate(ids)}
         followed = {name: ForwardReturns(bars.dates[span], closes[span]) for name, span in spans.items()}
         return tuple(
-            SimilarWindow(
-                window.entity_id, window.as_of_date, distance, followed[window.entity_id].outcomes(window.as_of_date)
-            )
+            SimilarWindow(*_key(window), distance, followed[window.entity_id].outcomes(window.as_of_date))
             for distance, window in chosen
         )
 
@@ -227,7 +219,7 @@ def _spread_out(
     """Return the nearest windows by exact distance, a minimum gap apart within each instrument."""
     measured = sorted(
         ((exact_distance(window.vector, vector), window) for window in found),
-        key=lambda each: (each[0], each[1].entity_id, each[1].as_of_date),
+        key=lambda each: (each[0], _key(each[1])),
     )
     chosen: list[tuple[float, StoredWindow]] = []
     days_of: dict[str, list[date]] = {}

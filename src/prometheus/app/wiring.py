@@ -116,12 +116,9 @@ class Wiring:
     def _builder(self, model: NumericEmbeddingModel, market: str) -> NumericWindowBuilder:
         return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
 
-    def _encoder(
-        self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, model_id: str
-    ) -> NumericWindowEncoder:
-        return NumericWindowEncoder(
-            builder=builder, model=model, store=self.vectors, model_id=stored_model_id(model_id)
-        )
+    def _encoder(self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str) -> NumericWindowEncoder:
+        model_id = stored_model_id(name)
+        return NumericWindowEncoder(builder=builder, model=model, store=self.vectors, model_id=model_id)
 
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market, model = self._market_of(instrument_id), create_numeric_model(chosen)

@@ -21,9 +21,7 @@ US = "--region US --instrument-id AAPL.US"
 INDEX = "--region US_INDEX --instrument-id GSPC.INDX"
 EXPLAINED_DATES = ("2008-10-10", "2017-07-03", "2020-03-16")
 ANALOGS_OF = "2022-06-16"
-SINGLE_DATE = (
-    f"run_numeric_regime --region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
-)
+SINGLE_DATE = f"run_numeric_regime {US} --as-of 2025-01-31 --window-days 63 --model-id {ENCODER}"
 JANUARY = "2025-01-01 2025-01-31"
 EMBED_TEXTS = (
     f"backfill_macro_text_embeddings --date-range {JANUARY} --model-id text-macro-v1 "

@@ -153,13 +153,11 @@ def _answer(report: IngestReport) -> Answer:
 
 
 def _summary(report: IngestReport) -> str:
+    verb = "to write" if report.dry_run else "written"
     parts = [
-        f"{report.rows_read:,} rows read",
-        f"{report.rows_written:,} {'to write' if report.dry_run else 'written'}",
-        f"{report.rows_unchanged:,} unchanged",
-        f"{report.duplicates:,} duplicates",
-        f"{report.rejected:,} rejected",
-    ]
+        f"{report.rows_read:,} rows read", f"{report.rows_written:,} {verb}", f"{report.rows_unchanged:,} unchanged",
+        f"{report.duplicates:,} duplicates", f"{report.rejected:,} rejected",
+    ]  # fmt: skip
     if report.first_date is not None:
         named = "" if report.instruments is None else f"{report.instruments:,} instruments "
         parts.append(f"{named}from {report.first_date} to {report.last_date}")

@@ -154,10 +154,10 @@ def _show(source: TextSource, listed: Listed) -> Answer:
     with command_app() as app:
         rows = app.joint.rows(_space(source), region, listed.model_id, first, last, listed.limit)
     values = [(str(row.as_of_date), region, row.model_id, int(row.vector.size), row.l2_norm) for row in rows]
+    named = (*COLUMNS, "entity_scope")
     return Answer(
         lambda: [
-            {**dict(zip(COLUMNS, each, strict=True)), "entity_scope": row.entity_scope}
-            for each, row in zip(values, rows, strict=True)
+            dict(zip(named, (*each, row.entity_scope), strict=True)) for each, row in zip(values, rows, strict=True)
         ],
         lambda: csv_text([COLUMNS, *((*each[:-1], f"{each[-1]:.6f}") for each in values)]),
     )

@@ -55,9 +55,7 @@ def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
-    """Return the chance that a high session scores above another, ties counting half; NaN without both kinds.
-
-    Mann and Whitney's statistic from ranks.
+    """Return Mann and Whitney's chance that a high session scores above another; NaN without both kinds.
 
     >>> area_under_curve(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
     0.875
@@ -79,11 +77,8 @@ def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
     above /= above.max()  # the square of a tiny value would be zero
     deviations = above - above.mean()
     total = float((deviations**2).sum())
-    between = sum(
-        float(group.sum()) ** 2 / len(group)
-        for group in (deviations[is_risk_off], deviations[~is_risk_off])
-        if len(group)
-    )
+    groups = (deviations[is_risk_off], deviations[~is_risk_off])
+    between = sum(float(group.sum()) ** 2 / len(group) for group in groups if len(group))
     return min(between / total, 1.0)
 
 

@@ -16,23 +16,11 @@ _OPTIONAL = ("high_over_close", "low_over_close", "volumes")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketHistory:
-    """The sessions of one instrument, oldest first.
+    """The sessions of one instrument, oldest first, each column of shape (n,).
 
-    Attributes
-    ----------
-    dates
-        Shape (n,), datetime64[D], strictly increasing.
-    closes
-        Shape (n,), adjusted, positive and finite.
-    high_over_close, low_over_close
-        Shape (n,): over the unadjusted close of the same session, NaN where unknown; None if unknown throughout.
-    volumes
-        Shape (n,), not negative; None for unknown.
-
-    Raises
-    ------
-    InputRefusedError
-        Columns of different length, dates out of order, a close that is not positive and finite.
+    Dates (datetime64[D]) strictly increase; closes are adjusted, positive and finite; highs and lows are over the
+    unadjusted close of the same session, NaN where unknown; volumes are not negative. A column unknown throughout is
+    None. InputRefusedError for columns of different length, dates out of order, or such a close.
     """
 
     instrument_id: str
@@ -43,7 +31,7 @@ class MarketHistory:
     volumes: Float64Vector | None = None
 
     def __post_init__(self) -> None:
-        columns = (self.closes, self.high_over_close, self.low_over_close, self.volumes)
+        columns = (self.closes, *(getattr(self, name) for name in _OPTIONAL))
         if any(column is not None and column.shape != self.dates.shape for column in columns):
             raise InputRefusedError(f"{self.instrument_id}: the columns of a history differ in length")
         if not (np.isfinite(self.closes).all() and (self.closes > 0).all()):

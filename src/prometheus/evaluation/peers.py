@@ -21,17 +21,9 @@ import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError, MissingExtraError
+from prometheus.evaluation import labeller
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import (
-    DEFAULT_SPAN,
-    BoolVector,
-    FittedScore,
-    Labeller,
-    Predictions,
-    Recalibration,
-    high_outcomes,
-    recalibrated,
-)
+from prometheus.evaluation.labeller import DEFAULT_SPAN, BoolVector, FittedScore, Labeller, Predictions
 
 EXTRA = "evaluation"
 SEED = 7
@@ -71,7 +63,7 @@ def _library(module: str) -> Any:
 
 def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
     scores = scores_of(seen)
-    recalibration = recalibrated(scores, high_outcomes(seen, threshold)[-len(scores) :])
+    recalibration = labeller.recalibrated(scores, labeller.high_outcomes(seen, threshold)[-len(scores) :])
     return FittedScore(partial(_filtered_since, scores_of, seen.dates[0]), 0.0, recalibration)
 
 
@@ -98,12 +90,8 @@ class GaussianHmm:
             model.fit(returns)
         variances = np.asarray(model.covars_, dtype=np.float64).reshape(2)
         order = np.argsort(variances)
-        hmm = _TwoStateFilter(
-            means=model.means_.reshape(2)[order],
-            variances=variances[order],
-            start=model.startprob_[order],
-            transitions=model.transmat_[np.ix_(order, order)],
-        )
+        means, transitions = model.means_.reshape(2)[order], model.transmat_[np.ix_(order, order)]
+        hmm = _TwoStateFilter(means, variances[order], model.startprob_[order], transitions)
         return _freeze(hmm.scores, seen, threshold)
 
 
@@ -164,8 +152,7 @@ def _hamilton_scores(parameters: Float64Vector, wild: int, history: MarketHistor
     filtered = _switching_model(history).filter(parameters, return_raw=True)
     chance = np.asarray(filtered.filtered_marginal_probabilities, dtype=np.float64)
     inside = np.clip(chance[wild], 1e-12, 1.0 - 1e-12)
-    scores: Float64Vector = np.log(inside / (1.0 - inside))
-    return scores
+    return np.asarray(np.log(inside / (1.0 - inside)))
 
 
 def _switching_model(history: MarketHistory) -> Any:
@@ -197,42 +184,35 @@ class StatisticalJump:
     penalty: float = JUMP_PENALTY
     seed: int = JUMP_SEED
 
-    def fit(self, history: MarketHistory, threshold: float) -> FittedJump:
+    def fit(self, history: MarketHistory, threshold: float) -> _FittedJump:
         """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
         with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
             library = _library("jumpmodels.jump")
         seen = history.last(self.span + WARM_UP)
         fit_span = seen.last(self.span)
         raw = jump_features(seen)[-len(fit_span) :]
-        decoder = OnlineDecoder(
-            model=library.JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed),
-            scaling=FeatureScaling.of(raw),
-            penalty=self.penalty,
-            anchor=seen.dates[0],
-            first=fit_span.dates[0],
-        )
+        model = library.JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed)
+        scaling = _FeatureScaling.of(raw)
+        decoder = _OnlineDecoder(model, scaling, self.penalty, anchor=seen.dates[0], first=fit_span.dates[0])
         with np.errstate(divide="ignore", invalid="ignore"):  # what the library relies on
-            decoder.model.fit(decoder.scaling.scaled(raw), ret_ser=fit_span.log_returns, sort_by="cumret")
+            model.fit(scaling.scaled(raw), ret_ser=fit_span.log_returns, sort_by="cumret")
         _, scores = decoder.decode(seen)
-        return FittedJump(decoder, recalibrated(scores, high_outcomes(fit_span, threshold)))
+        return _FittedJump(decoder, labeller.recalibrated(scores, labeller.high_outcomes(fit_span, threshold)))
 
 
 @dataclass(frozen=True, slots=True)
-class FittedJump:
-    """A frozen jump model and its probabilities."""
-
-    decoder: OnlineDecoder
-    recalibration: Recalibration
+class _FittedJump:
+    decoder: _OnlineDecoder
+    recalibration: labeller.Recalibration
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
-        """Return predictions about the last `n_last` sessions."""
         is_risk_off, scores = self.decoder.decode(history)
         last = scores[-n_last:]
         return Predictions(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureScaling:
+class _FeatureScaling:
     """Clipping bounds, centre and spread of each feature, each of shape (n_features,)."""
 
     low: Float64Vector
@@ -241,8 +221,7 @@ class FeatureScaling:
     spread: Float64Vector
 
     @classmethod
-    def of(cls, features: Float64Matrix) -> FeatureScaling:
-        """Return the scaling of features of shape (n, n_features)."""
+    def of(cls, features: Float64Matrix) -> _FeatureScaling:
         centre, reach = features.mean(axis=0), CLIP_AT * features.std(axis=0)
         low, high = centre - reach, centre + reach
         clipped = np.clip(features, low, high)
@@ -250,17 +229,16 @@ class FeatureScaling:
         return cls(low, high, clipped.mean(axis=0), np.where(spread > 0.0, spread, 1.0))
 
     def scaled(self, features: Float64Matrix) -> Float64Matrix:
-        """Return features clipped and standardised."""
         scaled: Float64Matrix = (np.clip(features, self.low, self.high) - self.centre) / self.spread
         return scaled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OnlineDecoder:
+class _OnlineDecoder:
     """The library's `predict_online` from the session `first` on; the averages start at `anchor`."""
 
     model: Any
-    scaling: FeatureScaling
+    scaling: _FeatureScaling
     penalty: float
     anchor: np.datetime64
     first: np.datetime64

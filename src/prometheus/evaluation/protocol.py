@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedLabeller, Labeller, Predictions, join_predictions
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
@@ -108,12 +108,9 @@ def year_spans(dates: DateVector, first: int) -> list[tuple[int, int]]:
 
 
 def walk_forward(
-    labeller: Labeller,
-    history: MarketHistory,
-    plan: EvaluationPlan,
-    progress: Progress | None = None,
+    labeller: Labeller, history: MarketHistory, plan: EvaluationPlan, progress: Progress | None = None,
     threshold: float | None = None,
-) -> WalkForward:
+) -> WalkForward:  # fmt: skip
     """Fit on the first session of each calendar year, on what precedes it, and label online within the year.
 
     `progress` receives (years done, years); `threshold` replaces the one that `forward_threshold` finds.
@@ -129,20 +126,10 @@ def walk_forward(
         clock = time.perf_counter()
         fitted = labeller.fit(visible.until(begin), limit)
         fit_seconds.append(time.perf_counter() - clock)
-        parts.append(fitted.predictions(visible.until(end), end - begin))
-        day_seconds.append(_seconds_of_one_day(fitted, visible.until(end)))
-    return WalkForward(
-        name=labeller.name,
-        dates=visible.dates[first:],
-        first=first,
-        threshold=limit,
-        predictions=join_predictions(parts),
-        fit_seconds=median(fit_seconds),
-        day_seconds=median(day_seconds),
-    )
-
-
-def _seconds_of_one_day(fitted: FittedLabeller, history: MarketHistory) -> float:
-    clock = time.perf_counter()
-    fitted.predictions(history, 1)
-    return time.perf_counter() - clock
+        shown = visible.until(end)
+        parts.append(fitted.predictions(shown, end - begin))
+        clock = time.perf_counter()
+        fitted.predictions(shown, 1)
+        day_seconds.append(time.perf_counter() - clock)
+    predictions, dates = join_predictions(parts), visible.dates[first:]
+    return WalkForward(labeller.name, dates, first, limit, predictions, median(fit_seconds), median(day_seconds))

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import FittedLabeller, Labeller
+from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, year_spans
 
 LabelFunction = Callable[[MarketHistory], Iterable[Any]]
@@ -49,10 +49,7 @@ class RepaintReport:
 
 
 def check_repaint(
-    labeller: LabelFunction,
-    history: MarketHistory,
-    positions: Sequence[int],
-    progress: Progress | None = None,
+    labeller: LabelFunction, history: MarketHistory, positions: Sequence[int], progress: Progress | None = None
 ) -> RepaintReport:
     """Label the whole history once, then again cut at each of some dates, and compare the labels of those dates.
 
@@ -88,12 +85,9 @@ def check_walk(
             if progress is not None:
                 progress(position - walk.first, len(walk.predictions))
             now = walk.predictions.says(position - walk.first)
-            pairs.append((visible.dates[position].item(), _says_last(fitted, visible.until(position + 1)), now))
+            then = fitted.predictions(visible.until(position + 1), 1).says(0)
+            pairs.append((visible.dates[position].item(), then, now))
     return _report(pairs)
-
-
-def _says_last(fitted: FittedLabeller, cut: MarketHistory) -> str:
-    return fitted.predictions(cut, 1).says(0)
 
 
 def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:
@@ -106,13 +100,13 @@ def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:
     return labels
 
 
-def _report(pairs: Iterable[tuple[date, Any, Any]]) -> RepaintReport:
-    n_checked, changed = 0, []
-    for day, then, now in pairs:
-        n_checked += 1
-        if not (then == now or (_is_nan(then) and _is_nan(now))):
-            changed.append(Repainted(day, str(then), str(now)))
-    return RepaintReport(n_checked, len(changed), tuple(changed[:N_LISTED]))
+def _report(pairs: Sequence[tuple[date, Any, Any]]) -> RepaintReport:
+    changed = [
+        Repainted(day, str(then), str(now))
+        for day, then, now in pairs
+        if not (then == now or (_is_nan(then) and _is_nan(now)))
+    ]
+    return RepaintReport(len(pairs), len(changed), tuple(changed[:N_LISTED]))
 
 
 def _is_nan(label: Any) -> bool:

@@ -34,12 +34,8 @@ def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vecto
 
 
 def log_ewma_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
-    """Return the log of the annualised exponentially weighted volatility of half-life 10, shape (n_last,).
-
-    The kernel is cut after 25 half-lives, where 3e-8 of its weight is left: no session depends on where the history
-    begins.
-    """
-    width = HALF_LIFE * _KERNEL_HALF_LIVES
+    """Return the log of the annualised exponentially weighted volatility of half-life 10, shape (n_last,)."""
+    width = HALF_LIFE * _KERNEL_HALF_LIVES  # 3e-8 of the weight is left: no session depends on where the history begins
     weights = 0.5 ** (np.arange(width - 1, -1, -1) / HALF_LIFE)
     windows = trailing_windows(history.log_returns, n_last, width)
     return _log_volatility((windows * windows * (weights / weights.sum())).sum(axis=1))

@@ -157,12 +157,8 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         stated.append(decoded.confidences[: end - begin])
         agreeing.append(path[: end - begin] == decoded.nearest[: end - begin])
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)
-    return LabelConfidence(
-        n_sessions=len(is_right),
-        stated=float(confidences.mean()),
-        agreeing=float(is_right.mean()),
-        calibration_error=figures.calibration_error(confidences, is_right),
-    )
+    error = figures.calibration_error(confidences, is_right)
+    return LabelConfidence(len(is_right), float(confidences.mean()), float(is_right.mean()), error)
 
 
 def _described(
@@ -272,12 +268,9 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_grid(
-    cells: Sequence[GridCell],
-    make_labeller: Callable[[Mapping[str, Any]], Labeller],
-    history: MarketHistory,
-    plan: EvaluationPlan,
-    progress: Progress | None = None,
-) -> GridResult:
+    cells: Sequence[GridCell], make_labeller: Callable[[Mapping[str, Any]], Labeller], history: MarketHistory,
+    plan: EvaluationPlan, progress: Progress | None = None,
+) -> GridResult:  # fmt: skip
     """Walk every variant, each under its own name, through the plan; those that differ in the delay share a walk."""
     names = [cell.name for cell in cells]
     if not cells or len(set(names)) < len(names):

@@ -61,12 +61,8 @@ def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schema
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
     found = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
-    return {
-        "region": region,
-        "model_id": found.model_id,
-        "items": _rows(found, query.limit),
-        "next": _next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None,
-    }
+    after = _next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None
+    return {"region": region, "model_id": found.model_id, "items": _rows(found, query.limit), "next": after}
 
 
 @regimes.get(
@@ -175,13 +171,11 @@ def _rows(found: RegimeTimeline, limit: int) -> list[dict[str, Any]]:
     columns = (found.dates, found.labels, found.confidences, found.high_volatilities)
     return [
         {
-            "as_of_date": day,
-            "label": LABELS[number],
-            "confidence": confidence,
+            "as_of_date": day, "label": LABELS[number], "confidence": confidence,
             "high_volatility": None if math.isnan(high) else high,
         }
         for day, number, confidence, high in zip(*(each[:limit].tolist() for each in columns), strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, Any]:
@@ -193,15 +187,11 @@ def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, A
     said = state.metadata
     reasons = app.calibrations.explain([state])[0] if "probabilities" in said else []
     return {
-        "region": region,
-        "as_of_date": state.as_of_date,
-        "label": state.regime_label,
-        "confidence": state.confidence,
-        "model_id": model_id,
-        "encoder_model_id": state.encoder_model_id,
+        "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
+        "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
         **{name: said.get(name) for name in ("probabilities", "high_volatility", "change_risk")},
         "explanation": [reason.to_dict() for reason in reasons],
-    }
+    }  # fmt: skip
 
 
 def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageParameters) -> schemas.EmbeddingPage:
@@ -209,17 +199,14 @@ def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageP
     timeline = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
     dates = timeline.dates[: query.limit].tolist()
     states = app.regimes.states(region, dates[0], dates[-1], timeline.model_id) if dates else []
+    rows = [
+        schemas.EmbeddingRow(as_of_date=each.as_of_date, embedding=each.regime_embedding.tolist()) for each in states
+    ]
     return schemas.EmbeddingPage(
-        region=region,
-        model_id=timeline.model_id,
-        encoder_model_id=states[0].encoder_model_id if states else None,
-        dim=_dim_of(states) if states else None,
-        items=[
-            schemas.EmbeddingRow(as_of_date=each.as_of_date, embedding=each.regime_embedding.tolist())
-            for each in states
-        ],
+        region=region, model_id=timeline.model_id, encoder_model_id=states[0].encoder_model_id if states else None,
+        dim=_dim_of(states) if states else None, items=rows,
         next=_next_page(request, timeline.dates[query.limit]) if len(timeline.dates) > query.limit else None,
-    )
+    )  # fmt: skip
 
 
 def _arrow(app: App, region: str, query: schemas.EmbeddingPageParameters) -> Response:

@@ -13,16 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from prometheus.errors import (
-    DatabaseError,
-    DatabaseRefusedError,
-    InputRefusedError,
-    MissingExtraError,
-    NotMigratedError,
-    PrometheusError,
-    RetryableError,
-    UsageError,
-)
+from prometheus import errors
+from prometheus.errors import DatabaseError, PrometheusError
 from prometheus.web.schemas import ProblemBody
 
 logger = logging.getLogger(__name__)
@@ -32,11 +24,11 @@ ErrorPage = Callable[[Request, "Problem"], Response | None]
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (LookupError, 404),
-    (UsageError, 400),
+    (errors.UsageError, 400),
     (DatabaseError, 503),
-    (RetryableError, 503),
-    (MissingExtraError, 409),
-    (InputRefusedError, 409),
+    (errors.RetryableError, 503),
+    (errors.MissingExtraError, 409),
+    (errors.InputRefusedError, 409),
 )
 _INCOMPLETE = {"ambiguous_model", "unnamed_text_model"}
 """Codes of questions that leave out what would decide between several answers."""
@@ -89,9 +81,9 @@ def problem_of(error: PrometheusError) -> Problem:
 
 def _temporary_detail(error: PrometheusError) -> str:
     """Return a sentence without the addresses and paths that the errors of a database name."""
-    if isinstance(error, NotMigratedError) or not isinstance(error, DatabaseError):
+    if isinstance(error, errors.NotMigratedError) or not isinstance(error, DatabaseError):
         return str(error)
-    if isinstance(error, DatabaseRefusedError):
+    if isinstance(error, errors.DatabaseRefusedError):
         return "the database gave this question up; ask for less, or again later"
     return "the database does not answer now; ask again in a few seconds"
 

@@ -293,9 +293,8 @@ class WebMetrics:
             registry=self.registry,
         )  # fmt: skip
         self._under_way = Gauge("regime_http_requests_under_way", "Requests not answered yet.", registry=self.registry)
-        self._is_ready = Gauge(
-            "regime_database_ready", "Whether the databases answered when last asked.", registry=self.registry
-        )
+        ready = "Whether the databases answered when last asked."
+        self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry)
         self._was_lost: bool | None = None
         ProcessCollector(registry=self.registry)
 

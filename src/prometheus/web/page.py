@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from prometheus.analogs.search import AnalogReport
+from prometheus.analogs.search import Analog, AnalogReport
 from prometheus.app.briefings import Briefing
 from prometheus.market.bars import Closes
 from prometheus.market.outcomes import Quantiles
@@ -107,18 +107,12 @@ def error_page(request: Request, problem: Problem) -> Response | None:
 
 def paths_document(report: AnalogReport) -> dict[str, Any]:
     """Return the paths around the analogs and around the date itself, as per cent of the close on it."""
-    return {
-        "today": {"day": str(report.as_of_date), "before": report.n_before, "path": _percents(report.path)},
-        "analogs": [
-            {"day": str(each.as_of_date), "before": each.n_before, "path": _percents(each.path)}
-            for each in report.analogs
-        ],
-    }
-
-
-def _percents(path: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
-    percents: list[float] = np.round((path - 1.0) * 100.0, 2).tolist()
-    return percents
+    days: list[AnalogReport | Analog] = [report, *report.analogs]
+    today, *analogs = (
+        {"day": str(each.as_of_date), "before": each.n_before, "path": np.round((each.path - 1.0) * 100.0, 2).tolist()}
+        for each in days
+    )
+    return {"today": today, "analogs": analogs}
 
 
 def _show(request: Request, briefing: Briefing, model_id: str | None, asked: date | None = None) -> Response:
@@ -126,30 +120,22 @@ def _show(request: Request, briefing: Briefing, model_id: str | None, asked: dat
     suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
     shown = quote(briefing.history.model_id, safe="")
     report = briefing.analogs
-    return _render(
-        request,
-        "region.html",
-        {
-            "briefing": briefing,
-            "asked": asked,
-            "regions": sorted({history.region for history in briefing.histories}),
-            "models": [history for history in briefing.histories if history.region == briefing.region],
-            "model_suffix": suffix,
-            "base": f"/regions/{region}",
-            "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json?model_id={shown}",
-            "paths": None if report is None else paths_document(report),
-            "spreads": [] if report is None else _spread_rows(report.spreads, report.base_spreads),
-            "age": _weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,
-        },
-    )
+    values = {
+        "briefing": briefing, "asked": asked, "model_suffix": suffix, "base": f"/regions/{region}",
+        "regions": sorted({history.region for history in briefing.histories}),
+        "models": [history for history in briefing.histories if history.region == briefing.region],
+        "series_address": f"/regions/{region}/{briefing.as_of_date}/series.json?model_id={shown}",
+        "paths": None if report is None else paths_document(report),
+        "spreads": [] if report is None else _spread_rows(report),
+        "age": _weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,
+    }  # fmt: skip
+    return _render(request, "region.html", values)
 
 
-def _spread_rows(
-    spreads: tuple[Quantiles, ...], base_spreads: tuple[Quantiles, ...]
-) -> list[tuple[str, Quantiles, Quantiles]]:
+def _spread_rows(report: AnalogReport) -> list[tuple[str, Quantiles, Quantiles]]:
     return [
         (f"{MEASURE_WORDS[own.measure]}, next {own.horizon} sessions", own, base)
-        for own, base in zip(spreads, base_spreads, strict=True)
+        for own, base in zip(report.spreads, report.base_spreads, strict=True)
     ]
 
 

@@ -40,16 +40,9 @@ def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limit
     """Return the ASGI application over an open app."""
     metrics = middleware.WebMetrics()
     api = FastAPI(
-        title="Prometheus",
-        version=__version__,
-        description=_DESCRIPTION,
-        openapi_url="/v1/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        default_response_class=StrictJson,
-        responses=PROBLEMS,
-    )
+        title="Prometheus", version=__version__, description=_DESCRIPTION, openapi_url="/v1/openapi.json",
+        docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
+    )  # fmt: skip
     api.state.prometheus, api.state.metrics = app, metrics
     api.state.assets, api.state.error_page = page.Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
@@ -121,16 +114,10 @@ def run(application: ASGIApp, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are given a few seconds to end."""
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # one line of ours says it, not one for each attempt
     config = uvicorn.Config(
-        application,
+        application, log_config=None, server_header=False, proxy_headers=False, lifespan="off", ws="none",
         access_log=False,  # addresses may hold what was searched for
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="off",
-        ws="none",
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
+        limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_S,
+    )  # fmt: skip
     asyncio.run(_Server(config).serve(sockets=[listener]))
 
 

@@ -55,8 +55,7 @@ def test_a_member_owes_no_bar_of_a_session_that_goes_on() -> None:
 def test_a_night_begins_where_the_stored_rows_do_or_after_the_calibration(
     since: date | None, stored: date | None, calibrated: date | None, wanted: date
 ) -> None:
-    found = first_date_wanted(since=since, first_stored=stored, calibrated_until=calibrated, first_bar=FIRST)
-    assert found == wanted
+    assert first_date_wanted(since, stored, calibrated, FIRST) == wanted
 
 
 def test_dates_and_ages_that_make_no_sense_are_refused() -> None:
