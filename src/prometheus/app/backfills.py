@@ -219,11 +219,11 @@ class EmbedWindows(BackfillCase):
         """Count members with too few sessions as skipped, with those left out before."""
         skipped = Skipped()
         for market, part, left_out in parts:
+            members = part.members.intersection(part.instrument_ids)
             short = {
-                failure.instrument_id: (failure.as_of, failure.needed)
-                for failure in done.report.failures
-                if isinstance(failure, InsufficientHistoryError)
-                and failure.instrument_id in part.members.intersection(part.instrument_ids)
+                each.instrument_id: (each.as_of, each.needed)
+                for each in done.report.failures
+                if isinstance(each, InsufficientHistoryError) and each.instrument_id in members
             }
             skipped += left_out + PriceHistories(self._wired).young(short, market)
         failures = [each for each in done.report.failures if getattr(each, "instrument_id", None) not in skipped]

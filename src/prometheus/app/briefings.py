@@ -90,8 +90,7 @@ class BriefRegion:
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
         """Return the briefing of a region on a date, or on its newest one.
 
-        A missing part (no texts, no analogs yet) is empty, with the sentence that says why. NoRegimesError or
-        NotFoundError if the region has no regimes, or none on that date or the week before it.
+        NoRegimesError or NotFoundError if the region has no regimes, or none on that date or the week before it.
         """
         asked = Histories(self._app.wired)
         history = asked.choose(region, model_id, as_of)

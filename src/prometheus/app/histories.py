@@ -191,10 +191,9 @@ class ReadRegimes(UseCase):
         return self._wired.timelines.timeline(region, chosen, start, end, limit)
 
     def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
-        """Return the vectors from `start` to `end`, both included.
+        """Return the vectors from `start` to `end`, both included; see `timeline` for the errors.
 
         `model_id` is an encoder, or a regime model for its encoder; see `Histories.choose` for the default.
-        NoRegimesError if the region has no regimes of that model; a span without dates is no error.
         """
         asked, timelines = Histories(self._wired), self._wired.timelines
         model_id = None if model_id is None else stored_model_id(model_id)

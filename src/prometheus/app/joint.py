@@ -103,10 +103,7 @@ class JoinTexts(BackfillCase):
     def backfill(
         self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool = False
     ) -> BackfillRun[JointReport]:
-        """Join and store the rows of each request.
-
-        UsageError or InputRefusedError if the centred model has no frozen means, or cannot have them from these data.
-        """
+        """Join and store the rows of each request; UsageError or InputRefusedError if the model lacks its means."""
         for request in requests:
             self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
@@ -121,8 +118,8 @@ class JoinTexts(BackfillCase):
             config = self._wired.registry.load_config(group.model_id) or {}
             if config.get("family") not in _MODELS:
                 continue
-            model_of = partial(_same_model, _MODELS[config["family"]](config))
-            work = self._work(group.model_id, model_of, only=dates)
+            model = _MODELS[config["family"]](config)
+            work = self._work(group.model_id, partial(_same_model, model), only=dates)
             request = _request_of(group, region, numeric_model_id, DateSpan.of_range(min(dates), max(dates)))
             report = work.write(work.encode(work.read(request)))
             if report.written:
@@ -199,10 +196,8 @@ class JoinTexts(BackfillCase):
                 )
             return CentredJointModel(centres, stored["numeric_weight"] if weight is None else weight)
         if choice.centre_until is None:
-            raise UsageError(
-                f"{choice.joint_model_id} has no frozen means yet; "
-                "give --centre-until DATE, earlier than all dates joined"
-            )
+            way_out = "give --centre-until DATE, earlier than all dates joined"
+            raise UsageError(f"{choice.joint_model_id} has no frozen means yet; {way_out}")
         past = replace(request, span=DateSpan.of_range(date.min, choice.centre_until))
         examples = load_examples(self._wired.storage, self._wired.daily_texts, past).examples
         centres = BranchCentres.fit(examples, choice.centre_until, request.source)

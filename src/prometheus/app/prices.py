@@ -178,14 +178,12 @@ class NightlyPlanner(PriceHistories):
         session = asked if is_session else calendar_of(market).last_session(asked)
         if session != asked:
             logger.warning("%s: %s is no session of %s; using the last one, %s", region, asked, market, session)
-        lacking = {
-            name: phrase
-            for name in definition.members
-            if (phrase := describe_staleness(name, extents.get(name), markets[name], session, request)) is not None
-        }
-        skipped = Skipped()
-        for name in lacking:
-            skipped += self.skipped([name], markets[name], session, session)
+        lacking, skipped = {}, Skipped()
+        for name in definition.members:
+            phrase = describe_staleness(name, extents.get(name), markets[name], session, request)
+            if phrase is not None:
+                lacking[name] = phrase
+                skipped += self.skipped([name], markets[name], session, session)
         first_bar = None if anchor is None else anchor.first
         plan = RegionPlan(region, definition, market, session, first_bar, (), skipped)
         if plan.stands_on(skipped):  # what else it lacks makes no difference

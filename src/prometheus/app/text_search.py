@@ -38,8 +38,7 @@ _COMPARED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), ("sim
 class TextQuery:
     """A search of texts by the meaning of a question; only texts dated up to `as_of` and known on it.
 
-    `source` is ``macro``, ``news``, or None for both; `model_id` that of the vectors, None for the only model with
-    vectors; `hf_model_name` the hub model, or local folder, that it stands for.
+    None is both sources, and the only model with vectors; `hf_model_name` is the hub model, or folder, of `model_id`.
     """
 
     query: str
@@ -223,10 +222,7 @@ class TextModels:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name is a text model of the user's own; a folder of that name comes first.
-
-    UsageError if it is, and lacks a method or cannot be imported.
-    """
+    """Return whether a name, unless of a folder, is a user's own text model; UsageError if that cannot be used."""
     from prometheus.encoders.own import is_own_text_model  # noqa: PLC0415 -- the text runtime is slow to import
 
     return not Path(name).expanduser().is_dir() and is_own_text_model(name)

@@ -14,15 +14,8 @@ from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
 from prometheus.app.histories import Histories, newest_position
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import Float32Vector
-from prometheus.data.vectors.index import (
-    IndexStatus,
-    StoredWindow,
-    WindowIndex,
-    WindowQuery,
-    WindowScan,
-    WindowSpace,
-    exact_distance,
-)
+from prometheus.data.vectors import index as vector_index
+from prometheus.data.vectors.index import StoredWindow, WindowIndex, WindowQuery, WindowScan, WindowSpace
 from prometheus.encoders.catalogue import default_window_days, stored_model_id
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import UsageError, no_embedding
@@ -82,11 +75,9 @@ class SimilarWindow:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "instrument_id": self.instrument_id,
-            "as_of_date": str(self.as_of_date),
-            "distance": self.distance,
+            "instrument_id": self.instrument_id, "as_of_date": str(self.as_of_date), "distance": self.distance,
             "followed_by": [outcome.to_dict() for outcome in self.outcomes],
-        }
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +117,7 @@ class SearchWindows(UseCase):
     def find(self, request: WindowRequest) -> WindowReport:
         """Return the windows nearest to an instrument's, by the model's index, or by comparing all without one.
 
-        NotFoundError if the instrument has no vector on the date or in the week before, or the model learned from later
-        data.
+        NotFoundError without a vector on the date or in the week before, or if the model learned from later data.
         """
         space = request.space
         request = replace(request, model_id=space.model_id, window_days=space.window_days)
@@ -144,7 +134,7 @@ class SearchWindows(UseCase):
             chosen = _grow(lambda n: scan.nearest([WindowQuery(vector, request.before)], n)[0], vector, request)
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
-    def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
+    def build_index(self, model_id: str) -> tuple[int, vector_index.IndexStatus]:
         """Build or update a model's index; return the number of vectors copied, and its status."""
         index = WindowIndex(self._wired.db_manager, stored_model_id(model_id))
         n_copied = index.build(self._wired.progress)
@@ -154,7 +144,7 @@ class SearchWindows(UseCase):
         """Remove a model's index; return whether it existed."""
         return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).drop()
 
-    def index_status(self, model_id: str) -> IndexStatus:
+    def index_status(self, model_id: str) -> vector_index.IndexStatus:
         """Return the size of a model's index, and its lag."""
         return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).status()
 
@@ -218,7 +208,7 @@ def _spread_out(
 ) -> list[tuple[float, StoredWindow]]:
     """Return the nearest windows by exact distance, a minimum gap apart within each instrument."""
     measured = sorted(
-        ((exact_distance(window.vector, vector), window) for window in found),
+        ((vector_index.exact_distance(window.vector, vector), window) for window in found),
         key=lambda each: (each[0], _key(each[1])),
     )
     chosen: list[tuple[float, StoredWindow]] = []

@@ -59,9 +59,8 @@ def _calibration_text(prototype_set: PrototypeSet) -> str:
     calibration = prototype_set.calibration
     if calibration is None:
         return ""
-    calm, wild = (
-        ", ".join(f"{first}..{last}" for first, last in stretches) for stretches in (calibration.calm, calibration.wild)
-    )
+    both = (calibration.calm, calibration.wild)
+    calm, wild = (", ".join(f"{first}..{last}" for first, last in stretches) for stretches in both)
     header = ("label", "sessions", "exits")
     stays = [(label.name, each.n_sessions, each.n_exits) for label, each in calibration.stays.items()]
     return "\n".join([
@@ -85,9 +84,8 @@ def fit_scale_free_constants(
     The packaged file is made by this command; another file is another encoder and needs another model id.
     """
     with command_app() as app:
-        constants, weights, is_changed = app.calibrations.fit_constants(
-            instrument_id, parse_date(start), parse_date(end), output
-        )
+        first, last = parse_date(start), parse_date(end)
+        constants, weights, is_changed = app.calibrations.fit_constants(instrument_id, first, last, output)
     return (
         f"{'wrote' if is_changed else 'unchanged:'} {output}: {len(constants.means)} descriptors\n"
         f"weights of the volatility score: {json.dumps(weights)}"

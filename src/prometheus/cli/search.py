@@ -57,10 +57,8 @@ def similar(
         from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
-            region=region, as_of=day, space=space, k=k, exclude_sessions=exclude_sessions, metric=metric,
-            model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id, source=source,
-            country=country,
-        )  # fmt: skip
+            region, day, space, k, exclude_sessions, metric, model_id, regime_model_id, instrument_id, source, country
+        )
         with command_app() as app:
             report = app.analogs.find(request)
         return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)))

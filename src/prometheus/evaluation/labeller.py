@@ -64,9 +64,10 @@ class Predictions:
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Return predictions one after the other; labels only if every part has them."""
     named = [part.labels for part in parts if part.labels is not None]
-    columns = ("is_risk_off", "scores", "probabilities")
-    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
-    return Predictions(*joined, labels=sum(named, ()) if len(named) == len(parts) else None)
+    is_risk_off = np.concatenate([part.is_risk_off for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    return Predictions(is_risk_off, scores, probabilities, sum(named, ()) if len(named) == len(parts) else None)
 
 
 class FittedLabeller(Protocol):

@@ -26,33 +26,26 @@ def load_labeller(spec: str) -> LabelFunction:
     """Return the function that ``module:name`` or an entry point stands for, or raise `UsageError`."""
     found = find_plugin(FUNCTION, spec)
     if found is None:
-        raise UsageError(
-            f"{spec!r} names no labeller; write MODULE:FUNCTION, such as my_module:labels{_offered(FUNCTION)}"
-        )
+        way_out = f"write MODULE:FUNCTION, such as my_module:labels{_offered(FUNCTION)}"
+        raise UsageError(f"{spec!r} names no labeller; {way_out}")
     if callable(getattr(found, "fit", None)):
-        raise UsageError(
-            f"labeller {spec}: it is fitted before it labels; check it with: evaluate --labeller {spec} "
-            "--repaint-every 21"
-        )
+        way_out = f"check it with: evaluate --labeller {spec} --repaint-every 21"
+        raise UsageError(f"labeller {spec}: it is fitted before it labels; {way_out}")
     if not callable(found):
         raise UsageError(f"{spec.partition(':')[0]} has no function {spec.rpartition(':')[2]!r}")
     return own_labeller(made(FUNCTION, spec, found) if isinstance(found, type) else found, spec)
 
 
 def own_labeller(function: OwnFunction, name: str = "the labeller") -> LabelFunction:
-    """Return a function of dates and closes as a labeller of histories; it gets copies, which it may change.
-
-    The labeller raises `InputRefusedError` where the function fails or returns no sequence of labels.
-    """
+    """Return a function as a labeller of histories, with `InputRefusedError` where it fails; it gets copies."""
 
     def labels(history: MarketHistory) -> list[Any]:
         try:
             return list(function(history.dates.copy(), history.closes.copy()))
         except Exception as error:  # whatever a user's function does
-            raise InputRefusedError(
-                f"{name} fails on the {len(history)} sessions up to {history.dates[-1]} "
-                f"({type(error).__name__}: {error})"
-            ) from error
+            why = f"{type(error).__name__}: {error}"
+            shown = f"the {len(history)} sessions up to {history.dates[-1]}"
+            raise InputRefusedError(f"{name} fails on {shown} ({why})") from error
 
     return labels
 

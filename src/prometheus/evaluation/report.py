@@ -83,12 +83,9 @@ class Targets:
     def of(cls, history: MarketHistory, plan: EvaluationPlan, walk: WalkForward) -> Targets:
         """Return the targets of the sessions of a walk."""
         visible = plan.visible(history)
-        return cls(
-            log_volatility=forward_log_volatility(visible.closes, plan.horizon)[walk.first :],
-            is_bear=figures.bear_market_days(visible.closes)[walk.first :],
-            is_recession=figures.recession_days(walk.dates),
-            returns=np.expm1(visible.log_returns)[walk.first :],
-        )
+        logs, returns = forward_log_volatility(visible.closes, plan.horizon), np.expm1(visible.log_returns)
+        is_bear = figures.bear_market_days(visible.closes)
+        return cls(logs[walk.first :], is_bear[walk.first :], figures.recession_days(walk.dates), returns[walk.first :])
 
     def known_high(self, threshold: float) -> tuple[BoolVector, BoolVector]:
         """Return which sessions have a forward volatility, and which of those a high one."""
@@ -175,9 +172,8 @@ def draw_labels(
     grid = figure.add_gridspec(n_rows, 2)
     top: Any = figure.add_subplot(grid[0, :])
     names = np.array([predictions.says(row) for row in range(len(predictions))], dtype=np.str_)
-    colours = RISK_OFF_ONLY
-    if predictions.labels is not None:
-        colours = {label.name: colour for label, colour in BAND_COLOURS.items()}
+    of_regimes = {label.name: colour for label, colour in BAND_COLOURS.items()}
+    colours = RISK_OFF_ONLY if predictions.labels is None else of_regimes
     paint_bands(top, dates, closes, _bands(dates, names, colours))
     top.set_title(title, loc="left", fontsize=11)
     top.set_ylabel("close (log scale)")

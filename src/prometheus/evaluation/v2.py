@@ -115,12 +115,9 @@ class FittedPersistentLabeller:
         sessions = _described(self.model, self.factors, history, n_sessions)
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
-        return Predictions(
-            is_risk_off=np.array([label in RISK_OFF_SIDE for label in labels]),
-            scores=sessions.scores[-n_last:],
-            probabilities=decoded.high_volatility,
-            labels=tuple(label.name for label in labels),
-        )
+        is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
+        names = tuple(label.name for label in labels)
+        return Predictions(is_risk_off, sessions.scores[-n_last:], decoded.high_volatility, names)
 
 
 def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
@@ -168,9 +165,8 @@ def _described(
     ends = np.arange(descriptors.WINDOW_DAYS, len(recent) + 1, dtype=np.int64)
     vectors = model.encode_table(_table(recent), ends, descriptors.WINDOW_DAYS)
     sessions = DescribedSessions.of(recent.dates[ends - 1], vectors)
-    if (factors == 1.0).all():
-        return sessions
-    return replace(sessions, vectors=(vectors * factors).astype(np.float32))
+    is_whole = (factors == 1.0).all()
+    return sessions if is_whole else replace(sessions, vectors=(vectors * factors).astype(np.float32))
 
 
 def _table(history: MarketHistory) -> Float64Matrix:
@@ -324,13 +320,11 @@ class PanelResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "n_instruments": len(self.rows),
-            "share_not_worse": self.share_not_worse,
+            "n_instruments": len(self.rows), "share_not_worse": self.share_not_worse,
             "median_auc": median(row.auc for row in self.rows),
             "median_auc_of_ewma": median(row.auc_of_ewma for row in self.rows),
-            "rows": [asdict(row) for row in self.rows],
-            "skipped": list(self.skipped),
-        }
+            "rows": [asdict(row) for row in self.rows], "skipped": list(self.skipped),
+        }  # fmt: skip
 
 
 def evaluate_panel(histories: Iterable[MarketHistory], plan: EvaluationPlan) -> PanelResult:
