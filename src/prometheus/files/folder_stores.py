@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.core.files import reason_of
+from prometheus.core.files import reason_of, sync_folder
 from prometheus.errors import FileAccessError
 from prometheus.market.bars import PriceBars
 from prometheus.memory.series import Meaning, Place, Row, Rows, SeriesKey, SeriesWrite
@@ -217,9 +217,9 @@ class Folder(Place):
 
     def _replace_index(self, index: Index) -> None:
         """Let the folder hold something else, in one step; what no index names any more is removed."""
-        self._settle()
+        sync_folder(self.path)
         self._put(INDEX, index.to_bytes())
-        self._settle()
+        sync_folder(self.path)
         current = set(index.series.values())
         with self._lock:
             self._rows = {name: rows for name, rows in self._rows.items() if name in current}
@@ -235,14 +235,6 @@ class Folder(Place):
             stream.flush()
             os.fsync(stream.fileno())
         beginning.replace(self.path / name)
-
-    def _settle(self) -> None:
-        # names given until now outlast a loss of power
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _digest(content: bytes) -> str:
