@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import account, cluster, process, supervisor
+from prometheus.server import account, process, supervisor
 from prometheus.server.account import Account
 from prometheus.server.process import ProgressWait
 

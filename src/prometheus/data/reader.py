@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.market.bars import PriceBars
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ PRICE_COLUMNS = (
 )  # fmt: skip
 
 
-class DataReader:
+class DataReader(HistoricalTables):
     """Reads ``prices_daily`` of the historical database."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def read_prices(self, instrument_ids: Sequence[str], start_date: date, end_date: date) -> pd.DataFrame:
         """Return all bars of the instruments from `start_date` to `end_date`, both included.

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
     SourceText,
@@ -96,15 +96,12 @@ class TextBacklog:
     first_missing: date | None
 
 
-class TextReader:
+class TextReader(HistoricalTables):
     """Reads ``macro_events`` and ``news_articles``.
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
     session never counts. When it became known is the business of those who use it: from the later of the two on.
     """
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def iter_keys(
         self,

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Float32Vector, decode_vector
-from prometheus.data.models import ModelRegistry
+from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_blocks_in, copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
@@ -25,12 +24,8 @@ logger = logging.getLogger(__name__)
 _JSONB_VERSION = b"\x01"
 
 
-class NumericEmbeddingStore:
+class NumericEmbeddingStore(VectorTable):
     """The table ``numeric_window_embeddings``; every write is an upsert on the natural key."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self.registry = ModelRegistry(db_manager)
 
     def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
         """Store one vector; an equal stored one is left alone."""

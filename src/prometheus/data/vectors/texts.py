@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
-from prometheus.data.models import ModelRegistry
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.models import VectorTable
+from prometheus.data.postgres.connections import HistoricalTables
 from prometheus.data.text_reader import compose_text_query
 from prometheus.encoders.texts.documents import (
     DailyTexts,
@@ -50,12 +50,8 @@ _SPAN = """
 """
 
 
-class TextEmbeddingStore:
+class TextEmbeddingStore(VectorTable):
     """The table ``text_embeddings``; every write is an upsert on the natural key."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self.registry = ModelRegistry(db_manager)
 
     def save_embeddings(
         self,
@@ -140,11 +136,8 @@ def _upsert(cursor: psycopg.Cursor[Any], rows: Mapping[tuple[str, str], StoredTe
     return cursor.rowcount
 
 
-class TextVectorReader:
+class TextVectorReader(HistoricalTables):
     """Reads ``text_embeddings`` beside the texts they were made of."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def dim(self, source: TextSourceType, model_id: str) -> int | None:
         """Return how long a model's vectors of a source are; None if not found."""
