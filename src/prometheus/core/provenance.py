@@ -111,13 +111,7 @@ def _libpq_settings(environment: Mapping[str, str]) -> list[Setting]:
 
 
 def to_text(value: Any) -> str:
-    """Return a value for people, on one line.
-
-    Examples
-    --------
-    >>> to_text(None), to_text({})
-    ('-', '-')
-    """
+    """Return a value for people, on one line."""
     if value is None or value == {}:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -154,10 +154,7 @@ class InstrumentCatalog:
         self._db = Transactions(db_manager.get_runtime_connection)
 
     def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
-        """Return instrument ids of a market in order of id.
-
-        Delisted instruments are included: today's status must not decide what existed on a past date.
-        """
+        """Return instrument ids of a market in order, delisted ones too: they existed on past dates."""
         with self._db.connect() as connection:
             require_market(connection, market_id)
             rows = connection.execute(

@@ -134,10 +134,7 @@ class TextReader(HistoricalTables):
         return self._pages(statement, parameters, limit)
 
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
-        """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
-
-        Rows that were removed are left out.
-        """
+        """Return the texts of these rows, in that order, headline and body as one; removed rows are left out."""
         rows = self._db.rows(compose_text_query(_TEXTS, source_type), {"ids": list(source_ids)})
         return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
@@ -201,8 +198,7 @@ def compose_text_query(
 ) -> sql.Composed:
     """Put the names of a table, and conditions on its columns, into a statement.
 
-    `text` is all texts of a row as one, `written` says whether there is any; a row without a column has nothing for
-    `language`, `kind` or `place`.
+    `text` is all texts of a row as one, `written` whether there is any; `language`, `kind` and `place` may be absent.
     """
     table = TEXT_TABLES[source_type]
     parts = [sql.Identifier(name) for name in table.texts]

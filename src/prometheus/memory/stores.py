@@ -286,10 +286,7 @@ class MemoryStates:
         return [state.regime_label for state in self.get_history(region, date.min, date.max, model_id)]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
-        """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
-
-        Where several regime models keep the same encoder's vector of a date, the one written last counts.
-        """
+        """Return an encoder's embeddings, the one written last of each date; raise as `join_embeddings` does."""
         found = self.newest_of_encoder(region, encoder_model_id, start, end).values()
         vectors = [StoredVector.of_state(row.state) for row in found]
         return join_embeddings(region, encoder_model_id, (start, end), vectors)

@@ -116,10 +116,7 @@ class Place:
 
 
 def bootstrap(conninfo_to: Callable[[str], str]) -> None:
-    """Create roles, databases, privileges and the vector extension where missing, as the owner.
-
-    Every step may be repeated, so an interrupted call is completed by the next. The caller holds the lock.
-    """
+    """Create the roles, databases and privileges that are missing, under the lock; every step may be repeated."""
     import psycopg  # noqa: PLC0415 -- only once there is a server
 
     for attempt in range(20):

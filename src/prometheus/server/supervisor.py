@@ -112,10 +112,7 @@ def open_lock(path: str) -> int:
 
 
 def rotate_log(path: str, limit: int = LOG_BYTES) -> None:
-    """Move the content of a log past its limit to ``<log>.1``.
-
-    Copied and truncated, because ``postgres`` keeps writing (appending) to the open file.
-    """
+    """Copy a log past its limit to ``<log>.1`` and truncate it: ``postgres`` keeps appending to the open file."""
     with suppress(OSError):
         if os.stat(path).st_size > limit:  # noqa: PTH116
             shutil.copyfile(path, path + ".1")

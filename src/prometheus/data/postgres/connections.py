@@ -103,10 +103,7 @@ class SharedAttempt(Generic[T]):
         self._running: Future[T] | None = None
 
     def result(self, timeout_s: float) -> T:
-        """Return what the work returns, or raise what it raises; start it if it is not running.
-
-        After `TimeoutError` it goes on.
-        """
+        """Return what the work returns, or raise what it raises, or `TimeoutError`; start it if it is not running."""
         with self._lock:
             running = self._running
             if running is None:

@@ -112,8 +112,7 @@ def _upsert(
     vectors: Float32Matrix,
     branch_models: tuple[str | None, str | None],
 ) -> int:
-    scopes = {id(scope): json.dumps(scope, sort_keys=True) for scope in (each.entity_scope for each in examples)}
-    labels = [(example.joint_type, scopes[id(example.entity_scope)]) for example in examples]
+    labels = [(example.joint_type, json.dumps(example.entity_scope, sort_keys=True)) for example in examples]
     ordinals = {label: position for position, label in enumerate(sorted(set(labels)))}
     cursor.execute(
         "CREATE TEMP TABLE IF NOT EXISTS incoming_joint_embeddings"

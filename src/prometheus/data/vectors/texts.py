@@ -162,10 +162,7 @@ class TextVectorReader(HistoricalTables):
                     yield rows[np.lexsort((rows["text_id"], rows["day"]))]
 
     def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
-        """Return the mean of each date's texts from `start` to `end`, both included.
-
-        Vectors are added in float64 in order of the texts' ids.
-        """
+        """Return the mean of each date's texts from `start` to `end`, both included, added in order of their ids."""
         found = [daily_means(rows) for rows in self.iter_rows(wanted, start, end)]
         if not found:
             return DailyTexts(np.empty(0, dtype="M8[D]"), no_vectors(), np.empty(0, dtype=np.int64))
@@ -197,12 +194,9 @@ class TextVectorReader(HistoricalTables):
             raise VectorError("text_embeddings", fault) from error
 
 
-def _spans(start: date, end: date) -> Iterator[tuple[date, date]]:
-    first = start
-    while first <= end:
-        last = min(end, first + timedelta(days=DAYS_PER_QUERY - 1))
-        yield first, last
-        first = last + timedelta(days=1)
+def _spans(start: date, end: date) -> list[tuple[date, date]]:
+    firsts = [start + timedelta(days) for days in range(0, (end - start).days + 1, DAYS_PER_QUERY)]
+    return [(first, min(end, first + timedelta(DAYS_PER_QUERY - 1))) for first in firsts]
 
 
 def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:
