@@ -156,7 +156,7 @@ def test_the_users_environment_reaches_neither_server_nor_connection(
 KILL = "import os, signal; kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
 STAGES = {
     "before the rename": f"{KILL}\nPath.rename = kill",
-    "after the rename": f"{KILL}\nfrom prometheus.server import cluster\ncluster._sync_directory = kill",
+    "after the rename": f"{KILL}\nfrom prometheus.server import cluster\ncluster.sync_folder = kill",
     "before the server": f"{KILL}\nfrom prometheus.server import process\nprocess.launch = kill",
     "before the roles": f"{KILL}\nfrom prometheus.server import bootstrap\nbootstrap._create_role = kill",
     "before the bases": f"{KILL}\nfrom prometheus.server import bootstrap\nbootstrap._create_database = kill",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import account, cluster, process, supervisor
+from prometheus.server import account, process, supervisor
 from prometheus.server.account import Account
 from prometheus.server.process import ProgressWait
 
@@ -31,9 +31,9 @@ def test_libpq_reads_back_what_was_quoted(value: str) -> None:
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r")))
 def test_a_quoted_setting_ends_where_it_should(value: str) -> None:
-    quoted = cluster._quoted(value)
+    quoted = account.quote(value)
     assert quoted[0] == quoted[-1] == "'"
-    inside = quoted[1:-1].replace("\\\\", "").replace("''", "")
+    inside = quoted[1:-1].replace("\\\\", "").replace("\\'", "")
     assert "'" not in inside
     assert "\\" not in inside
 

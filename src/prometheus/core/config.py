@@ -20,7 +20,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prometheus.core.files import reason_of
@@ -212,13 +211,20 @@ def load_config() -> PrometheusConfig:
     try:
         return PrometheusConfig()
     except ValidationError as error:
-        raise UsageError("; ".join(_describe(item) for item in error.errors(include_url=False))) from None
+        named = [(f"PROMETHEUS_{place.upper()}" if place else "", message) for place, message in _mistakes(error)]
+        raise UsageError(_listed(named)) from None
 
 
-def _describe(item: ErrorDetails) -> str:
-    names = ".".join(str(part) for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    return f"PROMETHEUS_{names.upper()}: {message}" if names else message
+def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
+    """Return where each mistake is, empty for the whole, and what it is."""
+    return [
+        (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))
+        for item in error.errors(include_url=False)
+    ]
+
+
+def _listed(mistakes: list[tuple[str, str]]) -> str:
+    return "; ".join(f"{place}: {message}" if place else message for place, message in mistakes)
 
 
 @cache
@@ -227,16 +233,21 @@ def get_config() -> PrometheusConfig:
     return load_config()
 
 
-def parse_regions(text: str, folder: Path | None = None) -> Regions:
-    """Return the regions of a JSON object; `ValueError` says what is wrong.
+def parse_regions(text: str, folder: Path | None = None, *, is_toml: bool = False) -> Regions:
+    """Return the regions of a JSON object, or of a TOML table; `ValueError` says what is wrong.
 
     Relative paths start at `folder`, None for the current one.
     """
+    import tomllib  # noqa: PLC0415 -- only for those who have regions
+
     try:
-        document = json.loads(text, object_pairs_hook=_without_doubles)
+        document = tomllib.loads(text) if is_toml else json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON object of regions ({error})") from error
-    return _checked(document, folder)
+        raise ValueError(f"is no {'TOML table' if is_toml else 'JSON object'} of regions ({error})") from error
+    try:
+        return TypeAdapter(Regions).validate_python(document, context={"folder": folder or Path()})
+    except ValidationError as error:
+        raise ValueError(_listed(_mistakes(error))) from None
 
 
 def read_regions(path: Path) -> Regions:
@@ -246,31 +257,9 @@ def read_regions(path: Path) -> Regions:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
     try:
-        parse = _parse_toml if path.suffix.lower() == ".toml" else parse_regions
-        return parse(text, path.parent)
+        return parse_regions(text, path.parent, is_toml=path.suffix.lower() == ".toml")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _parse_toml(text: str, folder: Path | None) -> Regions:
-    import tomllib  # noqa: PLC0415 -- only for those who keep regions in TOML
-
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"is no TOML table of regions ({error})") from error
-    return _checked(document, folder)
-
-
-def _checked(document: object, folder: Path | None) -> Regions:
-    try:
-        return TypeAdapter(Regions).validate_python(document, context={"folder": folder or Path()})
-    except ValidationError as error:
-        mistakes = [
-            ": ".join([".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")])
-            for item in error.errors(include_url=False)
-        ]
-        raise ValueError("; ".join(mistake.removeprefix(": ") for mistake in mistakes)) from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

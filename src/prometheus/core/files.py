@@ -48,6 +48,15 @@ def _replace_file(path: Path, text: str) -> None:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Let the names of a folder's files, as they are now, outlast a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def reason_of(error: BaseException) -> str:
     """Return why the system refused, in a few words."""
     return (getattr(error, "strerror", None) or type(error).__name__).lower()

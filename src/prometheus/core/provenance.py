@@ -85,16 +85,12 @@ def mask_dsn(dsn: str) -> str:
 
 def _explain(config: PrometheusConfig, field: str, environment: Mapping[str, str]) -> Setting:
     name, value = f"{PREFIX}{field.upper()}", getattr(config, field)
-    shown = _masked(value) if isinstance(value, SecretStr) else _to_json(value)
+    shown = mask_dsn(value.get_secret_value()) if isinstance(value, SecretStr) else _to_json(value)
     if field == "regions" and config.regions_file is not None:
         return Setting(name, shown, f"file {config.regions_file}")
     given = [spelled for spelled, text in environment.items() if spelled.upper() == name and text]
     is_given = bool(given) and value is not None
     return Setting(name, shown, f"environment variable {given[-1]}" if is_given else DEFAULT)
-
-
-def _masked(secret: SecretStr) -> str:
-    return mask_dsn(secret.get_secret_value())
 
 
 def _to_json(value: Any) -> Any:
@@ -106,12 +102,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _libpq_settings(environment: Mapping[str, str]) -> list[Setting]:
-    """Return the variables of libpq that are set."""
-    known = [
-        (option.envvar.decode(), option.keyword.decode())
-        for option in Conninfo.get_defaults()
-        if option.envvar is not None
-    ]
+    known = [(each.envvar.decode(), each.keyword.decode()) for each in Conninfo.get_defaults() if each.envvar]
     return [
         Setting(name, environment[name] if keyword in _SHOWN else MASK, f"environment variable {name}")
         for name, keyword in known
@@ -120,13 +111,7 @@ def _libpq_settings(environment: Mapping[str, str]) -> list[Setting]:
 
 
 def to_text(value: Any) -> str:
-    """Return a value for people, on one line.
-
-    Examples
-    --------
-    >>> to_text(None), to_text({})
-    ('-', '-')
-    """
+    """Return a value for people, on one line."""
     if value is None or value == {}:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -136,24 +121,16 @@ def self_contained(config: PrometheusConfig) -> PrometheusConfig:
     """Return settings whose DSNs hold what libpq's variables add here; those of the embedded server are unchanged."""
     if config.uses_embedded_server:
         return config
-    inherited = _libpq_environment()
-    return config.model_copy(
-        update={
-            "historical_dsn": _with_environment(config.historical_dsn, inherited),
-            "runtime_dsn": _with_environment(config.runtime_dsn, inherited),
-        }
-    )
+    dsns = {"historical_dsn": config.historical_dsn, "runtime_dsn": config.runtime_dsn}
+    return config.model_copy(update={name: _with_environment(dsn) for name, dsn in dsns.items()})
 
 
-def _with_environment(dsn: SecretStr | None, inherited: dict[str, str]) -> SecretStr:
-    given = conninfo_to_dict(dsn.get_secret_value() if dsn else "")
-    return SecretStr(make_conninfo(**{**inherited, **{name: str(value) for name, value in given.items()}}))
-
-
-def _libpq_environment() -> dict[str, str]:
-    """Return what libpq takes from its variables, the service they name, and the account's name."""
-    return {
+def _with_environment(dsn: SecretStr | None) -> SecretStr:
+    """Add what libpq takes from its variables, the service they name, and the account's name."""
+    inherited = {
         option.keyword.decode(): option.val.decode()
         for option in Conninfo.get_defaults()
         if option.val is not None and option.val != option.compiled and option.keyword.decode() not in NOT_SENT
     }
+    given = conninfo_to_dict(dsn.get_secret_value() if dsn else "")
+    return SecretStr(make_conninfo(**{**inherited, **{name: str(value) for name, value in given.items()}}))

@@ -22,10 +22,8 @@ MARKETS: Mapping[str, tuple[str, str]] = {
 }
 """Name and currency of the markets `prometheus.market.calendar` knows by an id of ours."""
 
-_INSERT_MARKETS = """
-    INSERT INTO markets (market_id, name, calendar, currency)
-    SELECT * FROM unnest(%(ids)s::text[], %(names)s::text[], %(calendars)s::text[], %(currencies)s::text[])
-    ORDER BY 1
+_INSERT_MARKET = """
+    INSERT INTO markets (market_id, name, calendar, currency) VALUES (%s, %s, %s, %s)
     ON CONFLICT (market_id) DO NOTHING
 """
 _REGISTER = """
@@ -98,17 +96,11 @@ def load_market_currency(connection: psycopg.Connection[Any], market_id: str) ->
 
 def ensure_markets(connection: psycopg.Connection[Any], market_ids: Collection[str]) -> None:
     """Create the markets that are missing; known ones stay as they are, ids without a calendar are refused."""
-    ids = sorted(market_ids)
-    known = [MARKETS.get(market_id, (market_id, None)) for market_id in ids]
-    connection.execute(
-        _INSERT_MARKETS,
-        {
-            "ids": ids,
-            "names": [name for name, _ in known],
-            "calendars": [MARKET_CALENDARS.get(market_id) or calendar_code(market_id) for market_id in ids],
-            "currencies": [currency for _, currency in known],
-        },
-    )
+    with connection.cursor() as cursor:
+        for market_id in sorted(market_ids):
+            name, currency = MARKETS.get(market_id, (market_id, None))
+            calendar = MARKET_CALENDARS.get(market_id) or calendar_code(market_id)
+            cursor.execute(_INSERT_MARKET, (market_id, name, calendar, currency))
 
 
 def register_instruments(
@@ -162,10 +154,7 @@ class InstrumentCatalog:
         self._db = Transactions(db_manager.get_runtime_connection)
 
     def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
-        """Return instrument ids of a market in order of id.
-
-        Delisted instruments are included: today's status must not decide what existed on a past date.
-        """
+        """Return instrument ids of a market in order, delisted ones too: they existed on past dates."""
         with self._db.connect() as connection:
             require_market(connection, market_id)
             rows = connection.execute(

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from prometheus import __version__
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables
 from prometheus.encoders.identity import fingerprint, require_same_meaning
 from prometheus.errors import unknown_run
 
@@ -20,11 +20,8 @@ MINIMUM_ROWS = 100
 _STORED = "SELECT kind, fingerprint, config FROM models WHERE model_id = %(id)s"
 
 
-class ModelRegistry:
+class ModelRegistry(HistoricalTables):
     """The table ``models``: a model id means one thing for ever."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def register(self, model_id: str, kind: str, config: Mapping[str, Any]) -> None:
         """Record what `model_id` means, or prove that it means the same as before."""
@@ -35,8 +32,7 @@ class ModelRegistry:
                 ON CONFLICT (model_id) DO NOTHING
                 RETURNING kind, fingerprint, config
             )
-            SELECT * FROM added UNION ALL SELECT kind, fingerprint, config FROM models WHERE model_id = %(id)s
-            LIMIT 1
+            SELECT * FROM added UNION ALL SELECT kind, fingerprint, config FROM models WHERE model_id = %(id)s LIMIT 1
         """
         meaning = {"id": model_id, "kind": kind, "print": fingerprint(config), "config": Jsonb(dict(config))}
         row = self._db.row(query, meaning)
@@ -59,6 +55,14 @@ class ModelRegistry:
         """Return what is recorded under an id, None where nothing is."""
         found = self._db.row(_STORED, {"id": model_id})
         return None if found is None else dict(found[2])
+
+
+class VectorTable(HistoricalTables):
+    """A table of vectors, with the registry of what its model ids mean."""
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        super().__init__(db_manager)
+        self.registry = ModelRegistry(db_manager)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,8 @@ class FinishedRun:
     version: str
 
 
-class RunLog:
+class RunLog(HistoricalTables):
     """The table ``backfill_runs`` of the historical database."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def record(self, run: LoggedRun) -> None:
         """Keep a run; the same one twice is kept once."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.market.bars import PriceBars
 
 if TYPE_CHECKING:
@@ -21,19 +21,14 @@ PRICE_COLUMNS = (
 )  # fmt: skip
 
 
-class DataReader:
+class DataReader(HistoricalTables):
     """Reads ``prices_daily`` of the historical database."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def read_prices(self, instrument_ids: Sequence[str], start_date: date, end_date: date) -> pd.DataFrame:
         """Return all bars of the instruments from `start_date` to `end_date`, both included.
 
-        Returns
-        -------
         One row per instrument and date, sorted by both; columns `PRICE_COLUMNS`, ``trade_date`` as dates, missing
-        open, high or low as NaN. Instruments without bars have no rows.
+        open, high or low as NaN.
         """
         import pandas as pd  # noqa: PLC0415 -- slow, and only this method needs it
 
@@ -82,11 +77,8 @@ class DataReader:
 
 
 def _bars_query(ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]) -> sql.Composed:
-    """Compose the query of `DataReader.load_bars`.
-
-    Each instrument is one walk along the primary key. A plain join would let the server read the whole table instead
-    whenever it misjudges how few of its rows are wanted.
-    """
+    # Each instrument is one walk along the primary key. A plain join would let the server read the whole table instead
+    # whenever it misjudges how few of its rows are wanted.
     return sql.SQL("""
         SELECT wanted.ordinal::int4, bar.trade_date, {columns}
         FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(instrument_id, ordinal)

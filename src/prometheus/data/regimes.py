@@ -88,10 +88,7 @@ class RegimeStorage:
         return [RegimeLabel(label) for label in self._db.column(query, (region, self._choose_model(region, model_id)))]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
-        """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
-
-        Where several regime models keep the same encoder's vector of a date, the one written last counts.
-        """
+        """Return an encoder's embeddings, the one written last of each date; raise as `join_embeddings` does."""
         query = """
             SELECT DISTINCT ON (as_of_date) regime_embedding, dim, metadata->>'instrument_id',
                    (metadata->>'window_days')::int, as_of_date

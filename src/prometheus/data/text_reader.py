@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
     SourceText,
@@ -96,15 +96,12 @@ class TextBacklog:
     first_missing: date | None
 
 
-class TextReader:
+class TextReader(HistoricalTables):
     """Reads ``macro_events`` and ``news_articles``.
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
     session never counts. When it became known is the business of those who use it: from the later of the two on.
     """
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def iter_keys(
         self,
@@ -137,10 +134,7 @@ class TextReader:
         return self._pages(statement, parameters, limit)
 
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
-        """Return the texts of these rows, in that order; of an article headline and body, a blank line between them.
-
-        Rows that were removed are left out.
-        """
+        """Return the texts of these rows, in that order, headline and body as one; removed rows are left out."""
         rows = self._db.rows(compose_text_query(_TEXTS, source_type), {"ids": list(source_ids)})
         return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
 
@@ -204,8 +198,7 @@ def compose_text_query(
 ) -> sql.Composed:
     """Put the names of a table, and conditions on its columns, into a statement.
 
-    `text` is all texts of a row as one, `written` says whether there is any; a row without a column has nothing for
-    `language`, `kind` or `place`.
+    `text` is all texts of a row as one, `written` whether there is any; `language`, `kind` and `place` may be absent.
     """
     table = TEXT_TABLES[source_type]
     parts = [sql.Identifier(name) for name in table.texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any, LiteralString
+from typing import Any, TypeAlias
 
 import numpy as np
 from psycopg import sql
@@ -59,15 +59,16 @@ _NEWEST_VECTOR = """
     ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
 """
 
-_COLUMNS = (("as_of_date", "M8[D]"), ("label", "i4"), ("confidence", "f8"), ("high_volatility", "f8"))
-# In the order of EVIDENCE_LABELS.
-_EVIDENCE = """,
-    coalesce((metadata #>> '{probabilities,CARRY}')::float8, 'NaN'),
-    coalesce((metadata #>> '{probabilities,NEUTRAL}')::float8, 'NaN'),
-    coalesce((metadata #>> '{probabilities,RISK_OFF}')::float8, 'NaN'),
-    coalesce((metadata #>> '{probabilities,CRISIS}')::float8, 'NaN'),
-    regime_embedding
-"""
+_Column: TypeAlias = tuple[str, str, sql.Composable]
+"""Name and numpy type of a column, and what it holds."""
+_PROBABILITY = sql.SQL("coalesce((metadata->{}->>{})::float8, 'NaN')")
+_TIMELINE: Sequence[_Column] = (
+    ("as_of_date", "M8[D]", sql.SQL("as_of_date")),
+    ("label", "i4", sql.SQL("array_position({}::text[], regime_label)").format([label.value for label in LABELS])),
+    ("confidence", "f8", sql.SQL("confidence")),
+    ("high_volatility", "f8", _PROBABILITY.format("high_volatility", "probability")),
+)
+_EVIDENCE: Sequence[_Column] = [(name, "f8", _PROBABILITY.format("probabilities", name)) for name in EVIDENCE_LABELS]
 
 
 class RegimeTimelines:
@@ -82,7 +83,7 @@ class RegimeTimelines:
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
-        return _to_timeline(region, model_id, self._rows(region, model_id, (start, end), limit))
+        return _to_timeline(region, model_id, self._rows(region, model_id, (start, end), _TIMELINE, limit))
 
     def evidence(
         self, region: str, model_id: str, start: date, end: date
@@ -93,30 +94,23 @@ class RegimeTimelines:
         """
         query = "SELECT dim FROM regimes WHERE region = %s AND model_id = %s LIMIT 1"
         dim = self._db.value(query, (region, model_id)) or 0
-        columns = [*((name, "f8") for name in EVIDENCE_LABELS), ("vector", f"V{4 * dim}")]
-        rows = self._rows(region, model_id, (start, end), None, _EVIDENCE, columns)
+        columns = [*_TIMELINE, *_EVIDENCE, ("vector", f"V{4 * dim}", sql.SQL("regime_embedding"))]
+        rows = self._rows(region, model_id, (start, end), columns)
         probabilities = np.stack([rows[name] for name in EVIDENCE_LABELS], axis=1)
         return _to_timeline(region, model_id, rows), probabilities, unpack_vectors(rows["vector"], dim)
 
     def _rows(
-        self,
-        region: str,
-        model_id: str,
-        span: tuple[date, date],
-        limit: int | None,
-        more: LiteralString = "",
-        columns: Sequence[tuple[str, str]] = (),
+        self, region: str, model_id: str, span: tuple[date, date], columns: Sequence[_Column], limit: int | None = None
     ) -> np.ndarray[Any, np.dtype[Any]]:
         query = sql.SQL("""
-            SELECT as_of_date, array_position({labels}::text[], regime_label), confidence,
-                   coalesce((metadata #>> '{{high_volatility,probability}}')::float8, 'NaN') {more}
-            FROM regimes WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {start} AND {end}
+            SELECT {columns} FROM regimes
+            WHERE region = {region} AND model_id = {model_id} AND as_of_date BETWEEN {start} AND {end}
             ORDER BY as_of_date LIMIT {limit}
         """).format(
-            labels=[label.value for label in LABELS], more=sql.SQL(more), region=region, model_id=model_id,
+            columns=sql.SQL(", ").join(holds for _, _, holds in columns), region=region, model_id=model_id,
             start=span[0], end=span[1], limit=limit,
         )  # fmt: skip
-        return self._db.packed(query, [*_COLUMNS, *columns])
+        return self._db.packed(query, [(name, dtype) for name, dtype, _ in columns])
 
     def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
         """Return label and confidence of those of the dates that have a state."""
@@ -163,5 +157,5 @@ class RegimeTimelines:
 
 
 def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:
-    dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _ in _COLUMNS)
+    dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _, _ in _TIMELINE)
     return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks)

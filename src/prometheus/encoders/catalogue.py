@@ -57,10 +57,7 @@ def default_window_days(model_id: str) -> int:
 
 
 def knowledge_end(config: Mapping[str, Any]) -> date | None:
-    """Return the last date whose data made a model's constants, means or prototypes, or None.
-
-    What a language model read in its training is not recorded and does not count.
-    """
+    """Return the last date whose data made a model's constants, means or prototypes (no language model's), or None."""
     encoder = config.get("member_encoder")
     if encoder is not None:
         return knowledge_end(model_config(create_numeric_model(encoder["model_id"])))

@@ -30,13 +30,7 @@ def model_config(model: object) -> dict[str, Any]:
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a configuration in canonical JSON, as 64 hex digits; where a plug-in is found is left out.
-
-    Examples
-    --------
-    >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
-    True
-    """
+    """Return the SHA-256 of a configuration in canonical JSON, but for where a plug-in is found, as 64 hex digits."""
     decisive = {key: value for key, value in config.items() if key != PLUGIN}
     canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.core.files import reason_of
+from prometheus.core.files import reason_of, sync_folder
 from prometheus.errors import FileAccessError
 from prometheus.market.bars import PriceBars
 from prometheus.memory.series import Meaning, Place, Row, Rows, SeriesKey, SeriesWrite
@@ -32,7 +32,7 @@ from prometheus.memory.sources import MemoryBars
 from prometheus.memory.stores import KeptState, MemoryNumericStore, MemoryRegistry, MemoryStates
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, StoredVector, VectorSource
-from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.regime.types import RegimeLabel
 
 INDEX, LOCK, FORMAT = "prometheus.json", ".lock", 1
 _BEGINNING = ".new-"
@@ -217,9 +217,9 @@ class Folder(Place):
 
     def _replace_index(self, index: Index) -> None:
         """Let the folder hold something else, in one step; what no index names any more is removed."""
-        self._settle()
+        sync_folder(self.path)
         self._put(INDEX, index.to_bytes())
-        self._settle()
+        sync_folder(self.path)
         current = set(index.series.values())
         with self._lock:
             self._rows = {name: rows for name, rows in self._rows.items() if name in current}
@@ -235,14 +235,6 @@ class Folder(Place):
             stream.flush()
             os.fsync(stream.fileno())
         beginning.replace(self.path / name)
-
-    def _settle(self) -> None:
-        # names given until now outlast a loss of power
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _digest(content: bytes) -> str:
@@ -320,7 +312,7 @@ class FolderTimelines:
         """Return what is stored of dates up to one, by region and regime model."""
         found = []
         for region, model_id in self._states.groups():
-            states = self._between(region, model_id, date.min, until)
+            states = self._states.get_history(region, date.min, until, model_id)
             if states:
                 first, last = states[0], states[-1]
                 summary = (last.encoder_model_id, len(states), first.as_of_date, last.as_of_date)
@@ -329,7 +321,7 @@ class FolderTimelines:
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
-        states = self._between(region, model_id, start, end)[:limit]
+        states = self._states.get_history(region, start, end, model_id)[:limit]
         risks = [state.metadata.get("high_volatility", {}).get("probability", np.nan) for state in states]
         return RegimeTimeline(
             region,
@@ -344,7 +336,7 @@ class FolderTimelines:
         self, region: str, model_id: str, start: date, end: date
     ) -> tuple[RegimeTimeline, Float64Matrix, Float32Matrix]:
         """Return a timeline, the probabilities of `EVIDENCE_LABELS`, NaN if absent, and the vectors of its dates."""
-        states = self._between(region, model_id, start, end)
+        states = self._states.get_history(region, start, end, model_id)
         shares = [[each.metadata.get("probabilities", {}).get(of, np.nan) for of in EVIDENCE_LABELS] for each in states]
         probabilities = np.array(shares, dtype=np.float64).reshape(len(states), len(EVIDENCE_LABELS))
         vectors = [state.regime_embedding for state in states] or np.empty((0, 0), dtype=np.float32)
@@ -352,7 +344,7 @@ class FolderTimelines:
 
     def labels_on(self, region: str, model_id: str, dates: Sequence[date]) -> dict[date, tuple[RegimeLabel, float]]:
         """Return label and confidence of those of the dates that have a state."""
-        wanted, states = set(dates), self._between(region, model_id)
+        wanted, states = set(dates), self._states.get_history(region, date.min, date.max, model_id)
         return {each.as_of_date: (each.regime_label, each.confidence) for each in states if each.as_of_date in wanted}
 
     def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
@@ -379,9 +371,6 @@ class FolderTimelines:
         known = [row for row in rows if "members" in row.state.metadata]
         newest = max(known, key=lambda row: (row.state.as_of_date, row.written), default=None)
         return {} if newest is None else dict(newest.state.metadata["members"])
-
-    def _between(self, region: str, model_id: str, start: date = date.min, end: date = date.max) -> list[RegimeState]:
-        return [row.state for row in self._states.kept(region, model_id, start, end)]
 
 
 def _source_of(row: KeptState) -> VectorSource:

@@ -50,10 +50,7 @@ class MemoryBars:
     def load_bars(
         self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
     ) -> PriceBars:
-        """Return bars from `first` to `last` and the ones that windows ending there reach back to.
-
-        A field that an instrument was added without is NaN.
-        """
+        """Return bars from `first` to `last` and those that windows ending there reach back to; absent fields: NaN."""
         ids = tuple(dict.fromkeys(instrument_ids))
         dates, values = [np.empty(0, dtype="M8[D]")], [np.empty((len(fields), 0))]
         for instrument_id in ids:

@@ -54,12 +54,14 @@ class MemoryRegistry:
         return None if stored is None else dict(stored[2])
 
 
-class MemoryNumericStore:
-    """Numeric vectors; a `prometheus.protocols.NumericVectorStore`. A row is (vector, input hash)."""
-
+class _VectorStore:
     def __init__(self, place: Place | None = None) -> None:
         self._place = place or Place()
         self.registry = MemoryRegistry(self._place)
+
+
+class MemoryNumericStore(_VectorStore):
+    """Numeric vectors; a `prometheus.protocols.NumericVectorStore`. A row is (vector, input hash)."""
 
     def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
         """Store one vector; an equal stored one is left alone."""
@@ -113,12 +115,8 @@ def _between(rows: Rows, first: date, last: date) -> Rows:
     return {day: row for day, row in rows.items() if first <= day <= last}
 
 
-class MemoryTextStore:
+class MemoryTextStore(_VectorStore):
     """Text vectors; a `prometheus.protocols.TextVectorStore`. A row is (vector, text hash, number of chunks, flags)."""
-
-    def __init__(self, place: Place | None = None) -> None:
-        self._place = place or Place()
-        self.registry = MemoryRegistry(self._place)
 
     def save_embeddings(
         self,
@@ -164,12 +162,8 @@ def _is_known_text(stored: Row, new: Row) -> bool:
     return stored[:2] == new[:2] and (new[2] is None or stored[2:] == new[2:])
 
 
-class MemoryJointStore:
+class MemoryJointStore(_VectorStore):
     """Joint vectors; a `prometheus.protocols.JointVectorStore`. A row is (vector, both branch models, when written)."""
-
-    def __init__(self, place: Place | None = None) -> None:
-        self._place = place or Place()
-        self.registry = MemoryRegistry(self._place)
 
     def save_embeddings(
         self,
@@ -292,10 +286,7 @@ class MemoryStates:
         return [state.regime_label for state in self.get_history(region, date.min, date.max, model_id)]
 
     def load_embeddings(self, region: str, encoder_model_id: str, start: date, end: date) -> StoredEmbeddings:
-        """Return the embeddings of one encoder, one per date, oldest first; raise as `join_embeddings` does.
-
-        Where several regime models keep the same encoder's vector of a date, the one written last counts.
-        """
+        """Return an encoder's embeddings, the one written last of each date; raise as `join_embeddings` does."""
         found = self.newest_of_encoder(region, encoder_model_id, start, end).values()
         vectors = [StoredVector.of_state(row.state) for row in found]
         return join_embeddings(region, encoder_model_id, (start, end), vectors)

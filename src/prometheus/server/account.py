@@ -157,7 +157,7 @@ def _is_our_unfinished(path: Path) -> bool:
 
 
 def quote(value: str) -> str:
-    """Quote a value of a libpq connection string."""
+    """Quote a value of a libpq connection string, or of a configuration file of PostgreSQL."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

@@ -37,7 +37,6 @@ _LOOK_SQL = (
 class Answer:
     """What a server says about itself."""
 
-    data_directory: str
     server_version: str
     is_bootstrapped: bool
 
@@ -66,18 +65,17 @@ class Place:
             account.check_socket_directory(self.socket_directory, self.account)
             with _connect(self.conninfo(MAINTENANCE_DATABASE)) as connection:
                 data_directory, version, comment = connection.execute(_LOOK_SQL).fetchall()[0]
-            answer = Answer(data_directory, version, comment == _DONE)
         except (psycopg.OperationalError, FileNotFoundError) as error:
             reason = str(error).strip().partition("\n")[0]
             if any(sign in reason for sign in _HOPELESS):
                 raise EmbeddedServerError(f"the server in {self.socket_directory}: {reason}") from error
             raise ConnectionError(reason) from error
-        if not self.is_ours(answer.data_directory):
+        if not self.is_ours(data_directory):
             raise EmbeddedServerError(
-                f"the server in {self.socket_directory} works on {answer.data_directory}, not on {self.layout.data}; "
+                f"the server in {self.socket_directory} works on {data_directory}, not on {self.layout.data}; "
                 "stop it, then try again"
             )
-        return answer
+        return Answer(version, comment == _DONE)
 
     def is_ours(self, data_directory: str) -> bool:
         """Whether that path leads to our data directory, possibly on another way than ours."""
@@ -118,10 +116,7 @@ class Place:
 
 
 def bootstrap(conninfo_to: Callable[[str], str]) -> None:
-    """Create roles, databases, privileges and the vector extension where missing, as the owner.
-
-    Every step may be repeated, so an interrupted call is completed by the next. The caller holds the lock.
-    """
+    """Create the roles, databases and privileges that are missing, under the lock; every step may be repeated."""
     import psycopg  # noqa: PLC0415 -- only once there is a server
 
     for attempt in range(20):

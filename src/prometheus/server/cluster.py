@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus.core.files import sync_folder
 from prometheus.errors import EmbeddedServerError
-from prometheus.server.account import PORT, Account, current_user, user_name
+from prometheus.server.account import PORT, Account, current_user, quote, user_name
 from prometheus.server.binaries import MAJOR_VERSION, run_as
 
 OWNER_ROLE = "prometheus_owner"
@@ -193,7 +194,7 @@ def create_cluster(layout: Layout, account: Account, installation: Path) -> None
         scratch.rename(layout.data)
     finally:
         remove_scratch(layout)
-    _sync_directory(layout.root)
+    sync_folder(layout.root)
 
 
 def remove_scratch(layout: Layout) -> None:
@@ -204,14 +205,6 @@ def remove_scratch(layout: Layout) -> None:
             if not scratch.exists():
                 break
             time.sleep(0.1)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_configuration(layout: Layout, socket_directory: Path, account: Account) -> None:
@@ -225,7 +218,7 @@ def write_configuration(layout: Layout, socket_directory: Path, account: Account
     _replace(layout.authentication, f"local all all peer map={IDENTITY_MAP}\n", mode)
     write_identities(layout, account)
     lines = ["# Written anew at each start of the embedded server."]
-    lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines += [f"{name} = {quote(value)}" for name, value in settings.items()]
     _replace(layout.configuration, "\n".join(lines) + "\n", mode)
 
 
@@ -238,10 +231,6 @@ def write_identities(layout: Layout, account: Account) -> None:
 
 def _mode(account: Account) -> int:
     return 0o644 if account.is_other else 0o600
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _replace(path: Path, text: str, mode: int) -> None:

@@ -139,14 +139,14 @@ def signal_process(pid: int, start: str | None, number: signal.Signals) -> None:
 
 def _hold_process(pid: int) -> int | None:
     """Return a descriptor that stands for this very process; None where the system has no such thing."""
-    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
-        try:
-            return os.pidfd_open(pid)
-        except ProcessLookupError:
-            raise
-        except OSError:  # an old kernel, or a sandbox that forbids it
-            return None
-    return None
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:  # an old kernel, or a sandbox that forbids it
+        return None
 
 
 def launch(task: Task) -> None:

@@ -79,7 +79,6 @@ class EmbeddedServer:
         """Look, and start nothing."""
         with self._one_line_errors():
             place = self._place()
-            cluster.check_root(place.layout.root)
             record, idle_minutes = process.supervisor_of(place.layout), self.settings.idle_minutes
             pid = record.postmaster_pid or None if record else process.postmaster_of(place.layout)
             if record is not None and record.idle_s:
@@ -97,7 +96,6 @@ class EmbeddedServer:
         """
         with self._one_line_errors():
             place, deadline = self._place(), time.monotonic() + timeout_s
-            cluster.check_root(place.layout.root)
             if not place.layout.lock.exists():
                 return False
             was_running = False
@@ -111,7 +109,9 @@ class EmbeddedServer:
                     _pause(deadline, "another process is just starting the server")
 
     def _place(self) -> Place:
-        return Place(resolve_account(self.settings.account), layout_of(self.settings.home))
+        place = Place(resolve_account(self.settings.account), layout_of(self.settings.home))
+        cluster.check_root(place.layout.root)
+        return place
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
@@ -127,7 +127,6 @@ class EmbeddedServer:
 
     def _attach(self, place: Place) -> bool:
         """Use a server that is up; False if there is no such server, or it needs care."""
-        cluster.check_root(place.layout.root)
         if not place.layout.lock.exists():
             return False
         with _open_lock(place.layout) as lock:

@@ -112,10 +112,7 @@ def open_lock(path: str) -> int:
 
 
 def rotate_log(path: str, limit: int = LOG_BYTES) -> None:
-    """Move the content of a log past its limit to ``<log>.1``.
-
-    Copied and truncated, because ``postgres`` keeps writing (appending) to the open file.
-    """
+    """Copy a log past its limit to ``<log>.1`` and truncate it: ``postgres`` keeps appending to the open file."""
     with suppress(OSError):
         if os.stat(path).st_size > limit:  # noqa: PTH116
             shutil.copyfile(path, path + ".1")
@@ -170,14 +167,14 @@ class Supervisor:
     def start(self) -> None:
         """Start ``postgres`` unless one is to be adopted, and write the record."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.obey())
+            signal.signal(number, lambda *_: self.stop_postgres(STOPPED_ON_REQUEST))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         if not self.pid:
             self.child = start_postgres(self.task)
             self.pid = self.child.pid
         if self.is_stopping:  # asked before there was anything to stop
-            self.stop_postgres()
+            self.interrupt_postgres()
         self.record()
 
     def record(self) -> None:
@@ -192,14 +189,14 @@ class Supervisor:
             return self.child.poll() is None
         return process_start(self.pid) == self.task.adopted_start is not None
 
-    def obey(self) -> None:
-        """Stop on request."""
-        say(STOPPED_ON_REQUEST)
-        self.stop_postgres()
-
-    def stop_postgres(self) -> None:
+    def stop_postgres(self, reason: str) -> None:
         """Ask for a fast shutdown (sessions are ended, work is rolled back, the data is left clean)."""
+        say(reason)
         self.is_stopping = True
+        self.interrupt_postgres()
+
+    def interrupt_postgres(self) -> None:
+        """Send what makes the server shut down."""
         if self.is_postgres_alive():
             os.kill(self.pid, signal.SIGINT)
 
@@ -227,8 +224,7 @@ class Supervisor:
         if self.is_used():
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         else:
-            say("unused for too long, stopping the server")
-            self.stop_postgres()
+            self.stop_postgres("unused for too long, stopping the server")
 
     def is_used(self) -> bool:
         """Whether sessions are open, or came and went, or a command asked for the server since the last look."""
@@ -248,10 +244,6 @@ class Supervisor:
         seen = (os.fstat(self._lock).st_mtime, int(n_sessions))
         is_changed, self._seen = seen != self._seen, seen
         return is_changed or n_clients > 0
-
-    def finish(self) -> None:
-        """Leave nothing behind that only a running server needs."""
-        remove_socket_directory(self.task.socket_directory, {os.geteuid(), self.task.uid or os.geteuid()})
 
 
 def start_postgres(task: Task) -> subprocess.Popen[bytes]:
@@ -286,12 +278,12 @@ def say(message: str) -> None:
         os.write(2, f"{moment} [{os.getpid()}] SUPERVISOR:  {message}\n".encode())
 
 
-def detach(log_path: str) -> int | None:
-    """Fork into a session of our own; None in the new process, which writes to the log, else a pipe to wait on."""
+def detach(log_path: str) -> tuple[bool, int]:
+    """Fork into a session of our own that writes to the log; False and where to report there, else True and a pipe."""
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
-        return reader
+        return True, reader
     os.close(reader)
     os.setsid()
     os.chdir("/")
@@ -301,11 +293,7 @@ def detach(log_path: str) -> int | None:
     for source, target in ((null, 0), (null, 1), (log, 2)):
         os.dup2(source, target)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _STARTED.append(writer)
-    return None
-
-
-_STARTED: list[int] = []
+    return False, writer
 
 
 def main() -> int:
@@ -319,15 +307,15 @@ def main() -> int:
             sys.stderr.write("another supervisor is running\n")
             return 1
         time.sleep(0.005)
-    waiting = detach(task.log_path)
-    if waiting is not None:
-        return 0 if os.read(waiting, 1) else 1
+    is_parent, pipe = detach(task.log_path)
+    if is_parent:
+        return 0 if os.read(pipe, 1) else 1
     supervisor = Supervisor(task, own_lock)
     supervisor.start()
-    os.write(_STARTED[0], b"1")
-    os.close(_STARTED[0])
+    os.write(pipe, b"1")
+    os.close(pipe)
     supervisor.watch()
-    supervisor.finish()
+    remove_socket_directory(task.socket_directory, {os.geteuid(), task.uid or os.geteuid()})
     return 0
 
 

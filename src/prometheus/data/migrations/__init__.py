@@ -22,9 +22,6 @@ def version_table(database: DatabaseName) -> str:
 
 @cache
 def head_revision(database: DatabaseName) -> str:
-    """Return the newest revision this version of Prometheus knows.
-
-    Revisions are numbered files, so the greatest name is the head; a test holds it against Alembic's own answer.
-    """
+    """Return the newest revision this version knows: that of the last file, whose names begin with numbers."""
     names = sorted(path.name for path in (script_directory(database) / "versions").glob("[0-9]*_*.py"))
     return names[-1].partition("_")[0]

@@ -27,7 +27,6 @@ _SEND = {
     "i2": "int2send", "i4": "int4send", "i8": "int8send", "f4": "float4send", "f8": "float8send", "b1": "boolsend",
     "M8": "date_send",
 }  # fmt: skip
-_WIRE_DTYPES = {"i2": ">i2", "i4": ">i4", "i8": ">i8", "f4": ">f4", "f8": ">f8", "b1": "|b1", "M8": ">i4"}
 
 
 def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -40,10 +39,7 @@ def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArr
 
 
 def copy_blocks_in(cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-    """Append blocks of rows, each as in `copy_in`, to a table in one COPY.
-
-    At least one block; all with the same column names in the same order. Bytes and text may differ in length by block.
-    """
+    """Append one or more blocks of rows, each as in `copy_in` and of the same columns, to a table in one COPY."""
     parts = iter(blocks)
     first = next(parts)
     names = sql.SQL(", ").join(map(sql.Identifier, first))
@@ -109,7 +105,10 @@ def encode_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     n_rows = {len(values) for values in arrays.values()}
     if len(n_rows) != 1:
         raise ValueError(f"columns of different length: {sorted(n_rows)}")
-    wire = _record_dtype([(name, _column_dtype(values)) for name, values in arrays.items()])
+    layout: list[tuple[str, Any]] = [("n_fields", ">i2")]
+    for name, values in arrays.items():
+        layout += [(f"{name}:length", ">i4"), (name, _column_dtype(values))]
+    wire = np.dtype(layout)
     records = np.empty(n_rows.pop(), dtype=wire)
     records["n_fields"] = len(arrays)
     for name, values in arrays.items():
@@ -133,13 +132,6 @@ def decode_dates(days: NDArray[np.int32]) -> DateVector:
     return POSTGRES_EPOCH + days.astype("m8[D]")
 
 
-def _record_dtype(fields: Sequence[tuple[str, np.dtype[Any]]]) -> np.dtype[Any]:
-    layout: list[tuple[str, Any]] = [("n_fields", ">i2")]
-    for name, dtype in fields:
-        layout += [(f"{name}:length", ">i4"), (name, dtype)]
-    return np.dtype(layout)
-
-
 def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
     if values.ndim == 2 and values.dtype == np.float16:  # as pgvector's halfvec_recv reads it
         return np.dtype([("dim", ">i2"), ("unused", ">i2"), ("values", ">f2", (values.shape[1],))])
@@ -151,10 +143,9 @@ def _column_dtype(values: NDArray[Any]) -> np.dtype[Any]:
 def _wire_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind in "VS":  # bytes of one length
         return dtype
-    try:
-        return np.dtype(_WIRE_DTYPES[_kind(dtype)])
-    except KeyError:
-        raise TypeError(f"no fixed-width PostgreSQL form for numpy dtype {dtype}") from None
+    if _kind(dtype) not in _SEND:
+        raise TypeError(f"no fixed-width PostgreSQL form for numpy dtype {dtype}")
+    return np.dtype(">i4") if dtype.kind == "M" else dtype.newbyteorder(">")
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

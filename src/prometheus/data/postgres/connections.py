@@ -87,6 +87,13 @@ class Transactions:
         return np.ascontiguousarray(rows["as_of_date"]), unpack_vectors(rows["vector"], dim)
 
 
+class HistoricalTables:
+    """What works on tables of the historical database."""
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        self._db = Transactions(db_manager.get_historical_connection)
+
+
 class SharedAttempt(Generic[T]):
     """Slow work done by one background thread for all callers; it goes on after a caller gives up waiting."""
 
@@ -96,10 +103,7 @@ class SharedAttempt(Generic[T]):
         self._running: Future[T] | None = None
 
     def result(self, timeout_s: float) -> T:
-        """Return what the work returns, or raise what it raises; start it if it is not running.
-
-        After `TimeoutError` it goes on.
-        """
+        """Return what the work returns, or raise what it raises, or `TimeoutError`; start it if it is not running."""
         with self._lock:
             running = self._running
             if running is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 
 import psycopg
@@ -100,22 +100,14 @@ class SessionClaims:
         return self._connection
 
 
-@contextmanager
-def open_claims(databases: HistoricalDatabase) -> Iterator[SessionClaims]:
-    """Yield claims that are released at the end."""
-    claims = SessionClaims(databases)
-    try:
-        yield claims
-    finally:
-        claims.close()
+def open_claims(databases: HistoricalDatabase) -> closing[SessionClaims]:
+    """Return claims for a ``with``, at whose end they are released."""
+    return closing(SessionClaims(databases))
 
 
 @contextmanager
 def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterator[None]:
-    """Hold the lock of a kind of run on the runtime database.
-
-    Where another session holds it, `RetryableError` says since when; this one does not wait.
-    """
+    """Hold the lock of a kind of run; `RetryableError` at once, with since when, if another session holds it."""
     with databases.get_runtime_connection() as connection:
         connection.autocommit = True  # an hour of work is no transaction
         try:

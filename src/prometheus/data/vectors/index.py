@@ -141,8 +141,7 @@ class WindowIndex:
     def nearest(self, space: WindowSpace, vector: Float32Vector, before: date, n_rows: int) -> list[StoredWindow]:
         """Return about the nearest vectors of a space dated before a date, by Euclidean distance, nearest first.
 
-        Rows that were rewritten since they were copied are left out. pgvector goes on looking until enough rows pass
-        the filter (iterative scan).
+        pgvector goes on looking until enough rows pass the filter (iterative scan).
         """
         parameters = {
             "entity_type": space.entity_type,

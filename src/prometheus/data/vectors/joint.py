@@ -13,9 +13,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Float32Matrix, decode_vector
-from prometheus.data.models import ModelRegistry
+from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.joint.examples import (
     JointExample,
@@ -27,12 +26,8 @@ from prometheus.encoders.joint.examples import (
 )
 
 
-class JointEmbeddingStore:
+class JointEmbeddingStore(VectorTable):
     """The table ``joint_embeddings``; every write is an upsert on the natural key."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self.registry = ModelRegistry(db_manager)
 
     def save_embeddings(
         self,
@@ -117,8 +112,7 @@ def _upsert(
     vectors: Float32Matrix,
     branch_models: tuple[str | None, str | None],
 ) -> int:
-    scopes = {id(scope): json.dumps(scope, sort_keys=True) for scope in (each.entity_scope for each in examples)}
-    labels = [(example.joint_type, scopes[id(example.entity_scope)]) for example in examples]
+    labels = [(example.joint_type, json.dumps(example.entity_scope, sort_keys=True)) for example in examples]
     ordinals = {label: position for position, label in enumerate(sorted(set(labels)))}
     cursor.execute(
         "CREATE TEMP TABLE IF NOT EXISTS incoming_joint_embeddings"

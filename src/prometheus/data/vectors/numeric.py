@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Float32Vector, decode_vector
-from prometheus.data.models import ModelRegistry
+from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_blocks_in, copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
@@ -25,12 +24,8 @@ logger = logging.getLogger(__name__)
 _JSONB_VERSION = b"\x01"
 
 
-class NumericEmbeddingStore:
+class NumericEmbeddingStore(VectorTable):
     """The table ``numeric_window_embeddings``; every write is an upsert on the natural key."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self.registry = ModelRegistry(db_manager)
 
     def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
         """Store one vector; an equal stored one is left alone."""
@@ -67,10 +62,7 @@ class NumericEmbeddingStore:
     def load_input_hashes(
         self, entity_type: str, entity_ids: Sequence[str], model_id: str, window_days: int, dates: DateVector
     ) -> NDArray[Any]:
-        """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`.
-
-        Rows whose inputs are unknown are left out.
-        """
+        """Return ``entity_index``, ``as_of_date``, known ``input_hash`` of the rows from first to last of `dates`."""
         # OFFSET 0 keeps it one scan of the index per entity: without statistics the planner would rather compare every
         # stored row of those dates with every entity.
         query = psycopg.sql.SQL("""
@@ -105,34 +97,24 @@ class NumericEmbeddingStore:
 
 
 def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
-    """Append rows whose keys are not stored yet, in one COPY straight into the table; return how many.
-
-    `psycopg.errors.UniqueViolation` where one of them is stored; nothing was written.
-    """
+    """Append rows in one COPY straight into the table; `psycopg.errors.UniqueViolation` if one is stored already."""
     copy_blocks_in(cursor, "numeric_window_embeddings", _blocks(batch))
     return len(batch)
 
 
 def _blocks(batch: EmbeddingBatch) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Yield the rows of all entities whose ids are equally long, the shortest first.
-
-    The order is that of `upsert_rows`, so that two runs cannot deadlock; ids of one length make rows of one width.
-    """
+    # ids of one length make rows of one width; the order is that of `upsert_rows`, so that two runs cannot deadlock
     hashes = np.zeros(len(batch), dtype=np.int64) if batch.input_hashes is None else batch.input_hashes
     spec = _JSONB_VERSION + json.dumps(_window_spec(batch)).encode()
-    ids = [entity_id.encode() for entity_id in batch.entity_ids]
-    ranks = np.empty(len(ids), dtype=np.int64)
-    ranks[sorted(range(len(ids)), key=lambda index: (len(ids[index]), ids[index]))] = np.arange(len(ids))
+    ids = np.array([entity_id.encode() for entity_id in batch.entity_ids])
+    lengths = np.char.str_len(ids)
+    ranks = np.argsort(np.lexsort((ids, lengths)))
     order = np.lexsort((batch.as_of_dates, ranks[batch.entity_index]))
-    lengths = np.array([len(entity_id) for entity_id in ids])[batch.entity_index[order]]
-    for rows in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
-        n_rows, width = len(rows), len(ids[int(batch.entity_index[rows[0]])])
-        named = {index: ids[index] for index in np.unique(batch.entity_index[rows]).tolist()}
-        column = np.zeros(len(ids), dtype=f"S{width}")
-        column[list(named)] = list(named.values())
+    for rows in np.split(order, np.flatnonzero(np.diff(lengths[batch.entity_index[order]])) + 1):
+        n_rows, named = len(rows), batch.entity_index[rows]
         yield {
             "entity_type": constant_bytes(batch.entity_type.encode(), n_rows),
-            "entity_id": column[batch.entity_index[rows]],
+            "entity_id": ids[named].astype(f"S{lengths[named[0]]}"),
             "model_id": constant_bytes(batch.model_id.encode(), n_rows),
             "window_days": np.full(n_rows, batch.window_days, dtype=np.int32),
             "as_of_date": batch.as_of_dates[rows],

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
-from prometheus.data.models import ModelRegistry
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.models import VectorTable
+from prometheus.data.postgres.connections import HistoricalTables
 from prometheus.data.text_reader import compose_text_query
 from prometheus.encoders.texts.documents import (
     DailyTexts,
@@ -50,12 +50,8 @@ _SPAN = """
 """
 
 
-class TextEmbeddingStore:
+class TextEmbeddingStore(VectorTable):
     """The table ``text_embeddings``; every write is an upsert on the natural key."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self.registry = ModelRegistry(db_manager)
 
     def save_embeddings(
         self,
@@ -140,11 +136,8 @@ def _upsert(cursor: psycopg.Cursor[Any], rows: Mapping[tuple[str, str], StoredTe
     return cursor.rowcount
 
 
-class TextVectorReader:
+class TextVectorReader(HistoricalTables):
     """Reads ``text_embeddings`` beside the texts they were made of."""
-
-    def __init__(self, db_manager: HistoricalDatabase) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
 
     def dim(self, source: TextSourceType, model_id: str) -> int | None:
         """Return how long a model's vectors of a source are; None if not found."""
@@ -169,10 +162,7 @@ class TextVectorReader:
                     yield rows[np.lexsort((rows["text_id"], rows["day"]))]
 
     def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
-        """Return the mean of each date's texts from `start` to `end`, both included.
-
-        Vectors are added in float64 in order of the texts' ids.
-        """
+        """Return the mean of each date's texts from `start` to `end`, both included, added in order of their ids."""
         found = [daily_means(rows) for rows in self.iter_rows(wanted, start, end)]
         if not found:
             return DailyTexts(np.empty(0, dtype="M8[D]"), no_vectors(), np.empty(0, dtype=np.int64))
@@ -204,12 +194,9 @@ class TextVectorReader:
             raise VectorError("text_embeddings", fault) from error
 
 
-def _spans(start: date, end: date) -> Iterator[tuple[date, date]]:
-    first = start
-    while first <= end:
-        last = min(end, first + timedelta(days=DAYS_PER_QUERY - 1))
-        yield first, last
-        first = last + timedelta(days=1)
+def _spans(start: date, end: date) -> list[tuple[date, date]]:
+    firsts = [start + timedelta(days) for days in range(0, (end - start).days + 1, DAYS_PER_QUERY)]
+    return [(first, min(end, first + timedelta(DAYS_PER_QUERY - 1))) for first in firsts]
 
 
 def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:

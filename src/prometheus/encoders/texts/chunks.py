@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -86,12 +86,34 @@ class ChunkTokenizer:
 class ChunkedTextModel(ABC):
     """A text model that embeds chunks one by one; what is left to others is how a chunk gets its vector."""
 
+    _family: str
+    _code_version: str
+    _weights_sha256: str
+    _tokenizer_sha256: str
     _tokenizer: ChunkTokenizer
+    _max_length: int
+    _pooling: str
     _is_normalized: bool
     _dim: int
 
     def __init__(self, long_text: str) -> None:
         self._long_text = checked_long_text(long_text)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the bytes."""
+        return {
+            "family": self._family,
+            "weights_sha256": self._weights_sha256,
+            "tokenizer_sha256": self._tokenizer_sha256,
+            "max_length": self._max_length,
+            "pooling": self._pooling,
+            "normalize": self._is_normalized,
+            "long_text": self._long_text,
+            "precision": "float32",
+            "code_version": f"{self._code_version}.{CHUNKING_VERSION}",
+            "dim": self._dim,
+        }
 
     @property
     def dim(self) -> int:

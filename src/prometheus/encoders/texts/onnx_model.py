@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float32Vector, Int64Vector
 from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, bert_shape, build_bert_graph
 from prometheus.encoders.texts.chunks import (
-    CHUNKING_VERSION,
     Chunk,
     ChunkedTextModel,
     ChunkTokenizer,
@@ -55,6 +54,8 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
     is kept in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run.
     """
 
+    _code_version = str(GRAPH_VERSION)
+
     def __init__(
         self,
         folder: str | Path,
@@ -67,6 +68,8 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
         super().__init__(long_text)
         self._threads = threads or available_cores()
         self._folder = read_text_folder(Path(folder))
+        self._family = "sentence-onnx" if self._folder.is_graph else "sentence-bert"
+        self._max_length, self._pooling = self._folder.max_length, self._folder.pooling
         self._is_normalized = self._folder.normalize
         self._tokenizer = ChunkTokenizer(read_tokenizer(self._folder.tokenizer), self._folder.max_length, str(folder))
         self._tokenizer_sha256 = file_sha256(self._folder.tokenizer)
@@ -77,22 +80,6 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
         self._inputs = self._read_inputs()
         self._output = self._choose_output()
         self._dim = self._prove_usable()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What decides the bytes."""
-        return {
-            "family": "sentence-onnx" if self._folder.is_graph else "sentence-bert",
-            "weights_sha256": self._weights_sha256,
-            "tokenizer_sha256": self._tokenizer_sha256,
-            "max_length": self._folder.max_length,
-            "pooling": self._folder.pooling,
-            "normalize": self._folder.normalize,
-            "long_text": self._long_text,
-            "precision": "float32",
-            "code_version": f"{GRAPH_VERSION}.{CHUNKING_VERSION}",
-            "dim": self._dim,
-        }
 
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
         waiting: deque[tuple[Chunk, Future[Float32Vector]]] = deque()

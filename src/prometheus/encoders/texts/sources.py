@@ -144,10 +144,7 @@ def first_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TextModelFolder:
-    """One text model on disk, complete and of a kind that can be run: an ONNX graph, or BERT weights as safetensors.
-
-    It reads `max_length` tokens at once, special ones included; `pooling` makes one vector of theirs.
-    """
+    """One text model on disk that can be run; `max_length` tokens at once, special ones included, become a vector."""
 
     path: Path
     weights: Path

@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.encoders.texts.chunks import CHUNKING_VERSION, Chunk, ChunkedTextModel, ChunkTokenizer
+from prometheus.encoders.texts.chunks import Chunk, ChunkedTextModel, ChunkTokenizer
 from prometheus.encoders.texts.sources import first_line
 from prometheus.errors import InputRefusedError, MissingExtraError
 
-CODE_VERSION = 1
 CHUNKS_AT_ONCE = 512
 ROWS_ON_GPU = 32
 
 
 class TorchTextEmbeddingModel(ChunkedTextModel):
     """A sentence-transformers model, a local folder or a hub name, run by torch; only its safetensors are loaded."""
+
+    _family, _code_version = "sentence-torch", "1"
 
     def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
         from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
@@ -35,6 +36,7 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
         self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
         self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
         self._max_length = int(self._model.max_seq_length)
+        self._pooling = "+".join(type(module).__name__ + _pooling_mode(module) for module in self._model)
         serialised = _serialised_tokenizer(self._model.tokenizer, str(name))
         self._tokenizer = ChunkTokenizer(Tokenizer.from_str(serialised), self._max_length, str(name))
         self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
@@ -44,19 +46,7 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
     @property
     def config(self) -> dict[str, Any]:
         """What decides the bytes."""
-        return {
-            "family": "sentence-torch",
-            "weights_sha256": self._weights_sha256,
-            "tokenizer_sha256": self._tokenizer_sha256,
-            "max_length": self._max_length,
-            "pooling": "+".join(type(module).__name__ + _pooling_mode(module) for module in self._model),
-            "normalize": self._is_normalized,
-            "long_text": self._long_text,
-            "precision": "float32",
-            "device": self._model.device.type,
-            "code_version": f"{CODE_VERSION}.{CHUNKING_VERSION}",
-            "dim": self._dim,
-        }
+        return {**super().config, "device": self._model.device.type}
 
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
         remaining = iter(chunks)

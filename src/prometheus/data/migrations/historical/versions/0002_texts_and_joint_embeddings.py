@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 # The database computes the content hash itself, so that rows written by hand have it too. Instants enter it in UTC, as
 # seconds: their text form would depend on the session. known_at is left out: a text that is reported again later is the

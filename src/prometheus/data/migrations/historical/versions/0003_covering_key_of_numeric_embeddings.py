@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 # A backfill that is run again reads dates and hashes from the index alone, not from rows a hundred times as wide. While
 # the index is built the table can be read and not written; only the exchange locks readers out.

@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 STATEMENTS = (
     # A log, as a log file is one: no plan reads it to find out what is stored.
