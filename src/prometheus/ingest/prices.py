@@ -25,8 +25,9 @@ from prometheus.files.opening import open_table
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
+from prometheus.ingest.histories import require_sound_histories, withdrawn
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
-from prometheus.market.calendar import calendar_code
+from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.frames import PRICE_FIELDS
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
@@ -55,6 +56,7 @@ class PriceIngest:
             optional.add("instrument_id")
         files = [open_table(path, PRICE_FIELDS, set(PRICE_COLUMNS) - optional) for path in paths]
         calendar_code(options.market_id)
+        calendar_code(options.calendar or options.market_id)
         return _PriceRun(files, options, self._db).ingest(self._db.get_historical_connection, self._progress)
 
     def ingest_instruments(self, path: Path, options: IngestOptions) -> IngestReport:
@@ -84,13 +86,16 @@ class _PriceRun(IngestRun):
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         self._note_columns(file)
         may_be_missing = frozenset(self._options.zero_as_missing)
-        dates = DateReader(self._options.date_format)
+        zone = market_zone(self._options.market_id)
+        dates = DateReader(self._options.date_format, zone)
         for batch in file.batches():
             rows = checks.read_price_rows(batch, dates, self._options.instrument_id, may_be_missing)
             faults = checks.check_prices(rows, self._options.today, may_be_missing)
             self.rejects.take(file, batch, faults)
             self._staging.append(self.file_no, rows.accepted(faults.is_good, self._currencies(rows)))
             yield batch
+        if dates.n_dated_by_zone:
+            self.notes.add(f"stamps with a time and a zone are dated by the clock of {zone.key}", str(file.path))
 
     def compare(self) -> None:
         if self._staging.count_conflicts():
@@ -104,7 +109,12 @@ class _PriceRun(IngestRun):
 
     def store(self) -> dict[str, Any]:
         staged = self._staging.summarize()
+        calendar = self._options.calendar or self._options.market_id
+        for remark in require_sound_histories(self._staging, staged, calendar):
+            self.notes.add(remark)
         n_written = self._staging.upsert() if staged else 0
+        for remark in withdrawn(self._staging, replace=self._options.replace) if staged else ():
+            self.notes.add(remark)
         duplicates = self._staging.n_duplicates
         return {
             "rows_written": n_written,
