@@ -181,3 +181,16 @@ def test_a_file_of_single_corrections_withdraws_nothing(load: Load) -> None:
     whole = history()
     load(whole)
     assert load(rows(whole, [10, 500, 501])).notes == ()
+
+
+def test_under_quarantine_the_other_instruments_are_stored(
+    load: Load, db_manager: DatabaseManager, tmp_path: Path
+) -> None:
+    good, bad = history(), rows(history(), slice(None, None, 5))
+    both = {name: np.concatenate([good[name], bad[name]]) for name in good}
+    both["instrument_id"] = np.repeat(["GOOD", "WEEKLY"], [len(good["close"]), len(bad["close"])])
+    report = load(both, on_error="quarantine", quarantine_path=tmp_path / "bad.csv")
+    assert (report.rows_written, report.exit_code) == (len(good["close"]), 3)
+    assert report.rejected_by_reason == (("refused history", len(bad["close"])),)
+    assert any("WEEKLY: left out, the median step" in note for note in report.notes)
+    assert n_stored(db_manager) == len(good["close"])

@@ -49,6 +49,7 @@ _CONFLICTING_ROWS = """
     FROM staged_prices s JOIN repeated_prices r USING (instrument, trade_date)
     WHERE r.is_conflicting ORDER BY s.file_no, s.row_no
 """
+_ROWS_OF = "SELECT file_no, row_no FROM staged_prices WHERE instrument IN ({}) ORDER BY file_no, row_no"
 _DROP_CONFLICTS = """
     DELETE FROM staged_prices s USING repeated_prices r
     WHERE r.is_conflicting AND s.instrument = r.instrument AND s.trade_date = r.trade_date
@@ -257,6 +258,18 @@ class PriceStaging:
         """Return file_no and row_no of the contradicting rows, in that order; needs `count_conflicts`."""
         with self._connection.cursor() as cursor:
             return fetch_packed(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
+
+    def rows_of(self, instrument_ids: Sequence[str]) -> NDArray[Any]:
+        """Return file_no and row_no of the rows of some instruments, in that order."""
+        chosen = sql.SQL(", ").join(sql.Literal(self._instruments[name]) for name in instrument_ids)
+        query = sql.SQL(_ROWS_OF).format(chosen)
+        with self._connection.cursor() as cursor:
+            return fetch_packed(cursor, query, [("file_no", "i4"), ("row_no", "i8")])
+
+    def drop(self, instrument_ids: Sequence[str]) -> None:
+        """Remove the rows of some instruments."""
+        ordinals = [self._instruments[name] for name in instrument_ids]
+        self._connection.execute("DELETE FROM staged_prices WHERE instrument = ANY(%s)", (ordinals,))
 
     def drop_conflicts(self) -> None:
         """Remove every row that contradicts another: which of them is right cannot be told."""

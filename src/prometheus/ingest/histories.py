@@ -6,7 +6,8 @@ filled forward. Nothing of such a file is stored; the message says what shows it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,10 +28,27 @@ PATCH_SHARE = 0.5
 """A file with a smaller share of the stored bars of its span corrects single bars and withdraws none."""
 
 
-def require_sound_histories(staging: PriceStaging, staged: tuple[StagedInstrument, ...], calendar: str) -> list[str]:
-    """Return remarks on histories that may be stored; `DataCheckError` names those that may not."""
+@dataclass(frozen=True, slots=True)
+class HistoryChecks:
+    """Why histories may not be stored, by instrument, and remarks on those that may."""
+
+    faults: Mapping[str, str]
+    remarks: Sequence[str]
+
+    def require_sound(self) -> None:
+        """Raise `DataCheckError` that names the first faults."""
+        if self.faults:
+            named = [f"{name}: {fault}" for name, fault in list(self.faults.items())[:MAX_NAMED]]
+            n_more = len(self.faults) - len(named)
+            more = f"; and {n_more} more instruments" if n_more else ""
+            raise DataCheckError(f"{'; '.join(named)}{more}; nothing was written")
+
+
+def check_histories(staging: PriceStaging, staged: Sequence[StagedInstrument], calendar: str) -> HistoryChecks:
+    """Return what is wrong with whole histories that are staged; `calendar` is that of their sessions."""
     seams = staging.seams()
-    faults = [*_currency_faults(staging, staged, seams), *_scale_faults(staging, seams)]
+    faults = dict(_currency_faults(staging, staged, seams))
+    faults |= dict(_scale_faults(staging, seams))
     remarks = []
     sessions = TradingCalendar(TradingCalendarConfig(market=calendar))
     for item in staged:
@@ -45,11 +63,8 @@ def require_sound_histories(staging: PriceStaging, staged: tuple[StagedInstrumen
         elif len(off):
             remarks.append(f"{item.instrument_id}: {_count_off(off, len(dates), calendar)}")
         if fault is not None:
-            faults.append(f"{item.instrument_id}: {fault}")
-    if faults:
-        more = f"; and {len(faults) - MAX_NAMED} more instruments" if len(faults) > MAX_NAMED else ""
-        raise DataCheckError(f"{'; '.join(faults[:MAX_NAMED])}{more}; nothing was written")
-    return remarks
+            faults[item.instrument_id] = fault
+    return HistoryChecks(faults, remarks)
 
 
 def withdrawn(staging: PriceStaging, *, replace: bool) -> list[str]:
@@ -68,24 +83,22 @@ def withdrawn(staging: PriceStaging, *, replace: bool) -> list[str]:
     return remarks
 
 
-def _currency_faults(staging: PriceStaging, staged: tuple[StagedInstrument, ...], seams: list[Seam]) -> Iterator[str]:
-    for name, codes, since in staging.currencies():
-        others = ", ".join(f"{code} from {day}" for code, day in zip(codes[1:], since[1:], strict=True))
-        yield (
-            f"{name}: two currencies, {codes[0]} from {since[0]}, {others}; one instrument has one: convert the "
-            "prices, or load them as two instruments"
-        )
+def _currency_faults(
+    staging: PriceStaging, staged: Sequence[StagedInstrument], seams: Sequence[Seam]
+) -> Iterator[tuple[str, str]]:
     stored = {seam.instrument_id: seam.currency for seam in seams}
     for item in staged:
         known = stored.get(item.instrument_id, item.currency)
         if known != item.currency:
-            yield (
-                f"{item.instrument_id}: in {item.currency}, and the bars stored beside them are in {known}; one "
-                "instrument has one currency: load the whole history again"
-            )
+            way_out = "one instrument has one currency: load the whole history again"
+            yield item.instrument_id, f"in {item.currency}, and the bars stored beside them are in {known}; {way_out}"
+    for name, codes, since in staging.currencies():
+        spans = ", ".join(f"{code} from {day}" for code, day in zip(codes, since, strict=True))
+        way_out = "one instrument has one: convert the prices, or load them as two instruments"
+        yield name, f"two currencies, {spans}; {way_out}"
 
 
-def _scale_faults(staging: PriceStaging, seams: list[Seam]) -> Iterator[str]:
+def _scale_faults(staging: PriceStaging, seams: Sequence[Seam]) -> Iterator[tuple[str, str]]:
     n_staged = {seam.instrument_id: seam.n_staged for seam in seams}
     for overlap in staging.overlaps(list(n_staged)):
         is_correction = overlap.n_bars == 1 and n_staged[overlap.instrument_id] == 1
@@ -94,10 +107,8 @@ def _scale_faults(staging: PriceStaging, seams: list[Seam]) -> Iterator[str]:
             bars = (
                 "bar that overlaps is the stored one" if overlap.n_bars == 1 else "bars that overlap are those stored"
             )
-            yield (
-                f"{overlap.instrument_id}: the {overlap.n_bars} {bars} x {ratio:.6g}, so the file is on another scale "
-                "(a split, another unit); load the whole history again"
-            )
+            way_out = "so the file is on another scale (a split, another unit); load the whole history again"
+            yield overlap.instrument_id, f"the {overlap.n_bars} {bars} x {ratio:.6g}, {way_out}"
 
 
 def _other_scale(overlap: Overlap) -> float | None:
