@@ -285,7 +285,7 @@ def test_progress_reports_rows_and_total(db_manager: DatabaseManager, tmp_path: 
     pq.write_table(table, tmp_path / "p.parquet")
     seen: list[tuple[int, int | None]] = []
     ingest = PriceIngest(db_manager, progress=lambda done, total: seen.append((done, total)))
-    report = ingest.ingest_prices([tmp_path / "p.parquet"], IngestOptions(today=TODAY))
+    report = ingest.ingest_prices([tmp_path / "p.parquet"], IngestOptions(today=TODAY, calendar="24/7"))
     assert seen == [(65_536, n_rows), (n_rows, n_rows)]
     assert (report.rows_written, report.instruments) == (n_rows, 10)
 

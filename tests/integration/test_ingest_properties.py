@@ -19,7 +19,7 @@ from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions
 
 COLUMNS = ("instrument_id", "trade_date", "open", "high", "low", "close", "adjusted_close", "volume", "currency")
-OPTIONS = IngestOptions(today=date(2024, 6, 28))
+OPTIONS = IngestOptions(today=date(2024, 6, 28), calendar="24/7")
 
 Row = tuple[Any, ...]
 
@@ -38,8 +38,9 @@ def bars(draw: st.DrawFn) -> Row:
     low, high = sorted([draw(prices), draw(prices)])
     day = date(1800, 1, 1) + timedelta(days=draw(st.integers(0, 81_000)))
     volume = draw(st.one_of(st.integers(0, 10**12), st.floats(0, 1e12)))
-    currency = draw(st.sampled_from(["USD", "GBp", "EUR"]))
-    return (draw(ids), day, draw(prices), high, low, draw(prices), draw(prices), float(volume), currency)
+    name = draw(ids)
+    currency = ("USD", "GBp", "EUR")[len(name) % 3]  # one instrument has one
+    return (name, day, draw(prices), high, low, draw(prices), draw(prices), float(volume), currency)
 
 
 tables = st.lists(bars(), min_size=1, max_size=30, unique_by=lambda row: row[:2])

@@ -66,12 +66,16 @@ def prices(
         list[str] | None, option("open, high or low: a zero means not recorded.", metavar="COLUMN")
     ] = None,
     date_format: DateFormat = None,
+    calendar: Annotated[
+        str | None, option("On whose sessions bars are, such as 24/7; default: the market's.", metavar="CALENDAR")
+    ] = None,
+    replace: Annotated[bool, option("Delete stored bars that the file's history lacks.")] = False,
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
     options = _price_options(
         checks, instrument_id=instrument_id, market_id=market_id, currency=currency, asset_class=asset_class,
-        zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format,
+        zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format, calendar=calendar, replace=replace,
     )  # fmt: skip
     with command_app("rows") as application:
         return _answer(application.prices.ingest_prices(files, options))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -49,18 +49,62 @@ _CONFLICTING_ROWS = """
     FROM staged_prices s JOIN repeated_prices r USING (instrument, trade_date)
     WHERE r.is_conflicting ORDER BY s.file_no, s.row_no
 """
+_ROWS_OF = "SELECT file_no, row_no FROM staged_prices WHERE instrument IN ({}) ORDER BY file_no, row_no"
 _DROP_CONFLICTS = """
     DELETE FROM staged_prices s USING repeated_prices r
     WHERE r.is_conflicting AND s.instrument = r.instrument AND s.trade_date = r.trade_date
 """
 _SUMMARIZE = """
-    SELECT i.id, c.code, s.first_date, s.last_date, s.n_rows
+    SELECT i.id, c.code, s.first_date, s.last_date, s.n_rows, s.n_weekend
     FROM (SELECT instrument, min(currency) AS currency, min(trade_date) AS first_date, max(trade_date) AS last_date,
-                 count(*) AS n_rows
+                 count(*) AS n_rows, count(*) FILTER (WHERE extract(isodow FROM trade_date) > 5) AS n_weekend
           FROM staged_prices GROUP BY instrument) s
     JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
     JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
     ORDER BY i.ordinal
+"""
+_TWO_CURRENCIES = """
+    SELECT i.id, array_agg(c.code ORDER BY s.first), array_agg(s.first ORDER BY s.first)
+    FROM (SELECT instrument, currency, min(trade_date) AS first FROM staged_prices GROUP BY instrument, currency) s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
+    GROUP BY i.id HAVING count(*) > 1 ORDER BY i.id
+"""
+# of each instrument the stored bars next to the span of the staged ones: a full history has none
+_SEAMS = """
+    SELECT i.id, s.n_rows, coalesce(before.currency, after.currency)
+    FROM (SELECT instrument, min(trade_date) AS first, max(trade_date) AS last, count(*) AS n_rows
+          FROM staged_prices GROUP BY instrument) s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = i.id AND trade_date < s.first
+                       ORDER BY trade_date DESC LIMIT 1) before ON true
+    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = i.id AND trade_date > s.last
+                       ORDER BY trade_date LIMIT 1) after ON true
+    WHERE before.currency IS NOT NULL OR after.currency IS NOT NULL
+"""
+_OVERLAPS = """
+    SELECT i.id, count(*), min(s.close / p.close), max(s.close / p.close),
+           min(s.adjusted_close / p.adjusted_close), max(s.adjusted_close / p.adjusted_close)
+    FROM staged_prices s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    JOIN prices_daily p ON p.instrument_id = i.id AND p.trade_date = s.trade_date
+    WHERE i.id = ANY(%(partial)s) GROUP BY i.id ORDER BY i.id
+"""
+_CLOSES = """
+    SELECT s.trade_date, s.adjusted_close FROM staged_prices s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    WHERE i.id = %(id)s ORDER BY s.trade_date
+"""
+_WITHDRAWN = """
+    SELECT i.id, s.n_rows, (SELECT array_agg(p.trade_date ORDER BY p.trade_date) FROM prices_daily p
+        WHERE p.instrument_id = i.id AND p.trade_date BETWEEN s.first AND s.last AND NOT EXISTS
+        (SELECT FROM staged_prices t WHERE t.instrument = s.instrument AND t.trade_date = p.trade_date))
+    FROM (SELECT instrument, min(trade_date) AS first, max(trade_date) AS last, count(DISTINCT trade_date) AS n_rows
+          FROM staged_prices GROUP BY instrument) s
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
+    WHERE (SELECT count(*) FROM prices_daily p
+           WHERE p.instrument_id = i.id AND p.trade_date BETWEEN s.first AND s.last) > s.n_rows
+    ORDER BY i.id
 """
 # the order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking
 _UPSERT = """
@@ -115,6 +159,26 @@ class StagedInstrument:
     first_date: date
     last_date: date
     n_rows: int
+    n_weekend: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How staged bars of an instrument compare with the stored ones of the same dates: least and largest ratios."""
+
+    instrument_id: str
+    n_bars: int
+    close_ratios: tuple[float, float]
+    adjusted_ratios: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """An instrument of which bars are stored outside the span of the staged ones, and their currency."""
+
+    instrument_id: str
+    n_staged: int
+    currency: str
 
 
 class DateOrder:
@@ -195,6 +259,18 @@ class PriceStaging:
         with self._connection.cursor() as cursor:
             return fetch_packed(cursor, sql.SQL(_CONFLICTING_ROWS), [("file_no", "i4"), ("row_no", "i8")])
 
+    def rows_of(self, instrument_ids: Sequence[str]) -> NDArray[Any]:
+        """Return file_no and row_no of the rows of some instruments, in that order."""
+        chosen = sql.SQL(", ").join(sql.Literal(self._instruments[name]) for name in instrument_ids)
+        query = sql.SQL(_ROWS_OF).format(chosen)
+        with self._connection.cursor() as cursor:
+            return fetch_packed(cursor, query, [("file_no", "i4"), ("row_no", "i8")])
+
+    def drop(self, instrument_ids: Sequence[str]) -> None:
+        """Remove the rows of some instruments."""
+        ordinals = [self._instruments[name] for name in instrument_ids]
+        self._connection.execute("DELETE FROM staged_prices WHERE instrument = ANY(%s)", (ordinals,))
+
     def drop_conflicts(self) -> None:
         """Remove every row that contradicts another: which of them is right cannot be told."""
         self._connection.execute(_DROP_CONFLICTS)
@@ -204,6 +280,46 @@ class PriceStaging:
         self._connection.execute("ANALYZE staged_prices")
         known = {"ids": list(self._instruments), "currencies": list(self._currencies)}
         return tuple(StagedInstrument(*row) for row in self._connection.execute(_SUMMARIZE, known))
+
+    def currencies(self) -> list[tuple[str, list[str], list[date]]]:
+        """Return the instruments with more than one currency, their currencies and since when each."""
+        if len(self._currencies) < 2:
+            return []
+        return self._rows(_TWO_CURRENCIES)
+
+    def seams(self) -> list[Seam]:
+        """Return the instruments of which more is stored than the span of the staged rows."""
+        return [Seam(*row) for row in self._rows(_SEAMS)]
+
+    def overlaps(self, partial: Sequence[str]) -> list[Overlap]:
+        """Return of some instruments how the staged rows compare with stored ones of the same dates."""
+        rows = self._rows(_OVERLAPS, partial=list(partial)) if partial else []
+        return [Overlap(name, n, (low, high), (least, most)) for name, n, low, high, least, most in rows]
+
+    def closes(self, instrument_id: str) -> tuple[DateVector, Float64Vector]:
+        """Return the dates, ascending, and adjusted closes of one instrument, shape (n,) each."""
+        rows = self._rows(_CLOSES, id=instrument_id)
+        return np.array([day for day, _ in rows], dtype="M8[D]"), np.array([close for _, close in rows], dtype=float)
+
+    def withdrawn(self) -> list[tuple[str, int, list[date]]]:
+        """Return of each instrument how many rows are staged, and the stored dates between them that are not."""
+        return self._rows(_WITHDRAWN)
+
+    def remove(self, instrument_id: str, days: Sequence[date]) -> None:
+        """Delete stored bars, and the embeddings of their dates."""
+        key = {"id": instrument_id, "days": list(days)}
+        self._connection.execute(
+            "DELETE FROM prices_daily WHERE instrument_id = %(id)s AND trade_date = ANY(%(days)s)", key
+        )
+        self._connection.execute(
+            "DELETE FROM numeric_window_embeddings WHERE entity_type = 'INSTRUMENT' AND entity_id = %(id)s "
+            "AND as_of_date = ANY(%(days)s)",
+            key,
+        )
+
+    def _rows(self, query: LiteralString, **parameters: Any) -> list[Any]:
+        known = {"ids": list(self._instruments), "currencies": list(self._currencies), **parameters}
+        return self._connection.execute(query, known).fetchall()
 
     def upsert(self) -> int:
         """Store the rows; return how many were new or changed."""

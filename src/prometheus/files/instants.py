@@ -40,6 +40,7 @@ _MIDNIGHT = time()
 _MICROSECOND = timedelta(microseconds=1)
 _LARGEST_OFFSET = timedelta(hours=16)
 _MAX_REMEMBERED = 200_000
+_LONGEST_DATE = len("2024-01-31")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,17 @@ class _TimeReader(ABC):
 
 
 class DateReader(_TimeReader):
-    """Reads calendar dates: YYYY-MM-DD (a clock time may follow), YYYY/MM/DD, YYYYMMDD or a `strptime` format."""
+    """Reads calendar dates: YYYY-MM-DD (a clock time may follow), YYYY/MM/DD, YYYYMMDD or a `strptime` format.
+
+    A stamp that says both a zone and a time of day other than midnight is an instant; its date is that of the clock of
+    `zone`, the market's own, and `n_dated_by_zone` counts those whose date that changes. Every other one means the date
+    it shows.
+    """
+
+    def __init__(self, date_format: str | None = None, zone: ZoneInfo | None = None) -> None:
+        super().__init__(date_format)
+        self._zone = zone
+        self.n_dated_by_zone = 0
 
     def _read_new_text(self, text: str) -> tuple[int, Reason]:
         found, form = parse_date(text, self._date_format)
@@ -99,21 +110,44 @@ class DateReader(_TimeReader):
             return 0, found
         if self._is_of_another_form(form):
             return 0, Reason.DATE_IN_ANOTHER_FORMAT
+        if self._zone is not None and len(text) > _LONGEST_DATE:
+            found = self._date_by_zone(text, found, self._zone)
         return found.toordinal() - _FIRST_DAY, Reason.NONE
+
+    def _date_by_zone(self, text: str, shown: date, zone: ZoneInfo) -> date:
+        written, _ = parse_timestamp(text, self._date_format)
+        if isinstance(written, Reason) or written.tzinfo is None or written.time() == _MIDNIGHT:
+            return shown
+        try:
+            day = written.astimezone(zone).date()
+        except OverflowError:  # at the ends of the calendar
+            return shown
+        self.n_dated_by_zone += int(day != shown)
+        return day
 
     def _read_typed(self, column: pa.Array) -> TimeColumn:
         reasons = np.where(column.is_null().to_numpy(zero_copy_only=False), Reason.MISSING_VALUE, Reason.NONE)
         ticks, per_day = _read_ticks(column)
+        days = ticks // per_day
         if pa.types.is_timestamp(column.type) and column.type.tz is not None:
             in_range = _is_in_calendar(ticks, per_day)
             shown = pc.if_else(pa.array(in_range), column, None)
-            ticks, per_day = _read_ticks(pc.local_timestamp(shown))
-            ticks = np.where(in_range, ticks, np.iinfo(np.int64).max)
-        days = ticks // per_day
+            days = np.where(in_range, self._local_days(shown, per_day), np.iinfo(np.int64).max)
         reasons = np.where(_is_in_calendar(days, 1) | (reasons != Reason.NONE), reasons, Reason.NOT_A_DATE).astype(
             np.int8
         )
         return TimeColumn(np.where(reasons == Reason.NONE, days, 0), reasons)
+
+    def _local_days(self, column: pa.Array, per_day: int) -> Int64Vector:
+        ticks, _ = _read_ticks(pc.local_timestamp(column))
+        days: Int64Vector = ticks // per_day
+        is_within_day = ticks % per_day != 0
+        if self._zone is None or not is_within_day.any():
+            return days
+        at_market = column.cast(pa.timestamp(column.type.unit, self._zone.key))
+        market_days = np.where(is_within_day, _read_ticks(pc.local_timestamp(at_market))[0] // per_day, days)
+        self.n_dated_by_zone += int((market_days != days).sum())
+        return market_days
 
 
 class InstantReader(_TimeReader):

@@ -144,15 +144,17 @@ class RejectLog:
         rejections = self._malformed(file, batch) + self._faulty(file, batch, faults, positions)
         self._keep(file, sorted(rejections, key=lambda item: item.row), counts)
 
-    def take_conflicts(self, file: TableFile, rows: Int64Vector, column: str) -> None:
-        """Take rows that contradict others, by ascending number; the file is read again for what they said."""
-        left = Counter({Reason.CONFLICTING_DUPLICATE: len(rows)})
+    def take_rows(
+        self, file: TableFile, rows: Int64Vector, column: str, reason: Reason = Reason.CONFLICTING_DUPLICATE
+    ) -> None:
+        """Take rows found wrong beside others, by ascending number; the file is read again for what they said."""
+        left = Counter({reason: len(rows)})
         wanted = rows if self._quarantine is not None else rows[:1]
         for batch in file.batches():
             is_wanted = np.isin(batch.rows, wanted)
             if is_wanted.any():
                 faults = Faults.none_of(len(batch.rows), self._fields)
-                faults.mark(is_wanted, column, Reason.CONFLICTING_DUPLICATE)
+                faults.mark(is_wanted, column, reason)
                 self._keep(file, self._faulty(file, batch, faults, np.flatnonzero(is_wanted)), left)
                 left = Counter()
             if len(batch.rows) and batch.rows[-1] >= wanted[-1]:

@@ -59,6 +59,7 @@ class Reason(IntEnum):
     BROKEN_JSON = 30
     REPEATED_KEY = 31
     JSON_NESTED_TOO_DEEPLY = 32
+    REFUSED_HISTORY = 33
 
     @property
     def label(self) -> str:

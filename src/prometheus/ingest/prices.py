@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from prometheus.data import instruments as reference
 from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
@@ -25,8 +26,9 @@ from prometheus.files.opening import open_table
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
+from prometheus.ingest.histories import HistoryChecks, check_histories, withdrawn
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
-from prometheus.market.calendar import calendar_code
+from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.frames import PRICE_FIELDS
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
@@ -55,6 +57,7 @@ class PriceIngest:
             optional.add("instrument_id")
         files = [open_table(path, PRICE_FIELDS, set(PRICE_COLUMNS) - optional) for path in paths]
         calendar_code(options.market_id)
+        calendar_code(options.calendar or options.market_id)
         return _PriceRun(files, options, self._db).ingest(self._db.get_historical_connection, self._progress)
 
     def ingest_instruments(self, path: Path, options: IngestOptions) -> IngestReport:
@@ -72,6 +75,7 @@ def _defaults(options: IngestOptions) -> InstrumentDefaults:
 
 class _PriceRun(IngestRun):
     _staging: PriceStaging
+    _histories: HistoryChecks
 
     def __init__(self, files: Sequence[TableFile], options: IngestOptions, db: Databases) -> None:
         super().__init__(files, PRICE_COLUMNS, options)
@@ -84,27 +88,46 @@ class _PriceRun(IngestRun):
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         self._note_columns(file)
         may_be_missing = frozenset(self._options.zero_as_missing)
-        dates = DateReader(self._options.date_format)
+        zone = market_zone(self._options.market_id)
+        dates = DateReader(self._options.date_format, zone)
         for batch in file.batches():
             rows = checks.read_price_rows(batch, dates, self._options.instrument_id, may_be_missing)
             faults = checks.check_prices(rows, self._options.today, may_be_missing)
             self.rejects.take(file, batch, faults)
             self._staging.append(self.file_no, rows.accepted(faults.is_good, self._currencies(rows)))
             yield batch
+        if dates.n_dated_by_zone:
+            self.notes.add(f"stamps with a time and a zone are dated by the clock of {zone.key}", str(file.path))
 
     def compare(self) -> None:
         if self._staging.count_conflicts():
-            conflicts = self._staging.conflicting_rows()
-            for file_no in np.unique(conflicts["file_no"]):
-                rows = conflicts["row_no"][conflicts["file_no"] == file_no]
-                self.rejects.take_conflicts(self.files[file_no], rows, column="trade_date")
+            self._set_aside(self._staging.conflicting_rows(), "trade_date", Reason.CONFLICTING_DUPLICATE)
             self._staging.drop_conflicts()
         if self._staging.has_steps_back:
             self.notes.add("rows are not in order of date; they are stored all the same")
+        calendar = self._options.calendar or self._options.market_id
+        self._histories = check_histories(self._staging, self._staging.summarize(), calendar)
+        for remark in self._histories.remarks:
+            self.notes.add(remark)
+        refused = self._histories.faults
+        if refused and self._options.on_error == "quarantine":
+            for name, fault in refused.items():
+                self.notes.add(f"{name}: left out, {fault}")
+            self._set_aside(self._staging.rows_of(list(refused)), "instrument_id", Reason.REFUSED_HISTORY)
+            self._staging.drop(list(refused))
+
+    def _set_aside(self, found: NDArray[Any], column: str, reason: Reason) -> None:
+        for file_no in np.unique(found["file_no"]):
+            rows = found["row_no"][found["file_no"] == file_no]
+            self.rejects.take_rows(self.files[file_no], rows, column, reason)
 
     def store(self) -> dict[str, Any]:
+        if self._options.on_error == "abort":
+            self._histories.require_sound()
         staged = self._staging.summarize()
         n_written = self._staging.upsert() if staged else 0
+        for remark in withdrawn(self._staging, replace=self._options.replace) if staged else ():
+            self.notes.add(remark)
         duplicates = self._staging.n_duplicates
         return {
             "rows_written": n_written,
@@ -189,7 +212,7 @@ class _InstrumentRun(IngestRun):
         conflicting = {row.instrument_id for _, row in self._rows if first.setdefault(row.instrument_id, row) != row}
         if conflicting:
             numbers = sorted(number for number, row in self._rows if row.instrument_id in conflicting)
-            self.rejects.take_conflicts(self.files[0], np.array(numbers, np.int64), column="instrument_id")
+            self.rejects.take_rows(self.files[0], np.array(numbers, np.int64), column="instrument_id")
             self._rows = [item for item in self._rows if item[1].instrument_id not in conflicting]
 
     def store(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,16 @@ MARKET_CALENDARS = {
     "CRYPTO": "24/7",
 }
 """Our market ids and the exchange calendar behind each; a calendar's own name is a market id too."""
+
+MARKET_ZONES = {
+    US_EQ: "America/New_York",
+    "UK_EQ": "Europe/London",
+    "DE_EQ": "Europe/Berlin",
+    "JP_EQ": "Asia/Tokyo",
+    "HK_EQ": "Asia/Hong_Kong",
+    "CRYPTO": "UTC",
+}
+"""By whose clock the sessions of a market are dated."""
 
 FIRST_DATE = date(1927, 1, 1)
 LAST_DATE = date(2035, 12, 31)
@@ -146,6 +157,16 @@ def last_closed_session(market: str, now_utc: datetime) -> date:
         raise CalendarRangeError(market, today, first, last)
     session: date = closed.index[-1].date()
     return session
+
+
+def market_zone(market: str) -> ZoneInfo:
+    """Return the zone by whose clock the sessions of a market are dated."""
+    name = MARKET_ZONES.get(market)
+    if name is None:
+        import exchange_calendars  # noqa: PLC0415 -- slow, and our own ids need no look-up
+
+        name = str(exchange_calendars.get_calendar(calendar_code(market)).tz)
+    return ZoneInfo(name)
 
 
 def is_trading_day(market: str, day: date) -> bool:

@@ -12,13 +12,12 @@ from prometheus.arrays import DateVector, Float64Vector
 MIN_BARS = 10
 """Fewer bars than this do not show how often they come."""
 MAX_SHARE_OFF_SESSIONS = 0.01
-_MONDAY = np.datetime64("1970-01-05")
+MIN_OFF_SESSIONS = 5
+NEARLY_ALL = 0.9
 
 
 class SessionDays(Protocol):
     """What is asked of a calendar here; `TradingCalendar` is one."""
-
-    market: str
 
     def are_sessions(self, days: DateVector) -> NDArray[np.bool_]:
         """Return which of the days are sessions, shape (n,)."""
@@ -35,15 +34,29 @@ def frequency_fault(dates: DateVector) -> str | None:
 
 
 def off_sessions(dates: DateVector, closes: Float64Vector, calendar: SessionDays) -> DateVector:
-    """Return the days of a history, ascending, that look filled up where no market traded.
+    """Return the days of a history, ascending, that were filled up where its market did not trade.
 
-    Of bars on weekends, and of bars that repeat the close before, those on no session. The calendar is asked about no
-    other day: bars on the sessions of another market are no fault of a file.
+    Those are bars on weekends that are no sessions, and, where nearly every holiday has a bar and nearly all of these
+    repeat the close before, bars on holidays. The calendar is not asked about anything else: bars on the sessions of
+    another market are no fault of a file.
     """
-    is_weekend = (dates - _MONDAY).astype(np.int64) % 7 >= 5
+    is_weekend = ~np.is_busday(dates)
     is_repeat = np.zeros(len(dates), dtype=bool)
     is_repeat[1:] = closes[1:] == closes[:-1]
-    if not is_weekend.any() and is_repeat.mean() <= MAX_SHARE_OFF_SESSIONS:
-        return dates[:0]
-    asked = dates[is_weekend | is_repeat]
-    return asked[~calendar.are_sessions(asked)]
+    weekends = dates[is_weekend]
+    off = weekends[~calendar.are_sessions(weekends)] if len(weekends) else weekends
+    if is_repeat[~is_weekend].sum() <= MAX_SHARE_OFF_SESSIONS * len(dates):
+        return off
+    weekdays = np.arange(dates[0], dates[-1] + 1)
+    weekdays = weekdays[np.is_busday(weekdays)]
+    holidays = weekdays[~calendar.are_sessions(weekdays)]
+    is_filled = np.isin(dates, holidays)
+    n_filled, n_repeats = int(is_filled.sum()), int((is_filled & is_repeat).sum())
+    if not n_filled or n_filled < NEARLY_ALL * len(holidays) or n_repeats < NEARLY_ALL * n_filled:
+        return off
+    return np.sort(np.concatenate([off, dates[is_filled]]))
+
+
+def is_filled_up(off: DateVector, n_bars: int) -> bool:
+    """Return whether so many bars of a history are on no session that it is not one of sessions."""
+    return len(off) >= MIN_OFF_SESSIONS and len(off) > MAX_SHARE_OFF_SESSIONS * n_bars

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 
+_SIGNS = str.maketrans("", "", "_-.*")
 UNNAMED = "prices"
 """What an instrument is called that no column, and no user, gives a name."""
 FieldKind = Literal["text", "date", "number", "instant", "scalar"]
@@ -67,12 +68,12 @@ class Field:
 
 
 def normalize_name(name: str) -> str:
-    """Return a column name without what authors vary: case, spaces, underscores, hyphens.
+    """Return a column name without what authors vary: case, spaces, and the signs ``_ - . *``.
 
-    >>> normalize_name(" Adj_Close ")
+    >>> normalize_name(" Adj. Close* ")
     'adjclose'
     """
-    return "".join(name.split()).replace("_", "").replace("-", "").casefold()
+    return "".join(name.split()).translate(_SIGNS).casefold()
 
 
 PRICE_FIELDS = (
