@@ -1,4 +1,4 @@
-"""Whether a history is one of daily bars on sessions: weekly files and calendars filled forward are none."""
+"""Whether a history is one of daily bars on sessions: weekly files and calendars filled forward are not."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def off_sessions(dates: DateVector, closes: Float64Vector, calendar: SessionDays
 
 
 def is_filled_up(off: DateVector, n_bars: int) -> bool:
-    """Return whether so many bars of a history are on no session that it is not one of sessions."""
+    """Return whether too many bars of a history are on no session."""
     return len(off) >= MIN_OFF_SESSIONS and len(off) > MAX_SHARE_OFF_SESSIONS * n_bars

@@ -84,7 +84,7 @@ LEFT_OUT = (Verdict.ERROR, Verdict.BREAK, Verdict.FROZEN, Verdict.HOLE)
 NEW_SCALE = (Verdict.BREAK, Verdict.HOLE)
 """Bars whose level is not compared with the level before."""
 AGED = (Verdict.FROZEN, Verdict.HOLE)
-"""Bars before which there was none that moved for more than `HOLE_SESSIONS` sessions."""
+"""Bars whose last sound predecessor is more than `HOLE_SESSIONS` sessions old."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

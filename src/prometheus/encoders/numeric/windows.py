@@ -242,7 +242,7 @@ def windows_in_range(
 
 
 Find: TypeAlias = Callable[[str, JudgedBars], Int64Vector | InputRefusedError]
-"""Chooses among the dates of one instrument those whose windows are wanted, or says why there are none."""
+"""Chooses the dates of one instrument whose windows are wanted, or says why it has no such date."""
 
 
 def _on_date(as_of_date: date, n_needed: int, calendar: Sessions, n_windows: int, window_days: int) -> Find:
