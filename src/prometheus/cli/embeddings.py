@@ -98,6 +98,8 @@ def run_numeric_regime(
         f"Regime as of {latest.as_of_date} for region {region}: "
         f"label={latest.regime_label.name}, confidence={latest.confidence:.3f}"
     )
+    if "held" in latest.metadata:
+        line += f" (held: {latest.metadata['held']})"
     return Answer(lambda: _regime_facts(region, done), lambda: line)
 
 

@@ -116,6 +116,22 @@ def report(
     )
 
 
+@subcommand(data)
+def check(
+    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
+    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
+) -> Answer:
+    """Print the faults that the judge of prices finds, their evidence, and what they do to labels."""
+    with command_app("instruments") as application:
+        found = application.prices.check(instrument_id, market_id)
+    header = ("instrument", "first", "last", "kind", "evidence", "labels", "way out")
+    rows = [(f.instrument_id, str(f.first), str(f.last), f.kind, f.evidence, f.effect, f.way_out) for f in found]
+    return Answer(
+        lambda: [each.to_dict() for each in found],
+        lambda: "\n".join(table([header, *rows])) if rows else "no findings",
+    )
+
+
 def _row(report: InstrumentReport) -> tuple[str, ...]:
     missing = "no calendar" if report.n_missing_sessions is None else f"{report.n_missing_sessions:,}"
     return (

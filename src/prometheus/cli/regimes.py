@@ -77,6 +77,8 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
         f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
         f"  leaving {label} within {leaving}",
     ]
+    if "held" in state.metadata:
+        lines.insert(1, f"  held: {state.metadata['held']}; this is the label of the session before")
     lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
     lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
 from prometheus.encoders.texts.documents import TextTable
 from prometheus.errors import DataCheckError
+from prometheus.market.bars import PriceBars
 
 MAX_INSTRUMENTS = 1_000_000
 _NEVER = np.iinfo(np.int64).min
@@ -94,6 +95,11 @@ _CLOSES = """
     SELECT s.trade_date, s.adjusted_close FROM staged_prices s
     JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
     WHERE i.id = %(id)s ORDER BY s.trade_date
+"""
+_STORED_BARS = """
+    SELECT trade_date, {0} FROM prices_daily WHERE instrument_id = {1} AND trade_date >= coalesce(
+        (SELECT trade_date FROM prices_daily WHERE instrument_id = {1} AND trade_date < {2}
+         ORDER BY trade_date DESC OFFSET {3} LIMIT 1), '-infinity') ORDER BY trade_date
 """
 _WITHDRAWN = """
     SELECT i.id, s.n_rows, (SELECT array_agg(p.trade_date ORDER BY p.trade_date) FROM prices_daily p
@@ -304,6 +310,16 @@ class PriceStaging:
     def withdrawn(self) -> list[tuple[str, int, list[date]]]:
         """Return of each instrument how many rows are staged, and the stored dates between them that are not."""
         return self._rows(_WITHDRAWN)
+
+    def stored_bars(self, item: StagedInstrument, n_before: int, fields: Sequence[str]) -> PriceBars:
+        """Return the stored bars of an instrument from its first staged date on, and some before."""
+        columns = sql.SQL(", ").join(sql.SQL("coalesce({}, 'NaN')").format(sql.Identifier(name)) for name in fields)
+        first = sql.Literal(item.first_date)
+        query = sql.SQL(_STORED_BARS).format(columns, sql.Literal(item.instrument_id), first, sql.Literal(n_before))
+        with self._connection.cursor() as cursor:
+            rows = fetch_packed(cursor, query, [("day", "M8[D]"), *((name, "f8") for name in fields)])
+        values = np.stack([rows[name] for name in fields]).astype(np.float64)
+        return PriceBars((item.instrument_id,), np.array([0, len(rows)]), rows["day"], tuple(fields), values)
 
     def remove(self, instrument_id: str, days: Sequence[date]) -> None:
         """Delete stored bars, and the embeddings of their dates."""

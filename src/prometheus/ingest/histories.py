@@ -16,6 +16,8 @@ from prometheus.data.staging import Overlap, PriceStaging, Seam, StagedInstrumen
 from prometheus.errors import DataCheckError
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 from prometheus.market.daily import MIN_BARS, frequency_fault, is_filled_up, off_sessions
+from prometheus.market.findings import findings_of
+from prometheus.market.quality import CONTEXT, JUDGED_FIELDS, judge, missing_sessions
 
 SAME_RATIO = 0.005
 """Ratios of overlapping bars that differ by less are one ratio."""
@@ -24,6 +26,7 @@ SAME_SCALE = 0.01
 FULL_YEAR = 260
 """More weekdays than this in a row hold a holiday of any market."""
 MAX_NAMED = 3
+MAX_FINDINGS = 10
 PATCH_SHARE = 0.5
 """A file with a smaller share of the stored bars of its span corrects single bars and withdraws none."""
 
@@ -65,6 +68,19 @@ def check_histories(staging: PriceStaging, staged: Sequence[StagedInstrument], c
         if fault is not None:
             faults[item.instrument_id] = fault
     return HistoryChecks(faults, remarks)
+
+
+def stored_findings(staging: PriceStaging, staged: Sequence[StagedInstrument], calendar: str) -> list[str]:
+    """Return remarks on what the judge of prices finds in the histories as they are stored now, from the rows on."""
+    sessions = TradingCalendar(TradingCalendarConfig(market=calendar))
+    found = []
+    for item in staged:
+        bars = staging.stored_bars(item, CONTEXT, JUDGED_FIELDS)
+        n_missing = missing_sessions(bars.dates, sessions)
+        all_findings = findings_of(bars, judge(bars, n_missing), n_missing)
+        found += [finding for finding in all_findings if finding.last >= item.first_date]
+    more = [f"{len(found) - MAX_FINDINGS} more findings: python -m prometheus data check"]
+    return [str(finding) for finding in found[:MAX_FINDINGS]] + (more if len(found) > MAX_FINDINGS else [])
 
 
 def withdrawn(staging: PriceStaging, *, replace: bool) -> list[str]:

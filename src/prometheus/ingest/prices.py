@@ -26,7 +26,7 @@ from prometheus.files.opening import open_table
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
 from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
-from prometheus.ingest.histories import HistoryChecks, check_histories, withdrawn
+from prometheus.ingest.histories import HistoryChecks, check_histories, stored_findings, withdrawn
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.frames import PRICE_FIELDS
@@ -127,6 +127,8 @@ class _PriceRun(IngestRun):
         staged = self._staging.summarize()
         n_written = self._staging.upsert() if staged else 0
         for remark in withdrawn(self._staging, replace=self._options.replace) if staged else ():
+            self.notes.add(remark)
+        for remark in stored_findings(self._staging, staged, self._options.calendar or self._options.market_id):
             self.notes.add(remark)
         duplicates = self._staging.n_duplicates
         return {

@@ -1,0 +1,83 @@
+"""What the judge of prices found in a history: date or span, kind, evidence in numbers, and what it does to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from prometheus.arrays import Int64Vector
+from prometheus.market.bars import PriceBars
+from prometheus.market.quality import Judgement, Verdict
+
+EFFECTS = {
+    Verdict.SUSPECT: ("its label is that of the session before", "the next session decides"),
+    Verdict.ERROR: ("left out from the next session on; its own label was held", "load the bar again if it is known"),
+    Verdict.BREAK: ("the return into it is left out", "load the whole history again on one scale"),
+    Verdict.FROZEN: ("no labels", "load the real bars of these sessions"),
+    Verdict.HOLE: ("the return across is left out; no label on its last day", "load the missing sessions"),
+    Verdict.NEW_START: ("the history starts anew", "load the missing sessions, or give the second one its own id"),
+}
+"""By verdict: the effect on labels of encoders that judge prices, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault of stored prices; `evidence` says its numbers."""
+
+    instrument_id: str
+    first: date
+    last: date
+    kind: str
+    evidence: str
+    effect: str
+    way_out: str
+
+    def __str__(self) -> str:
+        span = str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+        return f"{self.instrument_id} {span}: {self.kind}, {self.evidence}; {self.effect}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        names = ("instrument_id", "kind", "evidence", "effect", "way_out")
+        return {"first": str(self.first), "last": str(self.last), **{name: getattr(self, name) for name in names}}
+
+
+def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -> Iterator[Finding]:
+    """Yield what was found in the bars of one instrument, by date; a move that proved real is no finding."""
+    (name,) = bars.instrument_ids
+    days = bars.dates.tolist()
+    for begin, stop in _runs(judgement):
+        verdict = Verdict(judgement.settled[begin])
+        kind = verdict.name.lower().replace("_", " ")
+        effect, way_out = EFFECTS[verdict]
+        evidence = _evidence(bars, judgement, n_missing, begin, stop)
+        yield Finding(name, days[begin], days[stop - 1], kind, evidence, effect, way_out)
+
+
+def _runs(judgement: Judgement) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each finding; consecutive frozen bars are one."""
+    settled = judgement.settled
+    is_frozen = settled == Verdict.FROZEN
+    for row in np.flatnonzero(np.isin(settled, list(EFFECTS))).tolist():
+        if not is_frozen[row]:
+            yield row, row + 1
+        elif row == 0 or not is_frozen[row - 1]:
+            after = np.flatnonzero(~is_frozen[row:])
+            yield row, row + int(after[0]) if len(after) else len(settled)
+
+
+def _evidence(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector, begin: int, stop: int) -> str:
+    verdict = Verdict(judgement.settled[begin])
+    close = float(bars.column("close")[begin])
+    if verdict == Verdict.FROZEN:
+        return f"{stop - begin} bars at {close:g} without volume"
+    factor = float(np.exp(judgement.log_returns[begin]))
+    if verdict in (Verdict.HOLE, Verdict.NEW_START):
+        missing = f"after {int(n_missing[begin])} missing sessions" if n_missing[begin] else "after a frozen feed"
+        return f"{missing}, {factor - 1:+.1%} across"
+    z = f", {judgement.z[begin]:.0f} times a usual day"
+    return f"close {close:g}, x {factor:.4g} of the one before{z}"
