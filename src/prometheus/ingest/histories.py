@@ -13,7 +13,7 @@ import numpy as np
 
 from prometheus.arrays import DateVector
 from prometheus.data.staging import Overlap, PriceStaging, Seam, StagedInstrument
-from prometheus.errors import DataCheckError
+from prometheus.errors import CalendarRangeError, DataCheckError
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 from prometheus.market.daily import MIN_BARS, frequency_fault, is_filled_up, off_sessions
 from prometheus.market.findings import findings_of
@@ -59,7 +59,10 @@ def check_histories(staging: PriceStaging, staged: Sequence[StagedInstrument], c
             continue
         dates, closes = staging.closes(item.instrument_id)
         fault = frequency_fault(dates)
-        off = off_sessions(dates, closes, sessions)
+        try:
+            off = off_sessions(dates, closes, sessions)
+        except CalendarRangeError:  # an exchange whose holidays are not recorded
+            off = dates[:0]
         if fault is None and is_filled_up(off, len(dates)):
             way_out = "load its sessions only, or name its market or calendar: --market-id JP_EQ, --calendar 24/7"
             fault = f"{_count_off(off, len(dates), calendar)}; {way_out}"

@@ -96,7 +96,7 @@ class _PriceRun(IngestRun):
             self.rejects.take(file, batch, faults)
             self._staging.append(self.file_no, rows.accepted(faults.is_good, self._currencies(rows)))
             yield batch
-        if dates.n_dated_by_zone:
+        if zone is not None and dates.n_dated_by_zone:
             self.notes.add(f"stamps with a time and a zone are dated by the clock of {zone.key}", str(file.path))
 
     def compare(self) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.errors import InputRefusedError
+from prometheus.market.daily import frequency_fault
 from prometheus.market.frames import FIELDS, UNNAMED, read_instruments
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class PriceBars:
         ------
         InputRefusedError
             Closes that are missing, not positive or no numbers; dates that are missing, out of order, twice the same,
-            or instants within a day. The message names column and row.
+            instants within a day, or weekly. The message names column and row.
 
         Examples
         --------
@@ -63,6 +65,10 @@ class PriceBars:
             return held
 
         parts = read_instruments(prices, instrument_id)
+        for part in parts:
+            fault = frequency_fault(part.days)
+            if fault is not None:
+                raise InputRefusedError(f"{part.name}: {fault}")
         return cls(
             instrument_ids=tuple(part.name for part in parts),
             offsets=np.cumsum([0, *(len(part.days) for part in parts)]),

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -112,15 +113,15 @@ class TradingCalendar:
 
     @property
     def _sessions(self) -> tuple[date, ...]:
-        return _load_sessions(self.config)[1]
+        return _load_sessions(self.config).days
 
     def _within(self, day: date) -> date:
-        if not _load_sessions(self.config)[0] <= day <= self.config.last_date:
+        if not _load_sessions(self.config).first <= day <= self.config.last_date:
             raise self._range_error(day)
         return day
 
     def _range_error(self, day: date) -> CalendarRangeError:
-        return CalendarRangeError(self.market, day, _load_sessions(self.config)[0], self.config.last_date)
+        return CalendarRangeError(self.market, day, _load_sessions(self.config).first, self.config.last_date)
 
 
 def calendar_code(market: str) -> str:
@@ -159,14 +160,12 @@ def last_closed_session(market: str, now_utc: datetime) -> date:
     return session
 
 
-def market_zone(market: str) -> ZoneInfo:
-    """Return the zone by whose clock the sessions of a market are dated."""
-    name = MARKET_ZONES.get(market)
-    if name is None:
-        import exchange_calendars  # noqa: PLC0415 -- slow, and our own ids need no look-up
-
-        name = str(exchange_calendars.get_calendar(calendar_code(market)).tz)
-    return ZoneInfo(name)
+def market_zone(market: str) -> ZoneInfo | None:
+    """Return the zone by whose clock the sessions of a market are dated, None if its calendar cannot be loaded."""
+    try:
+        return ZoneInfo(MARKET_ZONES.get(market) or _load_sessions(TradingCalendarConfig(market=market)).zone)
+    except CalendarRangeError:
+        return None
 
 
 def is_trading_day(market: str, day: date) -> bool:
@@ -194,9 +193,16 @@ def _calendar(market: str) -> TradingCalendar:
     return TradingCalendar(TradingCalendarConfig(market=market))
 
 
+class _Sessions(NamedTuple):
+    """The first date that can be asked for, the sessions from then on, and the zone whose clock dates them."""
+
+    first: date
+    days: tuple[date, ...]
+    zone: str
+
+
 @cache
-def _load_sessions(config: TradingCalendarConfig) -> tuple[date, tuple[date, ...]]:
-    """Return the first date that can be asked for, and the sessions from then on."""
+def _load_sessions(config: TradingCalendarConfig) -> _Sessions:
     code = calendar_code(config.market)
     import exchange_calendars  # noqa: PLC0415 -- slow to import
 
@@ -205,5 +211,5 @@ def _load_sessions(config: TradingCalendarConfig) -> tuple[date, tuple[date, ...
             calendar = exchange_calendars.get_calendar(code, start=first.isoformat(), end=config.last_date.isoformat())
         except ValueError:  # the library knows this exchange's holidays only from a later year on
             continue
-        return first, tuple(calendar.sessions.date)
+        return _Sessions(first, tuple(calendar.sessions.date), str(calendar.tz))
     raise CalendarRangeError(config.market, config.first_date, LATER_FIRST_DATES[-1], config.last_date)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from tests.fixtures.commands import run_process
 
-from prometheus.errors import PrometheusError
+from prometheus.errors import InputRefusedError, PrometheusError
 from prometheus.market.bars import PriceBars
 
 DAYS = pd.date_range("2024-01-01", periods=5, freq="B")
@@ -181,3 +181,10 @@ def test_market_imports_no_library_of_frames() -> None:
         f"print(*[name for name in {heavy!r} if name in sys.modules])",
     )
     assert (outcome.stdout, outcome.stderr) == ("\n", "")
+
+
+@pytest.mark.parametrize("step", [5, 21])
+def test_bars_that_are_not_daily_are_refused(step: int) -> None:
+    days = np.busday_offset(np.datetime64("2020-01-01"), np.arange(0, 60 * step, step), roll="forward")
+    with pytest.raises(InputRefusedError, match=f"^prices: the median step between bars is {step} sessions"):
+        PriceBars.from_frame((days, np.linspace(10, 20, len(days))))
