@@ -63,7 +63,8 @@ def test_faulty_vendor_histories(db_manager: DatabaseManager, shared_data: Path,
         ("future date", 254),
         ("refused history", 180),  # Tel Aviv trades on Sundays, New York does not
     )
-    assert (report.rows_written, report.duplicates, report.rejected) == (8_880, 3_140, 20_415)
+    assert (report.rows_written, report.duplicates, report.rejected) == (8_970, 3_050, 20_415)
+    assert report.rows_unchanged == 0
     assert any("KEN-TA: left out, 36 of 180 bars on no session of US_EQ" in note for note in report.notes)
     first = target.read_bytes()
     assert first.count(b"\n") == 20_416

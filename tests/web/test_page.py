@@ -110,6 +110,22 @@ def test_a_page_of_a_date_does_not_change_when_more_days_come(
         writing.close_all()
 
 
+def test_a_held_label_says_so(client: TestClient, filled_config: PrometheusConfig) -> None:
+    writing = DatabaseManager(filled_config)
+    held = """UPDATE regimes SET metadata = {} WHERE as_of_date = %s"""
+    try:
+        for change, is_said in (
+            ('metadata || \'{"held": "the newest bar is suspect"}\'', True),
+            ("metadata - 'held'", False),
+        ):
+            with writing.get_runtime_connection() as connection:
+                connection.execute(held.format(change), (DAY,))
+            text = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
+            assert ("Held: the newest bar is suspect" in text) == is_said
+    finally:
+        writing.close_all()
+
+
 def test_the_series_are_those_of_the_app(client: TestClient, reading_app: App) -> None:
     closes, timeline = reading_app.briefings.series(REGION, date.fromisoformat(LAST))
 

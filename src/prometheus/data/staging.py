@@ -45,6 +45,9 @@ _COUNT_REPEATS = """
            coalesce(sum(n_rows) FILTER (WHERE is_conflicting), 0)::bigint
     FROM repeated_prices
 """
+_REPEATS_OF = """
+    SELECT coalesce(sum(n_rows - 1), 0)::bigint FROM repeated_prices WHERE NOT is_conflicting AND instrument = ANY(%s)
+"""
 _CONFLICTING_ROWS = """
     SELECT s.file_no, s.row_no
     FROM staged_prices s JOIN repeated_prices r USING (instrument, trade_date)
@@ -273,8 +276,10 @@ class PriceStaging:
             return fetch_packed(cursor, query, [("file_no", "i4"), ("row_no", "i8")])
 
     def drop(self, instrument_ids: Sequence[str]) -> None:
-        """Remove the rows of some instruments."""
+        """Remove the rows of some instruments, those that repeat another one included."""
         ordinals = [self._instruments[name] for name in instrument_ids]
+        if self.n_duplicates:
+            self.n_duplicates -= self._connection.execute(_REPEATS_OF, (ordinals,)).fetchall()[0][0]
         self._connection.execute("DELETE FROM staged_prices WHERE instrument = ANY(%s)", (ordinals,))
 
     def drop_conflicts(self) -> None:
