@@ -151,7 +151,7 @@ def multiplied(
 
 def repaired_pairs() -> Mapping[str, float]:
     """Return by kind of defect on how many days the vendor's repair changed the adjusted return by over 15 %, and how
-    many of them are held here."""
+    many of them are not called sound here on their day."""
     table = pq.read_table(SHARED / PAIRS)
     repaired: Counter[str] = Counter()
     found: Counter[str] = Counter()
@@ -163,8 +163,12 @@ def repaired_pairs() -> Mapping[str, float]:
             continue
         wrong_by = np.abs(log_returns(raw) - log_returns(fixed)) > 0.15
         repaired[defect] += int(wrong_by.sum())
-        found[defect] += int((judged(raw).is_held & wrong_by).sum())
-    return {f"vendor's {kind}, {count} days: held": float(found[kind]) for kind, count in repaired.items() if count}
+        found[defect] += int(((judged(raw).on_day != Verdict.SOUND) & wrong_by).sum())
+    return {
+        f"vendor's {kind}, {count} days: not called sound": float(found[kind])
+        for kind, count in repaired.items()
+        if count
+    }
 
 
 def vendor_bars(rows: pa.Table) -> PriceBars:
