@@ -12,7 +12,7 @@ from tests.integration.test_calibrated_regimes import CRASH, calibrate, everythi
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.backfill.plan import DateSpan
-from prometheus.errors import StaleHistoryError
+from prometheus.errors import InsufficientHistoryError, StaleHistoryError
 from prometheus.regime import RegimeState, RegimeStorage
 
 __all__ = ["path", "prices"]  # fixtures
@@ -56,19 +56,29 @@ def test_the_label_of_a_suspect_day_is_held_and_the_others_stay(
     }
 
 
-def test_one_date_alone_says_what_the_range_says_around_a_fault(db_manager: DatabaseManager, path: Path) -> None:
+@pytest.mark.parametrize("starts_anew", [False, True], ids=["on one scale", "after a new start"])
+def test_one_date_alone_says_what_the_range_says_around_a_fault(
+    db_manager: DatabaseManager, path: Path, starts_anew: bool
+) -> None:
     spoil(db_manager, 100.0)
     spoil(db_manager, 4.0, "trade_date < '2008-10-20'")
+    if starts_anew:  # its first full window ends within the range; labels look back beyond it
+        with db_manager.get_historical_connection() as connection:
+            connection.execute("DELETE FROM prices_daily WHERE trade_date BETWEEN '2006-03-01' AND '2006-09-29'")
     run(db_manager, path)
     whole = everything_stored(db_manager)
+    sessions = [day for day in known_days(db_manager) if CRASH.start <= day <= CRASH.end]
+    assert (len(whole) < len(sessions)) == starts_anew
     with db_manager.get_runtime_connection() as connection:
         connection.execute("DELETE FROM regimes")
     with db_manager.get_historical_connection() as connection:
         connection.execute("DELETE FROM numeric_window_embeddings")
-    days = list(np.arange(np.datetime64("2008-08-01"), np.datetime64("2009-01-01")).tolist())
-    sessions = [day for day in days if day in known_days(db_manager)]
     for day in np.random.default_rng(5).permutation(np.array(sessions)).tolist():
-        run(db_manager, path, DateSpan.of_date(day))
+        if day in whole:
+            run(db_manager, path, DateSpan.of_date(day))
+        else:
+            with pytest.raises(InsufficientHistoryError):
+                run(db_manager, path, DateSpan.of_date(day))
     assert everything_stored(db_manager) == whole
 
 

@@ -53,8 +53,6 @@ class JudgedBars:
         Shape (n_dates,): how many bars a window that ends there may reach back to.
     verdicts
         Shape (n_dates,), int8: the `Verdict` on the date's own bar, on its day.
-    starts_anew
-        Shape (n_instruments,): whether a history begins anew among the bars.
     closes, close_ends
         Adjusted closes of the sound bars, those of each instrument on one scale, and, shape (n_dates,), one past the
         close that ends the date's window among them; what followed a date is read here.
@@ -66,7 +64,6 @@ class JudgedBars:
     ends: Int64Vector
     n_known: Int64Vector
     verdicts: NDArray[np.int8]
-    starts_anew: NDArray[np.bool_]
     closes: Float64Vector
     close_ends: Int64Vector
 
@@ -94,7 +91,6 @@ class JudgedBars:
         """Return the bars as they are, every one believed."""
         rows = np.arange(len(bars), dtype=np.int64)
         begins = np.repeat(bars.offsets[:-1], np.diff(bars.offsets))
-        n_instruments = len(bars.instrument_ids)
         return cls(
             bars,
             bars.dates,
@@ -102,7 +98,6 @@ class JudgedBars:
             ends=rows + 1,
             n_known=rows + 1 - begins,
             verdicts=np.zeros(len(bars), dtype=np.int8),
-            starts_anew=np.zeros(n_instruments, dtype=bool),
             closes=bars.column(SCALED_FIELD) if SCALED_FIELD in bars.fields else np.empty(0),
             close_ends=rows + 1,
         )
@@ -141,7 +136,6 @@ class JudgedBars:
             ),
             n_known=np.concatenate([np.empty(0, np.int64), *(part.n_known for part in parts)]),
             verdicts=np.concatenate([np.empty(0, np.int8), *(part.verdicts for part in parts)]),
-            starts_anew=np.array([Verdict.NEW_START in part.verdicts for part in parts], dtype=bool),
             closes=np.concatenate([np.empty(0), *(part.closes for part in parts)]),
             close_ends=np.concatenate(
                 [np.empty(0, np.int64), *(at + x.ends for at, x in zip(close_offsets[:-1], parts, strict=True))]
@@ -175,11 +169,9 @@ def load_judged(
         n_until = _n_until(bars, first)
         is_cut = n_until >= n_before
         judged = JudgedBars.judged(bars, window_days, calendar, np.where(is_cut, CONTEXT, 0))
-        if not is_cut.any():
-            return judged
-        newest = judged.offsets[:-1] + n_until - np.where(is_cut, CONTEXT, 0) - 1
-        is_short = is_cut & (judged.n_known[np.maximum(newest, 0)] < needed) & ~judged.starts_anew
-        if not is_short.any():
+        has_window = judged.have_window(window_days) & (judged.dates <= np.datetime64(first, "D"))
+        n_windows = np.array([has_window[judged.of(index)].sum() for index in range(len(bars.instrument_ids))])
+        if not (is_cut & (n_windows <= warm_up)).any():
             return judged
         n_spare *= 4
 

@@ -164,9 +164,8 @@ class NumericWindowBuilder:
 
     def build_trailing(self, spec: NumericWindowSpec, as_of_date: date, n_windows: int) -> WindowBatch:
         """Return the windows of the last `n_windows` sessions up to a date, oldest first, or raise what is wrong."""
-        n_sessions = spec.window_days + n_windows - 1
         bars = self._load([spec.entity_id], as_of_date, as_of_date, spec.window_days, n_windows - 1)
-        find = _on_date(as_of_date, n_sessions, self._calendar, n_windows, spec.window_days)
+        find = _on_date(as_of_date, spec.window_days, n_windows, self._calendar)
         found = _windows_found(bars, find, spec.window_days, self._feature_set)
         if found.failures:
             raise found.failures[0]
@@ -206,7 +205,7 @@ def windows_on_date(
 
     Bars that were not judged are all believed.
     """
-    find = _on_date(as_of_date, window_days, calendar, 1, window_days)
+    find = _on_date(as_of_date, window_days, 1, calendar)
     found = _windows_found(bars, find, window_days, feature_set or CLOSE_VOLUME)
     found.windows.as_of_dates[:] = as_of_date
     return found
@@ -245,13 +244,20 @@ Find: TypeAlias = Callable[[str, JudgedBars], Int64Vector | InputRefusedError]
 """Chooses the dates of one instrument whose windows are wanted, or says why it has no such date."""
 
 
-def _on_date(as_of_date: date, n_needed: int, calendar: Sessions, n_windows: int, window_days: int) -> Find:
-    """Return what finds the last windows up to a date, if the bar there is young and `n_needed` are known."""
+def _on_date(as_of_date: date, window_days: int, n_windows: int, calendar: Sessions) -> Find:
+    """Return what finds the last windows up to a date, if there are as many and the bar there is young."""
 
     def find(instrument_id: str, bars: JudgedBars) -> Int64Vector | InputRefusedError:
-        n_dates = int(np.searchsorted(bars.dates, np.datetime64(as_of_date, "D"), side="right"))
-        rows = np.flatnonzero(bars.have_window(window_days)[:n_dates])
-        failure = _date_failure(instrument_id, bars, n_dates, as_of_date, n_needed, calendar)
+        known = bars.take(slice(0, int(np.searchsorted(bars.dates, np.datetime64(as_of_date, "D"), side="right"))))
+        is_aged = np.isin(known.verdicts, AGED)
+        living = np.flatnonzero(~is_aged)
+        n_known = int(known.n_known[living[-1]]) if len(living) else 0
+        rows = np.flatnonzero(known.have_window(window_days))
+        found = n_known if n_known < window_days else len(rows) + window_days - 1
+        if found < window_days + n_windows - 1:
+            return InsufficientHistoryError(instrument_id, as_of_date, window_days + n_windows - 1, found)
+        last_session: date = known.dates[living[-1]].item()
+        failure = _age_failure(instrument_id, last_session, as_of_date, calendar, is_aged=bool(is_aged[-1]))
         return rows[len(rows) - n_windows :] if failure is None else failure
 
     return find
@@ -275,22 +281,17 @@ def _windows_found(
     return WindowBuild(windows, tuple(failures))
 
 
-def _date_failure(
-    instrument_id: str, bars: JudgedBars, n_dates: int, as_of_date: date, needed: int, calendar: Sessions
+def _age_failure(
+    instrument_id: str, last_session: date, as_of_date: date, calendar: Sessions, *, is_aged: bool
 ) -> InputRefusedError | None:
-    is_aged = np.isin(bars.verdicts[:n_dates], AGED)
-    living = np.flatnonzero(~is_aged)
-    n_known = int(bars.n_known[living[-1]]) if len(living) else 0
-    if n_known < needed:
-        return InsufficientHistoryError(instrument_id, as_of_date, needed, n_known)
-    last_session: date = bars.dates[living[-1]].item()
-    if (as_of_date - last_session).days <= MAX_AGE_SESSIONS and not is_aged[-1]:  # n days hold at most n sessions
+    """Return why the last sound bar is too old; `is_aged` says that later bars are not sound."""
+    if (as_of_date - last_session).days <= MAX_AGE_SESSIONS and not is_aged:  # n days hold at most n sessions
         return None
     try:
         age = calendar.n_sessions_after(last_session, as_of_date)
     except CalendarRangeError as error:  # one bar from before all calendars must not stop the other instruments
         return InputRefusedError(f"{instrument_id}: the age of its last bar, of {last_session}, is unknown ({error})")
-    if age <= MAX_AGE_SESSIONS and not is_aged[-1]:
+    if age <= MAX_AGE_SESSIONS and not is_aged:
         return None
     return StaleHistoryError(instrument_id, as_of_date, last_session, age, MAX_AGE_SESSIONS)
 
