@@ -19,14 +19,7 @@ if TYPE_CHECKING:
     from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
     from prometheus.encoders.joint.examples import JointGroup, JointSpace, StoredJointEmbedding
     from prometheus.encoders.numeric.features import FeatureSet
-    from prometheus.encoders.texts.documents import (
-        DailyTexts,
-        SourceText,
-        StoredText,
-        TextEncoding,
-        TextSelection,
-        TextSourceType,
-    )
+    from prometheus.encoders.texts import documents
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
@@ -225,7 +218,7 @@ class TextEmbeddingModel(Protocol):
 class ChunkingTextEmbeddingModel(TextEmbeddingModel, Protocol):
     """A model that reads long texts in pieces, and says in how many."""
 
-    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+    def encode(self, docs: Sequence[TextDoc]) -> documents.TextEncoding:
         """Return one vector per text with its number of chunks and its flags."""
 
 
@@ -300,10 +293,10 @@ class TextVectorStore(VectorStore, Protocol):
     ) -> int:
         """Store one vector per text whole or not at all; return how many rows were new or changed."""
 
-    def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
+    def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, documents.StoredText]:
         """Return what is stored for these sources, by source id."""
 
-    def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, StoredText]:
+    def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, documents.StoredText]:
         """Return what is stored for these texts, whatever their source, by text hash."""
 
 
@@ -381,14 +374,16 @@ class StateStore(StateSink, Protocol):
 class TextSource(Protocol):
     """Loads texts; `prometheus.data.text_reader.TextReader` is one."""
 
-    def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int], /) -> Sequence[SourceText]:
+    def load_texts(
+        self, source_type: documents.TextSourceType, source_ids: Sequence[int], /
+    ) -> Sequence[documents.SourceText]:
         """Return the texts of these rows, in that order."""
 
 
 class DailyTextSource(Protocol):
     """Averages text vectors by date; `prometheus.data.vectors.texts.TextVectorReader` is one."""
 
-    def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
+    def load(self, wanted: documents.TextSelection, start: date, end: date) -> documents.DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -86,7 +87,7 @@ class NumericRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(ABC):
     """A piece of a backfill: keys of the rows wanted, small enough to send to another machine.
 
     `divided` names the field of its items; without one it stays whole.
@@ -95,9 +96,9 @@ class Chunk:
     divided: ClassVar[str | None] = None
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """A name that is the same in every run that wants the same rows."""
-        raise NotImplementedError
 
     @property
     def n_items(self) -> int:

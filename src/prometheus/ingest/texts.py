@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.data.staging import TextStaging
+from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import (
@@ -266,7 +266,7 @@ def metadata_fault(text: str) -> Reason:
 
 
 def text_records(rows: TextRows, table: TextTable, is_good: NDArray[np.bool_]) -> Iterator[tuple[Any, ...]]:
-    """Yield the good rows as `prometheus.data.staging.TextStaging.append` takes them.
+    """Yield the good rows as `prometheus.data.text_staging.TextStaging.append` takes them.
 
     An instant a text became known that equals its timestamp is None, which means just that.
     """

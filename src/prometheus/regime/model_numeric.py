@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -43,7 +44,7 @@ HELD = {"held": "the newest bar is suspect"}
 """What the metadata of a state say whose label is that of the session before, because nothing better is known."""
 
 
-class EncodingRegimeModel:
+class EncodingRegimeModel(ABC):
     """What the regime models share: what stands for a region, its window, and states made of embeddings.
 
     An instrument stands for a region, or the region itself where the encoder's windows are those of regions. A batch
@@ -127,12 +128,12 @@ class EncodingRegimeModel:
         held = [False] * len(batch) if batch.is_held is None else batch.is_held.tolist()
         return [{**base, **source, **(HELD if is_held else {})} for source, is_held in zip(sources, held, strict=True)]
 
+    @abstractmethod
     def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:
         """Return labels for vectors of shape (n, dim), from the one after the first `warm_up` on.
 
         Those that are held, shape (n,), repeat the vector before and add nothing to what is known.
         """
-        raise NotImplementedError
 
 
 class NumericRegimeModel(EncodingRegimeModel):
