@@ -264,6 +264,9 @@ class NumericVectorStore(VectorStore, Protocol):
     ) -> NDArray[Any]:
         """Return ``entity_index``, ``as_of_date``, ``input_hash`` of the rows between the first and last of `dates`."""
 
+    def drop(self, entity_type: str, entity_id: str, model_id: str, window_days: int, dates: DateVector) -> int:
+        """Delete the vectors of some dates; return how many there were."""
+
 
 class NumericVectorSink(Protocol):
     """The store of numeric vectors by its fixed name alone."""
@@ -361,6 +364,9 @@ class StateStore(StateSink, Protocol):
     def get_transition_matrix(self, region: str, model_id: str | None = None) -> TransitionMatrix:
         """Return ``{from: {to: probability}}`` over the stored states."""
 
+    def drop_regimes(self, region: str, model_id: str, dates: DateVector) -> int:
+        """Delete the states of some dates; return how many there were."""
+
     def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
         """Return ``as_of_date`` and ``input_hash`` of the states between the first and the last of `dates`."""
 
@@ -385,16 +391,3 @@ class DailyTextSource(Protocol):
 
     def load(self, wanted: documents.TextSelection, start: date, end: date) -> documents.DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included."""
-
-
-class Claims(Protocol):
-    """Who does what, among runs."""
-
-    def try_claim(self, key: str, /) -> bool:
-        """Claim a piece of work; False while another run holds it."""
-
-    def wait_for(self, key: str, /) -> None:
-        """Claim a piece of work as soon as no other run holds it."""
-
-    def release(self, key: str, /) -> None:
-        """Release a claim; no effect if already lost."""

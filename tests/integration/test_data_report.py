@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.cli.operations import HEADER as HEADER_OF_REPORT
-from prometheus.cli.operations import _row
+from prometheus.cli.data import HEADER as HEADER_OF_REPORT
+from prometheus.cli.data import _row
 from prometheus.cli.runner import table
 from prometheus.data.report import InstrumentReport, build_data_report
 from prometheus.errors import NotFoundError

@@ -134,9 +134,9 @@ def test_an_old_split_left_in_does_not_poison_a_calibration(
 
 
 def test_what_the_judge_finds_is_listed_with_its_effect(db_manager: DatabaseManager, prices: None) -> None:
-    assert App(db_manager).prices.check(None, None) == []
+    assert App(db_manager).findings.check().findings == []
     spoil(db_manager, 100.0)
-    (finding,) = App(db_manager).prices.check(["GSPC.INDX"], None)
+    (finding,) = App(db_manager).findings.check(["GSPC.INDX"]).findings
     assert (finding.first, finding.kind) == (FAULTY, "error")
     assert "x 95.29 of the one before" in finding.evidence
     spoil(db_manager, 0.01)
@@ -144,6 +144,6 @@ def test_what_the_judge_finds_is_listed_with_its_effect(db_manager: DatabaseMana
         connection.execute(
             "DELETE FROM prices_daily WHERE trade_date BETWEEN %s AND %s", (FAULTY, FAULTY + timedelta(40))
         )
-    (finding,) = App(db_manager).prices.check(["GSPC.INDX"], None)
+    (finding,) = App(db_manager).findings.check(["GSPC.INDX"]).findings
     assert finding.kind == "hole"
     assert finding.evidence.startswith("after 29 missing sessions")

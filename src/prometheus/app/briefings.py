@@ -17,6 +17,7 @@ from prometheus.arrays import DateVector
 from prometheus.data.text_reader import DatedText
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import Closes
+from prometheus.market.findings import Finding
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
 from prometheus.regime.types import RegimeState
@@ -57,7 +58,8 @@ class Briefing:
 
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
-    `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions.
+    `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
+    the region's prices as known on the date, newest first.
     """
 
     region: str
@@ -77,6 +79,7 @@ class Briefing:
     similar_texts: TextSearchReport | None
     no_similar_texts: str
     freshness: Freshness
+    findings: tuple[Finding, ...]
     previous_session: date | None
     next_session: date | None
 
@@ -110,6 +113,7 @@ class BriefRegion:
         similar, no_similar = _said_or_why(
             lambda: self._app.text_search.like_day(texts_date or day, "macro", k=N_SIMILAR_TEXTS)
         )
+        checked = self._app.findings.check_known(asked.instruments_behind(region, day), until=day)
         return Briefing(
             region=region, as_of_date=day, history=history, histories=tuple(asked.histories(date.max)), state=state,
             reasons=reasons or (), no_reasons=no_reasons, changes=_changes(timeline),
@@ -117,6 +121,7 @@ class BriefRegion:
             no_analogs=no_analogs, texts_date=texts_date,
             texts=() if texts_date is None else tuple(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
+            findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             previous_session=dates[at - 1].item() if at else None,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip

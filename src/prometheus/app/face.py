@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
 from prometheus.errors import InputRefusedError
-from prometheus.market.bars import PriceBars
+from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.calendar import TradingCalendar
 from prometheus.market.frames import FIELDS
 from prometheus.regime.explanation import Evidence
@@ -57,13 +58,16 @@ class Notebook(UseCase):
         """Return the reference rows of all instruments."""
         return self._wired.catalog.describe()
 
-    def prices(self, instrument_id: str, span: DateSpan) -> PriceBars:
-        """Return the stored bars of an instrument; InputRefusedError, with similar names, if it is unknown."""
-        reader = self._wired.reader
+    def prices(self, instrument_id: str, span: DateSpan, known_at: datetime | None = None) -> PriceBars:
+        """Return the stored bars of an instrument, as they are or were known at an instant.
+
+        InputRefusedError, with similar names, if it is unknown.
+        """
+        reader = self._wired.reader if known_at is None else self._wired.as_known_at(known_at).reader
         if not reader.known_instruments([instrument_id]):
             known = did_you_mean(instrument_id, [row.instrument_id for row in self.instruments()], "instruments")
             raise InputRefusedError(f"unknown instrument {instrument_id!r}; {known}")
-        bars = reader.load_bars([instrument_id], span.start, span.end, 1, FIELDS)
+        bars = reader.load_bars([instrument_id], span.start, span.end, 1, (*FIELDS, DECISION))
         return bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(span.start))), None))
 
     def save(

@@ -128,6 +128,10 @@ class Histories:
             raise UsageError(f"no state of region {region} says whose closes it follows; give --instrument-id")
         return found
 
+    def instruments_behind(self, region: str, until: date) -> list[str]:
+        """Return the members of a region by its newest state up to a date, or the one instrument it follows."""
+        return sorted(self._members(region, until)) or [self.instrument_of(region, until)]
+
     def closes(self, instrument_id: str, until: date) -> Closes:
         """Return all closes of an instrument up to a date; NotFoundError without any."""
         known, loaded = self._closes.get(instrument_id, (date.min, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -26,9 +27,13 @@ from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import DatabaseError, InsufficientHistoryError, PrometheusError, RegionMembersError
 from prometheus.files.prototypes import read_prototypes
+from prometheus.market.findings import Finding
+from prometheus.market.quality import DEFECTS
 
 if TYPE_CHECKING:
     from prometheus.app import App
+
+logger = logging.getLogger(__name__)
 
 KIND = "nightly"
 RECENT = timedelta(days=31)
@@ -41,7 +46,8 @@ class RegionNight:
 
     Sessions are `n_added` if their regime is new, `n_rewritten` if it changed; rows of embeddings and of both joint
     spaces are counted if either. `skipped` are the instruments whose history has ended, or has not begun; if the region
-    depends on one of them it `is_skipped`, and nothing was computed.
+    depends on one of them it `is_skipped`, and nothing was computed. `findings` are the open ones in the prices of its
+    instruments, `new_findings` those of sessions that the night came to first.
     """
 
     region: str
@@ -57,6 +63,8 @@ class RegionNight:
     failures: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
     is_skipped: bool = False
+    findings: tuple[Finding, ...] = ()
+    new_findings: tuple[Finding, ...] = ()
 
     @property
     def n_written(self) -> int:
@@ -72,6 +80,7 @@ class RegionNight:
             "newest": None if self.newest is None else self.newest.to_dict(),
             "joint_rows_written": self.n_joint_rows, "seconds": round(self.seconds, 3),
             "run_ids": list(self.run_ids), "failures": list(self.failures), "skipped": self.is_skipped,
+            "open_findings": len(self.findings), "new_findings": [each.to_dict() for each in self.new_findings],
         }  # fmt: skip
 
 
@@ -139,9 +148,14 @@ class NightlyReport:
         return (*of_texts, *(run_id for night in self.regions for run_id in night.run_ids))
 
     @property
+    def new_findings(self) -> tuple[Finding, ...]:
+        """Findings that no night has told yet, each once."""
+        return tuple(dict.fromkeys(each for night in self.regions for each in night.new_findings))
+
+    @property
     def exit_code(self) -> int:
-        """0, or 3 if there are failures."""
-        return 3 if self.failures else 0
+        """0, or 3 if there are failures or new findings."""
+        return 3 if self.failures or self.new_findings else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -175,6 +189,12 @@ class _WantedRegion:
     model_id: str
     span: DateSpan
     stored: DateVector
+
+    @property
+    def first_new(self) -> date:
+        """The first date that no night has come to yet."""
+        newest: date | None = self.stored[-1].item() if len(self.stored) else None
+        return self.span.start if newest is None else newest + timedelta(days=1)
 
 
 class RunNight:
@@ -234,6 +254,10 @@ class RunNight:
         begin, failures = time.monotonic(), list[str]()
         with _noting(failures):
             wanted = self._wanted(plan, request)
+            checked = self._app.findings.check_known(list(plan.definition.members), until=plan.as_of_date)
+            failures += [f"{name}: {reason}" for name, reason in checked.failures.items()]
+            news = tuple(each for each in checked.findings if each.last >= wanted.first_new)
+            night = replace(night, findings=tuple(checked.findings), new_findings=news)
             try:
                 night = self._label(night, wanted, dry_run=request.dry_run)
             except (InsufficientHistoryError, RegionMembersError) as error:
@@ -318,3 +342,6 @@ def _noting(failures: list[str]) -> Iterator[None]:
         raise
     except PrometheusError as error:
         failures.append(" ".join(str(error).split()))
+    except DEFECTS as error:  # of one region must not cost the others
+        logger.exception("a defect of this program")
+        failures.append(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")

@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
     from prometheus.ingest.prices import PriceIngest
     from prometheus.ingest.report import IngestOptions, IngestReport
-    from prometheus.market.findings import Finding
 
 logger = logging.getLogger(__name__)
-
-CHECKED_AT_ONCE = 50
-"""Instruments whose bars are in memory together while they are checked."""
 
 
 class LoadPrices(UseCase):
@@ -47,22 +43,6 @@ class LoadPrices(UseCase):
         from prometheus.data.report import build_data_report  # noqa: PLC0415 -- no other command needs it
 
         return build_data_report(self._wired.db_manager, instrument_ids=instrument_ids, market_id=market_id)
-
-    def check(self, instrument_ids: Sequence[str] | None, market_id: str | None) -> list[Finding]:
-        """Return what the judge of prices finds in what is stored, by instrument, then by date."""
-        from prometheus.market.findings import findings_of  # noqa: PLC0415 -- no other command needs it
-        from prometheus.market.quality import JUDGED_FIELDS, judge, missing_sessions  # noqa: PLC0415
-
-        names = [each.instrument_id for each in self.report(instrument_ids, market_id)]
-        markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
-        found: list[Finding] = []
-        for first in range(0, len(names), CHECKED_AT_ONCE):
-            chosen = names[first : first + CHECKED_AT_ONCE]
-            bars = self._wired.reader.load_bars(chosen, date.min, date.max, 1, JUDGED_FIELDS)
-            for part in bars.each():
-                n_missing = missing_sessions(part.dates, calendar_of(markets[part.instrument_ids[0]]))
-                found += findings_of(part, judge(part, n_missing), n_missing)
-        return found
 
     def _ingest(self) -> PriceIngest:
         from prometheus.ingest.prices import PriceIngest  # noqa: PLC0415 -- pyarrow is slow to import

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prometheus.app.backfills import BackfillCase
+from prometheus.app.findings import PriceFindings
 from prometheus.app.histories import Histories, ReadRegimes
 from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
@@ -28,7 +29,7 @@ from prometheus.encoders.numeric.descriptors import describe
 from prometheus.encoders.numeric.regions import RegionWindowBatch
 from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import WindowBatch
-from prometheus.errors import InputRefusedError, PrototypeError, UsageError
+from prometheus.errors import InputRefusedError, NotFoundError, PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
@@ -45,6 +46,9 @@ from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_p
 from prometheus.regime.types import RegimeLabel, RegimeState
 
 logger = logging.getLogger(__name__)
+
+DAYS_PER_SESSION = 2
+"""Calendar days that a session takes at most, over a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +111,15 @@ class LabelRegimes(BackfillCase, ReadRegimes):
 
         InsufficientHistoryError, StaleHistoryError, NotFoundError or RegionMembersError without a window to classify.
         """
-        prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
-        subject = self._wired.subject_of(
-            request.region, request.instrument_id, request.model_id, request.window_days,
-            _default_encoder(request, prototype_set),
-        )  # fmt: skip
-        span = self._wired.at_session(request.span, subject.market, [subject.anchor])
-        model = self._regime_model(request, subject, prototype_set)
+        work, subject, span = self._work(request)
+        model = work.model
         self._warn_of_other_sources(request, model)
-        work = RegimeBackfill(subject.builder, model, self._wired.storage, self._wired.registry, self._wired.reader)
         chunks = regime_chunks(request.region, span)
         done = self._run_here(model.model_id, work, chunks, RegimeReport(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
         warn_of_sessions_left_out(done.report.embeddings.failures)
+        self._tell_findings(subject, span)
         if dry_run:
             return done
         if done.report.embeddings.written:
@@ -133,6 +132,43 @@ class LabelRegimes(BackfillCase, ReadRegimes):
 
         joined_anew = JoinTexts(self._wired).join_anew(*branch, stale)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
+
+    def as_known(self, request: RegimeRequest, known_at: datetime) -> list[RegimeState]:
+        """Return the regimes that the prices known at an instant give, oldest first; nothing is stored."""
+        then = LabelRegimes(self._wired.as_known_at(known_at))
+        work, subject, span = then._work(request)
+        if not then._wired.reader.known_instruments([subject.anchor]):
+            raise NotFoundError(f"no bar of {subject.anchor} was stored at {known_at.isoformat(timespec='seconds')}")
+        report = RegimeReport()
+        for chunk in regime_chunks(request.region, span):
+            report += work.write(work.encode(work.read(chunk)))
+        if not report.planned:
+            raise report.refused[-1]
+        return work.storage.get_history(request.region, date.min, date.max, work.model.model_id)
+
+    def _work(self, request: RegimeRequest) -> tuple[RegimeBackfill, Subject, DateSpan]:
+        """Return the steps of a request, whom it is of, and its dates."""
+        prototype_set = None if request.prototypes is None else read_prototypes(request.prototypes)
+        subject = self._wired.subject_of(
+            request.region, request.instrument_id, request.model_id, request.window_days,
+            _default_encoder(request, prototype_set),
+        )  # fmt: skip
+        span = self._wired.at_session(request.span, subject.market, [subject.anchor])
+        model = self._regime_model(request, subject, prototype_set)
+        stores = (self._wired.storage, self._wired.registry, self._wired.reader)
+        return RegimeBackfill(subject.builder, model, *stores), subject, span
+
+    def _tell_findings(self, subject: Subject, span: DateSpan) -> None:
+        """Warn of open findings in the prices that the labels of a span stand on."""
+        definition = self._wired.config.regions.get(subject.entity_id)
+        names = [subject.entity_id] if subject.entity_id == subject.anchor or definition is None else definition.members
+        since = max(span.start.toordinal() - subject.window_days * DAYS_PER_SESSION, 1)
+        found = PriceFindings(self._wired).check_known(list(names), date.fromordinal(since), span.end).findings
+        if found:
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            logger.warning(
+                "in the prices behind these labels: %s%s; see: python -m prometheus data check", found[0], more
+            )
 
     def compute_prototypes(
         self, region: str, windows: Sequence[CalibrationWindow], encoder_model_id: str, output: Path

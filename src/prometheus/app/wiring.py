@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,17 @@ class Wiring:
         self.timelines = RegimeTimelines(db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
         self.joint_vectors = JointEmbeddingStore(db_manager)
+
+    def as_known_at(self, instant: datetime) -> Wiring:
+        """Return a wiring that reads bars and decisions as they were at an instant, and keeps what it computes."""
+        from prometheus.memory.stores import MemoryNumericStore, MemoryRegistry, MemoryStates  # noqa: PLC0415 -- rare
+
+        then = copy(self)
+        vars(then).update(
+            reader=DataReader(self.db_manager, instant), registry=MemoryRegistry(), storage=MemoryStates(),
+            vectors=MemoryNumericStore(),
+        )  # fmt: skip
+        return then
 
     @cached_property
     def texts(self) -> TextReader:
@@ -161,6 +174,20 @@ class UseCase:
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
+
+
+def instant_of(known_at: str | date | datetime) -> datetime:
+    """Return an instant: of a date its end, in UTC; of a time without a zone UTC. UsageError if it is neither."""
+    if isinstance(known_at, str):
+        try:
+            is_date = len(known_at) == len("2024-01-31")
+            known_at = date.fromisoformat(known_at) if is_date else datetime.fromisoformat(known_at)
+        except ValueError:
+            example = "2024-01-31, or 2024-01-31T18:00+01:00"
+            raise UsageError(f"{known_at!r} is neither a date nor an instant; write {example}") from None
+    if not isinstance(known_at, datetime):
+        known_at = datetime.combine(known_at, time.max)
+    return known_at if known_at.tzinfo else known_at.replace(tzinfo=UTC)
 
 
 def calendar_of(market: str) -> TradingCalendar:

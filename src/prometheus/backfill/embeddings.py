@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import VECTOR_DTYPE, Float32Matrix
-from prometheus.backfill.plan import BackfillReport, NumericChunk, TextChunk, missing_windows, rewritten_entities
+from prometheus.arrays import VECTOR_DTYPE, DateVector, Float32Matrix
+from prometheus.backfill.plan import (
+    BackfillReport,
+    NumericChunk,
+    TextChunk,
+    lost_dates,
+    missing_windows,
+    rewritten_entities,
+)
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
 from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, WantedTexts
@@ -26,7 +33,8 @@ class MissingWindows:
     """The windows of a chunk without a stored row of equal input, and once encoded their vectors.
 
     `n_wanted` counts stored ones too; `is_new`: nothing of the chunk is stored; `rewritten`: instruments whose rows
-    change; `refused`: instruments with a window that has no vector.
+    change; `lost`: by instrument, stored dates without a window; `refused`: instruments with a window that has no
+    vector.
     """
 
     windows: WindowBatch
@@ -34,8 +42,24 @@ class MissingWindows:
     is_new: bool
     failures: tuple[InputRefusedError, ...]
     rewritten: tuple[str, ...] = ()
+    lost: Mapping[str, DateVector] = field(default_factory=dict)
     batch: EmbeddingBatch | None = None
     refused: tuple[VectorError, ...] = ()
+
+
+def _lost(windows: WindowBatch, stored: NDArray[Any]) -> dict[str, DateVector]:
+    """Return by instrument the stored dates that have no window any more."""
+    found: dict[str, DateVector] = {}
+    for index in np.unique(stored["entity_index"]).tolist():
+        wanted = windows.as_of_dates[windows.entity_index == index]
+        if len(wanted):
+            lost = lost_dates(stored["as_of_date"][stored["entity_index"] == index], wanted)
+            found |= {windows.entity_ids[index]: lost} if len(lost) else {}
+    return found
+
+
+def _n_lost(windows: MissingWindows) -> int:
+    return sum(map(len, windows.lost.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +87,9 @@ class NumericBackfill:
             return MissingWindows(windows, 0, is_new=True, failures=failures)
         stored = self._load_stored(chunk) if stored_later is None else stored_later.result()
         missing = windows.take(missing_windows(windows, stored))
+        lost = _lost(windows, stored)
         rewritten = rewritten_entities(missing, stored)
-        return MissingWindows(missing, len(windows), is_new=not len(stored), failures=failures, rewritten=rewritten)
+        return MissingWindows(missing, len(windows), not len(stored), failures, rewritten, lost)
 
     def _load_stored(self, chunk: NumericChunk) -> NDArray[Any]:
         dates = np.array([chunk.span.start, chunk.span.end], dtype="M8[D]")
@@ -75,7 +100,7 @@ class NumericBackfill:
         """Return the number of rows to write."""
         n_missing = len(wanted.windows)
         each = vector_bytes(self._encode_sound(wanted.windows.take(slice(0, 1)))[0].vectors) if n_missing else 0
-        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * each)
+        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * each, (), _n_lost(wanted))
 
     def encode(self, wanted: MissingWindows) -> MissingWindows:
         """Return the windows with their vectors; an instrument with a window that has no vector is a failure."""
@@ -87,13 +112,16 @@ class NumericBackfill:
     def write(self, encoded: MissingWindows) -> BackfillReport:
         """Store the rows of a chunk in one transaction."""
         batch = encoded.batch
+        for name, dates in encoded.lost.items():
+            windows = encoded.windows
+            self.encoder.store.drop(INSTRUMENT, name, self.encoder.model_id, windows.window_days, dates)
         if batch is None:
-            return BackfillReport(encoded.n_wanted, 0, encoded.failures)
+            return BackfillReport(encoded.n_wanted, 0, encoded.failures, dropped=_n_lost(encoded))
         n_written = self.encoder.save(batch, is_new=encoded.is_new)
         n_planned = encoded.n_wanted - (len(encoded.windows) - len(batch))
         failures = (*encoded.failures, *encoded.refused)
         n_bytes = n_written * vector_bytes(batch.vectors)
-        return BackfillReport(n_planned, n_written, failures, n_bytes, encoded.rewritten)
+        return BackfillReport(n_planned, n_written, failures, n_bytes, encoded.rewritten, _n_lost(encoded))
 
     def _encode_sound(self, windows: WindowBatch) -> tuple[EmbeddingBatch, tuple[VectorError, ...]]:
         """Return the vectors, and one error per instrument with a window that has none.

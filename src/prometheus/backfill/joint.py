@@ -163,7 +163,7 @@ def _report(encoded: WantedJoins, n_written: int) -> JointReport:
     joined = encoded.joined
     report = BackfillReport(len(joined.examples), n_written, (), n_written * vector_bytes(encoded.vectors))
     run = JointRun(encoded.request.region, report, joined.without_text, joined.without_regime, encoded.text_share)
-    return JointReport(report.planned, report.written, (), report.n_bytes, (), (run,))
+    return JointReport(report.planned, report.written, (), report.n_bytes, runs=(run,))
 
 
 def load_examples(storage: StateStore, texts: DailyTextSource, request: JointRequest) -> JoinedDates:

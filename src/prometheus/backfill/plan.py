@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Int64Vector
+from prometheus.arrays import DateVector, Int64Vector
 from prometheus.encoders.numeric.windows import WindowBatch, require_window_days
 from prometheus.encoders.texts.service import chunks_of
 from prometheus.errors import PrometheusError, UsageError
@@ -171,7 +171,7 @@ class BackfillReport:
     """The result of a backfill; reports of chunks add up field by field, those of subclasses with fields of their own.
 
     Rows are `planned` if wanted and computable, `written` if new or changed, with vectors of `n_bytes`; `rewritten` are
-    instruments with stored rows of other inputs.
+    instruments with stored rows of other inputs. Stored rows are `dropped` if their dates have no window any more.
     """
 
     planned: int = 0
@@ -179,6 +179,7 @@ class BackfillReport:
     failures: tuple[PrometheusError, ...] = ()
     n_bytes: int = 0
     rewritten: tuple[str, ...] = ()
+    dropped: int = 0
 
     @property
     def unchanged(self) -> int:
@@ -196,6 +197,7 @@ class BackfillReport:
             "unchanged": self.unchanged,
             "failed": len(self.failures),
             "bytes": self.n_bytes,
+            "dropped": self.dropped,
             "failures": [str(failure) for failure in self.failures],
         }
 
@@ -289,6 +291,13 @@ def is_stored(
     at = np.minimum(np.searchsorted(stored_keys, keys), len(stored_keys) - 1)
     is_equal: NDArray[np.bool_] = (stored_keys[at] == keys) & (stored_hashes[at] == hashes)
     return is_equal
+
+
+def lost_dates(stored: DateVector, wanted: DateVector, refused: Iterable[date] = ()) -> DateVector:
+    """Return the stored dates after the first one wanted that are neither wanted nor refused: their bars are gone."""
+    kept = np.concatenate([wanted, np.array(list(refused), dtype="M8[D]")])
+    lost: DateVector = np.setdiff1d(stored[stored > wanted[0]], kept)
+    return lost
 
 
 def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str, ...]:

@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Int64Vector
+from prometheus.arrays import DateVector, Int64Vector
 from prometheus.backfill.embeddings import name_unknown, vector_bytes
-from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk, is_stored
+from prometheus.backfill.plan import BackfillReport, DateSpan, RegimeChunk, is_stored, lost_dates
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
 from prometheus.encoders.numeric.windows import NumericWindowSpec
-from prometheus.errors import InputRefusedError, InsufficientHistoryError
+from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError
 from prometheus.protocols import HashedWindows, InstrumentSource, ModelRegistry, RegimeWindowSource, StateStore
 from prometheus.regime.model_numeric import EncodingRegimeModel, SeedRegimeModel
 from prometheus.regime.types import RegimeState
+
+_NONE: DateVector = np.empty(0, dtype="M8[D]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +57,8 @@ class MissingRegimes:
     """The part of a span to compute, and once encoded its rows for both tables.
 
     `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
-    (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted.
+    (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted;
+    `lost_states` and `lost_vectors` are stored dates without a window.
     """
 
     region: str
@@ -62,6 +66,8 @@ class MissingRegimes:
     input_hashes: Int64Vector
     newest: date | None
     n_wanted: int
+    lost_states: DateVector
+    lost_vectors: DateVector
     left_out: tuple[InputRefusedError, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
     batch: EmbeddingBatch | None = None
@@ -88,15 +94,24 @@ class RegimeBackfill:
         try:
             windows, left_out = self._windows(spec, chunk.span)
         except InputRefusedError as error:
-            return MissingRegimes(chunk.region, None, np.empty(0, np.int64), None, 0, refused=(error,))
+            return MissingRegimes(chunk.region, None, np.empty(0, np.int64), None, 0, _NONE, _NONE, refused=(error,))
         self.model.encoder.require_same()
         if self._is_named:
             self.registry.require_same(self.model.model_id, "regime", self.model.config)
         wanted = windows.take(slice(warm_up, None))
         hashes = _state_hashes(windows.input_hashes, warm_up, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
-        missing = np.flatnonzero(~(self._has_state(chunk.region, wanted, hashes) & self._has_embedding(wanted)))
-        newest: date = wanted.as_of_dates[-1].item()
-        found = MissingRegimes(chunk.region, None, hashes[:0], newest, len(wanted), left_out)
+        dates = wanted.as_of_dates
+        reach = np.append(dates, np.datetime64(chunk.span.end, "D")) if chunk.span.is_range else dates
+        states = self.storage.load_input_hashes(chunk.region, self.model.model_id, reach)
+        vectors = self._stored_vectors(wanted, reach)
+        is_there = is_stored(dates, hashes, states["as_of_date"], states["input_hash"])
+        is_there &= is_stored(dates, wanted.input_hashes, vectors["as_of_date"], vectors["input_hash"])
+        missing = np.flatnonzero(~is_there)
+        refused = [failure.as_of for failure in left_out if isinstance(failure, RegionMembersError)]
+        lost_states, lost_vectors = (lost_dates(rows["as_of_date"], dates, refused) for rows in (states, vectors))
+        found = MissingRegimes(
+            chunk.region, None, hashes[:0], dates[-1].item(), len(wanted), lost_states, lost_vectors, left_out
+        )
         if not len(missing):
             return found
         first, stop = int(missing[0]), int(missing[-1]) + 1
@@ -106,7 +121,7 @@ class RegimeBackfill:
         """Return the number of states to compute; some may prove unchanged."""
         first = None if wanted.windows is None else self.model.encoder.encode(wanted.windows.take(slice(0, 1)))
         n_missing = len(wanted.input_hashes)
-        return self._report(replace(wanted, batch=first), n_missing, n_missing)
+        return self._report(replace(wanted, batch=first), n_missing, n_missing, dropped=len(wanted.lost_states))
 
     def encode(self, wanted: MissingRegimes) -> MissingRegimes:
         """Return the span with its embeddings and states."""
@@ -124,13 +139,28 @@ class RegimeBackfill:
                 self.registry.register(self.model.model_id, "regime", self.model.config)
             n_embeddings = self.model.encoder.save(encoded.batch)
             n_states = self.storage.save_regimes(encoded.states, encoded.input_hashes)
-        return self._report(encoded, n_embeddings, n_states, *self._newest(encoded))
+        dropped = self._drop_lost(encoded)
+        return self._report(encoded, n_embeddings, n_states, *self._newest(encoded), dropped=dropped)
 
-    def _report(self, regimes: MissingRegimes, n_embeddings: int, n_states: int, *newest: RegimeState) -> RegimeReport:
+    def _drop_lost(self, found: MissingRegimes) -> int:
+        """Delete what stands on bars that are gone; return how many states that were."""
+        if len(found.lost_vectors):
+            encoder, spec = self.model.encoder, self.model.spec_of(found.region)
+            encoder.store.drop(
+                encoder.entity_type, spec.entity_id, encoder.model_id, spec.window_days, found.lost_vectors
+            )
+        if not len(found.lost_states):
+            return 0
+        return self.storage.drop_regimes(found.region, self.model.model_id, found.lost_states)
+
+    def _report(
+        self, regimes: MissingRegimes, n_embeddings: int, n_states: int, *newest: RegimeState, dropped: int
+    ) -> RegimeReport:
         each = 0 if regimes.batch is None else vector_bytes(regimes.batch.vectors)
         embeddings = BackfillReport(regimes.n_wanted, n_embeddings, regimes.left_out, n_embeddings * each)
         n_bytes = embeddings.n_bytes + n_states * each
-        return RegimeReport(regimes.n_wanted, n_states, (), n_bytes, (), embeddings, newest, regimes.refused)
+        counts = (regimes.n_wanted, n_states, (), n_bytes, (), dropped)
+        return RegimeReport(*counts, embeddings, newest, regimes.refused)
 
     @property
     def _is_named(self) -> bool:
@@ -143,17 +173,12 @@ class RegimeBackfill:
             return encoded.states[-1:]
         return self.storage.get_history(encoded.region, newest, newest, self.model.model_id)
 
-    def _has_state(self, region: str, wanted: HashedWindows, hashes: Int64Vector) -> NDArray[np.bool_]:
-        stored = self.storage.load_input_hashes(region, self.model.model_id, wanted.as_of_dates)
-        return is_stored(wanted.as_of_dates, hashes, stored["as_of_date"], stored["input_hash"])
-
-    def _has_embedding(self, wanted: HashedWindows) -> NDArray[np.bool_]:
+    def _stored_vectors(self, wanted: HashedWindows, reach: DateVector) -> NDArray[Any]:
         encoder = self.model.encoder
         entity_ids = [wanted.entity_ids[int(wanted.entity_index[0])]]
-        stored = encoder.store.load_input_hashes(
-            encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, wanted.as_of_dates
+        return encoder.store.load_input_hashes(
+            encoder.entity_type, entity_ids, encoder.model_id, wanted.window_days, reach
         )
-        return is_stored(wanted.as_of_dates, wanted.input_hashes, stored["as_of_date"], stored["input_hash"])
 
     def _windows(self, spec: NumericWindowSpec, span: DateSpan) -> tuple[HashedWindows, tuple[InputRefusedError, ...]]:
         """Return the windows wanted, after their warm-up, and the failures of sessions without one."""

@@ -12,7 +12,6 @@ from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from prometheus.backfill.plan import Chunk, Skipped
 from prometheus.errors import PrometheusError, worker_died
-from prometheus.protocols import Claims
 
 DEATHS_BEFORE_HALVING = 2
 
@@ -40,6 +39,19 @@ ReportT_co = TypeVar("ReportT_co", covariant=True)
 SumT = TypeVar("SumT", bound=_Report)
 ReportListener: TypeAlias = AbstractContextManager[Callable[[SumT], None]]
 """A context around the chunks; what it gives receives the report of each as it comes in."""
+
+
+class Claims(Protocol):
+    """Who does what, among runs."""
+
+    def try_claim(self, key: str, /) -> bool:
+        """Claim a piece of work; False while another run holds it."""
+
+    def wait_for(self, key: str, /) -> None:
+        """Claim a piece of work as soon as no other run holds it."""
+
+    def release(self, key: str, /) -> None:
+        """Release a claim; no effect if already lost."""
 
 
 class ChunkWork(Protocol[ReportT_co]):

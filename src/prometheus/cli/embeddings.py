@@ -14,10 +14,13 @@ from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
+    from prometheus.app import App
     from prometheus.app.backfills import EngineChoice
+    from prometheus.app.regimes import RegimeRequest
     from prometheus.backfill.regime import RegimeReport
     from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.texts.documents import TextSourceType
+    from prometheus.regime.types import RegimeState
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,10 @@ def run_numeric_regime(
         option("Softness of the confidence, in units of distance; by the scale of the prototypes without it."),
     ] = None,
     regime_model_id: Annotated[str | None, option("Name to store the regimes under.")] = None,
+    known_at: Annotated[
+        str | None,
+        option("Use the bars as they were stored at this instant, or at the end of this date; store nothing."),
+    ] = None,
     dry_run: opt.DryRun = False,
 ) -> Answer:
     """Compute, store and print the regime of a region on one date or over a range of dates."""
@@ -83,6 +90,8 @@ def run_numeric_regime(
         prototypes=prototypes, temperature=temperature, regime_model_id=regime_model_id,
     )  # fmt: skip
     with command_app(f"regimes of {region}") as app:
+        if known_at is not None:
+            return _as_known(app, request, known_at)
         done = app.regimes.run(request, dry_run=dry_run)
     report = done.report
     if dry_run:
@@ -93,14 +102,33 @@ def run_numeric_regime(
     )  # fmt: skip
     for joint_model_id, n_rows in report.joined_anew.items():
         logger.info("%d rows of %s were joined anew with these regimes", n_rows, joint_model_id)
-    latest = report.newest_state()
-    line = (
-        f"Regime as of {latest.as_of_date} for region {region}: "
-        f"label={latest.regime_label.name}, confidence={latest.confidence:.3f}"
+    return Answer(lambda: _regime_facts(region, done), lambda: _regime_line(report.newest_state()))
+
+
+def _regime_line(state: RegimeState) -> str:
+    held = f" (held: {state.metadata['held']})" if "held" in state.metadata else ""
+    return (
+        f"Regime as of {state.as_of_date} for region {state.region}: "
+        f"label={state.regime_label.name}, confidence={state.confidence:.3f}{held}"
     )
-    if "held" in latest.metadata:
-        line += f" (held: {latest.metadata['held']})"
-    return Answer(lambda: _regime_facts(region, done), lambda: line)
+
+
+def _as_known(app: App, request: RegimeRequest, known_at: str) -> Answer:
+    from prometheus.app.wiring import instant_of
+
+    instant = instant_of(known_at)
+    states = app.regimes.as_known(request, instant)
+    facts = [
+        {
+            "as_of_date": str(state.as_of_date), "region": state.region, "regime_label": state.regime_label.name,
+            "confidence": state.confidence, "model_id": state.model_id, "metadata": state.metadata,
+        }
+        for state in states
+    ]  # fmt: skip
+    remark = f", by the prices known at {instant.isoformat(timespec='seconds')}; nothing is stored"
+    return Answer(
+        lambda: {"known_at": instant.isoformat(), "states": facts}, lambda: f"{_regime_line(states[-1])}{remark}"
+    )
 
 
 def _regime_facts(region: str, done: BackfillRun[RegimeReport]) -> dict[str, Any]:

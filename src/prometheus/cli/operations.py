@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,21 +19,14 @@ if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
     from prometheus.app.nightly import NightlyReport, RegionNight
-    from prometheus.data.report import InstrumentReport
     from prometheus.web.middleware import AccessRules
 
-HEADER = (
-    "instrument", "first", "last", "ended on", "rows", "missing sessions", "zero volume", "flat bars",
-    "jumps above 50 %",
-)  # fmt: skip
-DATES_SHOWN = 2
-REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows")
+REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- named to be recognised
 
 db = new_group("Migrate, inspect and stop the databases.")
 config = new_group("Print every setting and where it came from.")
-data = new_group("Say what is loaded and what looks wrong with it.")
 
 
 @subcommand(db)
@@ -102,53 +94,6 @@ def show() -> Answer:
     return Answer(lambda: {"server": server, "settings": facts}, lambda: "\n".join(lines))
 
 
-@subcommand(data)
-def report(
-    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
-    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
-) -> Answer:
-    """Print span, rows, missing sessions, zero volume and jumps above 50 % of each instrument."""
-    with command_app("instruments") as application:
-        reports = application.prices.report(instrument_id, market_id)
-    return Answer(
-        lambda: [{**asdict(each), "n_jumps": each.n_jumps} for each in reports],
-        lambda: "\n".join(table([HEADER, *map(_row, reports)])),
-    )
-
-
-@subcommand(data)
-def check(
-    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
-    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
-) -> Answer:
-    """Print the faults that the judge of prices finds, their evidence, and what they do to labels."""
-    with command_app("instruments") as application:
-        found = application.prices.check(instrument_id, market_id)
-    header = ("instrument", "first", "last", "kind", "evidence", "labels", "way out")
-    rows = [(f.instrument_id, str(f.first), str(f.last), f.kind, f.evidence, f.effect, f.way_out) for f in found]
-    return Answer(
-        lambda: [each.to_dict() for each in found],
-        lambda: "\n".join(table([header, *rows])) if rows else "no findings",
-    )
-
-
-def _row(report: InstrumentReport) -> tuple[str, ...]:
-    missing = "no calendar" if report.n_missing_sessions is None else f"{report.n_missing_sessions:,}"
-    return (
-        report.instrument_id, str(report.first_date), str(report.last_date), str(report.ended_on or "-"),
-        f"{report.n_rows:,}", missing + _listed(report.first_missing, report.n_missing_sessions or 0),
-        f"{report.n_zero_volume:,}", f"{report.n_flat_bars:,}",
-        f"{report.n_jumps:,}" + _listed(report.jump_dates[:DATES_SHOWN], report.n_jumps),
-    )  # fmt: skip
-
-
-def _listed(dates: Sequence[date], n_all: int) -> str:
-    if not dates:
-        return ""
-    shown = ", ".join(str(day) for day in dates[:DATES_SHOWN])
-    return f" ({shown}{', ...' if n_all > DATES_SHOWN else ''})"
-
-
 @command
 def nightly(
     as_of: Annotated[
@@ -184,7 +129,10 @@ def nightly(
         report.to_dict,
         lambda: "\n".join(_night_lines(report)),
         exit_code_if_noop if is_noop else report.exit_code,
-        [f"failed: {name}: {failure}" for name, failures in report.failures.items() for failure in failures],
+        [
+            *(f"failed: {name}: {failure}" for name, failures in report.failures.items() for failure in failures),
+            *(f"finding: {each}" for each in report.new_findings),
+        ],
     )
 
 
@@ -209,7 +157,7 @@ def _region_row(night: RegionNight) -> tuple[str, ...]:
         newest.label, f"{newest.confidence:.3f}",
         f"{newest.previous_label or '-'}{' (changed)' if newest.is_changed else ''}",
     )  # fmt: skip
-    counts = (night.n_added, night.n_rewritten, night.n_joint_rows)
+    counts = (night.n_added, night.n_rewritten, night.n_joint_rows, len(night.findings))
     day = night.as_of_date if newest is None else newest.as_of_date
     return (night.region, str(day), *said, *(f"{count:,}" for count in counts))
 

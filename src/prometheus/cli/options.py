@@ -80,8 +80,9 @@ def describe(run: BackfillRun[Any]) -> str:
     """Return the result of a run in words."""
     report = run.report
     n_unchanged, n_failed = report.planned - report.written, len(run.failures)
+    lost = f", {report.dropped} dropped, their bars are gone" if report.dropped else ""
     if run.is_dry:
         size, seconds = f"{report.n_bytes / 1e6:,.1f} MB", run.estimated_seconds
         duration = "time unknown, no earlier run" if seconds is None else f"in about {seconds:,.0f} s"
-        return f"{report.written} to write ({size}, {duration}), {n_unchanged} unchanged, {n_failed} failed"
-    return f"{report.written} written, {n_unchanged} unchanged, {n_failed} failed, {run.seconds:.1f} s"
+        return f"{report.written} to write ({size}, {duration}), {n_unchanged} unchanged{lost}, {n_failed} failed"
+    return f"{report.written} written, {n_unchanged} unchanged{lost}, {n_failed} failed, {run.seconds:.1f} s"

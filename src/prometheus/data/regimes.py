@@ -57,6 +57,19 @@ class RegimeStorage:
         ordered = [by_key[key] for key in sorted(by_key)]
         return self._db.write(lambda cursor: _save_ordered(cursor, ordered))
 
+    def drop_regimes(self, region: str, model_id: str, dates: DateVector) -> int:
+        """Delete the states of some dates and bring the transitions in step; return how many there were."""
+        first, last = dates.min().item(), dates.max().item()
+        delete = "DELETE FROM regimes WHERE region = %s AND model_id = %s AND as_of_date = ANY(%s)"
+
+        def drop(cursor: psycopg.Cursor[Any]) -> int:
+            _lock_history(cursor, region, model_id)
+            n_dropped = cursor.execute(delete, (region, model_id, dates.tolist())).rowcount
+            rebuild_transitions(cursor, region, model_id, first, last)
+            return n_dropped
+
+        return self._db.write(drop)
+
     def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
         """Return ``as_of_date``, ``input_hash`` of the states of known inputs between the first and last of `dates`."""
         query = sql.SQL("""
@@ -156,7 +169,7 @@ def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[_HashedState]) 
         _lock_history(cursor, region, model_id)
         for first in range(0, len(group), ROWS_PER_STATEMENT):
             n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
-        _rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+        rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
     return n_written
 
 
@@ -204,7 +217,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) 
     return cursor.rowcount
 
 
-def _rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str, first: date, last: date) -> None:
+def rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str, first: date, last: date) -> None:
     """Make the transitions from `first` to the first row after `last` say what the regime rows say."""
     parameters = {"region": region, "model_id": model_id, "first": first, "last": last}
     cursor.execute(

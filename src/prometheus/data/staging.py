@@ -125,7 +125,8 @@ _UPSERT = """
     ORDER BY i.rank, s.trade_date
     ON CONFLICT (instrument_id, trade_date) DO UPDATE
     SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-        adjusted_close = excluded.adjusted_close, volume = excluded.volume, currency = excluded.currency
+        adjusted_close = excluded.adjusted_close, volume = excluded.volume, currency = excluded.currency,
+        known_from = now()
     WHERE (p.open, p.high, p.low, p.close, p.adjusted_close, p.volume, p.currency)
           IS DISTINCT FROM
           (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,

@@ -124,16 +124,17 @@ class Folder(Place):
         raise FileAccessError(str(self.path / str(name)), "is missing; restore it from a copy")
 
     def write(self, *series: SeriesWrite) -> int:
-        """Store rows of some series together, whole or not at all; return how many were new or changed."""
+        """Change some series together, wholly or not at all; return how many rows are new, changed or gone."""
         with self._writing() as index:
             files, n_changed = dict(index.series), 0
             for each in series:
                 name = files.get(each.key)
-                stored = {} if name is None else self._kept(name)
-                fresh = each.fresh(stored)
-                n_changed += len(fresh)
-                if fresh:
-                    files[each.key] = self._add(each.key, {**stored, **fresh})
+                rows, n_different = each.on({} if name is None else self._kept(name))
+                n_changed += n_different
+                if n_different and rows:
+                    files[each.key] = self._add(each.key, rows)
+                elif not rows:
+                    files.pop(each.key, None)
             if n_changed:
                 self._replace_index(replace(index, series=files))
         return n_changed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from prometheus.market.frames import FIELDS, UNNAMED, read_instruments
 
 if TYPE_CHECKING:
     from prometheus.market.frames import Prices
+
+DECISION = "decision"
+"""The field that holds what a user decided of a bar: 0 for nothing, else `ACCEPTED` or `REJECTED`; absent, it is 0."""
+ACCEPTED, REJECTED = 1.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +43,8 @@ class PriceBars:
     dates: DateVector
     fields: tuple[str, ...]
     values: Float64Matrix
+    keeps_decisions: ClassVar[bool] = True
+    """Sources that have this know the field `DECISION`."""
 
     @classmethod
     def from_frame(cls, prices: Prices, instrument_id: str = UNNAMED) -> PriceBars:
@@ -82,6 +88,8 @@ class PriceBars:
 
     def column(self, field: str) -> Float64Vector:
         """Return one column of all instruments, shape (n_rows,)."""
+        if field == DECISION and DECISION not in self.fields:
+            return np.zeros(len(self))
         column: Float64Vector = self.values[self.fields.index(field)]
         return column
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Int64Vector
-from prometheus.market.bars import PriceBars
+from prometheus.arrays import Float64Vector, Int64Vector
+from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.quality import Judgement, Verdict
 
 EFFECTS = {
@@ -47,10 +47,10 @@ class Finding:
 
 
 def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -> Iterator[Finding]:
-    """Yield what was found in the bars of one instrument, by date; a move that proved real is no finding."""
+    """Yield what was found in the bars of one instrument, by date; moves, and what users decided, are no findings."""
     (name,) = bars.instrument_ids
     days = bars.dates.tolist()
-    for begin, stop in _runs(judgement):
+    for begin, stop in _runs(judgement, bars.column(DECISION)):
         verdict = Verdict(judgement.settled[begin])
         kind = verdict.name.lower().replace("_", " ")
         effect, way_out = EFFECTS[verdict]
@@ -58,11 +58,11 @@ def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -
         yield Finding(name, days[begin], days[stop - 1], kind, evidence, effect, way_out)
 
 
-def _runs(judgement: Judgement) -> Iterator[tuple[int, int]]:
+def _runs(judgement: Judgement, decision: Float64Vector) -> Iterator[tuple[int, int]]:
     """Yield begin and end of each finding; consecutive frozen bars are one."""
-    settled = judgement.settled
-    is_frozen = settled == Verdict.FROZEN
-    for row in np.flatnonzero(np.isin(settled, list(EFFECTS))).tolist():
+    settled, is_open = judgement.settled, decision == 0
+    is_frozen = (settled == Verdict.FROZEN) & is_open
+    for row in np.flatnonzero(np.isin(settled, list(EFFECTS)) & is_open).tolist():
         if not is_frozen[row]:
             yield row, row + 1
         elif row == 0 or not is_frozen[row - 1]:

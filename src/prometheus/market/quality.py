@@ -7,6 +7,9 @@ after it, and on no more than `CONTEXT` bars before it.
 A jump is believed when the market traded it: at a multiple of the usual volume, in shares and in money alike, or
 through the range of the day. What was not traded and comes back is an error; what was not traded and stays is a new
 scale: a split, another unit, a history re-based. ``benchmarks/price_quality.py`` measures the thresholds.
+
+What a user decided of a bar (`prometheus.market.bars.DECISION`) outranks this: an accepted one is a move, on its day
+already; a rejected one is suspect on its day and an error after it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.errors import CalendarRangeError
-from prometheus.market.bars import PriceBars
+from prometheus.market.bars import ACCEPTED, DECISION, REJECTED, PriceBars
 from prometheus.protocols import Sessions
 
 PRICE_QUALITY_V1 = "price-quality-v1"
@@ -64,6 +67,8 @@ HOLE_SESSIONS = 5
 NEW_START_SESSIONS = 63
 """After more missing sessions than this a history starts anew."""
 CONTEXT = SCALE_DAYS + 21
+DEFECTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a defect of the judge raises; it costs one instrument, not the others."""
 
 
 class Verdict(IntEnum):
@@ -106,6 +111,12 @@ class Judgement:
     log_returns: Float64Vector
     z: Float64Vector
 
+    @classmethod
+    def of_none(cls, n_bars: int) -> Judgement:
+        """Return verdicts by which no bar is of use."""
+        frozen = np.full(n_bars, Verdict.FROZEN, dtype=np.int8)
+        return cls(frozen, frozen, np.full(n_bars, np.nan), np.zeros(n_bars))
+
     def known_at(self, row: int) -> NDArray[np.int8]:
         """Return the verdicts on the bars up to `row` as they are known at its close, shape (row + 1,)."""
         known = self.settled[: row + 1].copy()
@@ -130,8 +141,8 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
     Parameters
     ----------
     bars
-        With `JUDGED_FIELDS`. What is judged is the adjusted close, with high and low on its scale; high, low and volume
-        may be NaN.
+        With `JUDGED_FIELDS` and, where users decide, `DECISION`. What is judged is the adjusted close, with high and
+        low on its scale; high, low and volume may be NaN.
     n_missing
         Shape (n,): how many sessions without a bar lie before each bar, see `missing_sessions`.
     """
@@ -139,7 +150,7 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
     on_day = _spans(bars, n_missing)
     trial = _Trial(facts, on_day, on_day.copy(), np.diff(facts.log_close, prepend=np.nan), np.zeros(len(on_day)))
     heard = 0
-    for row in facts.rows_that_jump().tolist():
+    for row in np.union1d(facts.rows_that_jump(), np.flatnonzero(facts.decision[1:]) + 1).tolist():
         if row > heard:
             heard = trial.hear_from(row)
     return Judgement(trial.on_day, trial.settled, trial.log_returns, trial.z)
@@ -167,13 +178,24 @@ def _spans(bars: PriceBars, n_missing: Int64Vector) -> NDArray[np.int8]:
     close, volume = bars.column("close"), bars.column("volume")
     is_still = np.zeros(len(bars), dtype=bool)
     is_still[1:] = (close[1:] == close[:-1]) & ~(volume[1:] > 0)
+    decision = bars.column(DECISION)
+    is_still &= decision != ACCEPTED
     rows = np.arange(len(bars))
     n_still = rows - np.maximum.accumulate(np.where(is_still, -1, rows))
     verdicts[n_still >= FROZEN_BARS] = Verdict.FROZEN
     n_absent = n_missing.copy()
     n_absent[1:] += np.where(~is_still[1:] & (n_still[:-1] >= FROZEN_BARS), n_still[:-1], 0)
-    verdicts[n_absent > HOLE_SESSIONS] = Verdict.HOLE
-    verdicts[n_absent > NEW_START_SESSIONS] = Verdict.NEW_START
+    if len(bars) and decision[0] == REJECTED:
+        n_absent[0] = NEW_START_SESSIONS
+    for row in np.flatnonzero(decision == REJECTED).tolist():
+        if n_absent[row] >= HOLE_SESSIONS:
+            verdicts[row] = Verdict.FROZEN
+        n_absent[row + 1 : row + 2] += n_absent[row] + 1
+        n_absent[row] = 0
+    is_hole, is_start = n_absent > HOLE_SESSIONS, n_absent > NEW_START_SESSIONS
+    is_accepted = decision == ACCEPTED  # a hole then is no hole, and a new start only a hole
+    verdicts[np.where(is_accepted, is_start, is_hole)] = Verdict.HOLE
+    verdicts[is_start & ~is_accepted] = Verdict.NEW_START
     return verdicts
 
 
@@ -186,6 +208,7 @@ class _Facts:
     log_low: Float64Vector
     volume: Float64Vector
     sizes: Float64Vector
+    decision: Float64Vector
 
     @classmethod
     def of(cls, bars: PriceBars) -> _Facts:
@@ -200,6 +223,7 @@ class _Facts:
             log_low,
             volume=np.where(volume > 0, volume, np.nan),
             sizes=np.abs(np.diff(log_close, prepend=np.nan)),
+            decision=bars.column(DECISION),
         )
 
     def rows_that_jump(self) -> Int64Vector:
@@ -293,10 +317,14 @@ class _Trial:
         if self.on_day[row] != Verdict.SOUND:
             return
         jump = _Jump(row, before, float(self.log_returns[row]), float(self.facts.scales(np.array([row]))[0]))
-        if self._is_suspect(jump):
-            self.on_day[row] = self.settled[row] = Verdict.SUSPECT
-            self.z[row] = jump.size / jump.scale
-            self.waiting = jump
+        decision = self.facts.decision[row]
+        if decision != REJECTED and not self._is_suspect(jump):
+            return
+        self.on_day[row] = self.settled[row] = Verdict.MOVE if decision == ACCEPTED else Verdict.SUSPECT
+        self.z[row] = jump.size / jump.scale
+        if decision == REJECTED:
+            self.settled[row] = Verdict.ERROR
+        self.waiting = None if decision == ACCEPTED else jump
 
     def _is_suspect(self, jump: _Jump) -> bool:
         if self.facts.is_outside(jump.row) and jump.size > OUTSIDE_Z * jump.scale:
@@ -316,6 +344,8 @@ class _Trial:
         return not (volume >= needed or (jump.size < sizes[0] and share >= TRADED_SMALL))
 
     def _settle(self, jump: _Jump, row: int) -> Verdict:
+        if self.facts.decision[jump.row] == REJECTED:
+            return Verdict.ERROR
         share_back = 1 - float(self.facts.log_close[row] - jump.before) / jump.log_return
         share = self.facts.traded_share(jump.row, jump.before)
         was_outside = self.facts.is_outside(jump.row)

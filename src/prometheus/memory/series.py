@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import eq
 from typing import Any, TypeAlias
 
 Row: TypeAlias = tuple[Any, ...]
@@ -21,15 +22,18 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SeriesWrite:
-    """Rows for one series; `is_known` tells whether a stored row says all of a new one, which is then left out."""
+    """A change of one series; `is_known` tells whether a stored row says all of a new one, which is then left out."""
 
     key: SeriesKey
     rows: Rows
-    is_known: Callable[[Row, Row], bool]
+    is_known: Callable[[Row, Row], bool] = eq
+    dropped: frozenset[Any] = frozenset()
 
-    def fresh(self, stored: Rows) -> dict[Any, Row]:
-        """Return the rows that say something new."""
-        return {key: row for key, row in self.rows.items() if key not in stored or not self.is_known(stored[key], row)}
+    def on(self, stored: Rows) -> tuple[dict[Any, Row], int]:
+        """Return the series with the change made, by key, and how many rows are new, changed or gone."""
+        fresh = {key: row for key, row in self.rows.items() if key not in stored or not self.is_known(stored[key], row)}
+        rows = {key: row for key, row in sorted({**stored, **fresh}.items()) if key not in self.dropped}
+        return rows, len(fresh) + len(self.dropped & stored.keys())
 
 
 class Place:
@@ -53,15 +57,16 @@ class Place:
         return self.series.get(key, {})
 
     def write(self, *series: SeriesWrite) -> int:
-        """Store rows of some series together, whole or not at all; return how many were new or changed."""
+        """Change some series together, wholly or not at all; return how many rows are new, changed or gone."""
         n_changed = 0
         with self._lock:
             for each in series:
-                stored = self.series.get(each.key, {})
-                fresh = each.fresh(stored)
-                n_changed += len(fresh)
-                if fresh:
-                    self.series[each.key] = dict(sorted({**stored, **fresh}.items()))
+                rows, n_different = each.on(self.series.get(each.key, {}))
+                n_changed += n_different
+                if rows:
+                    self.series[each.key] = rows
+                else:
+                    self.series.pop(each.key, None)
         return n_changed
 
     def now(self) -> datetime:

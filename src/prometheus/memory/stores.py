@@ -101,6 +101,10 @@ class MemoryNumericStore(_VectorStore):
         ]
         return np.array(found, dtype=[("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
+    def drop(self, entity_type: str, entity_id: str, model_id: str, window_days: int, dates: DateVector) -> int:
+        """Delete the vectors of some dates; return how many there were."""
+        return _drop(self._place, _vectors_of(entity_type, entity_id, model_id, window_days), dates)
+
 
 def _vectors_of(entity_type: str, entity_id: str, model_id: str, window_days: int) -> SeriesKey:
     return ("vectors", entity_type, entity_id, model_id, window_days)
@@ -109,6 +113,10 @@ def _vectors_of(entity_type: str, entity_id: str, model_id: str, window_days: in
 def _is_known_vector(stored: Row, new: Row) -> bool:
     """Rows of unknown inputs leave those of an equal vector alone."""
     return stored[0] == new[0] and new[1] in (None, stored[1])
+
+
+def _drop(place: Place, key: SeriesKey, dates: DateVector) -> int:
+    return place.write(SeriesWrite(key, {}, dropped=frozenset(dates.tolist())))
 
 
 def _between(rows: Rows, first: date, last: date) -> Rows:
@@ -260,6 +268,10 @@ class MemoryStates:
         return self._place.write(
             *(SeriesWrite(("states", *key), rows, _is_known_state) for key, rows in series.items())
         )
+
+    def drop_regimes(self, region: str, model_id: str, dates: DateVector) -> int:
+        """Delete the states of some dates; return how many there were."""
+        return _drop(self._place, ("states", region, model_id), dates)
 
     def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
         """Return ``as_of_date`` and ``input_hash`` of the states between the first and the last of `dates`."""

@@ -17,6 +17,7 @@ from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
 from prometheus.app.text_search import Source, TextQuery
+from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.config import MINILM, PrometheusConfig, load_config
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
@@ -161,9 +162,21 @@ class Prometheus:
             raise no_regime_on_date(region, history.model_id, day, history.first, history.last)
         return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
 
-    def prices(self, instrument_id: str, start: DateLike | None = None, end: DateLike | None = None) -> Prices:
-        """Return the daily bars of an instrument from `start` to `end`, both included."""
-        return Prices(self._app.face.prices(instrument_id, _span(start, end)))
+    def prices(
+        self,
+        instrument_id: str,
+        start: DateLike | None = None,
+        end: DateLike | None = None,
+        *,
+        known_at: str | date | None = None,
+    ) -> Prices:
+        """Return the daily bars of an instrument from `start` to `end`, both included.
+
+        With `known_at`, an instant or a date for its end in UTC, they are the bars that were stored then, before later
+        corrections; what users had decided of them then counts, too.
+        """
+        instant = None if known_at is None else instant_of(known_at)
+        return Prices(self._app.face.prices(instrument_id, _span(start, end), instant))
 
     def instruments(self) -> Listing[StoredInstrument]:
         """Return what is known of each instrument: market, class, symbol, name, currency, status."""

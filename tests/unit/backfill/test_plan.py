@@ -143,5 +143,6 @@ def test_reports_add_up() -> None:
     assert report == BackfillReport(8, 5, (failure,), 2_000)
     assert report.unchanged == 3
     assert json.loads(json.dumps(report.to_dict())) == {
-        "planned": 8, "written": 5, "unchanged": 3, "failed": 1, "bytes": 2_000, "failures": [str(failure)],
+        "planned": 8, "written": 5, "unchanged": 3, "failed": 1, "bytes": 2_000, "dropped": 0,
+        "failures": [str(failure)],
     }  # fmt: skip

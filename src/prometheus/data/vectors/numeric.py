@@ -80,6 +80,15 @@ class NumericEmbeddingStore(VectorTable):
         )  # fmt: skip
         return self._db.packed(query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
 
+    def drop(self, entity_type: str, entity_id: str, model_id: str, window_days: int, dates: DateVector) -> int:
+        """Delete the vectors of some dates; return how many there were."""
+        query = """
+            DELETE FROM numeric_window_embeddings WHERE entity_type = %s AND entity_id = %s AND model_id = %s
+            AND window_days = %s AND as_of_date = ANY(%s)
+        """
+        key = (entity_type, entity_id, model_id, window_days, dates.tolist())
+        return self._db.write(lambda cursor: cursor.execute(query, key).rowcount)
+
     def tidy(self, *, analyze: bool) -> None:
         """Do at once what the server does by itself some minutes after a large load: mark rows settled, count them.
 

@@ -180,9 +180,14 @@ class _OneByOne:
         return found
 
     def load_input_hashes(self, *_key: Any) -> NDArray[Any]:
-        raise UsageError(
-            f"{type(self._store).__qualname__} has no method 'load_input_hashes', which a backfill needs of its store"
-        )
+        raise self._lacks("load_input_hashes")
+
+    def drop(self, *_key: Any) -> int:
+        raise self._lacks("drop")
+
+    def _lacks(self, method: str) -> UsageError:
+        owner = type(self._store).__qualname__
+        return UsageError(f"{owner} has no method {method!r}, which a backfill needs of its store")
 
 
 class _ModelWithin:

@@ -9,7 +9,7 @@ before it; one whose bar is frozen, or the first after a hole, has none: its new
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
 
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.features import FeatureSet
-from prometheus.market.bars import PriceBars
+from prometheus.errors import InputRefusedError
+from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.quality import (
     AGED,
     CONTEXT,
+    DEFECTS,
     JUDGED_FIELDS,
     NEW_SCALE,
     Judgement,
@@ -56,6 +58,8 @@ class JudgedBars:
     closes, close_ends
         Adjusted closes of the sound bars, those of each instrument on one scale, and, shape (n_dates,), one past the
         close that ends the date's window among them; what followed a date is read here.
+    unjudged
+        By instrument that the judge failed on, the reason; it has no windows.
     """
 
     bars: PriceBars
@@ -66,6 +70,7 @@ class JudgedBars:
     verdicts: NDArray[np.int8]
     closes: Float64Vector
     close_ends: Int64Vector
+    unjudged: Mapping[str, InputRefusedError] = field(default_factory=dict)
 
     def of(self, index: int) -> slice:
         """Return where the dates of an instrument stand."""
@@ -111,8 +116,9 @@ class JudgedBars:
         `n_before` counts by instrument the first bars that only give the judge its context; none by default.
         """
         contexts = np.zeros(len(bars.instrument_ids), dtype=np.int64) if n_before is None else n_before
+        unjudged: dict[str, InputRefusedError] = {}
         parts = [
-            _Sound.of(part, judge(part, missing_sessions(part.dates, calendar)), int(n_context))
+            _Sound.of(part, _judgement(part, calendar, unjudged), int(n_context))
             for part, n_context in zip(bars.each(), contexts, strict=True)
         ]
         laid_out = [part.laid_out(window_days) for part in parts]
@@ -140,6 +146,7 @@ class JudgedBars:
             close_ends=np.concatenate(
                 [np.empty(0, np.int64), *(at + x.ends for at, x in zip(close_offsets[:-1], parts, strict=True))]
             ),
+            unjudged=unjudged,
         )
 
 
@@ -161,7 +168,8 @@ def load_judged(
     needed = window_days + warm_up
     if not feature_set.is_judged:
         return JudgedBars.of_all(source.load_bars(instrument_ids, first, last, needed, feature_set.bar_fields))
-    fields = (*feature_set.bar_fields, *(field for field in JUDGED_FIELDS if field not in feature_set.bar_fields))
+    decided = (DECISION,) if getattr(source, "keeps_decisions", False) else ()
+    fields = tuple(dict.fromkeys((*feature_set.bar_fields, *JUDGED_FIELDS, *decided)))
     n_spare = MORE_BARS
     while True:
         n_before = needed + CONTEXT + n_spare
@@ -180,6 +188,17 @@ def _n_until(bars: PriceBars, day: date) -> Int64Vector:
     """Return how many bars of each instrument are dated up to a day, shape (n_instruments,)."""
     counts = [int(np.searchsorted(part.dates, np.datetime64(day, "D"), side="right")) for part in bars.each()]
     return np.array(counts, dtype=np.int64)
+
+
+def _judgement(bars: PriceBars, calendar: Sessions, unjudged: dict[str, InputRefusedError]) -> Judgement:
+    """Return the verdicts on one instrument; if the judge fails, note why, and none of its bars is to be used."""
+    try:
+        return judge(bars, missing_sessions(bars.dates, calendar))
+    except DEFECTS as error:
+        (name,) = bars.instrument_ids
+        reason = f"{type(error).__name__}: {error}"
+        unjudged[name] = InputRefusedError(f"{name}: the judge of prices failed, {reason}", code="unjudged")
+        return Judgement.of_none(len(bars))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -271,7 +271,7 @@ def _windows_found(
     entities, chosen = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     failures: list[InputRefusedError] = []
     for index, instrument_id in enumerate(bars.bars.instrument_ids):
-        found = find(instrument_id, bars.take(bars.of(index)))
+        found = bars.unjudged.get(instrument_id) or find(instrument_id, bars.take(bars.of(index)))
         if isinstance(found, InputRefusedError):
             failures.append(found)
             continue

@@ -1,0 +1,218 @@
+"""Loaded prices and texts: what is there, what looks wrong, what is decided of it, and out again."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
+from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand, table
+from prometheus.errors import UsageError
+
+if TYPE_CHECKING:
+    from prometheus.data.report import InstrumentReport
+
+HEADER = (
+    "instrument", "first", "last", "ended on", "rows", "missing sessions", "zero volume", "flat bars",
+    "jumps above 50 %",
+)  # fmt: skip
+DATES_SHOWN = 2
+FINDING_COLUMNS = ("instrument", "first", "last", "kind", "evidence", "labels", "way out")
+DECISION_COLUMNS = ("instrument", "bar", "close", "decided", "by", "on", "why", "taken back")
+REVISION_COLUMNS = ("instrument", "bar", "close", "adjusted", "known from", "until", "then close", "then adjusted")
+DERIVED_AGAIN = "; run the regimes of these dates again"
+
+data = new_group("Say what is loaded and what looks wrong with it, decide of it, take it out again.")
+
+Instruments = Annotated[list[str] | None, option("Only this instrument; may be repeated.")]
+MarketId = Annotated[str | None, option("Only instruments of this market.")]
+InstrumentId = Annotated[str, typer.Argument(metavar="INSTRUMENT", help="Whose bars.")]
+Day = Annotated[str, typer.Argument(metavar="DATE", help="The date of a bar.")]
+Until = Annotated[str | None, option("Up to this date; without it that one date.", metavar="DATE")]
+Why = Annotated[str, option("The reason, which is kept.")]
+By = Annotated[str | None, option("Who decides; without it the user who runs this.", metavar="NAME")]
+
+
+@subcommand(data)
+def report(
+    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
+    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
+) -> Answer:
+    """Print span, rows, missing sessions, zero volume and jumps above 50 % of each instrument."""
+    with command_app("instruments") as application:
+        reports = application.prices.report(instrument_id, market_id)
+    return Answer(
+        lambda: [{**asdict(each), "n_jumps": each.n_jumps} for each in reports],
+        lambda: "\n".join(table([HEADER, *map(_row, reports)])),
+    )
+
+
+@subcommand(data)
+def check(
+    instrument_id: Instruments = None,
+    market_id: MarketId = None,
+    decided: Annotated[bool, option("Print what was decided, by whom and why, instead.", "--decided")] = False,
+) -> Answer:
+    """Print the faults that the judge of prices finds and nobody has decided; exit code 3 if there are any."""
+    with command_app("instruments") as application:
+        if decided:
+            made = application.findings.decisions(instrument_id)
+            lines = [
+                (
+                    each.instrument_id, str(each.trade_date), f"{each.close:g}", each.verdict.lower(), each.decided_by,
+                    f"{each.decided_at:%Y-%m-%d %H:%M}", each.reason,
+                    f"{each.reopened_by}, {each.reopened_at:%Y-%m-%d %H:%M}, {each.reopened_for}"
+                    if each.reopened_at else "" if each.is_in_force else "the bar has changed",
+                )
+                for each in made
+            ]  # fmt: skip
+            return Answer(
+                lambda: [each._asdict() for each in made], lambda: _lines(DECISION_COLUMNS, lines, "decisions")
+            )
+        found = application.findings.check(instrument_id, market_id)
+    rows = [
+        (f.instrument_id, str(f.first), str(f.last), f.kind, f.evidence, f.effect, f.way_out) for f in found.findings
+    ]
+    return Answer(
+        lambda: [each.to_dict() for each in found.findings],
+        lambda: _lines(FINDING_COLUMNS, rows, "findings"),
+        found.exit_code,
+        [f"failed: {name}: {reason}" for name, reason in found.failures.items()],
+    )
+
+
+@subcommand(data)
+def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> str:
+    """Declare a finding real: its bars are believed, and labels are given."""
+    with command_app() as application:
+        finding, n_bars = application.findings.accept(instrument, parse_date(day), _named(by), _reason(why))
+    return f"accepted: {finding} ({_counted(n_bars, 'bar')}){DERIVED_AGAIN}"
+
+
+@subcommand(data)
+def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
+    """Leave a finding's bars, or any bar or span, out of every window; the stored prices stay."""
+    first = parse_date(day)
+    last = first if until is None else parse_date(until)
+    _require_order(first, last)
+    with command_app() as application:
+        n_bars = application.findings.reject(instrument, first, last, _named(by), _reason(why))
+    return f"rejected: {_counted(n_bars, 'bar')} of {instrument}{DERIVED_AGAIN}"
+
+
+@subcommand(data)
+def reopen(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
+    """Take decisions back; they stay on record."""
+    first = parse_date(day)
+    last = first if until is None else parse_date(until)
+    _require_order(first, last)
+    with command_app() as application:
+        n_bars = application.findings.reopen(instrument, first, last, _named(by), _reason(why))
+    return f"taken back: {_counted(n_bars, 'decision')} on {instrument}{DERIVED_AGAIN}"
+
+
+@subcommand(data)
+def revisions(
+    instrument_id: Instruments = None,
+    start: First = EARLIEST,
+    end: Last = LATEST,
+    limit: Annotated[int, option("Maximum number of rows.", min=1)] = 1_000,
+) -> Answer:
+    """Print the bars that were corrected or removed: as they were, until when, and what came after."""
+    with command_app() as application:
+        found = application.findings.revisions(instrument_id, parse_date(start), parse_date(end), limit)
+    rows = [
+        (
+            each.instrument_id, str(each.trade_date), f"{each.close:g}", f"{each.adjusted_close:g}",
+            "" if each.known_from is None else f"{each.known_from:%Y-%m-%d %H:%M:%S}",
+            f"{each.known_until:%Y-%m-%d %H:%M:%S}",
+            "removed" if each.next_close is None else f"{each.next_close:g}",
+            "" if each.next_adjusted_close is None else f"{each.next_adjusted_close:g}",
+        )
+        for each in found
+    ]  # fmt: skip
+    return Answer(lambda: [each._asdict() for each in found], lambda: _lines(REVISION_COLUMNS, rows, "revisions"))
+
+
+@subcommand(data)
+def remove(
+    instrument_id: Instruments = None,
+    texts: Annotated[Literal["macro", "news"] | None, option("Remove texts of this kind instead.")] = None,
+    source: Annotated[str | None, option("Only texts of this source.")] = None,
+    start: First = EARLIEST,
+    end: Last = LATEST,
+    plan: Annotated[bool, option("Say what would be removed; remove nothing.", "--plan", "--dry-run")] = False,
+) -> Answer:
+    """Take instruments, spans of their bars, or texts out again, with all that was derived from them."""
+    first, last = parse_date(start), parse_date(end)
+    _require_order(first, last)
+    if (texts is None) == (instrument_id is None):
+        raise UsageError("give either --instrument-id ID or --texts macro or news")
+    if texts is not None and (first, last, source) == (date.min, date.max, None):
+        raise UsageError("say which texts: --start, --end or --source")
+    if source is not None and texts is None:
+        raise UsageError("--source belongs to --texts")
+    removed: dict[str, dict[str, int]] = {}
+    with command_app() as application:
+        if instrument_id is not None:
+            removed = application.findings.remove_bars(instrument_id, first, last, is_plan=plan)
+        if texts is not None:
+            filters = {} if source is None else {"source": source}
+            kind: Literal["MACRO", "NEWS"] = "MACRO" if texts == "macro" else "NEWS"
+            removed[f"{texts} texts"] = application.findings.remove_texts(kind, first, last, filters, is_plan=plan)
+    verb = "to remove" if plan else "removed"
+    lines = [
+        f"{name}: {', '.join(f'{n:,} {table_name}' for table_name, n in counts.items())} {verb}"
+        for name, counts in removed.items()
+    ]
+    return Answer(lambda: {"plan": plan, "removed": removed}, lambda: "\n".join(lines))
+
+
+def _named(by: str | None) -> str:
+    with suppress(KeyError, OSError):  # an account without a name
+        by = getpass.getuser() if by is None else by
+    if not by or not by.strip():
+        raise UsageError("--by NAME: say who decides")
+    return by.strip()
+
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise UsageError("--why '': say why")
+    return why.strip()
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _require_order(first: date, last: date) -> None:
+    if last < first:
+        raise UsageError(f"the span ends {last}, before it starts {first}")
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]], what: str) -> str:
+    return "\n".join(table([header, *rows])) if rows else f"no {what}"
+
+
+def _row(report: InstrumentReport) -> tuple[str, ...]:
+    missing = "no calendar" if report.n_missing_sessions is None else f"{report.n_missing_sessions:,}"
+    return (
+        report.instrument_id, str(report.first_date), str(report.last_date), str(report.ended_on or "-"),
+        f"{report.n_rows:,}", missing + _listed(report.first_missing, report.n_missing_sessions or 0),
+        f"{report.n_zero_volume:,}", f"{report.n_flat_bars:,}",
+        f"{report.n_jumps:,}" + _listed(report.jump_dates[:DATES_SHOWN], report.n_jumps),
+    )  # fmt: skip
+
+
+def _listed(dates: Sequence[date], n_all: int) -> str:
+    if not dates:
+        return ""
+    shown = ", ".join(str(day) for day in dates[:DATES_SHOWN])
+    return f" ({shown}{', ...' if n_all > DATES_SHOWN else ''})"

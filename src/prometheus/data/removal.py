@@ -1,0 +1,125 @@
+"""Bars and texts out of the databases again, with every row that stands on them.
+
+What was derived goes first, in a transaction of its own, so a removal that fails on the way is finished by the next one
+and leaves no label without its bars. A plan does the same and rolls it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+
+from prometheus.data.postgres.connections import Databases
+from prometheus.data.regimes import rebuild_transitions
+from prometheus.data.text_reader import compose_text_query
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
+from prometheus.encoders.texts.documents import TextSourceType
+
+Counts = dict[str, int]
+"""Rows removed, by table."""
+
+_BARS = "FROM prices_daily WHERE instrument_id = %(id)s AND trade_date BETWEEN %(first)s AND %(last)s"
+_STATES = """
+    DELETE FROM regimes WHERE (metadata->>'instrument_id' = %(id)s OR metadata->'members' ? %(id)s)
+    AND as_of_date >= %(begin)s RETURNING region, model_id
+"""
+_REGION_VECTORS = """
+    DELETE FROM numeric_window_embeddings WHERE as_of_date >= %(begin)s AND
+    (entity_type = 'INSTRUMENT' AND entity_id = %(id)s OR entity_type = 'REGION' AND entity_id = ANY(%(regions)s))
+    RETURNING model_id
+"""
+_JOINT = "DELETE FROM joint_embeddings WHERE entity_scope->>'region' = ANY(%(regions)s) AND as_of_date >= %(begin)s"
+_REGIONS = """
+    SELECT DISTINCT region FROM regimes WHERE metadata->>'instrument_id' = %(id)s OR metadata->'members' ? %(id)s
+"""
+_DAYS = """
+    SELECT DISTINCT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
+    WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+"""
+_VECTORS = """
+    DELETE FROM text_embeddings WHERE source_type = {source} AND source_id IN (
+        SELECT {key}::text FROM {table}
+        WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+    )
+"""
+_TEXTS = """
+    DELETE FROM {table} WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+"""
+
+
+class Removal:
+    """Removes rows; with `is_plan` it only counts them."""
+
+    def __init__(self, databases: Databases, *, is_plan: bool) -> None:
+        self._db, self._is_plan = databases, is_plan
+        self.touched_models: set[str] = set()
+        """The numeric models that lost vectors; their indexes are to be brought in step."""
+
+    def bars(self, instrument_id: str, first: date, last: date) -> Counts:
+        """Remove the bars of an instrument from `first` to `last`, and from the first one on all that it is part of.
+
+        Vectors, states and joint rows after the last bar removed looked back on it; the next run makes them anew.
+        """
+        key: dict[str, Any] = {"id": instrument_id, "first": first, "last": last}
+        with self._db.get_historical_connection() as connection:
+            row = connection.execute(f"SELECT count(*), min(trade_date) {_BARS}", key).fetchone()
+        n_bars, begin = row or (0, None)
+        if not n_bars:
+            return {}
+        key["begin"] = begin
+        counts: Counts = {"prices_daily": n_bars}
+        with self._transaction(self._db.get_runtime_connection) as connection:
+            key["regions"] = [region for (region,) in connection.execute(_REGIONS, key)]
+            states = connection.execute(_STATES, key).fetchall()
+            counts["regimes"] = len(states)
+            for region, model_id in sorted(set(states)):
+                with connection.cursor() as cursor:
+                    rebuild_transitions(cursor, region, model_id, key["begin"], date.max)
+        with self._transaction(self._db.get_historical_connection) as connection:
+            models = connection.execute(_REGION_VECTORS, key).fetchall()
+            counts["numeric_window_embeddings"] = len(models)
+            counts["joint_embeddings"] = connection.execute(_JOINT, key).rowcount
+            connection.execute(f"DELETE {_BARS}", key)
+        self.touched_models = {model_id for (model_id,) in models}
+        if (first, last) == (date.min, date.max):
+            with self._transaction(self._db.get_runtime_connection) as connection:
+                query = "DELETE FROM instruments WHERE instrument_id = %(id)s"
+                counts["instruments"] = connection.execute(query, key).rowcount
+        return counts
+
+    def texts(self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str]) -> Counts:
+        """Remove texts dated (in UTC) from `first` to `last`, their vectors, and the joint rows of their dates."""
+        space = REGIME_MACRO if source_type == "MACRO" else REGIME_NEWS
+        chosen = {"first": first, "last": last}
+        with self._transaction(self._db.get_historical_connection) as connection:
+            days = [day for (day,) in connection.execute(compose_text_query(_DAYS, source_type, filters, **chosen))]
+            if not days:
+                return {}
+            # a day on either side: which date a text belongs to is a matter of the zone that it was joined in
+            around = sorted({day + timedelta(days=shift) for day in days for shift in (-1, 0, 1)})
+            query = "DELETE FROM joint_embeddings WHERE joint_type = %s AND as_of_date = ANY(%s)"
+            n_joint = connection.execute(query, (space.joint_type, around)).rowcount
+            n_vectors = connection.execute(compose_text_query(_VECTORS, source_type, filters, **chosen)).rowcount
+            n_texts = connection.execute(compose_text_query(_TEXTS, source_type, filters, **chosen)).rowcount
+        table = "macro_events" if source_type == "MACRO" else "news_articles"
+        return {table: n_texts, "text_embeddings": n_vectors, "joint_embeddings": n_joint}
+
+    @contextmanager
+    def _transaction(self, connect: Callable[[], Any]) -> Iterator[psycopg.Connection[Any]]:
+        with connect() as connection:
+            yield connection
+            if self._is_plan:
+                connection.rollback()
+
+
+def add_counts(parts: Sequence[Counts]) -> Counts:
+    """Return the sums by table."""
+    total: Counts = {}
+    for part in parts:
+        for table, n_rows in part.items():
+            total[table] = total.get(table, 0) + n_rows
+    return total
