@@ -66,7 +66,8 @@ def calibrate(
         region="SPX", instrument_id=instrument_id, until=until, output=output, span=2_000,
         settings=CalibrationSettings(**settings),
     )  # fmt: skip
-    return App(db_manager).calibrations.calibrate(request)
+    result = App(db_manager).calibrations.calibrate(request)
+    return result.prototype_set, result.is_changed
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.wiring import UseCase, calendar_of
+from prometheus.app.judged_markets import SetAside, load_all_bars, load_judged_market
+from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector
-from prometheus.errors import UsageError, unknown_instrument
+from prometheus.errors import UsageError
 from prometheus.evaluation import v2
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.judged import JudgedMarket, join_bars
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.own_labeller import open_labeller
 from prometheus.evaluation.peers import missing_peers, peer_labellers
@@ -34,9 +34,6 @@ from prometheus.evaluation.report import (
     figures_table,
 )
 from prometheus.evaluation.rules import rule_labellers
-from prometheus.market.bars import PriceBars
-from prometheus.market.calendar import US_EQ
-from prometheus.market.quality import JUDGED_FIELDS
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
@@ -82,8 +79,7 @@ class EvaluationReport:
     confidence: v2.LabelConfidence | None
     grid: v2.GridResult | None
     missing: tuple[str, ...]
-    held: tuple[date, ...]
-    left_out: tuple[date, ...]
+    set_aside: SetAside
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -94,7 +90,7 @@ class EvaluationReport:
             "label_confidence": None if self.confidence is None else asdict(self.confidence),
             "grid": None if self.grid is None else self.grid.to_dict(),
             "not_installed": list(self.missing),
-            "held": [str(day) for day in self.held], "left_out": [str(day) for day in self.left_out],
+            **self.set_aside.to_dict(),
         }  # fmt: skip
 
     def to_text(self) -> str:
@@ -103,10 +99,7 @@ class EvaluationReport:
             f"{self.request.region}, {self.request.instrument_id}: {self.figures[0].n_sessions} sessions from "
             f"{self.plan.start} to {self.plan.end}, refitted yearly on the {self.plan.calibration_span} before"
         )
-        lines = [heading, _sessions_line("held", self.held)]
-        if self.left_out:
-            lines.append(_sessions_line("left out", self.left_out))
-        lines.append(figures_table(self.figures))
+        lines = [heading, *self.set_aside.lines(), figures_table(self.figures)]
         if self.confidence is not None:
             lines.append(
                 f"labels of num-regime-core-v2: stated {self.confidence.stated:.3f} sure, hindsight confirms "
@@ -122,11 +115,6 @@ class EvaluationReport:
         return "\n".join(lines)
 
 
-def _sessions_line(what: str, days: Sequence[date]) -> str:
-    dates = f": {', '.join(map(str, days))}" if days else ""
-    return f"{what}: {len(days)} session{'' if len(days) == 1 else 's'}{dates}"
-
-
 class EvaluationTasks(UseCase):
     """Judges labellers."""
 
@@ -138,7 +126,7 @@ class EvaluationTasks(UseCase):
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        market = self.market(request.instrument_id, request.warm_up_instrument_id)
+        market = load_judged_market(self._wired, request.instrument_id, request.warm_up_instrument_id)
         plan = _plan(request, market.bars.dates)
         history = market.known_on(np.datetime64(plan.end, "D"))
         walks, figures = [], []
@@ -159,11 +147,8 @@ class EvaluationTasks(UseCase):
             grid = v2.run_grid(v2.declared_cells(), v2.make_variant, history, plan, self._wired.progress)
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
-        held, left_out = market.set_aside(np.datetime64(plan.warm_up_start, "D"), np.datetime64(plan.end, "D"))
-        return EvaluationReport(
-            request, plan, tuple(figures), confidence, grid, tuple(missing_peers()),
-            held=tuple(held.tolist()), left_out=tuple(left_out.tolist()),
-        )  # fmt: skip
+        set_aside = SetAside.of(market, plan.warm_up_start, plan.end)
+        return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()), set_aside)
 
     def evaluate_panel(self, market_id: str, start: date, end: date) -> v2.PanelResult:
         """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market."""
@@ -174,27 +159,13 @@ class EvaluationTasks(UseCase):
         def histories() -> Iterator[MarketHistory]:
             for n_done, instrument_id in enumerate(listed):
                 self._wired.progress(n_done, len(listed))
-                yield self.market(instrument_id).known_on(np.datetime64(end, "D"))
+                yield load_judged_market(self._wired, instrument_id).known_on(np.datetime64(end, "D"))
 
         return v2.evaluate_panel(histories(), EvaluationPlan(start, end))
 
     def history(self, instrument_id: str) -> MarketHistory:
         """Return all stored sessions of an instrument, every bar believed."""
-        return MarketHistory.from_bars(self._bars(instrument_id))
-
-    def market(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> JudgedMarket:
-        """Return the judged bars of an instrument, after those of another one from before if one is given."""
-        bars = self._bars(instrument_id)
-        if warm_up_instrument_id is not None:
-            bars = join_bars(self._bars(warm_up_instrument_id), bars)
-        market_id = self._wired.catalog.markets_of([instrument_id]).get(instrument_id, US_EQ)
-        return JudgedMarket(bars, calendar_of(market_id))
-
-    def _bars(self, instrument_id: str) -> PriceBars:
-        bars = self._wired.reader.load_bars([instrument_id], date.min, date.max, 1, JUDGED_FIELDS)
-        if not len(bars.dates):
-            raise unknown_instrument(instrument_id)
-        return bars
+        return MarketHistory.from_bars(load_all_bars(self._wired, instrument_id))
 
 
 def _plan(request: EvaluationRequest, dates: DateVector) -> EvaluationPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from prometheus.app.backfills import BackfillCase
 from prometheus.app.histories import Histories, ReadRegimes
+from prometheus.app.judged_markets import SetAside, load_judged_market
 from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
 from prometheus.backfill.embeddings import name_unknown
@@ -28,10 +29,18 @@ from prometheus.encoders.numeric.descriptors import describe
 from prometheus.encoders.numeric.regions import RegionWindowBatch
 from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import WindowBatch
+from prometheus.encoders.numeric.without import without_bar
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.market.outcomes import forward_log_volatility
-from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
+from prometheus.regime.calibration import (
+    CalibrationSettings,
+    DescribedSessions,
+    PrototypeSource,
+    RegimeCalibration,
+    calibrate,
+)
+from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
 from prometheus.regime.explanation import Reason, explain
 from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_numeric import (
@@ -226,11 +235,24 @@ class CalibrationRequest:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationResult:
+    """The prototypes written, whether the file changed, each reason to doubt them, and what the judge set aside.
+
+    `set_aside` is by instrument, over the sessions that the calibration's windows reach back to.
+    """
+
+    prototype_set: PrototypeSet
+    is_changed: bool
+    warnings: tuple[str, ...]
+    set_aside: Mapping[str, SetAside]
+
+
 class Calibrate(UseCase):
     """Learns prototypes and constants from the past, and explains labels."""
 
-    def calibrate(self, request: CalibrationRequest) -> tuple[PrototypeSet, bool]:
-        """Write prototypes and their calibration to a file; return them, and whether it changed.
+    def calibrate(self, request: CalibrationRequest) -> CalibrationResult:
+        """Write prototypes and their calibration to a file, and warn of each reason to doubt them.
 
         InputRefusedError for too few sessions.
         """
@@ -248,16 +270,30 @@ class Calibrate(UseCase):
                 "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
                 subject.entity_id, len(windows), request.until, request.span,
             )  # fmt: skip
-        vectors = subject.encoder.encode(windows).vectors
-        prototypes, calibration = calibrate(
-            DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
-        )
+        sessions = _described(subject, windows)
+        prototypes, calibration = calibrate(sessions, _followed(windows), request.settings, earlier=earlier)
+        loudest = _loudest(subject, windows, sessions, request.settings)
+        warnings = tuple(find_doubts(sessions, prototypes, calibration, request.settings, loudest))
+        for warning in warnings:
+            logger.warning("%s: %s", subject.entity_id, warning)
         ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
         prototype_set = PrototypeSet(
             region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
             window_days=subject.window_days, calibration=calibration,
         )  # fmt: skip
-        return prototype_set, write_prototypes(prototype_set, request.output)
+        is_changed = write_prototypes(prototype_set, request.output)
+        return CalibrationResult(prototype_set, is_changed, warnings, self._set_aside(subject, calibration))
+
+    def _set_aside(self, subject: Subject, calibration: RegimeCalibration) -> dict[str, SetAside]:
+        definition = self._wired.config.regions.get(subject.entity_id)
+        names = [subject.anchor] if subject.entity_id == subject.anchor or definition is None else definition.members
+        found = {}
+        for name in names:
+            market = load_judged_market(self._wired, name)
+            dates = market.bars.dates
+            begin = int(np.searchsorted(dates, np.datetime64(calibration.start, "D"))) - subject.window_days + 1
+            found[name] = SetAside.of(market, dates[max(begin, 0)].item(), calibration.end)
+        return found
 
     def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
         """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
@@ -289,6 +325,22 @@ class Calibrate(UseCase):
             raise name_unknown(build.failures, self._wired.reader)[-1]
         warn_of_sessions_left_out(build.failures)
         return build.windows
+
+
+def _described(subject: Subject, windows: WindowBatch | RegionWindowBatch) -> DescribedSessions:
+    return DescribedSessions.of(windows.as_of_dates, subject.encoder.encode(windows).vectors)
+
+
+def _loudest(
+    subject: Subject, windows: WindowBatch | RegionWindowBatch, sessions: DescribedSessions,
+    settings: CalibrationSettings,
+) -> LoudestBar | None:  # fmt: skip
+    """Return the loudest bar of an instrument; None for a region, whose members' bars are many."""
+    if isinstance(windows, RegionWindowBatch):
+        return None
+    log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
+    row = loudest_row(sessions, log_returns, settings)
+    return LoudestBar(row, float(log_returns[row]), _described(subject, without_bar(windows, row)))
 
 
 def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
