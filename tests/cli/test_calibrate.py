@@ -103,7 +103,7 @@ def test_what_speaks_against_a_calibration_is_warned_of_and_no_failure(run: Run)
 
 @pytest.mark.usefixtures("calibrated")
 def test_sessions_that_the_judge_sets_aside_are_told(run: Run, db_manager: DatabaseManager) -> None:
-    nothing = {"GSPC.INDX": {"held": [], "left_out": []}}
+    nothing: dict[str, object] = {"GSPC.INDX": {"held": [], "left_out": []}}
     assert json.loads(run(*CALIBRATE, "--output", "p.json", "--json").stdout)["set_aside"] == nothing
     with db_manager.get_historical_connection() as connection:
         connection.execute(
