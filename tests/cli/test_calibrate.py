@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
+from prometheus.app.databases import DatabaseManager
 from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
 from prometheus.regime.forecasts import SCORE_WEIGHTS
 
@@ -81,6 +82,37 @@ def test_the_names_of_an_earlier_file_are_kept(run: Run) -> None:
     for name in NAMES:
         assert others["prototypes"][swapped[name]] == entries["prototypes"][name]
         assert others["calibration"]["stays"][swapped[name]] == entries["calibration"]["stays"][name]
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_what_speaks_against_a_calibration_is_warned_of_and_no_failure(run: Run) -> None:
+    document = json.loads(Path("p.json").read_text())
+    swapped = dict(zip(NAMES, ["CRISIS", "CARRY", "RISK_OFF", "NEUTRAL"], strict=True))
+    document["prototypes"] = {swapped[name]: entry for name, entry in document["prototypes"].items()}
+    Path("swapped.json").write_text(json.dumps(document))
+
+    clean = json.loads(run(*CALIBRATE, "--output", "p.json", "--json").stdout)
+    doubted = run(*CALIBRATE, "--output", "q.json", "--align-to", "swapped.json", "--json")
+
+    assert clean["warnings"] == []
+    assert doubted.exit_code == 0
+    (warning,) = json.loads(doubted.stdout)["warnings"]
+    assert re.match(r"\d+\.\d% of the labels are CRISIS, but below 0\.1 is the probability", warning)
+    assert f"WARNING GSPC.INDX: {warning}" in doubted.stderr
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_sessions_that_the_judge_sets_aside_are_told(run: Run, db_manager: DatabaseManager) -> None:
+    nothing: dict[str, object] = {"GSPC.INDX": {"held": [], "left_out": []}}
+    assert json.loads(run(*CALIBRATE, "--output", "p.json", "--json").stdout)["set_aside"] == nothing
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "UPDATE prices_daily SET close = close * 7, adjusted_close = adjusted_close * 7, high = high * 7,"
+            " low = low * 7 WHERE instrument_id = 'GSPC.INDX' AND trade_date < '1999-01-04'"
+        )
+    spoilt = run(*CALIBRATE, "--output", "q.json")
+    assert "GSPC.INDX, held: 1 session: 1999-01-04\nGSPC.INDX, left out: 1 session: 1999-01-04\n" in spoilt.stdout
+    assert "WARNING" not in spoilt.stderr
 
 
 @pytest.mark.usefixtures("history")

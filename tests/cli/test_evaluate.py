@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
+
+from prometheus.app.databases import DatabaseManager
 
 EVALUATE = ["evaluate", "--region", "US", "--instrument-id", "GSPC.INDX"]
 SPAN = ["--start", "2008-01-02", "--end", "2009-12-31"]
@@ -26,6 +29,7 @@ def test_a_table_json_and_pictures(run: Run, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.stderr
     assert "505 sessions from 2008-01-02 to 2009-12-31" in shown.stdout
     assert "labels of num-regime-core-v2: stated" in shown.stdout
+    assert "\nheld: 0 sessions\n" in shown.stdout
     assert [row["name"] for row in document["labellers"]] == ["num-regime-core-v2", "EWMA volatility"]
     assert {row["repaint"] for row in document["labellers"]} == {0.0}
     assert {row["n_repaint_checked"] for row in document["labellers"]} == {11}
@@ -45,6 +49,29 @@ def test_nothing_after_the_end_is_looked_at(run: Run, load_prices: LoadPrices) -
         return [{key: value for key, value in row.items() if not key.endswith("_seconds")} for row in rows]
 
     assert judged(before) == judged(after)
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_wrong_bar_is_held_told_and_part_of_no_figure(run: Run, db_manager: DatabaseManager) -> None:
+    def figures() -> tuple[dict[str, Any], dict[str, Any]]:
+        document = json.loads(run(*EVALUATE, *SPAN, *OURS_AND_EWMA, "--repaint-every", "20", "--json").stdout)
+        return document, document["labellers"][0]
+
+    document, clean = figures()
+    assert (document["held"], document["left_out"]) == ([], [])
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "UPDATE prices_daily SET close = close * 100, adjusted_close = adjusted_close * 100, high = high * 100,"
+            " low = low * 100 WHERE instrument_id = 'GSPC.INDX' AND trade_date = '2009-06-15'"
+        )
+    document, faulty = figures()
+    assert document["held"] == document["left_out"] == ["2009-06-15"]
+    assert faulty["n_sessions"] == clean["n_sessions"] - 1
+    for name in ("auc", "auc_of_probability", "brier_skill", "calibration_error"):
+        assert abs(faulty[name] - clean[name]) < 0.02, name
+    assert faulty["repaint"] == 0.0
+    shown = run(*EVALUATE, *SPAN, "--labeller", "holding").stdout.splitlines()
+    assert shown[1:3] == ["held: 1 session: 2009-06-15", "left out: 1 session: 2009-06-15"]
 
 
 @pytest.mark.usefixtures("sample")

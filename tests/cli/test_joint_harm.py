@@ -56,6 +56,15 @@ def test_a_joint_space_without_texts_forecasts_as_its_numbers_do_and_one_of_text
 
 
 @pytest.mark.usefixtures("joined")
+def test_the_volatility_is_that_of_adjusted_closes(run: Run, db_manager: DatabaseManager) -> None:
+    check = ["check_joint_harm", "--region", "US", "--instrument-id", "AAPL.US", "--model-id"]
+    before = run(*check, "joint-regime-core-v2-texts", "--json").stdout
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE prices_daily SET close = close * 7 WHERE trade_date < '2022-06-01'")
+    assert run(*check, "joint-regime-core-v2-texts", "--json").stdout == before
+
+
+@pytest.mark.usefixtures("joined")
 def test_what_cannot_be_judged_is_named(run: Run) -> None:
     check = ["check_joint_harm", "--region", "US", "--model-id", "joint-regime-core-v2-texts"]
     late = str(date(2023, 12, 1))

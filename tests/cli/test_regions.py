@@ -24,7 +24,9 @@ def test_a_region_is_calibrated_labelled_and_explained(run: Run, monkeypatch: py
         "calibrate", "--region", "US", "--until", "2010-12-31", "--span", "1500", "--output", "us.json", "--json"
     )
     assert calibrated.exit_code == 0, calibrated.stderr
-    model_id = json.loads(calibrated.stdout)["regime_model_id"]
+    document = json.loads(calibrated.stdout)
+    model_id = document["regime_model_id"]
+    assert {name: each["left_out"] for name, each in document["set_aside"].items()} == {"GSPC.INDX": [], "AAPL.US": []}
     family, _, rest = model_id.partition(":")
     assert (family, len(rest.partition("@")[0])) == ("num-regime-region-v1", 8)
 

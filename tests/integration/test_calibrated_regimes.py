@@ -14,8 +14,9 @@ from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
 from prometheus.app import App
+from prometheus.app.calibrations import CalibrationRequest
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.regimes import CalibrationRequest, RegimeRequest
+from prometheus.app.regimes import RegimeRequest
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeReport
@@ -66,7 +67,8 @@ def calibrate(
         region="SPX", instrument_id=instrument_id, until=until, output=output, span=2_000,
         settings=CalibrationSettings(**settings),
     )  # fmt: skip
-    return App(db_manager).calibrations.calibrate(request)
+    result = App(db_manager).calibrations.calibrate(request)
+    return result.prototype_set, result.is_changed
 
 
 @pytest.fixture

@@ -147,3 +147,31 @@ def test_what_the_judge_finds_is_listed_with_its_effect(db_manager: DatabaseMana
     (finding,) = App(db_manager).findings.check(["GSPC.INDX"]).findings
     assert finding.kind == "hole"
     assert finding.evidence.startswith("after 29 missing sessions")
+
+
+RAW_BEFORE_THE_SPLIT = "close = close * 7, high = high * 7, low = low * 7"
+
+
+def test_a_split_that_was_adjusted_for_shows_in_no_finding_and_no_picture(
+    db_manager: DatabaseManager, path: Path, tmp_path: Path
+) -> None:
+    run(db_manager, path)
+
+    def drawn(name: str) -> bytes:
+        App(db_manager).regimes.plot("SPX", "GSPC.INDX", CRASH.start, CRASH.end, None, tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    clean = drawn("clean.png")
+    change(db_manager, RAW_BEFORE_THE_SPLIT, "trade_date < '2008-10-20'")
+    (report,) = App(db_manager).prices.report(None, None)
+    assert App(db_manager).findings.check().findings == []
+    assert report.jump_dates == ()
+    assert drawn("split.png") == clean
+
+
+def test_one_wrong_adjusted_close_is_a_jump_and_a_finding(db_manager: DatabaseManager, prices: None) -> None:
+    change(db_manager, "adjusted_close = adjusted_close * 100", f"trade_date = '{FAULTY}'")
+    (report,) = App(db_manager).prices.report(None, None)
+    (finding,) = App(db_manager).findings.check().findings
+    assert report.jump_dates == (FAULTY, FAULTY + timedelta(1))
+    assert (finding.kind, finding.first) == ("error", FAULTY)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prometheus.app.judged_markets import SetAside, load_all_bars, load_judged_market
 from prometheus.app.wiring import UseCase
-from prometheus.arrays import Float64Vector
-from prometheus.errors import InputRefusedError, UsageError, unknown_instrument
+from prometheus.arrays import DateVector
+from prometheus.errors import UsageError
 from prometheus.evaluation import v2
 from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
@@ -37,7 +38,6 @@ from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
 
-_FIELDS = ("adjusted_close", "close", "high", "low", "volume")
 _SESSIONS_TO_LEARN = 3_000 + 513 + 126
 ZOOMS = {
     "October 1987": (date(1987, 6, 1), date(1988, 6, 30)),
@@ -71,7 +71,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationReport:
-    """The figures of each labeller."""
+    """The figures of each labeller, and the sessions looked at whose bar was suspect or was left out as wrong."""
 
     request: EvaluationRequest
     plan: EvaluationPlan
@@ -79,6 +79,7 @@ class EvaluationReport:
     confidence: v2.LabelConfidence | None
     grid: v2.GridResult | None
     missing: tuple[str, ...]
+    set_aside: SetAside
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -89,6 +90,7 @@ class EvaluationReport:
             "label_confidence": None if self.confidence is None else asdict(self.confidence),
             "grid": None if self.grid is None else self.grid.to_dict(),
             "not_installed": list(self.missing),
+            **self.set_aside.to_dict(),
         }  # fmt: skip
 
     def to_text(self) -> str:
@@ -97,7 +99,7 @@ class EvaluationReport:
             f"{self.request.region}, {self.request.instrument_id}: {self.figures[0].n_sessions} sessions from "
             f"{self.plan.start} to {self.plan.end}, refitted yearly on the {self.plan.calibration_span} before"
         )
-        lines = [heading, figures_table(self.figures)]
+        lines = [heading, *self.set_aside.lines(), figures_table(self.figures)]
         if self.confidence is not None:
             lines.append(
                 f"labels of num-regime-core-v2: stated {self.confidence.stated:.3f} sure, hindsight confirms "
@@ -124,15 +126,18 @@ class EvaluationTasks(UseCase):
         labellers = _chosen_labellers(request.labellers)
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
-        history = self.history(request.instrument_id, request.warm_up_instrument_id)
-        plan = _plan(request, history)
+        market = load_judged_market(self._wired, request.instrument_id, request.warm_up_instrument_id)
+        plan = _plan(request, market.bars.dates)
+        history = market.known_on(np.datetime64(plan.end, "D"))
         walks, figures = [], []
         for labeller in labellers:
             logger.info("%s: walking from %s to %s", labeller.name, plan.start, plan.end)
             walk = walk_forward(labeller, history, plan, self._wired.progress)
             repaint = None
             if request.repaint_every is not None:
-                repaint = check_walk(labeller, history, plan, walk, request.repaint_every, self._wired.progress)
+                repaint = check_walk(
+                    labeller, history, plan, walk, request.repaint_every, self._wired.progress, market.known_on
+                )
             walks.append(walk)
             figures.append(figures_of(walk, history, plan, repaint))
         own = next((each for each in labellers if isinstance(each, v2.PersistentLabeller)), None)
@@ -142,7 +147,8 @@ class EvaluationTasks(UseCase):
             grid = v2.run_grid(v2.declared_cells(), v2.make_variant, history, plan, self._wired.progress)
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
-        return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()))
+        set_aside = SetAside.of(market, plan.warm_up_start, plan.end)
+        return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()), set_aside)
 
     def evaluate_panel(self, market_id: str, start: date, end: date) -> v2.PanelResult:
         """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market."""
@@ -153,48 +159,18 @@ class EvaluationTasks(UseCase):
         def histories() -> Iterator[MarketHistory]:
             for n_done, instrument_id in enumerate(listed):
                 self._wired.progress(n_done, len(listed))
-                yield self.history(instrument_id)
+                yield load_judged_market(self._wired, instrument_id).known_on(np.datetime64(end, "D"))
 
         return v2.evaluate_panel(histories(), EvaluationPlan(start, end))
 
-    def history(self, instrument_id: str, warm_up_instrument_id: str | None = None) -> MarketHistory:
-        """Return all stored sessions of an instrument, after those of another one from before if one is given."""
-        bars = self._wired.reader.load_bars([instrument_id], date.min, date.max, 1, _FIELDS)
-        if not len(bars.dates):
-            raise unknown_instrument(instrument_id)
-        history = MarketHistory.from_bars(bars)
-        if warm_up_instrument_id is None:
-            return history
-        return join_histories(self.history(warm_up_instrument_id), history)
+    def history(self, instrument_id: str) -> MarketHistory:
+        """Return all stored sessions of an instrument, every bar believed."""
+        return MarketHistory.from_bars(load_all_bars(self._wired, instrument_id))
 
 
-def join_histories(older: MarketHistory, newer: MarketHistory) -> MarketHistory:
-    """Return the bars of `older` from before, then those of `newer`, at the same level on the first common date."""
-    meets = older.position_of(newer.dates[0])
-    if meets == len(older) or older.dates[meets] != newer.dates[0]:
-        raise InputRefusedError(
-            f"{older.instrument_id} has no bar on {newer.dates[0]}, where {newer.instrument_id} begins; "
-            "the two cannot be joined"
-        )
-    before = older.until(meets)
-    level = newer.closes[0] / older.closes[meets]
-
-    def joined(first: Float64Vector | None, then: Float64Vector | None) -> Float64Vector | None:
-        return None if first is None or then is None else np.concatenate([first, then])
-
-    return replace(
-        newer,
-        dates=np.concatenate([before.dates, newer.dates]),
-        closes=np.concatenate([before.closes * level, newer.closes]),
-        high_over_close=joined(before.high_over_close, newer.high_over_close),
-        low_over_close=joined(before.low_over_close, newer.low_over_close),
-        volumes=joined(before.volumes, newer.volumes),
-    )
-
-
-def _plan(request: EvaluationRequest, history: MarketHistory) -> EvaluationPlan:
-    learned = history.dates[min(_SESSIONS_TO_LEARN, len(history) // 2)].item()
-    return EvaluationPlan(request.start or date(learned.year + 1, 1, 1), request.end or history.dates[-1].item())
+def _plan(request: EvaluationRequest, dates: DateVector) -> EvaluationPlan:
+    learned = dates[min(_SESSIONS_TO_LEARN, len(dates) // 2)].item()
+    return EvaluationPlan(request.start or date(learned.year + 1, 1, 1), request.end or dates[-1].item())
 
 
 def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:

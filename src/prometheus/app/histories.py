@@ -136,7 +136,7 @@ class Histories:
         """Return all closes of an instrument up to a date; NotFoundError without any."""
         known, loaded = self._closes.get(instrument_id, (date.min, None))
         if loaded is None or until > known:
-            loaded = self._load_closes(instrument_id, date.min, until)
+            loaded = self.closes_between(instrument_id, date.min, until)
             self._closes[instrument_id] = until, loaded
         n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
         if not n_known:
@@ -146,7 +146,7 @@ class Histories:
     def closes_behind(self, history: RegimeHistory, start: date, end: date) -> Closes:
         """Return the closes behind a history from `start` to `end`; empty if no instrument or no bar is known."""
         name = self._find_instrument(history.region, history.encoder_model_id, history.last)
-        return self._load_closes(name, start, end)
+        return self.closes_between(name, start, end)
 
     def _find_instrument(self, region: str, encoder_model_id: str, until: date) -> str | None:
         source = self.source(region, encoder_model_id, until)
@@ -158,7 +158,8 @@ class Histories:
             return configured.anchor
         return max(sorted(members), key=lambda name: members[name], default=None)
 
-    def _load_closes(self, instrument_id: str | None, start: date, end: date) -> Closes:
+    def closes_between(self, instrument_id: str | None, start: date, end: date) -> Closes:
+        """Return the adjusted closes of an instrument from `start` to `end`; empty for None or without a bar."""
         named = [] if instrument_id is None else [instrument_id]
         bars = self._wired.reader.load_bars(named, start, end, 1, ["adjusted_close"])
         is_asked = bars.dates >= np.datetime64(start, "D")
@@ -227,7 +228,7 @@ class ReadRegimes(UseCase):
         return reports
 
     def plot(self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path) -> int:
-        """Write a PNG of an instrument's closes over a region's regimes; return the number of dates."""
+        """Write a PNG of an instrument's adjusted closes over a region's regimes; return the number of dates."""
         from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
 
         require_writable(output)
@@ -235,11 +236,11 @@ class ReadRegimes(UseCase):
         if not states:
             raise NoRegimesError(region, f"from {start} to {end}")
         first, last = states[0].as_of_date, states[-1].as_of_date
-        bars = self._wired.reader.load_bars([instrument_id], first, last, 1, ["close"])
-        if not len(bars.dates):
+        closes = Histories(self._wired).closes_between(instrument_id, first, last)
+        if not len(closes.dates):
             raise unknown_instrument(instrument_id)
         title = f"{instrument_id}, regimes of {region} by {states[0].model_id}"
-        save_figure(draw_regimes(title, bars.dates, bars.column("close"), states), output)
+        save_figure(draw_regimes(title, closes.dates, closes.values, states), output)
         return len(states)
 
 

@@ -144,7 +144,10 @@ class JoinTexts(BackfillCase):
         return rows
 
     def check_harm(self, request: JointRequest, joint_model_id: str, instrument_id: str) -> HarmCheck:
-        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone."""
+        """Compare volatility forecasts from a region's joint rows with those from their numeric branch alone.
+
+        The volatility is that of the instrument's adjusted closes. NotFoundError without joint rows or bars.
+        """
         start, end = request.span.start, request.span.end
         rows = self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
         rows = [row for row in rows if row.entity_scope == request.entity_scope]
@@ -152,7 +155,7 @@ class JoinTexts(BackfillCase):
             raise no_joint_rows(request.region, request.space.joint_type, joint_model_id)
         stored = self._wired.storage.load_embeddings(request.region, request.numeric_model_id, start, end)
         numeric_of = dict(zip(stored.dates, stored.vectors, strict=True))
-        bars = self._wired.reader.load_bars([instrument_id], start, date.max, 1, ["close"])
+        bars = self._wired.reader.load_bars([instrument_id], start, date.max, 1, ["adjusted_close"])
         if not len(bars.dates):
             raise unknown_instrument(instrument_id)
         session_of = {day: number for number, day in enumerate(bars.dates.tolist())}
@@ -162,7 +165,7 @@ class JoinTexts(BackfillCase):
         if centres is not None:
             numeric = unit_rows(numeric - centres.numeric)
         sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
-        targets = forward_log_volatility(bars.column("close"))[sessions]
+        targets = forward_log_volatility(bars.column("adjusted_close"))[sessions]
         return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
 
     def _centres(self, joint_model_id: str) -> BranchCentres | None:

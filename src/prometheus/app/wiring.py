@@ -41,9 +41,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The instrument that stands for a region, or the region itself, its encoder, and whose sessions are the dates."""
+    """The instrument that stands for a region, or the region itself, its encoder, and whose sessions are the dates.
+
+    `members` are the instruments whose bars it is made of.
+    """
 
     entity_id: str
+    members: tuple[str, ...]
     anchor: str
     market: str
     builder: NumericWindowBuilder | RegionWindowBuilder
@@ -138,7 +142,8 @@ class Wiring:
         n_sessions = int(getattr(model, "window_days", DEFAULT_WINDOW_DAYS)) if window_days is None else window_days
         builder = self._builder(model, market)
         warn_of_cut_windows(model, n_sessions)
-        return Subject(instrument_id, instrument_id, market, builder, self._encoder(builder, model, chosen), n_sessions)
+        encoder = self._encoder(builder, model, chosen)
+        return Subject(instrument_id, (instrument_id,), instrument_id, market, builder, encoder, n_sessions)
 
     def _region_subject(
         self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
@@ -166,7 +171,8 @@ class Wiring:
         encoder = NumericWindowEncoder(
             builder=builder, model=model, store=self.vectors, model_id=own_id, entity_type=REGION
         )
-        return Subject(region, definition.anchor, market, builder, encoder, model.window_days)
+        members = tuple(definition.members)
+        return Subject(region, members, definition.anchor, market, builder, encoder, model.window_days)
 
 
 class UseCase:

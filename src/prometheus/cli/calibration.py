@@ -13,13 +13,14 @@ from prometheus.cli.runner import Answer, command, command_app, option, progress
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
+    from prometheus.app.calibrations import CalibrationResult
     from prometheus.evaluation.history import MarketHistory
     from prometheus.evaluation.repaint import RepaintReport
     from prometheus.evaluation.v2 import PanelResult
-    from prometheus.regime.prototypes import PrototypeSet
 
 EXIT_REPAINTED = 3
 N_WARM_UP = 252
+N_DATES_SHOWN = 5
 
 
 @command
@@ -35,7 +36,7 @@ def calibrate(
     model_id: Annotated[str | None, option("Numeric encoder of the instrument; num-regime-core-v2 without it.")] = None,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
-    from prometheus.app.regimes import CalibrationRequest
+    from prometheus.app.calibrations import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
 
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
@@ -43,20 +44,23 @@ def calibrate(
         region, instrument_id, parse_date(until), output, span, settings, align_to=align_to, model_id=model_id
     )
     with command_app() as app:
-        prototype_set, is_changed = app.calibrations.calibrate(request)
+        result = app.calibrations.calibrate(request)
+    prototype_set, is_changed = result.prototype_set, result.is_changed
     name = prototype_set.regime_model_id(prototype_set.encoder_model_id or "")
     calibration = prototype_set.calibration
     return Answer(
         lambda: {
             "output": str(output), "is_changed": is_changed, "region": region, "regime_model_id": name,
             "calibration": None if calibration is None else calibration.to_dict(),
+            "warnings": list(result.warnings),
+            "set_aside": {instrument: each.to_dict() for instrument, each in result.set_aside.items()},
         },
-        lambda: f"{'wrote' if is_changed else 'unchanged:'} {output}: {name}\n{_calibration_text(prototype_set)}",
+        lambda: f"{'wrote' if is_changed else 'unchanged:'} {output}: {name}\n{_calibration_text(result)}",
     )  # fmt: skip
 
 
-def _calibration_text(prototype_set: PrototypeSet) -> str:
-    calibration = prototype_set.calibration
+def _calibration_text(result: CalibrationResult) -> str:
+    calibration = result.prototype_set.calibration
     if calibration is None:
         return ""
     both = (calibration.calm, calibration.wild)
@@ -65,6 +69,7 @@ def _calibration_text(prototype_set: PrototypeSet) -> str:
     stays = [(label.name, each.n_sessions, each.n_exits) for label, each in calibration.stays.items()]
     return "\n".join([
         f"learned from {calibration.n_sessions} sessions, {calibration.start} to {calibration.end}",
+        *(f"{name}, {line}" for name, each in result.set_aside.items() for line in each.lines(N_DATES_SHOWN)),
         f"calmest: {calm}",
         f"wildest: {wild}",
         f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions",

@@ -44,7 +44,7 @@ def report(
     instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
     market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
 ) -> Answer:
-    """Print span, rows, missing sessions, zero volume and jumps above 50 % of each instrument."""
+    """Print span, rows, missing sessions, zero volume and jumps of adjusted closes of each instrument."""
     with command_app("instruments") as application:
         reports = application.prices.report(instrument_id, market_id)
     return Answer(

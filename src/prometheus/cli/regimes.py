@@ -121,13 +121,13 @@ def _transition_table(report: TransitionReport) -> str:
 @command
 def plot_regimes(
     region: Annotated[str, option("Region whose regimes are the bands.")],
-    instrument_id: Annotated[str, option("Instrument whose closes are the line.")],
+    instrument_id: Annotated[str, option("Instrument whose adjusted closes are the line.")],
     output: Annotated[Path, option("PNG file to write.")],
     start: First = EARLIEST,
     end: Last = LATEST,
     model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
 ) -> str:
-    """Write a PNG of the closes over bands that show the regime of each date."""
+    """Write a PNG of adjusted closes over bands that show the regime of each date."""
     first, last = parse_date(start), parse_date(end)
     if last < first:
         raise UsageError(f"--end {last} lies before --start {first}")

@@ -17,7 +17,7 @@ from prometheus.errors import CalendarRangeError, unknown_instrument
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 
 JUMP = 0.5
-"""A close more than 50 % away from the one before is worth a look: a split, a unit error, or a real crash."""
+"""An adjusted close more than 50 % away from the one before is worth a look: a split left in, a unit error, a crash."""
 
 ENDED_AFTER_SESSIONS = 5
 """A history that stops more than this many sessions before the newest bar of its market has ended."""
@@ -44,15 +44,17 @@ _SPAN = """
 # n numbers the sessions of the calendar, so a gap is a step of more than one; a bar outside every session has none
 _SUMMARY = """
     WITH bars AS (
-        SELECT p.instrument_id, p.trade_date, p.open, p.high, p.low, p.close, p.volume, s.n,
-               lag(p.close) OVER in_order AS previous_close,
+        SELECT p.instrument_id, p.trade_date, p.open, p.high, p.low, p.close, p.adjusted_close, p.volume, s.n,
+               lag(p.adjusted_close) OVER in_order AS previous_adjusted,
                max(s.n) OVER (in_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_n
         FROM prices_daily p
         LEFT JOIN unnest(%(sessions)s::date[]) WITH ORDINALITY AS s(session, n) ON s.session = p.trade_date
         WHERE p.instrument_id = ANY(%(ids)s)
         WINDOW in_order AS (PARTITION BY p.instrument_id ORDER BY p.trade_date)
     ), judged AS (
-        SELECT *, n - previous_n > 1 AS is_after_gap, abs(close / previous_close - 1) > %(jump)s AS is_jump FROM bars
+        SELECT *, n - previous_n > 1 AS is_after_gap,
+               abs(adjusted_close / previous_adjusted - 1) > %(jump)s AS is_jump
+        FROM bars
     )
     SELECT instrument_id, min(trade_date) AS first_date, max(trade_date) AS last_date, count(*) AS n_rows,
            coalesce(sum(n - previous_n - 1) FILTER (WHERE is_after_gap), 0)::bigint AS n_missing_sessions,
@@ -74,7 +76,8 @@ class InstrumentReport:
     `first_missing` and `n_off_session` (bars on a date that is no session) are None and empty where no calendar is
     known; `checked_from` says where the calendar begins when that is later than the first bar. `ended_on` is the last
     bar of a history that has ended: more than five sessions before the newest bar of its market; None while it goes on,
-    and without a calendar. `jump_dates` names each close more than 50 % away from the one before.
+    and without a calendar. `jump_dates` names each adjusted close more than 50 % away from the one
+    before.
     """
 
     instrument_id: str
@@ -93,7 +96,7 @@ class InstrumentReport:
 
     @property
     def n_jumps(self) -> int:
-        """How many closes are more than 50 % away from the one before."""
+        """How many adjusted closes are more than 50 % away from the one before."""
         return len(self.jump_dates)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Float64Vector
+from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.features import log_returns
 from prometheus.errors import InputRefusedError
 from prometheus.market.bars import PriceBars
 
-_OPTIONAL = ("high_over_close", "low_over_close", "volumes")
+_OPTIONAL = ("high_over_close", "low_over_close", "volumes", "is_held")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +20,8 @@ class MarketHistory:
     """The sessions of one instrument, oldest first, each column of shape (n,).
 
     Dates (datetime64[D]) strictly increase; closes are adjusted, positive and finite; highs and lows are over the
-    unadjusted close of the same session, NaN where unknown; volumes are not negative. A column unknown throughout is
+    unadjusted close of the same session, NaN where unknown; volumes are not negative. A session `is_held` where its bar
+    was suspect on its day: what was said then is what was said of the session before. A column unknown throughout is
     None. InputRefusedError for columns of different length, dates out of order, or such a close.
     """
 
@@ -29,6 +31,7 @@ class MarketHistory:
     high_over_close: Float64Vector | None = None
     low_over_close: Float64Vector | None = None
     volumes: Float64Vector | None = None
+    is_held: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         columns = (self.closes, *(getattr(self, name) for name in _OPTIONAL))
@@ -61,6 +64,14 @@ class MarketHistory:
     def log_returns(self) -> Float64Vector:
         """ln(close / previous close), shape (n,), 0 first."""
         return log_returns(self.closes)
+
+    def speaking_rows(self, n_last: int) -> Int64Vector:
+        """Return for each of the last sessions the row whose label it has, shape (n_last,): its own unless held."""
+        rows = np.arange(len(self))
+        if self.is_held is not None:
+            rows = np.maximum.accumulate(np.where(self.is_held, 0, rows))
+        speaking: Int64Vector = rows[len(self) - n_last :]
+        return speaking
 
     def until(self, n: int) -> MarketHistory:
         """Return the first `n` sessions."""

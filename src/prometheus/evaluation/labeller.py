@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Vector
+from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
@@ -54,6 +54,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.is_risk_off)
 
+    def take(self, rows: Int64Vector) -> Predictions:
+        """Return the predictions of some rows, which may repeat."""
+        labels = None if self.labels is None else tuple(self.labels[row] for row in rows.tolist())
+        return Predictions(self.is_risk_off[rows], self.scores[rows], self.probabilities[rows], labels)
+
     def says(self, row: int) -> str:
         """Return the label of one session as a name: the regime's, or risk-off and risk-on."""
         if self.labels is not None:
@@ -79,6 +84,12 @@ class FittedLabeller(Protocol):
         `history` begins where the one it was fitted on began; what it says of a session must not depend on how many
         sessions follow.
         """
+
+
+def said_by(fitted: FittedLabeller, history: MarketHistory, n_last: int) -> Predictions:
+    """Return what was said on each of the last `n_last` sessions: on one that is held, that of the session before."""
+    rows = history.speaking_rows(n_last)
+    return fitted.predictions(history, len(history) - int(rows[0])).take(rows - rows[0])
 
 
 class Labeller(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions, said_by
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
@@ -127,7 +127,7 @@ def walk_forward(
         fitted = labeller.fit(visible.until(begin), limit)
         fit_seconds.append(time.perf_counter() - clock)
         shown = visible.until(end)
-        parts.append(fitted.predictions(shown, end - begin))
+        parts.append(said_by(fitted, shown, end - begin))
         clock = time.perf_counter()
         fitted.predictions(shown, 1)
         day_seconds.append(time.perf_counter() - clock)

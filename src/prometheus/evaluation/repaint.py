@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import Labeller
+from prometheus.evaluation.labeller import Labeller, said_by
 from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, year_spans
 
 LabelFunction = Callable[[MarketHistory], Iterable[Any]]
@@ -72,20 +74,30 @@ def check_walk(
     walk: WalkForward,
     every: int = 1,
     progress: Progress | None = None,
+    known_on: Callable[[np.datetime64], MarketHistory] | None = None,
 ) -> RepaintReport:
-    """Run every n-th session of a walk again on data cut at each, the model of its year fitted afresh."""
+    """Run every n-th session of a walk again on data cut at each, the model of its year fitted afresh.
+
+    `known_on` gives the history as it was known at the close of a date, its bars judged anew; by default the history is
+    cut there.
+    """
     visible = plan.visible(history)
+
+    def cut_at(position: int) -> MarketHistory:
+        known = None if known_on is None else known_on(visible.dates[position])
+        return visible.until(position + 1) if known is None else plan.visible(known)
+
     pairs: list[tuple[date, Any, Any]] = []
     for begin, end in year_spans(visible.dates, walk.first):
         chosen = [position for position in range(begin, end) if (position - walk.first) % every == 0]
         if not chosen:
             continue
-        fitted = labeller.fit(visible.until(begin), walk.threshold)
+        fitted = labeller.fit(cut_at(begin).until(begin), walk.threshold)
         for position in chosen:
             if progress is not None:
                 progress(position - walk.first, len(walk.predictions))
             now = walk.predictions.says(position - walk.first)
-            then = fitted.predictions(visible.until(position + 1), 1).says(0)
+            then = said_by(fitted, cut_at(position), 1).says(0)
             pairs.append((visible.dates[position].item(), then, now))
     return _report(pairs)
 

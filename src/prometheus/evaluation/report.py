@@ -18,7 +18,7 @@ from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
 from prometheus.evaluation.repaint import RepaintReport
 from prometheus.market.outcomes import forward_log_volatility
-from prometheus.regime.picture import BAND_COLOURS, add_legend, new_figure, open_frame, paint_bands
+from prometheus.regime.picture import BAND_COLOURS, PRICE_AXIS, add_legend, new_figure, open_frame, paint_bands
 from prometheus.regime.types import RegimeLabel
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def draw_labels(
     predictions: Predictions,
     zooms: Mapping[str, tuple[date, date]] | None = None,
 ) -> Figure:
-    """Return a figure of closes (log scale) over bands of labels, and a panel for each zoom.
+    """Return a figure of adjusted closes (log scale) over bands of labels, and a panel for each zoom.
 
     `zooms` are first and last date by the title of the panel. Needs matplotlib; `WindowShapeError` if dates, closes and
     predictions differ in length.
@@ -176,7 +176,7 @@ def draw_labels(
     colours = RISK_OFF_ONLY if predictions.labels is None else of_regimes
     paint_bands(top, dates, closes, _bands(dates, names, colours))
     top.set_title(title, loc="left", fontsize=11)
-    top.set_ylabel("close (log scale)")
+    top.set_ylabel(PRICE_AXIS)
     add_legend(top, {name: colour for name, colour in colours.items() if name in names}, fontsize=8)
     for number, (name, (first, last)) in enumerate(panels.items()):
         axes: Any = figure.add_subplot(grid[1 + number // 2, number % 2])

@@ -113,7 +113,8 @@ class FittedPersistentLabeller:
         """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
         sessions = _described(self.model, self.factors, history, n_sessions)
-        decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration)
+        is_held = None if history.is_held is None else history.is_held[-n_sessions:]
+        decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
         is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
         names = tuple(label.name for label in labels)
@@ -151,8 +152,9 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + warm_up)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
         path = viterbi_path(decoded.distances, fitted.calibration.penalty)
-        stated.append(decoded.confidences[: end - begin])
-        agreeing.append(path[: end - begin] == decoded.nearest[: end - begin])
+        rows = visible.speaking_rows(len(visible) - begin)[: end - begin] == np.arange(begin, end)
+        stated.append(decoded.confidences[: end - begin][rows])
+        agreeing.append((path == decoded.nearest)[: end - begin][rows])
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)
     error = figures.calibration_error(confidences, is_right)
     return LabelConfidence(len(is_right), float(confidences.mean()), float(is_right.mean()), error)
@@ -344,8 +346,9 @@ def _panel_row(visible: MarketHistory, plan: EvaluationPlan) -> PanelRow | None:
         return None
     known = followed[is_known]
     is_high = known > np.quantile(known, 1.0 - plan.top_fraction)
+    rows = visible.speaking_rows(len(visible) - first)
     ours, ewma = (
-        figures.area_under_curve(score(visible, len(visible) - first)[is_known], is_high)
+        figures.area_under_curve(score(visible, len(visible) - int(rows[0]))[rows - rows[0]][is_known], is_high)
         for score in (volatility_scores_of, log_ewma_volatility)
     )
     return PanelRow(visible.instrument_id, len(known), ours, ewma)

@@ -239,7 +239,7 @@ def find_prototypes(
 ) -> tuple[tuple[RegimePrototype, ...], list[slice], list[slice]]:
     """Return the prototypes from calm to wild, and the stretches that made the axis."""
     calm = [_least_stretch(sessions.stress, length) for length in settings.calm_lengths]
-    wild = [_least_stretch(-sessions.stress, length) for length in settings.wild_lengths]
+    wild = wild_stretches(sessions, settings)
     vectors = sessions.vectors
     low = np.mean([vectors[stretch].mean(axis=0, dtype=np.float64) for stretch in calm], axis=0)
     high = np.mean([vectors[stretch].mean(axis=0, dtype=np.float64) for stretch in wild], axis=0)
@@ -257,6 +257,11 @@ def find_prototypes(
         RegimePrototype(label, center.astype(np.float32)) for label, center in zip(ORDER, centers, strict=True)
     )
     return prototypes, calm, wild
+
+
+def wild_stretches(sessions: DescribedSessions, settings: CalibrationSettings) -> list[slice]:
+    """Return the stretches whose mean stress is greatest, one of each length."""
+    return [_least_stretch(-sessions.stress, length) for length in settings.wild_lengths]
 
 
 def aligned(

@@ -25,6 +25,7 @@ BAND_COLOURS = {
     RegimeLabel.CRISIS: "#c8553d",
 }
 """Told apart by lightness as well as by hue."""
+PRICE_AXIS = "adjusted close (log scale)"
 
 
 DateLike: TypeAlias = "date | np.datetime64"
@@ -51,7 +52,7 @@ def spells(states: Sequence[LabelledDate]) -> list[tuple[RegimeLabel, date, date
 
 
 def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]) -> Figure:
-    """Return a figure of closes (log scale) over regime bands; needs matplotlib."""
+    """Return a figure of adjusted closes (log scale) over regime bands; needs matplotlib."""
     figure = new_figure(12, 5)
     paint_regimes(figure, title, dates, closes, states)
     return figure
@@ -60,12 +61,12 @@ def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: S
 def paint_regimes(
     figure: Figure, title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]
 ) -> None:
-    """Draw closes (log scale) over regime bands into an empty figure."""
+    """Draw adjusted closes (log scale) over regime bands into an empty figure."""
     axes: Any = figure.add_subplot()
     bands = spells(states)
     paint_bands(axes, dates, closes, [(start, end, BAND_COLOURS[label]) for label, start, end in bands])
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set_ylabel("close (log scale)")
+    axes.set_ylabel(PRICE_AXIS)
     seen = {label for label, _, _ in bands}
     add_legend(axes, {label.name: BAND_COLOURS[label] for label in RegimeLabel if label in seen})
 

@@ -18,7 +18,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.errors import MissingExtraError, UsageError
 from prometheus.market.bars import Closes
-from prometheus.regime.picture import BAND_COLOURS, LabelledDate, paint_regimes, spells
+from prometheus.regime.picture import BAND_COLOURS, PRICE_AXIS, LabelledDate, paint_regimes, spells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def _axes(title: str, width: float, height: float) -> Any:
 def draw_regimes(
     title: str, closes: Closes, states: Sequence[LabelledDate], *, interactive: bool | None = None
 ) -> Picture:
-    """Return closes (log scale) over a band for each spell of a regime."""
+    """Return adjusted closes (log scale) over a band for each spell of a regime."""
     if not chooses_plotly(interactive):
         figure = new_figure(11, 4.5)
         paint_regimes(figure, title, closes.dates, closes.values, states)
@@ -104,7 +104,7 @@ def draw_regimes(
         "text": [names.get(day, "") for day in closes.dates.tolist()],
         "line": {"color": INK, "width": 1}, "hovertemplate": "%{x}: %{y:,.2f} %{text}<extra></extra>",
     }  # fmt: skip
-    return plotly_figure(title, [line], shapes=bands, yaxis={"type": "log"})
+    return plotly_figure(title, [line], shapes=bands, yaxis={"type": "log", "title": {"text": PRICE_AXIS}})
 
 
 def draw_matrix(title: str, names: list[str], shares: Float64Matrix, *, interactive: bool | None = None) -> Picture:

@@ -204,7 +204,7 @@ class Regimes(ResultTable[RegimeRow]):
         return Listing(Reason, tuple(reasons), title, named, {"share": "+.1%"})
 
     def plot(self, *, interactive: bool | None = None) -> figures.Picture:
-        """Return a picture of the closes (log scale) over the regimes.
+        """Return a picture of the adjusted closes (log scale) over the regimes.
 
         It is a figure of Plotly where `interactive`, by default in notebooks where Plotly is installed, else of
         matplotlib. `MissingExtraError` where that is not installed; `NotFoundError` or `UsageError` without closes or

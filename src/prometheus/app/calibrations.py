@@ -1,0 +1,193 @@
+"""Prototypes and constants learned from the past, and what labels are made of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prometheus.app.histories import Histories
+from prometheus.app.judged_markets import SetAside, load_judged_market
+from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
+from prometheus.arrays import Float64Vector
+from prometheus.backfill.embeddings import name_unknown
+from prometheus.core.files import require_writable, write_if_changed
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.descriptors import describe
+from prometheus.encoders.numeric.regions import RegionWindowBatch
+from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
+from prometheus.encoders.numeric.windows import WindowBatch
+from prometheus.encoders.numeric.without import without_bar
+from prometheus.errors import InputRefusedError, UsageError
+from prometheus.files.prototypes import read_prototypes, write_prototypes
+from prometheus.market.outcomes import forward_log_volatility
+from prometheus.regime.calibration import (
+    CalibrationSettings,
+    DescribedSessions,
+    PrototypeSource,
+    RegimeCalibration,
+    calibrate,
+)
+from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
+from prometheus.regime.explanation import Reason, explain
+from prometheus.regime.forecasts import fit_score_weights
+from prometheus.regime.model_persistent import FAMILY
+from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.types import RegimeState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRequest:
+    """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
+
+    Without `instrument_id` the region's configured members are meant; `align_to` is an earlier prototype file whose
+    labels the new ones keep.
+    """
+
+    region: str
+    instrument_id: str | None
+    until: date
+    output: Path
+    span: int
+    settings: CalibrationSettings
+    align_to: Path | None = None
+    model_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.instrument_id is not None and self.model_id not in (None, NUM_REGIME_CORE_V2):
+            raise UsageError(
+                f"calibrate reads vectors of {NUM_REGIME_CORE_V2}, not of {self.model_id}; "
+                "for others average windows with compute_regime_prototypes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationResult:
+    """The prototypes written, whether the file changed, each reason to doubt them, and what the judge set aside.
+
+    `set_aside` is by instrument, over the sessions that the calibration's windows reach back to.
+    """
+
+    prototype_set: PrototypeSet
+    is_changed: bool
+    warnings: tuple[str, ...]
+    set_aside: Mapping[str, SetAside]
+
+
+class Calibrate(UseCase):
+    """Learns prototypes and constants from the past, and explains labels."""
+
+    def calibrate(self, request: CalibrationRequest) -> CalibrationResult:
+        """Write prototypes and their calibration to a file, and warn of each reason to doubt them.
+
+        InputRefusedError for too few sessions.
+        """
+        require_writable(request.output)
+        earlier = None
+        if request.align_to is not None:
+            earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
+        subject = self._wired.subject_of(
+            request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
+        )
+        windows = self._windows(subject, date.min, request.until)
+        windows = windows.take(slice(max(0, len(windows) - request.span), None))
+        if len(windows) < request.span:
+            logger.warning(
+                "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
+                subject.entity_id, len(windows), request.until, request.span,
+            )  # fmt: skip
+        sessions = _described(subject, windows)
+        prototypes, calibration = calibrate(sessions, _followed(windows), request.settings, earlier=earlier)
+        loudest = _loudest(subject, windows, sessions, request.settings)
+        warnings = tuple(find_doubts(sessions, prototypes, calibration, request.settings, loudest))
+        for warning in warnings:
+            logger.warning("%s: %s", subject.entity_id, warning)
+        ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
+        prototype_set = PrototypeSet(
+            region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
+            window_days=subject.window_days, calibration=calibration,
+        )  # fmt: skip
+        is_changed = write_prototypes(prototype_set, request.output)
+        return CalibrationResult(prototype_set, is_changed, warnings, self._set_aside(subject, calibration))
+
+    def _set_aside(self, subject: Subject, calibration: RegimeCalibration) -> dict[str, SetAside]:
+        found = {}
+        for name in subject.members:
+            market = load_judged_market(self._wired, name)
+            dates = market.bars.dates
+            begin = int(np.searchsorted(dates, np.datetime64(calibration.start, "D"))) - subject.window_days + 1
+            found[name] = SetAside.of(market, dates[max(begin, 0)].item(), calibration.end)
+        return found
+
+    def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
+        """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
+        asked = asked or Histories(self._wired)
+        return [_explain_state(state, asked.model_config(state.model_id) or {}) for state in states]
+
+    def fit_constants(
+        self, instrument_id: str, start: date, end: date, output: Path
+    ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
+        """Recompute the scale-free encoder's frozen constants and the volatility score's weights.
+
+        Return the constants, the weights, and whether the file changed.
+        """
+        require_writable(output)
+        subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
+        windows = self._windows(subject, start, end)
+        source = {
+            "instrument_id": instrument_id, "start": str(start), "end": str(end), "command": RECOMPUTE_COMMAND,
+        }  # fmt: skip
+        constants = ScaleFreeConstants.fit(describe(windows.features, windows.ends), source)
+        model = ScaleFreeNumericEmbeddingModel(constants)
+        vectors = model.encode_table(windows.features, windows.ends, windows.window_days)
+        weights = fit_score_weights(vectors, _followed(windows))
+        return constants, weights, write_if_changed(output, constants.to_json())
+
+    def _windows(self, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
+        build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
+        if build.failures and not len(build.windows):
+            raise name_unknown(build.failures, self._wired.reader)[-1]
+        warn_of_sessions_left_out(build.failures)
+        return build.windows
+
+
+def _described(subject: Subject, windows: WindowBatch | RegionWindowBatch) -> DescribedSessions:
+    return DescribedSessions.of(windows.as_of_dates, subject.encoder.encode(windows).vectors)
+
+
+def _loudest(
+    subject: Subject, windows: WindowBatch | RegionWindowBatch, sessions: DescribedSessions,
+    settings: CalibrationSettings,
+) -> LoudestBar | None:  # fmt: skip
+    """Return the loudest bar of an instrument; None for a region, whose members' bars are many."""
+    if isinstance(windows, RegionWindowBatch):
+        return None
+    log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
+    row = loudest_row(sessions, log_returns, settings)
+    return LoudestBar(row, float(log_returns[row]), _described(subject, without_bar(windows, row)))
+
+
+def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
+    """Return the forward log volatility of each window's last session, of the instrument or the region's anchor."""
+    closes = windows.closes[: int(windows.close_ends[-1])]
+    return forward_log_volatility(closes)[windows.close_ends - 1]
+
+
+def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
+    if config.get("family") != FAMILY:
+        raise InputRefusedError(
+            f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
+            "calibrate, then run_numeric_regime with its file"
+        )
+    probabilities = {name: float(value) for name, value in state.metadata["probabilities"].items()}
+    label = state.regime_label.name
+    runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
+    centers = {name: np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up)}
+    return explain(state.regime_embedding, centers[label], centers[runner_up], config["calibration"]["norms"])
