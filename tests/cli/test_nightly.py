@@ -254,8 +254,8 @@ def test_a_region_that_fails_is_named_and_stops_no_other(run: Run, monkeypatch: 
     assert line.startswith("failed: BROKEN: ")
     assert "no.json" in line
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert rows["BROKEN"].split()[2:] == ["-", "-", "-", "0", "0", "0"]
-    assert rows["US_INDEX"].split()[-3:] == ["40", "0", "0"], "without any texts there is nothing to join"
+    assert rows["BROKEN"].split()[2:] == ["-", "-", "-", "0", "0", "0", "0"]
+    assert rows["US_INDEX"].split()[-4:] == ["40", "0", "0", "0"], "without any texts there is nothing to join"
     assert "texts" not in rows
 
 

@@ -48,12 +48,16 @@ class PriceFindings(UseCase):
         reports = build_data_report(self._wired.db_manager, instrument_ids=instrument_ids, market_id=market_id)
         return self.check_known([each.instrument_id for each in reports])
 
-    def check_known(self, names: Sequence[str], since: date = date.min, until: date = date.max) -> PriceCheck:
+    def check_known(
+        self, names: Sequence[str], since: date = date.min, until: date = date.max, market: str | None = None
+    ) -> PriceCheck:
         """Return the open findings of instruments whose bars lie, or end, between two dates, as known on the second.
 
-        A failure of the judge on one instrument stops no other.
+        `market` is whose sessions they have; without it that of each. A failure of the judge on one instrument stops no
+        other.
         """
-        markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
+        of_each = {} if market is not None else self._wired.catalog.markets_of(names)
+        markets = {**dict.fromkeys(names, market or US_EQ), **of_each}
         found: list[Finding] = []
         failures: dict[str, str] = {}
         for first in range(0, len(names), CHECKED_AT_ONCE):

@@ -149,7 +149,9 @@ class LabelRegimes(BackfillCase, ReadRegimes):
     def _tell_findings(self, subject: Subject, span: DateSpan) -> None:
         """Warn of open findings in the prices that the labels of a span stand on."""
         since = max(span.start.toordinal() - subject.window_days * DAYS_PER_SESSION, 1)
-        found = PriceFindings(self._wired).check_known(subject.members, date.fromordinal(since), span.end).findings
+        market = subject.market if subject.members == (subject.anchor,) else None
+        known = PriceFindings(self._wired).check_known(subject.members, date.fromordinal(since), span.end, market)
+        found = known.findings
         if found:
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             logger.warning(

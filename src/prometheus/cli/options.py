@@ -80,7 +80,8 @@ def describe(run: BackfillRun[Any]) -> str:
     """Return the result of a run in words."""
     report = run.report
     n_unchanged, n_failed = report.planned - report.written, len(run.failures)
-    lost = f", {report.dropped} dropped, their bars are gone" if report.dropped else ""
+    n_dropped = getattr(report, "dropped", 0)
+    lost = f", {n_dropped} dropped, their bars are gone" if n_dropped else ""
     if run.is_dry:
         size, seconds = f"{report.n_bytes / 1e6:,.1f} MB", run.estimated_seconds
         duration = "time unknown, no earlier run" if seconds is None else f"in about {seconds:,.0f} s"
