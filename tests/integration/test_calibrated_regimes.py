@@ -14,8 +14,9 @@ from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
 from prometheus.app import App
+from prometheus.app.calibrations import CalibrationRequest
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.regimes import CalibrationRequest, RegimeRequest
+from prometheus.app.regimes import RegimeRequest
 from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeReport

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus.app import analogs as _analogs
     from prometheus.app import backfills as _backfills
     from prometheus.app import briefings as _briefings
+    from prometheus.app import calibrations as _calibrations
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
@@ -40,7 +41,7 @@ class App:
     prices: _prices.LoadPrices
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
-    calibrations: _regimes.Calibrate
+    calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
     analogs: _analogs.FindAnalogs
     text_search: _text_search.SearchTexts

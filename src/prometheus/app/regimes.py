@@ -1,4 +1,4 @@
-"""Regimes computed and stored; prototypes and constants learned from the past."""
+"""Regimes computed and stored, and prototypes averaged from stored embeddings."""
 
 from __future__ import annotations
 
@@ -9,38 +9,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prometheus.app.backfills import BackfillCase
-from prometheus.app.histories import Histories, ReadRegimes
-from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
-from prometheus.arrays import Float64Vector
-from prometheus.backfill.embeddings import name_unknown
-from prometheus.backfill.joint import stale_joins
+from prometheus.app.histories import ReadRegimes
+from prometheus.app.wiring import Subject, warn_of_sessions_left_out
 from prometheus.backfill.plan import DateSpan, regime_chunks
-from prometheus.backfill.regime import RegimeBackfill, RegimeReport
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport, stale_joins
 from prometheus.backfill.work import BackfillRun
-from prometheus.core.files import require_writable, write_if_changed
-from prometheus.data.vectors.index import WindowIndex
+from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import is_numeric_model, stored_model_id
-from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
-from prometheus.encoders.numeric.descriptors import describe
-from prometheus.encoders.numeric.regions import RegionWindowBatch
-from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.encoders.numeric.windows import WindowBatch
-from prometheus.errors import InputRefusedError, PrototypeError, UsageError
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1
+from prometheus.errors import PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
-from prometheus.market.outcomes import forward_log_volatility
-from prometheus.regime.calibration import CalibrationSettings, DescribedSessions, PrototypeSource, calibrate
-from prometheus.regime.explanation import Reason, explain
-from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_numeric import (
     EncodingRegimeModel,
     NumericRegimeModel,
     SeedRegimeModel,
     default_temperature,
 )
-from prometheus.regime.model_persistent import FAMILY, PersistentRegimeModel
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
 from prometheus.regime.types import RegimeLabel, RegimeState
 
@@ -124,7 +109,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if dry_run:
             return done
         if done.report.embeddings.written:
-            WindowIndex(self._wired.db_manager, model.encoder.model_id).sync()
+            self._wired.sync_window_index(model.encoder.model_id)
         branch = (request.region, model.encoder.model_id)
         stale = stale_joins(self._wired.joint_vectors, self._wired.storage, *branch, span.start, span.end)
         if not stale:
@@ -180,6 +165,8 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             )
         if temperature is not None:
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
+        from prometheus.regime.model_persistent import PersistentRegimeModel  # noqa: PLC0415 -- for calibrated files
+
         model = PersistentRegimeModel(**common, prototype_set=prototype_set)
         if request.span.start <= calibration.end:
             logger.warning(
@@ -199,115 +186,6 @@ class LabelRegimes(BackfillCase, ReadRegimes):
                 "be compared with itself: use another --region or --regime-model-id",
                 request.region, n_rows, model.model_id, instrument_id, window_days,
             )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationRequest:
-    """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
-
-    Without `instrument_id` the region's configured members are meant; `align_to` is an earlier prototype file whose
-    labels the new ones keep.
-    """
-
-    region: str
-    instrument_id: str | None
-    until: date
-    output: Path
-    span: int
-    settings: CalibrationSettings
-    align_to: Path | None = None
-    model_id: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.instrument_id is not None and self.model_id not in (None, NUM_REGIME_CORE_V2):
-            raise UsageError(
-                f"calibrate reads vectors of {NUM_REGIME_CORE_V2}, not of {self.model_id}; "
-                "for others average windows with compute_regime_prototypes"
-            )
-
-
-class Calibrate(UseCase):
-    """Learns prototypes and constants from the past, and explains labels."""
-
-    def calibrate(self, request: CalibrationRequest) -> tuple[PrototypeSet, bool]:
-        """Write prototypes and their calibration to a file; return them, and whether it changed.
-
-        InputRefusedError for too few sessions.
-        """
-        require_writable(request.output)
-        earlier = None
-        if request.align_to is not None:
-            earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
-        subject = self._wired.subject_of(
-            request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
-        )
-        windows = self._windows(subject, date.min, request.until)
-        windows = windows.take(slice(max(0, len(windows) - request.span), None))
-        if len(windows) < request.span:
-            logger.warning(
-                "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
-                subject.entity_id, len(windows), request.until, request.span,
-            )  # fmt: skip
-        vectors = subject.encoder.encode(windows).vectors
-        prototypes, calibration = calibrate(
-            DescribedSessions.of(windows.as_of_dates, vectors), _followed(windows), request.settings, earlier=earlier
-        )
-        ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
-        prototype_set = PrototypeSet(
-            region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
-            window_days=subject.window_days, calibration=calibration,
-        )  # fmt: skip
-        return prototype_set, write_prototypes(prototype_set, request.output)
-
-    def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
-        """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
-        asked = asked or Histories(self._wired)
-        return [_explain_state(state, asked.model_config(state.model_id) or {}) for state in states]
-
-    def fit_constants(
-        self, instrument_id: str, start: date, end: date, output: Path
-    ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
-        """Recompute the scale-free encoder's frozen constants and the volatility score's weights.
-
-        Return the constants, the weights, and whether the file changed.
-        """
-        require_writable(output)
-        subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
-        windows = self._windows(subject, start, end)
-        source = {
-            "instrument_id": instrument_id, "start": str(start), "end": str(end), "command": RECOMPUTE_COMMAND,
-        }  # fmt: skip
-        constants = ScaleFreeConstants.fit(describe(windows.features, windows.ends), source)
-        model = ScaleFreeNumericEmbeddingModel(constants)
-        vectors = model.encode_table(windows.features, windows.ends, windows.window_days)
-        weights = fit_score_weights(vectors, _followed(windows))
-        return constants, weights, write_if_changed(output, constants.to_json())
-
-    def _windows(self, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
-        build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
-        if build.failures and not len(build.windows):
-            raise name_unknown(build.failures, self._wired.reader)[-1]
-        warn_of_sessions_left_out(build.failures)
-        return build.windows
-
-
-def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
-    """Return the forward log volatility of each window's last session, of the instrument or the region's anchor."""
-    closes = windows.closes[: int(windows.close_ends[-1])]
-    return forward_log_volatility(closes)[windows.close_ends - 1]
-
-
-def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
-    if config.get("family") != FAMILY:
-        raise InputRefusedError(
-            f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
-            "calibrate, then run_numeric_regime with its file"
-        )
-    probabilities = {name: float(value) for name, value in state.metadata["probabilities"].items()}
-    label = state.regime_label.name
-    runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
-    centers = {name: np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up)}
-    return explain(state.regime_embedding, centers[label], centers[runner_up], config["calibration"]["norms"])
 
 
 def _default_encoder(request: RegimeRequest, prototype_set: PrototypeSet | None) -> str:

@@ -35,7 +35,7 @@ def calibrate(
     model_id: Annotated[str | None, option("Numeric encoder of the instrument; num-regime-core-v2 without it.")] = None,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
-    from prometheus.app.regimes import CalibrationRequest
+    from prometheus.app.calibrations import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
 
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
