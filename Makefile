@@ -14,6 +14,9 @@ COMPILE := $(BIN)/python -m compileall -qq -x "/tests?/" $(VENV)/lib || :
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 WORKERS ?= 2
 TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
+DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
+# Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-deep test-ray test-faults check docs format bench lock clean
 .DEFAULT_GOAL := setup
@@ -44,11 +47,11 @@ demo: $(DEMO_READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(TOGETHER)
-	@$(BIN)/python -m pytest $(TOGETHER) --server tcp tests/integration tests/cli/test_mission.py tests/cli/test_reruns.py
+	@$(BIN)/python -m pytest $(TOGETHER) --server tcp -m "tcp and not deep" tests/integration tests/cli
 
 test-deep: $(READY)
-	@$(BIN)/python -m pytest $(TOGETHER) -m "deep or not deep" --timeout 1800
-	@$(BIN)/python -m pytest $(TOGETHER) -m "deep or not deep" --timeout 1800 --server tcp tests/integration tests/cli
+	@$(BIN)/python -m pytest $(TOGETHER) $(DEEP)
+	@$(BIN)/python -m pytest $(TOGETHER) $(DEEP) --server tcp tests/integration tests/cli
 
 # Ray is large: only this target installs it
 test-ray: $(READY)
@@ -56,7 +59,7 @@ test-ray: $(READY)
 	@$(BIN)/python -m pytest -q tests/ray
 
 test-faults: $(READY)
-	@$(BIN)/python -m pytest -q -m "deep or not deep" --timeout 1800 tests/faults
+	@$(BIN)/python -m pytest -q $(DEEP) tests/faults
 
 # The commands that the documents show are run by `test`
 check: $(READY)

@@ -24,7 +24,7 @@ COMPUTE_PROTOTYPES = (
 BACKFILL = "-m prometheus.scripts.backfill_numeric_embeddings --as-of 2025-01-31 --window-days 63 "
 SUMMARY = "Regime as of 2025-01-31 for region US: label=NEUTRAL, confidence=1.000\n"
 
-pytestmark = pytest.mark.usefixtures("sample")
+pytestmark = [pytest.mark.usefixtures("sample"), pytest.mark.tcp]
 
 
 @pytest.mark.parametrize(("model_id", "dim"), [("num-regime-core-v1", 384), ("numeric-simple-v1", 189)])

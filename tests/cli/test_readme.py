@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import Run, run_process
 
+from prometheus.cli import demo
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -30,9 +32,13 @@ def test_the_way_from_prices_to_regimes_works_as_the_readme_shows_it(run: Run) -
     assert shown.stdout.splitlines()[-1] == "(4026, 384) float32", shown.stderr
 
 
+@pytest.mark.parametrize("texts_from", ["2023-11-01", pytest.param("2019-01-01", marks=pytest.mark.deep)])
 def test_the_demo_runs_and_a_second_time_writes_nothing(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts_from: str
 ) -> None:
+    whole = demo.EMBED_EARLIER_TEXTS
+    assert "2019-01-01" in whole
+    monkeypatch.setattr(demo, "EMBED_EARLIER_TEXTS", whole.replace("2019-01-01", texts_from))
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
     first = run("demo", "--allow-own-server", "--folder", "demo")

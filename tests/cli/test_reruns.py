@@ -10,6 +10,8 @@ from tests.fixtures.database import TableDigest
 
 from prometheus.ingest.sample import PRICES
 
+pytestmark = pytest.mark.tcp
+
 RANGE = ["--date-range", "2017-06-01", "2020-06-30"]
 WINDOWS = ["--window", "NEUTRAL=2018-01-01:2018-12-31", "--window", "CRISIS=2020-03-01:2020-04-30"]
 COMMANDS = {

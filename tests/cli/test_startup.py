@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import US, Run, run_process
+from tests.fixtures.commands import US, Outcome, Run, run_process
 
 from prometheus.cli import COMMANDS
 
@@ -16,19 +16,30 @@ REPORT = (
 )
 
 
+def run_and_report(*arguments: str) -> Outcome:
+    """Run a command in a process of its own that ends by naming on standard error the slow modules it imported."""
+    return run_process("-c", REPORT.format(arguments=list(arguments), slow=SLOW))
+
+
 def imported_by(*arguments: str) -> tuple[int, str]:
     """Return exit code and the slow modules a command imported."""
-    outcome = run_process("-c", REPORT.format(arguments=list(arguments), slow=SLOW))
+    outcome = run_and_report(*arguments)
     return outcome.exit_code, outcome.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["umbrella", *COMMANDS])
 def test_help_answers_without_slow_imports(command: list[str]) -> None:
-    outcome = run_process("-m", "prometheus", *command, "--help")
+    outcome = run_and_report(*command, "--help")
+
+    assert (outcome.exit_code, outcome.stderr) == (0, "imported:\n")
+    assert outcome.stdout.startswith("Usage: python -m prometheus")
+
+
+def test_the_package_is_a_command() -> None:
+    outcome = run_process("-m", "prometheus", "config", "--help")
 
     assert outcome.exit_code == 0
-    assert outcome.stdout.startswith("Usage: python -m prometheus")
-    assert imported_by(*command, "--help") == (0, "imported:")
+    assert outcome.stdout.startswith("Usage: python -m prometheus config")
 
 
 @pytest.mark.usefixtures("sample")

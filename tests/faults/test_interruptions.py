@@ -21,7 +21,9 @@ pytestmark = [needs_linux, pytest.mark.timeout(600)]
 DISK_MIB = 400
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.deep)]
+)
 def test_a_run_that_is_asked_to_stop_ends_cleanly_and_says_how_to_go_on(
     playground: Playground, number: signal.Signals, exit_code: int
 ) -> None:
@@ -74,6 +76,7 @@ def small_disk(playground: Playground, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.deep
 @needs_root
 def test_a_full_disk_ends_the_run_with_one_line_and_nothing_is_lost(small_disk: Path) -> None:
     backfill = Backfill(Driver(small_disk / "home"), n_instruments=120)

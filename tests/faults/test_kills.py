@@ -53,6 +53,13 @@ def all_kinds(backfill: Backfill) -> dict[str, Kill]:
     return {"client": kill_client, "worker": kill_worker, "server": killer_of(backfill.server)}
 
 
+def test_a_killed_server(playground: Playground) -> None:
+    backfill = Backfill(playground.server(), n_instruments=40)
+    for kind, killed, expected in kills(backfill, {"server": killer_of(backfill.server)}, 1, seed=5):
+        check(kind, killed, expected)
+
+
+@pytest.mark.deep
 def test_three_kills(playground: Playground) -> None:
     backfill = Backfill(playground.server(), n_instruments=60)
     for kind, killed, expected in kills(backfill, all_kinds(backfill), 3, seed=5):
@@ -70,6 +77,7 @@ def test_twenty_kills(playground: Playground, seed: int) -> None:
     assert n_left_over >= 6, "hardly a kill left anything to do"
 
 
+@pytest.mark.deep
 def test_a_bug_that_marks_progress_before_the_rows_is_caught(playground: Playground) -> None:
     server = playground.server()
     backfill = Backfill(server, n_instruments=40, command=PLANTED)

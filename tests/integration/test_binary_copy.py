@@ -24,6 +24,8 @@ from prometheus.data.postgres.binary_copy import (
     fetch_packed,
 )
 
+pytestmark = pytest.mark.tcp
+
 TYPES = {
     "small": "int2", "whole": "int4", "big": "int8", "single": "float4", "wide": "float8", "flag": "bool",
     "day": "date", "vector": "bytea",

@@ -11,6 +11,8 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.data.postgres import locks
 from prometheus.data.postgres.locks import open_claims
 
+pytestmark = pytest.mark.tcp
+
 
 def test_a_claim_is_held_by_one_until_it_is_given_back(db_manager: DatabaseManager) -> None:
     with open_claims(db_manager) as ours, open_claims(db_manager) as theirs:

@@ -26,6 +26,8 @@ from prometheus.errors import (
 
 pytest_plugins = ["tests.fixtures.own_server"]
 
+pytestmark = pytest.mark.tcp
+
 SECRET = "hunter2"
 ADD_MODEL = "INSERT INTO models (model_id, kind, fingerprint, config) VALUES (%s, 'numeric', 'f', '{}')"
 ADD_A = ADD_MODEL.replace("%s", "'a-v1'")

@@ -64,9 +64,10 @@ def stored(path: Path, name: str) -> list[tuple[date, int]]:
     return [(day, number) for _, day, number in rows.tolist()]
 
 
-def test_a_killed_write_leaves_the_old_rows_or_the_new_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_kills", [4, pytest.param(20, marks=pytest.mark.deep)])
+def test_a_killed_write_leaves_the_old_rows_or_the_new_ones(tmp_path: Path, n_kills: int) -> None:
     generator, n_before = random.Random(5), 0
-    for _ in range(20):
+    for _ in range(n_kills):
         with start_writer(tmp_path, n_before, 10_000) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == f"{n_before}\n"  # at work: the next writes follow at once

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fixtures.database import empty_databases
+from tests.fixtures.examples import share_of
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.errors import DataCheckError
@@ -24,7 +25,9 @@ OPTIONS = IngestOptions(today=date(2024, 6, 28), calendar="24/7")
 Row = tuple[Any, ...]
 
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=share_of(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 ids = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters='",'), min_size=1, max_size=12).filter(

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from tests.fixtures.database import empty_databases
+from tests.fixtures.examples import share_of
 from tests.fixtures.texts import texts_of
 
 from prometheus.app.databases import DatabaseManager
@@ -31,7 +32,9 @@ OPTIONS = TextIngestOptions(now=NOW)
 Row = tuple[Any, ...]
 
 few = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=share_of(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 names = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8).filter(str.isprintable)

@@ -34,6 +34,8 @@ from prometheus.errors import (
 )
 from prometheus.market.calendar import US_EQ, TradingCalendar
 
+pytestmark = pytest.mark.tcp
+
 FRIDAY = date(2025, 1, 31)
 WINDOW_DAYS = 20
 EVERYTHING = DateSpan.of_range(date(2024, 1, 1), FRIDAY)

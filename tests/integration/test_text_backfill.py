@@ -20,13 +20,13 @@ from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.texts import TextRequest, TextWorkFactory
 from prometheus.arrays import Float32Matrix
-from prometheus.backfill.embeddings import TextBackfill
 from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
+from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.provenance import self_contained
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.texts import service as text
+from prometheus.encoders.texts import portions
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import InputRefusedError, ModelFingerprintError, UsageError, VectorError
@@ -110,7 +110,7 @@ def test_a_second_run_writes_nothing_and_a_changed_text_is_embedded_again(
 def test_a_refused_text_fails_alone_and_is_named(
     db_manager: DatabaseManager, docs_per_chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "DOCS_PER_CHUNK", docs_per_chunk)
+    monkeypatch.setattr(portions, "TEXTS_PER_PORTION", docs_per_chunk)
     store_events(db_manager, "a", "REFUSE me", "b", "c", "NAN", "d", "REFUSE me")
     run = backfill(db_manager)
     assert (run.report.planned, run.report.encoded, run.report.written, run.exit_code) == (4, 4, 4, 3)
@@ -159,7 +159,7 @@ def test_two_workers_or_one_and_any_chunks_leave_the_same_bytes(
     store_events(db_manager, *TEXTS)
     app, found = App(db_manager), []
     for n_workers, docs_per_chunk in ((None, 256), (2, 3), (1, 1)):
-        monkeypatch.setattr(text, "DOCS_PER_CHUNK", docs_per_chunk)
+        monkeypatch.setattr(portions, "TEXTS_PER_PORTION", docs_per_chunk)
         run = app.texts.embed("MACRO", request_of(), EngineChoice(workers=n_workers))
         assert (run.report.planned, run.report.written, run.report.n_bytes) == (5, 5, 5 * 384 * 4)
         assert 4 <= run.report.encoded <= 5  # an equal text in the neighbouring chunk may not be stored yet

@@ -16,10 +16,11 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Float32Matrix
 from prometheus.data.vectors import texts as text
 from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.texts import service
+from prometheus.encoders.texts import portions
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
-from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService, chunks_of
+from prometheus.encoders.texts.portions import portions_of
+from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import ModelFingerprintError, VectorError
 
 MODEL = "text-macro-v1"
@@ -95,7 +96,7 @@ def test_a_second_run_encodes_nothing_writes_nothing_and_returns_the_same(
 def test_equal_texts_are_encoded_once_whatever_their_source(
     store: TextEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "DOCS_PER_CHUNK", 2)
+    monkeypatch.setattr(portions, "TEXTS_PER_PORTION", 2)
     model = CountingModel()
     docs = [*docs_of("rate", "rate", "bank", "rate"), *docs_of("bank", "rate", source_type="NEWS")]
     counts = service_of(store, model).embed_and_count(docs)
@@ -124,7 +125,7 @@ def test_a_row_of_unknown_text_is_encoded_again(store: TextEmbeddingStore, db_ma
 def test_chunks_are_written_before_the_next_is_asked_for(
     store: TextEmbeddingStore, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "DOCS_PER_CHUNK", 2)
+    monkeypatch.setattr(portions, "TEXTS_PER_PORTION", 2)
     stored: list[int] = []
 
     def docs() -> Iterator[TextDoc]:
@@ -140,10 +141,10 @@ def test_chunks_are_written_before_the_next_is_asked_for(
 
 
 def test_a_chunk_is_also_bounded_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CHARACTERS_PER_CHUNK", 10)
+    monkeypatch.setattr(portions, "CHARACTERS_PER_PORTION", 10)
     docs = docs_of("a" * 4, "b" * 20, "c", "d" * 9, "e", "f" * 9, "g" * 2)
-    chunks = chunks_of(docs, lambda doc: len(doc.text))
-    assert ["".join(doc.text[0] for doc in chunk) for chunk in chunks] == ["a", "b", "cd", "ef", "g"]
+    cut = portions_of(docs, lambda doc: len(doc.text))
+    assert ["".join(doc.text[0] for doc in portion) for portion in cut] == ["a", "b", "cd", "ef", "g"]
 
 
 def test_a_model_id_means_one_model_for_ever(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:

@@ -19,6 +19,8 @@ from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import NotFoundError, UsageError, VectorError
 
+pytestmark = pytest.mark.tcp
+
 MODEL = "made-up"
 DAYS = weekdays(300)
 AS_OF = DAYS[-1].item()

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 from tests.reference.windows import Bar, Row, bar_walk
 
 FIRST_DATE = date(2024, 1, 1)
@@ -14,9 +15,9 @@ LABELS = ("NEUTRAL", "CRISIS", "RISK_OFF", "CARRY")
 
 
 def bounded(max_examples: int) -> settings:
-    """The same examples on every run, as many as a few seconds allow."""
+    """The same examples on every run, as many as a few seconds allow, and `share_of` them on every day."""
     return settings(
-        max_examples=max_examples,
+        max_examples=share_of(max_examples),
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 
 from prometheus.files import csv_lines
 from prometheus.files.columns import MACRO_FIELDS
@@ -125,7 +126,7 @@ def sample() -> tuple[list[DayLevels], list[MacroEvent]]:
     return levels, list(tell_macro_events(levels))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30), deadline=None)
 @given(n_days=st.integers(30, 9_673))
 def test_later_levels_never_change_an_earlier_sentence(n_days: int) -> None:
     levels, events = sample()
@@ -135,7 +136,7 @@ def test_later_levels_never_change_an_earlier_sentence(n_days: int) -> None:
     assert len(known) == sum(event.timestamp.isocalendar()[:2] < last_week for event in events)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30), deadline=None)
 @given(n_days=st.integers(60, 400), change=st.integers(-300, 300), data=st.data())
 def test_a_week_is_told_from_its_own_days_and_earlier_ones(n_days: int, change: int, data: st.DataObject) -> None:
     levels = sample()[0][:n_days]

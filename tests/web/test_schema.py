@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
+from tests.fixtures.examples import share_of
 from tests.web.serving import serving
 
 from prometheus.app import App
@@ -39,7 +40,11 @@ def test_every_answer_is_as_documented(api: schemathesis.BaseSchema, mode: Gener
         operation = found.ok()  # type: ignore[union-attr]
 
         @settings(
-            max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=share_of(20),
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case[Any]) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from prometheus.app import backfills as _backfills
     from prometheus.app import briefings as _briefings
     from prometheus.app import calibrations as _calibrations
+    from prometheus.app import decisions as _decisions
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import face as _face
-    from prometheus.app import findings as _findings
     from prometheus.app import joint as _joint
     from prometheus.app import nightly as _nightly
     from prometheus.app import prices as _prices
@@ -40,7 +40,7 @@ class App:
     """All use cases over one pair of databases, each imported on first use; `progress` receives how far work is."""
 
     prices: _prices.LoadPrices
-    findings: _findings.PriceFindings
+    findings: _decisions.PriceFindings
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
     calibrations: _calibrations.Calibrate

@@ -32,10 +32,8 @@ from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
 from prometheus.data.models import LoggedRun
 from prometheus.data.postgres.locks import open_claims
-from prometheus.data.vectors.index import WindowIndex
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import create_numeric_model, stored_model_id
-from prometheus.encoders.texts.chunks import available_cores
 from prometheus.errors import DatabaseError, InsufficientHistoryError, UsageError
 from prometheus.market.calendar import US_EQ
 
@@ -74,8 +72,14 @@ class EngineChoice:
             from prometheus.backfill.ray import RayEngine  # noqa: PLC0415 -- optional, slow to import
 
             return RayEngine(self.ray_address, self.workers, is_local_database(config), dry_run=self.dry_run)
-        n_workers = self.workers or available_cores()
+        n_workers = self.workers or _one_per_core()
         return InProcess(dry_run=self.dry_run) if self.dry_run or n_workers == 1 else LocalWorkers(n_workers)
+
+
+def _one_per_core() -> int:
+    from prometheus.encoders.texts.chunks import available_cores  # noqa: PLC0415 -- one date is done in this process
+
+    return available_cores()
 
 
 class BackfillCase(UseCase):
@@ -184,7 +188,7 @@ class EmbedWindows(BackfillCase):
         if not chosen.dry_run:
             self._warn_of_stale_regimes(model_id, done.report.rewritten)
             if done.report.written:
-                WindowIndex(self._wired.db_manager, model_id).sync()
+                self._wired.sync_window_index(model_id)
         return done
 
     def select(

@@ -1,21 +1,14 @@
-"""Faults of stored prices: what is found, what users decide of it, what was corrected, and what is taken out again."""
+"""Faults of stored prices, as the judge finds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-import numpy as np
-
 from prometheus.app.wiring import UseCase, calendar_of
-from prometheus.data.decisions import PriceDecision, PriceDecisions, Verdict
-from prometheus.data.reader import PriceRevision
-from prometheus.data.removal import Counts, Removal
-from prometheus.data.vectors.index import WindowIndex
-from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import InputRefusedError, NotFoundError, unknown_instrument
-from prometheus.market.bars import DECISION, REJECTED, PriceBars
+from prometheus.errors import unknown_instrument
+from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.calendar import US_EQ
 from prometheus.market.findings import Finding, findings_of
 from prometheus.market.quality import CONTEXT, DEFECTS, JUDGED_FIELDS, judge, missing_sessions
@@ -38,8 +31,8 @@ class PriceCheck:
         return 3 if self.findings or self.failures else 0
 
 
-class PriceFindings(UseCase):
-    """Checks stored prices and keeps what users decide."""
+class CheckPrices(UseCase):
+    """Judges stored prices."""
 
     def check(self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None) -> PriceCheck:
         """Return what the judge of prices finds in what is stored, and nobody has decided yet."""
@@ -70,120 +63,17 @@ class PriceFindings(UseCase):
                     failures[name] = f"the judge of prices failed, {type(error).__name__}: {error}"
         return PriceCheck(found, failures)
 
-    def accept(self, instrument_id: str, day: date, by: str, reason: str) -> tuple[Finding, int]:
-        """Declare a finding real; return it and over how many bars. NotFoundError if nothing is open on the date."""
-        bars = self._bars(instrument_id)
-        finding = self._finding_on(bars, day)
-        if finding is None:
-            self._require_undecided(instrument_id, [day])
-            raise NotFoundError(
-                f"{instrument_id} has no open finding on {day}; list them: python -m prometheus data check "
-                f"--instrument-id {instrument_id}"
-            )
-        return finding, self._decide(bars, finding.first, finding.last, "ACCEPTED", by, reason)
-
-    def reject(self, instrument_id: str, first: date, last: date, by: str, reason: str) -> int:
-        """Leave the bars of a span out, or, of a finding on its one day, all its bars; return how many bars."""
-        bars = self._bars(instrument_id)
-        finding = self._finding_on(bars, first) if first == last else None
-        if finding is not None:
-            first, last = finding.first, finding.last
-        is_chosen = (bars.dates >= np.datetime64(first, "D")) & (bars.dates <= np.datetime64(last, "D"))
-        if not is_chosen.any():
-            raise NotFoundError(f"{instrument_id} has no bar from {first} to {last}")
-        if (is_chosen | (bars.column(DECISION) == REJECTED)).all():
-            raise InputRefusedError(
-                f"{instrument_id}: no bar would be left; take the instrument out: python -m prometheus data remove"
-            )
-        return self._decide(bars, first, last, "REJECTED", by, reason)
-
-    def reopen(self, instrument_id: str, first: date, last: date, by: str, reason: str) -> int:
-        """Take the decisions on the bars of a span back; return how many. NotFoundError if there are none."""
-        days = _days(self._bars(instrument_id), first, last)
-        n_reopened = self._decisions.reopen(instrument_id, days, by, reason)
-        if not n_reopened:
-            raise NotFoundError(f"nothing is decided of {instrument_id} from {first} to {last}")
-        return n_reopened
-
-    def decisions(self, instrument_ids: Sequence[str] | None) -> list[PriceDecision]:
-        """Return every decision ever made."""
-        return self._decisions.history(instrument_ids)
-
-    def revisions(
-        self, instrument_ids: Sequence[str] | None, start: date, end: date, limit: int
-    ) -> list[PriceRevision]:
-        """Return the bars that were corrected or removed, as they were."""
-        for name in instrument_ids or ():
-            if not self._wired.reader.known_instruments([name]) and not self._wired.reader.load_revisions(
-                [name], date.min, date.max, 1
-            ):
-                raise unknown_instrument(name)
-        return self._wired.reader.load_revisions(instrument_ids, start, end, limit)
-
-    def remove_bars(
-        self, instrument_ids: Sequence[str], first: date, last: date, *, is_plan: bool
-    ) -> dict[str, Counts]:
-        """Take bars out with all that stands on them; NotFoundError, and nothing removed, if one has none."""
-
-        def remove(name: str, *, is_plan: bool) -> Counts:
-            return self._removed(f"{name} has no bar", first, last, is_plan, lambda it: it.bars(name, first, last))
-
-        planned = {name: remove(name, is_plan=True) for name in instrument_ids}
-        return planned if is_plan else {name: remove(name, is_plan=False) for name in instrument_ids}
-
-    def remove_texts(
-        self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str], *, is_plan: bool
-    ) -> Counts:
-        """Take texts out with all that stands on them; NotFoundError without any."""
-        return self._removed(
-            "there is no such text", first, last, is_plan, lambda it: it.texts(source_type, first, last, filters)
-        )
-
-    @property
-    def _decisions(self) -> PriceDecisions:
-        return PriceDecisions(self._wired.db_manager)
-
-    def _removed(
-        self, absent: str, first: date, last: date, is_plan: bool, remove: Callable[[Removal], Counts]
-    ) -> Counts:
-        removal = Removal(self._wired.db_manager, is_plan=is_plan)
-        counts = remove(removal)
-        if not counts:
-            raise NotFoundError(f"{absent} from {first} to {last}" if last < date.max else absent)
-        for model_id in sorted(removal.touched_models) if not is_plan else ():
-            WindowIndex(self._wired.db_manager, model_id).sync()
-        return counts
-
-    def _bars(self, instrument_id: str) -> PriceBars:
+    def bars(self, instrument_id: str) -> PriceBars:
+        """Return all bars of an instrument, for the judge; NotFoundError without any."""
         bars = self._wired.reader.load_bars([instrument_id], date.min, date.max, 1, FIELDS)
         if not len(bars):
             raise unknown_instrument(instrument_id)
         return bars
 
-    def _finding_on(self, bars: PriceBars, day: date) -> Finding | None:
+    def finding_on(self, bars: PriceBars, day: date) -> Finding | None:
+        """Return the open finding that a date lies in."""
         market = self._wired.catalog.markets_of(bars.instrument_ids).get(bars.instrument_ids[0], US_EQ)
         return next((each for each in _findings(bars, market) if each.first <= day <= each.last), None)
-
-    def _decide(self, bars: PriceBars, first: date, last: date, verdict: Verdict, by: str, reason: str) -> int:
-        (name,) = bars.instrument_ids
-        days = _days(bars, first, last)
-        self._require_undecided(name, days)
-        return self._decisions.decide(name, days, verdict, by, reason)
-
-    def _require_undecided(self, instrument_id: str, days: Sequence[date]) -> None:
-        decided = self._decisions.in_force(instrument_id, days)
-        if decided:
-            one = decided[0]
-            raise InputRefusedError(
-                f"{instrument_id} {one.trade_date} was {one.verdict.lower()} by {one.decided_by} on "
-                f"{one.decided_at:%Y-%m-%d} ({one.reason}); take that back first: python -m prometheus data reopen"
-            )
-
-
-def _days(bars: PriceBars, first: date, last: date) -> list[date]:
-    is_chosen = (bars.dates >= np.datetime64(first, "D")) & (bars.dates <= np.datetime64(last, "D"))
-    days: list[date] = bars.dates[is_chosen].tolist()
-    return days
 
 
 def _findings(bars: PriceBars, market: str) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.analogs.search import MAX_DAYS_BACK
 from prometheus.app.wiring import UseCase, Wiring
 from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable
@@ -256,6 +255,8 @@ def transition_report(timeline: RegimeTimeline) -> TransitionReport:
 
 def newest_position(dates: DateVector, as_of: date, name: str) -> int:
     """Return the position of the newest date, `as_of` or one of the week before it; else NotFoundError."""
+    from prometheus.analogs.search import MAX_DAYS_BACK  # noqa: PLC0415 -- labelling looks for no analogs
+
     at = int(np.searchsorted(dates, np.datetime64(as_of, "D"), side="right")) - 1
     if at < 0 or as_of - dates[at].item() > timedelta(days=MAX_DAYS_BACK):
         raise no_embedding(name, as_of, (dates[0].item(), dates[-1].item()) if len(dates) else None)

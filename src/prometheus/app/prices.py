@@ -14,7 +14,6 @@ from prometheus.backfill.plan import Skipped
 from prometheus.core.config import RegionDefinition
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.reader import BarExtent, load_bar_extents
-from prometheus.encoders.numeric.regions import LEAST_SHARE
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
 from prometheus.errors import CalendarRangeError, NotFoundError, UsageError
 from prometheus.market.calendar import US_EQ, last_closed_session
@@ -146,6 +145,8 @@ class RegionPlan:
 
     def stands_on(self, skipped: Skipped) -> bool:
         """Return whether the region depends on these instruments: its anchor, or most of its weight."""
+        from prometheus.encoders.numeric.regions import LEAST_SHARE  # noqa: PLC0415 -- slow, and for regions alone
+
         members = self.definition.members
         share = sum(members[name] for name in skipped.rest(members)) / sum(members.values())
         return self.definition.anchor in skipped or share < LEAST_SHARE

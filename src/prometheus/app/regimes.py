@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from prometheus.app.backfills import BackfillCase
-from prometheus.app.findings import PriceFindings
+from prometheus.app.findings import CheckPrices
 from prometheus.app.histories import ReadRegimes
 from prometheus.app.wiring import Subject, warn_of_sessions_left_out
-from prometheus.backfill.joint import stale_joins
 from prometheus.backfill.plan import DateSpan, regime_chunks
-from prometheus.backfill.regime import RegimeBackfill, RegimeReport
+from prometheus.backfill.regime import RegimeBackfill, RegimeReport, stale_joins
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.files import require_writable
-from prometheus.data.vectors.index import WindowIndex
 from prometheus.encoders.catalogue import is_numeric_model, stored_model_id
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import NotFoundError, PrototypeError, UsageError
@@ -29,7 +27,6 @@ from prometheus.regime.model_numeric import (
     SeedRegimeModel,
     default_temperature,
 )
-from prometheus.regime.model_persistent import PersistentRegimeModel
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
 from prometheus.regime.types import RegimeLabel, RegimeState
 
@@ -111,7 +108,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if dry_run:
             return done
         if done.report.embeddings.written:
-            WindowIndex(self._wired.db_manager, model.encoder.model_id).sync()
+            self._wired.sync_window_index(model.encoder.model_id)
         branch = (request.region, model.encoder.model_id)
         stale = stale_joins(self._wired.joint_vectors, self._wired.storage, *branch, span.start, span.end)
         if not stale:
@@ -150,7 +147,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         """Warn of open findings in the prices that the labels of a span stand on."""
         since = max(span.start.toordinal() - subject.window_days * DAYS_PER_SESSION, 1)
         market = subject.market if subject.members == (subject.anchor,) else None
-        known = PriceFindings(self._wired).check_known(subject.members, date.fromordinal(since), span.end, market)
+        known = CheckPrices(self._wired).check_known(subject.members, date.fromordinal(since), span.end, market)
         found = known.findings
         if found:
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -204,6 +201,8 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             )
         if temperature is not None:
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
+        from prometheus.regime.model_persistent import PersistentRegimeModel  # noqa: PLC0415 -- for calibrated files
+
         model = PersistentRegimeModel(**common, prototype_set=prototype_set)
         if request.span.start <= calibration.end:
             logger.warning(

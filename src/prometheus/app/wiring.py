@@ -19,7 +19,6 @@ from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
 from prometheus.data.regimes import RegimeStorage
-from prometheus.data.timelines import RegimeTimelines
 from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model, stored_model_id
@@ -33,6 +32,7 @@ from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
     from prometheus.data.text_reader import TextReader
+    from prometheus.data.timelines import RegimeTimelines
     from prometheus.data.vectors.texts import TextVectorReader
     from prometheus.encoders.numeric.regions import RegionWindowBuilder
 
@@ -66,7 +66,6 @@ class Wiring:
         self.catalog = InstrumentCatalog(db_manager)
         self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)
         self.storage = RegimeStorage(db_manager=db_manager)
-        self.timelines = RegimeTimelines(db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
         self.joint_vectors = JointEmbeddingStore(db_manager)
 
@@ -80,6 +79,13 @@ class Wiring:
             vectors=MemoryNumericStore(),
         )  # fmt: skip
         return then
+
+    @cached_property
+    def timelines(self) -> RegimeTimelines:
+        """Stored regimes as columns."""
+        from prometheus.data.timelines import RegimeTimelines  # noqa: PLC0415 -- labelling writes, it reads none
+
+        return RegimeTimelines(self.db_manager)
 
     @cached_property
     def texts(self) -> TextReader:
@@ -100,6 +106,12 @@ class Wiring:
         model = create_numeric_model(model_id)
         builder_of = cache(partial(self._builder, model))
         return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
+
+    def sync_window_index(self, model_id: str) -> None:
+        """Bring the index of similar windows, where there is one, in step with a model's vectors."""
+        from prometheus.data.vectors.index import WindowIndex  # noqa: PLC0415 -- most dates write nothing new
+
+        WindowIndex(self.db_manager, model_id).sync()
 
     def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
         """Move a single date that is not a session to the previous one, with a warning."""

@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.backfill.embeddings import vector_bytes
 from prometheus.backfill.plan import BackfillReport, Chunk, DateSpan
-from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointGroup, JointSpace
+from prometheus.encoders.joint.examples import JointEmbeddingService, JointExample, JointSpace
 from prometheus.encoders.joint.models import CentredJointModel, SimpleAverageJointModel, measured_text_share
 from prometheus.encoders.texts.documents import TextSelection
 from prometheus.errors import NoRegimesError
@@ -188,25 +188,6 @@ def load_examples(storage: StateStore, texts: DailyTextSource, request: JointReq
         without_text=tuple(sorted(regime_of.keys() - text_of.keys())),
         without_regime=tuple(sorted(text_of.keys() - regime_of.keys())),
     )
-
-
-def stale_joins(
-    store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
-) -> list[tuple[JointGroup, frozenset[date]]]:
-    """Return the joint rows of a region, by group and date, that were written before their regimes.
-
-    They are to be joined again; so a run killed in between is repaired by the next. Clocks of two database servers must
-    agree. Rows without a recorded source are left alone.
-    """
-    groups = store.groups(region, numeric_model_id, start, end)
-    if not groups:
-        return []
-    regimes = storage.written(region, numeric_model_id, start, end)
-    found = [
-        (group, frozenset(day for day, at in group.written.items() if day in regimes and regimes[day] > at))
-        for group in groups
-    ]
-    return [(group, dates) for group, dates in found if dates]
 
 
 def _measure_share(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Int64Vector
 from prometheus.encoders.numeric.windows import WindowBatch, require_window_days
-from prometheus.encoders.texts.service import chunks_of
+from prometheus.encoders.texts.portions import portions_of
 from prometheus.errors import PrometheusError, UsageError
 
 if TYPE_CHECKING:
@@ -265,8 +265,8 @@ def regime_chunks(region: str, span: DateSpan) -> list[RegimeChunk]:
 
 def text_chunks(source_type: TextSourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
     """Cut texts into chunks of bounded size, in the order given."""
-    for chunk in chunks_of(keys, lambda key: key.n_characters):
-        yield TextChunk(source_type, tuple(key.source_id for key in chunk), model_id)
+    for portion in portions_of(keys, lambda key: key.n_characters):
+        yield TextChunk(source_type, tuple(key.source_id for key in portion), model_id)
 
 
 def missing_windows(windows: WindowBatch, stored: NDArray[Any]) -> Int64Vector:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,19 @@ from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.features import digests_of_runs
 from prometheus.encoders.numeric.windows import NumericWindowSpec
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, RegionMembersError
-from prometheus.protocols import HashedWindows, InstrumentSource, ModelRegistry, RegimeWindowSource, StateStore
+from prometheus.protocols import (
+    HashedWindows,
+    InstrumentSource,
+    JointVectorStore,
+    ModelRegistry,
+    RegimeWindowSource,
+    StateStore,
+)
 from prometheus.regime.model_numeric import EncodingRegimeModel, SeedRegimeModel
 from prometheus.regime.types import RegimeState
+
+if TYPE_CHECKING:
+    from prometheus.encoders.joint.examples import JointGroup
 
 _NONE: DateVector = np.empty(0, dtype="M8[D]")
 
@@ -209,3 +219,22 @@ def _state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int6
     owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
     starts = np.arange(len(window_hashes) - warm_up, dtype=np.int64)
     return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + warm_up + 1)
+
+
+def stale_joins(
+    store: JointVectorStore, storage: StateStore, region: str, numeric_model_id: str, start: date, end: date
+) -> list[tuple[JointGroup, frozenset[date]]]:
+    """Return the joint rows of a region, by group and date, that were written before their regimes.
+
+    They are to be joined again; so a run killed in between is repaired by the next. Clocks of two database servers must
+    agree. Rows without a recorded source are left alone.
+    """
+    groups = store.groups(region, numeric_model_id, start, end)
+    if not groups:
+        return []
+    regimes = storage.written(region, numeric_model_id, start, end)
+    found = [
+        (group, frozenset(day for day, at in group.written.items() if day in regimes and regimes[day] > at))
+        for group in groups
+    ]
+    return [(group, dates) for group, dates in found if dates]

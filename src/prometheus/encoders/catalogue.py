@@ -8,16 +8,24 @@ from typing import Any
 
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1, model_config
 from prometheus.encoders.models_simple_numeric import FlattenNumericEmbeddingModel, PadToDimNumericEmbeddingModel
-from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.errors import UnknownNameError, unknown_model
 from prometheus.plugins import is_reference, offered_names
 from prometheus.protocols import NumericEmbeddingModel
 
 DEFAULT_WINDOW_DAYS = 63
 
+
+def _scale_free() -> NumericEmbeddingModel:
+    from prometheus.encoders.numeric.scale_free import (  # noqa: PLC0415 -- a date of another model waits for none
+        ScaleFreeNumericEmbeddingModel,
+    )
+
+    return ScaleFreeNumericEmbeddingModel()
+
+
 NUMERIC_MODELS: Mapping[str, Callable[[], NumericEmbeddingModel]] = {
     NUM_REGIME_CORE_V1: lambda: PadToDimNumericEmbeddingModel(target_dim=384),
-    NUM_REGIME_CORE_V2: ScaleFreeNumericEmbeddingModel,
+    NUM_REGIME_CORE_V2: _scale_free,
     NUMERIC_SIMPLE_V1: FlattenNumericEmbeddingModel,
 }
 

@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.errors import NotFoundError, PrototypeError, UsageError, VectorError
-from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.types import RegimeLabel, RegimePrototype
+
+if TYPE_CHECKING:
+    from prometheus.regime.calibration import RegimeCalibration
 
 T = TypeVar("T")
 
@@ -166,12 +168,18 @@ def _parse(document: object, source: str) -> PrototypeSet:
         windows=windows,
         encoder_model_id=_optional(document, "model_id", str, source),
         window_days=_optional(document, "window_days", int, source),
-        calibration=None if calibration is None else RegimeCalibration.from_dict(calibration, source),
+        calibration=None if calibration is None else _read_calibration(calibration, source),
     )
     stated = document.get("embedding_dim", parsed.dim)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     return parsed
+
+
+def _read_calibration(document: Mapping[str, Any], source: str) -> RegimeCalibration:
+    from prometheus.regime.calibration import RegimeCalibration  # noqa: PLC0415 -- means alone have none
+
+    return RegimeCalibration.from_dict(document, source)
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:

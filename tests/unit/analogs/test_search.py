@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 from tests.reference import analogs as reference
 
 from prometheus.analogs.search import AnalogSearch, Metric
@@ -18,7 +19,7 @@ VECTORS = np.random.default_rng(3).normal(size=(len(DAYS), 6)).astype(np.float32
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(at=st.integers(20, 119), k=st.integers(1, 12), exclude=st.integers(0, 15))
 def test_it_finds_what_comparing_every_pair_finds(metric: Metric, at: int, k: int, exclude: int) -> None:
     search = AnalogSearch(metric=metric, exclude_sessions=exclude).fit(DAYS[:120], VECTORS[:120])
@@ -55,7 +56,7 @@ def test_percentiles_of_a_sample_of_dates_are_near_those_of_all() -> None:
     np.testing.assert_allclose(shares, [(pairs <= limit).mean() for limit in limits], atol=2e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25), deadline=None)
 @given(n_future=st.integers(1, 100), scale=st.sampled_from([0.0, 1.0, 1e6]))
 def test_rows_after_the_date_change_nothing(n_future: int, scale: float) -> None:
     at = 200

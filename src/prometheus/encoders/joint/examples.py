@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
 from prometheus.encoders.identity import RegisteredModel
-from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
+
+if TYPE_CHECKING:
+    from prometheus.encoders.texts.documents import TextSourceType
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import TypeVar
 
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.encoders.identity import RegisteredModel, completed, model_config
 from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, TextEncoding, WantedTexts
+from prometheus.encoders.texts.portions import portions_of
 from prometheus.errors import VectorError
 from prometheus.protocols import (
     ChunkingTextEmbeddingModel,
@@ -26,8 +26,6 @@ from prometheus.protocols import (
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
 
 KIND = "text"
-DOCS_PER_CHUNK = 256
-CHARACTERS_PER_CHUNK = 50_000  # two seconds on one core, so that several have an even share of the work
 
 SAMPLE_CHARACTERS = 20_000
 MIN_FOREIGN_LETTERS = 0.3
@@ -42,8 +40,6 @@ _LISTS = {language: frozenset(words.split()) for language, _, words in (line.par
 _ENGLISH = _LISTS.pop("English")
 _FOREIGN = [words - _ENGLISH - frozenset(ALSO_ENGLISH.split()) for words in _LISTS.values()]
 _WORDS = re.compile(r"[^\W\d_]+")
-
-T = TypeVar("T")
 
 
 class TextEmbeddingService(RegisteredModel):
@@ -115,9 +111,9 @@ class TextEmbeddingService(RegisteredModel):
         return count_texts(encoded, n_written, n_bytes)
 
     def _run(self, docs: Iterable[TextDoc]) -> Iterator[tuple[EncodedTexts, TextCounts]]:
-        for chunk in chunks_of(docs, lambda doc: len(doc.text)):
+        for portion in portions_of(docs, lambda doc: len(doc.text)):
             self.register()
-            wanted = self.read(chunk)
+            wanted = self.read(portion)
             encoded = EncodedTexts(wanted, self.encode(wanted.fresh))
             yield encoded, self.write(encoded)
 
@@ -168,24 +164,6 @@ class _WriteOnly:
 
     def load_same_texts(self, *_key: object) -> dict[str, StoredText]:
         return {}
-
-
-def chunks_of(items: Iterable[T], n_characters_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield texts, or what stands for them, in lists that take some seconds to encode; a very long one stands alone."""
-    chunk: list[T] = []
-    total = 0
-    for item in items:
-        n_characters = n_characters_of(item)
-        if chunk and total + n_characters > CHARACTERS_PER_CHUNK:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(item)
-        total += n_characters
-        if len(chunk) == DOCS_PER_CHUNK or total >= CHARACTERS_PER_CHUNK:
-            yield chunk
-            chunk, total = [], 0
-    if chunk:
-        yield chunk
 
 
 def count_texts(encoded: EncodedTexts, n_written: int, n_bytes: int) -> TextCounts:
