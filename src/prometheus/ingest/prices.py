@@ -76,6 +76,7 @@ def _defaults(options: IngestOptions) -> InstrumentDefaults:
 class _PriceRun(IngestRun):
     _staging: PriceStaging
     _histories: HistoryChecks
+    _staged: tuple[StagedInstrument, ...]
 
     def __init__(self, files: Sequence[TableFile], options: IngestOptions, db: Databases) -> None:
         super().__init__(files, PRICE_COLUMNS, options)
@@ -106,7 +107,8 @@ class _PriceRun(IngestRun):
         if self._staging.has_steps_back:
             self.notes.add("rows are not in order of date; they are stored all the same")
         calendar = self._options.calendar or self._options.market_id
-        self._histories = check_histories(self._staging, self._staging.summarize(), calendar)
+        self._staged = self._staging.summarize()
+        self._histories = check_histories(self._staging, self._staged, calendar)
         for remark in self._histories.remarks:
             self.notes.add(remark)
         refused = self._histories.faults
@@ -115,6 +117,7 @@ class _PriceRun(IngestRun):
                 self.notes.add(f"{name}: left out, {fault}")
             self._set_aside(self._staging.rows_of(list(refused)), "instrument_id", Reason.REFUSED_HISTORY)
             self._staging.drop(list(refused))
+            self._staged = tuple(item for item in self._staged if item.instrument_id not in refused)
 
     def _set_aside(self, found: NDArray[Any], column: str, reason: Reason) -> None:
         for file_no in np.unique(found["file_no"]):
@@ -124,13 +127,14 @@ class _PriceRun(IngestRun):
     def store(self) -> dict[str, Any]:
         if self._options.on_error == "abort":
             self._histories.require_sound()
-        staged = self._staging.summarize()
-        n_written = self._staging.upsert() if staged else 0
-        for remark in withdrawn(self._staging, replace=self._options.replace) if staged else ():
+        staging, staged = self._staging, self._staged
+        remarks, incomplete = withdrawn(staging, staged, replace=self._options.replace) if staged else ([], frozenset())
+        n_written = staging.upsert() if staged else 0
+        joined = self._histories.continued | incomplete
+        remarks += stored_findings(staging, staged, joined, self._options.calendar or self._options.market_id)
+        for remark in remarks:
             self.notes.add(remark)
-        for remark in stored_findings(self._staging, staged, self._options.calendar or self._options.market_id):
-            self.notes.add(remark)
-        duplicates = self._staging.n_duplicates
+        duplicates = staging.n_duplicates
         return {
             "rows_written": n_written,
             "rows_unchanged": sum(item.n_rows for item in staged) - duplicates - n_written,
