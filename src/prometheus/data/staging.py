@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.data.date_order import DateOrder
 from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
 from prometheus.data.reader import bars_of_rows
 from prometheus.errors import DataCheckError
 from prometheus.market.bars import PriceBars
 
 MAX_INSTRUMENTS = 1_000_000
-_NEVER = np.iinfo(np.int64).min
 
 _CREATE = """
     CREATE TEMPORARY TABLE staged_prices (
@@ -98,6 +98,12 @@ _OVERLAPS = """
 _STAGED_BARS = (
     "SELECT instrument, trade_date, {columns} FROM staged_prices WHERE instrument = ANY({ordinals}::integer[])"
 )
+_DIVIDE_CLOSES = """
+    UPDATE staged_prices s SET adjusted_close = s.close / d.factor
+    FROM unnest(%(instruments)s::integer[], %(firsts)s::date[], %(untils)s::date[], %(factors)s::double precision[])
+         AS d(instrument, first, until, factor)
+    WHERE s.instrument = d.instrument AND s.trade_date >= d.first AND s.trade_date < d.until
+"""
 _STORED_BARS = """
     SELECT s.place::int4, bar.*
     FROM unnest({ids}::text[], {firsts}::date[]) WITH ORDINALITY AS s(id, first, place)
@@ -115,23 +121,26 @@ _WITHDRAWN = """
     WHERE NOT EXISTS (SELECT FROM staged_prices t WHERE t.instrument = i.ordinal AND t.trade_date = p.trade_date)
     GROUP BY s.id, s.n_rows ORDER BY s.id
 """
-# The order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking.
-# Rows that are stored just so are left out by the join: ON CONFLICT would lock, and so write, each of them.
+# a table, for of an array the planner does not know that its elements differ, and hashes the staged rows instead
+_NAME_INSTRUMENTS = """
+    CREATE TEMPORARY TABLE staged_instruments ON COMMIT DROP AS
+    SELECT id, rank, ordinal::integer
+    FROM unnest(%(ids)s::text[], %(ranks)s::integer[]) WITH ORDINALITY AS i(id, rank, ordinal)
+"""
+_IS_STORED = """
+    SELECT EXISTS (SELECT FROM staged_instruments i WHERE EXISTS (SELECT FROM prices_daily WHERE instrument_id = i.id))
+"""
+# the order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking
 _UPSERT = """
     INSERT INTO prices_daily AS p
            (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency)
-    SELECT DISTINCT ON (i.rank, s.trade_date)
+    SELECT {distinct}
            i.id, s.trade_date, nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close,
            s.adjusted_close, s.volume, c.code
     FROM staged_prices s
-    JOIN unnest(%(ids)s::text[], %(ranks)s::integer[]) WITH ORDINALITY AS i(id, rank, ordinal)
-         ON i.ordinal = s.instrument
+    JOIN staged_instruments i ON i.ordinal = s.instrument
     JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
-    LEFT JOIN prices_daily o ON o.instrument_id = i.id AND o.trade_date = s.trade_date
-    WHERE (o.open, o.high, o.low, o.close, o.adjusted_close, o.volume, o.currency)
-          IS DISTINCT FROM
-          (nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close, s.adjusted_close, s.volume,
-           c.code)
+    {changed}
     ORDER BY i.rank, s.trade_date
     ON CONFLICT (instrument_id, trade_date) DO UPDATE
     SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
@@ -140,6 +149,14 @@ _UPSERT = """
           IS DISTINCT FROM
           (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,
            excluded.currency)
+"""
+# rows that are stored just so: ON CONFLICT alone would lock, and so write, each of them
+_CHANGED = """
+    LEFT JOIN prices_daily o ON o.instrument_id = i.id AND o.trade_date = s.trade_date
+    WHERE (o.open, o.high, o.low, o.close, o.adjusted_close, o.volume, o.currency)
+          IS DISTINCT FROM
+          (nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close, s.adjusted_close, s.volume,
+           c.code)
 """
 
 
@@ -194,30 +211,6 @@ class Seam:
     instrument_id: str
     n_staged: int
     currency: str
-
-
-class DateOrder:
-    """Watches whether the dates of every instrument ascend; where they do, no key stands twice."""
-
-    def __init__(self) -> None:
-        self._latest = np.full(1024, _NEVER)
-        self.has_repeats_or_steps_back = False
-        self.has_steps_back = False
-
-    def watch(self, instruments: NDArray[np.int32], days: Int64Vector) -> None:
-        """Look at further rows, shape (n,) each."""
-        if not len(days):
-            return
-        largest = int(instruments.max())
-        if largest >= len(self._latest):
-            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
-        order = np.argsort(instruments, kind="stable")
-        instrument, day = instruments[order], days[order]
-        is_first = np.diff(instrument, prepend=-1) != 0
-        before = np.where(is_first, self._latest[instrument], np.roll(day, 1))
-        self.has_repeats_or_steps_back |= bool((day <= before).any())
-        self.has_steps_back |= bool((day < before).any())
-        np.maximum.at(self._latest, instrument, day)
 
 
 class PriceStaging:
@@ -343,6 +336,12 @@ class PriceStaging:
         with self._connection.cursor() as cursor:
             return fetch_packed(cursor, query, dtypes)
 
+    def divide_closes(self, divided: Sequence[tuple[str, date, date, float]]) -> None:
+        """Make adjusted closes the closes divided by a factor: by instrument, first date and date behind the last."""
+        names, firsts, untils, factors = zip(*divided, strict=True)
+        spans = {"firsts": list(firsts), "untils": list(untils), "factors": list(factors)}
+        self._connection.execute(_DIVIDE_CLOSES, {"instruments": [self._instruments[name] for name in names], **spans})
+
     def remove(self, instrument_id: str, days: Sequence[date]) -> None:
         """Delete stored bars, and the embeddings of their dates."""
         key = {"id": instrument_id, "days": list(days)}
@@ -363,8 +362,14 @@ class PriceStaging:
         """Store the rows; return how many were new or changed."""
         ids = list(self._instruments)
         rank = {name: place for place, name in enumerate(sorted(ids))}
-        keys = {"ids": ids, "ranks": [rank[name] for name in ids], "currencies": list(self._currencies)}
-        return self._connection.execute(_UPSERT, keys).rowcount
+        self._connection.execute(_NAME_INSTRUMENTS, {"ids": ids, "ranks": [rank[name] for name in ids]})
+        self._connection.execute("ANALYZE staged_instruments")
+        is_stored = self._connection.execute(_IS_STORED).fetchall()[0][0]
+        query = sql.SQL(_UPSERT).format(
+            distinct=sql.SQL("DISTINCT ON (i.rank, s.trade_date)" if self._order.has_repeats_or_steps_back else ""),
+            changed=sql.SQL(_CHANGED if is_stored else ""),
+        )
+        return self._connection.execute(query, {"currencies": list(self._currencies)}).rowcount
 
 
 def _columns(fields: Sequence[str]) -> sql.Composed:

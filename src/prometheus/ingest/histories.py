@@ -16,6 +16,7 @@ from prometheus.data.staging import Overlap, PriceStaging, Seam, StagedInstrumen
 from prometheus.errors import CalendarRangeError, DataCheckError
 from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
+from prometheus.market.currencies import major_currency
 from prometheus.market.daily import MIN_BARS, frequency_fault, is_filled_up, off_sessions
 from prometheus.market.findings import Finding, findings_of
 from prometheus.market.quality import CONTEXT, JUDGED_FIELDS, judge, missing_sessions
@@ -63,7 +64,7 @@ def check_histories(staging: PriceStaging, staged: Sequence[StagedInstrument], c
     faults |= dict(_scale_faults(staging, seams))
     remarks = []
     sessions = TradingCalendar(TradingCalendarConfig(market=calendar))
-    for chunk in _chunks([item for item in staged if _may_be_no_daily_history(item)]):
+    for chunk in chunks([item for item in staged if _may_be_no_daily_history(item)]):
         for bars in staging.staged_bars([item.instrument_id for item in chunk], ("adjusted_close",)).each():
             fault, remark = _session_fault(bars, sessions, calendar)
             if fault is not None:
@@ -110,15 +111,15 @@ def stored_findings(
 def _bars_as_stored(
     staging: PriceStaging, staged: Sequence[StagedInstrument], joined: Collection[str]
 ) -> Iterator[PriceBars]:
-    for chunk in _chunks([item for item in staged if item.instrument_id not in joined]):
+    for chunk in chunks([item for item in staged if item.instrument_id not in joined]):
         yield from staging.staged_bars([item.instrument_id for item in chunk], JUDGED_FIELDS).each()
     beside = [item for item in staged if item.instrument_id in joined]
     for first in range(0, len(beside), STORED_AT_ONCE):
         yield from staging.stored_bars(beside[first : first + STORED_AT_ONCE], CONTEXT, JUDGED_FIELDS).each()
 
 
-def _chunks(staged: Sequence[StagedInstrument]) -> Iterator[list[StagedInstrument]]:
-    """Yield consecutive instruments of about `ROWS_AT_ONCE` rows together."""
+def chunks(staged: Sequence[StagedInstrument]) -> Iterator[list[StagedInstrument]]:
+    """Yield consecutive instruments that have about `ROWS_AT_ONCE` rows together."""
     ends = np.cumsum([item.n_rows for item in staged]) // ROWS_AT_ONCE
     for number in np.unique(ends):
         yield [item for item, end in zip(staged, ends, strict=True) if end == number]
@@ -152,12 +153,20 @@ def _currency_faults(
     for item in staged:
         known = stored.get(item.instrument_id, item.currency)
         if known != item.currency:
-            way_out = "one instrument has one currency: load the whole history again"
+            way_out = _conversion({known, item.currency}) or "load the whole history again"
+            way_out = f"one instrument has one currency: {way_out}"
             yield item.instrument_id, f"in {item.currency}, and the bars stored beside them are in {known}; {way_out}"
     for name, codes, since in staging.currencies():
         spans = ", ".join(f"{code} from {day}" for code, day in zip(codes, since, strict=True))
-        way_out = "one instrument has one: convert the prices, or load them as two instruments"
+        offered = _conversion(set(codes))
+        way_out = f"one instrument has one: {offered or 'convert the prices'}, or load them as two instruments"
         yield name, f"two currencies, {spans}; {way_out}"
+
+
+def _conversion(codes: Collection[str]) -> str:
+    """Return the way out where currencies differ by their unit alone, else nothing."""
+    majors = {major_currency(code) for code in codes}
+    return f"--convert-minor-units stores all in {majors.pop()}" if len(majors) == 1 else ""
 
 
 def _scale_faults(staging: PriceStaging, seams: Sequence[Seam]) -> Iterator[tuple[str, str]]:
