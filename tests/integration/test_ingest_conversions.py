@@ -24,7 +24,7 @@ __all__ = ["load"]
 
 def stored(db_manager: DatabaseManager, columns: str) -> list[tuple[Any, ...]]:
     with db_manager.get_historical_connection() as connection:
-        query = f"SELECT {columns} FROM prices_daily ORDER BY instrument_id, trade_date"  # noqa: S608
+        query = f"SELECT {columns} FROM prices_daily ORDER BY instrument_id, trade_date"
         return connection.execute(query).fetchall()
 
 

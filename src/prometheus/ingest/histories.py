@@ -18,7 +18,7 @@ from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
 from prometheus.market.currencies import major_currency
 from prometheus.market.daily import MIN_BARS, frequency_fault, is_filled_up, off_sessions
-from prometheus.market.findings import Finding, findings_of
+from prometheus.market.findings import Finding, findings_of, known_on
 from prometheus.market.quality import CONTEXT, JUDGED_FIELDS, judge, missing_sessions
 
 SAME_RATIO = 0.005
@@ -102,7 +102,9 @@ def stored_findings(
     for bars in _bars_as_stored(staging, staged, joined):
         n_missing = missing_sessions(bars.dates, sessions)
         since = first_date[bars.instrument_ids[0]]
-        found += (each for each in findings_of(bars, judge(bars, n_missing), n_missing) if each.last >= since)
+        found += (
+            each for each in findings_of(bars, judge(bars, n_missing), n_missing) if known_on(each, bars) >= since
+        )
     found.sort(key=lambda finding: place[finding.instrument_id])
     more = [f"{len(found) - MAX_FINDINGS} more findings: python -m prometheus data check"]
     return [str(finding) for finding in found[:MAX_FINDINGS]] + (more if len(found) > MAX_FINDINGS else [])
