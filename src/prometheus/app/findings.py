@@ -10,7 +10,7 @@ from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.errors import unknown_instrument
 from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.calendar import US_EQ
-from prometheus.market.findings import Finding, findings_of
+from prometheus.market.findings import Finding, findings_of, known_on
 from prometheus.market.quality import CONTEXT, DEFECTS, JUDGED_FIELDS, judge, missing_sessions
 
 CHECKED_AT_ONCE = 50
@@ -58,7 +58,7 @@ class CheckPrices(UseCase):
             for bars in self._wired.reader.load_bars(chosen, since, until, CONTEXT + 1, FIELDS).each():
                 (name,) = bars.instrument_ids
                 try:
-                    found += [each for each in _findings(bars, markets[name]) if each.last >= since]
+                    found += [each for each in _findings(bars, markets[name]) if known_on(each, bars) >= since]
                 except DEFECTS as error:
                     failures[name] = f"the judge of prices failed, {type(error).__name__}: {error}"
         return PriceCheck(found, failures)

@@ -70,12 +70,16 @@ def prices(
         str | None, option("On whose sessions bars are, such as 24/7; default: the market's.", metavar="CALENDAR")
     ] = None,
     replace: Annotated[bool, option("Delete stored bars that the file's history lacks.")] = False,
+    convert_minor_units: Annotated[
+        bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
+    ] = False,
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
     options = _price_options(
         checks, instrument_id=instrument_id, market_id=market_id, currency=currency, asset_class=asset_class,
         zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format, calendar=calendar, replace=replace,
+        convert_minor_units=convert_minor_units,
     )  # fmt: skip
     with command_app("rows") as application:
         return _answer(application.prices.ingest_prices(files, options))

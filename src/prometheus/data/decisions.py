@@ -6,13 +6,16 @@ A decision is in force while the bar has the close it was made about.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import date, datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalTables
+from prometheus.market.bars import ACCEPTED, DECISION, REJECTED, PriceBars
 
 Verdict: TypeAlias = Literal["ACCEPTED", "REJECTED"]
 
@@ -26,6 +29,25 @@ def decisions_on(bars: str, known_at: datetime | None) -> sql.Composed:
         "price_decisions AS d ON d.instrument_id = {0}.instrument_id AND d.trade_date = {0}.trade_date "
         "AND d.close = {0}.close AND {1}"
     ).format(sql.Identifier(bars), in_force)
+
+
+def decided_bars(connection: psycopg.Connection[Any], bars: PriceBars) -> PriceBars:
+    """Return bars that are not stored yet with what was decided of equal ones, if anything was, as `DECISION`."""
+    query = """
+        SELECT instrument_id, trade_date, verdict, close FROM price_decisions
+        WHERE reopened_at IS NULL AND instrument_id = ANY(%s)
+    """
+    made = connection.execute(query, (list(bars.instrument_ids),)).fetchall()
+    if not made:
+        return bars
+    decision, closes = np.zeros(len(bars)), bars.column("close")
+    for name, day, verdict, close in made:
+        at = bars.instrument_ids.index(name)
+        begin, end = bars.offsets[at : at + 2].tolist()
+        row = begin + int(np.searchsorted(bars.dates[begin:end], np.datetime64(day, "D")))
+        if row < end and bars.dates[row].item() == day and closes[row] == close:
+            decision[row] = ACCEPTED if verdict == "ACCEPTED" else REJECTED
+    return replace(bars, fields=(*bars.fields, DECISION), values=np.vstack([bars.values, decision]))
 
 
 class PriceDecision(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.data.decisions import decisions_on
@@ -76,16 +77,9 @@ class DataReader(HistoricalTables):
         of ``prices_daily``, or `DECISION`; a missing open, high or low becomes NaN.
         """
         ids = tuple(dict.fromkeys(instrument_ids))
-        dtypes = [("ordinal", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)]
+        dtypes = [("place", "i4"), ("trade_date", "M8[D]"), *((field, "f8") for field in fields)]
         rows = self._db.packed(self._bars_query(ids, first, last, n_before, fields), dtypes)
-        rows = rows[np.lexsort((rows["trade_date"], rows["ordinal"]))]
-        return PriceBars(
-            instrument_ids=ids,
-            offsets=np.searchsorted(rows["ordinal"], np.arange(1, len(ids) + 2)),
-            dates=np.ascontiguousarray(rows["trade_date"]),
-            fields=tuple(fields),
-            values=np.stack([rows[field] for field in fields]),
-        )
+        return bars_of_rows(ids, rows, fields)
 
     def load_revisions(
         self, instrument_ids: Sequence[str] | None, start: date, end: date, limit: int
@@ -145,6 +139,24 @@ class DataReader(HistoricalTables):
                 n_before=n_before,
             ),
         )  # fmt: skip
+
+
+def bars_of_rows(instrument_ids: Sequence[str], rows: NDArray[Any], fields: Sequence[str]) -> PriceBars:
+    """Return rows as bars by instrument and date, those of a date that stands twice once.
+
+    `rows` has place, which counts `instrument_ids` from 1, trade_date and the fields, in any order.
+    """
+    place, day = rows["place"], rows["trade_date"].astype(np.int64)
+    key = (place.astype(np.int64) << 32) + day
+    if not (key[1:] > key[:-1]).all():
+        rows = rows[np.unique(key, return_index=True)[1]]
+    return PriceBars(
+        instrument_ids=tuple(instrument_ids),
+        offsets=np.searchsorted(rows["place"], np.arange(1, len(instrument_ids) + 2)),
+        dates=np.ascontiguousarray(rows["trade_date"]),
+        fields=tuple(fields),
+        values=np.stack([rows[field] for field in fields]).astype(np.float64, copy=False),
+    )
 
 
 _NOW = sql.SQL("prices_daily")

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.data.date_order import DateOrder
+from prometheus.data.decisions import decided_bars
 from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
+from prometheus.data.reader import bars_of_rows
 from prometheus.errors import DataCheckError
 from prometheus.market.bars import PriceBars
 
 MAX_INSTRUMENTS = 1_000_000
-_NEVER = np.iinfo(np.int64).min
 
 _CREATE = """
     CREATE TEMPORARY TABLE staged_prices (
@@ -43,6 +45,11 @@ _COUNT_REPEATS = """
 """
 _REPEATS_OF = """
     SELECT coalesce(sum(n_rows - 1), 0)::bigint FROM repeated_prices WHERE NOT is_conflicting AND instrument = ANY(%s)
+"""
+_REPEATS_BY_INSTRUMENT = """
+    SELECT i.id, sum(r.n_rows - 1)::bigint FROM repeated_prices r
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = r.instrument
+    WHERE NOT r.is_conflicting GROUP BY i.id
 """
 _CONFLICTING_ROWS = """
     SELECT s.file_no, s.row_no
@@ -72,13 +79,12 @@ _TWO_CURRENCIES = """
 """
 # of each instrument the stored bars next to the span of the staged ones: a full history has none
 _SEAMS = """
-    SELECT i.id, s.n_rows, coalesce(before.currency, after.currency)
-    FROM (SELECT instrument, min(trade_date) AS first, max(trade_date) AS last, count(*) AS n_rows
-          FROM staged_prices GROUP BY instrument) s
-    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
-    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = i.id AND trade_date < s.first
+    SELECT s.id, s.n_rows, coalesce(before.currency, after.currency)
+    FROM unnest(%(spanned)s::text[], %(firsts)s::date[], %(lasts)s::date[], %(sizes)s::bigint[])
+         AS s(id, first, last, n_rows)
+    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = s.id AND trade_date < s.first
                        ORDER BY trade_date DESC LIMIT 1) before ON true
-    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = i.id AND trade_date > s.last
+    LEFT JOIN LATERAL (SELECT currency FROM prices_daily WHERE instrument_id = s.id AND trade_date > s.last
                        ORDER BY trade_date LIMIT 1) after ON true
     WHERE before.currency IS NOT NULL OR after.currency IS NOT NULL
 """
@@ -90,38 +96,52 @@ _OVERLAPS = """
     JOIN prices_daily p ON p.instrument_id = i.id AND p.trade_date = s.trade_date
     WHERE i.id = ANY(%(partial)s) GROUP BY i.id ORDER BY i.id
 """
-_CLOSES = """
-    SELECT s.trade_date, s.adjusted_close FROM staged_prices s
-    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
-    WHERE i.id = %(id)s ORDER BY s.trade_date
+_STAGED_BARS = (
+    "SELECT instrument, trade_date, {columns} FROM staged_prices WHERE instrument = ANY({ordinals}::integer[])"
+)
+_DIVIDE_CLOSES = """
+    UPDATE staged_prices s SET adjusted_close = s.close / d.factor
+    FROM unnest(%(instruments)s::integer[], %(firsts)s::date[], %(untils)s::date[], %(factors)s::double precision[])
+         AS d(instrument, first, until, factor)
+    WHERE s.instrument = d.instrument AND s.trade_date >= d.first AND s.trade_date < d.until
 """
 _STORED_BARS = """
-    SELECT trade_date, {0} FROM prices_daily WHERE instrument_id = {1} AND trade_date >= coalesce(
-        (SELECT trade_date FROM prices_daily WHERE instrument_id = {1} AND trade_date < {2}
-         ORDER BY trade_date DESC OFFSET {3} LIMIT 1), '-infinity') ORDER BY trade_date
+    SELECT s.place::int4, bar.*
+    FROM unnest({ids}::text[], {firsts}::date[]) WITH ORDINALITY AS s(id, first, place)
+    CROSS JOIN LATERAL (
+        SELECT trade_date, {columns} FROM prices_daily WHERE instrument_id = s.id AND trade_date >= coalesce(
+            (SELECT trade_date FROM prices_daily WHERE instrument_id = s.id AND trade_date < s.first
+             ORDER BY trade_date DESC OFFSET {n_before} LIMIT 1), '-infinity') OFFSET 0) AS bar
 """
 _WITHDRAWN = """
-    SELECT i.id, s.n_rows, (SELECT array_agg(p.trade_date ORDER BY p.trade_date) FROM prices_daily p
-        WHERE p.instrument_id = i.id AND p.trade_date BETWEEN s.first AND s.last AND NOT EXISTS
-        (SELECT FROM staged_prices t WHERE t.instrument = s.instrument AND t.trade_date = p.trade_date))
-    FROM (SELECT instrument, min(trade_date) AS first, max(trade_date) AS last, count(DISTINCT trade_date) AS n_rows
-          FROM staged_prices GROUP BY instrument) s
-    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) ON i.ordinal = s.instrument
-    WHERE (SELECT count(*) FROM prices_daily p
-           WHERE p.instrument_id = i.id AND p.trade_date BETWEEN s.first AND s.last) > s.n_rows
-    ORDER BY i.id
+    SELECT s.id, s.n_rows, array_agg(p.trade_date ORDER BY p.trade_date)
+    FROM unnest(%(spanned)s::text[], %(firsts)s::date[], %(lasts)s::date[], %(sizes)s::bigint[])
+         AS s(id, first, last, n_rows)
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS i(id, ordinal) USING (id)
+    JOIN prices_daily p ON p.instrument_id = s.id AND p.trade_date BETWEEN s.first AND s.last
+    WHERE NOT EXISTS (SELECT FROM staged_prices t WHERE t.instrument = i.ordinal AND t.trade_date = p.trade_date)
+    GROUP BY s.id, s.n_rows ORDER BY s.id
+"""
+# a table, for of an array the planner does not know that its elements differ, and hashes the staged rows instead
+_NAME_INSTRUMENTS = """
+    CREATE TEMPORARY TABLE staged_instruments ON COMMIT DROP AS
+    SELECT id, rank, ordinal::integer
+    FROM unnest(%(ids)s::text[], %(ranks)s::integer[]) WITH ORDINALITY AS i(id, rank, ordinal)
+"""
+_IS_STORED = """
+    SELECT EXISTS (SELECT FROM staged_instruments i WHERE EXISTS (SELECT FROM prices_daily WHERE instrument_id = i.id))
 """
 # the order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking
 _UPSERT = """
     INSERT INTO prices_daily AS p
            (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency)
-    SELECT DISTINCT ON (i.rank, s.trade_date)
+    SELECT {distinct}
            i.id, s.trade_date, nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close,
            s.adjusted_close, s.volume, c.code
     FROM staged_prices s
-    JOIN unnest(%(ids)s::text[], %(ranks)s::integer[]) WITH ORDINALITY AS i(id, rank, ordinal)
-         ON i.ordinal = s.instrument
+    JOIN staged_instruments i ON i.ordinal = s.instrument
     JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
+    {changed}
     ORDER BY i.rank, s.trade_date
     ON CONFLICT (instrument_id, trade_date) DO UPDATE
     SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
@@ -131,6 +151,14 @@ _UPSERT = """
           IS DISTINCT FROM
           (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,
            excluded.currency)
+"""
+# rows that are stored just so: ON CONFLICT alone would lock, and so write, each of them
+_CHANGED = """
+    LEFT JOIN prices_daily o ON o.instrument_id = i.id AND o.trade_date = s.trade_date
+    WHERE (o.open, o.high, o.low, o.close, o.adjusted_close, o.volume, o.currency)
+          IS DISTINCT FROM
+          (nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close, s.adjusted_close, s.volume,
+           c.code)
 """
 
 
@@ -185,30 +213,6 @@ class Seam:
     instrument_id: str
     n_staged: int
     currency: str
-
-
-class DateOrder:
-    """Watches whether the dates of every instrument ascend; where they do, no key stands twice."""
-
-    def __init__(self) -> None:
-        self._latest = np.full(1024, _NEVER)
-        self.has_repeats_or_steps_back = False
-        self.has_steps_back = False
-
-    def watch(self, instruments: NDArray[np.int32], days: Int64Vector) -> None:
-        """Look at further rows, shape (n,) each."""
-        if not len(days):
-            return
-        largest = int(instruments.max())
-        if largest >= len(self._latest):
-            self._latest = np.concatenate([self._latest, np.full(largest + 1, _NEVER)])
-        order = np.argsort(instruments, kind="stable")
-        instrument, day = instruments[order], days[order]
-        is_first = np.diff(instrument, prepend=-1) != 0
-        before = np.where(is_first, self._latest[instrument], np.roll(day, 1))
-        self.has_repeats_or_steps_back |= bool((day <= before).any())
-        self.has_steps_back |= bool((day < before).any())
-        np.maximum.at(self._latest, instrument, day)
 
 
 class PriceStaging:
@@ -295,33 +299,51 @@ class PriceStaging:
             return []
         return self._rows(_TWO_CURRENCIES)
 
-    def seams(self) -> list[Seam]:
+    def seams(self, staged: Sequence[StagedInstrument]) -> list[Seam]:
         """Return the instruments of which more is stored than the span of the staged rows."""
-        return [Seam(*row) for row in self._rows(_SEAMS)]
+        return [Seam(*row) for row in self._rows(_SEAMS, **_spans(staged))]
 
     def overlaps(self, partial: Sequence[str]) -> list[Overlap]:
         """Return of some instruments how the staged rows compare with stored ones of the same dates."""
         rows = self._rows(_OVERLAPS, partial=list(partial)) if partial else []
         return [Overlap(name, n, (low, high), (least, most)) for name, n, low, high, least, most in rows]
 
-    def closes(self, instrument_id: str) -> tuple[DateVector, Float64Vector]:
-        """Return the dates, ascending, and adjusted closes of one instrument, shape (n,) each."""
-        rows = self._rows(_CLOSES, id=instrument_id)
-        return np.array([day for day, _ in rows], dtype="M8[D]"), np.array([close for _, close in rows], dtype=float)
+    def withdrawn(self, staged: Sequence[StagedInstrument]) -> list[tuple[str, int, list[date]]]:
+        """Return of each instrument how many bars are staged, and the stored dates between them that are not."""
+        found = self._rows(_WITHDRAWN, **_spans(staged))
+        repeats = dict(self._rows(_REPEATS_BY_INSTRUMENT)) if found and self.n_duplicates else {}
+        return [(name, n_rows - repeats.get(name, 0), days) for name, n_rows, days in found]
 
-    def withdrawn(self) -> list[tuple[str, int, list[date]]]:
-        """Return of each instrument how many rows are staged, and the stored dates between them that are not."""
-        return self._rows(_WITHDRAWN)
+    def staged_bars(self, instrument_ids: Sequence[str], fields: Sequence[str]) -> PriceBars:
+        """Return the staged bars of some instruments, those that repeat another one once."""
+        ordinals = np.array([self._instruments[name] for name in instrument_ids], np.int32)
+        query = sql.SQL(_STAGED_BARS).format(columns=_columns(fields), ordinals=ordinals.tolist())
+        rows = self._packed_bars(query, fields)
+        by_ordinal = np.argsort(ordinals)
+        rows["place"] = 1 + by_ordinal[np.searchsorted(ordinals[by_ordinal], rows["place"])]
+        return decided_bars(self._connection, bars_of_rows(instrument_ids, rows, fields))
 
-    def stored_bars(self, item: StagedInstrument, n_before: int, fields: Sequence[str]) -> PriceBars:
-        """Return the stored bars of an instrument from its first staged date on, and some before."""
-        columns = sql.SQL(", ").join(sql.SQL("coalesce({}, 'NaN')").format(sql.Identifier(name)) for name in fields)
-        first = sql.Literal(item.first_date)
-        query = sql.SQL(_STORED_BARS).format(columns, sql.Literal(item.instrument_id), first, sql.Literal(n_before))
+    def stored_bars(self, staged: Sequence[StagedInstrument], n_before: int, fields: Sequence[str]) -> PriceBars:
+        """Return the stored bars of some instruments from the first staged date of each on, and some before."""
+        query = sql.SQL(_STORED_BARS).format(
+            columns=_columns(fields),
+            ids=[item.instrument_id for item in staged],
+            firsts=[item.first_date for item in staged],
+            n_before=n_before,
+        )
+        rows = self._packed_bars(query, fields)
+        return decided_bars(self._connection, bars_of_rows([item.instrument_id for item in staged], rows, fields))
+
+    def _packed_bars(self, query: sql.Composed, fields: Sequence[str]) -> NDArray[Any]:
+        dtypes = [("place", "i4"), ("trade_date", "M8[D]"), *((name, "f8") for name in fields)]
         with self._connection.cursor() as cursor:
-            rows = fetch_packed(cursor, query, [("day", "M8[D]"), *((name, "f8") for name in fields)])
-        values = np.stack([rows[name] for name in fields]).astype(np.float64)
-        return PriceBars((item.instrument_id,), np.array([0, len(rows)]), rows["day"], tuple(fields), values)
+            return fetch_packed(cursor, query, dtypes)
+
+    def divide_closes(self, divided: Sequence[tuple[str, date, date, float]]) -> None:
+        """Make adjusted closes the closes divided by a factor: by instrument, first date and date behind the last."""
+        names, firsts, untils, factors = zip(*divided, strict=True)
+        spans = {"firsts": list(firsts), "untils": list(untils), "factors": list(factors)}
+        self._connection.execute(_DIVIDE_CLOSES, {"instruments": [self._instruments[name] for name in names], **spans})
 
     def remove(self, instrument_id: str, days: Sequence[date]) -> None:
         """Delete stored bars, and the embeddings of their dates."""
@@ -343,8 +365,27 @@ class PriceStaging:
         """Store the rows; return how many were new or changed."""
         ids = list(self._instruments)
         rank = {name: place for place, name in enumerate(sorted(ids))}
-        keys = {"ids": ids, "ranks": [rank[name] for name in ids], "currencies": list(self._currencies)}
-        return self._connection.execute(_UPSERT, keys).rowcount
+        self._connection.execute(_NAME_INSTRUMENTS, {"ids": ids, "ranks": [rank[name] for name in ids]})
+        self._connection.execute("ANALYZE staged_instruments")
+        is_stored = self._connection.execute(_IS_STORED).fetchall()[0][0]
+        query = sql.SQL(_UPSERT).format(
+            distinct=sql.SQL("DISTINCT ON (i.rank, s.trade_date)" if self._order.has_repeats_or_steps_back else ""),
+            changed=sql.SQL(_CHANGED if is_stored else ""),
+        )
+        return self._connection.execute(query, {"currencies": list(self._currencies)}).rowcount
+
+
+def _columns(fields: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("coalesce({}, 'NaN')").format(sql.Identifier(name)) for name in fields)
+
+
+def _spans(staged: Sequence[StagedInstrument]) -> dict[str, Any]:
+    return {
+        "spanned": [item.instrument_id for item in staged],
+        "firsts": [item.first_date for item in staged],
+        "lasts": [item.last_date for item in staged],
+        "sizes": [item.n_rows for item in staged],
+    }
 
 
 def _number(ordinals: dict[str, int], column: CodedTexts) -> NDArray[np.int32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
-from prometheus.market.frames import Field, FieldKind, normalize_name
+from prometheus.market.frames import PRICE_FIELDS, Field, FieldKind, normalize_name
 
 MISSING_CODE = -1
 MAX_CELL_LENGTH = 1_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_RATIO = re.compile(r"\s*([0-9]+\.?[0-9]*)\s*[:/]\s*([0-9]+\.?[0-9]*)\s*")
 _NOT_FINITE = {"nan": np.nan, "inf": np.inf, "infinity": np.inf}
 
 
@@ -32,6 +34,10 @@ class ColumnMap:
     ignored: tuple[str, ...]
 
 
+PRICE_FILE_FIELDS = (
+    *PRICE_FIELDS,
+    Field.of("split_ratio", "number", "stocksplits", "stocksplit", "splitfactor", "splits"),
+)
 INSTRUMENT_FIELDS = (
     Field.of("instrument_id", "text", "ticker", "instrument"),
     Field.of("market_id", "text", "market"),
@@ -238,6 +244,22 @@ def read_numbers(column: pa.Array) -> NumberColumn:
     if is_text(column.type):
         return _read_written_numbers(column.cast(pa.large_string()))
     return NumberColumn(_to_float64(column), np.zeros(len(column), dtype=bool))
+
+
+def read_ratios(column: pa.Array) -> NumberColumn:
+    """Return ratios as `read_numbers` returns numbers; a text may also be two numbers, such as 7:1 or 7/1."""
+    if not is_text(plain_type(column.type)):
+        return read_numbers(column)
+    codes, values = distinct_values(column)
+    written = pa.array([_divide(text) for text in values.to_pylist()], pa.large_string())
+    return read_numbers(pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == MISSING_CODE), written))
+
+
+def _divide(text: str | None) -> str | None:
+    parts = _RATIO.fullmatch(text or "")
+    if parts is None or float(parts[2]) == 0:
+        return text
+    return repr(float(parts[1]) / float(parts[2]))
 
 
 def _read_written_numbers(texts: pa.Array) -> NumberColumn:

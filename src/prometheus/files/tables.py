@@ -60,6 +60,7 @@ class Reason(IntEnum):
     REPEATED_KEY = 31
     JSON_NESTED_TOO_DEEPLY = 32
     REFUSED_HISTORY = 33
+    NEGATIVE_SPLIT_RATIO = 34
 
     @property
     def label(self) -> str:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
 from prometheus.data.staging import CodedTexts, PriceColumns
-from prometheus.files.columns import NumberColumn, TextColumn, read_numbers, read_texts
+from prometheus.files.columns import NumberColumn, TextColumn, read_numbers, read_ratios, read_texts
 from prometheus.files.instants import DateReader, TimeColumn
 from prometheus.files.tables import Faults, RawBatch, Reason
 
 PRICE_NAMES = ("open", "high", "low", "close", "adjusted_close")
 NUMBER_NAMES = (*PRICE_NAMES, "volume")
 PRICE_COLUMNS = ("instrument_id", "trade_date", *NUMBER_NAMES, "currency")
+SPLIT_RATIO = "split_ratio"
 FIRST_DATE = date(1800, 1, 1)
 MAX_TEXT_LENGTH = 128
 _EPOCH = date(1970, 1, 1)
@@ -27,13 +28,14 @@ TextCheck = Callable[[str], Reason]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriceRows:
-    """Rows of one file, read but not yet judged; `currency` is None where the file has no such column."""
+    """Rows of one file, read but not yet judged; a column that the file may lack, and does, is None."""
 
     rows: Int64Vector
     instruments: TextColumn
     dates: TimeColumn
     numbers: Mapping[str, NumberColumn]
     currency: TextColumn | None
+    split_ratios: NumberColumn | None = None
 
     @property
     def trade_dates(self) -> DateVector:
@@ -73,7 +75,8 @@ def read_price_rows(
     else:
         instruments = TextColumn(np.zeros(n_rows, np.int64), (instrument_id or "",))
     currency = read_texts(columns["currency"]) if "currency" in columns else None
-    return PriceRows(batch.rows, instruments, dates.read(columns["trade_date"]), numbers, currency)
+    splits = read_ratios(columns[SPLIT_RATIO]) if SPLIT_RATIO in columns else None
+    return PriceRows(batch.rows, instruments, dates.read(columns["trade_date"]), numbers, currency, splits)
 
 
 def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str]) -> Faults:
@@ -81,13 +84,15 @@ def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str
 
     Opens and closes outside the day's range are accepted: adjusted histories hold many, off by rounding.
     """
-    faults = Faults.none_of(len(rows.rows), PRICE_COLUMNS)
+    faults = Faults.none_of(len(rows.rows), (*PRICE_COLUMNS, SPLIT_RATIO))
     mark_texts(faults, "instrument_id", rows.instruments, text_fault)
     _mark_dates(faults, rows.dates, last_date)
     for name in NUMBER_NAMES:
         _mark_numbers(faults, name, rows.numbers[name], may_lack=name in may_be_missing)
     if rows.currency is not None:
         mark_texts(faults, "currency", rows.currency, currency_fault)
+    if rows.split_ratios is not None:
+        _mark_numbers(faults, SPLIT_RATIO, rows.split_ratios, may_lack=True)
     faults.mark(rows.values("high") < rows.values("low"), "high", Reason.HIGH_BELOW_LOW)
     return faults
 
@@ -135,7 +140,9 @@ def _mark_numbers(faults: Faults, name: str, column: NumberColumn, *, may_lack: 
     if not may_lack:
         faults.mark(np.isnan(values), name, Reason.MISSING_VALUE)
     faults.mark(np.isinf(values), name, Reason.INFINITE_VALUE)
-    if name == "volume":
+    if name == SPLIT_RATIO:
+        faults.mark(values < 0, name, Reason.NEGATIVE_SPLIT_RATIO)
+    elif name == "volume":
         faults.mark(values < 0, name, Reason.NEGATIVE_VOLUME)
     else:
         faults.mark(values == 0, name, Reason.ZERO_PRICE)

@@ -6,7 +6,7 @@ filled forward. Nothing of such a file is stored; the message says what shows it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,12 @@ import numpy as np
 from prometheus.arrays import DateVector
 from prometheus.data.staging import Overlap, PriceStaging, Seam, StagedInstrument
 from prometheus.errors import CalendarRangeError, DataCheckError
+from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import TradingCalendar, TradingCalendarConfig
+from prometheus.market.currencies import major_currency
 from prometheus.market.daily import MIN_BARS, frequency_fault, is_filled_up, off_sessions
-from prometheus.market.findings import findings_of
-from prometheus.market.quality import CONTEXT, JUDGED_FIELDS, judge, missing_sessions
+from prometheus.market.findings import Finding, findings_of, known_on
+from prometheus.market.quality import CONTEXT, DEFECTS, JUDGED_FIELDS, judge, missing_sessions
 
 SAME_RATIO = 0.005
 """Ratios of overlapping bars that differ by less are one ratio."""
@@ -27,16 +29,24 @@ FULL_YEAR = 260
 """More weekdays than this in a row hold a holiday of any market."""
 MAX_NAMED = 3
 MAX_FINDINGS = 10
+ROWS_AT_ONCE = 500_000
+"""Staged bars that are in memory together: some 50 MB."""
+STORED_AT_ONCE = 50
+"""Instruments whose stored bars are in memory together."""
 PATCH_SHARE = 0.5
 """A file with a smaller share of the stored bars of its span corrects single bars and withdraws none."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryChecks:
-    """Why histories may not be stored, by instrument, and remarks on those that may."""
+    """Why histories may not be stored, by instrument, and remarks on those that may.
+
+    `continued` names the instruments of which bars are stored before or after the staged ones.
+    """
 
     faults: Mapping[str, str]
     remarks: Sequence[str]
+    continued: frozenset[str]
 
     def require_sound(self) -> None:
         """Raise `DataCheckError` that names the first faults."""
@@ -49,47 +59,87 @@ class HistoryChecks:
 
 def check_histories(staging: PriceStaging, staged: Sequence[StagedInstrument], calendar: str) -> HistoryChecks:
     """Return what is wrong with whole histories that are staged; `calendar` is that of their sessions."""
-    seams = staging.seams()
+    seams = staging.seams(staged)
     faults = dict(_currency_faults(staging, staged, seams))
     faults |= dict(_scale_faults(staging, seams))
     remarks = []
     sessions = TradingCalendar(TradingCalendarConfig(market=calendar))
-    for item in staged:
-        if not _may_be_no_daily_history(item):
-            continue
-        dates, closes = staging.closes(item.instrument_id)
-        fault = frequency_fault(dates)
-        try:
-            off = off_sessions(dates, closes, sessions)
-        except CalendarRangeError:  # an exchange whose holidays are not recorded
-            off = dates[:0]
-        if fault is None and is_filled_up(off, len(dates)):
-            way_out = "load its sessions only, or name its market or calendar: --market-id JP_EQ, --calendar 24/7"
-            fault = f"{_count_off(off, len(dates), calendar)}; {way_out}"
-        elif len(off):
-            remarks.append(f"{item.instrument_id}: {_count_off(off, len(dates), calendar)}")
-        if fault is not None:
-            faults[item.instrument_id] = fault
-    return HistoryChecks(faults, remarks)
+    for chunk in chunks([item for item in staged if _may_be_no_daily_history(item)]):
+        for bars in staging.staged_bars([item.instrument_id for item in chunk], ("adjusted_close",)).each():
+            fault, remark = _session_fault(bars, sessions, calendar)
+            if fault is not None:
+                faults[bars.instrument_ids[0]] = fault
+            elif remark is not None:
+                remarks.append(f"{bars.instrument_ids[0]}: {remark}")
+    return HistoryChecks(faults, remarks, frozenset(seam.instrument_id for seam in seams))
 
 
-def stored_findings(staging: PriceStaging, staged: Sequence[StagedInstrument], calendar: str) -> list[str]:
-    """Return remarks on what the judge of prices finds in the histories as they are stored now, from the rows on."""
+def _session_fault(bars: PriceBars, sessions: TradingCalendar, calendar: str) -> tuple[str | None, str | None]:
+    """Return why a history is not one of daily bars on sessions, or a remark on single ones."""
+    fault = frequency_fault(bars.dates)
+    try:
+        off = off_sessions(bars.dates, bars.column("adjusted_close"), sessions)
+    except CalendarRangeError:  # an exchange whose holidays are not recorded
+        off = bars.dates[:0]
+    counted = _count_off(off, len(bars), calendar) if len(off) else None
+    if fault is None and is_filled_up(off, len(bars)):
+        way_out = "load its sessions only, or name its market or calendar: --market-id JP_EQ, --calendar 24/7"
+        return f"{counted}; {way_out}", None
+    return fault, counted
+
+
+def stored_findings(
+    staging: PriceStaging, staged: Sequence[StagedInstrument], joined: Collection[str], calendar: str
+) -> list[str]:
+    """Return remarks on what the judge of prices finds in the histories as they are stored now, from the rows on.
+
+    Of the instruments in `joined` stored bars stand beside the staged ones; of the others the staged ones are all.
+    """
     sessions = TradingCalendar(TradingCalendarConfig(market=calendar))
-    found = []
-    for item in staged:
-        bars = staging.stored_bars(item, CONTEXT, JUDGED_FIELDS)
-        n_missing = missing_sessions(bars.dates, sessions)
-        all_findings = findings_of(bars, judge(bars, n_missing), n_missing)
-        found += [finding for finding in all_findings if finding.last >= item.first_date]
+    first_date = {item.instrument_id: item.first_date for item in staged}
+    place = {name: at for at, name in enumerate(first_date)}
+    found: list[Finding] = []
+    failed = []
+    for bars in _bars_as_stored(staging, staged, joined):
+        (name,) = bars.instrument_ids
+        try:
+            n_missing = missing_sessions(bars.dates, sessions)
+            findings = [*findings_of(bars, judge(bars, n_missing), n_missing)]
+        except DEFECTS as error:
+            failed.append(f"{name}: the judge of prices failed, {type(error).__name__}: {error}")
+            continue
+        found += (each for each in findings if known_on(each, bars) >= first_date[name])
+    found.sort(key=lambda finding: place[finding.instrument_id])
     more = [f"{len(found) - MAX_FINDINGS} more findings: python -m prometheus data check"]
-    return [str(finding) for finding in found[:MAX_FINDINGS]] + (more if len(found) > MAX_FINDINGS else [])
+    return failed + [str(finding) for finding in found[:MAX_FINDINGS]] + (more if len(found) > MAX_FINDINGS else [])
 
 
-def withdrawn(staging: PriceStaging, *, replace: bool) -> list[str]:
-    """Return remarks on stored bars that a history lacks which holds those around them; `replace` deletes them."""
-    remarks = []
-    for name, n_staged, days in staging.withdrawn():
+def _bars_as_stored(
+    staging: PriceStaging, staged: Sequence[StagedInstrument], joined: Collection[str]
+) -> Iterator[PriceBars]:
+    for chunk in chunks([item for item in staged if item.instrument_id not in joined]):
+        yield from staging.staged_bars([item.instrument_id for item in chunk], JUDGED_FIELDS).each()
+    beside = [item for item in staged if item.instrument_id in joined]
+    for first in range(0, len(beside), STORED_AT_ONCE):
+        yield from staging.stored_bars(beside[first : first + STORED_AT_ONCE], CONTEXT, JUDGED_FIELDS).each()
+
+
+def chunks(staged: Sequence[StagedInstrument]) -> Iterator[list[StagedInstrument]]:
+    """Yield consecutive instruments that have about `ROWS_AT_ONCE` rows together."""
+    ends = np.cumsum([item.n_rows for item in staged]) // ROWS_AT_ONCE
+    for number in np.unique(ends):
+        yield [item for item, end in zip(staged, ends, strict=True) if end == number]
+
+
+def withdrawn(
+    staging: PriceStaging, staged: Sequence[StagedInstrument], *, replace: bool
+) -> tuple[list[str], frozenset[str]]:
+    """Return remarks on stored bars that a history lacks which holds those around them; `replace` deletes them.
+
+    Asked before the staged rows are stored. The second value names all instruments with such bars.
+    """
+    remarks, found = [], staging.withdrawn(staged)
+    for name, n_staged, days in found:
         if n_staged < PATCH_SHARE * (n_staged + len(days)):
             continue
         shown = ", ".join(map(str, days[:MAX_NAMED])) + (", …" if len(days) > MAX_NAMED else "")
@@ -99,7 +149,7 @@ def withdrawn(staging: PriceStaging, *, replace: bool) -> list[str]:
             remarks.append(f"{name}: {bars} not in the file removed; run the regimes of these dates again")
         else:
             remarks.append(f"{name}: {bars} not in the file, withdrawn by its source; --replace removes them")
-    return remarks
+    return remarks, frozenset(name for name, _, _ in found)
 
 
 def _currency_faults(
@@ -109,12 +159,20 @@ def _currency_faults(
     for item in staged:
         known = stored.get(item.instrument_id, item.currency)
         if known != item.currency:
-            way_out = "one instrument has one currency: load the whole history again"
+            way_out = _conversion({known, item.currency}) or "load the whole history again"
+            way_out = f"one instrument has one currency: {way_out}"
             yield item.instrument_id, f"in {item.currency}, and the bars stored beside them are in {known}; {way_out}"
     for name, codes, since in staging.currencies():
         spans = ", ".join(f"{code} from {day}" for code, day in zip(codes, since, strict=True))
-        way_out = "one instrument has one: convert the prices, or load them as two instruments"
+        offered = _conversion(set(codes))
+        way_out = f"one instrument has one: {offered or 'convert the prices'}, or load them as two instruments"
         yield name, f"two currencies, {spans}; {way_out}"
+
+
+def _conversion(codes: Collection[str]) -> str:
+    """Return the way out where currencies differ by their unit alone, else nothing."""
+    majors = {major_currency(code) for code in codes}
+    return f"--convert-minor-units stores all in {majors.pop()}" if len(majors) == 1 else ""
 
 
 def _scale_faults(staging: PriceStaging, seams: Sequence[Seam]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ most reference rows and a file of refused rows that the next run writes again ju
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,17 @@ from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.staging import PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
-from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
+from prometheus.files.columns import INSTRUMENT_FIELDS, PRICE_FILE_FIELDS, read_texts
 from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
-from prometheus.ingest.checks import PRICE_COLUMNS, PriceRows
+from prometheus.ingest.checks import PRICE_COLUMNS, SPLIT_RATIO, PriceRows
+from prometheus.ingest.conversions import StatedSplits, in_major_units
 from prometheus.ingest.histories import HistoryChecks, check_histories, stored_findings, withdrawn
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code, market_zone
-from prometheus.market.frames import PRICE_FIELDS
+from prometheus.market.currencies import MINOR_PER_MAJOR, major_currency
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
 MAX_ROWS = 1_000_000
@@ -55,7 +57,7 @@ class PriceIngest:
         optional = {"adjusted_close", "currency", *options.zero_as_missing}
         if options.instrument_id is not None:
             optional.add("instrument_id")
-        files = [open_table(path, PRICE_FIELDS, set(PRICE_COLUMNS) - optional) for path in paths]
+        files = [open_table(path, PRICE_FILE_FIELDS, set(PRICE_COLUMNS) - optional) for path in paths]
         calendar_code(options.market_id)
         calendar_code(options.calendar or options.market_id)
         return _PriceRun(files, options, self._db).ingest(self._db.get_historical_connection, self._progress)
@@ -76,9 +78,12 @@ def _defaults(options: IngestOptions) -> InstrumentDefaults:
 class _PriceRun(IngestRun):
     _staging: PriceStaging
     _histories: HistoryChecks
+    _staged: tuple[StagedInstrument, ...]
 
     def __init__(self, files: Sequence[TableFile], options: IngestOptions, db: Databases) -> None:
-        super().__init__(files, PRICE_COLUMNS, options)
+        states_splits = any(SPLIT_RATIO in file.columns.source for file in files)
+        super().__init__(files, (*PRICE_COLUMNS, SPLIT_RATIO) if states_splits else PRICE_COLUMNS, options)
+        self._splits = StatedSplits()
         self._db, self._options = db, options
         self._currency_of: dict[str, str] = {}
 
@@ -90,12 +95,21 @@ class _PriceRun(IngestRun):
         may_be_missing = frozenset(self._options.zero_as_missing)
         zone = market_zone(self._options.market_id)
         dates = DateReader(self._options.date_format, zone)
+        converted: Counter[str] = Counter()
         for batch in file.batches():
             rows = checks.read_price_rows(batch, dates, self._options.instrument_id, may_be_missing)
             faults = checks.check_prices(rows, self._options.today, may_be_missing)
             self.rejects.take(file, batch, faults)
-            self._staging.append(self.file_no, rows.accepted(faults.is_good, self._currencies(rows)))
+            self._splits.take(file.columns, rows, faults.is_good)
+            accepted = rows.accepted(faults.is_good, self._currencies(rows))
+            if self._options.convert_minor_units:
+                accepted, n_converted = in_major_units(accepted)
+                converted += n_converted
+            self._staging.append(self.file_no, accepted)
             yield batch
+        for unit, n_rows in converted.items():
+            stored = f"divided by {MINOR_PER_MAJOR}, stored in {major_currency(unit)}"
+            self.notes.add(f"prices of {n_rows:,} rows in {unit} are {stored}", str(file.path))
         if zone is not None and dates.n_dated_by_zone:
             self.notes.add(f"stamps with a time and a zone are dated by the clock of {zone.key}", str(file.path))
 
@@ -106,7 +120,10 @@ class _PriceRun(IngestRun):
         if self._staging.has_steps_back:
             self.notes.add("rows are not in order of date; they are stored all the same")
         calendar = self._options.calendar or self._options.market_id
-        self._histories = check_histories(self._staging, self._staging.summarize(), calendar)
+        self._staged = self._staging.summarize()
+        for remark in self._splits.settle(self._staging, self._staged):
+            self.notes.add(remark)
+        self._histories = check_histories(self._staging, self._staged, calendar)
         for remark in self._histories.remarks:
             self.notes.add(remark)
         refused = self._histories.faults
@@ -115,6 +132,7 @@ class _PriceRun(IngestRun):
                 self.notes.add(f"{name}: left out, {fault}")
             self._set_aside(self._staging.rows_of(list(refused)), "instrument_id", Reason.REFUSED_HISTORY)
             self._staging.drop(list(refused))
+            self._staged = tuple(item for item in self._staged if item.instrument_id not in refused)
 
     def _set_aside(self, found: NDArray[Any], column: str, reason: Reason) -> None:
         for file_no in np.unique(found["file_no"]):
@@ -124,13 +142,14 @@ class _PriceRun(IngestRun):
     def store(self) -> dict[str, Any]:
         if self._options.on_error == "abort":
             self._histories.require_sound()
-        staged = self._staging.summarize()
-        n_written = self._staging.upsert() if staged else 0
-        for remark in withdrawn(self._staging, replace=self._options.replace) if staged else ():
+        staging, staged = self._staging, self._staged
+        remarks, incomplete = withdrawn(staging, staged, replace=self._options.replace) if staged else ([], frozenset())
+        n_written = staging.upsert() if staged else 0
+        joined = self._histories.continued | incomplete
+        remarks += stored_findings(staging, staged, joined, self._options.calendar or self._options.market_id)
+        for remark in remarks:
             self.notes.add(remark)
-        for remark in stored_findings(self._staging, staged, self._options.calendar or self._options.market_id):
-            self.notes.add(remark)
-        duplicates = self._staging.n_duplicates
+        duplicates = staging.n_duplicates
         return {
             "rows_written": n_written,
             "rows_unchanged": sum(item.n_rows for item in staged) - duplicates - n_written,

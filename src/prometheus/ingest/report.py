@@ -63,7 +63,8 @@ class IngestOptions(RunOptions):
     Market and asset class are those of instruments without a reference row, `currency` that of files without such a
     column (default: of the reference row, then of the market). `zero_as_missing` names columns among open, high and low
     in which a zero means "not recorded"; they may also be empty or absent, and are stored as NULL. Bars must be on
-    sessions of `calendar`, by default the market's; `replace` deletes stored bars that a whole history lacks.
+    sessions of `calendar`, by default the market's; `replace` deletes stored bars that a whole history lacks;
+    `convert_minor_units` stores prices in pence, cents or agorot in pounds, rand or shekels.
     """
 
     today: date
@@ -74,6 +75,7 @@ class IngestOptions(RunOptions):
     zero_as_missing: tuple[str, ...] = ()
     calendar: str | None = None
     replace: bool = False
+    convert_minor_units: bool = False
 
     def __post_init__(self) -> None:
         self.require_sound({"--instrument-id": self.instrument_id, "--asset-class": self.asset_class})

@@ -12,6 +12,7 @@ import numpy as np
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.quality import Judgement, Verdict
+from prometheus.market.volume_units import MIN_UNIT_DAYS, unit_changes
 
 EFFECTS = {
     Verdict.SUSPECT: ("its label is that of the session before", "the next session decides"),
@@ -22,6 +23,11 @@ EFFECTS = {
     Verdict.NEW_START: ("the history starts anew", "load the missing sessions, or give the second one its own id"),
 }
 """By verdict: the effect on labels of encoders that judge prices, and the way out."""
+VOLUME_UNIT = "volume unit"
+VOLUME_UNIT_EFFECT = (
+    "num-regime-core-v1 reads volume, its labels change; num-regime-core-v2 reads none",
+    "load the whole history again in one unit",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,19 @@ class Finding:
 
 def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -> Iterator[Finding]:
     """Yield what was found in the bars of one instrument, by date; moves, and what users decided, are no findings."""
+    found = [*_verdicts_of(bars, judgement, n_missing), *_volume_units_of(bars, judgement)]
+    yield from sorted(found, key=lambda finding: finding.first)
+
+
+def _volume_units_of(bars: PriceBars, judgement: Judgement) -> Iterator[Finding]:
+    rows, ratios = unit_changes(bars.column("volume"), judgement.settled == Verdict.BREAK)
+    is_open = bars.column(DECISION)[rows] == 0
+    for day, ratio in zip(bars.dates[rows][is_open].tolist(), ratios[is_open].tolist(), strict=True):
+        evidence = f"volume x {ratio:.4g} of before and stays so"
+        yield Finding(bars.instrument_ids[0], day, day, VOLUME_UNIT, evidence, *VOLUME_UNIT_EFFECT)
+
+
+def _verdicts_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -> Iterator[Finding]:
     (name,) = bars.instrument_ids
     days = bars.dates.tolist()
     for begin, stop in _runs(judgement, bars.column(DECISION)):
@@ -56,6 +75,15 @@ def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -
         effect, way_out = EFFECTS[verdict]
         evidence = _evidence(bars, judgement, n_missing, begin, stop)
         yield Finding(name, days[begin], days[stop - 1], kind, evidence, effect, way_out)
+
+
+def known_on(finding: Finding, bars: PriceBars) -> date:
+    """Return the date of the first bar that shows a finding, its last one or, of a volume, one that shows it stays."""
+    if finding.kind != VOLUME_UNIT:
+        return finding.last
+    row = int(np.searchsorted(bars.dates, np.datetime64(finding.first))) + MIN_UNIT_DAYS - 1
+    known: date = bars.dates[min(row, len(bars) - 1)].item()
+    return known
 
 
 def _runs(judgement: Judgement, decision: Float64Vector) -> Iterator[tuple[int, int]]:
