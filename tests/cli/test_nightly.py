@@ -19,9 +19,11 @@ from tests.fixtures.database import TableDigest
 from tests.fixtures.text_models import needs_minilm
 
 from prometheus.app.databases import DatabaseManager
-from prometheus.arrays import as_float32
+from prometheus.arrays import Int64Vector, as_float32
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.files.prototypes import write_prototypes
+from prometheus.market.bars import PriceBars
+from prometheus.market.quality import Judgement, judge
 from prometheus.regime import RegimeLabel, RegimePrototype
 from prometheus.regime.prototypes import PrototypeSet
 
@@ -115,6 +117,7 @@ def test_a_night_fills_in_what_is_missing_and_a_second_one_writes_nothing(run: R
         "rewritten",
         "joint",
         "rows",
+        "findings",
     ]
     assert printed[1].split()[:2] == ["US_INDEX", AS_OF]
     assert printed[-1].startswith("0 rows written, 0 failed")
@@ -304,8 +307,8 @@ def start_night() -> subprocess.Popen[str]:
 
 
 def stop_when_locked(db_manager: DatabaseManager, night: subprocess.Popen[str]) -> None:
-    """Halt a night as soon as it holds the lock."""
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+    """Halt a night as soon as it holds the lock and says since when."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'prometheus nightly since %'"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with db_manager.get_runtime_connection() as connection:
@@ -346,3 +349,42 @@ def test_the_lock_of_a_night_that_was_killed_is_gone(run: Run, db_manager: Datab
     while (done := run(*NIGHT)).exit_code == 1 and time.monotonic() < deadline:
         time.sleep(0.1)  # until the server has seen that its client is dead
     assert done.exit_code == 0, done.stderr
+
+
+def test_a_fault_in_new_prices_is_told_once_and_nightly_ends_with_3(run: Run, db_manager: DatabaseManager) -> None:
+    assert report_of(run, "nightly", "--as-of", "2023-12-20", "--since", "2023-11-01")["written"] > 0
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "UPDATE prices_daily SET close = close * 100, adjusted_close = close * 100, high = NULL, low = NULL"
+            " WHERE instrument_id = 'GSPC.INDX' AND trade_date = %s",
+            (AS_OF,),
+        )
+
+    first = run(*NIGHT)
+    second = run(*NIGHT)
+
+    assert (first.exit_code, second.exit_code) == (3, 0), first.stderr + second.stderr
+    (line,) = [line for line in first.stderr.splitlines() if line.startswith("finding: ")]
+    assert line.startswith(f"finding: GSPC.INDX {AS_OF}: suspect, close ")
+    assert "finding: " not in second.stderr
+    rows = {line.split()[0]: line.split()[-1] for line in second.stdout.splitlines()}
+    assert rows["US_INDEX"] == rows["US_MIX"] == "1", "it stays open"
+    assert run("data", "reject", "GSPC.INDX", AS_OF, "--why", "times 100").exit_code == 0
+    assert {night["open_findings"] for night in report_of(run, *NIGHT)["regions"].values()} == {0}
+
+
+def test_a_defect_of_the_judge_costs_its_instrument_and_nothing_else(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, {name: {"instrument_id": name} for name in ("GSPC.INDX", "AAPL.US")})
+
+    def broken(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
+        if bars.instrument_ids == ("AAPL.US",):
+            raise IndexError("planted")
+        return judge(bars, n_missing)
+
+    for module in ("encoders.numeric.judged", "app.findings"):
+        monkeypatch.setattr(f"prometheus.{module}.judge", broken)
+    report = report_of(run, *NIGHT, exit_code=3)
+    assert report["failed"] == 1
+    assert report["regions"]["GSPC.INDX"]["sessions_added"] == N_SESSIONS
+    for failure in report["regions"]["AAPL.US"]["failures"]:
+        assert failure == "AAPL.US: the judge of prices failed, IndexError: planted"

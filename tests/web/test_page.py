@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,24 @@ def test_a_held_label_says_so(client: TestClient, filled_config: PrometheusConfi
                 connection.execute(held.format(change), (DAY,))
             text = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
             assert ("Held: the newest bar is suspect" in text) == is_said
+    finally:
+        writing.close_all()
+
+
+def test_open_findings_stand_on_the_page_of_their_date_and_not_on_earlier_ones(
+    client: TestClient, filled_config: PrometheusConfig
+) -> None:
+    writing = DatabaseManager(filled_config)
+    change = "UPDATE prices_daily SET close = close {0}, adjusted_close = adjusted_close {0} WHERE trade_date = %s"
+    try:
+        for step, is_said in (("* 100", True), ("/ 100", False)):
+            with writing.get_historical_connection() as connection:
+                connection.execute(change.format(step), (DAY,))
+            text = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
+            assert ("open finding" in text) == is_said
+            before = client.get(f"/regions/{REGION}/{date.fromisoformat(DAY) - timedelta(7)}", headers=BROWSER)
+            assert before.status_code == 200
+            assert "open finding" not in before.text
     finally:
         writing.close_all()
 

@@ -49,7 +49,7 @@ class PriceFindings(CheckPrices):
         return self._decide(bars, first, last, "REJECTED", by, reason)
 
     def reopen(self, instrument_id: str, first: date, last: date, by: str, reason: str) -> int:
-        """Take the decisions on the bars of a span back; return how many. NotFoundError if there are none."""
+        """Take the decisions on the bars of a span back; return how many. NotFoundError without any."""
         days = _days(self.bars(instrument_id), first, last)
         n_reopened = self._decisions.reopen(instrument_id, days, by, reason)
         if not n_reopened:

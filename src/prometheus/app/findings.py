@@ -35,7 +35,7 @@ class CheckPrices(UseCase):
     """Judges stored prices."""
 
     def check(self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None) -> PriceCheck:
-        """Return what the judge of prices finds in what is stored, and nobody has decided yet."""
+        """Return what the judge of prices finds in what is stored and is not decided yet."""
         from prometheus.data.report import build_data_report  # noqa: PLC0415 -- only here
 
         reports = build_data_report(self._wired.db_manager, instrument_ids=instrument_ids, market_id=market_id)

@@ -59,7 +59,7 @@ def check(
     market_id: MarketId = None,
     decided: Annotated[bool, option("Print what was decided, by whom and why, instead.", "--decided")] = False,
 ) -> Answer:
-    """Print the faults that the judge of prices finds and nobody has decided; exit code 3 if there are any."""
+    """Print the faults that the judge of prices finds and that are not decided yet; exit code 3 if there are any."""
     with command_app("instruments") as application:
         if decided:
             made = application.findings.decisions(instrument_id)
