@@ -294,10 +294,14 @@ def is_stored(
 
 
 def lost_dates(stored: DateVector, wanted: DateVector, refused: Iterable[date] = ()) -> DateVector:
-    """Return the stored dates after the first one wanted that are neither wanted nor refused: their bars are gone."""
-    kept = np.concatenate([wanted, np.array(list(refused), dtype="M8[D]")])
-    lost: DateVector = np.setdiff1d(stored[stored > wanted[0]], kept)
-    return lost
+    """Return the stored dates after the first one wanted that are neither wanted nor refused: their bars are gone.
+
+    `wanted` ascends.
+    """
+    nearest = wanted[np.minimum(np.searchsorted(wanted, stored), len(wanted) - 1)]
+    lost: DateVector = stored[(nearest != stored) & (stored > wanted[0])]
+    kept = set(refused)
+    return lost[[day not in kept for day in lost.tolist()]] if kept else lost
 
 
 def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
@@ -209,6 +208,8 @@ class _Facts:
     volume: Float64Vector
     sizes: Float64Vector
     decision: Float64Vector
+    sizes_before: Float64Vector
+    """Shape (`SCALE_DAYS` + n,): the sizes, after as many NaN; those before a row begin at its number."""
 
     @classmethod
     def of(cls, bars: PriceBars) -> _Facts:
@@ -216,14 +217,16 @@ class _Facts:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             has_range = (high > low * (1 + MEANINGFUL_RANGE)) & (low > 0)
             log_close, factor = np.log(adjusted), np.log(adjusted / close)
+            sizes = np.abs(np.diff(log_close, prepend=np.nan))
             log_high, log_low = (np.where(has_range, np.log(price) + factor, np.nan) for price in (high, low))
         return cls(
             log_close,
             log_high,
             log_low,
             volume=np.where(volume > 0, volume, np.nan),
-            sizes=np.abs(np.diff(log_close, prepend=np.nan)),
+            sizes=sizes,
             decision=bars.column(DECISION),
+            sizes_before=np.concatenate([np.full(SCALE_DAYS, np.nan), sizes]),
         )
 
     def rows_that_jump(self) -> Int64Vector:
@@ -240,8 +243,7 @@ class _Facts:
 
     def scales(self, rows: Int64Vector) -> Float64Vector:
         """Return the size of a usual day before some bars: by the median, or by the mean where most days are still."""
-        padded = np.concatenate([np.full(SCALE_DAYS, np.nan), self.sizes])
-        before = np.sort(sliding_window_view(padded, SCALE_DAYS)[rows], axis=1)
+        before = np.sort(self.sizes_before[rows[:, np.newaxis] + np.arange(SCALE_DAYS)], axis=1)
         usual: Float64Vector = np.fmax(1.4826 * before[:, SCALE_DAYS // 2], 1.25 * before[:, :-N_TRIMMED].mean(axis=1))
         for at in np.flatnonzero(np.isnan(before[:, -1])).tolist():
             known = before[at, np.isfinite(before[at])]
