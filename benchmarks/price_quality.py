@@ -14,15 +14,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import prometheus
 from benchmarks.recording import record
 from prometheus.arrays import Float64Vector
+from prometheus.ingest.sample import PRICES as SAMPLE
 from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import TradingCalendar
-from prometheus.market.quality import CONTEXT, JUDGED_FIELDS, Judgement, Verdict, judge, missing_sessions
+from prometheus.market.quality import (
+    CONTEXT,
+    FROZEN_BARS,
+    JUDGED_FIELDS,
+    Judgement,
+    Verdict,
+    judge,
+    missing_sessions,
+)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "prices"
 HISTORIES = {"stocks": "sp500_a_daily_2000_2020.parquet", "markets": "markets_dev_to_2020.parquet"}
@@ -30,7 +41,9 @@ PAIRS = "price_repair_pairs_a.parquet"
 SEED = 20_261_127
 SIZES = (1.1, 1.2, 1.35, 1.5, 2.0, 3.0, 10.0, 100.0)
 RATIOS = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0)
-PLACES_PER_FAULT = 400
+FROZEN = (6, 10, 20, 40, 60)
+HOLES = (6, 20, 34, 63, 64, 120)
+PLACES_PER_FAULT, N_SPOILT = 400, 40
 SESSIONS_PER_YEAR = 252
 PRICES = slice(0, 4)
 CLOSES = slice(0, 2)
@@ -57,7 +70,9 @@ def main() -> None:
         histories = list(read_histories(SHARED / file, "instrument_id"))
         figures |= {f"{kind}: {name}": value for name, value in false_alarms(histories).items()}
         figures |= {f"{kind}: {name}": value for name, value in recalls(histories, arguments.places).items()}
+        figures |= {f"{kind}: {name}": value for name, value in spans(histories, arguments.places).items()}
     figures |= repaired_pairs()
+    figures |= labels_beside_one_bar()
     record("price_quality", {"places": arguments.places, "seed": SEED}, figures, keep=not arguments.is_trial)
 
 
@@ -120,6 +135,57 @@ def recalls(histories: list[PriceBars], n_places: int) -> Mapping[str, float]:
             hits += int(judgement.is_held[CONTEXT] and judgement.settled[CONTEXT] == fault.expected)
         found[f"{fault.name}: found"] = hits / n_places
     return found
+
+
+def spans(histories: list[PriceBars], n_places: int) -> Mapping[str, float]:
+    """Return by length the share of frozen feeds found on the sixth still bar, and of holes on the first bar after."""
+    generator = np.random.default_rng(SEED)
+    longest = max(HOLES)
+    long_enough = [bars for bars in histories if len(bars) > 2 * (CONTEXT + longest)]
+    hits: Counter[str] = Counter()
+    for _ in range(n_places):
+        bars = long_enough[generator.integers(len(long_enough))]
+        row = int(generator.integers(CONTEXT, len(bars) - longest - 10))
+        part = bars.take(slice(row - CONTEXT, row + longest + 10))
+        for length in FROZEN:
+            values = part.values.copy()
+            values[PRICES, CONTEXT : CONTEXT + length] = values[PRICES, CONTEXT - 1 : CONTEXT]
+            values[VOLUME, CONTEXT : CONTEXT + length] = 0.0
+            on_day = judged(replace(part, values=values)).on_day
+            hits[f"frozen for {length}: found"] += int(on_day[CONTEXT + FROZEN_BARS - 1] == Verdict.FROZEN)
+        for length in HOLES:
+            kept = np.delete(np.arange(len(part)), slice(CONTEXT, CONTEXT + length))
+            offsets = np.array([0, len(kept)])
+            holed = replace(part, offsets=offsets, dates=part.dates[kept], values=part.values[:, kept])
+            found = (Verdict.HOLE, Verdict.NEW_START)
+            hits[f"{length} sessions missing: found"] += int(judged(holed).on_day[CONTEXT] in found)
+    return {name: count / n_places for name, count in hits.items()}
+
+
+def labels_beside_one_bar() -> Mapping[str, float]:
+    """Return how many labels of the S&P 500, calibrated until 2007, differ if one bar of 2008-2017 is times 100.
+
+    The label of the bar's own day is held; it counts like the others.
+    """
+    table = pq.read_table(SAMPLE, filters=[("instrument_id", "=", "GSPC.INDX")]).to_pandas().sort_values("trade_date")
+    table = table[pd.to_datetime(table["trade_date"]) < "2018-01-01"].set_index("trade_date")
+    is_later = pd.to_datetime(table.index) >= "2008-01-01"
+    model = prometheus.RegimeClassifier().fit(table[~is_later])
+    clean = model.predict(table[is_later])
+    generator = np.random.default_rng(SEED)
+    places = generator.choice(np.arange(5, is_later.sum() - 5), N_SPOILT, replace=False)
+    differing = []
+    for place in places.tolist():
+        spoilt = table[is_later].copy()
+        prices = ["open", "high", "low", "close", "adjusted_close"]
+        spoilt.loc[spoilt.index[place], prices] = spoilt.loc[spoilt.index[place], prices] * 100
+        differing.append(int((model.predict(spoilt) != clean).sum()))
+    print("labels that differ, place by place:", differing)
+    return {
+        "labels that differ after one bar x100: mean": float(np.mean(differing)),
+        "labels that differ after one bar x100: most": float(max(differing)),
+        "labels that differ after one bar x100: places with at most 1": float(np.mean(np.array(differing) <= 1)),
+    }
 
 
 def faults() -> Iterator[Fault]:
