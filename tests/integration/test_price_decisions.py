@@ -16,6 +16,7 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.regimes import RegimeRequest
 from prometheus.backfill.plan import DateSpan
+from prometheus.data.decisions import PriceDecisions
 from prometheus.errors import InputRefusedError, NotFoundError, PrometheusError
 
 __all__ = ["path", "prices"]  # fixtures
@@ -196,3 +197,11 @@ def test_removed_bars_take_all_that_stands_on_them(
     findings.remove_bars([NAME], date.min, date.max, is_plan=False)
     assert states(db_manager) == {}
     assert App(db_manager).face.instruments() == []
+
+
+def test_of_two_deciders_at_once_the_second_is_told(db_manager: DatabaseManager, prices: None) -> None:
+    store = PriceDecisions(db_manager)
+    assert store.decide(NAME, [FAULTY, AFTER], "REJECTED", "one", "a") == 2
+    with pytest.raises(InputRefusedError, match="another decision came in between"):
+        store.decide(NAME, [date(2008, 9, 16), AFTER], "ACCEPTED", "two", "b")
+    assert [each.decided_by for each in store.history()] == ["one", "one"]

@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +16,8 @@ from prometheus.cli.runner import Answer, command_app, new_group, option, subcom
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
+    from prometheus.data.decisions import PriceDecision
+    from prometheus.data.reader import PriceRevision
     from prometheus.data.report import InstrumentReport
 
 HEADER = (
@@ -63,15 +65,7 @@ def check(
     with command_app("instruments") as application:
         if decided:
             made = application.findings.decisions(instrument_id)
-            lines = [
-                (
-                    each.instrument_id, str(each.trade_date), f"{each.close:g}", each.verdict.lower(), each.decided_by,
-                    f"{each.decided_at:%Y-%m-%d %H:%M}", each.reason,
-                    f"{each.reopened_by}, {each.reopened_at:%Y-%m-%d %H:%M}, {each.reopened_for}"
-                    if each.reopened_at else "" if each.is_in_force else "the bar has changed",
-                )
-                for each in made
-            ]  # fmt: skip
+            lines = list(map(_decision_row, made))
             return Answer(
                 lambda: [each._asdict() for each in made], lambda: _lines(DECISION_COLUMNS, lines, "decisions")
             )
@@ -85,6 +79,16 @@ def check(
         found.exit_code,
         [f"failed: {name}: {reason}" for name, reason in found.failures.items()],
     )
+
+
+def _decision_row(made: PriceDecision) -> tuple[str, ...]:
+    taken_back = "" if made.is_in_force else "the bar has changed"
+    if made.reopened_at is not None:
+        taken_back = f"{made.reopened_by}, {_instant(made.reopened_at)}, {made.reopened_for}"
+    return (
+        made.instrument_id, str(made.trade_date), f"{made.close:g}", made.verdict.lower(), made.decided_by,
+        _instant(made.decided_at), made.reason, taken_back,
+    )  # fmt: skip
 
 
 @subcommand(data)
@@ -127,17 +131,21 @@ def revisions(
     """Print the bars that were corrected or removed: as they were, until when, and what came after."""
     with command_app() as application:
         found = application.findings.revisions(instrument_id, parse_date(start), parse_date(end), limit)
-    rows = [
-        (
-            each.instrument_id, str(each.trade_date), f"{each.close:g}", f"{each.adjusted_close:g}",
-            "" if each.known_from is None else f"{each.known_from:%Y-%m-%d %H:%M:%S}",
-            f"{each.known_until:%Y-%m-%d %H:%M:%S}",
-            "removed" if each.next_close is None else f"{each.next_close:g}",
-            "" if each.next_adjusted_close is None else f"{each.next_adjusted_close:g}",
-        )
-        for each in found
-    ]  # fmt: skip
+    rows = list(map(_revision_row, found))
     return Answer(lambda: [each._asdict() for each in found], lambda: _lines(REVISION_COLUMNS, rows, "revisions"))
+
+
+def _revision_row(was: PriceRevision) -> tuple[str, ...]:
+    return (
+        was.instrument_id, str(was.trade_date), f"{was.close:g}", f"{was.adjusted_close:g}",
+        "" if was.known_from is None else _instant(was.known_from), _instant(was.known_until),
+        "removed" if was.next_close is None else f"{was.next_close:g}",
+        "" if was.next_adjusted_close is None else f"{was.next_adjusted_close:g}",
+    )  # fmt: skip
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 @subcommand(data)

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalTables
+from prometheus.errors import InputRefusedError
 from prometheus.market.bars import ACCEPTED, DECISION, REJECTED, PriceBars
 
 Verdict: TypeAlias = Literal["ACCEPTED", "REJECTED"]
@@ -90,7 +91,7 @@ class PriceDecisions(HistoricalTables):
     def decide(self, instrument_id: str, days: Sequence[date], verdict: Verdict, decided_by: str, reason: str) -> int:
         """Store a decision on stored bars in place of those that lapsed; return on how many bars.
 
-        A bar with a decision in force is an error of the caller: `psycopg.errors.UniqueViolation`.
+        InputRefusedError, and nothing stored, if a decision on one of them is in force.
         """
         lapsed = """
             UPDATE price_decisions d SET reopened_by = %(by)s, reopened_at = now(), reopened_for = 'the bar has changed'
@@ -109,7 +110,10 @@ class PriceDecisions(HistoricalTables):
             cursor.execute(lapsed, given)
             return cursor.execute(new, given).rowcount
 
-        return self._db.write(store)
+        try:
+            return self._db.write(store)
+        except psycopg.errors.UniqueViolation as error:
+            raise InputRefusedError(f"{instrument_id}: another decision came in between; look at it first") from error
 
     def reopen(self, instrument_id: str, days: Sequence[date], reopened_by: str, reason: str) -> int:
         """Take decisions back; return how many."""

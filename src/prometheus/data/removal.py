@@ -6,7 +6,7 @@ and leaves no label without its bars. A plan does the same and rolls it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
@@ -114,12 +114,3 @@ class Removal:
             yield connection
             if self._is_plan:
                 connection.rollback()
-
-
-def add_counts(parts: Sequence[Counts]) -> Counts:
-    """Return the sums by table."""
-    total: Counts = {}
-    for part in parts:
-        for table, n_rows in part.items():
-            total[table] = total.get(table, 0) + n_rows
-    return total
