@@ -14,6 +14,7 @@ import typer
 from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
 from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand, table
 from prometheus.errors import UsageError
+from prometheus.spelling import spell_instant
 
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
@@ -66,8 +67,8 @@ def check(
             lines = [
                 (
                     each.instrument_id, str(each.trade_date), f"{each.close:g}", each.verdict.lower(), each.decided_by,
-                    f"{each.decided_at:%Y-%m-%d %H:%M}", each.reason,
-                    f"{each.reopened_by}, {each.reopened_at:%Y-%m-%d %H:%M}, {each.reopened_for}"
+                    spell_instant(each.decided_at), each.reason,
+                    f"{each.reopened_by}, {spell_instant(each.reopened_at)}, {each.reopened_for}"
                     if each.reopened_at else "" if each.is_in_force else "the bar has changed",
                 )
                 for each in made
@@ -130,8 +131,8 @@ def revisions(
     rows = [
         (
             each.instrument_id, str(each.trade_date), f"{each.close:g}", f"{each.adjusted_close:g}",
-            "" if each.known_from is None else f"{each.known_from:%Y-%m-%d %H:%M:%S}",
-            f"{each.known_until:%Y-%m-%d %H:%M:%S}",
+            "" if each.known_from is None else spell_instant(each.known_from, "seconds"),
+            spell_instant(each.known_until, "seconds"),
             "removed" if each.next_close is None else f"{each.next_close:g}",
             "" if each.next_adjusted_close is None else f"{each.next_adjusted_close:g}",
         )
