@@ -31,7 +31,9 @@ _FORMS = {
     "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII),
 }
 _AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
-_UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+DAY = 86_400_000_000
+"""Microseconds."""
+_UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": DAY, "ns": 86_400_000_000_000}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = EPOCH.toordinal()
@@ -197,6 +199,18 @@ class InstantReader(_TimeReader):
         if written.tzinfo is None and written.time() == _MIDNIGHT and isinstance(found, datetime):
             self.has_earlier_midnights |= found.date() < written.date()
         return found
+
+
+class ReleaseReader(InstantReader):
+    """Reads instants of publication; a date alone is its noon, in UTC where no zone is named.
+
+    Noon lies on that date in nearly every zone, so that what was published on a date counts on no earlier one.
+    """
+
+    def _place_one(self, written: datetime) -> datetime | Reason:
+        if written.tzinfo is not None or written.time() != _MIDNIGHT:
+            return super()._place_one(written)
+        return to_instant(written.replace(hour=12), self._zone or ZoneInfo("UTC"))
 
 
 def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason, str]:
