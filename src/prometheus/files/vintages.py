@@ -17,7 +17,7 @@ _NO_FIELD = Field("", "instant", frozenset())
 
 @dataclass(frozen=True, slots=True)
 class ObservationField(Field):
-    """The instant of an event; a date of release counts as one only where no column says the date it is a release of."""
+    """The instant of an event; a date of release is one only where no column says what it is a release of."""
 
     def find(self, names: list[str]) -> list[int]:
         """Return the positions of the columns that may be this field."""

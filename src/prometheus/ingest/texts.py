@@ -52,9 +52,10 @@ _FIRST_INSTANT = to_microseconds(EPOCH.replace(year=FIRST_DATE.year))
 class TextIngest:
     """Loads files of macro events and of news: CSV, JSON lines (both also compressed) and Parquet.
 
-    The natural key of a text is its content: everything but `known_at` and metadata. Reported again, it is stored once;
-    the earliest `known_at` ever reported for it stays, and a report without one says that it was known at its
-    timestamp. Metadata that is stored stays, further names are added.
+    The natural key of a text is its content: everything but `known_at` and metadata; a language, country or source that
+    one report lacks is that of the other. Reported again, a text is stored once, and what was lacking is filled in; the
+    earliest `known_at` ever reported for it stays, and a report without one says that it was known at its timestamp.
+    Metadata that is stored stays, further names are added.
     """
 
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
