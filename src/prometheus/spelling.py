@@ -1,8 +1,10 @@
-"""The names that a misspelt one may have meant."""
+"""The names that a misspelt one may have meant, and instants as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
 
 MOST_NAMED = 3
 
@@ -37,3 +39,14 @@ def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
         return f"did you mean {' or '.join(near)}?"
     more = ", …" if len(names) > MOST_NAMED else ""
     return f"{what}: {', '.join(names[:MOST_NAMED]) or 'none'}{more}"
+
+
+def spell_instant(instant: datetime, timespec: Literal["minutes", "seconds"] = "minutes") -> str:
+    """Return an instant in UTC, with the name of the zone.
+
+    Examples
+    --------
+    >>> spell_instant(datetime.fromisoformat("2024-01-31T14:00-05:00"))
+    '2024-01-31 19:00 UTC'
+    """
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(' ', timespec)} UTC"

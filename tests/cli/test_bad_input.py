@@ -196,3 +196,24 @@ def test_a_reader_that_goes_away_is_no_news(limit: str, run: Run) -> None:
 
     os.close(write_end)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.usefixtures("cli_environment")
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["ascii", "C"],
+)
+def test_a_terminal_without_utf8_gets_the_table_with_other_letters(
+    environment: dict[str, str], db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "INSERT INTO prices_daily (instrument_id, trade_date, close, adjusted_close, volume, currency)"
+            " VALUES ('Zürich—€', '2024-03-04', 1, 1, 1, 'CHF')"
+        )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    outcome = run_process("-m", "prometheus", "data", "report")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "Z?rich??    2024-03-04" in outcome.stdout

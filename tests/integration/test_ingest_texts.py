@@ -331,3 +331,31 @@ def test_a_small_file_that_unfolds_to_gigabytes_is_refused(db_manager: DatabaseM
     assert (tmp_path / "e.parquet").stat().st_size < 1_000_000
     with pytest.raises(FileAccessError, match="holds more than 1073741824 bytes of text in"):
         TextIngest(db_manager).ingest_macro([tmp_path / "e.parquet"], TextIngestOptions(now=NOW))
+
+
+@pytest.mark.parametrize(
+    ("written", "formats"),
+    [
+        ("01/31/2024 7:05 PM", "--date-format, such as '%m/%d/%Y %I:%M %p';"),
+        ("01/02/2020", "--date-format, such as %d/%m/%Y or %m/%d/%Y;"),
+        ('"January 31, 2024"', "--date-format, such as '%B %d, %Y';"),
+        ("last Tuesday", "--date-format, such as %d/%m/%Y or %m/%d/%Y;"),
+    ],
+)
+def test_a_date_nobody_can_tell_is_refused_with_the_formats_that_read_it(
+    macro: Ingest, db_manager: DatabaseManager, written: str, formats: str
+) -> None:
+    line = f"CPI,{written},US,Prices rose."
+    with pytest.raises(DataCheckError) as caught:
+        macro(line)
+    assert formats in f"{caught.value};"
+    if "'" in formats:  # followed
+        report = macro(line, date_format=formats.split("'")[1], assume_timezone="America/New_York")
+        assert report.rows_written == 1
+
+
+def test_a_release_time_follows_the_clock_of_its_zone(macro: Ingest, db_manager: DatabaseManager) -> None:
+    lines = [f"CPI,2024-{day} 08:30,US,Prices of {day}." for day in ("03-08", "03-11", "11-01", "11-04")]
+    macro(*lines, assume_timezone="America/New_York", now=datetime(2025, 1, 1, tzinfo=UTC))
+    hours = [row[0].hour for row in events(db_manager, "timestamp")]
+    assert hours == [13, 12, 12, 13]

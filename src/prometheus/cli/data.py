@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
 from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand, table
 from prometheus.errors import UsageError
+from prometheus.spelling import spell_instant
 
 if TYPE_CHECKING:
     from prometheus.data.decisions import PriceDecision
@@ -84,10 +85,10 @@ def check(
 def _decision_row(made: PriceDecision) -> tuple[str, ...]:
     taken_back = "" if made.is_in_force else "the bar has changed"
     if made.reopened_at is not None:
-        taken_back = f"{made.reopened_by}, {_instant(made.reopened_at)}, {made.reopened_for}"
+        taken_back = f"{made.reopened_by}, {spell_instant(made.reopened_at)}, {made.reopened_for}"
     return (
         made.instrument_id, str(made.trade_date), f"{made.close:g}", made.verdict.lower(), made.decided_by,
-        _instant(made.decided_at), made.reason, taken_back,
+        spell_instant(made.decided_at), made.reason, taken_back,
     )  # fmt: skip
 
 
@@ -138,14 +139,10 @@ def revisions(
 def _revision_row(was: PriceRevision) -> tuple[str, ...]:
     return (
         was.instrument_id, str(was.trade_date), f"{was.close:g}", f"{was.adjusted_close:g}",
-        "" if was.known_from is None else _instant(was.known_from), _instant(was.known_until),
+        "" if was.known_from is None else spell_instant(was.known_from, "seconds"), spell_instant(was.known_until, "seconds"),
         "removed" if was.next_close is None else f"{was.next_close:g}",
         "" if was.next_adjusted_close is None else f"{was.next_adjusted_close:g}",
     )  # fmt: skip
-
-
-def _instant(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 @subcommand(data)

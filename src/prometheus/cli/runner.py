@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
 import inspect
@@ -151,6 +152,7 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
     """Run a command and return its exit code; every error becomes one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     configure_logging()
+    _replace_unknown_letters(sys.stdout)
     try:
         result = _call(application, arguments, prog_name)
         sys.stdout.flush()
@@ -207,6 +209,12 @@ def table(rows: Sequence[Sequence[str]], *, numbers_right: bool = False) -> list
     to_right = [numbers_right and column[-1].replace(",", "").isdigit() for column in columns]
     aligns = [f"{'>' if is_right else '<'}{width}" for is_right, width in zip(to_right, widths, strict=True)]
     return ["  ".join(map(format, row, aligns)).rstrip() for row in rows]
+
+
+def _replace_unknown_letters(stream: TextIO) -> None:
+    """Write ``?`` for what a terminal without UTF-8 cannot show."""
+    if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+        stream.reconfigure(errors="replace")
 
 
 def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:

@@ -13,6 +13,7 @@ from prometheus.cli.options import HfModelName, TextSource, parse_date
 from prometheus.cli.runner import Answer, command, command_app, new_group, option, subcommand, table
 from prometheus.core.config import MINILM
 from prometheus.errors import UsageError
+from prometheus.spelling import spell_instant
 
 if TYPE_CHECKING:
     from prometheus.analogs.search import Analog, AnalogReport
@@ -161,10 +162,10 @@ def _text_lines(report: TextSearchReport) -> Iterator[str]:
 
 def _hit_text(hit: TextHit) -> str:
     text = hit.text
-    known = "" if text.known_at is None else f", known {text.known_at:%Y-%m-%d %H:%M}"
+    known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     labels = " ".join(part for part in (text.kind, text.place, text.origin) if part)
     body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
-    return f"{hit.similarity:5.2f}  {text.timestamp:%Y-%m-%d %H:%M}{known}  {labels}\n       {body}"
+    return f"{hit.similarity:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 
 similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")

@@ -12,6 +12,7 @@ from psycopg import sql
 from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
+    VERSION,
     SourceText,
     TextKey,
     TextSourceType,
@@ -44,7 +45,19 @@ _TEXTS = """
 _DATED = "SELECT {key}, {timestamp}, known_at, {kind}, {place}, coalesce(source, ''), {text} FROM {table} "
 _TEXTS_OF_A_DAY = """
     WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(known)s
+      {newest_version}
     ORDER BY {timestamp}, {key}
+"""
+# only what is marked as a version is looked up: other events of one type and instant count side by side
+_NEWEST_VERSION = """
+    AND NOT (metadata ? {version} AND EXISTS (
+        SELECT FROM macro_events AS later
+        WHERE later.timestamp = macro_events.timestamp AND later.event_type = macro_events.event_type
+          AND later.country IS NOT DISTINCT FROM macro_events.country
+          AND later.source IS NOT DISTINCT FROM macro_events.source AND later.metadata ? {version}
+          AND coalesce(later.known_at, later.timestamp) > coalesce(macro_events.known_at, macro_events.timestamp)
+          AND {is_known}
+    ))
 """
 _NEWEST = """
     SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
@@ -145,15 +158,18 @@ class TextReader(HistoricalTables):
     def texts_of(self, source_type: TextSourceType, day: date, known_by: date) -> list[DatedText]:
         """Return the texts dated on a day in UTC and known by another, in order of their time."""
         span = {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY), "known": _midnight(known_by, _DAY)}
-        return self._dated(source_type, _TEXTS_OF_A_DAY, span)
+        is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < %(known)s")
+        return self._dated(source_type, _TEXTS_OF_A_DAY, span, newest_version=newest_version(source_type, is_known))
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""
         found: date | None = self._db.value(compose_text_query(_NEWEST, source_type), {"after": _midnight(until, _DAY)})
         return found
 
-    def _dated(self, source_type: TextSourceType, which: str, parameters: Mapping[str, Any]) -> list[DatedText]:
-        rows = self._db.rows(compose_text_query(_DATED + which, source_type), parameters)
+    def _dated(
+        self, source_type: TextSourceType, which: LiteralString, parameters: Mapping[str, Any], **further: Any
+    ) -> list[DatedText]:
+        rows = self._db.rows(compose_text_query(_DATED + which, source_type, **further), parameters)
         return [DatedText(source_type, *row) for row in rows]
 
     def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
@@ -220,6 +236,13 @@ def compose_text_query(
         filters=sql.SQL(" ").join(conditions),
         **further,
     )
+
+
+def newest_version(source_type: TextSourceType, is_known: sql.Composable) -> sql.Composable:
+    """Return the condition that no newer version of an event is known; `is_known` says so of the row ``later``."""
+    if source_type != "MACRO":
+        return sql.SQL("")
+    return sql.SQL(_NEWEST_VERSION).format(version=sql.Literal(VERSION), is_known=is_known)
 
 
 def _midnight(day: date, shift: timedelta) -> datetime:

@@ -20,23 +20,30 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.files.columns import TextColumn, is_text, plain_type, read_texts
 from prometheus.files.tables import Reason
+from prometheus.files.written_times import ZONE, read_epoch, read_rfc_822, zone_offset
 
 _CLOCK = (
     r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
-    r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
+    rf"(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>{ZONE}))?)?"
+)
+_COMPACT_CLOCK = (
+    r"(?:[T ](?P<hour>\d{2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
+    rf"(?: ?(?P<zone>{ZONE}))?)?"
 )
 _FORMS = {
     "YYYY-MM-DD": re.compile(r"(\d{4})-(\d{2})-(\d{2})" + _CLOCK, re.ASCII),
     "YYYY/MM/DD": re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})" + _CLOCK, re.ASCII),
-    "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII),
+    "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})" + _COMPACT_CLOCK, re.ASCII),
 }
 _AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
 _UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
+DAY = 86_400_000_000
+"""In microseconds."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = EPOCH.toordinal()
 _WALL_EPOCH = EPOCH.replace(tzinfo=None)
-_MIDNIGHT = time()
+_MIDNIGHT, _NOON = time(), 12
 _MICROSECOND = timedelta(microseconds=1)
 _LARGEST_OFFSET = timedelta(hours=16)
 _MAX_REMEMBERED = 200_000
@@ -199,6 +206,18 @@ class InstantReader(_TimeReader):
         return found
 
 
+class ReleaseReader(InstantReader):
+    """Reads instants of publication; a date alone is its noon, in UTC where no zone is named.
+
+    Noon lies on that date in nearly every zone, so that what was published on a date counts on no earlier one.
+    """
+
+    def _place_one(self, written: datetime) -> datetime | Reason:
+        if written.tzinfo is not None or written.time() != _MIDNIGHT:
+            return super()._place_one(written)
+        return to_instant(written.replace(hour=_NOON), self._zone or ZoneInfo("UTC"))
+
+
 def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason, str]:
     """Return the date a text names, or why it names none, and the form it is written in.
 
@@ -245,17 +264,28 @@ def parse_timestamp(text: str, date_format: str | None = None) -> tuple[datetime
     'ambiguous date'
     """
     found, form = _find_form(text, date_format)
+    if found is Reason.NOT_A_DATE and date_format is None:
+        return _read_written(text.strip())
     return (_build(found) if isinstance(found, re.Match) else found), form
+
+
+def _read_written(text: str) -> tuple[datetime | Reason, str]:
+    shown = read_rfc_822(text)
+    return (shown, "RFC 822") if shown is not None else read_epoch(text) or (Reason.NOT_A_DATE, "")
 
 
 def _build(match: re.Match[str]) -> datetime | Reason:
     parts = match.groupdict()
     year, month, day = (int(part) for part in match.group(1, 2, 3))
     hour, minute, second = (int(parts.get(name) or 0) for name in ("hour", "minute", "second"))
+    if half := parts.get("half"):
+        if not 1 <= hour <= _NOON:
+            return Reason.NOT_A_DATE
+        hour = hour % _NOON + (_NOON if half.upper() == "PM" else 0)
     # digits beyond microseconds are cut: rounding could carry a time into the next day
     fraction = int((parts.get("fraction") or "")[:6].ljust(6, "0"))
     zone = parts.get("zone")
-    offset = _offset(zone) if zone else None
+    offset = zone_offset(zone) if zone else None
     if offset is not None and abs(offset) >= _LARGEST_OFFSET:
         return Reason.NOT_A_DATE
     try:
@@ -263,14 +293,6 @@ def _build(match: re.Match[str]) -> datetime | Reason:
         return datetime(year, month, day, hour, minute, second, fraction, tz)
     except ValueError:
         return Reason.NOT_A_DATE
-
-
-def _offset(zone: str) -> timedelta:
-    if zone in {"Z", "UTC"}:
-        return timedelta()
-    digits = zone[1:].replace(":", "")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
-    return -offset if zone[0] == "-" else offset
 
 
 def to_instant(written: datetime, zone: ZoneInfo | None) -> datetime | Reason:

@@ -17,6 +17,10 @@ from prometheus.arrays import Int64Vector
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, cells_as_text
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.files.written_times import formats_of
+
+_OF_FORMATS = (Reason.NOT_A_DATE, Reason.AMBIGUOUS_DATE, Reason.DATE_IN_ANOTHER_FORMAT)
+_FORMATS = ("%d/%m/%Y", "%m/%d/%Y")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,11 @@ class RejectLog:
             raise ValueError("no row was refused")
         where = first.file if len(self._files) == 1 else f"{first.file} and {len(self._files) - 1} more"
         reasons = ", ".join(f"{count} {label}" for label, count in self.counts())
-        cell = f", column {first.column}" if first.column else ""
+        cell, shown = f", column {first.column}" if first.column else "", first.offending(self._fields)
         return DataCheckError(
             f"{where}: {self.n_rejected} of {n_rows} rows refused ({reasons}); first: {self._first_row_word} "
-            f"{first.row}{cell}: {shorten(first.offending(self._fields))} is refused as {first.reason.label}; nothing "
-            f"was written; {_way_out(first, self._by_reason)}"
+            f"{first.row}{cell}: {shorten(shown)} is refused as {first.reason.label}; nothing "
+            f"was written; {_way_out(first, shown, self._by_reason)}"
         )
 
     def take(self, file: TableFile, batch: RawBatch, faults: Faults) -> None:
@@ -180,17 +184,22 @@ class RejectLog:
         return [Rejection(str(file.path), *fact) for fact in facts]
 
 
-def _way_out(first: Rejection, by_reason: Counter[Reason]) -> str:
+def _way_out(first: Rejection, shown: str, by_reason: Counter[Reason]) -> str:
     ways = ["set such rows aside with --on-error quarantine"]
     if by_reason[Reason.ZERO_PRICE]:
         column = first.column if first.reason is Reason.ZERO_PRICE else "open"
         if column in {"open", "high", "low"}:
             ways.append(f"read zeros as missing with --zero-as-missing {column}")
-    if by_reason[Reason.AMBIGUOUS_DATE] or by_reason[Reason.DATE_IN_ANOTHER_FORMAT]:
-        ways.append("name the format with --date-format, such as %d/%m/%Y or %m/%d/%Y")
+    if any(by_reason[reason] for reason in _OF_FORMATS):
+        found = formats_of(shown) if first.reason in _OF_FORMATS else []
+        ways.append(f"name the format with --date-format, such as {' or '.join(map(_quote, found or _FORMATS))}")
     if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
         ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
     return ", or ".join(ways)
+
+
+def _quote(date_format: str) -> str:
+    return f"'{date_format}'" if " " in date_format else date_format
 
 
 def shorten(text: str, limit: int = 60) -> str:

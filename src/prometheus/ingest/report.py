@@ -142,9 +142,9 @@ def names_whole_date(date_format: str) -> bool:
 class IngestReport:
     """The answer to an ingest: read = written + unchanged + duplicates + rejected.
 
-    `rows_written` counts rows that are new or differ from what was stored, of texts in `known_at` or metadata alone;
-    `duplicates` rows that repeat another one of the same call; `rejected_by_reason` (reason, rows), most frequent
-    first. Dates of texts are those of UTC, and their `instruments` are None.
+    `rows_written` counts rows that are new or differ from what was stored, of texts in `known_at`, metadata or a name
+    that was lacking; `duplicates` rows that repeat another one of the same call; `rejected_by_reason` (reason, rows),
+    most frequent first. Dates of texts are those of UTC, and their `instruments` are None.
     """
 
     files: tuple[str, ...]

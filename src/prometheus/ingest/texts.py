@@ -18,24 +18,25 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.text_staging import TextStaging
-from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable, load_zone
+from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
-from prometheus.files.columns import (
-    MACRO_FIELDS,
-    MAX_CELL_LENGTH,
-    MISSING_CODE,
-    NEWS_FIELDS,
-    TextColumn,
-    metadata_field,
-    read_texts,
-)  # fmt: skip
-from prometheus.files.instants import EPOCH, InstantReader, TimeColumn, from_microseconds, to_microseconds
+from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
+from prometheus.files.instants import (
+    DAY,
+    EPOCH,
+    InstantReader,
+    ReleaseReader,
+    TimeColumn,
+    from_microseconds,
+    to_microseconds,
+)
 from prometheus.files.opening import open_text_table
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.files.vintages import MACRO_TEXT_FIELDS, NEWS_TEXT_FIELDS, is_vintage, unread_vintages
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
 
-_FIELDS = {MACRO.name: MACRO_FIELDS, NEWS.name: NEWS_FIELDS}
+_FIELDS = {MACRO.name: MACRO_TEXT_FIELDS, NEWS.name: NEWS_TEXT_FIELDS}
 
 MAX_TEXT_BYTES = 10_000_000
 """A longer text, in bytes, is refused; the longest real one we know, a speech, has 90,000 characters."""
@@ -51,9 +52,10 @@ _FIRST_INSTANT = to_microseconds(EPOCH.replace(year=FIRST_DATE.year))
 class TextIngest:
     """Loads files of macro events and of news: CSV, JSON lines (both also compressed) and Parquet.
 
-    The natural key of a text is its content: everything but `known_at` and metadata. Reported again, it is stored once;
-    the earliest `known_at` ever reported for it stays, and a report without one says that it was known at its
-    timestamp. Metadata that is stored stays, further names are added.
+    The natural key of a text is its content: everything but `known_at` and metadata; a language, country or source that
+    one report lacks is that of the other. Reported again, a text is stored once, and what was lacking is filled in; the
+    earliest `known_at` ever reported for it stays, and a report without one says that it was known at its timestamp.
+    Metadata that is stored stays, further names are added.
     """
 
     def __init__(self, db_manager: HistoricalDatabase, progress: Progress | None = None) -> None:
@@ -114,7 +116,7 @@ class _TextRun(IngestRun):
 
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         options, table = self._options, self._table
-        readers = {name: InstantReader(self._zone, options.date_format) for name in (table.timestamp, "known_at")}
+        readers = self._readers(file)
         for batch in file.batches():
             rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
@@ -126,9 +128,19 @@ class _TextRun(IngestRun):
             if not self.rejects.stops_the_run:  # nothing is staged once a row forbids to store any
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
-        if readers[table.timestamp].has_earlier_midnights:
+        if any(reader.has_earlier_midnights for reader in readers.values()):
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
             self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
+
+    def _readers(self, file: TableFile) -> dict[str, InstantReader]:
+        for name in unread_vintages(file.columns.ignored):
+            remark = f"{name} may say when a text became known and is not read"
+            self.notes.add(f"{remark}; choose it with --column known_at={name}", str(file.path))
+        kind = ReleaseReader if is_vintage(file.columns.source.get("known_at", "")) else InstantReader
+        date_format = self._options.date_format
+        return {
+            self._table.timestamp: InstantReader(self._zone, date_format), "known_at": kind(self._zone, date_format),
+        }  # fmt: skip
 
     def compare(self) -> None:
         """Refuse nothing: equal texts are one, and different ones never contradict each other."""
@@ -147,7 +159,10 @@ class _TextRun(IngestRun):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRows:
-    """Rows of one file, read but not yet judged; fields that the file lacks have a column, too."""
+    """Rows of one file, read but not yet judged; fields that the file lacks have a column, too.
+
+    `are_versions` says that rows of one event are its versions, of which the newest known counts.
+    """
 
     rows: Int64Vector
     timestamps: TimeColumn
@@ -155,6 +170,7 @@ class TextRows:
     names: Mapping[str, TextColumn]
     texts: Mapping[str, TextColumn]
     metadata: Mapping[str, TextColumn]
+    are_versions: bool = False
 
     @property
     def n_letters(self) -> int:
@@ -178,14 +194,24 @@ def read_text_rows(
     """Return the rows of a batch; `defaults` say what a name is where the file, or the row, says none."""
     columns, n_rows = batch.columns, len(batch.rows)
     read = {name: _read(columns, name, n_rows) for name in (*table.names, *table.texts, *metadata)}
+    happened = readers[table.timestamp].read(columns[table.timestamp])
+    known = readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows)))
+    are_versions = isinstance(readers["known_at"], ReleaseReader)
     return TextRows(
         batch.rows,
-        readers[table.timestamp].read(columns[table.timestamp]),
-        readers["known_at"].read(columns.get("known_at", pa.nulls(n_rows))),
+        happened,
+        _not_before(known, happened) if are_versions else known,
         {name: _fill(read[name], defaults.get(name)) for name in table.names},
         {name: read[name] for name in table.texts},
         {name: read[name] for name in metadata},
+        are_versions,
     )
+
+
+def _not_before(known: TimeColumn, happened: TimeColumn) -> TimeColumn:
+    """Return when versions became known: on the date of the event itself, whose hour is open, not before it."""
+    is_early = (known.values // DAY == happened.values // DAY) & (known.values < happened.values)
+    return TimeColumn(np.where(is_early, happened.values, known.values), known.reasons)
 
 
 def _read(columns: Mapping[str, pa.Array], name: str, n_rows: int) -> TextColumn:
@@ -296,10 +322,11 @@ def _instants(column: TimeColumn) -> list[Any]:
 
 
 def _metadata(rows: TextRows) -> list[str]:
+    marks = {VERSION: True} if rows.are_versions else {}
     if not rows.metadata:
-        return ["{}"] * len(rows.rows)
+        return [json.dumps(marks)] * len(rows.rows)
     columns = [column.cells() for column in rows.metadata.values()]
     return [
-        json.dumps({name: cell for name, cell in zip(rows.metadata, cells, strict=True) if cell is not None})
+        json.dumps(marks | {name: cell for name, cell in zip(rows.metadata, cells, strict=True) if cell is not None})
         for cells in zip(*columns, strict=True)
     ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 import numpy as np
 
 from prometheus.regime.types import RegimeLabel
+from prometheus.spelling import spell_instant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Column:
         if self.kind == "vector":
             return f"[{', '.join(format(each, self.form) for each in value[:_N_SHOWN_VALUES])}, …]"
         if self.kind == "instant":
-            return f"{value:%Y-%m-%d %H:%M}"
+            return spell_instant(value)
         return format(value, self.form) if self.is_number else shorten(str(value))
 
     def to_arrow(self) -> pa.Array:

@@ -22,6 +22,16 @@ from prometheus.data.postgres.binary_copy import fetch_packed, unpack_vectors
 T = TypeVar("T")
 Query: TypeAlias = LiteralString | sql.Composed
 
+FORMS = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+}
+"""How values are written on every connection, whatever a role, a database, a DSN or the environment say."""
+
 
 class HistoricalDatabase(Protocol):
     """Leads to prices, embeddings and models."""
@@ -120,6 +130,16 @@ class SharedAttempt(Generic[T]):
         else:
             self._running = None
             running.set_result(found)
+
+
+def fix_forms(connection: psycopg.Connection[Any]) -> None:
+    """Make an idle connection write and read values in `FORMS`; done after the login, where PGTZ and the like win."""
+    settings = sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in FORMS.items()
+    )
+    connection.autocommit = True
+    connection.execute(sql.SQL("SELECT {}").format(settings))
+    connection.autocommit = False
 
 
 def require_answer(connection: psycopg.Connection[Any], timeout_s: float) -> None:

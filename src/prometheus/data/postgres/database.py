@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Protocol
+from weakref import WeakSet
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,7 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.connections import SharedAttempt, require_answer
+from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -44,7 +46,8 @@ class PostgresDatabases(ABC):
 
     Nothing is opened before the first connection is asked for. That first one proves that the server answers and that
     its schema is the one this version knows; an embedded server is started and migrated on the way. `announce` receives
-    one line whenever something takes noticeable time (a server start, a migration).
+    one line whenever something takes noticeable time (a server start, a migration). A forked child opens connections of
+    its own.
 
     If `read_only`, every transaction only reads, on the embedded server as a role without other rights, and no call
     waits for a server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the
@@ -57,10 +60,19 @@ class PostgresDatabases(ABC):
         self.config = config
         self.is_read_only = read_only
         self.announce = announce or (lambda _message: None)
+        self._begin()
+        _MANAGERS.add(self)
+
+    def _begin(self) -> None:
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
         self._embedded_check_due = 0.0
         self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
+
+    def begin_in_child(self) -> None:
+        """Leave the connections to the parent process, whose sockets, locks and threads a fork does not copy."""
+        _OF_PARENTS.append(self._pools)
+        self._begin()
 
     def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield a connection to prices, embeddings and models; committed at the end, rolled back on an error."""
@@ -158,6 +170,7 @@ class PostgresDatabases(ABC):
             min_size=0,
             max_size=MAX_CONNECTIONS_PER_DATABASE,
             open=True,
+            configure=fix_forms,
             check=is_alive if self.is_read_only else ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
@@ -184,6 +197,7 @@ class PostgresDatabases(ABC):
         if found is not None and found > wanted:
             connection.close()
             raise NotMigratedError(database, found, wanted)
+        _require_utf8(database, connection)
         connection.rollback()
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- slow to import, as is Alembic
 
@@ -198,6 +212,7 @@ class PostgresDatabases(ABC):
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
             connection = psycopg.connect(self._conninfo(database, owner=owner))
+            fix_forms(connection)
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
@@ -249,13 +264,13 @@ def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterat
 
 
 def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
-    """Add deadlines, UTC and a name to a DSN; what the user wrote wins, but for the right to write."""
+    """Add deadlines and a name to a DSN; what the user wrote wins, but for the right to write and `fix_forms`."""
     try:
         given = conninfo_to_dict(base)
     except psycopg.ProgrammingError:
         raise _invalid_dsn(database) from None
     options = (
-        f"-c statement_timeout={config.statement_timeout_s}s -c TimeZone=UTC -c client_encoding=UTF8 "
+        f"-c statement_timeout={config.statement_timeout_s}s "
         r"-c default_transaction_isolation=read\ committed"  # after waiting for a lock, see what its holder did
     )
     last = ["-c default_transaction_read_only=on"] if read_only else []
@@ -265,8 +280,31 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, 
         application_name=given.get("application_name", "prometheus"),
         keepalives_idle=given.get("keepalives_idle", 30),
         tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
+        client_encoding="UTF8",
         options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
     )
+
+
+def _require_utf8(database: DatabaseName, connection: psycopg.Connection) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "UTF8":
+        return
+    name = connection.info.dbname
+    connection.close()
+    way_out = "create one with ENCODING 'UTF8' TEMPLATE template0"
+    raise DatabaseError(
+        f"{database} database: {name} is in {encoding}, not UTF8, and cannot hold every text; {way_out}"
+    )
+
+
+def _begin_in_child() -> None:
+    for manager in list(_MANAGERS):
+        manager.begin_in_child()
+
+
+_MANAGERS: WeakSet[PostgresDatabases] = WeakSet()
+_OF_PARENTS: list[object] = []  # never closed in a child: that would end the sessions of the parent
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _invalid_dsn(database: DatabaseName) -> UsageError:
@@ -290,6 +328,9 @@ def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -
         for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
     ):
         return DatabaseAuthenticationError(database, text)
+    if "unsupported startup parameter" in text:
+        way_out = "add ignore_startup_parameters = options to pgbouncer.ini"
+        return DatabaseError(f"{database} database: the pooler refuses what connections are set to ({text}); {way_out}")
     return DatabaseUnreachableError(database, text)
 
 

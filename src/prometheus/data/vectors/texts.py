@@ -15,7 +15,7 @@ from psycopg import sql
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.connections import HistoricalTables
-from prometheus.data.text_reader import compose_text_query
+from prometheus.data.text_reader import compose_text_query, newest_version
 from prometheus.encoders.texts.documents import (
     DailyTexts,
     StoredText,
@@ -46,8 +46,9 @@ _SPAN = """
     WHERE {timestamp} >= ({first}::date)::timestamp AT TIME ZONE {zone}
       AND {timestamp} < ({last}::date + 1)::timestamp AT TIME ZONE {zone}
       AND (coalesce(known_at, {timestamp}) AT TIME ZONE {zone})::date <= {known_by}
-      {filters}
+      {newest_version} {filters}
 """
+_IS_KNOWN = "(coalesce(later.known_at, later.timestamp) AT TIME ZONE {zone})::date <= {known_by}"
 
 
 class TextEmbeddingStore(VectorTable):
@@ -201,12 +202,15 @@ def _spans(start: date, end: date) -> list[tuple[date, date]]:
 
 def _query(wanted: TextSelection, first: date, last: date) -> sql.Composed:
     own_date = compose_text_query("({timestamp} AT TIME ZONE {zone})::date", wanted.source, zone=wanted.timezone)
+    known_by = own_date if wanted.known_by is None else sql.SQL("{}::date").format(wanted.known_by)
+    is_known = sql.SQL(_IS_KNOWN).format(zone=wanted.timezone, known_by=known_by)
     return compose_text_query(
         _SPAN,
         wanted.source,
         filters={name: value for name, value in sorted(wanted.filters.items()) if value is not None},
         own_date=own_date,
-        known_by=own_date if wanted.known_by is None else sql.SQL("{}::date").format(wanted.known_by),
+        known_by=known_by,
+        newest_version=newest_version(wanted.source, is_known),
         zone=wanted.timezone,
         model=wanted.model_id,
         first=first,

@@ -19,6 +19,9 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 TextSourceType = Literal["MACRO", "NEWS"]
 TextTableName = Literal["macro_events", "news_articles"]
 
+VERSION = "version_of_an_event"
+"""The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
