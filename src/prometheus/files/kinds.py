@@ -21,9 +21,12 @@ _LEADING = b"\xef\xbb\xbf \t\r\n"
 FileKind = Literal["csv", "jsonl", "parquet"]
 Codec = Literal["gzip", "xz", "bzip2", "zstd"]
 
-_CODEC_MARKS: tuple[tuple[bytes, Codec], ...] = (
-    (b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x5d\0\0", "xz"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd"),
-)  # fmt: skip
+_CODEC_STARTS: tuple[tuple[re.Pattern[bytes], Codec], ...] = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\xfd7zXZ\0|\x5d\0\0"), "xz"),
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), "bzip2"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd"),
+)
 _ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 _PARQUET_MARK = b"PAR1"
 
@@ -58,11 +61,11 @@ _FOREIGN = (
     _foreign(rb".{8}DUCK", "a DuckDB database", "write its table as Parquet: COPY TABLE TO 'NEW.parquet'"),
     _foreign(rb"\x89HDF\r\n", "an HDF5 file", _AS_PARQUET.format("read_hdf")),
     _foreign(rb"\xd0\xcf\x11\xe0", "an old Excel file (.xls), or one with a password", _AS_SHEET),
-    _foreign(rb"ORC", "an ORC file", _AS_PARQUET.format("read_orc")),
+    _foreign(rb"ORC.{0,16}[\0-\x08]", "an ORC file", _AS_PARQUET.format("read_orc")),
     _foreign(rb"Obj\x01", "an Avro file", "write it as Parquet or CSV"),
-    _foreign(rb"PARE", "a Parquet file with an encrypted footer", "write it again without encryption"),
+    _foreign(rb"PARE.{0,16}\0", "a Parquet file with an encrypted footer", "write it again without encryption"),
     _foreign(rb"\x93NUMPY", "a NumPy array", "write a frame of it with to_parquet(NEW) or to_csv(NEW)"),
-    _foreign(rb"(?:RDX[23]|RDA[23]|X)\n", "an R data file", "in R: write.csv(frame, 'NEW.csv', row.names = FALSE)"),
+    _foreign(rb"RD[XA][23]\n|X\n\0", "an R data file", "in R: write.csv(frame, 'NEW.csv', row.names = FALSE)"),
     _foreign(rb"<stata_dta>", "a Stata file", _AS_PARQUET.format("read_stata")),
     _foreign(rb"%PDF-", "a PDF", "find the same figures as CSV or .xlsx; tables of a PDF are not read"),
     _foreign(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
@@ -70,7 +73,7 @@ _FOREIGN = (
     _foreign(rb".{257}ustar", "a tar archive", f"{_UNPACK}: tar -xf FILE"),
     _foreign(rb"\x04\x22\x4d\x18", "an LZ4 file", "unpack it: unlz4 FILE"),
     _foreign(rb"\x1f\x9d", "a file of compress (.Z)", "unpack it: gunzip FILE"),
-    _foreign(rb"LZIP", "an lzip file", "unpack it: lzip -d FILE"),
+    _foreign(rb"LZIP[\0\1]", "an lzip file", "unpack it: lzip -d FILE"),
     _foreign(rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture", "find the same figures as CSV or .xlsx"),
     _foreign(rb"\x7fELF|MZ.{0,80}\0|\xcf\xfa\xed\xfe", "a program", "name a file of rows"),
     _foreign(rb"[\xef\xbb\xbf\s]*<(?:.*<)?(?i:!doctype html|html|head|body|script|table)\b",
@@ -85,7 +88,7 @@ _FOREIGN = (
 
 def codec_of(start: bytes) -> Codec | None:
     """Return how a file that begins so is compressed, None if it is not."""
-    return next((codec for mark, codec in _CODEC_MARKS if start.startswith(mark)), None)
+    return next((codec for begins, codec in _CODEC_STARTS if begins.match(start)), None)
 
 
 def is_archive(start: bytes) -> bool:

@@ -72,7 +72,9 @@ def open_parquet(
     types = {field: all_types[index] for field, index in columns.position.items()}
     require_kinds(path, fields, types)
     texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), batch_rows, folders, n_rows=n_rows)
+    return ParquetTable(
+        path, columns, tuple(sorted(texts - delta_encoded - folders.keys())), batch_rows, folders, n_rows=n_rows
+    )
 
 
 def folder_columns(path: Path, names: Sequence[str], fields: Sequence[Field]) -> dict[str, str | None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 MAX_RATIO = 200
 """Honest tables unpack to 3 to 40 times their size; more than this is believed up to `BELIEVED_BYTES`."""
-BELIEVED_BYTES = 64 << 20
+BELIEVED_BYTES = 16 << 20
 _BUFFER_BYTES = 1 << 16
 _DAMAGE = (
     OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,

@@ -127,6 +127,8 @@ def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) 
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > max_line_bytes)
     if len(too_long):
         raise FileAccessError(str(path), f"line {numbers[too_long[0]]} is longer than {max_line_bytes} bytes")
+    if first_line == 1 and b"\0" in block[: ends[0]]:
+        raise FileAccessError(str(path), "holds NUL bytes in its first line; it is no text, write it as CSV or Parquet")
     try:
         block.decode()
     except UnicodeDecodeError as error:
@@ -134,8 +136,6 @@ def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) 
         way_out = "if it is Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, and load NEW"
         reason = f"line {line} is not UTF-8 text (byte 0x{block[error.start]:02x}); {way_out}"
         raise FileAccessError(str(path), reason) from error
-    if first_line == 1 and b"\0" in block[: ends[0]]:
-        raise FileAccessError(str(path), "holds NUL bytes in its first line; it is UTF-16 or no text file")
     return Lines(block, numbers, ends)
 
 
