@@ -18,7 +18,7 @@ _PATTERN_SIGNS = "*?["
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The tables to read, in order, and the files of folders that are none by their names."""
+    """The tables to read, in order, and the files of folders left out for their names."""
 
     paths: tuple[Path, ...]
     left_out: tuple[Path, ...] = ()

@@ -98,7 +98,7 @@ def _recode(path: Path, content: IO[bytes], encoding: str) -> Generator[bytes, N
             try:
                 text = decoder.decode(chunk, final=not is_open).encode()
             except UnicodeError as error:
-                said = f"begins as {encoding.upper()} text and is none further on; save it as UTF-8"
+                said = f"begins as {encoding.upper()} text but not all of it is; save it as UTF-8"
                 raise FileAccessError(str(path), said) from error
             if text:
                 yield text
