@@ -13,6 +13,7 @@ from prometheus.cli.runner import Answer, command_app, new_group, option, subcom
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
+    from prometheus.files.sources import Sources
     from prometheus.ingest.report import IngestOptions, IngestReport, TextIngestOptions
 
 ingest = new_group("Load files; running a load twice changes nothing.")
@@ -20,7 +21,7 @@ ingest = new_group("Load files; running a load twice changes nothing.")
 Market = Annotated[str, option("Market of instruments that are not known yet.")]
 Currency = Annotated[str | None, option("Currency where the file names none.")]
 AssetClass = Annotated[str, option("Asset class of instruments that are not known yet.")]
-TextFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, Parquet or JSON lines files.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, folders, archives, patterns, or - .")]
 DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
@@ -57,7 +58,7 @@ CHECKS, TEXT_COLUMNS = Checks(), TextColumns()
 
 @subcommand(ingest)
 def prices(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV (also .csv.gz) or Parquet files.")],
+    files: Files,
     market_id: Market = "US_EQ",
     instrument_id: Annotated[str | None, option("Instrument, for files without such a column.")] = None,
     currency: Currency = None,
@@ -81,13 +82,14 @@ def prices(
         zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format, calendar=calendar, replace=replace,
         convert_minor_units=convert_minor_units,
     )  # fmt: skip
+    sources = _find(files)
     with command_app("rows") as application:
-        return _answer(application.prices.ingest_prices(files, options))
+        return _answer(application.prices.ingest_prices(sources.paths, options), sources.remarks)
 
 
 @subcommand(ingest)
 def instruments(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV (also .csv.gz) or Parquet file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file, packed or not, or - .")],
     market_id: Market = "US_EQ",
     currency: Currency = None,
     asset_class: AssetClass = "EQUITY",
@@ -95,13 +97,16 @@ def instruments(
 ) -> Answer:
     """Load reference rows: instrument, market, asset class, symbol, currency, status, name."""
     options = _price_options(checks, market_id=market_id, currency=currency, asset_class=asset_class)
+    sources = _find([file])
+    if len(sources.paths) > 1:
+        raise UsageError(f"{file} holds {len(sources.paths)} tables; name one, such as {sources.paths[0]}")
     with command_app("rows") as application:
-        return _answer(application.prices.ingest_instruments(file, options))
+        return _answer(application.prices.ingest_instruments(sources.paths[0], options), sources.remarks)
 
 
 @subcommand(ingest)
 def macro(
-    files: TextFiles,
+    files: Files,
     country: Annotated[str | None, option("Country where the file names none.")] = None,
     event_type: Annotated[str | None, option("Event type where the file names none.")] = None,
     columns: TextColumns = TEXT_COLUMNS,
@@ -109,21 +114,23 @@ def macro(
 ) -> Answer:
     """Load macro events: type, timestamp, when it became known, country, text, source."""
     options = _text_options(columns, checks, country=country, event_type=event_type)
+    sources = _find(files)
     with command_app("rows") as application:
-        return _answer(application.texts.ingest_macro(files, options))
+        return _answer(application.texts.ingest_macro(sources.paths, options), sources.remarks)
 
 
 @subcommand(ingest)
 def news(
-    files: TextFiles,
+    files: Files,
     language: Annotated[str | None, option("Language where the file names none.")] = None,
     columns: TextColumns = TEXT_COLUMNS,
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load news: when published, when it became known, language, headline, body, source."""
     options = _text_options(columns, checks, language=language)
+    sources = _find(files)
     with command_app("rows") as application:
-        return _answer(application.texts.ingest_news(files, options))
+        return _answer(application.texts.ingest_news(sources.paths, options), sources.remarks)
 
 
 def latest_date_on_earth() -> date:
@@ -155,8 +162,14 @@ def _parse_columns(texts: list[str] | None) -> dict[str, str]:
     return columns
 
 
-def _answer(report: IngestReport) -> Answer:
-    notes = [f"note: {note}" for note in report.notes]
+def _find(files: list[Path]) -> Sources:
+    from prometheus.files.sources import find_sources
+
+    return find_sources(files)
+
+
+def _answer(report: IngestReport, remarks: tuple[str, ...] = ()) -> Answer:
+    notes = [f"note: {note}" for note in (*remarks, *report.notes)]
     return Answer(report.to_dict, lambda: _summary(report), report.exit_code, notes)
 
 

@@ -7,16 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import is_text, match_columns, plain_type, require_kinds
+from prometheus.files.containers import open_seekable
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
-from prometheus.market.frames import Field
+from prometheus.market.frames import Field, normalize_name
 
 _BUFFER_BYTES = 1 << 20
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _MAX_METADATA_BYTES = 16 << 20
 _MAX_METADATA_ITEMS = 1_000_000
 _MAX_TEXT_ROWS, _TEXT_BATCH_BYTES = 4_096, 16 << 20
@@ -24,25 +27,35 @@ _MAX_TEXT_ROWS, _TEXT_BATCH_BYTES = 4_096, 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class ParquetTable(TableFile):
-    """A Parquet file whose columns are known; `batch_rows` are read at a time."""
+    """A Parquet file whose columns are known; `batch_rows` are read at a time.
+
+    `folders` are the columns that the folders around it give, each the same text in all rows or none.
+    """
 
     row_word: ClassVar[str] = "row"
 
     text_columns: tuple[str, ...]
     batch_rows: int
+    folders: Mapping[str, str | None]
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
         n_read = 0
         with _refuse_damage(self.path), _open(self.path, self.text_columns) as file:
-            names = list(dict.fromkeys(self.columns.source.values()))
+            names = list(dict.fromkeys(name for name in self.columns.source.values() if name not in self.folders))
             for batch in file.iter_batches(batch_size=self.batch_rows, columns=names, use_threads=False):
-                columns = {field: batch.column(name) for field, name in self.columns.source.items()}
+                columns = {field: self._column(batch, name) for field, name in self.columns.source.items()}
                 _require_utf8(self.path, columns, n_read)
                 yield RawBatch(row_numbers(n_read + 1, batch.num_rows), columns)
                 n_read += batch.num_rows
         if n_read != self.n_rows:
             raise FileAccessError(str(self.path), f"is damaged (it says {self.n_rows} rows and holds {n_read})")
+
+    def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        if name not in self.folders:
+            return batch.column(name)
+        codes = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
+        return pa.DictionaryArray.from_arrays(codes, pa.array([self.folders[name]], pa.string()))
 
 
 def open_parquet(
@@ -53,11 +66,34 @@ def open_parquet(
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         delta_encoded = _delta_encoded_columns(file.metadata)
         batch_rows = BATCH_ROWS if by_hand is None else _rows_of_texts(file.metadata)
-    columns = match_columns(str(path), schema.names, fields, required, by_hand)
-    types = {field: schema.field(index).type for field, index in columns.position.items()}
+    folders = folder_columns(path, schema.names, fields)
+    columns = match_columns(str(path), [*schema.names, *folders], fields, required, by_hand)
+    all_types = [*schema.types, *[pa.string()] * len(folders)]
+    types = {field: all_types[index] for field, index in columns.position.items()}
     require_kinds(path, fields, types)
     texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), batch_rows, n_rows=n_rows)
+    return ParquetTable(
+        path, columns, tuple(sorted(texts - delta_encoded - folders.keys())), batch_rows, folders, n_rows=n_rows
+    )
+
+
+def folder_columns(path: Path, names: Sequence[str], fields: Sequence[Field]) -> dict[str, str | None]:
+    """Return the columns that folders named ``key=value`` give, as Hive, Spark and pandas write them.
+
+    What the file says itself goes first: a key is left out that has the name, or means the field, of a column of it.
+
+    Examples
+    --------
+    >>> folder_columns(Path("prices/ticker=BRK%2FB/year=2024/part-0.parquet"), ["close"], [])
+    {'ticker': 'BRK/B', 'year': '2024'}
+    """
+    pairs = [part.partition("=") for part in path.parts[:-1]]
+    found = {unquote(key): unquote(value) for key, is_pair, value in pairs if key and is_pair}
+    known = {normalize_name(name) for name in names}
+    known |= {normalize_name(key) for key in found for field in fields if field.find([key]) and field.find(list(names))}
+    return {
+        key: None if value == _HIVE_NULL else value for key, value in found.items() if normalize_name(key) not in known
+    }
 
 
 def _rows_of_texts(metadata: Any) -> int:
@@ -73,12 +109,14 @@ def _delta_encoded_columns(metadata: Any) -> set[str]:
     return {chunk.path_in_schema for chunk in chunks if any(name.startswith("DELTA") for name in chunk.encodings)}
 
 
-def _open(path: Path, text_columns: Sequence[str] = ()) -> Any:
+@contextmanager
+def _open(path: Path, text_columns: Sequence[str] = ()) -> Iterator[Any]:
     # text stays dictionary-encoded: a long string that stands in every row is then held once per batch
-    return pq.ParquetFile(
-        path, read_dictionary=list(text_columns), memory_map=False, buffer_size=_BUFFER_BYTES, pre_buffer=False,
+    with open_seekable(path) as content, pq.ParquetFile(
+        content, read_dictionary=list(text_columns), memory_map=False, buffer_size=_BUFFER_BYTES, pre_buffer=False,
         thrift_string_size_limit=_MAX_METADATA_BYTES, thrift_container_size_limit=_MAX_METADATA_ITEMS,
-    )  # fmt: skip
+    ) as file:  # fmt: skip
+        yield file
 
 
 def _require_utf8(path: Path, columns: Mapping[str, pa.Array], n_before: int) -> None:

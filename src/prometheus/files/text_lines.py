@@ -8,10 +8,9 @@ that follow.
 
 from __future__ import annotations
 
-import gzip
+import codecs
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -23,11 +22,16 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
+from prometheus.files.containers import open_content
+from prometheus.files.kinds import SNIFF_BYTES
+from prometheus.files.streams import CHUNK_BYTES, as_stream
 from prometheus.files.tables import MalformedLine, Reason, access_error
 
-GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_WIDE_MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_WIDE_LETTERS = (
+    (re.compile(rb"(?:[\t -~]\0){4}"), "utf-16-le"), (re.compile(rb"(?:\0[\t -~]){4}"), "utf-16-be"),
+)  # fmt: skip
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _BARE = rb'(?:[^",\n][^,\n]*+)?+'
 _ROW = re.compile(rb"(?:%b|%b)(?:,(?:%b|%b))*+" % (_QUOTED, _BARE, _QUOTED, _BARE))
@@ -73,17 +77,36 @@ class Lines:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, through gzip where its first bytes say that it is compressed."""
-    with path.open("rb") as file:
-        is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # type: ignore[return-value]
+    """Open the text that a path names as UTF-8, out of what packs it; UTF-16 and UTF-32 are known by their marks."""
+    content = open_content(path)
+    encoding = _wide_encoding(content.peek(SNIFF_BYTES))
+    return content if encoding is None else as_stream(_recode(path, content, encoding))
+
+
+def _wide_encoding(start: bytes) -> str | None:
+    marked = next((name for mark, name in _WIDE_MARKS if start.startswith(mark)), None)
+    return marked or next((name for letters, name in _WIDE_LETTERS if letters.match(start)), None)
+
+
+def _recode(path: Path, content: IO[bytes], encoding: str) -> Generator[bytes, None, None]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    is_open = True
+    with content:
+        while is_open:
+            chunk = content.read(CHUNK_BYTES)
+            is_open = bool(chunk)
+            try:
+                text = decoder.decode(chunk, final=not is_open).encode()
+            except UnicodeError as error:
+                said = f"begins as {encoding.upper()} text but not all of it is; save it as UTF-8"
+                raise FileAccessError(str(path), said) from error
+            if text:
+                yield text
 
 
 def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: int) -> Iterator[bytes]:
     """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out."""
     rest = file.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK)
-    if rest.startswith(_UTF16_MARKS):
-        raise FileAccessError(str(path), "is UTF-16 text; save it as UTF-8")
     while chunk := file.read(chunk_bytes):
         cut = chunk.rfind(b"\n") + 1
         if not cut:
@@ -104,24 +127,23 @@ def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) 
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > max_line_bytes)
     if len(too_long):
         raise FileAccessError(str(path), f"line {numbers[too_long[0]]} is longer than {max_line_bytes} bytes")
+    if first_line == 1 and b"\0" in block[: ends[0]]:
+        raise FileAccessError(str(path), "holds NUL bytes in its first line; it is no text, write it as CSV or Parquet")
     try:
         block.decode()
     except UnicodeDecodeError as error:
         line = first_line + block.count(b"\n", 0, error.start)
-        reason = f"line {line} is not UTF-8 text (byte 0x{block[error.start]:02x}); save the file as UTF-8"
+        way_out = "if it is Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, and load NEW"
+        reason = f"line {line} is not UTF-8 text (byte 0x{block[error.start]:02x}); {way_out}"
         raise FileAccessError(str(path), reason) from error
-    if first_line == 1 and b"\0" in block[: ends[0]]:
-        raise FileAccessError(str(path), "holds NUL bytes in its first line; it is UTF-16 or no text file")
     return Lines(block, numbers, ends)
 
 
 @contextmanager
 def refuse_damage(path: Path) -> Iterator[None]:
-    """Turn what reading a damaged file raises into a `FileAccessError`."""
+    """Turn what the operating system says of a file into a `FileAccessError`."""
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FileAccessError(str(path), f"is a damaged gzip file ({error})") from error
     except FileAccessError:
         raise
     except OSError as error:

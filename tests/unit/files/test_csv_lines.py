@@ -110,17 +110,28 @@ def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ("content", "says"),
     [
         (b"", "is empty"),
-        ((HEADER + b"A,2024-01-02,1,\n").decode().encode("utf-16"), "UTF-16"),
-        ((HEADER + b"A,2024-01-02,1,\n").decode().encode("utf-16-le"), "UTF-16"),
+        (HEADER.decode().encode("utf-16") + b"\0", "UTF-16"),
+        (HEADER.decode().encode("utf-16-le") + b"\0", "UTF-16"),
         (HEADER + b"A,2024-01-02,1,\nB,2024-01-02,2,caf\xe9\n", r"line 3 is not UTF-8 text \(byte 0xe9\)"),
         (HEADER.replace(b"\n", b"\r") + b"A,2024-01-02,1,\r", "carriage return alone"),
         (HEADER + b"x" * 1_100_000, "line 2 is longer than"),
         (HEADER + b"x" * 9_000_000, "a line of more than"),
-        (b"PK\x03\x04rest", "zip or Excel"),
+        (b"PK\x03\x04rest", "damaged zip"),
         (b"\x1f\x8b\x08\x00garbage", "damaged gzip"),
         (gzip.compress(HEADER * 1000)[:-10], "damaged gzip"),
     ],
-    ids=["empty", "utf-16", "utf-16 unmarked", "latin-1", "old mac", "long", "longer", "zip", "gzip", "cut gzip"],
+    ids=[
+        "empty",
+        "cut utf-16",
+        "cut utf-16 unmarked",
+        "latin-1",
+        "old mac",
+        "long",
+        "longer",
+        "zip",
+        "gzip",
+        "cut gzip",
+    ],
 )
 def test_an_unreadable_file_is_refused_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
     path = write(tmp_path, content)

@@ -117,6 +117,8 @@ def test_a_file_of_no_objects_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(
         DataCheckError, match=r"no line is a JSON object \(line 1: broken json\); write one object per line"
     ):
+        open_lines(tmp_path, '{"text": 1', "}")
+    with pytest.raises(FileAccessError, match="is one JSON object over many lines; write one object per line"):
         open_lines(tmp_path, "{", '"text": 1', "}")
     with pytest.raises(FileAccessError, match="is one JSON array"):
         open_lines(tmp_path, json.dumps([json.loads(GOOD)]))
@@ -166,4 +168,4 @@ def test_prices_are_not_read_from_json_lines(tmp_path: Path) -> None:
     with pytest.raises(FileAccessError, match="JSON lines; only macro events and news"):
         open_table(tmp_path / "p.jsonl", PRICE_FIELDS, {"close"})
     (tmp_path / "p.gz").write_bytes(gzip.compress(b"a,b\n"))
-    assert detect_kind(tmp_path / "p.gz") == "csv.gz"
+    assert detect_kind(tmp_path / "p.gz") == "csv"
