@@ -139,7 +139,8 @@ def revisions(
 def _revision_row(was: PriceRevision) -> tuple[str, ...]:
     return (
         was.instrument_id, str(was.trade_date), f"{was.close:g}", f"{was.adjusted_close:g}",
-        "" if was.known_from is None else spell_instant(was.known_from, "seconds"), spell_instant(was.known_until, "seconds"),
+        "" if was.known_from is None else spell_instant(was.known_from, "seconds"),
+        spell_instant(was.known_until, "seconds"),
         "removed" if was.next_close is None else f"{was.next_close:g}",
         "" if was.next_adjusted_close is None else f"{was.next_adjusted_close:g}",
     )  # fmt: skip
