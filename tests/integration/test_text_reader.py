@@ -217,3 +217,15 @@ def test_a_language_is_found_however_a_file_spells_it(db_manager: DatabaseManage
     assert found("enm") == ["enm"]
     with pytest.raises(InputRefusedError, match=r"language 'fr' matches nothing in news_articles; known: "):
         found("fr")
+
+
+def test_garbled_letters_are_stored_as_loaded_and_read_mended(db_manager: DatabaseManager, store: Store) -> None:
+    store(("X", MIDNIGHT, "US", "Procter &amp; Gamble in MÃ¼nchen"))
+    reader = TextReader(db_manager)
+    (key,) = next(reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date()))
+    (dated,) = reader.load_dated("MACRO", [key.source_id])
+    assert [dated.text] == texts_of(reader, [[key]]) == ["Procter & Gamble in München"]
+    with db_manager.get_historical_connection() as connection:
+        assert connection.execute("SELECT description FROM macro_events").fetchall() == [
+            ("Procter &amp; Gamble in MÃ¼nchen",)
+        ]

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
+from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.codes import COUNTRY, LANGUAGE, is_tag, spellings_of
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
@@ -114,7 +115,8 @@ class TextReader(HistoricalTables):
     """Reads ``macro_events`` and ``news_articles``.
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
-    session never counts. When it became known is the business of those who use it: from the later of the two on.
+    session never counts. When it became known is the business of those who use it: from the later of the two on. Its
+    letters are mended where a feed has garbled them.
     """
 
     def iter_keys(
@@ -151,7 +153,7 @@ class TextReader(HistoricalTables):
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
         """Return the texts of these rows, in that order, headline and body as one; removed rows are left out."""
         rows = self._db.rows(compose_text_query(_TEXTS, source_type), {"ids": list(source_ids)})
-        return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
+        return [SourceText(source_type, str(key), mend(text), language) for key, text, language in rows]
 
     def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
         """Return these texts with all that is known of them; removed rows are left out."""
@@ -172,7 +174,7 @@ class TextReader(HistoricalTables):
         self, source_type: TextSourceType, which: LiteralString, parameters: Mapping[str, Any], **further: Any
     ) -> list[DatedText]:
         rows = self._db.rows(compose_text_query(_DATED + which, source_type, **further), parameters)
-        return [DatedText(source_type, *row) for row in rows]
+        return [DatedText(source_type, *row, mend(text)) for *row, text in rows]
 
     def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
