@@ -99,3 +99,22 @@ def test_an_index_that_is_not_there_is_named(run: Run, sample: None) -> None:
     assert outcome.exit_code == 5
     assert "similar_index build --model-id num-regime-core-v2" in outcome.errors[-1]
     assert run("similar_index", "drop").stdout == "num-regime-core-v2: there was no index\n"
+
+
+def test_one_story_of_several_agencies_is_shown_once(run: Run) -> None:
+    story = "The central bank left its policy rate alone on Wednesday and said that it sees no hurry to lower it again."
+    day, head = "2024-01-31T19", "Bank holds"
+    lines = [
+        {"published_at": f"{day}:05:00Z", "headline": head, "body": story, "language": "en-US", "source": "A"},
+        {"published_at": f"{day}:07:00Z", "headline": head, "body": story, "language": "EN", "source": "B"},
+        {"published_at": f"{day}:09:00Z", "headline": "", "body": f"{head} - {story}", "language": "eng"},
+        {"published_at": f"{day}:59:00Z", "headline": "Oil fell on Wednesday", "language": "en"},
+    ]  # fmt: skip
+    Path("news.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run("ingest", "news", "news.jsonl").exit_code == 0
+    embedded = run("backfill_text_embeddings", "--date-range", "2024-01-01", "2024-02-01", "--language", "en")
+    assert "4 texts" in embedded.stdout
+    found = run("similar_texts", "no change of rates", "--as-of", "2024-02-01", "--source", "news", "--k", "2").stdout
+    assert "2024-01-31 19:09 UTC  eng and 2 near-copies\n" in found
+    assert found.count("policy rate") == 1
+    assert "Oil fell" in found

@@ -359,3 +359,11 @@ def test_a_release_time_follows_the_clock_of_its_zone(macro: Ingest, db_manager:
     macro(*lines, assume_timezone="America/New_York", now=datetime(2025, 1, 1, tzinfo=UTC))
     hours = [row[0].hour for row in events(db_manager, "timestamp")]
     assert hours == [13, 12, 12, 13]
+
+
+def test_texts_with_garbled_letters_are_counted(macro: Ingest) -> None:
+    report = macro("CPI,2024-01-02T10:00Z,US,R&amp;D rose.", "CPI,2024-01-02T10:00Z,US,In ZÃ¼rich.", GOOD)
+    (note,) = report.notes
+    assert note.startswith(
+        "events.csv: 2 texts with HTML entities such as &amp;, or letters such as Ã¼ for ü, are stored"
+    )

@@ -87,8 +87,8 @@ def test_filters_choose_and_unknown_ones_are_refused(db_manager: DatabaseManager
     assert texts_of(reader, reader.iter_keys("MACRO", *span, country="DE", event_type="CPI")) == ["b"]
     assert texts_of(reader, reader.iter_keys("MACRO", *span, country="DE", event_type="GDP")) == []
     assert texts_of(reader, reader.iter_keys("MACRO", date(2023, 1, 1), date(2023, 1, 1), country="US")) == []
-    with pytest.raises(InputRefusedError, match="country 'us' matches nothing in macro_events; known: DE, US"):
-        reader.iter_keys("MACRO", *span, country="us")
+    with pytest.raises(InputRefusedError, match="country 'FR' matches nothing in macro_events; known: DE, US"):
+        reader.iter_keys("MACRO", *span, country="FR")
     with pytest.raises(InputRefusedError, match="event type 'X' matches nothing in macro_events; known: CPI, GDP"):
         reader.iter_keys("MACRO", *span, event_type="X")
     store(*[("CPI", MIDNIGHT, f"C{n:02d}", "x") for n in range(20)])
@@ -181,3 +181,51 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
     arguments: dict[str, Any] = {"start": date(2024, 1, 1), "end": date(2024, 1, 2), **options}
     with pytest.raises(UsageError, match=says):
         TextReader(db_manager).iter_keys("MACRO", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("US", ["US", "USA", "us", "United States", "U.S."]), ("usa", ["US", "USA", "us", "United States", "U.S."]),
+        ("united states", ["US", "USA", "us", "United States", "U.S."]), ("UK", ["GB", "uk"]), ("XK", ["xk"]),
+    ],
+)  # fmt: skip
+def test_a_country_is_found_however_a_file_spells_it(
+    db_manager: DatabaseManager, store: Store, wanted: str, found: list[str]
+) -> None:
+    said = ["US", "USA", "us", "United States", "U.S.", "GB", "uk", "xk", "100%", None]
+    store(*[("X", MIDNIGHT, country, str(country)) for country in said])
+    reader = TextReader(db_manager)
+    pages = reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date(), country=wanted)
+    assert texts_of(reader, pages) == found
+
+
+def test_a_language_is_found_however_a_file_spells_it(db_manager: DatabaseManager) -> None:
+    said = ["en", "en-US", "EN_gb", "eng", "English", "de", "enm", None]
+    with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO news_articles (published_at, language, headline) VALUES (%s, %s, %s)",
+            [(MIDNIGHT, language, str(language)) for language in said],
+        )
+    reader, day = TextReader(db_manager), MIDNIGHT.date()
+
+    def found(language: str) -> list[str]:
+        return texts_of(reader, reader.iter_keys("NEWS", day, day, language=language), "NEWS")
+
+    assert found("en") == found("ENG") == ["en", "en-US", "EN_gb", "eng", "English"]
+    assert found("en-us") == ["en-US"]
+    assert found("enm") == ["enm"]
+    with pytest.raises(InputRefusedError, match=r"language 'fr' matches nothing in news_articles; known: "):
+        found("fr")
+
+
+def test_garbled_letters_are_stored_as_loaded_and_read_mended(db_manager: DatabaseManager, store: Store) -> None:
+    store(("X", MIDNIGHT, "US", "Procter &amp; Gamble in MÃ¼nchen"))
+    reader = TextReader(db_manager)
+    (key,) = next(reader.iter_keys("MACRO", MIDNIGHT.date(), MIDNIGHT.date()))
+    (dated,) = reader.load_dated("MACRO", [key.source_id])
+    assert [dated.text] == texts_of(reader, [[key]]) == ["Procter & Gamble in München"]
+    with db_manager.get_historical_connection() as connection:
+        assert connection.execute("SELECT description FROM macro_events").fetchall() == [
+            ("Procter &amp; Gamble in MÃ¼nchen",)
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config
 from prometheus.encoders.texts.chunks import checked_long_text
+from prometheus.encoders.texts.copies import Shingles, is_near_copy
 from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
 from prometheus.encoders.texts.service import KIND
 from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
@@ -65,10 +66,11 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """One text, and the cosine in [-1, 1] between its vector and the question's."""
+    """One text, the cosine in [-1, 1] between its vector and the question's, and how many near-copies it stands for."""
 
     similarity: float
     text: DatedText
+    n_copies: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -138,9 +140,8 @@ class SearchTexts:
         return np.concatenate(pages)
 
     def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
-        """Return the `k` best hits; of equal texts only the earliest."""
-        hits: list[TextHit] = []
-        seen: set[str] = set()
+        """Return the `k` best hits; of equal texts, and of near-copies among news, only the first."""
+        found = _DistinctHits()
         for first in range(0, len(ranked), 2 * k):
             page = ranked[first : first + 2 * k]
             texts = {
@@ -151,12 +152,34 @@ class SearchTexts:
             }
             for kind, _, text_id, similarity in page.tolist():
                 text = texts.get((kind, text_id))
-                if text is not None and text.text not in seen:
-                    seen.add(text.text)
-                    hits.append(TextHit(similarity, text))
-                if len(hits) == k:
-                    return hits
-        return hits
+                if text is not None:
+                    found.add(similarity, text)
+                if len(found.hits) == k:
+                    return found.hits
+        return found.hits
+
+
+class _DistinctHits:
+    """Texts of which no two are the same; among news, near-copies are counted with the first of them."""
+
+    def __init__(self) -> None:
+        self.hits: list[TextHit] = []
+        self._seen: set[str] = set()
+        self._news: dict[int, Shingles] = {}
+
+    def add(self, similarity: float, text: DatedText) -> None:
+        """Add a text, or count it as a copy."""
+        if text.source_type == "NEWS":
+            shingles = Shingles.of(text.text)
+            for at, each in self._news.items():
+                if is_near_copy(each, shingles):
+                    self.hits[at] = replace(self.hits[at], n_copies=self.hits[at].n_copies + 1)
+                    return
+            self._news[len(self.hits)] = shingles
+        elif text.text in self._seen:
+            return
+        self._seen.add(text.text)
+        self.hits.append(TextHit(similarity, text))
 
 
 def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vector) -> Float64Vector:

@@ -94,7 +94,7 @@ class Removal:
     def texts(self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str]) -> Counts:
         """Remove texts dated (in UTC) from `first` to `last`, their vectors, and the joint rows of their dates."""
         space = REGIME_MACRO if source_type == "MACRO" else REGIME_NEWS
-        chosen = {"first": first, "last": last}
+        chosen: dict[str, Any] = {"first": first, "last": last}
         with self._transaction(self._db.get_historical_connection) as connection:
             days = [day for (day,) in connection.execute(compose_text_query(_DAYS, source_type, filters, **chosen))]
             if not days:

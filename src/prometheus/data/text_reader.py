@@ -10,6 +10,8 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
+from prometheus.encoders.texts.cleaning import mend
+from prometheus.encoders.texts.codes import COUNTRY, LANGUAGE, is_tag, spellings_of
 from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
     VERSION,
@@ -113,7 +115,8 @@ class TextReader(HistoricalTables):
     """Reads ``macro_events`` and ``news_articles``.
 
     A text belongs to the calendar date of its timestamp in UTC, or in the zone named; the time zone of the database
-    session never counts. When it became known is the business of those who use it: from the later of the two on.
+    session never counts. When it became known is the business of those who use it: from the later of the two on. Its
+    letters are mended where a feed has garbled them.
     """
 
     def iter_keys(
@@ -139,17 +142,18 @@ class TextReader(HistoricalTables):
         load_zone("--timezone", timezone)
         given = {column: value for column, value in filters.items() if value is not None}
         self.require_known(TEXT_TABLES[source_type].name, given)
+        spellings = {name: spellings_of(name, value) for name, value in given.items()}
         parameters = {
-            **given, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
+            **spellings, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
             "latest": _midnight(end, 2 * _DAY),
         }  # fmt: skip
-        statement = compose_text_query(_PAGE, source_type, {name: sql.Placeholder(name) for name in given})
+        statement = compose_text_query(_PAGE, source_type, given, are_bound=True)
         return self._pages(statement, parameters, limit)
 
     def load_texts(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[SourceText]:
         """Return the texts of these rows, in that order, headline and body as one; removed rows are left out."""
         rows = self._db.rows(compose_text_query(_TEXTS, source_type), {"ids": list(source_ids)})
-        return [SourceText(source_type, str(key), text, language) for key, text, language in rows]
+        return [SourceText(source_type, str(key), mend(text), language) for key, text, language in rows]
 
     def load_dated(self, source_type: TextSourceType, source_ids: Sequence[int]) -> list[DatedText]:
         """Return these texts with all that is known of them; removed rows are left out."""
@@ -170,14 +174,17 @@ class TextReader(HistoricalTables):
         self, source_type: TextSourceType, which: LiteralString, parameters: Mapping[str, Any], **further: Any
     ) -> list[DatedText]:
         rows = self._db.rows(compose_text_query(_DATED + which, source_type, **further), parameters)
-        return [DatedText(source_type, *row) for row in rows]
+        return [DatedText(source_type, *row, mend(text)) for *row, text in rows]
 
     def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
         for column, value in filters.items():
+            if value is None:
+                continue
             names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
-            exists = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {column} = %s)").format(**names)
-            if value is not None and not self._db.value(exists, (value,)):
+            met = _means(column, value, sql.Placeholder())
+            exists = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {met})").format(met=met, **names)
+            if not self._db.value(exists, (spellings_of(column, value),)):
                 listing = sql.SQL("SELECT DISTINCT {column} FROM {table} WHERE {column} <> '' ORDER BY 1 LIMIT %s")
                 known = self._db.column(listing.format(**names), (_N_SHOWN + 1,))
                 raise InputRefusedError(_describe_unknown(table, column, value, known))
@@ -209,10 +216,14 @@ def load_text_backlog(
 def compose_text_query(
     statement: LiteralString,
     source_type: TextSourceType,
-    filters: Mapping[str, Any] | None = None,
+    filters: Mapping[str, str] | None = None,
+    *,
+    are_bound: bool = False,
     **further: Any,
 ) -> sql.Composed:
     """Put the names of a table, and conditions on its columns, into a statement.
+
+    `filters` are columns and what they mean, in any spelling; if `are_bound`, the `spellings_of` each are parameters.
 
     `text` is all texts of a row as one, `written` whether there is any; `language`, `kind` and `place` may be absent.
     """
@@ -220,7 +231,12 @@ def compose_text_query(
     parts = [sql.Identifier(name) for name in table.texts]
     filled = sql.SQL(", ").join(sql.SQL("nullif({}, '')").format(part) for part in parts)
     place = next(name for name in ("country", "language") if name in table.names)
-    conditions = [sql.SQL("AND {} = {}").format(sql.Identifier(name), value) for name, value in (filters or {}).items()]
+    conditions = [
+        sql.SQL("AND {}").format(
+            _means(name, value, sql.Placeholder(name) if are_bound else sql.Literal(spellings_of(name, value)))
+        )
+        for name, value in (filters or {}).items()
+    ]
     return sql.SQL(statement).format(
         source=source_type,
         table=sql.Identifier(table.name),
@@ -236,6 +252,17 @@ def compose_text_query(
         filters=sql.SQL(" ").join(conditions),
         **further,
     )
+
+
+def _means(column: str, wanted: str, spellings: sql.Composable) -> sql.Composed:
+    """Return the condition that a column says what is wanted, in one of the `spellings`; as `is_alike` of a text."""
+    folded = "{}"
+    if column == COUNTRY:
+        folded = "replace(lower({}), '.', '')"
+    elif column == LANGUAGE:
+        tag = "replace(lower({}), '_', '-')"
+        folded = tag if is_tag(column, wanted) else f"split_part({tag}, '-', 1)"
+    return sql.SQL(f"{folded} = ANY({{}}::text[])").format(sql.Identifier(column), spellings)
 
 
 def newest_version(source_type: TextSourceType, is_known: sql.Composable) -> sql.Composable:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.text_staging import TextStaging
+from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
@@ -116,7 +117,7 @@ class _TextRun(IngestRun):
 
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         options, table = self._options, self._table
-        readers = self._readers(file)
+        readers, n_garbled = self._readers(file), 0
         for batch in file.batches():
             rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
@@ -124,10 +125,16 @@ class _TextRun(IngestRun):
                     str(file.path), f"holds more than {MAX_BATCH_BYTES} bytes of text in {len(rows.rows)} rows"
                 )
             faults = check_text_rows(rows, table, options.now)
+            n_garbled += sum(mend(text) != text for column in rows.texts.values() for text in column.values)
             self.rejects.take(file, batch, faults)
             if not self.rejects.stops_the_run:  # nothing is staged once a row forbids to store any
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
+        if n_garbled:
+            remark = (
+                "texts with HTML entities such as &amp;, or letters such as Ã¼ for ü, are stored so and read mended"
+            )
+            self.notes.add(f"{n_garbled:,} {remark}", str(file.path))
         if any(reader.has_earlier_midnights for reader in readers.values()):
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
             self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector
+from prometheus.encoders.texts.codes import is_alike
 from prometheus.encoders.texts.documents import (
     DailyTexts,
     SourceText,
@@ -106,7 +107,7 @@ class MemoryTexts:
             day = each.timestamp.astimezone(zone).date()
             is_known = (each.known_at or each.timestamp).astimezone(zone).date() <= day
             is_wanted = source_type == wanted.source and start <= day <= end and is_known
-            if is_wanted and all(each.filters.get(name) == value for name, value in given.items()):
+            if is_wanted and all(is_alike(name, each.filters.get(name), value) for name, value in given.items()):
                 vector = self._store.load_embedding(wanted.source, str(source_id), wanted.model_id)
                 if vector is not None:
                     found.append((day, source_id, vector.tobytes()))
