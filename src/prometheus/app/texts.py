@@ -25,6 +25,7 @@ from prometheus.plugins import is_reference
 
 if TYPE_CHECKING:
     from prometheus.ingest.report import IngestReport, TextIngestOptions
+    from prometheus.ingest.series import SeriesOptions
     from prometheus.ingest.texts import TextIngest
 
 RUNTIMES = ("onnx", "torch")
@@ -84,6 +85,12 @@ class EmbedTexts(BackfillCase):
     def ingest_news(self, files: Sequence[Path], options: TextIngestOptions) -> IngestReport:
         """Load files of news."""
         return retry_lost_connection(lambda: self._ingest().ingest_news(files, options))
+
+    def ingest_series(self, files: Sequence[Path], options: SeriesOptions) -> IngestReport:
+        """Load files of levels, and the macro events that tell them."""
+        from prometheus.ingest.series import SeriesIngest  # noqa: PLC0415 -- pyarrow is slow to import
+
+        return retry_lost_connection(lambda: SeriesIngest(self._wired.db_manager).ingest_series(files, options))
 
     def embed(
         self, source_type: TextSourceType, request: TextRequest, choice: EngineChoice | None = None

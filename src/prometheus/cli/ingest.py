@@ -133,6 +133,30 @@ def news(
         return _answer(application.texts.ingest_news(sources.paths, options), sources.remarks)
 
 
+@subcommand(ingest)
+def series(
+    files: Files,
+    release_lag: Annotated[
+        int | None, option("Days from a value's date to its release; needed unless it is daily.", metavar="DAYS")
+    ] = None,
+    series: Annotated[str | None, option("Name of the series, for files that do not say it.", metavar="NAME")] = None,
+    country: Annotated[str | None, option("Country that the series tell of.")] = None,
+    source: Annotated[str | None, option("Source of the series.")] = None,
+    date_format: DateFormat = None,
+    dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False,
+) -> Answer:
+    """Load levels such as yields, rates or the VIX, and tell them as macro events: date, series, value, release."""
+    from prometheus.ingest.series import SeriesOptions
+
+    options = SeriesOptions(
+        now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
+        date_format=date_format, dry_run=dry_run,
+    )  # fmt: skip
+    sources = _find(files)
+    with command_app("rows") as application:
+        return _answer(application.texts.ingest_series(sources.paths, options), sources.remarks)
+
+
 def latest_date_on_earth() -> date:
     """Return the date in UTC+14, the latest zone: a row dated after it is of the future everywhere."""
     return (datetime.now(UTC) + timedelta(hours=14)).date()

@@ -1,0 +1,180 @@
+"""Series as a user loads them: the packaged levels again, release lags, releases and revisions, and refusals."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests.fixtures.commands import Run
+from tests.fixtures.database import TableDigest
+
+from prometheus.app.databases import DatabaseManager
+from prometheus.ingest.sample import MACRO_LEVELS
+from prometheus.ingest.sample.macro_events import SOURCE, sample_macro_events
+
+AS_THE_SAMPLE = ("--country", "US", "--source", SOURCE)
+FRED = {
+    "fed_funds_effective_pct": "DFF", "treasury_2y_pct": "DGS2", "treasury_10y_pct": "DGS10", "vix": "VIXCLS",
+    "us_hy_oas_pct": "BAMLH0A0HYM2", "us_ig_oas_pct": "BAMLC0A0CM",
+}  # fmt: skip
+
+
+def events(db_manager: DatabaseManager) -> list[tuple[Any, ...]]:
+    with db_manager.get_historical_connection() as connection:
+        return connection.execute(
+            "SELECT event_type, timestamp, coalesce(known_at, timestamp), country, source, description "
+            "FROM macro_events ORDER BY timestamp, event_type, description"
+        ).fetchall()
+
+
+def values(db_manager: DatabaseManager) -> list[tuple[Any, ...]]:
+    with db_manager.get_historical_connection() as connection:
+        return connection.execute(
+            "SELECT series_id, observation_date, known_at, value FROM series_values ORDER BY 1, 2, 3"
+        ).fetchall()
+
+
+def packaged(lag: timedelta = timedelta(0)) -> list[tuple[Any, ...]]:
+    return sorted(
+        (each.event_type, each.timestamp + lag, each.known_at + lag, each.country, each.source, each.description)
+        for each in sample_macro_events()
+    )
+
+
+def levels() -> pd.DataFrame:
+    return pd.read_csv(MACRO_LEVELS, dtype=str)
+
+
+@pytest.mark.parametrize("form", ["packaged", "fred long", "fred wide", "parquet"])
+def test_the_packaged_levels_give_the_packaged_events_byte_for_byte(
+    run: Run, db_manager: DatabaseManager, form: str
+) -> None:
+    path = Path("levels.csv")
+    if form == "packaged":
+        path = MACRO_LEVELS
+    elif form == "parquet":
+        frame = levels().set_index("obs_date").astype(float).reset_index()
+        path = Path("levels.parquet")
+        frame.to_parquet(path)
+    elif form == "fred wide":
+        levels().rename(columns={"obs_date": "observation_date", **FRED}).fillna(".").to_csv(path, index=False)
+    else:
+        long = levels().rename(columns=FRED).melt("obs_date", var_name="series_id")
+        long.rename(columns={"obs_date": "date"}).fillna(".").to_csv(path, index=False)
+
+    first = run("ingest", "series", str(path), *AS_THE_SAMPLE)
+    again = run("ingest", "series", str(path), *AS_THE_SAMPLE)
+
+    assert first.exit_code == again.exit_code == 0, first.stderr
+    assert sorted(events(db_manager)) == packaged()
+    assert " 0 written; " in again.stdout
+    stored = values(db_manager)
+    assert len(stored) == int(levels().drop(columns="obs_date").notna().to_numpy().sum())
+    (vix,) = [row for row in stored if row[0] in {"vix", "VIXCLS"} and str(row[1]) == "2020-03-16"]
+    assert (vix[2].isoformat(), vix[3]) == ("2020-03-16T22:00:00+00:00", 82.69)
+
+
+def test_a_release_lag_moves_each_fact_by_it(run: Run, db_manager: DatabaseManager) -> None:
+    run("ingest", "series", str(MACRO_LEVELS), "--release-lag", "45", *AS_THE_SAMPLE)
+    assert sorted(events(db_manager)) == packaged(timedelta(days=45))
+    first = values(db_manager)[0]
+    assert first[2] - datetime.combine(first[1], first[2].timetz()) == timedelta(days=46)  # fed funds are out next day
+
+
+MONTHLY = "observation_date,UNRATE\n2019-01-01,4.0\n2019-02-01,3.8\n2019-03-01,.\n2019-04-01,3.8\n"
+
+
+def test_what_is_not_daily_asks_for_its_lag(run: Run, db_manager: DatabaseManager, table_digests: TableDigest) -> None:
+    Path("UNRATE.csv").write_text(MONTHLY)
+    before = table_digests()
+    asked = run("ingest", "series", "UNRATE.csv")
+    assert asked.exit_code == 5
+    assert len(asked.stderr.splitlines()) == 1
+    assert "UNRATE is not daily" in asked.stderr
+    assert "--release-lag, such as 45" in asked.stderr
+    assert table_digests() == before
+
+    told = run("ingest", "series", "UNRATE.csv", "--release-lag", "45")
+
+    assert "3 rows read; 3 written" in told.stdout
+    assert [(row[1].date().isoformat(), row[5]) for row in events(db_manager)] == [
+        ("2019-03-18", "UNRATE for 2019-02-01 is 3.8, down from 4.0 for 2019-01-01."),
+        ("2019-05-16", "UNRATE for 2019-04-01 is 3.8, unchanged from 3.8 for 2019-02-01."),
+    ]
+
+
+def test_vintages_are_known_from_their_release_and_told_as_revisions(run: Run, db_manager: DatabaseManager) -> None:
+    rows = [
+        ("2018-04-01", "2018-07-27", "4.1"), ("2018-04-01", "2018-08-29", "4.2"), ("2018-04-01", "2018-09-27", "4.2"),
+        ("2018-07-01", "2018-10-26", "3.5"),
+    ]  # fmt: skip
+    with Path("GDP.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("date", "realtime_start", "realtime_end", "value"), *[(d, r, "", v) for d, r, v in rows]])
+    outcome = run("ingest", "series", "GDP.csv", "--series", "GDP", "--country", "US")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert [(str(day), known.date().isoformat(), value) for _, day, known, value in values(db_manager)] == [
+        (day, released, float(value)) for day, released, value in rows
+    ]
+    assert [(row[1].date().isoformat(), row[5]) for row in events(db_manager)] == [
+        ("2018-08-29", "GDP for 2018-04-01 was revised to 4.2 from 4.1."),
+        ("2018-10-26", "GDP for 2018-07-01 is 3.5, down from 4.2 for 2018-04-01."),
+    ]
+
+
+def test_other_daily_series_are_told_once_a_week(run: Run, db_manager: DatabaseManager) -> None:
+    days = pd.bdate_range("2024-01-01", "2024-03-01")
+    pd.DataFrame({"DATE": days.strftime("%d/%m/%Y"), "DGS30": [4 + at / 100 for at in range(len(days))]}).to_csv(
+        "DGS30.csv", index=False
+    )
+    outcome = run("ingest", "series", "DGS30.csv", "--date-format", "%d/%m/%Y", "--dry-run")
+    assert "to write" in outcome.stdout
+    assert values(db_manager) == []
+    assert run("ingest", "series", "DGS30.csv", "--date-format", "%d/%m/%Y").exit_code == 0
+    told = events(db_manager)
+    assert {row[1].weekday() for row in told} == {4}
+    assert told[-1][5] == "DGS30 for 2024-02-23 is 4.39, up from 4.19 for 2024-01-26."
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("date,A\n2024-01-02,x\n", "line 2, column A: 'x' is refused as not a number; write it in digits"),
+        ("date,A\n2024-01-02,inf\n", "'inf' is refused as not a number"),
+        ("date,A\n03/04/2024,1\n", "'03/04/2024' is refused as ambiguous date; name the format with --date-format"),
+        ("date,A\n,1\n", "line 2, column observation_date: '' is refused as missing value"),
+        ("day_of,A\n2024-01-02,1\n", "no column observation_date"),
+        ("date\n2024-01-02\n", "no column of values"),
+        ("date,value\n2024-01-02,1\n", "names no series; name it with --series"),
+        ("date,A\n2024-01-02,1\n2024-01-02,2\n", "A has two values for 2024-01-02, 1 and 2"),
+        ("date,A\n2999-01-02,1\n", "in the future"),
+        ("date,release_date,A\n2024-01-02,2024-01-01,1\n", "was released on 2024-01-01, before it"),
+        (
+            "series_id,date,value\n,2024-01-02,1\n",
+            "line 2, column series_id: '' is refused as missing value; fill it in",
+        ),
+        ("date,A\n2024-01-02,1,2\n", "line 2: wrong number of cells"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(run: Run, table_digests: TableDigest, text: str, says: str) -> None:
+    Path("s.csv.gz").write_bytes(gzip.compress(text.encode()))
+    before = table_digests()
+    outcome = run("ingest", "series", "s.csv.gz")
+    assert (outcome.exit_code, len(outcome.stderr.splitlines())) == (5, 1), outcome
+    assert says in outcome.stderr
+    assert table_digests() == before
+
+
+def test_values_not_known_yet_wait(run: Run, db_manager: DatabaseManager) -> None:
+    days = pd.bdate_range(end=pd.Timestamp.now("UTC").tz_localize(None).normalize(), periods=60)
+    pd.DataFrame({"date": days.strftime("%Y-%m-%d"), "X": 1.5}).to_csv("x.csv", index=False)
+    outcome = run("ingest", "series", "x.csv", "--release-lag", "30", "--json")
+    assert json.loads(outcome.stdout)["rows_written"] < 60
+    assert "not known yet by their release lag" in outcome.stderr
+    assert run("ingest", "series", "x.csv", "--release-lag", "400").exit_code == 2
