@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.columns import is_text, match_columns, plain_type, require_kinds
+from prometheus.files.columns import ColumnMap, is_text, match_columns, plain_type, require_kinds
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
 from prometheus.market.frames import Field
 
@@ -30,6 +30,23 @@ class ParquetTable(TableFile):
 
     text_columns: tuple[str, ...]
     batch_rows: int
+    types: Mapping[str, pa.DataType]
+    delta_encoded: frozenset[str]
+
+    def select(self, columns: ColumnMap, fields: Sequence[Field]) -> ParquetTable:
+        """Return the same file with other columns as its fields; `DataCheckError` for types that cannot hold them."""
+        require_kinds(self.path, fields, {name: self.types[column] for name, column in columns.source.items()})
+        texts = {column for column in columns.source.values() if is_text(self.types[column])}
+        return replace(self, columns=columns, text_columns=tuple(sorted(texts - self.delta_encoded)))
+
+    def type_of(self, field: str) -> pa.DataType:
+        """Return the type of a field's column."""
+        return self.types[self.columns.source[field]]
+
+    def head(self, n_rows: int) -> list[list[str | None]]:
+        """Return nothing: its names stand in its schema alone."""
+        del n_rows
+        return []
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
@@ -54,10 +71,9 @@ def open_parquet(
         delta_encoded = _delta_encoded_columns(file.metadata)
         batch_rows = BATCH_ROWS if by_hand is None else _rows_of_texts(file.metadata)
     columns = match_columns(str(path), schema.names, fields, required, by_hand)
-    types = {field: schema.field(index).type for field, index in columns.position.items()}
-    require_kinds(path, fields, types)
-    texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(path, columns, tuple(sorted(texts - delta_encoded)), batch_rows, n_rows=n_rows)
+    types = dict(zip(schema.names, schema.types, strict=True))
+    table = ParquetTable(path, columns, (), batch_rows, types, frozenset(delta_encoded), n_rows=n_rows)
+    return table.select(columns, fields)
 
 
 def _rows_of_texts(metadata: Any) -> int:

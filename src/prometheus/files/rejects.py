@@ -18,6 +18,10 @@ from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, cells_as_text
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 
+MAX_SHARE_TO_SET_ASIDE = 0.1
+"""Where more of the rows are at fault it is the reading of the file that is; of `FEW_ROWS` that cannot be told."""
+FEW_ROWS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -129,7 +133,7 @@ class RejectLog:
         return DataCheckError(
             f"{where}: {self.n_rejected} of {n_rows} rows refused ({reasons}); first: {self._first_row_word} "
             f"{first.row}{cell}: {shorten(first.offending(self._fields))} is refused as {first.reason.label}; nothing "
-            f"was written; {_way_out(first, self._by_reason)}"
+            f"was written; {_way_out(first, self._by_reason, n_rows)}"
         )
 
     def take(self, file: TableFile, batch: RawBatch, faults: Faults) -> None:
@@ -176,12 +180,13 @@ class RejectLog:
     def _faulty(self, file: TableFile, batch: RawBatch, faults: Faults, positions: Int64Vector) -> list[Rejection]:
         cells = cells_as_text(batch.columns, self._fields, positions, self._max_cell_length)
         columns = [faults.fields[index] for index in faults.columns[positions]]
-        facts = zip(batch.rows[positions].tolist(), columns, map(Reason, faults.reasons[positions]), cells, strict=True)
+        rows = map(file.row_of, batch.rows[positions].tolist())
+        facts = zip(rows, columns, map(Reason, faults.reasons[positions]), cells, strict=True)
         return [Rejection(str(file.path), *fact) for fact in facts]
 
 
-def _way_out(first: Rejection, by_reason: Counter[Reason]) -> str:
-    ways = ["set such rows aside with --on-error quarantine"]
+def _way_out(first: Rejection, by_reason: Counter[Reason], n_rows: int) -> str:
+    ways = ["set such rows aside with --on-error quarantine"] if _are_few(by_reason.total(), n_rows) else []
     if by_reason[Reason.ZERO_PRICE]:
         column = first.column if first.reason is Reason.ZERO_PRICE else "open"
         if column in {"open", "high", "low"}:
@@ -190,7 +195,14 @@ def _way_out(first: Rejection, by_reason: Counter[Reason]) -> str:
         ways.append("name the format with --date-format, such as %d/%m/%Y or %m/%d/%Y")
     if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
         ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
+    if not ways:
+        column = first.column or "FIELD"
+        ways.append(f"correct {column}, or name its column with --column {column}=NAME")
     return ", or ".join(ways)
+
+
+def _are_few(n_rejected: int, n_rows: int) -> bool:
+    return n_rejected <= MAX_SHARE_TO_SET_ASIDE * n_rows or n_rejected <= min(FEW_ROWS, n_rows - 1)
 
 
 def shorten(text: str, limit: int = 60) -> str:

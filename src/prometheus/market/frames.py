@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 
-_SIGNS = str.maketrans("", "", "_-.*")
+_SIGNS = str.maketrans("", "", "_-.*<>")
 UNNAMED = "prices"
 """What an instrument is called that no column, and no user, gives a name."""
 FieldKind = Literal["text", "date", "number", "instant", "scalar"]
@@ -47,28 +47,37 @@ FieldKind = Literal["text", "date", "number", "instant", "scalar"]
 class Field:
     """One field of our own, and the names others give it (lower case, without spaces, underscores and hyphens).
 
-    `fallbacks` are names that count only where no column has one of the `aliases`.
+    `fallbacks` are names that count only where no column has one of the `aliases`, `rare` ones only where none has
+    either.
     """
 
     name: str
     kind: FieldKind
     aliases: frozenset[str]
     fallbacks: frozenset[str] = frozenset()
+    rare: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = ()) -> Field:
+    def of(
+        cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = (), rare: tuple[str, ...] = ()
+    ) -> Field:
         """Return a field that is known by its own name, too."""
-        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks))
+        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks), frozenset(rare))
 
     def find(self, names: list[str]) -> list[int]:
         """Return the positions of the columns that may be this field."""
         plain = [normalize_name(name) for name in names]
-        strong = [at for at, name in enumerate(plain) if name in self.aliases]
-        return strong or [at for at, name in enumerate(plain) if name in self.fallbacks]
+        by_rank = ([at for at, name in enumerate(plain) if name in rank] for rank in self.ranks)
+        return next(filter(None, by_rank), [])
+
+    @property
+    def ranks(self) -> tuple[frozenset[str], ...]:
+        """The names of the field, those that count first before the others."""
+        return self.aliases, self.fallbacks, self.rare
 
 
 def normalize_name(name: str) -> str:
-    """Return a column name without what authors vary: case, spaces, and the signs ``_ - . *``.
+    """Return a column name without what authors vary: case, spaces, and the signs ``_ - . * < >``.
 
     >>> normalize_name(" Adj. Close* ")
     'adjclose'
@@ -77,16 +86,22 @@ def normalize_name(name: str) -> str:
 
 
 PRICE_FIELDS = (
-    Field.of("instrument_id", "text", "ticker", "symbol", "instrument"),
-    Field.of("trade_date", "date", "date", "datetime", "timestamp"),
-    Field.of("open", "number"),
-    Field.of("high", "number"),
-    Field.of("low", "number"),
-    Field.of("close", "number", fallbacks=("price", "closingprice", "closeprice")),
+    Field.of("instrument_id", "text", "ticker", "symbol", "instrument", rare=("name",)),
+    Field.of(
+        "trade_date", "date", "date", "datetime", "timestamp",
+        rare=("observationdate", "time", "day", "unnamed:0", "indexlevel0", "index", ""),
+    ),
+    Field.of("open", "number", rare=("pxopen", "openprice")),
+    Field.of("high", "number", rare=("pxhigh", "highprice")),
+    Field.of("low", "number", rare=("pxlow", "lowprice")),
+    Field.of(
+        "close", "number", fallbacks=("price", "closingprice", "closeprice"),
+        rare=("close/last", "pxlast", "last", "lastprice", "value"),
+    ),
     Field.of("adjusted_close", "number", "adjclose"),
-    Field.of("volume", "number", "vol"),
+    Field.of("volume", "number", "vol", rare=("pxvolume", "tickvol")),
     Field.of("currency", "text", "ccy"),
-)
+)  # fmt: skip
 """The fields of daily prices."""
 FIELDS = ("open", "high", "low", "close", "adjusted_close", "volume")
 FIRST_DATE = np.datetime64("1800-01-01")
