@@ -136,8 +136,10 @@ def _describe_missing(path: str, missing: Sequence[str], found: Sequence[str], *
         way_out = "; name the instrument with --instrument-id"
     elif missing == ["event_type"]:
         way_out = "; name the type with --event-type, or its column with --column event_type=NAME"
-    elif can_name:
+    elif can_name and len(missing) == 1:
         way_out = f"; name the column with --column {missing[0]}=NAME"
+    elif can_name:
+        way_out = f"; name them with {' '.join(f'--column {field}=NAME' for field in missing)}"
     return f"{path}: no column {', '.join(missing)}; found {list_names(found)}{way_out}"
 
 

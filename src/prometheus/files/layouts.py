@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from prometheus.errors import DataCheckError
 from prometheus.files.columns import PRICE_FILE_FIELDS, list_names, match_columns
 from prometheus.market.frames import Field, normalize_name
 from prometheus.market.written import is_missing
@@ -63,7 +64,17 @@ def find_layout(
         return wide
     fields = price_fields(instrument_id)
     required = {"trade_date", "close"} | ({"instrument_id"} if instrument_id is None else set())
-    columns = match_columns(path, names, fields, required, by_hand)
+    try:
+        columns = match_columns(path, names, fields, required, by_hand)
+    except DataCheckError as error:
+        if names and all(_is_number(name) for name in names):
+            fault = "line 1 holds values, not names; write the names of the columns above it, such as date,close"
+            raise DataCheckError(f"{path}: {fault}") from error
+        if _may_be_wide(names):
+            raise DataCheckError(
+                f"{error}; where each column is an instrument, write its ticker in capitals"
+            ) from error
+        raise
     return Layout((Block(None, columns.position),), 0, columns.ignored)
 
 
@@ -128,6 +139,12 @@ def _is_date_row(row: Row) -> bool:
 
 def _is_number(text: str) -> bool:
     return is_missing(text) or (text.strip()[:1] in "0123456789.+-$" and text.strip()[-1:].isdigit())
+
+
+def _may_be_wide(names: Sequence[str]) -> bool:
+    """Return whether a table may be one of dates and a column for each instrument, whatever these are called."""
+    known = [_field_of(name) for name in names]
+    return known.count("trade_date") == 1 and known.count(None) == len(names) - 1 > 1
 
 
 def _find_wide(names: Sequence[str], instrument_id: str | None) -> Layout | None:

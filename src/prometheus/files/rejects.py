@@ -196,8 +196,7 @@ def _way_out(first: Rejection, by_reason: Counter[Reason], n_rows: int) -> str:
     if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
         ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
     if not ways:
-        column = first.column or "FIELD"
-        ways.append(f"correct {column}, or name its column with --column {column}=NAME")
+        ways.append(f"correct {first.column or 'these rows'}, or name another column with --column FIELD=NAME")
     return ", or ".join(ways)
 
 

@@ -180,12 +180,13 @@ class NumberEvidence:
         if best[0] == NumberForm() and self.prefers_point:
             return None
         for text, name in self._marked.items():
-            readings = {float(plain): form for form in best if (plain := form.plain(text)) is not None}
+            found = ((form.plain(text), form) for form in reversed(best))
+            readings = {float(plain): form for plain, form in found if plain is not None}
             if len(readings) > 1:
                 return Doubt(
                     name,
                     text,
-                    " or ".join(f"{number:.10g} ({form})" for number, form in readings.items()),
+                    " or ".join(f"{number:.10g} ({form})" for number, form in sorted(readings.items())),
                     "no other number tells which",
                     "--decimal-mark point or --decimal-mark comma",
                 )
