@@ -367,8 +367,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Date,Close\n01/02/2024,1240.5\n01/03/2024,1241\n",
         {"instrument_id": "A"},
         (
-            r"line 2, column Date: '01/02/2024' may be 1 February 2024 \(%d/%m/%Y\) or 2 January 2024 \(%m/%d/%Y\).*say "
-            r"--date-format '%d/%m/%Y' or --date-format '%m/%d/%Y'"
+            r"line 2, column Date: '01/02/2024' may be 1 February 2024 \(%d/%m/%Y\) or 2 January 2024 \(%m/%d/%Y\).*"
+            r"say --date-format '%d/%m/%Y' or --date-format '%m/%d/%Y'"
         ),
         {"date_format": "%m/%d/%Y"},
     ),
@@ -382,8 +382,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         'Date,Close\n2024-01-02,"1,240"\n2024-01-03,"1,241"\n',
         {"instrument_id": "A"},
         (
-            r"line 2, column Close: '1,240' may be 1\.24 \(decimal comma\) or 1240 \(decimal point, thousands by comma\).*"
-            r"--decimal-mark"
+            r"line 2, column Close: '1,240' may be 1\.24 \(decimal comma\) or 1240 \(decimal point, thousands by "
+            r"comma\).*--decimal-mark"
         ),
         {"decimal_mark": "point"},
     ),
@@ -409,8 +409,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Date,Apple,Pears\n2024-01-02,1240,\n",
         {"instrument_id": "A"},
         (
-            r"no column close; found 'Date', 'Apple', 'Pears'; name the column with --column close=NAME; where each column "
-            r"is an instrument, write its ticker in capitals"
+            r"no column close; found 'Date', 'Apple', 'Pears'; name the column with --column close=NAME; where each "
+            r"column is an instrument, write its ticker in capitals"
         ),
         {"columns": {"close": "Apple"}},
     ),

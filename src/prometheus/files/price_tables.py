@@ -212,8 +212,11 @@ def _find_styles(table: TableFile, kinds: Mapping[str, str], layout: Layout, que
     decimal = DECIMALS[question.decimal_mark] if question.decimal_mark else None
     if not dates and not numbers:
         return plain
-    first = next(below_names(table, layout.n_name_rows), None)
-    if first is None or (decimal in {None, "."} and _are_plain(first, numbers, dates, table.prefers_point)):
+    sample = table.sample()
+    if sample is None:
+        return plain
+    sample = sample.keep(np.arange(len(sample.rows)) >= layout.n_name_rows)
+    if decimal is None and _are_plain(sample, numbers, dates, table.prefers_point):
         return plain
     about_numbers, about_dates = NumberEvidence(table.prefers_point, decimal), DateEvidence()
     for batch in below_names(table, layout.n_name_rows):

@@ -174,6 +174,10 @@ class TableFile(ABC):
         """Whether 1.234 is a number with decimals where nothing else tells."""
         return True
 
+    def sample(self) -> RawBatch | None:
+        """Return rows from the start that show how cells are written, None of an empty file."""
+        return next(iter(self.batches()), None)
+
     def head(self, n_rows: int) -> list[list[str | None]]:
         """Return the texts of the first rows, none where the format of the file has types."""
         names = self.columns.ignored
