@@ -465,3 +465,22 @@ def test_a_bad_cell_of_a_wide_table_is_named_by_its_line(db_manager: DatabaseMan
     assert target.read_text().splitlines()[1].split(",")[1:7] == [
         "19", "close", "negative price", "BETA", "2024-01-30", "",
     ]  # fmt: skip
+
+
+def test_a_dry_run_shows_how_a_file_was_understood(db_manager: DatabaseManager, tmp_path: Path) -> None:
+    path = write(tmp_path, FORMS["wide from Excel in German"][0])
+    notes = load(db_manager, path, dry_run=True).notes
+    assert stored(db_manager) == []
+    assert (
+        f"{path}: understood columns: trade_date = 'Date', close = 'ACME', instrument_id = 'names of columns'" in notes
+    )
+    assert (
+        f"{path}: understood cells: dates day first; instants are dated by the clock of America/New_York; numbers "
+        "decimal comma, thousands by point"
+    ) in notes
+    shown = [note for note in notes if note.startswith("to be stored: ")]
+    assert shown == [
+        "to be stored: ACME 2024-01-12 open null high null low null close 1240.5 adjusted_close 1240.5 volume 0 USD",
+        "to be stored: BETA 2024-01-12 open null high null low null close 50.5 adjusted_close 50.5 volume 0 USD",
+        "to be stored: ACME 2024-01-16 open null high null low null close 1299.75 adjusted_close 1299.75 volume 0 USD",
+    ]

@@ -87,16 +87,19 @@ class Styles:
         return not self.numbers and self.dates == DateStyle()
 
     @property
-    def remark(self) -> str:
-        """What a user should hear of it, nothing where all is plain."""
-        forms = {style.form for style in self.numbers.values()}
-        said = [f"numbers are read with {form}" for form in forms if form != NumberForm()]
+    def about_numbers(self) -> list[str]:
+        """How numbers are written, nothing where all are plain."""
+        said = sorted({str(style.form) for style in self.numbers.values() if style.form != NumberForm()})
         signs = [name for name, style in self.numbers.items() if style.has_sign]
         letters = [name for name, style in self.numbers.items() if style.has_multiples]
-        said += [f"without the currency sign in {', '.join(signs)}"] if signs else []
-        said += [f"K, M, B and T in {', '.join(letters)} are multiples"] if letters else []
-        said += [f"dates are read as {self.dates}"] if self.dates != DateStyle() else []
-        return "; ".join(said)
+        said += [f"a currency sign in {', '.join(signs)} left out"] if signs else []
+        return said + ([f"K, M, B and T in {', '.join(letters)} as multiples"] if letters else [])
+
+    @property
+    def remark(self) -> str:
+        """What a user should hear of it, nothing where all is plain."""
+        said = [f"numbers are read with {'; '.join(self.about_numbers)}"] if self.about_numbers else []
+        return "; ".join(said + ([f"dates are read as {self.dates}"] if self.dates != DateStyle() else []))
 
     def plain(self, name: str, kind: str, column: pa.Array) -> pa.Array:
         """Return a column with its cells as ours are written; a cell that does not fit stays as it is."""
@@ -123,6 +126,16 @@ class BlockTable(TableFile):
     inner: TableFile
     layout: Layout
     styles: Styles
+
+    @property
+    def date_style(self) -> str:
+        """How dates are written."""
+        return self.inner.date_style if self.styles.dates == DateStyle() else str(self.styles.dates)
+
+    @property
+    def number_style(self) -> str:
+        """How numbers are written."""
+        return "; ".join(self.styles.about_numbers) or "decimal point"
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the bars by row, then by block; the number of one is its row's times the blocks, plus its block's."""
@@ -197,7 +210,7 @@ def _outer_columns(names: tuple[str, ...], layout: Layout) -> ColumnMap:
     position = {field: at for block in reversed(layout.blocks) for field, at in block.position.items()}
     source = {field: names[at] for field, at in position.items()}
     if layout.blocks[0].instrument is not None:
-        position["instrument_id"], source["instrument_id"] = -1, "of tickers in its header"
+        position["instrument_id"], source["instrument_id"] = -1, "names of columns"
     return ColumnMap(source, position, layout.ignored)
 
 

@@ -174,6 +174,16 @@ class TableFile(ABC):
         """Whether 1.234 is a number with decimals where nothing else tells."""
         return True
 
+    @property
+    def date_style(self) -> str:
+        """How dates are written."""
+        return "as YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD"
+
+    @property
+    def number_style(self) -> str:
+        """How numbers are written."""
+        return "decimal point"
+
     def sample(self) -> RawBatch | None:
         """Return rows from the start that show how cells are written, None of an empty file."""
         return next(iter(self.batches()), None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from prometheus.data import instruments as reference
 from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
 from prometheus.data.postgres.connections import Databases
-from prometheus.data.staging import PriceStaging, StagedInstrument
+from prometheus.data.staging import PriceColumns, PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
 from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
 from prometheus.files.instants import DateReader
@@ -30,6 +30,7 @@ from prometheus.ingest import checks
 from prometheus.ingest.checks import MAY_BE_MISSING, PRICE_COLUMNS, SPLIT_RATIO, PriceRows
 from prometheus.ingest.conversions import StatedSplits, in_major_units
 from prometheus.ingest.histories import HistoryChecks, check_histories, stored_findings, withdrawn
+from prometheus.ingest.previews import N_ROWS, describe_cells, describe_columns, first_rows
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.currencies import MINOR_PER_MAJOR, major_currency
@@ -98,6 +99,7 @@ class _PriceRun(IngestRun):
         dates = DateReader(self._options.date_format, zone)
         converted: Counter[str] = Counter()
         blank: Counter[str] = Counter()
+        n_shown = 0
         for whole in file.batches():
             read = checks.read_price_rows(whole, dates, self._options.instrument_id, zero_as_missing)
             blank.update({**read.n_blank, NO_BAR: int((~read.is_bar).sum())})
@@ -109,6 +111,8 @@ class _PriceRun(IngestRun):
             if self._options.convert_minor_units:
                 accepted, n_converted = in_major_units(accepted)
                 converted += n_converted
+            if self._options.dry_run:
+                n_shown += self._show(accepted, N_ROWS - n_shown)
             self._staging.append(self.file_no, accepted)
             yield batch
         self._note_blanks(file, blank)
@@ -196,6 +200,9 @@ class _PriceRun(IngestRun):
         columns, path = file.columns, str(file.path)
         for remark in file.remarks:
             self.notes.add(remark, path)
+        if self._options.dry_run:
+            self.notes.add(describe_columns(file), path)
+            self.notes.add(describe_cells(file, self._options, market_zone(self._options.market_id)), path)
         if "adjusted_close" not in columns.source:
             self.notes.add("no adjusted close; the close is taken for it", path)
         absent = [name for name in MAY_BE_MISSING if name not in columns.source]
@@ -207,6 +214,12 @@ class _PriceRun(IngestRun):
         for field, given in (("instrument_id", self._options.instrument_id), ("currency", self._options.currency)):
             if given is not None and field in columns.source:
                 self.notes.add(f"has a column {columns.source[field]}; {given} is not used", path)
+
+    def _show(self, rows: PriceColumns, n_rows: int) -> int:
+        shown = list(first_rows(rows, n_rows))
+        for row in shown:
+            self.notes.add(row)
+        return len(shown)
 
     def _note_blanks(self, file: TableFile, blank: Mapping[str, int]) -> None:
         path = str(file.path)
