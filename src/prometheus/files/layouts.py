@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import PRICE_FILE_FIELDS, list_names, match_columns
 from prometheus.market.frames import Field, normalize_name
-from prometheus.market.written import is_missing
+from prometheus.market.written import is_missing, is_ticker
 
 NAME_ROWS = 2
 """Rows below the header that may hold names, too."""
-_TICKER = re.compile(r"[\^$.]?[A-Z0-9][A-Z0-9.\-=^&/: _]*", re.ASCII)
 _PAIR = re.compile(r"\(['\"](.*?)['\"], ['\"](.*?)['\"]\)")
 _NUMBER_FIELDS = {field.name for field in PRICE_FILE_FIELDS if field.kind == "number"}
 _BESIDES = frozenset({"dividends", "stocksplits", "capitalgains", "repaired?"})
@@ -162,7 +161,7 @@ def _find_wide(names: Sequence[str], instrument_id: str | None) -> Layout | None
         only = {"trade_date": date_at, "close": others[0]}
         remark = f"column {names[others[0]]} is taken for the close"
         return Layout((Block(None, only),), remark=remark) if len(others) == 1 else None
-    if not all(_TICKER.fullmatch(names[at]) for at in others) or len({names[at] for at in others}) < len(others):
+    if not all(is_ticker(names[at]) for at in others) or len({names[at] for at in others}) < len(others):
         return None
     blocks = tuple(Block(names[at], {"trade_date": date_at, "close": at}) for at in others)
     listed = list_names([names[at] for at in others])

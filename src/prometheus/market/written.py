@@ -18,6 +18,7 @@ MISSING_WORDS = frozenset(
     {"null", "none", "nan", "na", "n/a", "#n/a", "#n/a n/a", "#na", "-", "--", ".", "\u2013", "\u2014", "nd", "n.d."}
 )
 """What sources write for a value they do not have, in lower case."""
+_TICKER = re.compile(r"[\^$.]?[A-Z0-9][A-Z0-9.\-=^&/: _]*", re.ASCII)
 _SIGNS = "$\u20ac\u00a3\u00a5"
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'"})
 _MULTIPLES = {"k": 3, "m": 6, "b": 9, "t": 12}
@@ -36,6 +37,15 @@ _EPOCH = re.compile(r"-?\d{9,19}(?:\.0+)?", re.ASCII)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND = ((11, 1), (14, 10**3), (17, 10**6), (20, 10**9))
 """Up to how many digits an epoch has, and its ticks per second."""
+
+
+def is_ticker(name: str) -> bool:
+    """Return whether the name of a column looks like that of an instrument: capitals, digits and a few signs.
+
+    >>> is_ticker("^GSPC"), is_ticker("7203.T"), is_ticker("Umsatz")
+    (True, True, False)
+    """
+    return _TICKER.fullmatch(name) is not None
 
 
 def is_missing(text: str) -> bool:
