@@ -225,6 +225,11 @@ FORMS: dict[str, tuple[str, str, dict[str, Any]]] = {
         TWO,
         {},
     ),
+    "wide, dates by hand": (
+        "Datum;ACME;BETA\r\n12.01.2024;1.240,50;50,50\r\n16.01.2024;1.299,75;\r\n17.01.2024;1.285,50;51,25\r\n",
+        TWO,
+        {"columns": {"trade_date": "Datum"}},
+    ),
     "Excel in German, columns by hand": (
         ("Datum;Eröffnung;Hoch;Tief;Schluss;Stück\r\n12.01.2024;1.200,50;1.250,25;1.199,75;1.240,50;1.234.500\r\n"
         "16.01.2024;1.240,00;1.300,00;1.235,50;1.299,75;987.600\r\n"

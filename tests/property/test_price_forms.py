@@ -1,4 +1,4 @@
-"""However a table of prices is written, as long as one can tell: the same rows. What nobody can tell is refused."""
+"""However a table of prices is written, as long as one can tell: the same rows. What cannot be told is refused."""
 
 from __future__ import annotations
 

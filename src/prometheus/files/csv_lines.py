@@ -65,8 +65,11 @@ class CsvTable(TableFile):
         """Return the texts of the first rows, an empty cell as None, each as long as the header."""
         with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
             block = next(text_lines.line_blocks(self.path, file, _HEAD_BYTES, MAX_LINE_BYTES), b"")
-        lines = block.decode(errors="replace").splitlines()[1 : n_rows + 1]
-        rows = csv.reader(lines, delimiter=self.separator)
+        lines = block.decode(errors="replace").split("\n")[1 : n_rows + 1]
+        try:
+            rows = list(csv.reader(lines, delimiter=self.separator))
+        except csv.Error:  # the lines are refused where they are read
+            return []
         return [[cell or None for cell in row] for row in rows if len(row) == self.n_columns]
 
     def batches(self) -> Iterator[RawBatch]:

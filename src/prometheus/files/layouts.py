@@ -58,7 +58,7 @@ def find_layout(
     two_levels = _find_two_levels(names, first_rows, instrument_id)
     if two_levels is not None:
         return two_levels
-    wide = None if by_hand else _find_wide(names, instrument_id)
+    wide = _find_wide(names, by_hand.get("trade_date"), instrument_id) if by_hand.keys() <= {"trade_date"} else None
     if wide is not None:
         return wide
     fields = price_fields(instrument_id)
@@ -146,13 +146,14 @@ def _may_be_wide(names: Sequence[str]) -> bool:
     return known.count("trade_date") == 1 and known.count(None) == len(names) - 1 > 1
 
 
-def _find_wide(names: Sequence[str], instrument_id: str | None) -> Layout | None:
+def _find_wide(names: Sequence[str], date_name: str | None, instrument_id: str | None) -> Layout | None:
     """Return the shape of a table of dates and closes, a column per instrument, such as FRED's.
 
     A column is taken for an instrument where its name looks like a ticker, or where it is the only one and the user
-    names the instrument.
+    names the instrument. `date_name` is the column of dates where the user names it.
     """
-    dates = next(field for field in PRICE_FILE_FIELDS if field.name == "trade_date").find(list(names))
+    field = next(field for field in PRICE_FILE_FIELDS if field.name == "trade_date")
+    dates = field.find(list(names)) if date_name is None else [at for at, name in enumerate(names) if name == date_name]
     others = [at for at in range(len(names)) if at not in dates]
     if len(dates) != 1 or not others or any(_field_of(names[at]) is not None for at in others):
         return None
