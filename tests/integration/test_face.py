@@ -91,6 +91,27 @@ def test_closes_alone_are_bars_without_highs_and_lows(
     assert (saved.n_states, saved.n_embeddings) == (0, 0)
 
 
+@pytest.mark.parametrize("form", ["closes alone", "FRED", "wide"])
+def test_a_file_of_closes_gives_the_labels_of_its_closes(
+    run: Run, p: pm.Prometheus, prices: pd.DataFrame, form: str
+) -> None:
+    close = prices["close"]["1998":"2009"]
+    columns = {"closes alone": ["Close"], "FRED": ["CLOSES"], "wide": ["CLOSES", "HALF"]}[form]
+    frame = pd.DataFrame(dict(zip(columns, (close, close / 2), strict=False)))
+    if form == "FRED":
+        frame = frame.asfreq("B").rename_axis("observation_date")
+    frame.to_csv("prices.csv", na_rep=".")
+    named = ["--instrument-id", "CLOSES"] if form == "closes alone" else []
+    assert run("ingest", "prices", "prices.csv", *named).exit_code == 0
+    about = ["--region", "MINE", "--instrument-id", "CLOSES"]
+    assert run("calibrate", *about, "--until", "2007-12-31", "--output", "p.json").exit_code == 0
+    label = ["run_numeric_regime", *about, "--model-id", "num-regime-core-v2", "--prototypes", "p.json"]
+    assert run(*label, "--date-range", "2008-01-01", "2009-12-31").exit_code == 0
+    labelled = pm.RegimeClassifier().fit(close[:"2007"]).label(close["2008":])
+    assert len(labelled) == 505
+    assert bytes_of(p.regimes("MINE")) == bytes_of(labelled)
+
+
 def test_what_has_no_name_is_stored_under_that_of_its_region(
     p: pm.Prometheus, prices: pd.DataFrame, own: pm.RegimeClassifier
 ) -> None:

@@ -97,8 +97,8 @@ def test_one_bad_row_and_nothing_is_written(ingest: Ingest, table_digests: Calla
     with pytest.raises(DataCheckError) as caught:
         ingest(GOOD, "B,2024-01-02,0,11,9,10.5,10.1,100,USD", "C,2024-01-02,10,11,9,n/a,10.1,100,USD")
     assert str(caught.value) == (
-        "prices.csv: 2 of 3 rows refused (1 not a number, 1 zero price); first: line 3, column open: '0' is refused as "
-        "zero price; nothing was written; set such rows aside with --on-error quarantine, or read zeros as missing "
+        "prices.csv: 2 of 3 rows refused (1 missing value, 1 zero price); first: line 3, column open: '0' is refused "
+        "as zero price; nothing was written; set such rows aside with --on-error quarantine, or read zeros as missing "
         "with --zero-as-missing open"
     )
     assert caught.value.exit_code == 5
@@ -110,9 +110,9 @@ def test_quarantine_sets_bad_rows_aside(ingest: Ingest, db_manager: DatabaseMana
     bad = ["B,2024-01-02,0,11,9,10.5,10.1,100,USD", "ragged,1", "C,2024-01-02,10,11,9,n/a,10.1,100,USD"]
     report = ingest(GOOD, *bad, on_error="quarantine")
     assert (report.exit_code, report.rejected, report.rows_written) == (3, 3, 1)
-    assert dict(report.rejected_by_reason) == {"zero price": 1, "wrong number of cells": 1, "not a number": 1}
+    assert dict(report.rejected_by_reason) == {"zero price": 1, "wrong number of cells": 1, "missing value": 1}
     assert quarantined() == [
-        ("3", "open", "zero price"), ("4", "", "wrong number of cells"), ("5", "close", "not a number"),
+        ("3", "open", "zero price"), ("4", "", "wrong number of cells"), ("5", "close", "missing value"),
     ]  # fmt: skip
     assert [row[0] for row in stored(db_manager)] == ["A"]
     assert [row[0] for row in instruments(db_manager)] == ["A"]
@@ -231,7 +231,9 @@ def test_a_market_without_known_currency_asks_for_it(ingest: Ingest) -> None:
 
 def test_dates_of_a_named_format_are_read(ingest: Ingest, db_manager: DatabaseManager) -> None:
     line = GOOD.replace("2024-01-02", "02.01.2024")
-    with pytest.raises(DataCheckError, match=r"'02\.01\.2024' is refused as ambiguous date.*--date-format"):
+    with pytest.raises(
+        DataCheckError, match=r"line 2, column date: '02\.01\.2024' may be .*--date-format '%d\.%m\.%Y'"
+    ):
         ingest(line)
     ingest(line, date_format="%d.%m.%Y")
     assert stored(db_manager)[0][1] == date(2024, 1, 2)

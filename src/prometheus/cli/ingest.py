@@ -22,6 +22,9 @@ Market = Annotated[str, option("Market of instruments that are not known yet.")]
 Currency = Annotated[str | None, option("Currency where the file names none.")]
 AssetClass = Annotated[str, option("Asset class of instruments that are not known yet.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, folders, archives, patterns, or - .")]
+ColumnByHand = Annotated[
+    list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
+]
 DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
@@ -45,9 +48,7 @@ class TextColumns:
         str | None, option("Zone of timestamps that say none, such as America/New_York.", metavar="ZONE")
     ] = None
     date_format: DateFormat = None
-    column: Annotated[
-        list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
-    ] = None
+    column: ColumnByHand = None
     metadata_column: Annotated[
         list[str] | None, option("A further column to keep; may be repeated.", metavar="COLUMN")
     ] = None
@@ -74,13 +75,18 @@ def prices(
     convert_minor_units: Annotated[
         bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
     ] = False,
+    column: ColumnByHand = None,
+    decimal_mark: Annotated[
+        Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
+    ] = None,
     checks: Checks = CHECKS,
 ) -> Answer:
-    """Load daily bars: instrument, date, open, high, low, close, adjusted close, volume, currency."""
+    """Load daily bars: a date and a close; if they are there, open, high, low, adjusted close, volume, currency."""
     options = _price_options(
         checks, instrument_id=instrument_id, market_id=market_id, currency=currency, asset_class=asset_class,
         zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format, calendar=calendar, replace=replace,
-        convert_minor_units=convert_minor_units,
+        convert_minor_units=convert_minor_units, decimal_mark=decimal_mark,
+        columns=_parse_columns(column, "close=Last"),
     )  # fmt: skip
     sources = _find(files)
     with command_app("rows") as application:
@@ -172,17 +178,20 @@ def _text_options(columns: TextColumns, checks: Checks, **given: Any) -> TextIng
     from prometheus.ingest.report import TextIngestOptions
 
     named: dict[str, Any] = asdict(columns)
-    by_hand, kept = _parse_columns(named.pop("column")), tuple(named.pop("metadata_column") or ())
+    by_hand, kept = (
+        _parse_columns(named.pop("column"), "timestamp=release_date"),
+        tuple(named.pop("metadata_column") or ()),
+    )
     return TextIngestOptions(
         now=datetime.now(UTC), columns=by_hand, metadata_columns=kept, **named, **given, **asdict(checks)
     )
 
 
-def _parse_columns(texts: list[str] | None) -> dict[str, str]:
+def _parse_columns(texts: list[str] | None, example: str) -> dict[str, str]:
     columns = dict(text.partition("=")[::2] for text in texts or [])
     wrong = [text for text in texts or [] if not all(text.partition("="))]
     if wrong:
-        raise UsageError(f"--column {wrong[0]!r} is not FIELD=COLUMN, such as timestamp=release_date")
+        raise UsageError(f"--column {wrong[0]!r} is not FIELD=COLUMN, such as {example}")
     return columns
 
 

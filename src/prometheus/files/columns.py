@@ -17,6 +17,7 @@ from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
 from prometheus.market.frames import PRICE_FIELDS, Field, FieldKind, normalize_name
+from prometheus.market.written import is_missing
 
 MISSING_CODE = -1
 MAX_CELL_LENGTH = 1_000
@@ -36,7 +37,7 @@ class ColumnMap:
 
 PRICE_FILE_FIELDS = (
     *PRICE_FIELDS,
-    Field.of("split_ratio", "number", "stocksplits", "stocksplit", "splitfactor", "splits"),
+    Field.of("split_ratio", "number", "stocksplits", "stocksplit", "splitfactor", "splits", rare=("splitcoefficient",)),
 )
 INSTRUMENT_FIELDS = (
     Field.of("instrument_id", "text", "ticker", "instrument"),
@@ -121,7 +122,7 @@ def _find_named(path: str, found: Sequence[str], field: str, name: str) -> int:
     if len(hits) == 1:
         return hits[0]
     fault = f"{len(hits)} columns {name!r}" if hits else f"no column {name[:40]!r}"
-    raise DataCheckError(f"{path}: {fault}, named for {field}; found {_list_names(found)}")
+    raise DataCheckError(f"{path}: {fault}, named for {field}; found {list_names(found)}")
 
 
 def _describe_two(path: str, field: str, first: str, second: str, by_hand: Mapping[str, str] | None) -> str:
@@ -131,18 +132,19 @@ def _describe_two(path: str, field: str, first: str, second: str, by_hand: Mappi
 
 def _describe_missing(path: str, missing: Sequence[str], found: Sequence[str], *, can_name: bool) -> str:
     way_out = ""
-    if len(found) == 1 and any(mark in found[0] for mark in ";\t|"):
-        way_out = "; separate the columns by commas"
-    elif missing == ["instrument_id"]:
+    if missing == ["instrument_id"]:
         way_out = "; name the instrument with --instrument-id"
     elif missing == ["event_type"]:
         way_out = "; name the type with --event-type, or its column with --column event_type=NAME"
-    elif can_name:
+    elif can_name and len(missing) == 1:
         way_out = f"; name the column with --column {missing[0]}=NAME"
-    return f"{path}: no column {', '.join(missing)}; found {_list_names(found)}{way_out}"
+    elif can_name:
+        way_out = f"; name them with {' '.join(f'--column {field}=NAME' for field in missing)}"
+    return f"{path}: no column {', '.join(missing)}; found {list_names(found)}{way_out}"
 
 
-def _list_names(found: Sequence[str]) -> str:
+def list_names(found: Sequence[str]) -> str:
+    """Return names for a message: quoted, cut, at most thirty."""
     return (", ".join(repr(name[:40]) for name in found[:30]) + (", …" if len(found) > 30 else "")) or "none"
 
 
@@ -203,6 +205,10 @@ class NumberColumn:
     values: Float64Vector
     is_unreadable: NDArray[np.bool_]
 
+    def keep(self, is_kept: NDArray[np.bool_]) -> NumberColumn:
+        """Return the numbers of some rows."""
+        return NumberColumn(self.values[is_kept], self.is_unreadable[is_kept])
+
 
 def read_texts(column: pa.Array) -> TextColumn:
     """Return a text column as codes; only values that occur are kept, in order of first appearance."""
@@ -233,7 +239,8 @@ def read_numbers(column: pa.Array) -> NumberColumn:
     """Return a numeric or text column as float64; float32 is widened exactly (17.66 becomes 17.659999847…).
 
     A text is a number when it is written in digits with a point, with or without sign and exponent, spaces around it
-    aside; ``nan`` counts as missing, ``inf`` as infinite, all else (``1,234.5``, ``$12``, ``n/a``) as unreadable.
+    aside; ``nan``, ``null``, ``n/a`` and other words of `prometheus.market.written.MISSING_WORDS` count as missing,
+    ``inf`` as infinite, all else (``1,234.5``, ``$12``) as unreadable.
     """
     if pa.types.is_dictionary(column.type):
         codes, values = distinct_values(column)
@@ -279,7 +286,7 @@ def _read_written_numbers(texts: pa.Array) -> NumberColumn:
         text = trimmed[int(position)].as_py()
         word = text.removeprefix("-").removeprefix("+").lower()
         values[position] = _NOT_FINITE.get(word, np.nan)
-        is_unreadable[position] = bool(text) and word not in _NOT_FINITE
+        is_unreadable[position] = word not in _NOT_FINITE and not is_missing(text)
     return NumberColumn(values, is_unreadable)
 
 

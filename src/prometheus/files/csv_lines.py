@@ -26,8 +26,17 @@ from prometheus.market.frames import Field
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
-_CELL = rb'(?:"(?:[^"]|"")*"|[^",]*)'
-_WELL_QUOTED = re.compile(_CELL + rb"(?:," + _CELL + rb")*")
+_HEAD_BYTES = 1 << 18
+SEPARATORS = ",;\t|"
+
+
+def _well_quoted(separator: str) -> re.Pattern[bytes]:
+    mark = re.escape(separator.encode())
+    cell = rb'(?:"(?:[^"]|"")*"|[^"%b]*)' % mark
+    return re.compile(rb"%b(?:%b%b)*" % (cell, mark, cell))
+
+
+_WELL_QUOTED = {separator: _well_quoted(separator) for separator in SEPARATORS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,32 @@ class CsvTable(TableFile):
 
     n_columns: int
     holds_texts: bool = False
+    separator: str = ","
+
+    @property
+    def prefers_point(self) -> bool:
+        """Whether 1.234 has decimals where nothing else tells: not beside semicolons, which spare a decimal comma."""
+        return self.separator != ";"
+
+    def sample(self) -> RawBatch | None:
+        """Return rows from the start; few where no cell of the first block is quoted, as one with a comma would be."""
+        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
+            block = next(text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES), b"")
+        if self.separator == "," and block.find(b'"', block.find(b"\n")) < 0:
+            block = block[: block.rfind(b"\n", 0, _HEAD_BYTES) + 1] or block
+        data = text_lines.split_lines(self.path, block, 1, MAX_LINE_BYTES).without_first() if block else None
+        return self._parse(data, ()) if data is not None and len(data.numbers) else None
+
+    def head(self, n_rows: int) -> list[list[str | None]]:
+        """Return the texts of the first rows, an empty cell as None, each as long as the header."""
+        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
+            block = next(text_lines.line_blocks(self.path, file, _HEAD_BYTES, MAX_LINE_BYTES), b"")
+        lines = block.decode(errors="replace").split("\n")[1 : n_rows + 1]
+        try:
+            rows = list(csv.reader(lines, delimiter=self.separator))
+        except csv.Error:  # the lines are refused where they are read
+            return []
+        return [[cell or None for cell in row] for row in rows if len(row) == self.n_columns]
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
@@ -60,7 +95,7 @@ class CsvTable(TableFile):
         malformed += stray
         columns, ragged = self._read(good)
         if len(columns[0]) + len(ragged) != len(good.numbers):
-            good, badly_quoted = good.take_out(_badly_quoted(good), Reason.BROKEN_QUOTES)
+            good, badly_quoted = good.take_out(_badly_quoted(good, self.separator), Reason.BROKEN_QUOTES)
             malformed += badly_quoted
             columns, ragged = self._read(good)
             if len(columns[0]) + len(ragged) != len(good.numbers):
@@ -86,8 +121,9 @@ class CsvTable(TableFile):
             return [pa.array([], pa.string()) for _ in wanted], ragged
         reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(lines.text) + 1, column_names=names)
         parsing = pyarrow.csv.ParseOptions(
-            invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=self.holds_texts
-        )
+            delimiter=self.separator, invalid_row_handler=skip, ignore_empty_lines=False,
+            newlines_in_values=self.holds_texts,
+        )  # fmt: skip
         converting = pyarrow.csv.ConvertOptions(
             check_utf8=False, column_types=dict.fromkeys(wanted, pa.string()),
             include_columns=list(dict.fromkeys(wanted)), null_values=[""], strings_can_be_null=True,
@@ -111,12 +147,23 @@ def open_csv(
     header = text_lines.split_lines(path, block, 1, longest).line(0)
     if b"\r" in header:
         raise FileAccessError(str(path), "has line ends of carriage return alone; save it with LF or CRLF line ends")
+    separator = "," if by_hand is not None else find_separator(header.decode())
     try:
-        found = next(csv.reader([header.decode()], strict=True), [])
+        found = next(csv.reader([header.decode()], delimiter=separator, strict=True), [])
     except csv.Error as error:
         raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
     columns = match_columns(str(path), found, fields, required, by_hand)
-    return CsvTable(path, columns, len(found), holds_texts=by_hand is not None)
+    return CsvTable(path, columns, len(found), holds_texts=by_hand is not None, separator=separator)
+
+
+def find_separator(header: str) -> str:
+    """Return what stands between the names of a header, quoted ones aside: a comma unless another mark does more often.
+
+    >>> find_separator("Date;Close;Volume"), find_separator('Date,"a;b;c"')
+    (';', ',')
+    """
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
 
 
 def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLine, ...]]:
@@ -137,8 +184,9 @@ def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLin
     return lines.take_out(is_stray, Reason.STRAY_CARRIAGE_RETURN)
 
 
-def _badly_quoted(lines: Lines) -> NDArray[np.bool_]:
+def _badly_quoted(lines: Lines, separator: str) -> NDArray[np.bool_]:
     """Return which lines are not cells by RFC 4180: shape (n,)."""
+    well_quoted = _WELL_QUOTED[separator]
     return np.array(
-        [b'"' in line and not _WELL_QUOTED.fullmatch(line) for line in map(lines.line, range(len(lines.ends)))]
+        [b'"' in line and not well_quoted.fullmatch(line) for line in map(lines.line, range(len(lines.ends)))]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.columns import is_text, match_columns, plain_type, require_kinds
+from prometheus.files.columns import ColumnMap, is_text, match_columns, plain_type, require_kinds
 from prometheus.files.containers import open_seekable
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
 from prometheus.market.frames import Field, normalize_name
@@ -37,6 +37,24 @@ class ParquetTable(TableFile):
     text_columns: tuple[str, ...]
     batch_rows: int
     folders: Mapping[str, str | None]
+    types: Mapping[str, pa.DataType]
+    delta_encoded: frozenset[str]
+
+    def select(self, columns: ColumnMap, fields: Sequence[Field]) -> ParquetTable:
+        """Return the same file with other columns as its fields; `DataCheckError` for types that cannot hold them."""
+        require_kinds(self.path, fields, {name: self.types[column] for name, column in columns.source.items()})
+        texts = {column for column in columns.source.values() if is_text(self.types[column])}
+        text_columns = tuple(sorted(texts - self.delta_encoded - self.folders.keys()))
+        return replace(self, columns=columns, text_columns=text_columns)
+
+    def type_of(self, field: str) -> pa.DataType:
+        """Return the type of a field's column."""
+        return self.types[self.columns.source[field]]
+
+    def head(self, n_rows: int) -> list[list[str | None]]:
+        """Return nothing: its names stand in its schema alone."""
+        del n_rows
+        return []
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order; a file that holds another number of rows than it says is damaged."""
@@ -68,13 +86,9 @@ def open_parquet(
         batch_rows = BATCH_ROWS if by_hand is None else _rows_of_texts(file.metadata)
     folders = folder_columns(path, schema.names, fields)
     columns = match_columns(str(path), [*schema.names, *folders], fields, required, by_hand)
-    all_types = [*schema.types, *[pa.string()] * len(folders)]
-    types = {field: all_types[index] for field, index in columns.position.items()}
-    require_kinds(path, fields, types)
-    texts = {columns.source[field] for field, kind in types.items() if is_text(kind)}
-    return ParquetTable(
-        path, columns, tuple(sorted(texts - delta_encoded - folders.keys())), batch_rows, folders, n_rows=n_rows
-    )
+    types = {**dict.fromkeys(folders, pa.string()), **dict(zip(schema.names, schema.types, strict=True))}
+    unread = ParquetTable(path, columns, (), batch_rows, folders, types, frozenset(delta_encoded), n_rows=n_rows)
+    return unread.select(columns, fields)
 
 
 def folder_columns(path: Path, names: Sequence[str], fields: Sequence[Field]) -> dict[str, str | None]:

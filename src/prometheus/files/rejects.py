@@ -22,6 +22,10 @@ from prometheus.files.written_times import formats_of
 _OF_FORMATS = (Reason.NOT_A_DATE, Reason.AMBIGUOUS_DATE, Reason.DATE_IN_ANOTHER_FORMAT)
 _FORMATS = ("%d/%m/%Y", "%m/%d/%Y")
 
+MAX_SHARE_TO_SET_ASIDE = 0.1
+"""Where more of the rows are at fault it is the reading of the file that is; of `FEW_ROWS` that cannot be told."""
+FEW_ROWS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -133,7 +137,7 @@ class RejectLog:
         return DataCheckError(
             f"{where}: {self.n_rejected} of {n_rows} rows refused ({reasons}); first: {self._first_row_word} "
             f"{first.row}{cell}: {shorten(shown)} is refused as {first.reason.label}; nothing "
-            f"was written; {_way_out(first, shown, self._by_reason)}"
+            f"was written; {_way_out(first, shown, self._by_reason, n_rows)}"
         )
 
     def take(self, file: TableFile, batch: RawBatch, faults: Faults) -> None:
@@ -180,12 +184,13 @@ class RejectLog:
     def _faulty(self, file: TableFile, batch: RawBatch, faults: Faults, positions: Int64Vector) -> list[Rejection]:
         cells = cells_as_text(batch.columns, self._fields, positions, self._max_cell_length)
         columns = [faults.fields[index] for index in faults.columns[positions]]
-        facts = zip(batch.rows[positions].tolist(), columns, map(Reason, faults.reasons[positions]), cells, strict=True)
+        rows = map(file.row_of, batch.rows[positions].tolist())
+        facts = zip(rows, columns, map(Reason, faults.reasons[positions]), cells, strict=True)
         return [Rejection(str(file.path), *fact) for fact in facts]
 
 
-def _way_out(first: Rejection, shown: str, by_reason: Counter[Reason]) -> str:
-    ways = ["set such rows aside with --on-error quarantine"]
+def _way_out(first: Rejection, shown: str, by_reason: Counter[Reason], n_rows: int) -> str:
+    ways = ["set such rows aside with --on-error quarantine"] if _are_few(by_reason.total(), n_rows) else []
     if by_reason[Reason.ZERO_PRICE]:
         column = first.column if first.reason is Reason.ZERO_PRICE else "open"
         if column in {"open", "high", "low"}:
@@ -195,11 +200,17 @@ def _way_out(first: Rejection, shown: str, by_reason: Counter[Reason]) -> str:
         ways.append(f"name the format with --date-format, such as {' or '.join(map(_quote, found or _FORMATS))}")
     if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
         ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
+    if not ways:
+        ways.append(f"correct {first.column or 'these rows'}, or name another column with --column FIELD=NAME")
     return ", or ".join(ways)
 
 
 def _quote(date_format: str) -> str:
     return f"'{date_format}'" if " " in date_format else date_format
+
+
+def _are_few(n_rejected: int, n_rows: int) -> bool:
+    return n_rejected <= MAX_SHARE_TO_SET_ASIDE * n_rows or n_rejected <= min(FEW_ROWS, n_rows - 1)
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
 from prometheus.files.columns import ColumnMap
+from prometheus.market.frames import Field
 
 BATCH_ROWS = 65_536
 MAX_RECORD_BYTES = 32 << 20
@@ -131,12 +132,20 @@ class RawBatch:
         """Rows and malformed lines together."""
         return len(self.rows) + len(self.malformed)
 
+    def keep(self, is_kept: NDArray[np.bool_]) -> RawBatch:
+        """Return some of the rows, and all malformed lines."""
+        if is_kept.all():
+            return self
+        columns = {name: column.filter(pa.array(is_kept)) for name, column in self.columns.items()}
+        return RawBatch(self.rows[is_kept], columns, self.malformed)
+
 
 @dataclass(frozen=True, slots=True)
 class TableFile(ABC):
     """A file whose columns are known.
 
-    `row_word` is what its row numbers count, `n_rows` how many rows it says it has, which is not to be relied on.
+    `row_word` is what its row numbers count, `n_rows` how many rows it says it has, which is not to be relied on;
+    `remarks` is what a user should hear of how it was read.
     """
 
     row_word: ClassVar[str] = "line"
@@ -144,6 +153,52 @@ class TableFile(ABC):
     path: Path
     columns: ColumnMap
     n_rows: int | None = field(default=None, kw_only=True)
+    remarks: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def select(self, columns: ColumnMap, fields: Sequence[Field]) -> TableFile:
+        """Return the same file with other columns as its fields; `DataCheckError` for types that cannot hold them."""
+        del fields
+        return replace(self, columns=columns)
+
+    def row_of(self, number: int) -> int:
+        """Return the row of the file that one of the numbers in `RawBatch.rows` means."""
+        return number
+
+    def type_of(self, field: str) -> pa.DataType:
+        """Return the type of a field's column; text where the format of the file has no types."""
+        del field
+        return pa.string()
+
+    @property
+    def prefers_point(self) -> bool:
+        """Whether 1.234 is a number with decimals where nothing else tells."""
+        return True
+
+    @property
+    def date_style(self) -> str:
+        """How dates are written."""
+        return "as YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD"
+
+    @property
+    def number_style(self) -> str:
+        """How numbers are written."""
+        return "decimal point"
+
+    def sample(self) -> RawBatch | None:
+        """Return rows from the start that show how cells are written, None of an empty file."""
+        return next(iter(self.batches()), None)
+
+    def head(self, n_rows: int) -> list[list[str | None]]:
+        """Return the texts of the first rows, none where the format of the file has types."""
+        names = self.columns.ignored
+        whole = ColumnMap(
+            {str(at): name for at, name in enumerate(names)}, {str(at): at for at in range(len(names))}, ()
+        )
+        first = next(iter(self.select(whole, ()).batches()), None)
+        if first is None:
+            return []
+        rows = zip(*(first.columns[str(at)][:n_rows].to_pylist() for at in range(len(names))), strict=True)
+        return [[None if cell is None else str(cell) for cell in row] for row in rows]
 
     @abstractmethod
     def batches(self) -> Iterator[RawBatch]:

@@ -43,7 +43,7 @@ def _macro_fields() -> tuple[Field, ...]:
     timestamp, known_at = by_name["timestamp"], by_name["known_at"]
     observation = ObservationField("timestamp", "instant", timestamp.aliases | OBSERVATION_NAMES, timestamp.fallbacks)
     aliases = known_at.aliases | VINTAGE_NAMES
-    known = KnownAtField("known_at", "instant", aliases, RELEASE_NAMES, observation)
+    known = KnownAtField("known_at", "instant", aliases, RELEASE_NAMES, observation=observation)
     return tuple({**by_name, "timestamp": observation, "known_at": known}.values())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -19,6 +19,8 @@ PRICE_NAMES = ("open", "high", "low", "close", "adjusted_close")
 NUMBER_NAMES = (*PRICE_NAMES, "volume")
 PRICE_COLUMNS = ("instrument_id", "trade_date", *NUMBER_NAMES, "currency")
 SPLIT_RATIO = "split_ratio"
+MAY_BE_MISSING = ("open", "high", "low", "volume")
+"""What a bar need not have: an index has a close alone, a currency no volume."""
 FIRST_DATE = date(1800, 1, 1)
 MAX_TEXT_LENGTH = 128
 _EPOCH = date(1970, 1, 1)
@@ -28,14 +30,37 @@ TextCheck = Callable[[str], Reason]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PriceRows:
-    """Rows of one file, read but not yet judged; a column that the file may lack, and does, is None."""
+    """Rows of one file, read but not yet judged; a column that the file may lack, and does, is None.
+
+    `is_bar` tells which rows hold any number, shape (n,): one without is a day on which there was no bar. `n_blank`
+    says how many bars have an empty cell in each column of `MAY_BE_MISSING` that the file has.
+    """
 
     rows: Int64Vector
     instruments: TextColumn
     dates: TimeColumn
     numbers: Mapping[str, NumberColumn]
     currency: TextColumn | None
-    split_ratios: NumberColumn | None = None
+    split_ratios: NumberColumn | None
+    is_bar: NDArray[np.bool_]
+    n_blank: Mapping[str, int]
+
+    def bars(self) -> PriceRows:
+        """Return the rows that are bars."""
+        kept = self.is_bar
+        if kept.all():
+            return self
+        splits, currency = self.split_ratios, self.currency
+        return replace(
+            self,
+            rows=self.rows[kept],
+            instruments=replace(self.instruments, codes=self.instruments.codes[kept]),
+            dates=TimeColumn(self.dates.values[kept], self.dates.reasons[kept]),
+            numbers={name: column.keep(kept) for name, column in self.numbers.items()},
+            currency=None if currency is None else replace(currency, codes=currency.codes[kept]),
+            split_ratios=None if splits is None else splits.keep(kept),
+            is_bar=kept[kept],
+        )
 
     @property
     def trade_dates(self) -> DateVector:
@@ -47,8 +72,12 @@ class PriceRows:
         return self.numbers[name].values
 
     def accepted(self, is_good: NDArray[np.bool_], currency_of: Sequence[str]) -> PriceColumns:
-        """Return the good rows as they are staged; `currency_of` each distinct instrument counts without a column."""
+        """Return the good rows as they are staged; `currency_of` each distinct instrument counts without a column.
+
+        A volume that is not known is 0, as the table stores it and the judge of prices reads it.
+        """
         codes, numbers = self.instruments.codes[is_good], {name: self.values(name)[is_good] for name in NUMBER_NAMES}
+        numbers["volume"] = np.nan_to_num(numbers["volume"], copy=False)
         currencies = CodedTexts(codes, currency_of)
         if self.currency is not None:
             currencies = CodedTexts(self.currency.codes[is_good], self.currency.values)
@@ -57,18 +86,22 @@ class PriceRows:
 
 
 def read_price_rows(
-    batch: RawBatch, dates: DateReader, instrument_id: str | None, may_be_missing: frozenset[str]
+    batch: RawBatch, dates: DateReader, instrument_id: str | None, zero_as_missing: frozenset[str]
 ) -> PriceRows:
-    """Return the rows of a batch; zeros of the prices that `may_be_missing` mean "not recorded" and become NaN.
+    """Return the rows of a batch; zeros of the prices in `zero_as_missing` mean "not recorded" and become NaN.
 
     `instrument_id` is that of every row in a file without such a column.
     """
     columns, n_rows = batch.columns, len(batch.rows)
     numbers = {name: read_numbers(columns[name]) for name in NUMBER_NAMES if name in columns}
-    absent = NumberColumn(np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool))
-    for name in may_be_missing:
-        given = numbers.get(name, absent)
+    is_bar = _has_numbers(numbers)
+    n_blank = {name: _count_blank(numbers[name], is_bar) for name in MAY_BE_MISSING if name in numbers}
+    for name in zero_as_missing & numbers.keys():
+        given = numbers[name]
         numbers[name] = NumberColumn(np.where(given.values == 0, np.nan, given.values), given.is_unreadable)
+    absent = NumberColumn(np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool))
+    for name in MAY_BE_MISSING:
+        numbers.setdefault(name, absent)
     numbers.setdefault("adjusted_close", numbers["close"])
     if "instrument_id" in columns:
         instruments = read_texts(columns["instrument_id"])
@@ -76,19 +109,35 @@ def read_price_rows(
         instruments = TextColumn(np.zeros(n_rows, np.int64), (instrument_id or "",))
     currency = read_texts(columns["currency"]) if "currency" in columns else None
     splits = read_ratios(columns[SPLIT_RATIO]) if SPLIT_RATIO in columns else None
-    return PriceRows(batch.rows, instruments, dates.read(columns["trade_date"]), numbers, currency, splits)
+    days = dates.read(columns["trade_date"])
+    return PriceRows(batch.rows, instruments, days, numbers, currency, splits, is_bar, n_blank)
 
 
-def check_prices(rows: PriceRows, last_date: date, may_be_missing: frozenset[str]) -> Faults:
+def _has_numbers(numbers: Mapping[str, NumberColumn]) -> NDArray[np.bool_]:
+    """Return which rows hold any price or volume, or something that should be one: shape (n,)."""
+    close = numbers["close"]
+    has_number: NDArray[np.bool_] = ~np.isnan(close.values) | close.is_unreadable
+    if not has_number.all():
+        for column in numbers.values():
+            has_number = has_number | ~np.isnan(column.values) | column.is_unreadable
+    return has_number
+
+
+def _count_blank(column: NumberColumn, is_bar: NDArray[np.bool_]) -> int:
+    return int((np.isnan(column.values) & ~column.is_unreadable & is_bar).sum())
+
+
+def check_prices(rows: PriceRows, last_date: date) -> Faults:
     """Return the verdict on each row: the first fault from left to right, high against low last.
 
-    Opens and closes outside the day's range are accepted: adjusted histories hold many, off by rounding.
+    An open, a high, a low and a volume may be missing. Opens and closes outside the day's range are accepted: adjusted
+    histories hold many, off by rounding.
     """
     faults = Faults.none_of(len(rows.rows), (*PRICE_COLUMNS, SPLIT_RATIO))
     mark_texts(faults, "instrument_id", rows.instruments, text_fault)
     _mark_dates(faults, rows.dates, last_date)
     for name in NUMBER_NAMES:
-        _mark_numbers(faults, name, rows.numbers[name], may_lack=name in may_be_missing)
+        _mark_numbers(faults, name, rows.numbers[name], may_lack=name in MAY_BE_MISSING)
     if rows.currency is not None:
         mark_texts(faults, "currency", rows.currency, currency_fault)
     if rows.split_ratios is not None:

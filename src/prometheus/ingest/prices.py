@@ -19,22 +19,26 @@ from numpy.typing import NDArray
 from prometheus.data import instruments as reference
 from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
 from prometheus.data.postgres.connections import Databases
-from prometheus.data.staging import PriceStaging, StagedInstrument
+from prometheus.data.staging import PriceColumns, PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
-from prometheus.files.columns import INSTRUMENT_FIELDS, PRICE_FILE_FIELDS, read_texts
+from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
 from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
+from prometheus.files.price_tables import PriceQuestion, open_prices
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.ingest import checks
-from prometheus.ingest.checks import PRICE_COLUMNS, SPLIT_RATIO, PriceRows
+from prometheus.ingest.checks import MAY_BE_MISSING, PRICE_COLUMNS, SPLIT_RATIO, PriceRows
 from prometheus.ingest.conversions import StatedSplits, in_major_units
 from prometheus.ingest.histories import HistoryChecks, check_histories, stored_findings, withdrawn
+from prometheus.ingest.previews import N_ROWS, describe_cells, describe_columns, first_rows
 from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.currencies import MINOR_PER_MAJOR, major_currency
 
 INSTRUMENT_COLUMNS = tuple(field.name for field in INSTRUMENT_FIELDS)
 MAX_ROWS = 1_000_000
+NO_BAR = ""
+VOLUME_NOT_KNOWN = "stored as 0, not known (num-regime-core-v1 reads volumes, num-regime-core-v2 none)"
 
 
 class PriceIngest:
@@ -54,10 +58,8 @@ class PriceIngest:
             A file that cannot be read, or a quarantine file that cannot be written.
         """
         require_files(paths)
-        optional = {"adjusted_close", "currency", *options.zero_as_missing}
-        if options.instrument_id is not None:
-            optional.add("instrument_id")
-        files = [open_table(path, PRICE_FILE_FIELDS, set(PRICE_COLUMNS) - optional) for path in paths]
+        question = PriceQuestion(options.instrument_id, options.columns, options.decimal_mark, options.date_format)
+        files = [open_prices(path, question) for path in paths]
         calendar_code(options.market_id)
         calendar_code(options.calendar or options.market_id)
         return _PriceRun(files, options, self._db).ingest(self._db.get_historical_connection, self._progress)
@@ -92,21 +94,28 @@ class _PriceRun(IngestRun):
 
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         self._note_columns(file)
-        may_be_missing = frozenset(self._options.zero_as_missing)
+        zero_as_missing = frozenset(self._options.zero_as_missing)
         zone = market_zone(self._options.market_id)
         dates = DateReader(self._options.date_format, zone)
         converted: Counter[str] = Counter()
-        for batch in file.batches():
-            rows = checks.read_price_rows(batch, dates, self._options.instrument_id, may_be_missing)
-            faults = checks.check_prices(rows, self._options.today, may_be_missing)
+        blank: Counter[str] = Counter()
+        n_shown = 0
+        for whole in file.batches():
+            read = checks.read_price_rows(whole, dates, self._options.instrument_id, zero_as_missing)
+            blank.update({**read.n_blank, NO_BAR: int((~read.is_bar).sum())})
+            batch, rows = whole.keep(read.is_bar), read.bars()
+            faults = checks.check_prices(rows, self._options.today)
             self.rejects.take(file, batch, faults)
             self._splits.take(file.columns, rows, faults.is_good)
             accepted = rows.accepted(faults.is_good, self._currencies(rows))
             if self._options.convert_minor_units:
                 accepted, n_converted = in_major_units(accepted)
                 converted += n_converted
+            if self._options.dry_run:
+                n_shown += self._show(accepted, N_ROWS - n_shown)
             self._staging.append(self.file_no, accepted)
             yield batch
+        self._note_blanks(file, blank)
         for unit, n_rows in converted.items():
             stored = f"divided by {MINOR_PER_MAJOR}, stored in {major_currency(unit)}"
             self.notes.add(f"prices of {n_rows:,} rows in {unit} are {stored}", str(file.path))
@@ -189,11 +198,38 @@ class _PriceRun(IngestRun):
 
     def _note_columns(self, file: TableFile) -> None:
         columns, path = file.columns, str(file.path)
+        for remark in file.remarks:
+            self.notes.add(remark, path)
+        if self._options.dry_run:
+            self.notes.add(describe_columns(file), path)
+            self.notes.add(describe_cells(file, self._options, market_zone(self._options.market_id)), path)
         if "adjusted_close" not in columns.source:
             self.notes.add("no adjusted close; the close is taken for it", path)
+        absent = [name for name in MAY_BE_MISSING if name not in columns.source]
+        prices = [name for name in absent if name != "volume"]
+        if prices:
+            self.notes.add(f"no {', '.join(prices)}; stored without", path)
+        if "volume" in absent:
+            self.notes.add(f"no volume; {VOLUME_NOT_KNOWN}", path)
         for field, given in (("instrument_id", self._options.instrument_id), ("currency", self._options.currency)):
             if given is not None and field in columns.source:
                 self.notes.add(f"has a column {columns.source[field]}; {given} is not used", path)
+
+    def _show(self, rows: PriceColumns, n_rows: int) -> int:
+        shown = list(first_rows(rows, n_rows))
+        for row in shown:
+            self.notes.add(row)
+        return len(shown)
+
+    def _note_blanks(self, file: TableFile, blank: Mapping[str, int]) -> None:
+        path = str(file.path)
+        counted = [f"{n:,} of {name}" for name, n in blank.items() if n and name not in {NO_BAR, "volume"}]
+        if counted:
+            self.notes.add(f"cells without a value, stored without: {', '.join(counted)}", path)
+        if blank.get("volume"):
+            self.notes.add(f"{blank['volume']:,} bars without a volume; {VOLUME_NOT_KNOWN}", path)
+        if blank.get(NO_BAR):
+            self.notes.add(f"{blank[NO_BAR]:,} cells or rows without any number are days without a bar", path)
 
 
 def market_fault(market_id: str) -> Reason:

@@ -15,7 +15,7 @@ import psycopg
 
 from prometheus.encoders.texts.documents import load_zone
 from prometheus.errors import UsageError
-from prometheus.files.columns import MAX_CELL_LENGTH
+from prometheus.files.columns import MAX_CELL_LENGTH, PRICE_FILE_FIELDS
 from prometheus.files.rejects import QuarantineFile, RejectLog, choose_quarantine_path
 from prometheus.files.tables import RawBatch, Reason, TableFile
 from prometheus.ingest.checks import currency_fault, text_fault
@@ -64,7 +64,9 @@ class IngestOptions(RunOptions):
     column (default: of the reference row, then of the market). `zero_as_missing` names columns among open, high and low
     in which a zero means "not recorded"; they may also be empty or absent, and are stored as NULL. Bars must be on
     sessions of `calendar`, by default the market's; `replace` deletes stored bars that a whole history lacks;
-    `convert_minor_units` stores prices in pence, cents or agorot in pounds, rand or shekels.
+    `convert_minor_units` stores prices in pence, cents or agorot in pounds, rand or shekels. `columns` says which
+    column holds a field that is not found by name, `decimal_mark` what stands before decimals where the file leaves it
+    open.
     """
 
     today: date
@@ -76,11 +78,17 @@ class IngestOptions(RunOptions):
     calendar: str | None = None
     replace: bool = False
     convert_minor_units: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    decimal_mark: Literal["point", "comma"] | None = None
 
     def __post_init__(self) -> None:
         self.require_sound({"--instrument-id": self.instrument_id, "--asset-class": self.asset_class})
         if self.currency is not None and currency_fault(self.currency) is not Reason.NONE:
             raise UsageError(f"--currency {self.currency[:60]!r}: {currency_fault(self.currency).label}")
+        fields = [known.name for known in PRICE_FILE_FIELDS]
+        strange = [name for name in self.columns if name not in fields]
+        if strange:
+            raise UsageError(f"--column {strange[0]}: no such field; known: {', '.join(fields)}")
         unknown = [name for name in self.zero_as_missing if name not in OPTIONAL_PRICES]
         if unknown:
             raise UsageError(f"--zero-as-missing {unknown[0]!r}: choose from {', '.join(OPTIONAL_PRICES)}")

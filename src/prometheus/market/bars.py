@@ -51,8 +51,9 @@ class PriceBars:
         """Return the bars of a frame or series of pandas or polars, an Arrow table, or numpy arrays with dates.
 
         Closes alone, or any of open, high, low, close, adjusted close and volume, under the names that files may give
-        them; `instrument_id` is what to call prices that name no instrument themselves. A missing open, high or low is
-        NaN, a missing adjusted close is the close.
+        them, or a column of closes for each ticker, in capitals; `instrument_id` is what to call prices that name no
+        instrument themselves. A missing open, high or low is NaN, a missing adjusted close is the close. Texts are read
+        as those of files: ``1.234,5`` or ``31/12/2020`` where the whole column tells.
 
         Raises
         ------

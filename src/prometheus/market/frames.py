@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from dataclasses import dataclass, replace
+from datetime import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
+from prometheus.market.frame_texts import dates_of_texts, numbers_of_texts, stamp_of
+from prometheus.market.written import is_ticker
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoSeries
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     )
     """What `PriceBars.from_frame` reads; arrays as columns by name, as dates and closes, or with named fields."""
 
-_SIGNS = str.maketrans("", "", "_-.*")
+_SIGNS = str.maketrans("", "", "_-.*<>")
 UNNAMED = "prices"
 """What an instrument is called that no column, and no user, gives a name."""
 FieldKind = Literal["text", "date", "number", "instant", "scalar"]
@@ -47,28 +49,37 @@ FieldKind = Literal["text", "date", "number", "instant", "scalar"]
 class Field:
     """One field of our own, and the names others give it (lower case, without spaces, underscores and hyphens).
 
-    `fallbacks` are names that count only where no column has one of the `aliases`.
+    `fallbacks` are names that count only where no column has one of the `aliases`, `rare` ones only where none has
+    either.
     """
 
     name: str
     kind: FieldKind
     aliases: frozenset[str]
     fallbacks: frozenset[str] = frozenset()
+    rare: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = ()) -> Field:
+    def of(
+        cls, name: str, kind: FieldKind, *aliases: str, fallbacks: tuple[str, ...] = (), rare: tuple[str, ...] = ()
+    ) -> Field:
         """Return a field that is known by its own name, too."""
-        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks))
+        return cls(name, kind, frozenset({normalize_name(name), *aliases}), frozenset(fallbacks), frozenset(rare))
 
     def find(self, names: list[str]) -> list[int]:
         """Return the positions of the columns that may be this field."""
         plain = [normalize_name(name) for name in names]
-        strong = [at for at, name in enumerate(plain) if name in self.aliases]
-        return strong or [at for at, name in enumerate(plain) if name in self.fallbacks]
+        by_rank = ([at for at, name in enumerate(plain) if name in rank] for rank in self.ranks)
+        return next(filter(None, by_rank), [])
+
+    @property
+    def ranks(self) -> tuple[frozenset[str], ...]:
+        """The names of the field, those that count first before the others."""
+        return self.aliases, self.fallbacks, self.rare
 
 
 def normalize_name(name: str) -> str:
-    """Return a column name without what authors vary: case, spaces, and the signs ``_ - . *``.
+    """Return a column name without what authors vary: case, spaces, and the signs ``_ - . * < >``.
 
     >>> normalize_name(" Adj. Close* ")
     'adjclose'
@@ -77,16 +88,22 @@ def normalize_name(name: str) -> str:
 
 
 PRICE_FIELDS = (
-    Field.of("instrument_id", "text", "ticker", "symbol", "instrument"),
-    Field.of("trade_date", "date", "date", "datetime", "timestamp"),
-    Field.of("open", "number"),
-    Field.of("high", "number"),
-    Field.of("low", "number"),
-    Field.of("close", "number", fallbacks=("price", "closingprice", "closeprice")),
+    Field.of("instrument_id", "text", "ticker", "symbol", "instrument", rare=("name",)),
+    Field.of(
+        "trade_date", "date", "date", "datetime", "timestamp",
+        rare=("observationdate", "time", "day", "unnamed:0", "indexlevel0", "index", ""),
+    ),
+    Field.of("open", "number", rare=("pxopen", "openprice")),
+    Field.of("high", "number", rare=("pxhigh", "highprice")),
+    Field.of("low", "number", rare=("pxlow", "lowprice")),
+    Field.of(
+        "close", "number", fallbacks=("price", "closingprice", "closeprice"),
+        rare=("close/last", "pxlast", "last", "lastprice", "value"),
+    ),
     Field.of("adjusted_close", "number", "adjclose"),
-    Field.of("volume", "number", "vol"),
+    Field.of("volume", "number", "vol", rare=("pxvolume", "tickvol")),
     Field.of("currency", "text", "ccy"),
-)
+)  # fmt: skip
 """The fields of daily prices."""
 FIELDS = ("open", "high", "low", "close", "adjusted_close", "volume")
 FIRST_DATE = np.datetime64("1800-01-01")
@@ -198,6 +215,15 @@ def _series_column(series: Any) -> _Column:
 
 def _instruments(table: _Table) -> Iterator[InstrumentRows]:
     found = _find_fields(table)
+    others = table.columns.keys() - found.values()
+    if others and found.keys() <= {"trade_date"} and all(map(is_ticker, others)):
+        for wide in _wide_tables(table, found):
+            yield from _instruments(wide)
+        return
+    texts = numbers_of_texts(
+        table.name, {found[name]: table.columns[found[name]].values for name in FIELDS if name in found}
+    )
+    table = replace(table, columns={**table.columns, **{label: _Column(values) for label, values in texts.items()}})
     days = _days(*_date_column(table, found))
     names = _names(table, found, len(days))
     if "close" not in found:
@@ -216,10 +242,25 @@ def _instruments(table: _Table) -> Iterator[InstrumentRows]:
         yield InstrumentRows(str(name), days[rows], _values(numbers, rows))
 
 
+def _wide_tables(table: _Table, found: Mapping[str, str]) -> Iterator[_Table]:
+    """Yield a table per column of closes; the user's name for prices is that of the only one."""
+    dates = {label: table.columns[label] for label in found.values()}
+    tickers = [label for label in table.columns if label not in dates]
+    for ticker in tickers:
+        columns, index = _without_empty_rows({**dates, "close": table.columns[ticker]}, table.index)
+        yield _Table(columns, index, table.name if len(tickers) == 1 and table.name != UNNAMED else ticker)
+
+
 def _find_fields(table: _Table) -> dict[str, str]:
-    """Return the column of each field that has one."""
+    """Return the column of each field that has one; rare names count where dates or closes have no other."""
+    found = _match(table, [replace(field, rare=frozenset()) for field in PRICE_FIELDS])
+    is_indexed = table.index is not None and table.index.values.dtype.kind in "MOUT"
+    return found if "close" in found and ("trade_date" in found or is_indexed) else _match(table, PRICE_FIELDS)
+
+
+def _match(table: _Table, fields: Sequence[Field]) -> dict[str, str]:
     names, found = list(table.columns), {}
-    for field in PRICE_FIELDS:
+    for field in fields:
         hits = field.find(names)
         own = [at for at in hits if normalize_name(names[at]) == normalize_name(field.name)]
         if len(own or hits) > 1:
@@ -266,9 +307,10 @@ def _days(name: str, label: str, column: _Column) -> DateVector:
 
 def _parsed(name: str, label: str, values: NDArray[Any]) -> NDArray[np.datetime64]:
     """Read texts, numbers such as 20240102, and dates as Python has them."""
+    values = dates_of_texts(name, label, values)
     days = np.empty(len(values), dtype="M8[D]")
     for row, value in enumerate(values.tolist()):
-        stamp = _stamp(value)
+        stamp = stamp_of(value)
         if stamp is None:
             raise InputRefusedError(f"{name}, column {label!r}, row {row}: {value!r} is no date; write YYYY-MM-DD")
         if stamp.tzinfo is not None and stamp.time() != time():
@@ -278,17 +320,6 @@ def _parsed(name: str, label: str, values: NDArray[Any]) -> NDArray[np.datetime6
             )
         days[row] = stamp.date()
     return days
-
-
-def _stamp(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime.combine(value, time())
-    try:
-        return datetime.fromisoformat(str(value).strip().replace("/", "-"))
-    except ValueError:
-        return None
 
 
 def _names(table: _Table, found: Mapping[str, str], n_rows: int) -> NDArray[Any]:

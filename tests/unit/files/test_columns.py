@@ -43,11 +43,6 @@ def test_a_missing_instrument_column_names_the_option() -> None:
         match_columns("f.csv", names("date", "dividends"), PRICE_FIELDS, REQUIRED)
 
 
-def test_semicolons_are_recognised_in_the_refusal() -> None:
-    with pytest.raises(DataCheckError, match="separate the columns by commas"):
-        match_columns("f.csv", ["Date;Open;High"], PRICE_FIELDS, REQUIRED)
-
-
 def test_unknown_columns_are_ignored_and_named() -> None:
     columns = match_columns("f.csv", [*names("ticker", "date"), "Dividends", "repaired?"], PRICE_FIELDS, REQUIRED)
     assert columns.ignored == ("Dividends", "repaired?")

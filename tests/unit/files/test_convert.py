@@ -49,12 +49,17 @@ def test_a_dictionary_of_texts_is_read_as_its_texts() -> None:
     np.testing.assert_array_equal(read.is_unreadable, [False, True, False, False])
 
 
-@pytest.mark.parametrize(
-    "text", ["n/a", "1,234.5", "$12", "12%", "0x10", "1_000", "1.2.3", "--1", "-", "\u0661", "null"]
-)
+@pytest.mark.parametrize("text", ["1,234.5", "$12", "12%", "0x10", "1_000", "1.2.3", "--1", "\u0661", "nil"])
 def test_what_is_no_number_is_named_so(text: str) -> None:
     read = read_numbers(pa.array(["1", text]))
     np.testing.assert_array_equal(read.is_unreadable, [False, True])
+
+
+@pytest.mark.parametrize("text", ["n/a", "#N/A", "null", "NULL", "-", ".", " \u2014 "])
+def test_words_for_no_value_are_missing_numbers(text: str) -> None:
+    read = read_numbers(pa.array(["1", text]))
+    np.testing.assert_array_equal(read.values, [1, np.nan])
+    assert not read.is_unreadable.any()
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ def batch_of(*rows: dict[str, str | None]) -> RawBatch:
     return RawBatch(row_numbers(1, len(rows)), columns)
 
 
-def verdicts(batch: RawBatch, may_be_missing: frozenset[str] = frozenset()) -> list[tuple[str, Reason]]:
-    rows = read_price_rows(batch, DateReader(), None, may_be_missing)
-    faults = check_prices(rows, TODAY, may_be_missing)
+def verdicts(batch: RawBatch, zero_as_missing: frozenset[str] = frozenset()) -> list[tuple[str, Reason]]:
+    rows = read_price_rows(batch, DateReader(), None, zero_as_missing)
+    faults = check_prices(rows, TODAY)
     return [
         (faults.fields[column] if reason else "", Reason(reason))
         for column, reason in zip(faults.columns, faults.reasons, strict=True)
@@ -47,12 +47,13 @@ CORRUPTIONS = [
     ("trade_date", "1799-12-31", Reason.DATE_BEFORE_1800),
     ("trade_date", "2024-06-29", Reason.FUTURE_DATE),
     ("trade_date", "soon", Reason.NOT_A_DATE),
-    ("open", "nan", Reason.MISSING_VALUE),
     ("open", "0", Reason.ZERO_PRICE),
     ("high", "inf", Reason.INFINITE_VALUE),
     ("low", "-1", Reason.NEGATIVE_PRICE),
     ("close", None, Reason.MISSING_VALUE),
-    ("close", "n/a", Reason.NOT_A_NUMBER),
+    ("close", "n/a", Reason.MISSING_VALUE),
+    ("close", "ten", Reason.NOT_A_NUMBER),
+    ("adjusted_close", "", Reason.MISSING_VALUE),
     ("adjusted_close", "0.0", Reason.ZERO_PRICE),
     ("adjusted_close", "-inf", Reason.INFINITE_VALUE),
     ("volume", "-1", Reason.NEGATIVE_VOLUME),
@@ -82,6 +83,27 @@ def test_a_zero_may_mean_missing(text: str) -> None:
     assert verdicts(batch_of({**GOOD, "open": text}), frozenset({"open"})) == [("", Reason.NONE)]
     rows = read_price_rows(batch_of({**GOOD, "open": text}), DateReader(), None, frozenset({"open"}))
     assert np.isnan(rows.values("open")).all()
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "volume"])
+@pytest.mark.parametrize("text", ["", None, "nan", "n/a", "-"])
+def test_a_bar_need_have_neither_range_nor_volume(column: str, text: str | None) -> None:
+    batch = batch_of(GOOD, {**GOOD, column: text})
+    assert verdicts(batch) == [("", Reason.NONE)] * 2
+    rows = read_price_rows(batch, DateReader(), None, frozenset())
+    assert rows.n_blank[column] == 1
+    accepted = rows.accepted(np.ones(2, bool), ["USD"])
+    assert np.isnan(accepted.numbers[column][1]) == (column != "volume")
+    assert accepted.numbers["volume"][1] == (0 if column == "volume" else 100)
+
+
+def test_a_row_without_any_number_is_no_bar() -> None:
+    blank = dict.fromkeys(("open", "high", "low", "close", "adjusted_close", "volume"), "null")
+    read = read_price_rows(batch_of(GOOD, {**GOOD, **blank}, GOOD), DateReader(), None, frozenset())
+    assert read.is_bar.tolist() == [True, False, True]
+    bars = read.bars()
+    assert bars.rows.tolist() == [1, 3]
+    assert check_prices(bars, TODAY).is_good.all()
 
 
 def test_a_negative_open_stays_a_fault_where_zero_means_missing() -> None:

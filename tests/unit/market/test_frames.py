@@ -43,6 +43,11 @@ SAME: dict[str, Any] = {
     "frame of decimals": CLOSES.map(lambda close: Decimal(str(close))).to_frame(),
     "two levels": TWO_LEVELS[["Close"]],
     "two levels, ticker first": TWO_LEVELS[["Close"]].swaplevel(axis=1),
+    "frame of texts": FRAME.assign(close=["10", "11.0", " 12.5 ", "12", "13.00"]),
+    "frame of a decimal comma": FRAME.assign(close=["10,0", "11,0", "12,5", "12,0", "13,0"]),
+    "frame with months by name": FRAME.assign(Date=DAYS.strftime("%b %d, %Y")),
+    "frame of epochs": FRAME.assign(Date=DAYS.astype("M8[s]").astype("int64")),
+    "frame of one ticker": CLOSES.to_frame("SPY"),
     "polars": pl.DataFrame({"date": DAYS.date, "Price": ARRAY}),
     "polars instants": pl.from_pandas(FRAME),
     "arrow": pa.table({"Date": DAYS.date, "close": ARRAY}),
@@ -68,6 +73,33 @@ def test_names_come_from_the_prices_unless_the_user_gives_one() -> None:
     assert PriceBars.from_frame(CLOSES.rename("SPY")).instrument_ids == ("SPY",)
     assert PriceBars.from_frame(CLOSES.rename("SPY"), "X").instrument_ids == ("X",)
     assert PriceBars.from_frame(TWO_LEVELS, "X").instrument_ids == ("SPY",)
+
+
+def test_rare_names_change_nothing_that_has_others() -> None:
+    frame = CLOSES.to_frame().assign(last=1.0, name="Apple", time="noon", px_high=0.5)
+    bars = PriceBars.from_frame(frame)
+    assert bars.instrument_ids == ("prices",)
+    assert bars.column("close").tolist() == ARRAY.tolist()
+    assert np.isnan(bars.column("high")).all()
+    assert (
+        PriceBars.from_frame({"time": STAMPS, "PX_LAST": ARRAY, "PX_HIGH": ARRAY}).column("high").tolist()
+        == ARRAY.tolist()
+    )
+
+
+def test_of_a_wide_frame_each_column_is_an_instrument() -> None:
+    frame = pd.DataFrame({"SPY": CLOSES, "^Q": CLOSES.where(CLOSES != 12) / 2})
+    for given in (
+        frame,
+        frame.rename_axis("Date").reset_index(),
+        pl.from_pandas(frame.rename_axis("date").reset_index()),
+    ):
+        spy, q = PriceBars.from_frame(given).each()
+        assert (spy.instrument_ids, q.instrument_ids) == (("SPY",), ("^Q",))
+        assert spy.column("close").tolist() == ARRAY.tolist()
+        assert q.dates.tolist() == [day for day, close in zip(DAYS.date, ARRAY, strict=True) if close != 12]
+        assert q.column("close").tolist() == [close / 2 for close in ARRAY if close != 12]
+    assert PriceBars.from_frame(CLOSES.to_frame("SPY")).instrument_ids == ("SPY",)
 
 
 def test_highs_and_lows_come_too_and_may_be_missing() -> None:
@@ -119,16 +151,25 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: CLOSES.astype(object).where(CLOSES != 12.5, "n/a").to_frame(),
         "column 'close', row 2, 2024-01-03: n/a: no number; convert the column to float",
     ),
-    "texts": (lambda: CLOSES.astype(str).to_frame("Close"), "column 'Close', row 0, 2024-01-01: 10.0: .*no number"),
+    "texts": (
+        lambda: CLOSES.astype(str).where(CLOSES != 11, "ten").to_frame("Close"),
+        "column 'Close', row 1, 2024-01-02: ten: no number",
+    ),
+    "a comma": (
+        lambda: {"date": STAMPS[:1], "close": ["1,250"]},
+        r"column 'close', row 0: '1,250' may be 1\.25 \(decimal comma\) or 1250 .*; convert the column to float",
+    ),
     "booleans": (lambda: CLOSES > 2, "column 'close', row 0, 2024-01-01: True: bool is no number"),
-    "no close": (lambda: CLOSES.to_frame("SPY"), "no column 'close'; found 'SPY'"),
+    "no close": (lambda: CLOSES.to_frame("Spy"), "no column 'close'; found 'Spy'"),
     "a volume alone": (lambda: CLOSES.rename("Volume"), "no column 'close'; found 'Volume'"),
     "two closes": (lambda: CLOSES.to_frame().assign(Close=1.0), "columns 'close' and 'Close' both mean close"),
     "integers": (lambda: CLOSES.reset_index(drop=True), "column 'index', row 0: the index holds no dates"),
     "integers as index": (lambda: CLOSES.to_frame().reset_index(drop=True), "the index holds no dates"),
     "days since 1970": (lambda: {"date": np.arange(5), "close": ARRAY}, "column 'date', row 0: 0 is no date"),
     "before 1800": (lambda: (STAMPS.astype("M8[D]") - 90_000, ARRAY), "from before 1800"),
-    "ambiguous": (lambda: CLOSES.set_axis(DAYS.strftime("%d/%m/%Y")), "'01/01/2024' is no date; write YYYY-MM-DD"),
+    "ambiguous": (
+        lambda: CLOSES.set_axis(DAYS.strftime("%d/%m/%Y")), "row 1: '02/01/2024' may be 2 January 2024 .*to dates"
+    ),
     "missing date": (lambda: {"date": [*STAMPS[:4], np.datetime64("NaT")], "close": ARRAY}, "4: the date is missing"),
     "zero": (lambda: CLOSES.where(CLOSES != 11, 0.0), "row 1, 2024-01-02: 0.0: a price must be above 0"),
     "negative": (lambda: CLOSES.to_frame().assign(open=-1.0), "column 'open', row 0, 2024-01-01: -1.0: a price"),

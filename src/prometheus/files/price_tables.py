@@ -1,0 +1,274 @@
+"""Files of prices in the forms of many vendors, as one table of bars whose cells are written as ours are.
+
+A file whose columns, numbers and dates are plain is handed on as it is. Of any other the shape comes from its names
+(`prometheus.files.layouts`), and how its numbers and dates are written from a look at all of it
+(`prometheus.market.written`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from prometheus.errors import DataCheckError
+from prometheus.files.columns import ColumnMap, distinct_values, is_number, is_text, plain_type, read_numbers
+from prometheus.files.instants import DateReader
+from prometheus.files.layouts import NAME_ROWS, Block, Layout, Row, find_layout, price_fields
+from prometheus.files.opening import open_table
+from prometheus.files.tables import RawBatch, Reason, TableFile
+from prometheus.market.frames import Field
+from prometheus.market.written import DateEvidence, DateStyle, NumberEvidence, NumberForm, NumberStyle
+
+DATE, RATIO = "trade_date", "split_ratio"
+DECIMALS = {"point": ".", "comma": ","}
+
+Translate = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceQuestion:
+    """What the user says of files of prices: the instrument, the column of some fields, the decimal mark, the dates."""
+
+    instrument_id: str | None = None
+    columns: Mapping[str, str] | None = None
+    decimal_mark: Literal["point", "comma"] | None = None
+    date_format: str | None = None
+
+
+def open_prices(path: Path, question: PriceQuestion) -> TableFile:
+    """Return a file of prices as a table of bars.
+
+    Raises
+    ------
+    DataCheckError
+        No column of dates or closes can be told, or two readings of its numbers or dates are left.
+    FileAccessError
+        The file cannot be read.
+    """
+    raw = open_table(path, (), ())
+    names, first_rows = raw.columns.ignored, raw.head(NAME_ROWS)
+    _require_daily(path, names, first_rows)
+    layout = find_layout(str(path), names, first_rows, question.columns or {}, question.instrument_id)
+    columns, fields = _columns_of(names, layout)
+    table = raw.select(columns, fields)
+    kinds = {field.name: field.kind for field in fields}
+    styles = _find_styles(table, kinds, layout, question)
+    remarks = tuple(filter(None, (layout.remark, styles.remark)))
+    if layout.blocks[0].instrument is None and styles.is_plain:
+        return replace(table, remarks=remarks)
+    return BlockTable(path, _outer_columns(names, layout), table, layout, styles, n_rows=raw.n_rows, remarks=remarks)
+
+
+def _require_daily(path: Path, names: Sequence[str], first_rows: Sequence[Row]) -> None:
+    """Refuse Stooq's files of bars within a day."""
+    if "<PER>" in names and first_rows:
+        period = first_rows[0][names.index("<PER>")]
+        if period != "D":
+            raise DataCheckError(
+                f"{path}: line 2, column <PER>: {period!r} is no period of daily bars; load a file of D"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Styles:
+    """How the cells of a table are written, by column; none where all is plain."""
+
+    numbers: Mapping[str, NumberStyle]
+    dates: DateStyle
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every cell is written as in a table of ours."""
+        return not self.numbers and self.dates == DateStyle()
+
+    @property
+    def about_numbers(self) -> list[str]:
+        """How numbers are written, nothing where all are plain."""
+        said = sorted({str(style.form) for style in self.numbers.values() if style.form != NumberForm()})
+        signs = [name for name, style in self.numbers.items() if style.has_sign]
+        letters = [name for name, style in self.numbers.items() if style.has_multiples]
+        said += [f"a currency sign in {', '.join(signs)} left out"] if signs else []
+        return said + ([f"K, M, B and T in {', '.join(letters)} as multiples"] if letters else [])
+
+    @property
+    def remark(self) -> str:
+        """What a user should hear of it, nothing where all is plain."""
+        said = [f"numbers are read with {'; '.join(self.about_numbers)}"] if self.about_numbers else []
+        return "; ".join(said + ([f"dates are read as {self.dates}"] if self.dates != DateStyle() else []))
+
+    def plain(self, name: str, kind: str, column: pa.Array) -> pa.Array:
+        """Return a column with its cells as ours are written; a cell that does not fit stays as it is."""
+        style = self.numbers.get(name)
+        if kind == "date" and self.dates != DateStyle():
+            return _translate(_as_text(column), self.dates.iso)
+        return column if style is None else _translate(column, style.plain)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    return column if is_text(plain_type(column.type)) else column.cast(pa.string())
+
+
+def _translate(column: pa.Array, translate: Translate) -> pa.Array:
+    codes, values = distinct_values(column)
+    texts = [None if text is None else translate(text) for text in values.to_pylist()]
+    return pa.array([*texts, None], pa.large_string()).take(pa.array(np.where(codes < 0, len(texts), codes)))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTable(TableFile):
+    """A table of another shape or writing than ours, read as bars: of each row one for every block."""
+
+    inner: TableFile
+    layout: Layout
+    styles: Styles
+
+    @property
+    def date_style(self) -> str:
+        """How dates are written."""
+        return self.inner.date_style if self.styles.dates == DateStyle() else str(self.styles.dates)
+
+    @property
+    def number_style(self) -> str:
+        """How numbers are written."""
+        return "; ".join(self.styles.about_numbers) or "decimal point"
+
+    def batches(self) -> Iterator[RawBatch]:
+        """Yield the bars by row, then by block; the number of one is its row's times the blocks, plus its block's."""
+        for batch in below_names(self.inner, self.layout.n_name_rows):
+            yield self._melt(batch)
+
+    def row_of(self, number: int) -> int:
+        """Return the row of the file that a number of `RawBatch.rows` means."""
+        return number // len(self.layout.blocks)
+
+    def _melt(self, batch: RawBatch) -> RawBatch:
+        blocks, n_rows = self.layout.blocks, len(batch.rows)
+        place = np.arange(len(blocks) * n_rows).reshape(len(blocks), n_rows).T.ravel()
+        columns = {}
+        for field in self.columns.position:
+            if field == "instrument_id" and blocks[0].instrument is not None:
+                columns[field] = _repeated([block.instrument or "" for block in blocks], n_rows)
+                continue
+            parts = [self._part(batch, block, field) for block in blocks]
+            columns[field] = parts[0] if len(parts) == 1 else _below_each_other(parts).take(pa.array(place))
+        numbers = (batch.rows[:, None] * len(blocks) + np.arange(len(blocks))).ravel()
+        return RawBatch(numbers, columns, batch.malformed)
+
+    def _part(self, batch: RawBatch, block: Block, field: str) -> pa.Array:
+        name = inner_name(field, block)
+        if name not in batch.columns:
+            return pa.nulls(len(batch.rows))
+        kind = "date" if field == DATE else "number"
+        return self.styles.plain(name, kind, batch.columns[name])
+
+
+def inner_name(field: str, block: Block) -> str:
+    """Return what a field of a block is called in the table below."""
+    return field if block.instrument is None or field == DATE else f"{field} of {block.instrument}"
+
+
+def below_names(table: TableFile, n_name_rows: int) -> Iterator[RawBatch]:
+    """Yield the rows of a table without the first ones, which hold names."""
+    left = n_name_rows
+    for batch in table.batches():
+        n_cut = min(left, len(batch.rows))
+        left -= n_cut
+        yield batch if not n_cut else batch.keep(np.arange(len(batch.rows)) >= n_cut)
+
+
+def _repeated(names: list[str], n_rows: int) -> pa.Array:
+    codes = np.tile(np.arange(len(names)), n_rows)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
+
+
+def _below_each_other(parts: list[pa.Array]) -> pa.Array:
+    kinds = {part.type for part in parts}
+    if len(kinds) > 1 or any(pa.types.is_dictionary(kind) for kind in kinds):
+        are_numbers = all(is_number(kind) or pa.types.is_null(kind) for kind in kinds)
+        parts = [part.cast(pa.float64() if are_numbers else pa.large_string()) for part in parts]
+    return pa.concat_arrays(parts)
+
+
+def _columns_of(names: tuple[str, ...], layout: Layout) -> tuple[ColumnMap, list[Field]]:
+    """Return the columns to read of the table below, and what they hold."""
+    known = {field.name: field for field in price_fields(None)}
+    place = {
+        inner_name(field, block): (at, known[field]) for block in layout.blocks for field, at in block.position.items()
+    }
+    fields = [replace(field, name=name) for name, (_, field) in place.items()]
+    position = {name: at for name, (at, _) in place.items()}
+    return ColumnMap({name: names[at] for name, at in position.items()}, position, layout.ignored), fields
+
+
+def _outer_columns(names: tuple[str, ...], layout: Layout) -> ColumnMap:
+    """Return the fields of the bars, each at its column of the first block that has it."""
+    position = {field: at for block in reversed(layout.blocks) for field, at in block.position.items()}
+    source = {field: names[at] for field, at in position.items()}
+    if layout.blocks[0].instrument is not None:
+        position["instrument_id"], source["instrument_id"] = -1, "names of columns"
+    return ColumnMap(source, position, layout.ignored)
+
+
+def _find_styles(table: TableFile, kinds: Mapping[str, str], layout: Layout, question: PriceQuestion) -> Styles:
+    dates = [name for name, kind in kinds.items() if kind == "date" and question.date_format is None]
+    numbers = [
+        name for name, kind in kinds.items()
+        if kind == "number" and name.partition(" of ")[0] != RATIO and _may_be_written(table, name)
+    ]  # fmt: skip
+    dates = [name for name in dates if _may_be_written(table, name) or pa.types.is_integer(table.type_of(name))]
+    plain = Styles({}, DateStyle())
+    decimal = DECIMALS[question.decimal_mark] if question.decimal_mark else None
+    if not dates and not numbers:
+        return plain
+    sample = table.sample()
+    if sample is None:
+        return plain
+    sample = sample.keep(np.arange(len(sample.rows)) >= layout.n_name_rows)
+    if decimal is None and _are_plain(sample, numbers, dates, table.prefers_point):
+        return plain
+    about_numbers, about_dates = NumberEvidence(table.prefers_point, decimal), DateEvidence()
+    for batch in below_names(table, layout.n_name_rows):
+        for name in numbers:
+            about_numbers.add(name, _distinct_texts(batch.columns[name]))
+        for name in dates:
+            about_dates.add(_distinct_texts(_as_text(batch.columns[name])))
+    for doubt, columns in ((about_dates.doubt(), dates), (about_numbers.doubt(), numbers)):
+        if doubt is not None:
+            raise DataCheckError(f"{_place_of(table, doubt.text, columns)}: {doubt}; nothing was written")
+    return Styles(about_numbers.styles(), about_dates.style())
+
+
+def _place_of(table: TableFile, text: str, fields: list[str]) -> str:
+    """Return file, row and column of the first cell that holds a text."""
+    for batch in table.batches():
+        for field in fields:
+            cells = _as_text(batch.columns[field]).to_pylist()
+            at = next((at for at, cell in enumerate(cells) if cell is not None and text in cell), None)
+            if at is not None:
+                return f"{table.path}: {table.row_word} {batch.rows[at]}, column {table.columns.source[field]}"
+    return str(table.path)
+
+
+def _may_be_written(table: TableFile, name: str) -> bool:
+    """Return whether the cells of a column are texts, so that they may be written in many ways."""
+    return is_text(plain_type(table.type_of(name)))
+
+
+def _are_plain(batch: RawBatch, numbers: list[str], dates: list[str], prefers_point: bool) -> bool:
+    if not prefers_point and any(
+        "." in (text or "") for name in numbers for text in _distinct_texts(batch.columns[name])
+    ):
+        return False
+    if any(read_numbers(batch.columns[name]).is_unreadable.any() for name in numbers):
+        return False
+    reasons = [DateReader().read(batch.columns[name]).reasons for name in dates]
+    return all(np.isin(each, (Reason.NONE, Reason.MISSING_VALUE)).all() for each in reasons)
+
+
+def _distinct_texts(column: pa.Array) -> list[str]:
+    return [text for text in distinct_values(column)[1].to_pylist() if text]
