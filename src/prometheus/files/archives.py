@@ -15,7 +15,8 @@ from prometheus.files import spreadsheets
 from prometheus.files.streams import CHUNK_BYTES, damage_named, require_modest
 from prometheus.spelling import did_you_mean
 
-MAX_MEMBERS = 10_000
+MAX_MEMBERS = 500
+"""Of more, reading the directory again for each member would take minutes."""
 _ENCRYPTED = 1
 _DOCUMENTS = {
     "xl/workbook.bin": ("a binary Excel file (.xlsb)", "save it as .xlsx or CSV"),

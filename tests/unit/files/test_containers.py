@@ -258,9 +258,9 @@ def test_archives_in_archives_and_layers_without_end_are_refused(tmp_path: Path)
         content = gzip.compress(content)
     assert "packed more than 3 times" in refusal(write(tmp_path / "c", content))
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
-        for number in range(10_001):
+        for number in range(501):
             archive.writestr(f"{number}.csv", b"")
-    assert "holds more than 10000 files" in refusal(tmp_path / "many.zip")
+    assert "holds more than 500 files" in refusal(tmp_path / "many.zip")
 
 
 def test_links_passwords_and_repeated_names_in_an_archive_are_refused(tmp_path: Path) -> None:
