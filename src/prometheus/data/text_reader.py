@@ -174,7 +174,7 @@ class TextReader(HistoricalTables):
         self, source_type: TextSourceType, which: LiteralString, parameters: Mapping[str, Any], **further: Any
     ) -> list[DatedText]:
         rows = self._db.rows(compose_text_query(_DATED + which, source_type, **further), parameters)
-        return [DatedText(source_type, *row, mend(text)) for *row, text in rows]
+        return [DatedText(*(source_type, *said, mend(text))) for *said, text in rows]
 
     def require_known(self, table: TextTableName, filters: Mapping[str, str | None]) -> None:
         """Raise `InputRefusedError` for a filter, column to value, that no stored row at all meets."""
