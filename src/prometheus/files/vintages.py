@@ -60,5 +60,5 @@ def is_vintage(column: str) -> bool:
 
 
 def unread_vintages(columns: Sequence[str]) -> list[str]:
-    """Return those of the columns nobody reads that say when a version was published."""
+    """Return those of the ignored columns that say when a version was published."""
     return [name for name in columns if is_vintage(name)]
