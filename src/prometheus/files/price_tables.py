@@ -56,8 +56,7 @@ def open_prices(path: Path, question: PriceQuestion) -> TableFile:
     layout = find_layout(str(path), names, first_rows, question.columns or {}, question.instrument_id)
     columns, fields = _columns_of(names, layout)
     table = raw.select(columns, fields)
-    kinds = {field.name: field.kind for field in fields}
-    styles = _find_styles(table, kinds, layout, question)
+    styles = _find_styles(table, fields, layout, question)
     remarks = tuple(filter(None, (layout.remark, styles.remark)))
     if layout.blocks[0].instrument is None and styles.is_plain:
         return replace(table, remarks=remarks)
@@ -214,24 +213,18 @@ def _outer_columns(names: tuple[str, ...], layout: Layout) -> ColumnMap:
     return ColumnMap(source, position, layout.ignored)
 
 
-def _find_styles(table: TableFile, kinds: Mapping[str, str], layout: Layout, question: PriceQuestion) -> Styles:
-    dates = [name for name, kind in kinds.items() if kind == "date" and question.date_format is None]
-    numbers = [
-        name for name, kind in kinds.items()
-        if kind == "number" and name.partition(" of ")[0] != RATIO and _may_be_written(table, name)
-    ]  # fmt: skip
-    dates = [name for name in dates if _may_be_written(table, name) or pa.types.is_integer(table.type_of(name))]
+def _find_styles(table: TableFile, fields: Sequence[Field], layout: Layout, question: PriceQuestion) -> Styles:
+    """Return how the cells of a table are written: from a sample where that is plain, else from all of it."""
     plain = Styles({}, DateStyle())
-    decimal = DECIMALS[question.decimal_mark] if question.decimal_mark else None
-    if not dates and not numbers:
-        return plain
-    sample = table.sample()
+    numbers, dates = _written_columns(table, fields, question)
+    sample = table.sample() if numbers or dates else None
     if sample is None:
         return plain
     sample = sample.keep(np.arange(len(sample.rows)) >= layout.n_name_rows)
-    if decimal is None and _are_plain(sample, numbers, dates, table.prefers_point):
+    if question.decimal_mark is None and _are_plain(sample, numbers, dates, table.prefers_point):
         return plain
-    about_numbers, about_dates = NumberEvidence(table.prefers_point, decimal), DateEvidence()
+    about_numbers = NumberEvidence(table.prefers_point, DECIMALS.get(question.decimal_mark or ""))
+    about_dates = DateEvidence()
     for batch in below_names(table, layout.n_name_rows):
         for name in numbers:
             about_numbers.add(name, _distinct_texts(batch.columns[name]))
@@ -241,6 +234,18 @@ def _find_styles(table: TableFile, kinds: Mapping[str, str], layout: Layout, que
         if doubt is not None:
             raise DataCheckError(f"{_place_of(table, doubt.text, columns)}: {doubt}; nothing was written")
     return Styles(about_numbers.styles(), about_dates.style())
+
+
+def _written_columns(table: TableFile, fields: Sequence[Field], question: PriceQuestion) -> tuple[list[str], list[str]]:
+    """Return the columns of numbers and of dates whose cells may be written in many ways; a ratio has its own."""
+    numbers, dates = [], []
+    for field in fields:
+        kind = plain_type(table.type_of(field.name))
+        if field.kind == "number" and is_text(kind) and field.name.partition(" of ")[0] != RATIO:
+            numbers.append(field.name)
+        if field.kind == "date" and question.date_format is None and (is_text(kind) or pa.types.is_integer(kind)):
+            dates.append(field.name)
+    return numbers, dates
 
 
 def _place_of(table: TableFile, text: str, fields: list[str]) -> str:
@@ -254,15 +259,8 @@ def _place_of(table: TableFile, text: str, fields: list[str]) -> str:
     return str(table.path)
 
 
-def _may_be_written(table: TableFile, name: str) -> bool:
-    """Return whether the cells of a column are texts, so that they may be written in many ways."""
-    return is_text(plain_type(table.type_of(name)))
-
-
 def _are_plain(batch: RawBatch, numbers: list[str], dates: list[str], prefers_point: bool) -> bool:
-    if not prefers_point and any(
-        "." in (text or "") for name in numbers for text in _distinct_texts(batch.columns[name])
-    ):
+    if not prefers_point and any("." in text for name in numbers for text in _distinct_texts(batch.columns[name])):
         return False
     if any(read_numbers(batch.columns[name]).is_unreadable.any() for name in numbers):
         return False
