@@ -14,7 +14,7 @@ gc.set_threshold(50_000)
 
 COMMANDS = {
     "demo": ("demo", "run the whole pipeline on the packaged sample"),
-    "ingest": ("ingest", "load prices, instruments, macro events or news from files"),
+    "ingest": ("ingest", "load prices, instruments, series, macro events or news from files"),
     "data": ("data", "report on what is loaded, decide of faults, take it out again"),
     "backfill_numeric_embeddings": ("embeddings", "embed the windows of many instruments"),
     "run_numeric_regime": ("embeddings", "compute the regime of a region"),
