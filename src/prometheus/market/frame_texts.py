@@ -14,7 +14,7 @@ from prometheus.market.written import DateEvidence, DateStyle, Doubt, NumberEvid
 
 
 def numbers_of_texts(name: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the columns that hold texts alone with their numbers as float, NaN where a cell is empty; other texts stay.
+    """Return the columns of texts alone with their numbers as float, NaN where a cell is empty; other texts stay.
 
     Raises
     ------
