@@ -122,6 +122,8 @@ def test_a_held_label_says_so(client: TestClient, filled_config: PrometheusConfi
                 connection.execute(held.format(change), (DAY,))
             text = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
             assert ("Held: the newest bar is suspect" in text) == is_said
+            told = client.get(f"/v1/regions/{REGION}/regimes/{DAY}").json()
+            assert told["held"] == ("the newest bar is suspect" if is_said else None)
     finally:
         writing.close_all()
 

@@ -103,9 +103,7 @@ def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> str:
 @subcommand(data)
 def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
     """Leave a finding's bars, or any bar or span, out of every window; the stored prices stay."""
-    first = parse_date(day)
-    last = first if until is None else parse_date(until)
-    _require_order(first, last)
+    first, last = _span(day, until)
     with command_app() as application:
         n_bars = application.findings.reject(instrument, first, last, _named(by), _reason(why))
     return f"rejected: {_counted(n_bars, 'bar')} of {instrument}{DERIVED_AGAIN}"
@@ -114,9 +112,7 @@ def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by
 @subcommand(data)
 def reopen(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
     """Take decisions back; they stay on record."""
-    first = parse_date(day)
-    last = first if until is None else parse_date(until)
-    _require_order(first, last)
+    first, last = _span(day, until)
     with command_app() as application:
         n_bars = application.findings.reopen(instrument, first, last, _named(by), _reason(why))
     return f"taken back: {_counted(n_bars, 'decision')} on {instrument}{DERIVED_AGAIN}"
@@ -196,6 +192,13 @@ def _reason(why: str) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _span(day: str, until: str | None) -> tuple[date, date]:
+    first = parse_date(day)
+    last = first if until is None else parse_date(until)
+    _require_order(first, last)
+    return first, last
 
 
 def _require_order(first: date, last: date) -> None:

@@ -57,6 +57,8 @@ def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]
 
 def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(COLUMNS, _row(state, state.confidence), strict=True))
+    if "held" in state.metadata:
+        row["held"] = state.metadata["held"]
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
         row |= {name: state.metadata[name] for name in ("probabilities", "high_volatility", "change_risk")}

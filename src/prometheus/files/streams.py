@@ -23,9 +23,7 @@ MAX_RATIO = 200
 """Honest tables unpack to 3 to 40 times their size; more than this is believed up to `BELIEVED_BYTES`."""
 BELIEVED_BYTES = 16 << 20
 _BUFFER_BYTES = 1 << 16
-_DAMAGE = (
-    OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-)  # fmt: skip
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 _NOT_REGULAR = (
     (stat.S_ISDIR, "a directory; name the files in it"),
@@ -104,6 +102,9 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
         yield
     except FileAccessError:
         raise
+    except NotImplementedError as error:  # zipfile's word for a method of compression, or a part of zip, it lacks
+        said = f"is a {what} file packed in a way that cannot be read ({error})"
+        raise FileAccessError(str(path), f"{said}; unpack it and load what comes out") from error
     except _DAMAGE as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise FileAccessError(str(path), f"is a damaged {what} file ({said[:160]}); fetch it again") from error

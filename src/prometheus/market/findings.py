@@ -11,7 +11,7 @@ import numpy as np
 
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.market.bars import DECISION, PriceBars
-from prometheus.market.quality import Judgement, Verdict
+from prometheus.market.quality import PRICE_QUALITY_V1, Judgement, Verdict
 from prometheus.market.volume_units import MIN_UNIT_DAYS, unit_changes
 
 EFFECTS = {
@@ -49,7 +49,8 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         names = ("instrument_id", "kind", "evidence", "effect", "way_out")
-        return {"first": str(self.first), "last": str(self.last), **{name: getattr(self, name) for name in names}}
+        said = {name: getattr(self, name) for name in names}
+        return {"first": str(self.first), "last": str(self.last), **said, "judge": PRICE_QUALITY_V1}
 
 
 def findings_of(bars: PriceBars, judgement: Judgement, n_missing: Int64Vector) -> Iterator[Finding]:

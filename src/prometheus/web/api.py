@@ -189,7 +189,7 @@ def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, A
     return {
         "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
         "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
-        **{name: said.get(name) for name in ("probabilities", "high_volatility", "change_risk")},
+        **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "change_risk")},
         "explanation": [reason.to_dict() for reason in reasons],
     }  # fmt: skip
 

@@ -255,6 +255,7 @@ class RegimeDetail(Answer):
     as_of_date: date
     label: RegimeLabel
     confidence: Share
+    held: str | None = Field(description="Why this is the label of the session before; null where it is its own.")
     model_id: str
     encoder_model_id: str
     probabilities: dict[RegimeLabel, Share] | None
