@@ -207,7 +207,7 @@ def test_a_nan_fits_no_answer() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         StrictJson({"value": math.nan})
     with pytest.raises(ValidationError, match="finite number"):
-        RegimeRow(as_of_date=date.min, label="CARRY", confidence=math.nan, high_volatility=None)  # type: ignore[arg-type]
+        RegimeRow(as_of_date=date.min, label="CARRY", confidence=math.nan, high_volatility=None, held=False)  # type: ignore[arg-type]
 
 
 def test_the_openapi_document_explains_and_exemplifies(client: TestClient) -> None:

@@ -124,6 +124,8 @@ def test_a_held_label_says_so(client: TestClient, filled_config: PrometheusConfi
             assert ("Held: the newest bar is suspect" in text) == is_said
             told = client.get(f"/v1/regions/{REGION}/regimes/{DAY}").json()
             assert told["held"] == ("the newest bar is suspect" if is_said else None)
+            (row,) = client.get(f"/v1/regions/{REGION}/regimes", params={"start": DAY, "end": DAY}).json()["items"]
+            assert row["held"] == is_said
     finally:
         writing.close_all()
 

@@ -67,6 +67,7 @@ _TIMELINE: Sequence[_Column] = (
     ("label", "i4", sql.SQL("array_position({}::text[], regime_label)").format([label.value for label in LABELS])),
     ("confidence", "f8", sql.SQL("confidence")),
     ("high_volatility", "f8", _PROBABILITY.format("high_volatility", "probability")),
+    ("is_held", "b1", sql.SQL("metadata ? 'held'")),
 )
 _EVIDENCE: Sequence[_Column] = [(name, "f8", _PROBABILITY.format("probabilities", name)) for name in EVIDENCE_LABELS]
 
@@ -157,5 +158,5 @@ class RegimeTimelines:
 
 
 def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:
-    dates, labels, confidences, risks = (np.ascontiguousarray(rows[name]) for name, _, _ in _TIMELINE)
-    return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks)
+    dates, labels, confidences, risks, is_held = (np.ascontiguousarray(rows[name]) for name, _, _ in _TIMELINE)
+    return RegimeTimeline(region, model_id, dates, labels.astype(np.int64) - 1, confidences, risks, is_held)

@@ -331,6 +331,7 @@ class FolderTimelines:
             np.array([LABELS.index(state.regime_label) for state in states], dtype=np.int64),
             np.array([state.confidence for state in states], dtype=np.float64),
             np.array(risks, dtype=np.float64),
+            np.array(["held" in state.metadata for state in states], dtype=np.bool_),
         )
 
     def evidence(

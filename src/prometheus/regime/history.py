@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Vector, Int64Vector
 from prometheus.errors import NoRegimesError, PrototypeError
@@ -38,7 +39,7 @@ class RegimeTimeline:
     """Labels and confidences of one region and regime model, shape (n,) each, dates strictly ascending.
 
     `labels` are positions in `LABELS`; `high_volatilities` are probabilities of high volatility in the next 21
-    sessions, NaN where the model says none.
+    sessions, NaN where the model says none; `is_held` are dates whose label is that of the session before.
     """
 
     region: str
@@ -47,6 +48,7 @@ class RegimeTimeline:
     labels: Int64Vector
     confidences: Float64Vector
     high_volatilities: Float64Vector
+    is_held: NDArray[np.bool_]
 
     def until(self, day: date) -> RegimeTimeline:
         """Return the part up to a date."""
@@ -57,6 +59,7 @@ class RegimeTimeline:
             labels=self.labels[known],
             confidences=self.confidences[known],
             high_volatilities=self.high_volatilities[known],
+            is_held=self.is_held[known],
         )
 
     def label_names(self) -> list[str]:

@@ -180,7 +180,8 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     (name,) = bars.instrument_ids
     model_id = fit.prototype_set.regime_model_id(NUM_REGIME_CORE_V2)
     labels = np.array([LABELS.index(label) for label in decoded.labels])[decoded.nearest]
-    timeline = RegimeTimeline(name, model_id, dates, labels, decoded.confidences, decoded.high_volatility)
+    said = (labels, decoded.confidences, decoded.high_volatility, windows.is_held[warm_up:])
+    timeline = RegimeTimeline(name, model_id, dates, *said)
     return Regimes(
         timeline,
         Closes(name, bars.dates, bars.column("adjusted_close")),

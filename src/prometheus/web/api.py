@@ -168,13 +168,13 @@ def _region(name: str, histories: list[RegimeHistory]) -> dict[str, Any]:
 
 
 def _rows(found: RegimeTimeline, limit: int) -> list[dict[str, Any]]:
-    columns = (found.dates, found.labels, found.confidences, found.high_volatilities)
+    columns = (found.dates, found.labels, found.confidences, found.high_volatilities, found.is_held)
     return [
         {
             "as_of_date": day, "label": LABELS[number], "confidence": confidence,
-            "high_volatility": None if math.isnan(high) else high,
+            "high_volatility": None if math.isnan(high) else high, "held": is_held,
         }
-        for day, number, confidence, high in zip(*(each[:limit].tolist() for each in columns), strict=True)
+        for day, number, confidence, high, is_held in zip(*(each[:limit].tolist() for each in columns), strict=True)
     ]  # fmt: skip
 
 

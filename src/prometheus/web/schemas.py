@@ -150,7 +150,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
     "model_id": "num-regime-core-v2@5cae794e",
-    "items": [{"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "high_volatility": 0.997}],
+    "items": [
+        {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "high_volatility": 0.997, "held": False}
+    ],
     "next": "/v1/regions/US_INDEX/regimes?limit=1&cursor=2020-03-17",
 }
 _ENCODER_EXAMPLE = "num-regime-core-v2"
@@ -208,9 +210,8 @@ class RegimeRow(Answer):
     as_of_date: date
     label: RegimeLabel
     confidence: Share
-    high_volatility: Share | None = Field(
-        description="Probability of high volatility in the next 21 sessions; null where the model says none."
-    )
+    high_volatility: Share | None = Field(description="Probability in the next 21 sessions; null where not said.")
+    held: bool = Field(description="Whether the bar was suspect, and this is the label of the session before.")
 
 
 class RegimePage(Answer):
