@@ -257,8 +257,8 @@ class NoRegimesError(NotFoundError, code="no_regimes"):
     region: str
     detail: str
     template = (
-        "region {region!r} has no regimes {detail}; run: python -m prometheus run_numeric_regime --region {region} "
-        "--instrument-id ID --date-range START END"
+        "region {region!r} has no regimes {detail}; make them from a file of prices: python -m prometheus quick FILE, "
+        "or of stored ones: python -m prometheus run_numeric_regime --region {region} --help"
     )
 
 

@@ -54,7 +54,7 @@ def test_a_new_home_is_filled_with_nothing_and_says_so(playground: Playground) -
         assert served.get("/readyz").status_code == 200
         assert served.get("/v1/regions/US/regimes").status_code == 404
         _, _, stderr = served.stop()
-    assert "nothing is stored yet; fill it with: python -m prometheus demo" in stderr
+    assert "nothing is stored yet; fill it with: python -m prometheus quick FILE (or demo)" in stderr
 
 
 def test_a_port_in_use_is_told_in_one_line() -> None:

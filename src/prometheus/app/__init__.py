@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prometheus.app import joint as _joint
     from prometheus.app import nightly as _nightly
     from prometheus.app import prices as _prices
+    from prometheus.app import quick as _quick
     from prometheus.app import regimes as _regimes
     from prometheus.app import text_search as _text_search
     from prometheus.app import texts as _texts
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from prometheus.backfill.work import Progress
 
 _IN_A_FOLDER = ("regimes", "analogs", "face")
-_OVER_THE_APP = ("briefings", "nightly")
+_OVER_THE_APP = ("briefings", "nightly", "quick")
 """Made of other parts, not of the readers and stores alone."""
 
 
@@ -53,6 +54,7 @@ class App:
     evaluations: _evaluations.EvaluationTasks
     briefings: _briefings.BriefRegion
     nightly: _nightly.RunNight
+    quick: _quick.AnswerQuickly
 
     def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
         self.db_manager = db_manager

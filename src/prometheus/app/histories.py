@@ -18,7 +18,14 @@ from prometheus.app.wiring import UseCase, Wiring
 from prometheus.arrays import DateVector
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
-from prometheus.errors import NoRegimesError, UsageError, model_not_known_yet, no_embedding, unknown_instrument
+from prometheus.errors import (
+    NoRegimesError,
+    UsageError,
+    ambiguous_model,
+    model_not_known_yet,
+    no_embedding,
+    unknown_instrument,
+)
 from prometheus.market.bars import Closes
 from prometheus.regime import transitions
 from prometheus.regime.history import (
@@ -231,16 +238,20 @@ class ReadRegimes(UseCase):
         from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
 
         require_writable(output)
-        states = self._wired.storage.get_history(region, start, end, model_id)
-        if not states:
+        models = [model_id] if model_id else self._wired.storage.list_models(region)
+        if len(models) > 1:
+            raise ambiguous_model(region, models)
+        found = [self._wired.timelines.timeline(region, each, start, end) for each in models]
+        if not found or not len(found[0].dates):
             raise NoRegimesError(region, f"from {start} to {end}")
-        first, last = states[0].as_of_date, states[-1].as_of_date
+        (timeline,) = found
+        first, last = timeline.dates[[0, -1]].tolist()
         closes = Histories(self._wired).closes_between(instrument_id, first, last)
         if not len(closes.dates):
             raise unknown_instrument(instrument_id)
-        title = f"{instrument_id}, regimes of {region} by {states[0].model_id}"
-        save_figure(draw_regimes(title, closes.dates, closes.values, states), output)
-        return len(states)
+        title = f"{instrument_id}, regimes of {region} by {timeline.model_id}"
+        save_figure(draw_regimes(title, closes.dates, closes.values, timeline.labelled_dates()), output)
+        return len(timeline.dates)
 
 
 def transition_report(timeline: RegimeTimeline) -> TransitionReport:

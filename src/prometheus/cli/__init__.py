@@ -13,6 +13,7 @@ from prometheus.spelling import nearest
 gc.set_threshold(50_000)
 
 COMMANDS = {
+    "quick": ("quick", "bring files of prices to regimes, pictures and a page in one go"),
     "demo": ("demo", "run the whole pipeline on the packaged sample"),
     "ingest": ("ingest", "load prices, instruments, series, macro events or news from files"),
     "data": ("data", "report on what is loaded, decide of faults, take it out again"),

@@ -54,41 +54,47 @@ class TextColumns:
     ] = None
 
 
-CHECKS, TEXT_COLUMNS = Checks(), TextColumns()
+@dataclass(frozen=True, slots=True)
+class PriceForm:
+    """How files of prices are read, and what they do not say."""
+
+    market_id: Market = "US_EQ"
+    instrument_id: Annotated[str | None, option("Instrument, for files without such a column.")] = None
+    currency: Currency = None
+    asset_class: AssetClass = "EQUITY"
+    zero_as_missing: Annotated[
+        list[str] | None, option("open, high or low: a zero means not recorded.", metavar="COLUMN")
+    ] = None
+    date_format: DateFormat = None
+    calendar: Annotated[
+        str | None, option("On whose sessions bars are, such as 24/7; default: the market's.", metavar="CALENDAR")
+    ] = None
+    replace: Annotated[bool, option("Delete stored bars that the file's history lacks.")] = False
+    convert_minor_units: Annotated[
+        bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
+    ] = False
+    column: ColumnByHand = None
+    decimal_mark: Annotated[
+        Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
+    ] = None
+
+    def options(self, checks: Checks) -> IngestOptions:
+        """Return the options of an ingest."""
+        given = asdict(self)
+        columns, zeros = given.pop("column"), given.pop("zero_as_missing")
+        return _price_options(
+            checks, columns=_parse_columns(columns, "close=Last"), zero_as_missing=tuple(zeros or ()), **given
+        )
+
+
+CHECKS, TEXT_COLUMNS, PRICE_FORM = Checks(), TextColumns(), PriceForm()
 
 
 @subcommand(ingest)
-def prices(
-    files: Files,
-    market_id: Market = "US_EQ",
-    instrument_id: Annotated[str | None, option("Instrument, for files without such a column.")] = None,
-    currency: Currency = None,
-    asset_class: AssetClass = "EQUITY",
-    zero_as_missing: Annotated[
-        list[str] | None, option("open, high or low: a zero means not recorded.", metavar="COLUMN")
-    ] = None,
-    date_format: DateFormat = None,
-    calendar: Annotated[
-        str | None, option("On whose sessions bars are, such as 24/7; default: the market's.", metavar="CALENDAR")
-    ] = None,
-    replace: Annotated[bool, option("Delete stored bars that the file's history lacks.")] = False,
-    convert_minor_units: Annotated[
-        bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
-    ] = False,
-    column: ColumnByHand = None,
-    decimal_mark: Annotated[
-        Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
-    ] = None,
-    checks: Checks = CHECKS,
-) -> Answer:
+def prices(files: Files, form: PriceForm = PRICE_FORM, checks: Checks = CHECKS) -> Answer:
     """Load daily bars: a date and a close; if they are there, open, high, low, adjusted close, volume, currency."""
-    options = _price_options(
-        checks, instrument_id=instrument_id, market_id=market_id, currency=currency, asset_class=asset_class,
-        zero_as_missing=tuple(zero_as_missing or ()), date_format=date_format, calendar=calendar, replace=replace,
-        convert_minor_units=convert_minor_units, decimal_mark=decimal_mark,
-        columns=_parse_columns(column, "close=Last"),
-    )  # fmt: skip
-    sources = _find(files)
+    options = form.options(checks)
+    sources = find_files(files)
     with command_app("rows") as application:
         return _answer(application.prices.ingest_prices(sources.paths, options), sources.remarks)
 
@@ -103,7 +109,7 @@ def instruments(
 ) -> Answer:
     """Load reference rows: instrument, market, asset class, symbol, currency, status, name."""
     options = _price_options(checks, market_id=market_id, currency=currency, asset_class=asset_class)
-    sources = _find([file])
+    sources = find_files([file])
     if len(sources.paths) > 1:
         raise UsageError(f"{file} holds {len(sources.paths)} tables; name one, such as {sources.paths[0]}")
     with command_app("rows") as application:
@@ -120,7 +126,7 @@ def macro(
 ) -> Answer:
     """Load macro events: type, timestamp, when it became known, country, text, source."""
     options = _text_options(columns, checks, country=country, event_type=event_type)
-    sources = _find(files)
+    sources = find_files(files)
     with command_app("rows") as application:
         return _answer(application.texts.ingest_macro(sources.paths, options), sources.remarks)
 
@@ -134,7 +140,7 @@ def news(
 ) -> Answer:
     """Load news: when published, when it became known, language, headline, body, source."""
     options = _text_options(columns, checks, language=language)
-    sources = _find(files)
+    sources = find_files(files)
     with command_app("rows") as application:
         return _answer(application.texts.ingest_news(sources.paths, options), sources.remarks)
 
@@ -158,7 +164,7 @@ def series(
         now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
         date_format=date_format, dry_run=dry_run,
     )  # fmt: skip
-    sources = _find(files)
+    sources = find_files(files)
     with command_app("rows") as application:
         return _answer(application.texts.ingest_series(sources.paths, options), sources.remarks)
 
@@ -195,18 +201,24 @@ def _parse_columns(texts: list[str] | None, example: str) -> dict[str, str]:
     return columns
 
 
-def _find(files: list[Path]) -> Sources:
+def find_files(files: list[Path]) -> Sources:
+    """Return the tables that files, folders, archives and patterns stand for."""
     from prometheus.files.sources import find_sources
 
     return find_sources(files)
 
 
 def _answer(report: IngestReport, remarks: tuple[str, ...] = ()) -> Answer:
-    notes = [f"note: {note}" for note in (*remarks, *report.notes)]
-    return Answer(report.to_dict, lambda: _summary(report), report.exit_code, notes)
+    return Answer(report.to_dict, lambda: summary(report), report.exit_code, notes_of(report, remarks))
 
 
-def _summary(report: IngestReport) -> str:
+def notes_of(report: IngestReport, remarks: tuple[str, ...]) -> list[str]:
+    """Return the lines for standard error: on the sources, then on what was read."""
+    return [f"note: {note}" for note in (*remarks, *report.notes)]
+
+
+def summary(report: IngestReport) -> str:
+    """Return the result of an ingest in words."""
     verb = "to write" if report.dry_run else "written"
     parts = [
         f"{report.rows_read:,} rows read", f"{report.rows_written:,} {verb}", f"{report.rows_unchanged:,} unchanged",

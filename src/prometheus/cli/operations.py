@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
+DEFAULT_PORT = 8321
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- named to be recognised
 
 db = new_group("Migrate, inspect and stop the databases.")
@@ -165,7 +166,7 @@ def _region_row(night: RegionNight) -> tuple[str, ...]:
 @command
 def serve(
     host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, option("Port; 0 for any free one.", min=0, max=65_535)] = 8321,
+    port: Annotated[int, option("Port; 0 for any free one.", min=0, max=65_535)] = DEFAULT_PORT,
     token_file: Annotated[
         Path | None, option("File with a token that requests must bring; needed beyond this machine.")
     ] = None,
@@ -211,6 +212,6 @@ def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -
 def _say_if_empty(app: App) -> None:
     try:
         if not app.regimes.histories():
-            logger.info("nothing is stored yet; fill it with: python -m prometheus demo")
+            logger.info("nothing is stored yet; fill it with: python -m prometheus quick FILE (or demo)")
     except DatabaseError as error:  # it may come back
         logger.warning("%s", error)

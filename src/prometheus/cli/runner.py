@@ -121,6 +121,21 @@ def _options(parameter: Parameter) -> Iterator[Parameter]:
         yield Parameter(field.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=hints[field.name])
 
 
+def given_options(bundle: Any) -> list[str]:
+    """Return the options of a bundle that are not as by default, as one would type them."""
+    words: list[str] = []
+    for field in fields(bundle):
+        value, name = getattr(bundle, field.name), f"--{field.name.replace('_', '-')}"
+        if value == field.default:
+            continue
+        words += [name] if value is True else [word for each in _several(value) for word in (name, str(each))]
+    return words
+
+
+def _several(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def new_group(help_text: str | None = None) -> typer.Typer:
     """Return a Typer application; one with a help text has sub-commands, be it a single one."""
     group = typer.Typer(

@@ -189,7 +189,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) 
                                        regime_embedding, metadata, input_hash)
         SELECT %(region)s, %(model_id)s, new.* FROM unnest(
             %(dates)b::date[], %(labels)s::text[], %(confidences)b::float8[], %(encoders)s::text[], %(dims)s::int[],
-            %(vectors)b::bytea[], %(metadata)s::jsonb[], %(hashes)s::int8[]
+            %(vectors)b::bytea[], %(metadata)b::text[]::jsonb[], %(hashes)s::int8[]
         ) AS new
         ON CONFLICT (region, model_id, as_of_date) DO UPDATE
         SET regime_label = excluded.regime_label, confidence = excluded.confidence, dim = excluded.dim,

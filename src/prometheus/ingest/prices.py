@@ -166,6 +166,7 @@ class _PriceRun(IngestRun):
             "first_date": min((item.first_date for item in staged), default=None),
             "last_date": max((item.last_date for item in staged), default=None),
             "instruments": len(staged),
+            "instrument_ids": tuple(item.instrument_id for item in staged),
             "instruments_created": self._register(staged),
         }
 

@@ -163,6 +163,7 @@ class IngestReport:
     rejected: int
     rejected_by_reason: tuple[tuple[str, int], ...]
     instruments: int | None = None
+    instrument_ids: tuple[str, ...] = ()
     instruments_created: int | None = None
     first_date: date | None = None
     last_date: date | None = None
@@ -178,6 +179,7 @@ class IngestReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields; those of instruments only where there are any."""
         facts = {**asdict(self), "rejected_by_reason": dict(self.rejected_by_reason)}
+        del facts["instrument_ids"]
         if self.instruments is None:
             del facts["instruments"], facts["instruments_created"]
         return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,13 @@ class RegimeHistory:
         return self.model_id != self.encoder_model_id
 
 
+class DatedLabel(NamedTuple):
+    """A date and its regime, as a picture needs them of a `RegimeState`."""
+
+    as_of_date: date
+    regime_label: RegimeLabel
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RegimeTimeline:
     """Labels and confidences of one region and regime model, shape (n,) each, dates strictly ascending.
@@ -61,6 +69,13 @@ class RegimeTimeline:
             high_volatilities=self.high_volatilities[known],
             is_held=self.is_held[known],
         )
+
+    def labelled_dates(self) -> list[DatedLabel]:
+        """Return date and label of each row."""
+        return [
+            DatedLabel(day, LABELS[number])
+            for day, number in zip(self.dates.tolist(), self.labels.tolist(), strict=True)
+        ]
 
     def label_names(self) -> list[str]:
         """Return the name of each label."""
