@@ -22,6 +22,7 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from prometheus.errors import FileAccessError, MissingExtraError
+from prometheus.files.kinds import UTF8_MARK
 from prometheus.files.streams import CHUNK_BYTES, damage_named
 
 MAX_COLUMNS, MAX_ROWS = 16_384, 1_048_576
@@ -59,7 +60,7 @@ def list_sheets(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
 
 
 def read_sheet(path: Path, file: IO[bytes], archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
-    """Yield a sheet of an archive, whose bytes `file` has, as UTF-8 CSV, a few thousand lines at a time.
+    """Yield a sheet of an archive, whose bytes `file` has, as CSV in marked UTF-8, a few thousand lines at a time.
 
     Dates are ISO, whole numbers digits alone, an error is Excel's word for it; an empty cell is empty.
     """
@@ -67,6 +68,7 @@ def read_sheet(path: Path, file: IO[bytes], archive: zipfile.ZipFile, name: str)
         _require_few_texts(path, archive)
         extent = _measure(path, archive, _visible_sheets(path, archive)[name])
         lines = _lines(_load_rows(file, name), extent.errors)
+        yield UTF8_MARK
         while block := list(islice(lines, _BLOCK_ROWS)):
             yield _as_csv(block)
 

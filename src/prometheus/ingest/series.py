@@ -38,6 +38,7 @@ class SeriesOptions:
     source: str | None = None
     date_format: str | None = None
     dry_run: bool = False
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         if self.release_lag is not None and not 0 <= self.release_lag <= LONGEST_LAG:
@@ -61,7 +62,11 @@ class SeriesIngest:
             Values that are not daily, and nothing that says when they became known.
         """
         require_files(paths)
-        read = [each for path in paths for each in open_series(path, options.series).observations(options.date_format)]
+        read = [
+            each
+            for path in paths
+            for each in open_series(path, options.series, options.encoding).observations(options.date_format)
+        ]
         if len(read) > MAX_OBSERVATIONS:
             raise DataCheckError(f"more than {MAX_OBSERVATIONS} values; load the files in parts")
         _require_sound(read, options.now)

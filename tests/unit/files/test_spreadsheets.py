@@ -62,7 +62,7 @@ def save(book: openpyxl.Workbook, folder: str | Path) -> Path:
 
 def read_back(path: Path) -> list[list[str]]:
     with open_content(path) as content:
-        return [row for row in csv.reader(io.StringIO(content.read().decode(), newline="")) if any(row)]
+        return [row for row in csv.reader(io.StringIO(content.read().decode("utf-8-sig"), newline="")) if any(row)]
 
 
 def trimmed(rows: list[list[str]]) -> list[list[str]]:
@@ -94,7 +94,7 @@ def test_a_span_of_hours_a_formula_and_merged_cells(tmp_path: Path) -> None:
     assert trimmed(read_back(save(book, tmp_path))) == [["a", "b", "c"], ["1 day, 6:00:00"], ["wide", "", "end"]]
 
 
-def test_sheets_that_nobody_sees_charts_and_empty_ones_are_no_tables(tmp_path: Path) -> None:
+def test_sheets_out_of_sight_charts_and_empty_ones_are_no_tables(tmp_path: Path) -> None:
     book = as_book([["date", "close"]])
     for name, state in (
         ("hidden", "hidden"),
