@@ -30,7 +30,7 @@ from prometheus.files.instants import DateReader
 from prometheus.files.layouts import NAME_ROWS, Block, Layout, Row, find_layout, price_fields
 from prometheus.files.opening import open_table
 from prometheus.files.tables import AS_FOUND, RawBatch, Reason, TableFile, Written
-from prometheus.market.frames import Field
+from prometheus.market.frames import PRICE_FIELDS, Field, normalize_name
 from prometheus.market.written import DateEvidence, DateStyle, NumberEvidence, NumberForm, NumberStyle
 
 DATE, RATIO = "trade_date", "split_ratio"
@@ -64,6 +64,8 @@ def open_prices(path: Path, question: PriceQuestion) -> TableFile:
     names, first_rows = raw.columns.ignored, raw.head(NAME_ROWS)
     _require_daily(path, names, first_rows)
     layout = find_layout(str(path), names, first_rows, question.columns or {}, question.instrument_id)
+    if question.instrument_id is not None:
+        _require_one_name(raw, layout.ignored)
     columns, fields = _columns_of(names, layout)
     table = raw.select(columns, fields)
     styles = _find_styles(table, fields, layout, question)
@@ -89,6 +91,21 @@ def _open_named(path: Path, question: PriceQuestion) -> TableFile:
     names = table.columns.ignored if question.columns else found.names
     said = f"has no header; its columns are taken for {', '.join(found.names)}"
     return replace(table, columns=ColumnMap({}, {}, names), remarks=() if question.columns else (said,))
+
+
+def _require_one_name(raw: TableFile, unread: Sequence[str]) -> None:
+    """Refuse a file that the user calls one instrument where an unread column, such as Kaggle's Name, says several."""
+    column = next((name for name in unread if normalize_name(name) in PRICE_FIELDS[0].rare), None)
+    if column is None:
+        return
+    found: dict[str, None] = {}
+    at = raw.columns.ignored.index(column)
+    for batch in raw.select(ColumnMap({"name": column}, {"name": at}, ()), ()).batches():
+        found |= dict.fromkeys(map(str, distinct_values(batch.columns["name"])[1].to_pylist()))
+        if len(found) > 1:
+            said = f"column {column} holds several instruments ({list_names(list(found)[:3])}, …)"
+            way_out = "load each by its name without --instrument-id, or take the column out if they are one"
+            raise DataCheckError(f"{raw.path}: {said}, which --instrument-id would make one; {way_out}")
 
 
 def _require_daily(path: Path, names: Sequence[str], first_rows: Sequence[Row]) -> None:
