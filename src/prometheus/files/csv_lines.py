@@ -28,6 +28,7 @@ from prometheus.market.frames import Field
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 18
+_QUOTED_COMMA = re.compile(rb'"[^",\n]*[0-9],[0-9]')
 
 
 def _well_quoted(separator: str) -> re.Pattern[bytes]:
@@ -69,9 +70,9 @@ class CsvTable(TableFile):
         return self.separator != ";"
 
     def sample(self) -> RawBatch | None:
-        """Return rows from the start; few where no cell of the first block is quoted, as one with a comma would be."""
+        """Return rows from the start, few unless the first block has a quoted cell such as "1,234"."""
         block = self.start
-        if self.separator == "," and block.find(b'"', block.find(b"\n")) < 0:
+        if self.separator == "," and _QUOTED_COMMA.search(block) is None:
             block = block[: block.rfind(b"\n", 0, _HEAD_BYTES) + 1] or block
         data = text_lines.split_lines(self.path, block, 1, MAX_LINE_BYTES).since(self.first_line)
         return self._parse(data, ()) if len(data.numbers) else None

@@ -13,6 +13,7 @@ from prometheus.data.series import store_series
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO
 from prometheus.errors import DataCheckError, InputRefusedError, UsageError
+from prometheus.files.encodings import require_encoding
 from prometheus.files.tables import Reason
 from prometheus.ingest.checks import FIRST_DATE, text_fault
 from prometheus.ingest.facts import is_daily, known_at, tell_series
@@ -41,6 +42,7 @@ class SeriesOptions:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
+        require_encoding(self.encoding)
         if self.release_lag is not None and not 0 <= self.release_lag <= LONGEST_LAG:
             raise UsageError(f"--release-lag {self.release_lag}: give 0 to {LONGEST_LAG} days")
 
