@@ -165,17 +165,21 @@ class _Extent:
 
     def add(self, cells: bytes) -> None:
         """Count further whole cells."""
-        for kind in _ROW_OR_CELL.findall(cells):
-            self.n_cells = 0 if kind == b"row" else self.n_cells + 1
-            self.n_rows += kind == b"row"
-            self.n_columns = max(self.n_columns, self.n_cells)
-        places = _PLACE.findall(cells)
+        kinds, places = _ROW_OR_CELL.findall(cells), _PLACE.findall(cells)
+        if len(places) < len(kinds):  # some stand where the one before them ends
+            self._count(kinds)
         self.letters |= {letters for letters, _ in places}
         self.last_row = max(self.last_row, max(map(int, {number for _, number in places}), default=0))
         if _IS_ERROR.search(cells):
             for attributes, word in _CELL_WITH_ERROR.findall(cells):
                 (letters, number) = _PLACE.findall(attributes)[0]  # without one it has no place to be put at
                 self.errors[int(number)][_column_number(letters)] = word.decode()
+
+    def _count(self, kinds: list[bytes]) -> None:
+        for kind in kinds:
+            self.n_cells = 0 if kind == b"row" else self.n_cells + 1
+            self.n_rows += kind == b"row"
+            self.n_columns = max(self.n_columns, self.n_cells)
 
     def require_modest(self, path: Path, sheet: str) -> None:
         """Raise `FileAccessError` for a sheet that is no table of Excel, or too much to be held."""
