@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prometheus.errors import FileAccessError, MissingExtraError
-from prometheus.files import containers, streams
+from prometheus.files import containers, spools, streams
 from prometheus.files.columns import MACRO_FIELDS
 from prometheus.files.opening import open_table, open_text_table
 from prometheus.files.sources import find_sources
@@ -378,3 +378,19 @@ def test_standard_input_may_be_anything(monkeypatch: pytest.MonkeyPatch, pack: s
     assert rows_of(containers.STANDARD_INPUT) == ROWS
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert refusal(Path("-")) == "/dev/stdin: is empty"
+
+
+def test_a_spool_has_no_name_and_leaves_room_on_its_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool = spools.Spool(Path("p.csv"), [b"ab", b"cdef"])
+    assert list(tmp_path.iterdir()) == []  # so there is nothing that a killed process could leave
+    with spool.open() as one, spool.open() as other:
+        assert (one.read(3), other.read(), one.read(), one.seek(-2, 2), one.read(9)) == (
+            b"abc", b"abcdef", b"def", 4, b"ef",
+        )  # fmt: skip
+    monkeypatch.setattr(spools, "LEAST_FREE_BYTES", 1 << 60)
+    assert spools.Spool(Path("p.csv"), [b"little"]).open().read() == b"little"
+    with pytest.raises(
+        FileAccessError, match=r"p\.csv: has more bytes than .* has room for; name the folder of a larger"
+    ):
+        spools.Spool(Path("p.csv"), [bytes(1 << 20)] * 17)
