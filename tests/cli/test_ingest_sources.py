@@ -41,6 +41,23 @@ def test_a_folder_with_an_archive_and_a_pattern_load_once(run: Run) -> None:
     assert "2 rows read; 0 written; 2 unchanged" in part.stdout
 
 
+def test_titles_encodings_and_a_cut_are_said(run: Run) -> None:
+    rows = "Kurse der Börse\nticker;Date;Close\nSOCIÉTÉ;2024-01-02;10.5\nB;2024-01-03;1"
+    Path("p.csv").write_bytes(rows.encode("cp1252"))
+    refused = run("ingest", "prices", "p.csv")
+    assert refused.exit_code == 5
+    assert "line 1 is not UTF-8 text (byte 0xf6); say how it is written: --encoding cp1252" in refused.errors[0]
+    loaded = run("ingest", "prices", "p.csv", "--encoding", "cp1252")
+    assert (loaded.exit_code, loaded.stdout.partition(";")[0]) == (0, "2 rows read")
+    assert "line 2 is taken for the header; passed over above it: 'Kurse der Börse'" in loaded.stderr
+    assert "line 4, the last, has no line end: if the file was cut there, '1' may be cut, too" in loaded.stderr
+    Path("cut.csv").write_bytes(rows.encode("cp1252")[:-2])
+    cut = run("ingest", "prices", "cut.csv", "--encoding", "cp1252")
+    assert cut.exit_code == 5
+    assert "line 4: 'B;2024-01-03' is refused as cut in its last line" in cut.errors[0]
+    assert run("ingest", "series", "p.csv", "--encoding", "klingon").exit_code == 2
+
+
 def test_standard_input_and_workbooks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(prices("A", "B")))))
     assert "2 rows read; 2 written" in run("ingest", "prices", "-").stdout

@@ -25,6 +25,7 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, fol
 ColumnByHand = Annotated[
     list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
 ]
+Encoding = Annotated[str | None, option("Of texts that are not UTF-8, such as cp1252.", metavar="NAME")]
 DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
@@ -37,6 +38,7 @@ class Checks:
     ] = "abort"
     quarantine_path: Annotated[Path | None, option("Where bad rows go, with their reasons.", metavar="FILE")] = None
     dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False
+    encoding: Encoding = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class PriceForm:
     column: ColumnByHand = None
     decimal_mark: Annotated[
         Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
+    ] = None
+    header_line: Annotated[
+        int | None, option("Line of the columns' names where it is not found; 0 for none.", metavar="NUMBER", min=0)
     ] = None
 
     def options(self, checks: Checks) -> IngestOptions:
@@ -156,13 +161,14 @@ def series(
     source: Annotated[str | None, option("Source of the series.")] = None,
     date_format: DateFormat = None,
     dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False,
+    encoding: Encoding = None,
 ) -> Answer:
     """Load levels such as yields, rates or the VIX, and tell them as macro events: date, series, value, release."""
     from prometheus.ingest.series import SeriesOptions
 
     options = SeriesOptions(
         now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
-        date_format=date_format, dry_run=dry_run,
+        date_format=date_format, dry_run=dry_run, encoding=encoding,
     )  # fmt: skip
     sources = find_files(files)
     with command_app("rows") as application:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -26,58 +26,69 @@ _DOCUMENTS = {
 }
 
 
-@contextmanager
-def open_archive(path: Path, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Archive:
+    """An open archive and the names of the tables in it: its files but hidden ones, sorted, or a workbook's sheets."""
+
+    content: zipfile.ZipFile
+    tables: tuple[str, ...]
+    is_workbook: bool
+
+    def choose(self, named: Path, name: str) -> str:
+        """Return the name of a table, of the only one where `name` is empty; `FileAccessError` where none is meant."""
+        tables = self.tables
+        if not name and len(tables) > 1:
+            said = f"holds {len(tables)} tables ({', '.join(tables[:3])}{', …' if tables[3:] else ''})"
+            raise FileAccessError(str(named), f"{said}; name one, such as {named}:{tables[0]}")
+        if name and name not in tables:
+            meant = did_you_mean(name, tables, "known")
+            raise FileAccessError(str(named), f"there is no such table in the archive; {meant}")
+        return name or tables[0]
+
+    def read(self, named: Path, name: str) -> Generator[bytes, None, None]:
+        """Yield the bytes of one of its files."""
+        with damage_named(named, "zip"), self.content.open(name) as member:
+            while chunk := member.read(CHUNK_BYTES):
+                yield chunk
+
+
+def open_archive(path: Path, file: Path | IO[bytes]) -> Archive:
     """Open an archive whose directory claims no more files, and no more bytes of them, than tables honestly have.
 
-    What the directory says binds: of no member are more bytes unpacked than that.
+    What the directory says binds: of no member are more bytes unpacked than that. A file given by its path is open as
+    long as the archive lives.
     """
-    with damage_named(path, "zip"), zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
+    with damage_named(path, "zip"):
+        content = zipfile.ZipFile(file)
+        members = content.infolist()
         if len(members) > MAX_MEMBERS:
             raise FileAccessError(str(path), f"holds more than {MAX_MEMBERS} files; unpack it and name the folder")
-        require_modest(path, sum(item.file_size for item in members), file.seek(0, 2))
+        require_modest(path, sum(item.file_size for item in members), _size_of(content))
         for name, (what, way_out) in _DOCUMENTS.items():
-            if name in archive.NameToInfo:
+            if name in content.NameToInfo:
                 raise FileAccessError(str(path), f"is {what}; {way_out}")
-        yield archive
+        for name, count in Counter(item.filename for item in members).items():
+            if count > 1:
+                raise FileAccessError(str(path), f"holds {count} files named {name}; pack it again with one")
+        if spreadsheets.is_workbook(content):
+            return Archive(content, spreadsheets.list_sheets(path, content), is_workbook=True)
+        return Archive(content, _list_files(path, content), is_workbook=False)
 
 
-def list_tables(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
-    """Return the names of the files in an archive but hidden ones, sorted, or of a workbook's sheets that hold rows."""
-    if spreadsheets.is_workbook(archive):
-        return spreadsheets.list_sheets(path, archive)
+def _size_of(archive: zipfile.ZipFile) -> int:
+    return 0 if archive.fp is None else archive.fp.seek(0, 2)
+
+
+def _list_files(path: Path, archive: zipfile.ZipFile) -> tuple[str, ...]:
     found = [item for item in archive.infolist() if not (item.is_dir() or _is_hidden(item.filename))]
     if not found:
         raise FileAccessError(str(path), "is a zip archive that holds no file")
-    for name, count in Counter(item.filename for item in found).items():
-        if count > 1:
-            raise FileAccessError(str(path), f"holds {count} files named {name}; pack it again with one")
     for item in found:
         if stat.S_ISLNK(item.external_attr >> 16):
             raise FileAccessError(str(path), f"{item.filename} in it is a symbolic link; pack the file it points to")
         if item.flag_bits & _ENCRYPTED:
             raise FileAccessError(str(path), "is locked with a password; unpack it and load what comes out")
     return tuple(sorted(item.filename for item in found))
-
-
-def read_table(path: Path, archive: zipfile.ZipFile, name: str) -> Generator[bytes, None, None]:
-    """Yield the bytes of a file in an archive, or a sheet of a workbook as CSV; with no name, of the only one."""
-    tables = list_tables(path, archive)
-    if not name and len(tables) > 1:
-        said = f"holds {len(tables)} tables ({', '.join(tables[:3])}{', …' if tables[3:] else ''})"
-        raise FileAccessError(str(path), f"{said}; name one, such as {path}:{tables[0]}")
-    if name and name not in tables:
-        raise FileAccessError(
-            str(path), f"there is no such table in the archive; {did_you_mean(name, tables, 'known')}"
-        )
-    wanted = name or tables[0]
-    if spreadsheets.is_workbook(archive):
-        yield from spreadsheets.read_sheet(path, archive, wanted)
-        return
-    with archive.open(wanted) as member:
-        while chunk := member.read(CHUNK_BYTES):
-            yield chunk
 
 
 def _is_hidden(name: str) -> bool:

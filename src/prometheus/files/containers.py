@@ -9,59 +9,62 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import re
-import shutil
 import sys
-import tempfile
-import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
 from prometheus.errors import FileAccessError
-from prometheus.files import archives, streams
+from prometheus.files import archives, spreadsheets, streams
+from prometheus.files.archives import Archive
 from prometheus.files.kinds import SNIFF_BYTES, Codec, codec_of, is_archive, is_parquet
+from prometheus.files.spools import Spool
 from prometheus.files.streams import CHUNK_BYTES, as_stream, damage_named, require_modest
 
 STANDARD_INPUT = Path("/dev/stdin")
 MAX_LAYERS = 3
+MAX_SHEETS_KEPT = 32
 _MAX_XZ_MEMORY = 256 << 20
+
+State: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the content of a path stands: a file of the disk, and a member or sheet in it, "" for the file itself."""
+    """Where the content of a path stands: a file, or a spooled one, and a member or sheet in it, "" for all of it."""
 
-    file: Path
+    file: Path | Spool
     member: str = ""
 
-
-class _Spool:
-    """Standard input in a temporary file, since it is read more than once; the file goes with this object."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        with tempfile.NamedTemporaryFile(prefix="prometheus-", delete=False) as file:
-            self.path = Path(file.name)
-            weakref.finalize(self, self.path.unlink, missing_ok=True)
-            shutil.copyfileobj(source, file, CHUNK_BYTES)
+    @contextmanager
+    def open(self, named: Path) -> Iterator[IO[bytes]]:
+        """Open the file, whose messages call it `named`."""
+        if isinstance(self.file, Spool):
+            with self.file.open() as spooled:
+                yield spooled
+        else:
+            with streams.open_regular(named, self.file) as file:
+                yield file
 
 
 @lru_cache(maxsize=1)
-def _spool(source: Any) -> _Spool:
-    return _Spool(source.buffer)
+def _spool(source: Any) -> Spool:
+    return Spool(STANDARD_INPUT, _chunks_of(source.buffer))
 
 
 def locate(path: Path) -> Place:
     """Return where the content of a path stands; a file whose own name holds a colon goes before a member."""
     text, piped = str(path), str(STANDARD_INPUT)
     if text == piped or text.startswith(f"{piped}:"):
-        return Place(_spool(sys.stdin).path, text[len(piped) + 1 :])
+        return Place(_spool(sys.stdin), text[len(piped) + 1 :])
     if ":" in text and not path.exists():
         for colon in re.finditer(":", text):
             file = Path(text[: colon.start()])
@@ -70,14 +73,46 @@ def locate(path: Path) -> Place:
     return Place(path)
 
 
+def _state_of(file: IO[bytes]) -> State:
+    """Return what changes where a file becomes another one."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def list_tables(path: Path) -> tuple[str, ...]:
     """Return the tables in an archive or workbook by name; () for any other file, and for one of its tables."""
     place = locate(path)
-    with streams.open_regular(path, place.file) as file:
+    with place.open(path) as file:
         if place.member or not is_archive(file.read(SNIFF_BYTES)):
             return ()
-        with archives.open_archive(path, file) as archive:
-            return archives.list_tables(path, archive)
+        return _open_archive(place.file, _state_of(file)).tables
+
+
+def _name_of(file: Path | Spool) -> Path:
+    return STANDARD_INPUT if isinstance(file, Spool) else file
+
+
+@lru_cache(maxsize=1)
+def _open_archive(file: Path | Spool, _state: State) -> Archive:
+    """Return an archive, open while its members are read one after another, as long as its file is the same."""
+    return archives.open_archive(_name_of(file), file.open() if isinstance(file, Spool) else file)
+
+
+@lru_cache(maxsize=MAX_SHEETS_KEPT)
+def _spool_sheet(file: Path | Spool, state: State, name: str) -> Spool:
+    named = _name_of(file)
+    with Place(file).open(named) as opened:
+        return Spool(named, spreadsheets.read_sheet(named, opened, _open_archive(file, state).content, name))
+
+
+@lru_cache(maxsize=1)
+def _spool_content(path: Path, _place: Place, _state: State) -> Spool:
+    with open_content(path) as content:
+        return Spool(path, _chunks_of(content))
+
+
+def _chunks_of(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(file.read, CHUNK_BYTES), b"")
 
 
 def open_content(path: Path) -> BufferedReader:
@@ -89,35 +124,40 @@ def open_content(path: Path) -> BufferedReader:
 def open_seekable(path: Path) -> Iterator[Path | IO[bytes]]:
     """Give what a path names for reading in any order: its Parquet file, or a temporary file of what was packed."""
     place = locate(path)
-    with streams.open_regular(path, place.file) as file:
-        is_plain = is_parquet(file.read(SNIFF_BYTES))
-    if is_plain:
+    with place.open(path) as file:
+        is_plain, state = is_parquet(file.read(SNIFF_BYTES)), _state_of(file)
+    if is_plain and isinstance(place.file, Path):
         yield place.file
-        return
-    with tempfile.TemporaryFile() as spool:
-        with open_content(path) as content:
-            shutil.copyfileobj(content, spool, CHUNK_BYTES)
-        spool.seek(0)
-        yield spool
+    else:
+        with _spool_content(path, place, state).open() as spooled:
+            yield spooled
 
 
 def _read_content(path: Path) -> Generator[bytes, None, None]:
     place = locate(path)
-    with streams.open_regular(path, place.file) as file:
+    with place.open(path) as file:
         start = file.read(SNIFF_BYTES)
         file.seek(0)
         if is_archive(start):
-            with archives.open_archive(path, file) as archive:
-                member = as_stream(archives.read_table(path, archive, place.member))
-                yield from _unpack(path, member, lambda: file.seek(0, 2))
+            yield from _read_archive(path, place, file)
         elif place.member:
-            raise FileAccessError(
-                str(path), f"{place.file.name} is neither a zip archive nor a workbook; name it alone"
-            )
+            name = _name_of(place.file).name
+            raise FileAccessError(str(path), f"{name} is neither a zip archive nor a workbook; name it alone")
         elif codec_of(start) is None:
             yield from streams.read_whole(path, file)
         else:
             yield from _unpack(path, as_stream(streams.read_whole(path, file)), file.tell)
+
+
+def _read_archive(path: Path, place: Place, file: IO[bytes]) -> Generator[bytes, None, None]:
+    state = _state_of(file)
+    archive = _open_archive(place.file, state)
+    name = archive.choose(path, place.member)
+    if archive.is_workbook:
+        with _spool_sheet(place.file, state, name).open() as sheet:
+            yield from _chunks_of(sheet)
+    else:
+        yield from _unpack(path, as_stream(archive.read(path, name)), lambda: file.seek(0, 2))
 
 
 def _unpack(

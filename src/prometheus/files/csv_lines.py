@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import text_lines
 from prometheus.files.columns import match_columns
-from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
-from prometheus.files.text_lines import Lines
+from prometheus.files.encodings import open_bytes
+from prometheus.files.tables import AS_FOUND, MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile, Written
+from prometheus.files.text_lines import SEPARATORS, Lines, find_separator
 from prometheus.market.frames import Field
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 18
-SEPARATORS = ",;\t|"
+_QUOTED_COMMA = re.compile(rb'"[^",\n]*[0-9],[0-9]')
 
 
 def _well_quoted(separator: str) -> re.Pattern[bytes]:
@@ -36,16 +37,32 @@ def _well_quoted(separator: str) -> re.Pattern[bytes]:
     return re.compile(rb"%b(?:%b%b)*" % (cell, mark, cell))
 
 
+def _unclosed(separator: str) -> re.Pattern[bytes]:
+    mark = re.escape(separator.encode())
+    return re.compile(rb'(?:(?:"(?:[^"]|"")*"|(?!")[^%b]*)%b)*"(?:[^"]|"")*' % (mark, mark))
+
+
 _WELL_QUOTED = {separator: _well_quoted(separator) for separator in SEPARATORS}
+_UNCLOSED = {separator: _unclosed(separator) for separator in SEPARATORS}
 
 
 @dataclass(frozen=True, slots=True)
 class CsvTable(TableFile):
-    """A CSV file whose columns are known; where it `holds_texts`, a row may span lines and is numbered by its first."""
+    """A CSV file whose columns are known; where it `holds_texts`, a row may span lines and is numbered by its first.
+
+    Its rows begin with `first_line`. `start` is its first block of lines, kept while it is opened.
+    """
 
     n_columns: int
     holds_texts: bool = False
     separator: str = ","
+    written: Written = AS_FOUND
+    start: bytes = b""
+
+    @property
+    def first_line(self) -> int:
+        """The line below the header."""
+        return 2 if self.written.header_line is None else self.written.header_line + 1
 
     @property
     def prefers_point(self) -> bool:
@@ -53,32 +70,52 @@ class CsvTable(TableFile):
         return self.separator != ";"
 
     def sample(self) -> RawBatch | None:
-        """Return rows from the start; few where no cell of the first block is quoted, as one with a comma would be."""
-        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
-            block = next(text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES), b"")
-        if self.separator == "," and block.find(b'"', block.find(b"\n")) < 0:
+        """Return rows from the start, few unless the first block has a quoted cell such as "1,234"."""
+        block = self.start
+        if self.separator == "," and _QUOTED_COMMA.search(block) is None:
             block = block[: block.rfind(b"\n", 0, _HEAD_BYTES) + 1] or block
-        data = text_lines.split_lines(self.path, block, 1, MAX_LINE_BYTES).without_first() if block else None
-        return self._parse(data, ()) if data is not None and len(data.numbers) else None
+        data = text_lines.split_lines(self.path, block, 1, MAX_LINE_BYTES).since(self.first_line)
+        return self._parse(data, ()) if len(data.numbers) else None
 
     def head(self, n_rows: int) -> list[list[str | None]]:
         """Return the texts of the first rows, an empty cell as None, each as long as the header."""
-        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
-            block = next(text_lines.line_blocks(self.path, file, _HEAD_BYTES, MAX_LINE_BYTES), b"")
-        lines = block.decode(errors="replace").split("\n")[1 : n_rows + 1]
+        lines = self.first_lines(self.first_line - 1 + n_rows)[self.first_line - 1 :]
         try:
             rows = list(csv.reader(lines, delimiter=self.separator))
         except csv.Error:  # the lines are refused where they are read
             return []
         return [[cell or None for cell in row] for row in rows if len(row) == self.n_columns]
 
+    def first_lines(self, n_lines: int) -> list[str]:
+        """Return lines from the start of the file, whatever stands in them."""
+        head = self.start[: self.start.rfind(b"\n", 0, _HEAD_BYTES)] if len(self.start) > _HEAD_BYTES else self.start
+        return head.decode(errors="replace").split("\n")[:n_lines]
+
+    def settled(self) -> CsvTable:
+        """Return the same file without its first block."""
+        return replace(self, start=b"")
+
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text, an empty one null."""
-        with text_lines.refuse_damage(self.path), text_lines.open_bytes(self.path) as file:
+        with text_lines.refuse_damage(self.path), open_bytes(self.path, self.written.encoding) as file:
             for lines, malformed in self._rows(file):
-                data = lines.without_first() if len(lines.numbers) and lines.numbers[0] == 1 else lines
+                data = lines.since(self.first_line)
                 if len(data.numbers) or malformed:
-                    yield self._parse(data, malformed)
+                    batch = self._parse(data, malformed)
+                    yield self._end(batch, data) if data.is_open else batch
+
+    def _end(self, batch: RawBatch, lines: Lines) -> RawBatch:
+        """Return the last rows of a file without a line end at its end, with what can be known of its last line."""
+        last = max([*lines.numbers[-1:].tolist(), *(line.row for line in batch.malformed)])
+        *before, line = batch.malformed or (None,)
+        if line is None or line.row < last:
+            cell = lines.line(len(lines.numbers) - 1).decode().rpartition(self.separator)[2]
+            said = f"line {last}, the last, has no line end: if the file was cut there, {cell!r} may be cut, too"
+            return replace(batch, remarks=(said,))
+        is_short = line.reason is Reason.WRONG_NUMBER_OF_CELLS and line.text.count(self.separator) < self.n_columns
+        if is_short or line.reason is Reason.BROKEN_QUOTES:
+            line = replace(line, reason=Reason.CUT_IN_ITS_LAST_LINE)
+        return replace(batch, malformed=(*before, line))
 
     def _rows(self, file: IO[bytes]) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
         if self.holds_texts:
@@ -92,7 +129,8 @@ class CsvTable(TableFile):
 
     def _parse(self, lines: Lines, malformed: tuple[MalformedLine, ...]) -> RawBatch:
         good, stray = _screen(lines, may_break=self.holds_texts)
-        malformed += stray
+        good, unclosed = good.take_out(_left_open(good, self.separator), Reason.BROKEN_QUOTES)
+        malformed += stray + unclosed
         columns, ragged = self._read(good)
         if len(columns[0]) + len(ragged) != len(good.numbers):
             good, badly_quoted = good.take_out(_badly_quoted(good, self.separator), Reason.BROKEN_QUOTES)
@@ -136,34 +174,35 @@ class CsvTable(TableFile):
 
 
 def open_csv(
-    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
+    path: Path,
+    file: IO[bytes],
+    fields: Sequence[Field],
+    required: Collection[str],
+    by_hand: Mapping[str, str] | None,
+    written: Written = AS_FOUND,
 ) -> CsvTable:
     """Return a CSV file ready to be read, one of texts where `by_hand` is given; see `prometheus.files.opening`."""
     longest = MAX_LINE_BYTES if by_hand is None else MAX_RECORD_BYTES
-    with text_lines.refuse_damage(path), text_lines.open_bytes(path) as file:
+    with text_lines.refuse_damage(path):
         block = next(text_lines.line_blocks(path, file, BLOCK_BYTES, longest), b"")
     if not block:
         raise FileAccessError(str(path), "is empty")
-    header = text_lines.split_lines(path, block, 1, longest).line(0)
+    number = 1 if written.header_line is None else written.header_line
+    lines = text_lines.split_lines(path, block, 1, longest)
+    if number > len(lines.numbers):
+        raise DataCheckError(f"{path}: has no line {number} near its start; choose another --header-line")
+    header = lines.line(max(number - 1, 0))
     if b"\r" in header:
         raise FileAccessError(str(path), "has line ends of carriage return alone; save it with LF or CRLF line ends")
     separator = "," if by_hand is not None else find_separator(header.decode())
     try:
         found = next(csv.reader([header.decode()], delimiter=separator, strict=True), [])
     except csv.Error as error:
-        raise DataCheckError(f"{path}: line 1, the header, cannot be split into columns ({error})") from error
-    columns = match_columns(str(path), found, fields, required, by_hand)
-    return CsvTable(path, columns, len(found), holds_texts=by_hand is not None, separator=separator)
-
-
-def find_separator(header: str) -> str:
-    """Return what stands between the names of a header, quoted ones aside: a comma unless another mark does more often.
-
-    >>> find_separator("Date;Close;Volume"), find_separator('Date,"a;b;c"')
-    (';', ',')
-    """
-    bare = re.sub(r'"[^"]*"', "", header)
-    return max(SEPARATORS, key=bare.count)
+        raise DataCheckError(f"{path}: line {number}, the header, cannot be split into columns ({error})") from error
+    names = found if number else [str(at + 1) for at in range(len(found))]
+    columns = match_columns(str(path), names, fields, required, by_hand)
+    start = block if by_hand is None else b""
+    return CsvTable(path, columns, len(names), by_hand is not None, separator, written, start)
 
 
 def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLine, ...]]:
@@ -182,6 +221,15 @@ def _screen(lines: Lines, *, may_break: bool) -> tuple[Lines, tuple[MalformedLin
     if is_empty.any():
         lines, is_stray = lines.keep(~is_empty), is_stray[~is_empty]
     return lines.take_out(is_stray, Reason.STRAY_CARRIAGE_RETURN)
+
+
+def _left_open(lines: Lines, separator: str) -> NDArray[np.bool_]:
+    """Return whether the last line opens a cell and does not close it, which a reader takes for closed: shape (n,)."""
+    is_open = np.zeros(len(lines.numbers), dtype=bool)
+    if len(is_open):
+        last = lines.line(len(is_open) - 1)
+        is_open[-1] = b'"' in last and _UNCLOSED[separator].fullmatch(last) is not None
+    return is_open
 
 
 def _badly_quoted(lines: Lines, separator: str) -> NDArray[np.bool_]:

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from prometheus.errors import DataCheckError
 from prometheus.files.columns import ColumnMap, match_columns
+from prometheus.files.encodings import open_bytes
 from prometheus.files.tables import MAX_RECORD_BYTES, MalformedLine, RawBatch, Reason, TableFile
-from prometheus.files.text_lines import line_blocks, open_bytes, refuse_damage, split_lines
+from prometheus.files.text_lines import line_blocks, refuse_damage, split_lines
 from prometheus.market.frames import Field, FieldKind
 
 BLOCK_BYTES = 4 << 20
@@ -29,10 +30,11 @@ class JsonTable(TableFile):
     """A file of JSON lines whose keys are known."""
 
     kinds: Mapping[str, FieldKind]
+    encoding: str | None = None
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield the rows in order, about `BLOCK_BYTES` of text at a time; every cell is text or null."""
-        for numbered in _numbered_lines(self.path):
+        for numbered in _numbered_lines(self.path, self.encoding):
             batch = self._parse(numbered)
             if batch.n_rows:
                 yield batch
@@ -70,18 +72,22 @@ class _RepeatedKeyError(ValueError):
 
 
 def open_json_lines(
-    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
+    path: Path,
+    fields: Sequence[Field],
+    required: Collection[str],
+    by_hand: Mapping[str, str],
+    encoding: str | None = None,
 ) -> JsonTable:
     """Return a file of JSON lines ready to be read; see `prometheus.files.opening.open_text_table`."""
-    found = _collect_keys(path)
+    found = _collect_keys(path, encoding)
     columns = match_columns(str(path), found, fields, required, by_hand) if found else ColumnMap({}, {}, ())
-    return JsonTable(path, columns, {field.name: field.kind for field in fields})
+    return JsonTable(path, columns, {field.name: field.kind for field in fields}, encoding)
 
 
-def _collect_keys(path: Path) -> tuple[str, ...]:
+def _collect_keys(path: Path, encoding: str | None) -> tuple[str, ...]:
     keys: dict[str, None] = {}
     n_objects, first_fault = 0, ""
-    for numbered in _numbered_lines(path):
+    for numbered in _numbered_lines(path, encoding):
         for number, line in numbered:
             found = parse_object(line)
             if isinstance(found, Reason):
@@ -96,9 +102,9 @@ def _collect_keys(path: Path) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _numbered_lines(path: Path) -> Iterator[list[tuple[int, str]]]:
+def _numbered_lines(path: Path, encoding: str | None) -> Iterator[list[tuple[int, str]]]:
     next_line = 1
-    with refuse_damage(path), open_bytes(path) as file:
+    with refuse_damage(path), open_bytes(path, encoding) as file:
         for block in line_blocks(path, file, BLOCK_BYTES, MAX_RECORD_BYTES):
             lines = split_lines(path, block, next_line, MAX_RECORD_BYTES)
             texts = map(lines.line, range(len(lines.numbers)))

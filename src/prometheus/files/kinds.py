@@ -16,7 +16,8 @@ TABLE_SUFFIXES = frozenset(
 )
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
-_LEADING = b"\xef\xbb\xbf \t\r\n"
+UTF8_MARK = b"\xef\xbb\xbf"
+_LEADING = UTF8_MARK + b" \t\r\n"
 
 FileKind = Literal["csv", "jsonl", "parquet"]
 Codec = Literal["gzip", "xz", "bzip2", "zstd"]

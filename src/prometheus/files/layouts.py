@@ -67,13 +67,16 @@ def find_layout(
         columns = match_columns(path, names, fields, required, by_hand)
     except DataCheckError as error:
         if names and all(_is_number(name) for name in names):
-            fault = "line 1 holds values, not names; write the names of the columns above it, such as date,close"
+            fault = "line 1 holds values, not names; name columns by their place, 1 for the first: --header-line 0 "
+            fault += "--column trade_date=1 --column close=2"
             raise DataCheckError(f"{path}: {fault}") from error
         if _may_be_wide(names):
             raise DataCheckError(
                 f"{error}; where each column is an instrument, write its ticker in capitals"
             ) from error
-        raise
+        raise DataCheckError(
+            f"{error}; where the names stand on another line, say on which: --header-line N"
+        ) from error
     return Layout((Block(None, columns.position),), 0, columns.ignored)
 
 
@@ -83,8 +86,8 @@ def price_fields(instrument_id: str | None) -> tuple[Field, ...]:
     return (first if instrument_id is None else replace(first, rare=frozenset()), *others)
 
 
-def _field_of(name: str) -> str | None:
-    """Return the field a name means by itself."""
+def field_of(name: str) -> str | None:
+    """Return the field of a file of prices that a name means by itself."""
     plain = normalize_name(name)
     return next((field.name for field in PRICE_FILE_FIELDS for rank in field.ranks if plain in rank), None)
 
@@ -94,9 +97,7 @@ def _find_two_levels(names: Sequence[str], first_rows: Sequence[Row], instrument
     pairs = [_PAIR.fullmatch(name) for name in names]
     if sum(pair is not None for pair in pairs) >= max(1, len(names) - 1):
         upper, lower = ([pair[level] if pair else "" for pair in pairs] for level in (1, 2))
-        date_at = next(
-            (at for at, pair in enumerate(pairs) if pair is None or _field_of(pair[1]) == "trade_date"), None
-        )
+        date_at = next((at for at, pair in enumerate(pairs) if pair is None or field_of(pair[1]) == "trade_date"), None)
         return None if date_at is None else _two_levels(upper, lower, date_at, 0, instrument_id)
     if not first_rows or len(names) < 2:
         return None
@@ -112,9 +113,9 @@ def _two_levels(
 ) -> Layout | None:
     places = [at for at in range(len(upper)) if at != date_at]
     for fields, tickers in ((upper, lower), (lower, upper)):
-        found = {at: _field_of(fields[at]) for at in places}
+        found = {at: field_of(fields[at]) for at in places}
         is_known = all(found[at] in _NUMBER_FIELDS or normalize_name(fields[at]) in _BESIDES for at in places)
-        if not is_known or all(_field_of(tickers[at]) in _NUMBER_FIELDS for at in places):
+        if not is_known or all(field_of(tickers[at]) in _NUMBER_FIELDS for at in places):
             continue
         positions: dict[str, dict[str, int]] = {}
         for at in places:
@@ -133,7 +134,7 @@ def _two_levels(
 
 
 def _is_date_row(row: Row) -> bool:
-    return bool(row) and _field_of(row[0] or "-") == "trade_date" and not any(row[1:])
+    return bool(row) and field_of(row[0] or "-") == "trade_date" and not any(row[1:])
 
 
 def _is_number(text: str) -> bool:
@@ -142,7 +143,7 @@ def _is_number(text: str) -> bool:
 
 def _may_be_wide(names: Sequence[str]) -> bool:
     """Return whether a table may be one of dates and a column for each instrument, whatever these are called."""
-    known = [_field_of(name) for name in names]
+    known = [field_of(name) for name in names]
     return known.count("trade_date") == 1 and known.count(None) == len(names) - 1 > 1
 
 
@@ -155,7 +156,7 @@ def _find_wide(names: Sequence[str], date_name: str | None, instrument_id: str |
     field = next(field for field in PRICE_FILE_FIELDS if field.name == "trade_date")
     dates = field.find(list(names)) if date_name is None else [at for at, name in enumerate(names) if name == date_name]
     others = [at for at in range(len(names)) if at not in dates]
-    if len(dates) != 1 or not others or any(_field_of(names[at]) is not None for at in others):
+    if len(dates) != 1 or not others or any(field_of(names[at]) is not None for at in others):
         return None
     date_at = dates[0]
     if instrument_id is not None:

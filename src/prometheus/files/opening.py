@@ -6,55 +6,61 @@ Nothing allocates by what a file claims about itself: it is read in blocks of fi
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from prometheus.errors import FileAccessError
-from prometheus.files.kinds import SNIFF_BYTES, FileKind, kind_of
-from prometheus.files.tables import TableFile, access_error
-from prometheus.files.text_lines import open_bytes
+from prometheus.files.encodings import open_bytes
+from prometheus.files.kinds import SNIFF_BYTES, kind_of
+from prometheus.files.tables import AS_FOUND, TableFile, Written, access_error
 from prometheus.market.frames import Field
 
 
-def open_table(path: Path, fields: Sequence[Field], required: Collection[str]) -> TableFile:
+def open_table(
+    path: Path, fields: Sequence[Field], required: Collection[str], written: Written = AS_FOUND
+) -> TableFile:
     """Return a file of prices or instruments, CSV or Parquet, ready to be read, its header matched to the fields."""
-    kind = detect_kind(path)
-    if kind == "jsonl":
-        way_out = "write it as CSV, in Python: pandas.read_json(FILE, lines=True).to_csv(NEW, index=False)"
-        raise FileAccessError(str(path), f"is a file of JSON lines; only macro events and news are read so; {way_out}")
-    return _open(path, kind, fields, required, None)
+    return _open(path, fields, required, None, written)
 
 
 def open_text_table(
-    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str]
+    path: Path,
+    fields: Sequence[Field],
+    required: Collection[str],
+    by_hand: Mapping[str, str],
+    encoding: str | None = None,
 ) -> TableFile:
     """Return a file of texts ready to be read: CSV whose quoted cells may hold line breaks, JSON lines or Parquet.
 
-    `by_hand` says the column of some fields, named by the user.
+    `by_hand` says the column of some fields, named by the user, `encoding` that of a text without a mark of its own.
     """
-    return _open(path, detect_kind(path), fields, required, by_hand)
+    return _open(path, fields, required, by_hand, Written(encoding))
 
 
 def _open(
-    path: Path, kind: FileKind, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None
+    path: Path, fields: Sequence[Field], required: Collection[str], by_hand: Mapping[str, str] | None, written: Written
 ) -> TableFile:
+    with _open_content(path, written.encoding) as content:
+        kind = kind_of(path, content.peek(SNIFF_BYTES)[:SNIFF_BYTES])
+        if kind == "csv":
+            from prometheus.files.csv_lines import open_csv  # noqa: PLC0415 -- each reader is slow to import
+
+            return open_csv(path, content, fields, required, by_hand, written)
     if kind == "parquet":
         from prometheus.files.parquet import open_parquet  # noqa: PLC0415 -- each reader is slow to import
 
         return open_parquet(path, fields, required, by_hand)
-    if kind == "jsonl":
-        from prometheus.files.json_lines import open_json_lines  # noqa: PLC0415 -- each reader is slow to import
+    if by_hand is None:
+        way_out = "write it as CSV, in Python: pandas.read_json(FILE, lines=True).to_csv(NEW, index=False)"
+        raise FileAccessError(str(path), f"is a file of JSON lines; only macro events and news are read so; {way_out}")
+    from prometheus.files.json_lines import open_json_lines  # noqa: PLC0415 -- each reader is slow to import
 
-        return open_json_lines(path, fields, required, by_hand or {})
-    from prometheus.files.csv_lines import open_csv  # noqa: PLC0415 -- each reader is slow to import
-
-    return open_csv(path, fields, required, by_hand)
+    return open_json_lines(path, fields, required, by_hand, written.encoding)
 
 
-def detect_kind(path: Path) -> FileKind:
-    """Return what a file is, out of what packs it, by its first bytes, and where they leave it open, by its name."""
+def _open_content(path: Path, encoding: str | None) -> BufferedReader:
     try:
-        with open_bytes(path) as content:
-            return kind_of(path, content.read(SNIFF_BYTES))
+        return open_bytes(path, encoding)
     except FileAccessError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

@@ -16,12 +16,21 @@ import numpy as np
 import pyarrow as pa
 
 from prometheus.errors import DataCheckError
-from prometheus.files.columns import ColumnMap, distinct_values, is_number, is_text, plain_type, read_numbers
+from prometheus.files.columns import (
+    ColumnMap,
+    distinct_values,
+    is_number,
+    is_text,
+    list_names,
+    plain_type,
+    read_numbers,
+)
+from prometheus.files.headers import SAMPLE_LINES, find_header
 from prometheus.files.instants import DateReader
 from prometheus.files.layouts import NAME_ROWS, Block, Layout, Row, find_layout, price_fields
 from prometheus.files.opening import open_table
-from prometheus.files.tables import RawBatch, Reason, TableFile
-from prometheus.market.frames import Field
+from prometheus.files.tables import AS_FOUND, RawBatch, Reason, TableFile, Written
+from prometheus.market.frames import PRICE_FIELDS, Field, normalize_name
 from prometheus.market.written import DateEvidence, DateStyle, NumberEvidence, NumberForm, NumberStyle
 
 DATE, RATIO = "trade_date", "split_ratio"
@@ -32,12 +41,13 @@ Translate = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class PriceQuestion:
-    """What the user says of files of prices: the instrument, the column of some fields, the decimal mark, the dates."""
+    """What the user says of files of prices: the instrument, the column of some fields, how all of it is written."""
 
     instrument_id: str | None = None
     columns: Mapping[str, str] | None = None
     decimal_mark: Literal["point", "comma"] | None = None
     date_format: str | None = None
+    written: Written = AS_FOUND
 
 
 def open_prices(path: Path, question: PriceQuestion) -> TableFile:
@@ -50,17 +60,52 @@ def open_prices(path: Path, question: PriceQuestion) -> TableFile:
     FileAccessError
         The file cannot be read.
     """
-    raw = open_table(path, (), ())
+    raw = _open_named(path, question)
     names, first_rows = raw.columns.ignored, raw.head(NAME_ROWS)
     _require_daily(path, names, first_rows)
     layout = find_layout(str(path), names, first_rows, question.columns or {}, question.instrument_id)
+    if question.instrument_id is not None:
+        _require_one_name(raw, layout.ignored)
     columns, fields = _columns_of(names, layout)
     table = raw.select(columns, fields)
     styles = _find_styles(table, fields, layout, question)
-    remarks = tuple(filter(None, (layout.remark, styles.remark)))
+    remarks = (*raw.remarks, *filter(None, (layout.remark, styles.remark)))
     if layout.blocks[0].instrument is None and styles.is_plain:
-        return replace(table, remarks=remarks)
-    return BlockTable(path, _outer_columns(names, layout), table, layout, styles, n_rows=raw.n_rows, remarks=remarks)
+        return replace(table.settled(), remarks=remarks)
+    return BlockTable(
+        path, _outer_columns(names, layout), table.settled(), layout, styles, n_rows=raw.n_rows, remarks=remarks
+    )
+
+
+def _open_named(path: Path, question: PriceQuestion) -> TableFile:
+    """Return a file whose columns have names: those of its header, wherever that stands, or those its values imply."""
+    table = open_table(path, (), (), question.written)
+    lines = table.first_lines(SAMPLE_LINES) if question.written.header_line is None else []
+    found = find_header(lines)
+    if found is None:
+        return table
+    table = open_table(path, (), (), replace(question.written, header_line=found.line))
+    if found.line:
+        said = f"line {found.line} is taken for the header; passed over above it: {list_names(lines[: found.line - 1])}"
+        return replace(table, remarks=(said,))
+    names = table.columns.ignored if question.columns else found.names
+    said = f"has no header; its columns are taken for {', '.join(found.names)}"
+    return replace(table, columns=ColumnMap({}, {}, names), remarks=() if question.columns else (said,))
+
+
+def _require_one_name(raw: TableFile, unread: Sequence[str]) -> None:
+    """Refuse a file that the user calls one instrument where an unread column, such as Kaggle's Name, says several."""
+    column = next((name for name in unread if normalize_name(name) in PRICE_FIELDS[0].rare), None)
+    if column is None:
+        return
+    found: dict[str, None] = {}
+    at = raw.columns.ignored.index(column)
+    for batch in raw.select(ColumnMap({"name": column}, {"name": at}, ()), ()).batches():
+        found |= dict.fromkeys(map(str, distinct_values(batch.columns["name"])[1].to_pylist()))
+        if len(found) > 1:
+            said = f"column {column} holds several instruments ({list_names(list(found)[:3])}, …)"
+            way_out = "load each by its name without --instrument-id, or take the column out if they are one"
+            raise DataCheckError(f"{raw.path}: {said}, which --instrument-id would make one; {way_out}")
 
 
 def _require_daily(path: Path, names: Sequence[str], first_rows: Sequence[Row]) -> None:
@@ -156,7 +201,7 @@ class BlockTable(TableFile):
             parts = [self._part(batch, block, field) for block in blocks]
             columns[field] = parts[0] if len(parts) == 1 else _below_each_other(parts).take(pa.array(place))
         numbers = (batch.rows[:, None] * len(blocks) + np.arange(len(blocks))).ravel()
-        return RawBatch(numbers, columns, batch.malformed)
+        return RawBatch(numbers, columns, batch.malformed, batch.remarks)
 
     def _part(self, batch: RawBatch, block: Block, field: str) -> pa.Array:
         name = inner_name(field, block)

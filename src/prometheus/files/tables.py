@@ -62,6 +62,7 @@ class Reason(IntEnum):
     JSON_NESTED_TOO_DEEPLY = 32
     REFUSED_HISTORY = 33
     NEGATIVE_SPLIT_RATIO = 34
+    CUT_IN_ITS_LAST_LINE = 35
 
     @property
     def label(self) -> str:
@@ -106,6 +107,21 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What the user says of how a file is written.
+
+    `encoding` is that of a text without a mark of its own. `header_line` is the line that holds the names of the
+    columns, 0 where none does: they are called 1, 2, 3 then.
+    """
+
+    encoding: str | None = None
+    header_line: int | None = None
+
+
+AS_FOUND = Written()
+
+
+@dataclass(frozen=True, slots=True)
 class MalformedLine:
     """A line that is no row; `column` names the cell at fault where one can be told."""
 
@@ -120,12 +136,14 @@ class RawBatch:
     """Some rows of a file as they stand in it.
 
     `rows` has shape (n,): the line of each row in a CSV (the header is line 1) or in JSON lines, its number in a
-    Parquet file (from 1). `columns` holds one Arrow array of n values per field that the file has.
+    Parquet file (from 1). `columns` holds one Arrow array of n values per field that the file has, `remarks` what a
+    user should hear of these rows.
     """
 
     rows: Int64Vector
     columns: Mapping[str, pa.Array]
     malformed: tuple[MalformedLine, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -137,7 +155,7 @@ class RawBatch:
         if is_kept.all():
             return self
         columns = {name: column.filter(pa.array(is_kept)) for name, column in self.columns.items()}
-        return RawBatch(self.rows[is_kept], columns, self.malformed)
+        return replace(self, rows=self.rows[is_kept], columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +177,15 @@ class TableFile(ABC):
         """Return the same file with other columns as its fields; `DataCheckError` for types that cannot hold them."""
         del fields
         return replace(self, columns=columns)
+
+    def first_lines(self, n_lines: int) -> list[str]:
+        """Return the first lines of a file of text, none of any other."""
+        del n_lines
+        return []
+
+    def settled(self) -> TableFile:
+        """Return the same file without what was kept of its start to look at."""
+        return self
 
     def row_of(self, number: int) -> int:
         """Return the row of the file that one of the numbers in `RawBatch.rows` means."""

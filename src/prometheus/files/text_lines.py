@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -22,28 +22,37 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Int64Vector
 from prometheus.errors import FileAccessError
-from prometheus.files.containers import open_content
-from prometheus.files.kinds import SNIFF_BYTES
-from prometheus.files.streams import CHUNK_BYTES, as_stream
+from prometheus.files.encodings import name_encodings
+from prometheus.files.kinds import UTF8_MARK
 from prometheus.files.tables import MalformedLine, Reason, access_error
 
-_UTF8_MARK = b"\xef\xbb\xbf"
-_WIDE_MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_WIDE_LETTERS = (
-    (re.compile(rb"(?:[\t -~]\0){4}"), "utf-16-le"), (re.compile(rb"(?:\0[\t -~]){4}"), "utf-16-be"),
-)  # fmt: skip
+SEPARATORS = ",;\t|"
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _BARE = rb'(?:[^",\n][^,\n]*+)?+'
 _ROW = re.compile(rb"(?:%b|%b)(?:,(?:%b|%b))*+" % (_QUOTED, _BARE, _QUOTED, _BARE))
 
 
+def find_separator(header: str) -> str:
+    """Return what stands between the names of a header, quoted ones aside: a comma unless another mark does more often.
+
+    >>> find_separator("Date;Close;Volume"), find_separator('Date,"a;b;c"')
+    (';', ',')
+    """
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """Whole lines of a file: their bytes, their numbers, and where each ends (after its line feed)."""
+    """Whole lines of a file: their bytes, their numbers, and where each ends (after its line feed).
+
+    `is_open` says that the last one, the last of its file, has no line end in it.
+    """
 
     text: bytes
     numbers: Int64Vector
     ends: Int64Vector
+    is_open: bool = False
 
     @property
     def starts(self) -> Int64Vector:
@@ -59,11 +68,15 @@ class Lines:
         """Return some of the lines."""
         lengths = np.diff(self.ends, prepend=0)
         text = np.frombuffer(self.text, np.uint8)[np.repeat(is_kept, lengths)].tobytes()
-        return Lines(text, self.numbers[is_kept], np.cumsum(lengths[is_kept]))
+        return Lines(text, self.numbers[is_kept], np.cumsum(lengths[is_kept]), self.is_open)
 
-    def without_first(self) -> Lines:
-        """Return all lines but the first."""
-        return Lines(self.text[self.ends[0] :], self.numbers[1:], self.ends[1:] - self.ends[0])
+    def since(self, number: int) -> Lines:
+        """Return the lines from a number on."""
+        first = int(np.searchsorted(self.numbers, number))
+        if not first:
+            return self
+        start = self.ends[first - 1]
+        return Lines(self.text[start:], self.numbers[first:], self.ends[first:] - start, self.is_open)
 
     def take_out(self, is_bad: NDArray[np.bool_], reason: Reason) -> tuple[Lines, tuple[MalformedLine, ...]]:
         """Return the other lines, and the bad ones with the reason."""
@@ -76,37 +89,9 @@ class Lines:
         return self.keep(~is_bad), bad
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open the text that a path names as UTF-8, out of what packs it; UTF-16 and UTF-32 are known by their marks."""
-    content = open_content(path)
-    encoding = _wide_encoding(content.peek(SNIFF_BYTES))
-    return content if encoding is None else as_stream(_recode(path, content, encoding))
-
-
-def _wide_encoding(start: bytes) -> str | None:
-    marked = next((name for mark, name in _WIDE_MARKS if start.startswith(mark)), None)
-    return marked or next((name for letters, name in _WIDE_LETTERS if letters.match(start)), None)
-
-
-def _recode(path: Path, content: IO[bytes], encoding: str) -> Generator[bytes, None, None]:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    is_open = True
-    with content:
-        while is_open:
-            chunk = content.read(CHUNK_BYTES)
-            is_open = bool(chunk)
-            try:
-                text = decoder.decode(chunk, final=not is_open).encode()
-            except UnicodeError as error:
-                said = f"begins as {encoding.upper()} text but not all of it is; save it as UTF-8"
-                raise FileAccessError(str(path), said) from error
-            if text:
-                yield text
-
-
 def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: int) -> Iterator[bytes]:
-    """Yield the bytes of a file in blocks that end with a line feed, the mark of UTF-8 left out."""
-    rest = file.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK)
+    """Yield the bytes of a file in blocks of whole lines, the mark of UTF-8 left out; the last may lack its end."""
+    rest = file.read(len(UTF8_MARK)).removeprefix(UTF8_MARK)
     while chunk := file.read(chunk_bytes):
         cut = chunk.rfind(b"\n") + 1
         if not cut:
@@ -117,11 +102,13 @@ def line_blocks(path: Path, file: IO[bytes], chunk_bytes: int, max_line_bytes: i
         block, rest = rest + chunk[:cut], chunk[cut:]
         yield block
     if rest:
-        yield rest + b"\n"
+        yield rest
 
 
 def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) -> Lines:
     """Return the lines of a block; one that is no UTF-8 or too long, or a first one with NUL bytes, ends the run."""
+    is_open = not block.endswith(b"\n")
+    block += b"\n" if is_open else b""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")).astype(np.int64) + 1
     numbers = first_line + np.arange(len(ends), dtype=np.int64)
     too_long = np.flatnonzero(np.diff(ends, prepend=0) > max_line_bytes)
@@ -133,10 +120,20 @@ def split_lines(path: Path, block: bytes, first_line: int, max_line_bytes: int) 
         block.decode()
     except UnicodeDecodeError as error:
         line = first_line + block.count(b"\n", 0, error.start)
-        way_out = "if it is Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, and load NEW"
+        way_out = name_encodings(block, error.start)
+        if is_open and _is_begun(block[error.start : -1]):
+            way_out = f"if the file is cut there, fetch it again, or remove its last line; else {way_out}"
         reason = f"line {line} is not UTF-8 text (byte 0x{block[error.start]:02x}); {way_out}"
         raise FileAccessError(str(path), reason) from error
-    return Lines(block, numbers, ends)
+    return Lines(block, numbers, ends, is_open and not block.endswith(b"\r\n"))
+
+
+def _is_begun(letter: bytes) -> bool:
+    """Return whether some bytes are the beginning of a letter in UTF-8."""
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(letter)
+    except UnicodeDecodeError:
+        return False
 
 
 @contextmanager
@@ -165,10 +162,11 @@ def join_records(
     path: Path, blocks: Iterator[bytes], max_line_bytes: int
 ) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
     """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes."""
-    next_line, rest = 1, b""
+    next_line, rest, is_open = 1, b"", False
     for block in chain(blocks, [b""]):
         if not rest and not block:
             return
+        is_open = not block.endswith(b"\n") if block else is_open
         lines = split_lines(path, rest + block, next_line, max_line_bytes)
         spans, is_stray, n_whole = _find_cells_over_lines(lines, max_line_bytes, is_last=not block)
         n_bytes = int(lines.ends[n_whole - 1]) if n_whole else 0
@@ -178,7 +176,12 @@ def join_records(
             for first, last in spans:
                 is_end[first:last] = False
             is_start = np.concatenate([[True], is_end[:-1]])
-            whole = Lines(lines.text[:n_bytes], lines.numbers[:n_whole][is_start], lines.ends[:n_whole][is_end])
+            whole = Lines(
+                lines.text[:n_bytes],
+                lines.numbers[:n_whole][is_start],
+                lines.ends[:n_whole][is_end],
+                is_open and not rest,
+            )
             yield whole.take_out(is_stray[:n_whole][is_start], Reason.BROKEN_QUOTES)
 
 

@@ -124,7 +124,8 @@ def _has_numbers(numbers: Mapping[str, NumberColumn]) -> NDArray[np.bool_]:
 
 
 def _count_blank(column: NumberColumn, is_bar: NDArray[np.bool_]) -> int:
-    return int((np.isnan(column.values) & ~column.is_unreadable & is_bar).sum())
+    is_blank = np.isnan(column.values)
+    return int((is_blank & ~column.is_unreadable & is_bar).sum()) if is_blank.any() else 0
 
 
 def check_prices(rows: PriceRows, last_date: date) -> Faults:

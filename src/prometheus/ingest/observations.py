@@ -87,7 +87,7 @@ class SeriesFile:
         return number
 
 
-def open_series(path: Path, series: str | None = None) -> SeriesFile:
+def open_series(path: Path, series: str | None = None, encoding: str | None = None) -> SeriesFile:
     """Open a file of series ready to be read; `series` names the one of a file whose only column is ``value``.
 
     Raises
@@ -95,9 +95,9 @@ def open_series(path: Path, series: str | None = None) -> SeriesFile:
     DataCheckError
         No column of dates, or no column of values.
     """
-    found = open_text_table(path, (), (), {}).columns.ignored
+    found = open_text_table(path, (), (), {}, encoding).columns.ignored
     if _SERIES.find(list(found)) and _VALUE.find(list(found)):
-        return SeriesFile(open_text_table(path, (_DATE, _RELEASED, _SERIES, _VALUE), {_DATE.name}, {}), ())
+        return SeriesFile(open_text_table(path, (_DATE, _RELEASED, _SERIES, _VALUE), {_DATE.name}, {}, encoding), ())
     columns = [name for name in found if not any(field.find([name]) for field in (_DATE, _RELEASED))]
     columns = [name for name in columns if normalize_name(name) not in _NO_SERIES]
     if not columns:
@@ -107,7 +107,7 @@ def open_series(path: Path, series: str | None = None) -> SeriesFile:
     if series is not None and len(columns) > 1:
         raise DataCheckError(f"{path}: {len(columns)} columns of values, and --series names one; leave it out")
     by_hand = {series or columns[0]: columns[0], **{name: name for name in columns[1:]}}
-    table = open_text_table(path, (_DATE, _RELEASED, *map(metadata_field, by_hand)), {_DATE.name}, by_hand)
+    table = open_text_table(path, (_DATE, _RELEASED, *map(metadata_field, by_hand)), {_DATE.name}, by_hand, encoding)
     return SeriesFile(table, tuple(by_hand))
 
 

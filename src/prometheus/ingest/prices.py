@@ -25,7 +25,7 @@ from prometheus.files.columns import INSTRUMENT_FIELDS, read_texts
 from prometheus.files.instants import DateReader
 from prometheus.files.opening import open_table
 from prometheus.files.price_tables import PriceQuestion, open_prices
-from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
+from prometheus.files.tables import Faults, RawBatch, Reason, TableFile, Written
 from prometheus.ingest import checks
 from prometheus.ingest.checks import MAY_BE_MISSING, PRICE_COLUMNS, SPLIT_RATIO, PriceRows
 from prometheus.ingest.conversions import StatedSplits, in_major_units
@@ -58,7 +58,9 @@ class PriceIngest:
             A file that cannot be read, or a quarantine file that cannot be written.
         """
         require_files(paths)
-        question = PriceQuestion(options.instrument_id, options.columns, options.decimal_mark, options.date_format)
+        question = PriceQuestion(
+            options.instrument_id, options.columns, options.decimal_mark, options.date_format, _written(options)
+        )
         files = [open_prices(path, question) for path in paths]
         calendar_code(options.market_id)
         calendar_code(options.calendar or options.market_id)
@@ -69,8 +71,12 @@ class PriceIngest:
 
         Cells the file leaves empty, and columns it does not have, keep what is stored.
         """
-        run = _InstrumentRun(open_table(path, INSTRUMENT_FIELDS, {"instrument_id"}), options)
+        run = _InstrumentRun(open_table(path, INSTRUMENT_FIELDS, {"instrument_id"}, _written(options)), options)
         return run.ingest(self._db.get_runtime_connection, self._progress)
+
+
+def _written(options: IngestOptions) -> Written:
+    return Written(options.encoding, options.header_line)
 
 
 def _defaults(options: IngestOptions) -> InstrumentDefaults:
@@ -88,6 +94,7 @@ class _PriceRun(IngestRun):
         self._splits = StatedSplits()
         self._db, self._options = db, options
         self._currency_of: dict[str, str] = {}
+        self._n_shown = 0
 
     def begin(self, connection: psycopg.Connection[Any]) -> None:
         self._staging = PriceStaging(connection)
@@ -99,7 +106,6 @@ class _PriceRun(IngestRun):
         dates = DateReader(self._options.date_format, zone)
         converted: Counter[str] = Counter()
         blank: Counter[str] = Counter()
-        n_shown = 0
         for whole in file.batches():
             read = checks.read_price_rows(whole, dates, self._options.instrument_id, zero_as_missing)
             blank.update({**read.n_blank, NO_BAR: int((~read.is_bar).sum())})
@@ -112,7 +118,7 @@ class _PriceRun(IngestRun):
                 accepted, n_converted = in_major_units(accepted)
                 converted += n_converted
             if self._options.dry_run:
-                n_shown += self._show(accepted, N_ROWS - n_shown)
+                self._show(accepted)
             self._staging.append(self.file_no, accepted)
             yield batch
         self._note_blanks(file, blank)
@@ -216,11 +222,10 @@ class _PriceRun(IngestRun):
             if given is not None and field in columns.source:
                 self.notes.add(f"has a column {columns.source[field]}; {given} is not used", path)
 
-    def _show(self, rows: PriceColumns, n_rows: int) -> int:
-        shown = list(first_rows(rows, n_rows))
-        for row in shown:
+    def _show(self, rows: PriceColumns) -> None:
+        for row in first_rows(rows, N_ROWS - self._n_shown):
             self.notes.add(row)
-        return len(shown)
+            self._n_shown += 1
 
     def _note_blanks(self, file: TableFile, blank: Mapping[str, int]) -> None:
         path = str(file.path)

@@ -16,6 +16,7 @@ import psycopg
 from prometheus.encoders.texts.documents import load_zone
 from prometheus.errors import UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, PRICE_FILE_FIELDS
+from prometheus.files.encodings import require_encoding
 from prometheus.files.rejects import QuarantineFile, RejectLog, choose_quarantine_path
 from prometheus.files.tables import RawBatch, Reason, TableFile
 from prometheus.ingest.checks import currency_fault, text_fault
@@ -37,19 +38,22 @@ class RunOptions:
 
     On error ``abort``: one bad row and nothing is written; or ``quarantine``: bad rows go to `quarantine_path`, by
     default the name of the first file + ``.rejected.csv``, and the others in. `date_format` is a `strptime` one, for
-    dates and timestamps in another form than YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD.
+    dates and timestamps in another form than YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD. `encoding` is that of files of text
+    which no mark says and which are not UTF-8.
     """
 
     on_error: Literal["abort", "quarantine"] = "abort"
     quarantine_path: Path | None = None
     date_format: str | None = None
     dry_run: bool = False
+    encoding: str | None = None
 
     def require_sound(self, names: Mapping[str, str | None]) -> None:
         """Raise `UsageError` for an unknown `on_error`, a format of no whole date, or an option that is no name."""
         for option, text in names.items():
             if text is not None and text_fault(text) is not Reason.NONE:
                 raise UsageError(f"{option} {text[:60]!r}: {text_fault(text).label}")
+        require_encoding(self.encoding)
         if self.on_error not in {"abort", "quarantine"}:
             raise UsageError(f"--on-error {self.on_error!r}: choose abort or quarantine")
         if self.date_format is not None and not names_whole_date(self.date_format):
@@ -66,7 +70,7 @@ class IngestOptions(RunOptions):
     sessions of `calendar`, by default the market's; `replace` deletes stored bars that a whole history lacks;
     `convert_minor_units` stores prices in pence, cents or agorot in pounds, rand or shekels. `columns` says which
     column holds a field that is not found by name, `decimal_mark` what stands before decimals where the file leaves it
-    open.
+    open, `header_line` on which line the names of the columns stand, 0 for none.
     """
 
     today: date
@@ -80,6 +84,7 @@ class IngestOptions(RunOptions):
     convert_minor_units: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
     decimal_mark: Literal["point", "comma"] | None = None
+    header_line: int | None = None
 
     def __post_init__(self) -> None:
         self.require_sound({"--instrument-id": self.instrument_id, "--asset-class": self.asset_class})
@@ -280,6 +285,8 @@ class IngestRun(ABC):
             n_before = self.n_read
             for batch in self.read_file(file):
                 self.n_read += batch.n_rows
+                for remark in batch.remarks:
+                    self.notes.add(remark, str(file.path))
                 progress(self.n_read, total)
             if self.n_read == n_before:
                 self.notes.add("holds no rows", str(file.path))

@@ -13,6 +13,7 @@ from prometheus.data.series import store_series
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO
 from prometheus.errors import DataCheckError, InputRefusedError, UsageError
+from prometheus.files.encodings import require_encoding
 from prometheus.files.tables import Reason
 from prometheus.ingest.checks import FIRST_DATE, text_fault
 from prometheus.ingest.facts import is_daily, known_at, tell_series
@@ -38,8 +39,10 @@ class SeriesOptions:
     source: str | None = None
     date_format: str | None = None
     dry_run: bool = False
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
+        require_encoding(self.encoding)
         if self.release_lag is not None and not 0 <= self.release_lag <= LONGEST_LAG:
             raise UsageError(f"--release-lag {self.release_lag}: give 0 to {LONGEST_LAG} days")
 
@@ -61,7 +64,11 @@ class SeriesIngest:
             Values that are not daily, and nothing that says when they became known.
         """
         require_files(paths)
-        read = [each for path in paths for each in open_series(path, options.series).observations(options.date_format)]
+        read = [
+            each
+            for path in paths
+            for each in open_series(path, options.series, options.encoding).observations(options.date_format)
+        ]
         if len(read) > MAX_OBSERVATIONS:
             raise DataCheckError(f"more than {MAX_OBSERVATIONS} values; load the files in parts")
         _require_sound(read, options.now)

@@ -93,7 +93,7 @@ def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOpti
     required = set(table.required)
     if options.event_type is not None:
         required -= {"event_type"}
-    files = tuple(open_text_table(path, fields, required, by_hand) for path in paths)
+    files = tuple(open_text_table(path, fields, required, by_hand, options.encoding) for path in paths)
     for file in files:
         if file.columns.source and not any(name in file.columns.source for name in table.texts):
             first = table.texts[0]

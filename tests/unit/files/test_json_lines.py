@@ -7,7 +7,7 @@ import pytest
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files import json_lines
 from prometheus.files.columns import MACRO_FIELDS, metadata_field
-from prometheus.files.opening import detect_kind, open_table, open_text_table
+from prometheus.files.opening import open_table, open_text_table
 from prometheus.files.tables import Reason, TableFile
 from prometheus.market.frames import PRICE_FIELDS
 
@@ -168,4 +168,4 @@ def test_prices_are_not_read_from_json_lines(tmp_path: Path) -> None:
     with pytest.raises(FileAccessError, match="JSON lines; only macro events and news"):
         open_table(tmp_path / "p.jsonl", PRICE_FIELDS, {"close"})
     (tmp_path / "p.gz").write_bytes(gzip.compress(b"a,b\n"))
-    assert detect_kind(tmp_path / "p.gz") == "csv"
+    assert open_table(tmp_path / "p.gz", (), ()).columns.ignored == ("a", "b")

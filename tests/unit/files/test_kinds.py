@@ -201,19 +201,6 @@ def test_a_json_array_becomes_lines_by_the_command_it_names(tmp_path: Path) -> N
     assert batch.columns["description"].to_pylist() == ["Prices rose.", "Prices fell."]
 
 
-def test_another_encoding_is_mended_by_the_command_it_names(tmp_path: Path) -> None:
-    if shutil.which("iconv") is None:
-        pytest.skip("the command iconv is not here")
-    path = write(tmp_path / "p.csv", CSV.replace("B", "Café").encode("latin-1"))
-    with pytest.raises(FileAccessError) as caught:
-        rows_of(path)
-    way_out = "if it is Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, and load NEW"
-    assert str(caught.value) == f"{path}: line 3 is not UTF-8 text (byte 0xe9); {way_out}"
-    command = ["iconv", "-f", "WINDOWS-1252", "-t", "UTF-8", str(path)]
-    new = write(tmp_path / "new.csv", subprocess.run(command, check=True, capture_output=True).stdout)
-    assert [row[0] for row in rows_of(new)] == ["A", "Café"]
-
-
 LOOK_ALIKES = [
     b"close\nvalue\n1\n", b"X\n1\n", b"ORCL,date\n", b"MZ,date\n", b"[date],[close]\n", b"<TICKER>,<PER>,<DATE>\n",
     b"c,d\n", b"BZ=F,date\n", b"BZh,date\n", b"PARIS,x\n", b"LZIPS,x\n"
