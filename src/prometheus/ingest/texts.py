@@ -22,6 +22,7 @@ from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
+from prometheus.files.instant_styles import find_instant_style
 from prometheus.files.instants import (
     DAY,
     EPOCH,
@@ -36,6 +37,7 @@ from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.files.vintages import MACRO_TEXT_FIELDS, NEWS_TEXT_FIELDS, is_vintage, unread_vintages
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
+from prometheus.market.written import DateStyle
 
 _FIELDS = {MACRO.name: MACRO_TEXT_FIELDS, NEWS.name: NEWS_TEXT_FIELDS}
 
@@ -143,11 +145,18 @@ class _TextRun(IngestRun):
         for name in unread_vintages(file.columns.ignored):
             remark = f"{name} may say when a text became known and is not read"
             self.notes.add(f"{remark}; choose it with --column known_at={name}", str(file.path))
-        kind = ReleaseReader if is_vintage(file.columns.source.get("known_at", "")) else InstantReader
-        date_format = self._options.date_format
+        is_release = is_vintage(file.columns.source.get("known_at", ""))
+        kinds = {self._table.timestamp: InstantReader, "known_at": ReleaseReader if is_release else InstantReader}
         return {
-            self._table.timestamp: InstantReader(self._zone, date_format), "known_at": kind(self._zone, date_format),
-        }  # fmt: skip
+            field: kind(self._zone, self._options.date_format, self._style(file, field))
+            for field, kind in kinds.items()
+        }
+
+    def _style(self, file: TableFile, field: str) -> DateStyle | None:
+        style = find_instant_style(file, field) if self._options.date_format is None else None
+        if style is not None:
+            self.notes.add(f"dates of {file.columns.source[field]} are read as {style}", str(file.path))
+        return style
 
     def compare(self) -> None:
         """Refuse nothing: equal texts are one, and different ones never contradict each other."""
