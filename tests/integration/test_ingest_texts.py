@@ -282,7 +282,7 @@ def test_news_have_no_country_and_some_text(news: Ingest, db_manager: DatabaseMa
     with pytest.raises(UsageError, match="--country belongs to macro events"):
         news({"published_at": "2024-01-02T10:00:00Z", "body": "x"}, country="US")
     with pytest.raises(DataCheckError, match=r"no column headline or body; .*--column headline=NAME"):
-        news({"published_at": "2024-01-02T10:00:00Z", "summary": "x"})
+        news({"published_at": "2024-01-02T10:00:00Z", "remark": "x"})
     with pytest.raises(UsageError, match="no file named"):
         TextIngest(db_manager).ingest_news([], TextIngestOptions(now=NOW))
 

@@ -29,8 +29,8 @@ def find_instant_style(table: TableFile, field: str) -> DateStyle | None:
     columns = table.columns
     alone = ColumnMap({field: columns.source[field]}, {field: columns.position[field]}, columns.ignored)
     table = table.select(alone, ())
-    sample = table.sample()
-    if sample is None or not np.isin(InstantReader().read(sample.columns[field]).reasons, _UNREAD).any():
+    start = next(iter(table.batches()), None)
+    if start is None or not np.isin(InstantReader().read(start.columns[field]).reasons, _UNREAD).any():
         return None
     evidence = DateEvidence()
     for batch in table.batches():

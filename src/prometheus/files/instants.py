@@ -39,6 +39,7 @@ _FORMS = {
     "YYYYMMDDHHMMSS": re.compile(r"(\d{4})(\d{2})(\d{2})(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})", re.ASCII),
 }
 _AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
+_IANA = re.compile(r"(?P<time>.*\S) +\[?(?P<zone>[A-Z][A-Za-z]+/[A-Za-z0-9_+\-/]+)\]?", re.ASCII)
 _UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 DAY = 86_400_000_000
@@ -179,13 +180,14 @@ class InstantReader(_TimeReader):
         if self._style is not None:
             day, clock = split_clock(text)
             text = f"{self._style.iso(day)} {clock}"
+        text, zone = self._zone_of(text)
         written, form = parse_timestamp(text, self._date_format)
         if isinstance(written, Reason):
             return 0, written
-        found = self._place_one(written)
+        found = self._place_one(written, zone)
         if found is Reason.TIMESTAMP_WITHOUT_ZONE:
             return 0, found
-        form += " with zone" if written.tzinfo is not None else ""
+        form += " with zone" if written.tzinfo is not None or zone is not self._zone else ""
         if self._is_of_another_form(form):
             return 0, Reason.DATE_IN_ANOTHER_FORMAT
         return (0, found) if isinstance(found, Reason) else (to_microseconds(found), Reason.NONE)
@@ -203,13 +205,20 @@ class InstantReader(_TimeReader):
 
     def _place(self, walls: Int64Vector) -> tuple[Int64Vector, NDArray[np.int8]]:
         distinct, inverse = np.unique(walls, return_inverse=True)
-        placed = [self._place_one(_WALL_EPOCH + int(wall) * _MICROSECOND) for wall in distinct]
+        placed = [self._place_one(_WALL_EPOCH + int(wall) * _MICROSECOND, self._zone) for wall in distinct]
         reasons = np.array([item if isinstance(item, Reason) else Reason.NONE for item in placed], np.int8)
         instants = np.array([0 if isinstance(item, Reason) else to_microseconds(item) for item in placed], np.int64)
         return instants[inverse], reasons[inverse]
 
-    def _place_one(self, written: datetime) -> datetime | Reason:
-        found = to_instant(written, self._zone)
+    def _zone_of(self, text: str) -> tuple[str, ZoneInfo | None]:
+        """Return a text without the IANA zone that it ends in, and that zone, else the reader's own."""
+        if named := _IANA.fullmatch(text.strip()):
+            with suppress(LookupError, ValueError, OSError):  # OSError: the name of a folder of zones
+                return named["time"], ZoneInfo(named["zone"])
+        return text, self._zone
+
+    def _place_one(self, written: datetime, zone: ZoneInfo | None) -> datetime | Reason:
+        found = to_instant(written, zone)
         if written.tzinfo is None and written.time() == _MIDNIGHT and isinstance(found, datetime):
             self.has_earlier_midnights |= found.date() < written.date()
         return found
@@ -221,10 +230,10 @@ class ReleaseReader(InstantReader):
     Noon lies on that date in nearly every zone, so that what was published on a date counts on no earlier one.
     """
 
-    def _place_one(self, written: datetime) -> datetime | Reason:
+    def _place_one(self, written: datetime, zone: ZoneInfo | None) -> datetime | Reason:
         if written.tzinfo is not None or written.time() != _MIDNIGHT:
-            return super()._place_one(written)
-        return to_instant(written.replace(hour=_NOON), self._zone or ZoneInfo("UTC"))
+            return super()._place_one(written, zone)
+        return to_instant(written.replace(hour=_NOON), zone or ZoneInfo("UTC"))
 
 
 def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason, str]:

@@ -22,6 +22,7 @@ from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
+from prometheus.files.composed import compose, is_calendar
 from prometheus.files.instant_styles import find_instant_style
 from prometheus.files.instants import (
     DAY,
@@ -84,9 +85,10 @@ class TextIngest:
 
 def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> tuple[TableFile, ...]:
     require_files(paths)
-    unknown = [name for name in options.columns if name not in table.columns]
+    known = [field.name for field in _FIELDS[table.name]]
+    unknown = [name for name in options.columns if name not in known]
     if unknown:
-        raise UsageError(f"--column {unknown[0]}: no such field; known: {', '.join(table.columns)}")
+        raise UsageError(f"--column {unknown[0]}: no such field; known: {', '.join(known)}")
     clashing = [name for name in options.metadata_columns if name in table.columns]
     if clashing:
         raise UsageError(f"--metadata-column {clashing[0]}: is a field of its own; name its column with --column")
@@ -102,7 +104,11 @@ def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOpti
             raise DataCheckError(
                 f"{file.path}: no column {' or '.join(table.texts)}; name the column with --column {first}=NAME"
             )
-    return files
+        if is_calendar(file.columns) and "event_type" not in file.columns.source:
+            raise DataCheckError(
+                f"{file.path}: no column says which event each figure is of; name it with --column event_type=NAME"
+            )
+    return tuple(compose(file, table.timestamp, options.columns) for file in files)
 
 
 class _TextRun(IngestRun):
@@ -120,7 +126,7 @@ class _TextRun(IngestRun):
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         options, table = self._options, self._table
         readers, n_garbled = self._readers(file), 0
-        for batch in file.batches():
+        for batch in self._batches(file):
             rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
                 raise FileAccessError(
@@ -141,11 +147,26 @@ class _TextRun(IngestRun):
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
             self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
 
+    def _batches(self, file: TableFile) -> Iterator[RawBatch]:
+        """Yield the rows of a file, of a calendar those that tell a fact."""
+        n_open = 0
+        for batch in file.batches():
+            if is_calendar(file.columns):
+                is_fact = batch.columns["description"].is_valid().to_numpy(zero_copy_only=False)
+                n_open += int(np.sum(~is_fact))
+                yield batch.keep(is_fact)
+            else:
+                yield batch
+        if n_open:
+            remark = f"{n_open:,} rows of events without an actual figure tell no fact and are left out"
+            self.notes.add(remark, str(file.path))
+
     def _readers(self, file: TableFile) -> dict[str, InstantReader]:
         for name in unread_vintages(file.columns.ignored):
             remark = f"{name} may say when a text became known and is not read"
             self.notes.add(f"{remark}; choose it with --column known_at={name}", str(file.path))
-        is_release = is_vintage(file.columns.source.get("known_at", ""))
+        source = file.columns.source
+        is_release = is_vintage(source.get("known_at", "")) or ("known_at" in source and is_calendar(file.columns))
         kinds = {self._table.timestamp: InstantReader, "known_at": ReleaseReader if is_release else InstantReader}
         return {
             field: kind(self._zone, self._options.date_format, self._style(file, field))
