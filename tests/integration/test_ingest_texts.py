@@ -391,6 +391,68 @@ def test_a_release_time_follows_the_clock_of_its_zone(macro: Ingest, db_manager:
     assert hours == [13, 12, 12, 13]
 
 
+DST = {
+    "America/New_York": ("2024-03-10", "02:30", "2024-11-03", "01:30", ("05:30", "06:30"), ("-04:00", "-05:00")),
+    "Europe/London": ("2024-03-31", "01:30", "2024-10-27", "01:30", ("00:30", "01:30"), ("+01:00", "+00:00")),
+}
+LATER = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", DST)
+@pytest.mark.parametrize("kind", ["macro", "news"])
+def test_around_a_change_of_the_clock_every_hour_is_told_or_asked_for(
+    db_manager: DatabaseManager, tmp_path: Path, kind: str, zone: str
+) -> None:
+    spring, missing, autumn, twice, instants, offsets = DST[zone]
+    ingest = TextIngest(db_manager)
+    take = ingest.ingest_macro if kind == "macro" else ingest.ingest_news
+    options = TextIngestOptions(now=LATER, assume_timezone=zone)
+    path = tmp_path / "e.csv"
+    header, row = ("type,date,text", "X,{},{}") if kind == "macro" else ("source,date,title", "X,{},{}")
+
+    def write(*times: str) -> Path:
+        path.write_text("\n".join([header, *(row.format(time, f"at {time}") for time in times), ""]))
+        return path
+
+    with pytest.raises(DataCheckError, match=r"refused as time that does not exist.*whose clock shows such a time"):
+        take([write(f"{spring} 00:30", f"{spring} {missing}", f"{spring} 03:30")], options)
+    with pytest.raises(DataCheckError, match=r"refused as ambiguous time; .*write the offset behind"):
+        take([write(f"{autumn} 00:30", f"{autumn} {twice}", f"{autumn} 03:30")], options)
+    times = [f"{spring} 00:30", f"{spring} 03:30", *(f"{autumn} {twice}{offset}" for offset in offsets)]
+    take([write(*times, f"{autumn} 03:30")], options)
+    table, timestamp = ("macro_events", "timestamp") if kind == "macro" else ("news_articles", "published_at")
+    with db_manager.get_historical_connection() as connection:
+        found = [
+            f"{at:%H:%M}" for (at,) in connection.execute(f"SELECT {timestamp} FROM {table} ORDER BY 1").fetchall()
+        ]
+    hours = {"America/New_York": ("05:30", "07:30", *instants, "08:30")}
+    assert found == [*hours.get(zone, ("00:30", "02:30", *instants, "03:30"))]
+
+
+def test_each_row_may_name_the_zone_of_its_clock(macro: Ingest, db_manager: DatabaseManager) -> None:
+    header = "type,date,time,tz,text"
+    macro(
+        "A,01/31/2024,2:00 PM,America/New_York,a",
+        "B,01/31/2024,2:00 PM,EST,b",
+        "C,01/31/2024,2:00 PM,+0900,c",
+        "D,07/13/2024,2:00 PM,Europe/London,d",
+        "E,2024-07-13T14:00Z,,Asia/Tokyo,e",
+        header=header,
+        now=LATER,
+    )
+    assert sorted(events(db_manager, "event_type, timestamp")) == [
+        ("A", datetime(2024, 1, 31, 19, tzinfo=UTC)),
+        ("B", datetime(2024, 1, 31, 19, tzinfo=UTC)),
+        ("C", datetime(2024, 1, 31, 5, tzinfo=UTC)),
+        ("D", datetime(2024, 7, 13, 13, tzinfo=UTC)),
+        ("E", datetime(2024, 7, 13, 14, tzinfo=UTC)),
+    ]
+    with pytest.raises(DataCheckError, match=r"'01/31/2024 2:00 PM Mars/Olympus' is refused as not a date"):
+        macro("A,01/31/2024,2:00 PM,Mars/Olympus,a", header=header)
+    with pytest.raises(DataCheckError, match=r"refused as time that does not exist"):
+        macro("A,2024-03-10,2:30 AM,America/New_York,a", header=header)
+
+
 def test_texts_with_garbled_letters_are_counted(macro: Ingest) -> None:
     report = macro("CPI,2024-01-02T10:00Z,US,R&amp;D rose.", "CPI,2024-01-02T10:00Z,US,In ZÃ¼rich.", GOOD)
     (note,) = report.notes

@@ -187,7 +187,7 @@ class InstantReader(_TimeReader):
         found = self._place_one(written, zone)
         if found is Reason.TIMESTAMP_WITHOUT_ZONE:
             return 0, found
-        form += " with zone" if written.tzinfo is not None or zone is not self._zone else ""
+        form += " with zone" if self._says_more(written, zone) else ""
         if self._is_of_another_form(form):
             return 0, Reason.DATE_IN_ANOTHER_FORMAT
         return (0, found) if isinstance(found, Reason) else (to_microseconds(found), Reason.NONE)
@@ -209,6 +209,12 @@ class InstantReader(_TimeReader):
         reasons = np.array([item if isinstance(item, Reason) else Reason.NONE for item in placed], np.int8)
         instants = np.array([0 if isinstance(item, Reason) else to_microseconds(item) for item in placed], np.int64)
         return instants[inverse], reasons[inverse]
+
+    def _says_more(self, written: datetime, zone: ZoneInfo | None) -> bool:
+        """Return whether a time names its zone though the clock of the reader's zone shows it once, or never."""
+        if written.tzinfo is None and zone is self._zone:
+            return False
+        return to_instant(written.replace(tzinfo=None), self._zone) is not Reason.AMBIGUOUS_TIME
 
     def _zone_of(self, text: str) -> tuple[str, ZoneInfo | None]:
         """Return a text without the IANA zone that it ends in, and that zone, else the reader's own."""
