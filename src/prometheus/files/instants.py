@@ -165,7 +165,7 @@ class InstantReader(_TimeReader):
     """Reads instants: the forms of a date, with or without a clock time and a zone; a date alone is its midnight.
 
     `zone` is the one whose clock shows the timestamps that say no zone; None refuses them. `style` is how the dates of
-    the column are written, where that is none of the forms above. `has_earlier_midnights` tells that a midnight of the
+    the column are written, where in another form. `has_earlier_midnights` tells that a midnight of the
     zone fell on the day before in UTC: of dates alone, rarely what is meant.
     """
 
