@@ -232,6 +232,29 @@ def test_a_file_stores_what_its_twin_says(db_manager: DatabaseManager, tmp_path:
     assert found == stored(db_manager, kind)
 
 
+def test_a_dry_run_shows_how_a_calendar_was_understood(db_manager: DatabaseManager, tmp_path: Path) -> None:
+    form = MACRO["Investing.com by investpy"]
+    path = tmp_path / "calendar.csv"
+    path.write_text(form.text)
+    report = load(db_manager, "macro", path, {**form.options, "dry_run": True})
+    columns = (
+        "event_type = 'event', timestamp = 'date', country = 'currency', description = 'actual', clock = 'time', "
+        "forecast = 'forecast', previous = 'previous'"
+    )
+    rates, prices = report.notes[3:5]
+    assert report.notes == (
+        f"{path}: ignored columns id, zone, importance",
+        f"{path}: understood columns: {columns}",
+        f"{path}: dates of date are read as day first",
+        rates,
+        prices,
+        f"{path}: 2 rows of events without an actual figure tell no fact and are left out",
+    )
+    assert rates.startswith("to be stored: 'BoE Interest Rate Decision', 2024-02-01 12:00:00 UTC, 'GBP', 'BoE Interest")
+    assert prices.endswith("2024-02-13 13:30:00 UTC, 'USD', 'CPI (MoM)  (Jan) (USD): 0.3%, forecast 0.2%'")
+    assert stored(db_manager, "macro") == []
+
+
 def test_one_array_of_articles_is_refused_with_the_way_to_lines(db_manager: DatabaseManager, tmp_path: Path) -> None:
     articles = [{"source": {"id": None, "name": "Wire"}, "title": "Held", "publishedAt": "2024-01-31T19:05:00Z"}]
     path = tmp_path / "news.json"

@@ -96,7 +96,8 @@ def compose(file: TableFile, timestamp: str, by_hand: Mapping[str, str]) -> Tabl
     parts = {"clock", "timezone"}.intersection(file.columns.source)
     if timestamp not in found or not (parts or is_calendar(file.columns)):
         return file
-    return ComposedTable(file.path, file.columns, file, tuple(instants) if parts else (), n_rows=file.n_rows)
+    made = tuple(instants) if parts else ()
+    return ComposedTable(file.path, file.columns, file, made, n_rows=file.n_rows, remarks=file.remarks)
 
 
 def _without(columns: ColumnMap, field: str) -> ColumnMap:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,14 @@ from prometheus.files.instants import (
     to_microseconds,
 )
 from prometheus.files.opening import open_text_table
+from prometheus.files.rejects import shorten
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.files.vintages import MACRO_TEXT_FIELDS, NEWS_TEXT_FIELDS, is_vintage, unread_vintages
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
+from prometheus.ingest.previews import N_ROWS, describe_columns
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
 from prometheus.market.written import DateStyle
+from prometheus.spelling import spell_instant
 
 _FIELDS = {MACRO.name: MACRO_TEXT_FIELDS, NEWS.name: NEWS_TEXT_FIELDS}
 
@@ -118,6 +122,7 @@ class _TextRun(IngestRun):
     def __init__(self, files: Sequence[TableFile], table: TextTable, options: TextIngestOptions) -> None:
         super().__init__(files, (*table.columns, *options.metadata_columns), options)
         self._table, self._options = table, options
+        self._n_shown = 0
         self._zone = load_zone("--assume-timezone", options.assume_timezone) if options.assume_timezone else None
 
     def begin(self, connection: psycopg.Connection[Any]) -> None:
@@ -135,6 +140,7 @@ class _TextRun(IngestRun):
             faults = check_text_rows(rows, table, options.now)
             n_garbled += sum(mend(text) != text for column in rows.texts.values() for text in column.values)
             self.rejects.take(file, batch, faults)
+            self._show(rows, faults.is_good)
             if not self.rejects.stops_the_run:  # nothing is staged once a row forbids to store any
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
@@ -161,10 +167,19 @@ class _TextRun(IngestRun):
             remark = f"{n_open:,} rows of events without an actual figure tell no fact and are left out"
             self.notes.add(remark, str(file.path))
 
+    def _show(self, rows: TextRows, is_good: NDArray[np.bool_]) -> None:
+        """Say of a dry run how its first sound rows would be stored."""
+        n_left = N_ROWS - self._n_shown if self._options.dry_run else 0
+        for _, *cells, _ in islice(text_records(rows, self._table, is_good), n_left):
+            self._n_shown += 1
+            self.notes.add(f"to be stored: {', '.join(map(_shown, filter(None, cells)))}")
+
     def _readers(self, file: TableFile) -> dict[str, InstantReader]:
         for name in unread_vintages(file.columns.ignored):
             remark = f"{name} may say when a text became known and is not read"
             self.notes.add(f"{remark}; choose it with --column known_at={name}", str(file.path))
+        if self._options.dry_run:
+            self.notes.add(describe_columns(file), str(file.path))
         source = file.columns.source
         is_release = is_vintage(source.get("known_at", "")) or ("known_at" in source and is_calendar(file.columns))
         kinds = {self._table.timestamp: InstantReader, "known_at": ReleaseReader if is_release else InstantReader}
@@ -192,6 +207,10 @@ class _TextRun(IngestRun):
             "first_date": staged.first_date,
             "last_date": staged.last_date,
         }
+
+
+def _shown(cell: str | datetime) -> str:
+    return spell_instant(cell, "seconds") if isinstance(cell, datetime) else shorten(cell)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
