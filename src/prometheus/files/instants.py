@@ -214,11 +214,12 @@ class InstantReader(_TimeReader):
         """Return whether a time names its zone though the clock of the reader's zone shows it once, or never."""
         if written.tzinfo is None and zone is self._zone:
             return False
-        return to_instant(written.replace(tzinfo=None), self._zone) is not Reason.AMBIGUOUS_TIME
+        shown = written.replace(tzinfo=None)
+        return self._zone is None or to_instant(shown, self._zone) is not Reason.AMBIGUOUS_TIME
 
     def _zone_of(self, text: str) -> tuple[str, ZoneInfo | None]:
         """Return a text without the IANA zone that it ends in, and that zone, else the reader's own."""
-        if named := _IANA.fullmatch(text.strip()):
+        if "/" in text and (named := _IANA.fullmatch(text.strip())):
             with suppress(LookupError, ValueError, OSError):  # OSError: the name of a folder of zones
                 return named["time"], ZoneInfo(named["zone"])
         return text, self._zone
