@@ -282,7 +282,7 @@ def test_news_have_no_country_and_some_text(news: Ingest, db_manager: DatabaseMa
     with pytest.raises(UsageError, match="--country belongs to macro events"):
         news({"published_at": "2024-01-02T10:00:00Z", "body": "x"}, country="US")
     with pytest.raises(DataCheckError, match=r"no column headline or body; .*--column headline=NAME"):
-        news({"published_at": "2024-01-02T10:00:00Z", "summary": "x"})
+        news({"published_at": "2024-01-02T10:00:00Z", "remark": "x"})
     with pytest.raises(UsageError, match="no file named"):
         TextIngest(db_manager).ingest_news([], TextIngestOptions(now=NOW))
 
@@ -334,24 +334,54 @@ def test_a_small_file_that_unfolds_to_gigabytes_is_refused(db_manager: DatabaseM
 
 
 @pytest.mark.parametrize(
-    ("written", "formats"),
+    ("written", "way_out", "followed", "instant"),
     [
-        ("01/31/2024 7:05 PM", "--date-format, such as '%m/%d/%Y %I:%M %p';"),
-        ("01/02/2020", "--date-format, such as %d/%m/%Y or %m/%d/%Y;"),
-        ('"January 31, 2024"', "--date-format, such as '%B %d, %Y';"),
-        ("last Tuesday", "--date-format, such as %d/%m/%Y or %m/%d/%Y;"),
+        (
+            "01/02/2020 7:05 p.m. EST",
+            (
+                "events.csv: line 2, column timestamp: '01/02/2020' may be 1 February 2020 (%d/%m/%Y) or 2 January "
+                "2020 (%m/%d/%Y), and no other date tells which, as none has a day after the 12th; say --date-format "
+                "'%d/%m/%Y' or --date-format '%m/%d/%Y'; nothing was written"
+            ),
+            {"date_format": "%m/%d/%Y"},
+            datetime(2020, 1, 3, 0, 5, tzinfo=UTC),
+        ),
+        (
+            "01/31/2024 7:05 PM",
+            "name their zone with --assume-timezone",
+            {"assume_timezone": "America/New_York"},
+            datetime(2024, 2, 1, 0, 5, tzinfo=UTC),
+        ),
+        (
+            '"January 31, 2024"',
+            "name their zone with --assume-timezone",
+            {"assume_timezone": "America/New_York"},
+            datetime(2024, 1, 31, 5, tzinfo=UTC),
+        ),
+        (
+            "202401311905",
+            "--date-format, such as %Y%m%d%H%M",
+            {"date_format": "%Y%m%d%H%M", "assume_timezone": "UTC"},
+            datetime(2024, 1, 31, 19, 5, tzinfo=UTC),
+        ),
+        ("last Tuesday", "--date-format, such as %d/%m/%Y or %m/%d/%Y", {}, None),
     ],
-)
-def test_a_date_nobody_can_tell_is_refused_with_the_formats_that_read_it(
-    macro: Ingest, db_manager: DatabaseManager, written: str, formats: str
+)  # fmt: skip
+def test_a_date_that_leaves_a_doubt_is_refused_with_what_settles_it(
+    macro: Ingest,
+    db_manager: DatabaseManager,
+    written: str,
+    way_out: str,
+    followed: dict[str, str],
+    instant: datetime | None,
 ) -> None:
     line = f"CPI,{written},US,Prices rose."
     with pytest.raises(DataCheckError) as caught:
         macro(line)
-    assert formats in f"{caught.value};"
-    if "'" in formats:  # followed
-        report = macro(line, date_format=formats.split("'")[1], assume_timezone="America/New_York")
-        assert report.rows_written == 1
+    assert way_out in str(caught.value)
+    if instant is not None:
+        macro(line, **followed)
+        assert events(db_manager, "timestamp") == [(instant,)]
 
 
 def test_a_release_time_follows_the_clock_of_its_zone(macro: Ingest, db_manager: DatabaseManager) -> None:
@@ -359,6 +389,68 @@ def test_a_release_time_follows_the_clock_of_its_zone(macro: Ingest, db_manager:
     macro(*lines, assume_timezone="America/New_York", now=datetime(2025, 1, 1, tzinfo=UTC))
     hours = [row[0].hour for row in events(db_manager, "timestamp")]
     assert hours == [13, 12, 12, 13]
+
+
+DST = {
+    "America/New_York": ("2024-03-10", "02:30", "2024-11-03", "01:30", ("05:30", "06:30"), ("-04:00", "-05:00")),
+    "Europe/London": ("2024-03-31", "01:30", "2024-10-27", "01:30", ("00:30", "01:30"), ("+01:00", "+00:00")),
+}
+LATER = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", DST)
+@pytest.mark.parametrize("kind", ["macro", "news"])
+def test_around_a_change_of_the_clock_every_hour_is_told_or_asked_for(
+    db_manager: DatabaseManager, tmp_path: Path, kind: str, zone: str
+) -> None:
+    spring, missing, autumn, twice, instants, offsets = DST[zone]
+    ingest = TextIngest(db_manager)
+    take = ingest.ingest_macro if kind == "macro" else ingest.ingest_news
+    options = TextIngestOptions(now=LATER, assume_timezone=zone)
+    path = tmp_path / "e.csv"
+    header, row = ("type,date,text", "X,{},{}") if kind == "macro" else ("source,date,title", "X,{},{}")
+
+    def write(*times: str) -> Path:
+        path.write_text("\n".join([header, *(row.format(time, f"at {time}") for time in times), ""]))
+        return path
+
+    with pytest.raises(DataCheckError, match=r"refused as time that does not exist.*whose clock shows such a time"):
+        take([write(f"{spring} 00:30", f"{spring} {missing}", f"{spring} 03:30")], options)
+    with pytest.raises(DataCheckError, match=r"refused as ambiguous time; .*write the offset behind"):
+        take([write(f"{autumn} 00:30", f"{autumn} {twice}", f"{autumn} 03:30")], options)
+    times = [f"{spring} 00:30", f"{spring} 03:30", *(f"{autumn} {twice}{offset}" for offset in offsets)]
+    take([write(*times, f"{autumn} 03:30")], options)
+    table, timestamp = ("macro_events", "timestamp") if kind == "macro" else ("news_articles", "published_at")
+    with db_manager.get_historical_connection() as connection:
+        found = [
+            f"{at:%H:%M}" for (at,) in connection.execute(f"SELECT {timestamp} FROM {table} ORDER BY 1").fetchall()
+        ]
+    hours = {"America/New_York": ("05:30", "07:30", *instants, "08:30")}
+    assert found == [*hours.get(zone, ("00:30", "02:30", *instants, "03:30"))]
+
+
+def test_each_row_may_name_the_zone_of_its_clock(macro: Ingest, db_manager: DatabaseManager) -> None:
+    header = "type,date,time,tz,text"
+    macro(
+        "A,01/31/2024,2:00 PM,America/New_York,a",
+        "B,01/31/2024,2:00 PM,EST,b",
+        "C,01/31/2024,2:00 PM,+0900,c",
+        "D,07/13/2024,2:00 PM,Europe/London,d",
+        "E,2024-07-13T14:00Z,,Asia/Tokyo,e",
+        header=header,
+        now=LATER,
+    )
+    assert sorted(events(db_manager, "event_type, timestamp")) == [
+        ("A", datetime(2024, 1, 31, 19, tzinfo=UTC)),
+        ("B", datetime(2024, 1, 31, 19, tzinfo=UTC)),
+        ("C", datetime(2024, 1, 31, 5, tzinfo=UTC)),
+        ("D", datetime(2024, 7, 13, 13, tzinfo=UTC)),
+        ("E", datetime(2024, 7, 13, 14, tzinfo=UTC)),
+    ]
+    with pytest.raises(DataCheckError, match=r"'01/31/2024 2:00 PM Mars/Olympus' is refused as not a date"):
+        macro("A,01/31/2024,2:00 PM,Mars/Olympus,a", header=header)
+    with pytest.raises(DataCheckError, match=r"refused as time that does not exist"):
+        macro("A,2024-03-10,2:30 AM,America/New_York,a", header=header)
 
 
 def test_texts_with_garbled_letters_are_counted(macro: Ingest) -> None:

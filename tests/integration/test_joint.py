@@ -359,3 +359,50 @@ def test_a_choice_of_models_that_makes_no_sense_is_refused(arguments: dict[str, 
 
     with pytest.raises(UsageError, match=message):
         JointModelChoice(**{**defaults, **arguments})
+
+
+def scopes_of(db_manager: DatabaseManager) -> list[tuple[dict[str, Any], int]]:
+    with db_manager.get_historical_connection() as connection:
+        return connection.execute(
+            "SELECT entity_scope->'macro_filters', count(*) FROM joint_embeddings GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("spellings", [("USA", "US", "us"), ("US", "United States"), ("u.s.", "USD", "usa")])
+def test_another_spelling_of_a_country_opens_no_scope(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest, spellings: tuple[str, ...]
+) -> None:
+    days = weekdays(4)
+    save_regimes(db_manager, days)
+    for day, country in zip(days, ("USA", "US", "United States", "us"), strict=True):
+        save_macro(at(day), country=country)
+    first, *others = spellings
+    assert join(db_manager, country=first).report.written == 4
+    assert scopes_of(db_manager) == [({"country": "US"}, 4)]
+    before = table_digests()
+    for other in others:
+        assert join(db_manager, country=other).report.written == 0
+    assert table_digests() == before
+
+
+def test_rows_of_an_older_spelling_keep_it_and_are_gone_on_with(
+    db_manager: DatabaseManager, save_macro: SaveText, table_digests: TableDigest
+) -> None:
+    days = weekdays(4)
+    save_regimes(db_manager, days)
+    for day in days:
+        save_macro(at(day))
+    join(db_manager, span=DateSpan.of_range(days[0], days[1]), country="US")
+    with db_manager.get_historical_connection() as connection:
+        connection.execute(
+            "UPDATE joint_embeddings SET entity_scope = jsonb_set(entity_scope, '{macro_filters,country}', '\"USA\"')"
+        )
+    before = table_digests()
+    assert join(db_manager, span=DateSpan.of_range(days[0], days[1]), country="US").report.written == 0
+    assert table_digests() == before
+    assert join(db_manager, country="us").report.written == 2
+    assert scopes_of(db_manager) == [({"country": "USA"}, 4)]
+    rows = App(db_manager).joint.rows(REGIME_MACRO, "US", V1.joint_model_id, FIRST, date.max, None)
+    assert [row.as_of_date for row in rows] == days
+    assert join(db_manager, country="US", event_type="CPI").report.written == 4
+    assert len(scopes_of(db_manager)) == 2

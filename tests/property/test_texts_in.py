@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.examples import share_of
 
+from prometheus.errors import DataCheckError
 from prometheus.files import csv_lines
 from prometheus.files.columns import MACRO_FIELDS
+from prometheus.files.instant_styles import find_instant_style
 from prometheus.files.instants import InstantReader, from_microseconds, to_instant
 from prometheus.files.opening import open_text_table
 from prometheus.files.tables import Reason
@@ -76,6 +78,61 @@ def test_texts_and_typed_columns_of_an_instant_agree(instant: datetime, zone: Zo
     for column in (pa.array([as_text]), pa.array([instant], pa.timestamp("us", zone.key))):
         found = InstantReader(zone).read(column)
         assert (from_microseconds(int(found.values[0])), found.reasons.tolist()) == (instant, [0])
+
+
+DAYS = {
+    "day first": ("%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d/%m/%y"),
+    "month first": ("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y"),
+    "month by name": ("%b %d, %Y", "%B %d, %Y", "%A, %B %d, %Y", "%d %b %Y", "%d-%b-%y", "%a, %d %b %Y"),
+    "iso": ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d"),
+}
+CLOCKS = ("%H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p", "%I:%M:%S %q")
+HOURS_AHEAD = {" GMT": 0, " EST": -5, " +0530": 5.5, "+01:00": 1, "": 0}
+
+
+def written(instant: datetime, day: str, between: str, clock: str, zone: str) -> str:
+    shown = instant + timedelta(hours=HOURS_AHEAD[zone])
+    half = "p.m." if shown.hour >= 12 else "a.m."
+    return shown.strftime(f"{day}{between}{clock.replace('%q', half)}") + zone
+
+
+def read_column(texts: list[str], date_format: str | None = None) -> list[datetime]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "e.csv")
+        path.write_text("\n".join(["type,date,text", *(f'X,"{text}",a' for text in texts), ""]))
+        table = open_text_table(path, MACRO_FIELDS, {"description"}, {})
+        style = find_instant_style(table, "timestamp") if date_format is None else None
+        reader = InstantReader(ZoneInfo("UTC"), date_format, style)
+        read = [reader.read(batch.columns["timestamp"]) for batch in table.batches()]
+    assert not any(column.reasons.any() for column in read), texts
+    return [from_microseconds(int(value)) for column in read for value in column.values]
+
+
+@settings(max_examples=share_of(300), deadline=None)
+@given(data=st.data())
+def test_an_instant_in_any_form_of_a_column_that_tells_its_order_is_that_instant(data: st.DataObject) -> None:
+    times = st.datetimes(datetime(1970, 1, 3), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+    found = [time.replace(microsecond=0) for time in data.draw(st.lists(times, min_size=1, max_size=6))]
+    order = data.draw(st.sampled_from(sorted(DAYS)))
+    day, clock = data.draw(st.sampled_from(DAYS[order])), data.draw(st.sampled_from(CLOCKS))
+    between, zone = data.draw(st.sampled_from(" ,T")), data.draw(st.sampled_from(sorted(HOURS_AHEAD)))
+    if day == "%Y%m%d":
+        between, clock = " ", "%H:%M:%S"
+    texts = [written(time, day, {",": ", "}.get(between, between), clock, zone) for time in found]
+    days = [(time + timedelta(hours=HOURS_AHEAD[zone])).day for time in found]
+    if order in {"iso", "month by name"} or max(days) > 12:
+        assert read_column(texts) == found
+        return
+    months = [(time + timedelta(hours=HOURS_AHEAD[zone])).month for time in found]
+    if days == months:
+        assert read_column(texts) == found
+        return
+    with pytest.raises(DataCheckError, match=r"e\.csv: line \d+, column date: .* may be .* or .*") as refused:
+        read_column(texts)
+    ways = str(refused.value).partition("say ")[2].partition(";")[0]
+    formats = [way.removeprefix("--date-format ").strip("'") for way in ways.split(" or ")]
+    assert day in formats
+    assert read_column(texts, day) == found
 
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20) | st.text(

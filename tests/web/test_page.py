@@ -71,8 +71,8 @@ def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: A
     for analog in briefing.analogs.analogs:
         assert f"{analog.as_of_date} " in text
         assert f"{analog.distance:.3f}" in text
-    for words in briefing.texts:
-        assert words.text in text
+    for told in briefing.texts:
+        assert told.text.text in text
 
 
 def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:

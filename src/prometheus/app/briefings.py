@@ -12,9 +12,8 @@ import numpy as np
 
 from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
-from prometheus.app.text_search import TextSearchReport
+from prometheus.app.text_search import TextSearchReport, ToldText, tell_once
 from prometheus.arrays import DateVector
-from prometheus.data.text_reader import DatedText
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
@@ -75,7 +74,7 @@ class Briefing:
     analogs: AnalogReport | None
     no_analogs: str
     texts_date: date | None
-    texts: tuple[DatedText, ...]
+    texts: tuple[ToldText, ...]
     similar_texts: TextSearchReport | None
     no_similar_texts: str
     freshness: Freshness
@@ -119,7 +118,7 @@ class BriefRegion:
             reasons=reasons or (), no_reasons=no_reasons, changes=_changes(timeline),
             transitions=transition_report(timeline), instrument_id=instrument_id, analogs=analogs,
             no_analogs=no_analogs, texts_date=texts_date,
-            texts=() if texts_date is None else tuple(texts.texts_of("MACRO", texts_date, day)),
+            texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             previous_session=dates[at - 1].item() if at else None,

@@ -26,6 +26,7 @@ from prometheus.encoders.joint.models import (
     numeric_weight_of,
     unit_rows,
 )
+from prometheus.encoders.texts.codes import canonical, spellings_of
 from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
@@ -107,7 +108,8 @@ class JoinTexts(BackfillCase):
         for request in requests:
             self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
-        return self._run_here(choice.joint_model_id, work, requests, JointReport(), dry_run=dry_run)
+        spelled = [self._spelled(request, choice.joint_model_id) for request in requests]
+        return self._run_here(choice.joint_model_id, work, spelled, JointReport(), dry_run=dry_run)
 
     def join_anew(
         self, region: str, numeric_model_id: str, stale: Sequence[tuple[JointGroup, Collection[date]]]
@@ -148,6 +150,7 @@ class JoinTexts(BackfillCase):
 
         The volatility is that of the instrument's adjusted closes. NotFoundError without joint rows or bars.
         """
+        request = self._spelled(request, joint_model_id)
         start, end = request.span.start, request.span.end
         rows = self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
         rows = [row for row in rows if row.entity_scope == request.entity_scope]
@@ -167,6 +170,22 @@ class JoinTexts(BackfillCase):
         sessions = np.array([session_of[row.as_of_date] for row in rows], dtype=np.int64)
         targets = forward_log_volatility(bars.column("adjusted_close"))[sessions]
         return check_harm(numeric, np.stack([row.vector for row in rows]), targets, sessions)
+
+    def _spelled(self, request: JointRequest, joint_model_id: str) -> JointRequest:
+        """Return a request with its filters as the model's stored rows of this meaning spell them, else by the code."""
+        stored = [
+            dict(rows.entity_scope[request.space.filters_key])
+            for rows in self._wired.joint_vectors.stored_rows(request.region, date.max)
+            if (rows.joint_type, rows.model_id) == (request.space.joint_type, joint_model_id)
+        ]
+        given = request.entity_scope[request.space.filters_key]
+        codes = {name: canonical(name, value) for name, value in given.items()}
+        alike = [each for each in stored if _means(each) == _means(given)]
+        spelling = next((each for each in (given, codes) if each in alike), alike[0] if alike else codes)
+        return replace(
+            request,
+            filters={**request.filters, **{name: spelling[name] for name in request.filters if name in spelling}},
+        )
 
     def _centres(self, joint_model_id: str) -> BranchCentres | None:
         config = self._wired.registry.load_config(joint_model_id) or {}
@@ -214,6 +233,10 @@ def text_branches(config: PrometheusConfig, region: str, definition: RegionDefin
         TextBranch(REGIME_MACRO, config.text_model_id, macro, {"country": definition.country, "event_type": None}),
         TextBranch(REGIME_NEWS, config.news_text_model_id, news, {"language": definition.language}),
     )
+
+
+def _means(filters: Mapping[str, str]) -> dict[str, list[str]]:
+    return {name: spellings_of(name, value) for name, value in filters.items()}
 
 
 def _same_model(model: JointEmbeddingModel, _request: JointRequest) -> JointEmbeddingModel:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config
 from prometheus.encoders.texts.chunks import checked_long_text
-from prometheus.encoders.texts.copies import Shingles, is_near_copy
+from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
 from prometheus.encoders.texts.service import KIND
 from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
@@ -28,6 +28,7 @@ from prometheus.protocols import TextEmbeddingModel
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
+_MIN_PAGE = 50
 ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
 MEAN = "mean"
 Source = Literal["macro", "news"]
@@ -72,9 +73,27 @@ class TextHit:
     text: DatedText
     n_copies: int = 0
 
+    @property
+    def copies(self) -> str:
+        """The near-copies in words, empty for none."""
+        return describe_copies(self.n_copies)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"similarity": self.similarity, **self.text.to_dict()}
+        return {"similarity": self.similarity, "n_copies": self.n_copies, **self.text.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class ToldText:
+    """One text, and how many near-copies it stands for."""
+
+    text: DatedText
+    n_copies: int
+
+    @property
+    def copies(self) -> str:
+        """The near-copies in words, empty for none."""
+        return describe_copies(self.n_copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +159,12 @@ class SearchTexts:
         return np.concatenate(pages)
 
     def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
-        """Return the `k` best hits; of equal texts, and of near-copies among news, only the first."""
-        found = _DistinctHits()
-        for first in range(0, len(ranked), 2 * k):
-            page = ranked[first : first + 2 * k]
+        """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""
+        stories = Stories()
+        found: list[tuple[float, DatedText]] = []
+        n_rows = max(2 * k, _MIN_PAGE)
+        for first in range(0, len(ranked), n_rows):
+            page = ranked[first : first + n_rows]
             texts = {
                 (kind, text.source_id): text
                 for kind in _KINDS.values()
@@ -152,34 +173,18 @@ class SearchTexts:
             }
             for kind, _, text_id, similarity in page.tolist():
                 text = texts.get((kind, text_id))
-                if text is not None:
-                    found.add(similarity, text)
-                if len(found.hits) == k:
-                    return found.hits
-        return found.hits
+                if text is not None and stories.add(text, may_open=len(found) < k):
+                    found.append((similarity, text))
+            if len(found) == k:
+                break
+        return [TextHit(*hit, n_copies) for hit, n_copies in zip(found, stories.n_copies, strict=True)]
 
 
-class _DistinctHits:
-    """Texts of which no two are the same; among news, near-copies are counted with the first of them."""
-
-    def __init__(self) -> None:
-        self.hits: list[TextHit] = []
-        self._seen: set[str] = set()
-        self._news: dict[int, Shingles] = {}
-
-    def add(self, similarity: float, text: DatedText) -> None:
-        """Add a text, or count it as a copy."""
-        if text.source_type == "NEWS":
-            shingles = Shingles.of(text.text)
-            for at, each in self._news.items():
-                if is_near_copy(each, shingles):
-                    self.hits[at] = replace(self.hits[at], n_copies=self.hits[at].n_copies + 1)
-                    return
-            self._news[len(self.hits)] = shingles
-        elif text.text in self._seen:
-            return
-        self._seen.add(text.text)
-        self.hits.append(TextHit(similarity, text))
+def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
+    """Return texts in their order, near-copies counted with the first of them."""
+    stories = Stories()
+    first = [text for text in texts if stories.add(text)]
+    return tuple(map(ToldText, first, stories.n_copies))
 
 
 def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vector) -> Float64Vector:

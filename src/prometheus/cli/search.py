@@ -163,10 +163,9 @@ def _text_lines(report: TextSearchReport) -> Iterator[str]:
 def _hit_text(hit: TextHit) -> str:
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
-    copies = f" and {hit.n_copies} near-copies" if hit.n_copies else ""
-    labels = " ".join(part for part in (text.kind, text.place, text.origin) if part)
+    labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies) if part)
     body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
-    return f"{hit.similarity:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}{copies}\n       {body}"
+    return f"{hit.similarity:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 
 similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")

@@ -50,16 +50,32 @@ INSTRUMENT_FIELDS = (
 )
 
 
-def _text_fields(table: TextTable, **aliases: tuple[str, ...]) -> tuple[Field, ...]:
+def _text_fields(
+    table: TextTable,
+    fallbacks: Mapping[str, tuple[str, ...]],
+    rare: Mapping[str, tuple[str, ...]],
+    **aliases: tuple[str, ...],
+) -> tuple[Field, ...]:
     instants = {table.timestamp, "known_at"}
     return tuple(
-        Field.of(name, "instant" if name in instants else "text", *aliases.get(name, ())) for name in table.columns
-    )
+        Field.of(
+            name, "instant" if name in instants else "text", *aliases.get(name, ()),
+            fallbacks=fallbacks.get(name, ()), rare=rare.get(name, ()),
+        )
+        for name in table.columns
+    )  # fmt: skip
 
 
 MACRO_FIELDS = _text_fields(
     MACRO,
-    event_type=("type", "event", "category"),
+    {
+        "event_type": ("category",),
+        "country": ("currency",),
+        "description": ("contents", "fulltext"),
+        "timestamp": ("pubdate", "publishdate", "publisheddate"),
+    },
+    {"description": ("actual",)},
+    event_type=("type", "event"),
     timestamp=("datetime", "date", "time", "releasedat", "releasedate", "availabledate", "publishedat"),
     known_at=("availableat",),
     country=("countrycode", "currencyarea"),
@@ -68,6 +84,13 @@ MACRO_FIELDS = _text_fields(
 )
 NEWS_FIELDS = _text_fields(
     NEWS,
+    {
+        "published_at": ("pubdate", "publishdate", "publisheddate", "publicationdate", "datepublished", "seendate"),
+        "headline": ("headlinetext", "headlines", "articletitle"),
+        "source": ("publication", "sourcename", "domain"),
+        "body": ("article", "articletext", "articlebody", "fulltext", "contents"),
+    },
+    {"published_at": ("time",), "body": ("description", "summary")},
     published_at=("published", "timestamp", "datetime", "date", "releasedat"),
     known_at=("availableat",),
     language=("lang",),

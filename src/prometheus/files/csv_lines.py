@@ -120,7 +120,7 @@ class CsvTable(TableFile):
     def _rows(self, file: IO[bytes]) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
         if self.holds_texts:
             blocks = text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_RECORD_BYTES)
-            yield from text_lines.join_records(self.path, blocks, MAX_RECORD_BYTES)
+            yield from text_lines.join_records(self.path, blocks, MAX_RECORD_BYTES, self.separator)
             return
         next_line = 1
         for block in text_lines.line_blocks(self.path, file, BLOCK_BYTES, MAX_LINE_BYTES):
@@ -194,7 +194,7 @@ def open_csv(
     header = lines.line(max(number - 1, 0))
     if b"\r" in header:
         raise FileAccessError(str(path), "has line ends of carriage return alone; save it with LF or CRLF line ends")
-    separator = "," if by_hand is not None else find_separator(header.decode())
+    separator = find_separator(header.decode())
     try:
         found = next(csv.reader([header.decode()], delimiter=separator, strict=True), [])
     except csv.Error as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.files.columns import TextColumn, is_text, plain_type, read_texts
 from prometheus.files.tables import Reason
-from prometheus.files.written_times import ZONE, read_epoch, read_rfc_822, zone_offset
+from prometheus.files.written_times import ZONE, read_epoch, read_rfc_822, split_clock, zone_offset
+from prometheus.market.written import DateStyle
 
 _CLOCK = (
-    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
-    rf"(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>{ZONE}))?)?"
+    r"(?:(?:[T ]|, ?)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
+    rf"(?: ?(?P<half>[AaPp](?:[Mm]|\.[Mm]\.)))?(?: ?(?P<zone>{ZONE}))?)?"
 )
 _COMPACT_CLOCK = (
     r"(?:[T ](?P<hour>\d{2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
@@ -34,8 +36,10 @@ _FORMS = {
     "YYYY-MM-DD": re.compile(r"(\d{4})-(\d{2})-(\d{2})" + _CLOCK, re.ASCII),
     "YYYY/MM/DD": re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})" + _CLOCK, re.ASCII),
     "YYYYMMDD": re.compile(r"(\d{4})(\d{2})(\d{2})" + _COMPACT_CLOCK, re.ASCII),
+    "YYYYMMDDHHMMSS": re.compile(r"(\d{4})(\d{2})(\d{2})(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})", re.ASCII),
 }
 _AMBIGUOUS = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:\d{4}|\d{2})" + _CLOCK, re.ASCII)
+_IANA = re.compile(r"(?P<time>.*\S) +\[?(?P<zone>[A-Z][A-Za-z]+/[A-Za-z0-9_+\-/]+)\]?", re.ASCII)
 _UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 DAY = 86_400_000_000
@@ -160,23 +164,30 @@ class DateReader(_TimeReader):
 class InstantReader(_TimeReader):
     """Reads instants: the forms of a date, with or without a clock time and a zone; a date alone is its midnight.
 
-    `zone` is the one whose clock shows the timestamps that say no zone; None refuses them. `has_earlier_midnights`
-    tells that a midnight of the zone fell on the day before in UTC: of dates alone, rarely what is meant.
+    `zone` is the one whose clock shows the timestamps that say no zone; None refuses them. `style` is how the dates of
+    the column are written, where in another form. `has_earlier_midnights` tells that a midnight of the
+    zone fell on the day before in UTC: of dates alone, rarely what is meant.
     """
 
-    def __init__(self, zone: ZoneInfo | None = None, date_format: str | None = None) -> None:
+    def __init__(
+        self, zone: ZoneInfo | None = None, date_format: str | None = None, style: DateStyle | None = None
+    ) -> None:
         super().__init__(date_format)
-        self._zone = zone
+        self._zone, self._style = zone, style
         self.has_earlier_midnights = False
 
     def _read_new_text(self, text: str) -> tuple[int, Reason]:
+        if self._style is not None:
+            day, clock = split_clock(text)
+            text = f"{self._style.iso(day)} {clock}"
+        text, zone = self._zone_of(text)
         written, form = parse_timestamp(text, self._date_format)
         if isinstance(written, Reason):
             return 0, written
-        found = self._place_one(written)
+        found = self._place_one(written, zone)
         if found is Reason.TIMESTAMP_WITHOUT_ZONE:
             return 0, found
-        form += " with zone" if written.tzinfo is not None else ""
+        form += " with zone" if self._says_more(written, zone) else ""
         if self._is_of_another_form(form):
             return 0, Reason.DATE_IN_ANOTHER_FORMAT
         return (0, found) if isinstance(found, Reason) else (to_microseconds(found), Reason.NONE)
@@ -194,13 +205,27 @@ class InstantReader(_TimeReader):
 
     def _place(self, walls: Int64Vector) -> tuple[Int64Vector, NDArray[np.int8]]:
         distinct, inverse = np.unique(walls, return_inverse=True)
-        placed = [self._place_one(_WALL_EPOCH + int(wall) * _MICROSECOND) for wall in distinct]
+        placed = [self._place_one(_WALL_EPOCH + int(wall) * _MICROSECOND, self._zone) for wall in distinct]
         reasons = np.array([item if isinstance(item, Reason) else Reason.NONE for item in placed], np.int8)
         instants = np.array([0 if isinstance(item, Reason) else to_microseconds(item) for item in placed], np.int64)
         return instants[inverse], reasons[inverse]
 
-    def _place_one(self, written: datetime) -> datetime | Reason:
-        found = to_instant(written, self._zone)
+    def _says_more(self, written: datetime, zone: ZoneInfo | None) -> bool:
+        """Return whether a time names its zone though the clock of the reader's zone shows it once, or never."""
+        if written.tzinfo is None and zone is self._zone:
+            return False
+        shown = written.replace(tzinfo=None)
+        return self._zone is None or to_instant(shown, self._zone) is not Reason.AMBIGUOUS_TIME
+
+    def _zone_of(self, text: str) -> tuple[str, ZoneInfo | None]:
+        """Return a text without the IANA zone that it ends in, and that zone, else the reader's own."""
+        if "/" in text and (named := _IANA.fullmatch(text.strip())):
+            with suppress(LookupError, ValueError, OSError):  # OSError: the name of a folder of zones
+                return named["time"], ZoneInfo(named["zone"])
+        return text, self._zone
+
+    def _place_one(self, written: datetime, zone: ZoneInfo | None) -> datetime | Reason:
+        found = to_instant(written, zone)
         if written.tzinfo is None and written.time() == _MIDNIGHT and isinstance(found, datetime):
             self.has_earlier_midnights |= found.date() < written.date()
         return found
@@ -212,10 +237,10 @@ class ReleaseReader(InstantReader):
     Noon lies on that date in nearly every zone, so that what was published on a date counts on no earlier one.
     """
 
-    def _place_one(self, written: datetime) -> datetime | Reason:
+    def _place_one(self, written: datetime, zone: ZoneInfo | None) -> datetime | Reason:
         if written.tzinfo is not None or written.time() != _MIDNIGHT:
-            return super()._place_one(written)
-        return to_instant(written.replace(hour=_NOON), self._zone or ZoneInfo("UTC"))
+            return super()._place_one(written, zone)
+        return to_instant(written.replace(hour=_NOON), zone or ZoneInfo("UTC"))
 
 
 def parse_date(text: str, date_format: str | None = None) -> tuple[date | Reason, str]:
@@ -242,15 +267,24 @@ def _find_form(text: str, date_format: str | None) -> tuple[re.Match[str] | date
     if not text:
         return Reason.MISSING_VALUE, ""
     if date_format is not None:
-        try:
-            return datetime.strptime(text, date_format), date_format  # noqa: DTZ007 -- without %z it has no zone yet
-        except ValueError:
-            return Reason.NOT_A_DATE, ""
+        return _read_format(text, date_format), date_format
     for form, pattern in _FORMS.items():
         match = pattern.fullmatch(text)
         if match is not None:
             return match, form
     return (Reason.AMBIGUOUS_DATE if _AMBIGUOUS.fullmatch(text) else Reason.NOT_A_DATE), ""
+
+
+def _read_format(text: str, date_format: str) -> re.Match[str] | datetime | Reason:
+    """Return what a format reads; after a format of the date alone, a clock time may stand as anywhere else."""
+    day, clock = split_clock(text)
+    for written in (text, day):
+        with suppress(ValueError):
+            found = datetime.strptime(written, date_format)  # noqa: DTZ007 -- without %z it has no zone yet
+            if written == text:
+                return found
+            return _FORMS["YYYY-MM-DD"].fullmatch(f"{found.date()} {clock}") or Reason.NOT_A_DATE
+    return Reason.NOT_A_DATE
 
 
 def parse_timestamp(text: str, date_format: str | None = None) -> tuple[datetime | Reason, str]:
@@ -281,7 +315,7 @@ def _build(match: re.Match[str]) -> datetime | Reason:
     if half := parts.get("half"):
         if not 1 <= hour <= _NOON:
             return Reason.NOT_A_DATE
-        hour = hour % _NOON + (_NOON if half.upper() == "PM" else 0)
+        hour = hour % _NOON + (_NOON if half[0] in "Pp" else 0)
     # digits beyond microseconds are cut: rounding could carry a time into the next day
     fraction = int((parts.get("fraction") or "")[:6].ljust(6, "0"))
     zone = parts.get("zone")

@@ -272,12 +272,12 @@ def _find_styles(table: TableFile, fields: Sequence[Field], layout: Layout, ques
     about_dates = DateEvidence()
     for batch in below_names(table, layout.n_name_rows):
         for name in numbers:
-            about_numbers.add(name, _distinct_texts(batch.columns[name]))
+            about_numbers.add(name, distinct_texts(batch.columns[name]))
         for name in dates:
-            about_dates.add(_distinct_texts(_as_text(batch.columns[name])))
+            about_dates.add(distinct_texts(_as_text(batch.columns[name])))
     for doubt, columns in ((about_dates.doubt(), dates), (about_numbers.doubt(), numbers)):
         if doubt is not None:
-            raise DataCheckError(f"{_place_of(table, doubt.text, columns)}: {doubt}; nothing was written")
+            raise DataCheckError(f"{place_of(table, doubt.text, columns)}: {doubt}; nothing was written")
     return Styles(about_numbers.styles(), about_dates.style())
 
 
@@ -293,7 +293,7 @@ def _written_columns(table: TableFile, fields: Sequence[Field], question: PriceQ
     return numbers, dates
 
 
-def _place_of(table: TableFile, text: str, fields: list[str]) -> str:
+def place_of(table: TableFile, text: str, fields: Sequence[str]) -> str:
     """Return file, row and column of the first cell that holds a text."""
     for batch in table.batches():
         for field in fields:
@@ -305,7 +305,7 @@ def _place_of(table: TableFile, text: str, fields: list[str]) -> str:
 
 
 def _are_plain(batch: RawBatch, numbers: list[str], dates: list[str], prefers_point: bool) -> bool:
-    if not prefers_point and any("." in text for name in numbers for text in _distinct_texts(batch.columns[name])):
+    if not prefers_point and any("." in text for name in numbers for text in distinct_texts(batch.columns[name])):
         return False
     if any(read_numbers(batch.columns[name]).is_unreadable.any() for name in numbers):
         return False
@@ -313,5 +313,6 @@ def _are_plain(batch: RawBatch, numbers: list[str], dates: list[str], prefers_po
     return all(np.isin(each, (Reason.NONE, Reason.MISSING_VALUE)).all() for each in reasons)
 
 
-def _distinct_texts(column: pa.Array) -> list[str]:
+def distinct_texts(column: pa.Array) -> list[str]:
+    """Return the texts that occur in a column, without empty ones."""
     return [text for text in distinct_values(column)[1].to_pylist() if text]

@@ -200,6 +200,10 @@ def _way_out(first: Rejection, shown: str, by_reason: Counter[Reason], n_rows: i
         ways.append(f"name the format with --date-format, such as {' or '.join(map(_quote, found or _FORMATS))}")
     if by_reason[Reason.TIMESTAMP_WITHOUT_ZONE]:
         ways.append("name their zone with --assume-timezone, such as UTC or America/New_York")
+    if by_reason[Reason.AMBIGUOUS_TIME]:
+        ways.append("write the offset behind a time that the clock shows twice, as in 2024-11-03 01:30-04:00")
+    if by_reason[Reason.TIME_THAT_DOES_NOT_EXIST]:
+        ways.append("name the zone whose clock shows such a time with --assume-timezone")
     if not ways:
         ways.append(f"correct {first.column or 'these rows'}, or name another column with --column FIELD=NAME")
     return ", or ".join(ways)

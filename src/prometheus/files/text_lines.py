@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -28,8 +29,6 @@ from prometheus.files.tables import MalformedLine, Reason, access_error
 
 SEPARATORS = ",;\t|"
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
-_BARE = rb'(?:[^",\n][^,\n]*+)?+'
-_ROW = re.compile(rb"(?:%b|%b)(?:,(?:%b|%b))*+" % (_QUOTED, _BARE, _QUOTED, _BARE))
 
 
 def find_separator(header: str) -> str:
@@ -147,7 +146,14 @@ def refuse_damage(path: Path) -> Iterator[None]:
         raise access_error(path, error) from error
 
 
-def is_row(line: bytes) -> bool:
+@cache
+def _row_pattern(separator: str) -> re.Pattern[bytes]:
+    mark = re.escape(separator.encode())
+    cell = rb'(?:%b|(?:[^"%b\n][^%b\n]*+)?+)' % (_QUOTED, mark, mark)
+    return re.compile(rb"%b(?:%b%b)*+" % (cell, mark, cell))
+
+
+def is_row(line: bytes, separator: str = ",") -> bool:
     r"""Return whether a line, or lines, are cells: quoted ones by RFC 4180, others with any quotes but a leading one.
 
     Examples
@@ -155,11 +161,11 @@ def is_row(line: bytes) -> bool:
     >>> is_row(b'a,"b\nc ""d"" e"'), is_row(b'a,5" disk'), is_row(b'a,"b'), is_row(b'a,"b"c')
     (True, True, False, False)
     """
-    return b'"' not in line or _ROW.fullmatch(line) is not None
+    return b'"' not in line or _row_pattern(separator).fullmatch(line) is not None
 
 
 def join_records(
-    path: Path, blocks: Iterator[bytes], max_line_bytes: int
+    path: Path, blocks: Iterator[bytes], max_line_bytes: int, separator: str
 ) -> Iterator[tuple[Lines, tuple[MalformedLine, ...]]]:
     """Yield whole rows of at most `max_line_bytes`, numbered by their first line, and lines whose cell never closes."""
     next_line, rest, is_open = 1, b"", False
@@ -168,7 +174,7 @@ def join_records(
             return
         is_open = not block.endswith(b"\n") if block else is_open
         lines = split_lines(path, rest + block, next_line, max_line_bytes)
-        spans, is_stray, n_whole = _find_cells_over_lines(lines, max_line_bytes, is_last=not block)
+        spans, is_stray, n_whole = _find_cells_over_lines(lines, max_line_bytes, separator, is_last=not block)
         n_bytes = int(lines.ends[n_whole - 1]) if n_whole else 0
         next_line, rest = next_line + n_whole, lines.text[n_bytes:]
         if n_whole:
@@ -186,7 +192,7 @@ def join_records(
 
 
 def _find_cells_over_lines(
-    lines: Lines, max_bytes: int, *, is_last: bool
+    lines: Lines, max_bytes: int, separator: str, *, is_last: bool
 ) -> tuple[list[tuple[int, int]], NDArray[np.bool_], int]:
     """Return first and last line of each row of several lines, which lines are stray, and how many lines are whole."""
     starts, is_quote = lines.starts, np.frombuffer(lines.text, np.uint8) == ord('"')
@@ -196,14 +202,14 @@ def _find_cells_over_lines(
     is_stray = np.zeros(len(lines.ends), dtype=bool)
     done = -1
     for first in np.flatnonzero(n_quotes).tolist():
-        if first <= done or is_row(lines.line(first)):
+        if first <= done or is_row(lines.line(first), separator):
             continue
         later = np.searchsorted(odd, first, side="right")
         if n_quotes[first] % 2 and later == len(odd) and not is_last and len(lines.text) - starts[first] <= max_bytes:
             return spans, is_stray, first
         last = int(odd[later]) if n_quotes[first] % 2 and later < len(odd) else first
         start, end = int(starts[first]), int(lines.ends[last])
-        if last > first and end - start <= max_bytes and is_row(lines.text[start:end].rstrip(b"\r\n")):
+        if last > first and end - start <= max_bytes and is_row(lines.text[start:end].rstrip(b"\r\n"), separator):
             done = last
             spans.append((first, last))
         else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prometheus.files.columns import MACRO_FIELDS, NEWS_FIELDS
+from prometheus.files.composed import CALENDAR_PARTS, CLOCK_NAMES, DAY_NAMES, PARTS
 from prometheus.market.frames import Field, normalize_name
 
 VINTAGE_NAMES = frozenset({"realtimestart", "vintagedate", "vintage"})
@@ -23,7 +24,9 @@ class ObservationField(Field):
         """Return the positions of the columns that may be this field."""
         found = Field.find(self, names)
         observed = [at for at in found if normalize_name(names[at]) not in RELEASE_NAMES]
-        return observed if any(normalize_name(names[at]) in _DATED_NAMES for at in observed) else found
+        found = observed if any(normalize_name(names[at]) in _DATED_NAMES for at in observed) else found
+        dated = [at for at in found if normalize_name(names[at]) not in CLOCK_NAMES]
+        return dated if any(normalize_name(names[at]) in DAY_NAMES for at in dated) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,16 @@ def _macro_fields() -> tuple[Field, ...]:
     observation = ObservationField("timestamp", "instant", timestamp.aliases | OBSERVATION_NAMES, timestamp.fallbacks)
     aliases = known_at.aliases | VINTAGE_NAMES
     known = KnownAtField("known_at", "instant", aliases, RELEASE_NAMES, observation=observation)
-    return tuple({**by_name, "timestamp": observation, "known_at": known}.values())
+    return (*{**by_name, "timestamp": observation, "known_at": known}.values(), *PARTS, *CALENDAR_PARTS)
 
 
 MACRO_TEXT_FIELDS = _macro_fields()
-NEWS_TEXT_FIELDS = tuple(
-    replace(field, aliases=field.aliases | VINTAGE_NAMES) if field.name == "known_at" else field
-    for field in NEWS_FIELDS
+NEWS_TEXT_FIELDS = (
+    *(
+        replace(field, aliases=field.aliases | VINTAGE_NAMES) if field.name == "known_at" else field
+        for field in NEWS_FIELDS
+    ),
+    *PARTS,
 )
 
 

@@ -30,6 +30,19 @@ _DAYS = [
 ]  # fmt: skip
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p")
 _MOST_FORMATS = 2
+_BEFORE_CLOCK = re.compile(r"(?:[T ,]+| at )(?=\d{1,2}:\d{2})")
+
+
+def split_clock(text: str) -> tuple[str, str]:
+    """Return what stands before the clock time of a text, and the clock time with its zone, "" for none.
+
+    Examples
+    --------
+    >>> split_clock("Jan 31, 2024, 7:05 p.m. EST"), split_clock("31/01/2024")
+    (('Jan 31, 2024', '7:05 p.m. EST'), ('31/01/2024', ''))
+    """
+    day, *clock = _BEFORE_CLOCK.split(text.strip(), maxsplit=1)
+    return day, clock[0] if clock else ""
 
 
 def read_rfc_822(text: str) -> datetime | None:
@@ -91,7 +104,7 @@ def formats_of(text: str) -> list[str]:
     >>> formats_of("01/31/2024 7:05 PM"), formats_of("01/02/2020")
     (['%m/%d/%Y %I:%M %p'], ['%d/%m/%Y', '%m/%d/%Y'])
     """
-    formats = (day + clock for clock, day in product(_CLOCKS, _DAYS))
+    formats = (*(day + clock for clock, day in product(_CLOCKS, _DAYS)), "%Y%m%d%H%M")
     return [form for form in formats if _is_read(text.strip(), form)][:_MOST_FORMATS]
 
 

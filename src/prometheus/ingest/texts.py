@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
+from prometheus.files.composed import compose, is_calendar
+from prometheus.files.instant_styles import find_instant_style
 from prometheus.files.instants import (
     DAY,
     EPOCH,
@@ -32,10 +35,14 @@ from prometheus.files.instants import (
     to_microseconds,
 )
 from prometheus.files.opening import open_text_table
+from prometheus.files.rejects import shorten
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.files.vintages import MACRO_TEXT_FIELDS, NEWS_TEXT_FIELDS, is_vintage, unread_vintages
 from prometheus.ingest.checks import FIRST_DATE, mark_reasons, mark_texts, text_fault
+from prometheus.ingest.previews import N_ROWS, describe_columns
 from prometheus.ingest.report import IngestReport, IngestRun, Progress, TextIngestOptions, require_files
+from prometheus.market.written import DateStyle
+from prometheus.spelling import spell_instant
 
 _FIELDS = {MACRO.name: MACRO_TEXT_FIELDS, NEWS.name: NEWS_TEXT_FIELDS}
 
@@ -82,9 +89,10 @@ class TextIngest:
 
 def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOptions) -> tuple[TableFile, ...]:
     require_files(paths)
-    unknown = [name for name in options.columns if name not in table.columns]
+    known = [field.name for field in _FIELDS[table.name]]
+    unknown = [name for name in options.columns if name not in known]
     if unknown:
-        raise UsageError(f"--column {unknown[0]}: no such field; known: {', '.join(table.columns)}")
+        raise UsageError(f"--column {unknown[0]}: no such field; known: {', '.join(known)}")
     clashing = [name for name in options.metadata_columns if name in table.columns]
     if clashing:
         raise UsageError(f"--metadata-column {clashing[0]}: is a field of its own; name its column with --column")
@@ -100,7 +108,11 @@ def _open_files(table: TextTable, paths: Sequence[Path], options: TextIngestOpti
             raise DataCheckError(
                 f"{file.path}: no column {' or '.join(table.texts)}; name the column with --column {first}=NAME"
             )
-    return files
+        if is_calendar(file.columns) and "event_type" not in file.columns.source:
+            raise DataCheckError(
+                f"{file.path}: no column says which event each figure is of; name it with --column event_type=NAME"
+            )
+    return tuple(compose(file, table.timestamp, options.columns) for file in files)
 
 
 class _TextRun(IngestRun):
@@ -110,6 +122,7 @@ class _TextRun(IngestRun):
     def __init__(self, files: Sequence[TableFile], table: TextTable, options: TextIngestOptions) -> None:
         super().__init__(files, (*table.columns, *options.metadata_columns), options)
         self._table, self._options = table, options
+        self._n_shown = 0
         self._zone = load_zone("--assume-timezone", options.assume_timezone) if options.assume_timezone else None
 
     def begin(self, connection: psycopg.Connection[Any]) -> None:
@@ -118,7 +131,7 @@ class _TextRun(IngestRun):
     def read_file(self, file: TableFile) -> Iterator[RawBatch]:
         options, table = self._options, self._table
         readers, n_garbled = self._readers(file), 0
-        for batch in file.batches():
+        for batch in self._batches(file):
             rows = read_text_rows(batch, table, readers, options.defaults, options.metadata_columns)
             if rows.n_letters > MAX_BATCH_BYTES:
                 raise FileAccessError(
@@ -127,6 +140,7 @@ class _TextRun(IngestRun):
             faults = check_text_rows(rows, table, options.now)
             n_garbled += sum(mend(text) != text for column in rows.texts.values() for text in column.values)
             self.rejects.take(file, batch, faults)
+            self._show(rows, faults.is_good)
             if not self.rejects.stops_the_run:  # nothing is staged once a row forbids to store any
                 self._staging.append(self.file_no, text_records(rows, table, faults.is_good))
             yield batch
@@ -139,15 +153,46 @@ class _TextRun(IngestRun):
             remark = f"midnights in {options.assume_timezone} are of the day before in UTC; where they stand for dates"
             self.notes.add(f"{remark} alone, --assume-timezone UTC keeps the dates", str(file.path))
 
+    def _batches(self, file: TableFile) -> Iterator[RawBatch]:
+        """Yield the rows of a file, of a calendar those that tell a fact."""
+        n_open = 0
+        for batch in file.batches():
+            if is_calendar(file.columns):
+                is_fact = batch.columns["description"].is_valid().to_numpy(zero_copy_only=False)
+                n_open += int(np.sum(~is_fact))
+                yield batch.keep(is_fact)
+            else:
+                yield batch
+        if n_open:
+            remark = f"{n_open:,} rows of events without an actual figure tell no fact and are left out"
+            self.notes.add(remark, str(file.path))
+
+    def _show(self, rows: TextRows, is_good: NDArray[np.bool_]) -> None:
+        """Say of a dry run how its first sound rows would be stored."""
+        n_left = N_ROWS - self._n_shown if self._options.dry_run else 0
+        for _, *cells, _ in islice(text_records(rows, self._table, is_good), n_left):
+            self._n_shown += 1
+            self.notes.add(f"to be stored: {', '.join(map(_shown, filter(None, cells)))}")
+
     def _readers(self, file: TableFile) -> dict[str, InstantReader]:
         for name in unread_vintages(file.columns.ignored):
             remark = f"{name} may say when a text became known and is not read"
             self.notes.add(f"{remark}; choose it with --column known_at={name}", str(file.path))
-        kind = ReleaseReader if is_vintage(file.columns.source.get("known_at", "")) else InstantReader
-        date_format = self._options.date_format
+        if self._options.dry_run:
+            self.notes.add(describe_columns(file), str(file.path))
+        source = file.columns.source
+        is_release = is_vintage(source.get("known_at", "")) or ("known_at" in source and is_calendar(file.columns))
+        kinds = {self._table.timestamp: InstantReader, "known_at": ReleaseReader if is_release else InstantReader}
         return {
-            self._table.timestamp: InstantReader(self._zone, date_format), "known_at": kind(self._zone, date_format),
-        }  # fmt: skip
+            field: kind(self._zone, self._options.date_format, self._style(file, field))
+            for field, kind in kinds.items()
+        }
+
+    def _style(self, file: TableFile, field: str) -> DateStyle | None:
+        style = find_instant_style(file, field) if self._options.date_format is None else None
+        if style is not None:
+            self.notes.add(f"dates of {file.columns.source[field]} are read as {style}", str(file.path))
+        return style
 
     def compare(self) -> None:
         """Refuse nothing: equal texts are one, and different ones never contradict each other."""
@@ -162,6 +207,10 @@ class _TextRun(IngestRun):
             "first_date": staged.first_date,
             "last_date": staged.last_date,
         }
+
+
+def _shown(cell: str | datetime) -> str:
+    return spell_instant(cell, "seconds") if isinstance(cell, datetime) else shorten(cell)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

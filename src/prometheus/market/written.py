@@ -31,8 +31,12 @@ _TIME = r"(?:[T ,]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?)?"
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}.*|\d{4}/\d{1,2}/\d{1,2}.*|\d{8}", re.ASCII)
 _DOTTED = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})" + _TIME, re.ASCII)
 _TRIPLE = re.compile(r"(\d{1,2})([-/. ])(\d{1,2})\2(\d{4}|\d{2})" + _TIME, re.ASCII)
-_DAY_MONTH = re.compile(r"(?:[A-Za-z]{3,9},? )?(\d{1,2})[- /]([A-Za-z]{3,9})\.?[- /,]+(\d{4}|\d{2})" + _TIME, re.ASCII)
-_MONTH_DAY = re.compile(r"(?:[A-Za-z]{3,9},? )?([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})" + _TIME, re.ASCII)
+_WEEKDAY = r"(?:(?P<weekday>[A-Za-z]{3,9}),? )?"
+_DAY_MONTH = re.compile(
+    _WEEKDAY + r"(?P<day>\d{1,2})[- /](?P<month>[A-Za-z]{3,9})\.?[- /,]+(?P<year>\d{4}|\d{2})" + _TIME, re.ASCII
+)
+_MONTH_DAY = re.compile(_WEEKDAY + r"(?P<month>[A-Za-z]{3,9})\.? (?P<day>\d{1,2}),? (?P<year>\d{4})" + _TIME, re.ASCII)
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH = re.compile(r"-?\d{9,19}(?:\.0+)?", re.ASCII)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND = ((11, 1), (14, 10**3), (17, 10**6), (20, 10**9))
@@ -253,15 +257,12 @@ def _from_dotted(text: str) -> str | None:
 
 
 def _from_names(text: str) -> str | None:
-    match = _DAY_MONTH.fullmatch(text)
-    day, month, year = match.groups() if match is not None else ("", "", "")
-    if match is None:
-        match = _MONTH_DAY.fullmatch(text)
-        if match is None:
-            return None
-        month, day, year = match.groups()
-    number = _MONTHS.get(month[:3].casefold(), 0)
-    return _iso(year, number, int(day)) if number else None
+    match = _DAY_MONTH.fullmatch(text) or _MONTH_DAY.fullmatch(text)
+    month = _MONTHS.get(match["month"][:3].casefold()) if match is not None else None
+    found = _iso(match["year"], month, int(match["day"])) if match is not None and month is not None else None
+    if match is None or found is None or match["weekday"] is None:
+        return found
+    return found if match["weekday"][:3].casefold() == _WEEKDAYS[date.fromisoformat(found).weekday()] else None
 
 
 def _from_epoch(text: str) -> str | None:

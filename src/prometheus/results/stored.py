@@ -267,6 +267,7 @@ class Texts(ResultTable["TextHit"]):
             Column("similarity", "number", [hit.similarity for hit in self]),
             Column("timestamp", "instant", [text.timestamp for text in found]),
             Column("source", "text", [text.source_type.lower() for text in found]),
+            Column("n_copies", "count", [hit.n_copies for hit in self], ",d"),
             *columns_of(found, {"kind": "text", "place": "text", "origin": "text", "text": "text"}),
         )
 

@@ -358,6 +358,7 @@ class TextRow(Answer):
     """A text found."""
 
     similarity: float = Field(description="Cosine, in [-1, 1].")
+    n_copies: int = Field(description="Near-copies that it stands for; none of them is listed.")
     source_type: str = Field(examples=["MACRO"])
     source_id: int
     timestamp: datetime

@@ -1,4 +1,4 @@
-"""The ways in which files spell a language or a country: ISO 639, ISO 3166 and English names."""
+"""The ways in which files spell a language or a country: ISO 639, ISO 3166, English names, a country's currency."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ _LANGUAGES = """
     ur/urd/urdu, vi/vie/vietnamese, zh/zho/chi/chinese
 """
 _COUNTRIES = """
-    ae/are/united arab emirates/uae, ar/arg/argentina, at/aut/austria, au/aus/australia, be/bel/belgium,
-    bg/bgr/bulgaria, br/bra/brazil, ca/can/canada, ch/che/switzerland, cl/chl/chile, cn/chn/china/mainland china,
-    co/col/colombia, cy/cyp/cyprus, cz/cze/czechia/czech republic, de/deu/germany, dk/dnk/denmark,
-    ea/emu/euro area/eurozone/euro zone, ee/est/estonia, eg/egy/egypt, es/esp/spain, eu/eur/european union,
-    fi/fin/finland, fr/fra/france, gb/gbr/united kingdom/uk/great britain, gr/grc/greece, hk/hkg/hong kong,
-    hr/hrv/croatia, hu/hun/hungary, id/idn/indonesia, ie/irl/ireland, il/isr/israel, in/ind/india, is/isl/iceland,
-    it/ita/italy, jp/jpn/japan, kr/kor/south korea/korea/republic of korea, lt/ltu/lithuania, lu/lux/luxembourg,
-    lv/lva/latvia, mt/mlt/malta, mx/mex/mexico, my/mys/malaysia, ng/nga/nigeria, nl/nld/netherlands/the netherlands,
-    no/nor/norway, nz/nzl/new zealand, pe/per/peru, ph/phl/philippines, pk/pak/pakistan, pl/pol/poland,
-    pt/prt/portugal, ro/rou/romania, ru/rus/russia/russian federation, sa/sau/saudi arabia, se/swe/sweden,
-    sg/sgp/singapore, si/svn/slovenia, sk/svk/slovakia, th/tha/thailand, tr/tur/turkey/türkiye, tw/twn/taiwan,
-    ua/ukr/ukraine, us/usa/united states/united states of america, vn/vnm/vietnam/viet nam, za/zaf/south africa
+    ae/are/aed/united arab emirates/uae, ar/arg/argentina, at/aut/austria, au/aus/aud/australia, be/bel/belgium,
+    bg/bgr/bulgaria, br/bra/brl/brazil, ca/can/cad/canada, ch/che/chf/switzerland, cl/chl/clp/chile,
+    cn/chn/cny/china/mainland china, co/col/cop/colombia, cy/cyp/cyprus, cz/cze/czk/czechia/czech republic,
+    de/deu/germany, dk/dnk/dkk/denmark, ea/emu/euro area/eurozone/euro zone, ee/est/estonia, eg/egy/egypt,
+    es/esp/spain, eu/eur/european union, fi/fin/finland, fr/fra/france, gb/gbr/gbp/united kingdom/uk/great britain,
+    gr/grc/greece, hk/hkg/hkd/hong kong, hr/hrv/croatia, hu/hun/huf/hungary, id/idn/idr/indonesia, ie/irl/ireland,
+    il/isr/ils/israel, in/ind/inr/india, is/isl/iceland, it/ita/italy, jp/jpn/jpy/japan,
+    kr/kor/krw/south korea/korea/republic of korea, lt/ltu/lithuania, lu/lux/luxembourg, lv/lva/latvia, mt/mlt/malta,
+    mx/mex/mxn/mexico, my/mys/myr/malaysia, ng/nga/nigeria, nl/nld/netherlands/the netherlands, no/nor/nok/norway,
+    nz/nzl/nzd/new zealand, pe/per/peru, ph/phl/philippines, pk/pak/pakistan, pl/pol/pln/poland, pt/prt/portugal,
+    ro/rou/ron/romania, ru/rus/russia/russian federation, sa/sau/saudi arabia, se/swe/sek/sweden,
+    sg/sgp/sgd/singapore, si/svn/slovenia, sk/svk/slovakia, th/tha/thb/thailand, tr/tur/try/turkey/türkiye,
+    tw/twn/twd/taiwan, ua/ukr/ukraine, us/usa/usd/united states/united states of america, vn/vnm/vietnam/viet nam,
+    za/zaf/zar/south africa
 """
 
 
-def _table(listed: str) -> Mapping[str, frozenset[str]]:
-    """Return every spelling with all those of the same thing, which stand between slashes."""
-    groups = (frozenset(entry.strip().split("/")) for entry in " ".join(listed.split()).split(","))
+def _table(listed: str) -> Mapping[str, tuple[str, ...]]:
+    """Return every spelling with all those of the same thing, which stand between slashes, the shortest code first."""
+    groups = (tuple(entry.strip().split("/")) for entry in " ".join(listed.split()).split(","))
     return {spelling: group for group in groups for spelling in group}
 
 
@@ -59,10 +61,29 @@ def spellings_of(column: str, wanted: str) -> list[str]:
     Examples
     --------
     >>> spellings_of("language", "EN"), spellings_of("country", "U.S.")
-    (['en', 'eng', 'english'], ['united states', 'united states of america', 'us', 'usa'])
+    (['en', 'eng', 'english'], ['united states', 'united states of america', 'us', 'usa', 'usd'])
     """
     folded = fold(column, wanted)
     return sorted(_SPELLINGS.get(column, {}).get(folded, [folded]))
+
+
+def canonical(column: str, wanted: str) -> str:
+    """Return the spelling in which what is new is stored: the short code, US or en; one that is not known as it is.
+
+    Examples
+    --------
+    >>> canonical("country", "u.s.a."), canonical("language", "ENG"), canonical("language", "en_us")
+    ('US', 'en', 'en-US')
+    >>> canonical("country", "Atlantis"), canonical("event_type", "cpi")
+    ('Atlantis', 'cpi')
+    """
+    if is_tag(column, wanted):
+        language, *parts = fold(column, wanted).split("-")
+        return "-".join((language, *(part.upper() if len(part) == len("US") else part for part in parts)))
+    known = _SPELLINGS.get(column, {}).get(fold(column, wanted))
+    if known is None:
+        return wanted
+    return known[0].upper() if column == COUNTRY else known[0]
 
 
 def is_alike(column: str, said: str | None, wanted: str) -> bool:

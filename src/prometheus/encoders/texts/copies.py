@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
 
 WORDS_AT_ONCE = 5
 MIN_OVERLAP = 0.8
@@ -39,3 +41,63 @@ def is_near_copy(one: Shingles, other: Shingles) -> bool:
     if not (one.numbers <= other.numbers or other.numbers <= one.numbers):
         return False
     return len(one.runs & other.runs) >= MIN_OVERLAP * len(one.runs | other.runs)
+
+
+class Told(Protocol):
+    """A text, whether it is of news or a macro event, and when it was told."""
+
+    @property
+    def source_type(self) -> str:
+        """``NEWS`` or ``MACRO``."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """The instant it belongs to."""
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+
+
+class Stories:
+    """Texts in order, of which those that tell one story are counted with the first of them, in `n_copies`.
+
+    Equal texts of one source are one story, and so are near-copies: of news whenever they were printed, of macro events
+    on one date, for the statements of two meetings say nearly the same. A story stands on the texts given alone, so one
+    of those known on a date is not changed by what became known later.
+    """
+
+    def __init__(self) -> None:
+        self.n_copies: list[int] = []
+        self._equal: dict[tuple[str, str], int] = {}
+        self._near: dict[tuple[str, date | None], list[tuple[int, Shingles]]] = {}
+
+    def add(self, told: Told, *, may_open: bool = True) -> bool:
+        """Return whether a text opens a story, which it does only where it `may_open` one; else count it as a copy."""
+        rivals = self._near.setdefault((told.source_type, _day_of(told)), [])
+        shingles = Shingles.of(told.text)
+        near = (at for at, each in rivals if is_near_copy(each, shingles))
+        story = self._equal.get((told.source_type, told.text), next(near, None))
+        if story is not None:
+            self.n_copies[story] += 1
+        elif may_open:
+            story = self._equal[told.source_type, told.text] = len(self.n_copies)
+            rivals.append((story, shingles))
+            self.n_copies.append(0)
+            return True
+        return False
+
+
+def _day_of(told: Told) -> date | None:
+    return None if told.source_type == "NEWS" else told.timestamp.date()
+
+
+def describe_copies(n_copies: int) -> str:
+    """Return how many near-copies a text stands for, nothing for none.
+
+    Examples
+    --------
+    >>> describe_copies(0), describe_copies(1), describe_copies(3)
+    ('', 'and 1 near-copy', 'and 3 near-copies')
+    """
+    return f"and {n_copies} near-{'copy' if n_copies == 1 else 'copies'}" if n_copies else ""
