@@ -149,6 +149,9 @@ def series(
     country: Annotated[str | None, option("Country that the series tell of.")] = None,
     source: Annotated[str | None, option("Source of the series.")] = None,
     date_format: DateFormat = None,
+    replace: Annotated[
+        bool, option("The stored values were wrong: put the file's in place, and take their facts out.")
+    ] = False,
     dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False,
 ) -> Answer:
     """Load levels such as yields, rates or the VIX, and tell them as macro events: date, series, value, release."""
@@ -156,7 +159,7 @@ def series(
 
     options = SeriesOptions(
         now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
-        date_format=date_format, dry_run=dry_run,
+        date_format=date_format, replace=replace, dry_run=dry_run,
     )  # fmt: skip
     sources = _find(files)
     with command_app("rows") as application:

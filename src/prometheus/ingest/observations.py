@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
@@ -132,11 +132,3 @@ def _days(table: TableFile, batch: RawBatch, column: str, reader: DateReader) ->
 def _refused(table: TableFile, batch: RawBatch, at: int, column: str, reason: Reason, way_out: str) -> DataCheckError:
     where = f"{table.path}: {table.row_word} {batch.rows[at]}, column {column}"
     return DataCheckError(f"{where}: {shorten(_texts(batch, column)[at])} is refused as {reason.label}; {way_out}")
-
-
-def by_series(observations: Sequence[Observation]) -> Mapping[str, Sequence[Observation]]:
-    """Return the observations of each series, by day, then by release."""
-    found: dict[str, list[Observation]] = {}
-    for each in sorted(observations, key=lambda item: (item.series, item.day, item.released or item.day)):
-        found.setdefault(each.series, []).append(each)
-    return found
