@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +178,30 @@ def test_values_not_known_yet_wait(run: Run, db_manager: DatabaseManager) -> Non
     assert json.loads(outcome.stdout)["rows_written"] < 60
     assert "not known yet by their release lag" in outcome.stderr
     assert run("ingest", "series", "x.csv", "--release-lag", "400").exit_code == 2
+
+
+def test_a_span_of_a_series_goes_out_with_the_facts_that_stand_on_it(run: Run, db_manager: DatabaseManager) -> None:
+    Path("UNRATE.csv").write_text(MONTHLY.replace("2019-03-01,.", "2019-03-01,3.8"))
+    Path("OTHER.csv").write_text(MONTHLY.replace("UNRATE", "OTHER"))
+    for name in ("UNRATE.csv", "OTHER.csv"):
+        assert run("ingest", "series", name, "--release-lag", "45").exit_code == 0
+    before = values(db_manager), events(db_manager)
+    listed = run("data", "series").stdout.splitlines()
+    assert listed[-1].split() == ["UNRATE", "2019-01-01", "2019-04-01", "4", "4", "2019-05-16", "22:00:00", "UTC"]
+
+    february = ("data", "remove", "--series", "UNRATE", "--start", "2019-02-01", "--end", "2019-02-01")
+    planned = run(*february, "--plan")
+    assert planned.stdout.startswith("UNRATE: 1 series_values, 2 macro_events, 0 text_embeddings")
+    assert (values(db_manager), events(db_manager)) == before
+    assert run(*february).exit_code == 0
+    left = [row for row in before[1] if "UNRATE" not in row[5] or "for 2019-04-01" in row[5]]
+    assert (values(db_manager), events(db_manager)) == (
+        [row for row in before[0] if row[:2] != ("UNRATE", date(2019, 2, 1))],
+        left,
+    )
+
+    assert run("ingest", "series", "UNRATE.csv", "--release-lag", "45").exit_code == 0
+    assert (values(db_manager), events(db_manager)) == before
+    assert run("data", "remove", "--series", "UNRATE", "--series", "OTHER").exit_code == 0
+    assert (values(db_manager), events(db_manager)) == ([], [])
+    assert run("data", "series").stdout == "no series\n"

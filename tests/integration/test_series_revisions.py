@@ -80,8 +80,7 @@ def test_whatever_is_loaded_later_what_was_known_stays(
         released = {day: day + timedelta(days=60) for day in file} if has_releases else None
         try:
             load(db_manager, name, file, now, released)
-        except InputRefusedError as error:
-            assert "this load says 45" in str(error)
+        except InputRefusedError:  # a load with releases before it looks like one with another lag
             assert (values(db_manager), facts(db_manager)) == before
             continue
         after = values(db_manager), facts(db_manager)

@@ -170,7 +170,7 @@ def remove(
     first, last = parse_date(start), parse_date(end)
     _require_order(first, last)
     if sum(given is not None for given in (texts, instrument_id, series)) != 1:
-        raise UsageError("give one of --instrument-id ID, --series NAME, and --texts macro or news")
+        raise UsageError("give one of --series NAME, --instrument-id ID or --texts macro or news")
     if texts is not None and (first, last, source) == (date.min, date.max, None):
         raise UsageError("say which texts: --start, --end or --source")
     if source is not None and texts is None:
