@@ -25,6 +25,9 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, fol
 ColumnByHand = Annotated[
     list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
 ]
+DecimalMark = Annotated[
+    Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
+]
 DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
@@ -76,9 +79,7 @@ def prices(
         bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
     ] = False,
     column: ColumnByHand = None,
-    decimal_mark: Annotated[
-        Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
-    ] = None,
+    decimal_mark: DecimalMark = None,
     checks: Checks = CHECKS,
 ) -> Answer:
     """Load daily bars: a date and a close; if they are there, open, high, low, adjusted close, volume, currency."""
@@ -152,14 +153,17 @@ def series(
     replace: Annotated[
         bool, option("The stored values were wrong: put the file's in place, and take their facts out.")
     ] = False,
-    dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False,
+    column: ColumnByHand = None,
+    decimal_mark: DecimalMark = None,
+    checks: Checks = CHECKS,
 ) -> Answer:
     """Load levels such as yields, rates or the VIX, and tell them as macro events: date, series, value, release."""
     from prometheus.ingest.series import SeriesOptions
 
     options = SeriesOptions(
         now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
-        date_format=date_format, replace=replace, dry_run=dry_run,
+        date_format=date_format, replace=replace, columns=_parse_columns(column, "series_id=KEY"),
+        decimal_mark=decimal_mark, **asdict(checks),
     )  # fmt: skip
     sources = _find(files)
     with command_app("rows") as application:

@@ -62,6 +62,7 @@ class Reason(IntEnum):
     JSON_NESTED_TOO_DEEPLY = 32
     REFUSED_HISTORY = 33
     NEGATIVE_SPLIT_RATIO = 34
+    DATE_BEFORE_ITS_START = 35
 
     @property
     def label(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import psycopg
 
 from prometheus.data.postgres.connections import HistoricalDatabase
@@ -17,11 +18,24 @@ from prometheus.data.series import load_facts, load_series, store_series
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO, TOLD_VALUES
 from prometheus.errors import DataCheckError, InputRefusedError, UsageError
-from prometheus.files.tables import Reason
-from prometheus.ingest.checks import FIRST_DATE, text_fault
+from prometheus.files.columns import cells_as_text
+from prometheus.files.price_tables import PriceQuestion
+from prometheus.files.tables import RawBatch, TableFile
+from prometheus.files.vintages import unread_vintages
 from prometheus.ingest.facts import Fact, tell_series
-from prometheus.ingest.observations import Observation, open_series
-from prometheus.ingest.report import IngestReport, require_files
+from prometheus.ingest.observations import (
+    DATE,
+    END,
+    RELEASED,
+    SERIES,
+    SERIES_COLUMNS,
+    VALUE,
+    Observation,
+    ObservationReader,
+    open_series,
+)
+from prometheus.ingest.previews import N_ROWS, describe_cells, describe_columns
+from prometheus.ingest.report import IngestReport, IngestRun, RunOptions, require_files
 from prometheus.ingest.revisions import (
     Key,
     Versions,
@@ -32,20 +46,20 @@ from prometheus.ingest.revisions import (
     require_lag,
     spell,
     versions_of,
-)  # fmt: skip
+)
 
 MAX_OBSERVATIONS = 5_000_000
 LONGEST_LAG = 366
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesOptions:
-    """Options of files of series; values known after `now` are refused.
+class SeriesOptions(RunOptions):
+    """Options of files of series; values of days after that of `now` are refused.
 
     A value is known `release_lag` days after its own, at 22:00 UTC, unless the file says when it was released. Without
     either only daily values are taken, as known on their own day. A value that differs from the stored one is a
     revision, known from `now` on; with `replace` it takes the place of what is stored for its day. `series` names the
-    one series of a file.
+    one series of a file; `columns` and `decimal_mark` are as in `prometheus.ingest.report.IngestOptions`.
     """
 
     now: datetime
@@ -53,13 +67,17 @@ class SeriesOptions:
     series: str | None = None
     country: str | None = None
     source: str | None = None
-    date_format: str | None = None
     replace: bool = False
-    dry_run: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    decimal_mark: Literal["point", "comma"] | None = None
 
     def __post_init__(self) -> None:
+        self.require_sound({"--series": self.series, "--country": self.country, "--source": self.source})
         if self.release_lag is not None and not 0 <= self.release_lag <= LONGEST_LAG:
             raise UsageError(f"--release-lag {self.release_lag}: give 0 to {LONGEST_LAG} days")
+        strange = [name for name in self.columns if name not in SERIES_COLUMNS]
+        if strange:
+            raise UsageError(f"--column {strange[0]}: no such field; known: {', '.join(SERIES_COLUMNS)}")
 
 
 class SeriesIngest:
@@ -77,43 +95,113 @@ class SeriesIngest:
         Raises
         ------
         DataCheckError
-            A cell that is neither a number nor missing, two values of one key, or a day before 1800.
+            Columns that do not fit, two values of one key, or, under ``abort``, rows that fail a check.
         InputRefusedError
             Values that are not daily, and nothing that says when they became known; or another lag than was stored.
         """
         require_files(paths)
-        read = [each for path in paths for each in open_series(path, options.series).observations(options.date_format)]
-        if len(read) > MAX_OBSERVATIONS:
-            raise DataCheckError(f"more than {MAX_OBSERVATIONS} values; load the files in parts")
-        _require_sound(read, options.now)
-        with self._db.get_historical_connection() as connection:
-            stored = versions_of(load_series(connection, sorted({item.series for item in read})))
-            lag = _choose_lag(read, stored, options)
-            known = [item for item in read if known_at(item, lag) <= options.now]
-            distinct = _distinct(known)
-            changes = find_changes(stored, distinct, lag, options.now, replace=options.replace)
-            require_lag(
-                {key: versions for key, versions in stored.items() if key not in {*changes.replaced}},
-                {item.series for item in distinct if item.released is None}, lag,
-            )  # fmt: skip
-            store_series(connection, changes.dropped, changes.added)
-            remove_facts(connection, changes.replaced)
-            told = tell_series(spell(changed_versions(stored, changes), distinct), lag)
-            n_facts, n_new = _store_facts(connection, list(told), options)
-            if options.dry_run:
-                connection.rollback()
-        notes = [f"{n_facts:,} macro events tell them, {n_new:,} of them new", *changes.notes()]
-        if len(known) < len(read):
-            notes.append(
-                f"{len(read) - len(known):,} values are not known yet by their release lag; load them again then"
-            )
-        return IngestReport(
-            files=tuple(map(str, paths)), rows_read=len(known), rows_written=len(changes.added),
-            rows_unchanged=len(distinct) - len(changes.added), duplicates=len(known) - len(distinct), rejected=0,
-            rejected_by_reason=(), first_date=min((item.day for item in distinct), default=None),
-            last_date=max((item.day for item in distinct), default=None), quarantine_path=None, notes=tuple(notes),
-            dry_run=options.dry_run,
-        )  # fmt: skip
+        question = PriceQuestion(options.series, options.columns, options.decimal_mark, options.date_format)
+        run = _SeriesRun([open_series(path, question) for path in paths], options)
+        return run.ingest(self._db.get_historical_connection, None)
+
+
+class _SeriesRun(IngestRun):
+    _connection: psycopg.Connection[Any]
+
+    def __init__(self, files: Sequence[TableFile], options: SeriesOptions) -> None:
+        has_ends = any(END in file.columns.source for file in files)
+        super().__init__(files, (*SERIES_COLUMNS, END) if has_ends else SERIES_COLUMNS, options)
+        self._options = options
+        self._read_items: list[tuple[Observation, int, int]] = []  # with the numbers of file and row
+
+    def begin(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def read_file(self, file: TableFile) -> Iterator[RawBatch]:
+        options, path = self._options, str(file.path)
+        for remark in (*file.remarks, *(_describe(file, options) if options.dry_run else ())):
+            self.notes.add(remark, path)
+        for name in unread_vintages(file.columns.ignored):
+            self.notes.add(f"{name} may say when a value became known; choose it: --column release_date={name}", path)
+        reader = ObservationReader(options.date_format, options.now.astimezone(UTC).date())
+        for batch in file.batches():
+            faults, items = reader.read(batch)
+            self.rejects.take(file, batch, faults)
+            rows = batch.rows[faults.is_good].tolist()
+            self._read_items += zip(items, [self.file_no] * len(rows), rows, strict=True)
+            if len(self._read_items) > MAX_OBSERVATIONS:
+                raise DataCheckError(f"more than {MAX_OBSERVATIONS} values; load the files in parts")
+            yield batch
+
+    def compare(self) -> None:
+        """Refuse the values of one key that contradict each other."""
+        first: dict[tuple[object, ...], Observation] = {}
+        contradicting = set()
+        for item, _, _ in self._read_items:
+            other = first.setdefault(_key(item), item)
+            if other.value != item.value:
+                contradicting.add(_key(item))
+                if self._options.on_error == "abort":
+                    raise DataCheckError(_describe_two(other, item))
+        if not contradicting:
+            return
+        for number, file in enumerate(self.files):
+            rows = [row for item, file_no, row in self._read_items if file_no == number and _key(item) in contradicting]
+            if rows:
+                self.rejects.take_rows(file, np.array(rows, np.int64), VALUE)
+        self._read_items = [each for each in self._read_items if _key(each[0]) not in contradicting]
+
+    def store(self) -> dict[str, Any]:
+        options, connection = self._options, self._connection
+        read = [item for item, _, _ in self._read_items]
+        stored = versions_of(load_series(connection, sorted({item.series for item in read})))
+        lag = _choose_lag(read, stored, options)
+        known = [item for item in read if known_at(item, lag) <= options.now]
+        distinct = sorted({_key(item): item for item in known}.values(), key=_key)
+        changes = find_changes(stored, distinct, lag, options.now, replace=options.replace)
+        replaced = set(changes.replaced)
+        kept = {key: versions for key, versions in stored.items() if key not in replaced}
+        require_lag(kept, {item.series for item in distinct if item.released is None}, lag)
+        store_series(connection, changes.dropped, changes.added)
+        remove_facts(connection, changes.replaced)
+        told = tell_series(spell(changed_versions(stored, changes), distinct), lag)
+        n_facts, n_new = _store_facts(connection, list(told), options)
+        for remark in (f"{n_facts:,} macro events tell them, {n_new:,} of them new", *changes.notes()):
+            self.notes.add(remark)
+        n_waiting = len(read) - len(known)
+        if n_waiting:
+            self.notes.add(f"{n_waiting:,} values are not known yet by their release lag; load them again then")
+            self.n_read -= n_waiting
+        return {
+            "rows_written": len(changes.added),
+            "rows_unchanged": len(distinct) - len(changes.added),
+            "duplicates": len(known) - len(distinct),
+            "first_date": min((item.day for item in distinct), default=None),
+            "last_date": max((item.day for item in distinct), default=None),
+        }
+
+
+def _key(item: Observation) -> tuple[str, date, date]:
+    return item.series, item.day, item.released or date.min
+
+
+def _describe(file: TableFile, options: SeriesOptions) -> Iterator[str]:
+    """Yield how a file was understood, and its first values."""
+    yield describe_columns(file)
+    yield describe_cells(file, options, None)
+    first = next(iter(file.batches()), None)
+    names = (SERIES, DATE, RELEASED, VALUE)
+    shown = [] if first is None else cells_as_text(first.columns, names, np.arange(min(N_ROWS, len(first.rows))))
+    for row in shown:
+        yield f"to be stored: {' '.join(filter(None, row))}"
+
+
+def _describe_two(first: Observation, second: Observation) -> str:
+    return (
+        f"{first.series} has two values for {first.day}, {first.value:f} and {second.value:f}; take one out, or say in "
+        "a column release_date when each became known; where the file holds several series, name the column that tells "
+        "them apart with --column series_id=NAME"
+    )
 
 
 def _store_facts(connection: psycopg.Connection[Any], told: Sequence[Fact], options: SeriesOptions) -> tuple[int, int]:
@@ -131,19 +219,6 @@ def _record(number: int, fact: Fact, options: SeriesOptions) -> tuple[Any, ...]:
     return number, fact.event_type, fact.instant, None, options.country, options.source, fact.description, metadata
 
 
-def _distinct(observations: Sequence[Observation]) -> list[Observation]:
-    """Return the observations by series, day and release, each once; `DataCheckError` where two of one key disagree."""
-    found: dict[tuple[object, ...], Observation] = {}
-    for item in sorted(observations, key=lambda each: (each.series, each.day, each.released or date.min)):
-        first = found.setdefault((item.series, item.day, item.released), item)
-        if first.value != item.value:
-            raise DataCheckError(
-                f"{item.series} has two values for {item.day}, {first.value:f} and {item.value:f}; take one out, or "
-                "say in a column release_date when each became known"
-            )
-    return list(found.values())
-
-
 def _choose_lag(read: Sequence[Observation], stored: Mapping[Key, Versions], options: SeriesOptions) -> timedelta:
     if options.release_lag is not None:
         return timedelta(days=options.release_lag)
@@ -159,13 +234,3 @@ def _choose_lag(read: Sequence[Observation], stored: Mapping[Key, Versions], opt
                 "--release-lag, such as 45, or add a column release_date (realtime_start of ALFRED)"
             )
     return timedelta(0)
-
-
-def _require_sound(observations: Sequence[Observation], now: datetime) -> None:
-    for item in observations:
-        if item.day < FIRST_DATE or item.day > now.astimezone(UTC).date():
-            raise DataCheckError(f"{item.series}: a value for {item.day}, before {FIRST_DATE} or in the future")
-        if item.released is not None and item.released < item.day:
-            raise DataCheckError(f"{item.series}: the value for {item.day} was released on {item.released}, before it")
-        if text_fault(item.series) is not Reason.NONE:
-            raise DataCheckError(f"series {item.series[:60]!r}: {text_fault(item.series).label}")
