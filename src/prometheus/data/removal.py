@@ -134,7 +134,7 @@ def _remove_texts(
     filters: Mapping[str, str] | None = None,
     **parts: Any,
 ) -> Counts:
-    """Remove some texts, their vectors, and the joint rows of their dates; empty if there are none."""
+    """Remove some texts, their vectors, and the joint rows of their dates; empty without any."""
     if not connection.execute(compose_text_query(_CHOOSE + which, source_type, filters, **parts)).rowcount:
         connection.execute("DROP TABLE removed_texts")
         return {}
