@@ -132,7 +132,7 @@ def test_a_changed_value_is_a_revision_known_from_the_load_on(db_manager: Databa
 
     assert planned.notes[-2:] == report.notes
     assert planned.rows_written == report.rows_written == 2
-    assert report.notes[1].startswith("1 values from 2019-02-01 to 2019-02-01 differ from the stored ones: revisions")
+    assert "revisions known from this load on: 1, from 2019-02-01 to 2019-02-01; --replace" in report.notes[1]
     assert [row for row in values(db_manager) if row not in before[0]] == [
         ("UNRATE", MONTHS[1], later, 3.9), ("UNRATE", MONTHS[3], datetime(2019, 5, 16, 22, tzinfo=UTC), 3.6)
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def test_an_older_file_does_not_turn_a_revision_back(db_manager: DatabaseManager
     before = table_digests()
     report = load(db_manager, "UNRATE", old, FIRST_LOAD + timedelta(days=2))
     assert table_digests() == before
-    assert "1 values from 2019-02-01 to 2019-02-01 are ones that a later load revised" in report.notes[1]
+    assert "as an older file has them, left out: 1, from 2019-02-01 to 2019-02-01; --replace" in report.notes[1]
     back = load(db_manager, "UNRATE", old, FIRST_LOAD + timedelta(days=3), {MONTHS[1]: date(2024, 6, 5)})
     assert back.rows_written == 1
     assert newest(values(db_manager))[MONTHS[1]] == 3.8
@@ -173,7 +173,8 @@ def test_replace_leaves_what_a_load_of_the_right_file_alone_leaves(db_manager: D
     report = load(db_manager, name, right, FIRST_LOAD + timedelta(days=1), replace=True)
 
     assert (values(db_manager), said(db_manager)) == wanted
-    assert f"1 values from {days[4]} to {days[4]} are put in place" in report.notes[1]
+    assert f"whose facts are taken out: 1, from {days[4]} to {days[4]}" in report.notes[1]
+    assert report.rows_written == 1
     with db_manager.get_historical_connection() as connection:
         ((n_vectors, n_lost),) = connection.execute(
             "SELECT count(*), count(*) FILTER (WHERE event_id IS NULL) FROM text_embeddings"

@@ -20,11 +20,14 @@ Versions: TypeAlias = Mapping[datetime, float]
 """The values that one day of a series was known to have, by when each became known."""
 
 _LONGEST_DAILY_STEP = 4
-_REVISED = "differ from the stored ones: revisions, known from this load on; --replace says that those were wrong"
-_REPLACED = "are put in place of the stored ones, whose facts are taken out"
+_REVISED = (
+    "values that differ from the stored ones, revisions known from this load on",
+    "; --replace says that those were wrong",
+)
+_REPLACED = ("values put in place of the stored ones, whose facts are taken out", "")
 _OUTDATED = (
-    "are ones that a later load revised, as an older file has, and change nothing; --replace puts them in place, and a "
-    "column release_date says when they were revised back"
+    "values that a later load revised, as an older file has them, left out",
+    "; --replace puts them in place, a column release_date says when they were revised back",
 )
 
 
@@ -48,12 +51,21 @@ class Changes:
     replaced: list[Key] = field(default_factory=list)
     outdated: list[Key] = field(default_factory=list)
 
+    @property
+    def n_written(self) -> int:
+        """How many values are new, or stored otherwise than before."""
+        return len(self.added) + len({*self.replaced} - {row[:2] for row in self.added})
+
     def notes(self) -> Iterator[str]:
         """Yield what a user should hear of them."""
-        for keys, remark in ((self.revised, _REVISED), (self.replaced, _REPLACED), (self.outdated, _OUTDATED)):
+        for keys, (remark, way_out) in (
+            (self.revised, _REVISED),
+            (self.replaced, _REPLACED),
+            (self.outdated, _OUTDATED),
+        ):
             if keys:
                 days = [day for _, day in keys]
-                yield f"{len(keys):,} values from {min(days)} to {max(days)} {remark}"
+                yield f"{remark}: {len(keys):,}, from {min(days)} to {max(days)}{way_out}"
 
 
 def dated_by_lag(series: str, day: date, lag: timedelta) -> datetime:

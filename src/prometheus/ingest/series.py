@@ -173,8 +173,8 @@ class _SeriesRun(IngestRun):
             self.notes.add(f"{n_waiting:,} values are not known yet by their release lag; load them again then")
             self.n_read -= n_waiting
         return {
-            "rows_written": len(changes.added),
-            "rows_unchanged": len(distinct) - len(changes.added),
+            "rows_written": changes.n_written,
+            "rows_unchanged": len(distinct) - changes.n_written,
             "duplicates": len(known) - len(distinct),
             "first_date": min((item.day for item in distinct), default=None),
             "last_date": max((item.day for item in distinct), default=None),
