@@ -14,6 +14,7 @@ import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
+import prometheus as pm
 from prometheus.app.databases import DatabaseManager
 from prometheus.ingest.sample import MACRO_LEVELS
 from prometheus.ingest.sample.macro_events import SOURCE, sample_macro_events
@@ -200,6 +201,9 @@ def test_a_span_of_a_series_goes_out_with_the_facts_that_stand_on_it(run: Run, d
     before = values(db_manager), events(db_manager)
     listed = run("data", "series").stdout.splitlines()
     assert listed[-1].split() == ["UNRATE", "2019-01-01", "2019-04-01", "4", "4", "2019-05-16", "22:00:00", "UTC"]
+
+    with pm.open() as stored:
+        assert [(each.series_id, each.n_values) for each in stored.series()] == [("OTHER", 3), ("UNRATE", 4)]
 
     february = ("data", "remove", "--series", "UNRATE", "--start", "2019-02-01", "--end", "2019-02-01")
     planned = run(*february, "--plan")
