@@ -79,6 +79,8 @@ def test_what_is_removed_is_planned_first_and_gone_after(run: Run, table_digests
         (("reopen", "ACME.US", "2024-03-06", "--why", "x"), 5, "nothing is decided of ACME.US"),
         (("revisions", "--instrument-id", "NO.US"), 5, "unknown instrument 'NO.US'"),
         (("remove",), 2, "--instrument-id ID or --texts"),
+        (("remove", "--instrument-id", "ACME.US", "--series", "X"), 2, "give one of --series NAME"),
+        (("remove", "--series", "NO"), 5, "series NO has no value"),
         (("remove", "--texts", "news"), 2, "say which texts"),
         (("remove", "--instrument-id", "ACME.US", "--instrument-id", "NO.US"), 5, "NO.US has no bar"),
         (("remove", "--instrument-id", "ACME.US", "--source", "x"), 2, "--source belongs to --texts"),

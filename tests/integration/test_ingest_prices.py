@@ -220,6 +220,33 @@ def test_the_currency_is_that_of_the_option_the_instrument_or_the_market(
     }  # fmt: skip
 
 
+def test_a_reload_that_says_another_market_says_that_the_stored_one_stays(
+    ingest: Ingest, db_manager: DatabaseManager
+) -> None:
+    tokyo = ("7203.T,2024-01-04,10,11,9,10.5,10.1,100", "6758.T,2024-01-04,10,11,9,10.5,10.1,100")
+    header = HEADER.removesuffix(",currency")
+    ingest(*tokyo, header=header)
+    before = instruments(db_manager)
+
+    report = ingest(*tokyo, header=header, market_id="JP_EQ", currency="JPY", asset_class="INDEX")
+
+    assert instruments(db_manager) == before
+    assert [note.partition("; where")[0].removeprefix("6758.T and 1 more: stored with ") for note in report.notes] == [
+        "market_id US_EQ, which stays, though this load says JP_EQ, by which it dated and checked them",
+        "asset_class EQUITY, which stays, though this load says INDEX",
+        "currency USD, which stays, though this load says JPY",
+    ]
+    way_out = "python -m prometheus ingest instruments FILE, with columns instrument_id,market_id"
+    assert report.notes[0].endswith(f"; where US_EQ is wrong: {way_out}")
+
+    lines = [f"{name},JP_EQ,INDEX,JPY" for name in ("7203.T", "6758.T")]
+    Path("instruments.csv").write_text("\n".join(["instrument_id,market_id,asset_class,currency", *lines]) + "\n")
+    PriceIngest(db_manager).ingest_instruments(Path("instruments.csv"), IngestOptions(today=TODAY))
+    assert ingest(*tokyo, header=header, market_id="JP_EQ", currency="JPY", asset_class="INDEX").notes == ()
+    (note,) = ingest(*tokyo, header=header).notes
+    assert note.startswith("6758.T and 1 more: stored with market_id JP_EQ, which stays, though this load says US_EQ")
+
+
 def test_a_market_without_known_currency_asks_for_it(ingest: Ingest) -> None:
     header, line = HEADER.removesuffix(",currency"), "N,2024-01-03,10,11,9,10.5,10.1,100"
     with pytest.raises(UsageError, match="--currency"):

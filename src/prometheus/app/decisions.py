@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import InputRefusedError, NotFoundError, unknown_instrument
 from prometheus.market.bars import DECISION, REJECTED, PriceBars
 from prometheus.market.findings import Finding
+
+
+class _Remove(Protocol):
+    def __call__(self, name: str, *, is_plan: bool) -> Counts: ...
 
 
 class PriceFindings(CheckPrices):
@@ -79,8 +84,7 @@ class PriceFindings(CheckPrices):
         def remove(name: str, *, is_plan: bool) -> Counts:
             return self._removed(f"{name} has no bar", first, last, is_plan, lambda it: it.bars(name, first, last))
 
-        planned = {name: remove(name, is_plan=True) for name in instrument_ids}
-        return planned if is_plan else {name: remove(name, is_plan=False) for name in instrument_ids}
+        return _planned_first(instrument_ids, remove, is_plan=is_plan)
 
     def remove_texts(
         self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str], *, is_plan: bool
@@ -89,6 +93,15 @@ class PriceFindings(CheckPrices):
         return self._removed(
             "there is no such text", first, last, is_plan, lambda it: it.texts(source_type, first, last, filters)
         )
+
+    def remove_series(self, names: Sequence[str], first: date, last: date, *, is_plan: bool) -> dict[str, Counts]:
+        """Take values of series out with the facts that tell them; NotFoundError, nothing removed, if one has none."""
+
+        def remove(name: str, *, is_plan: bool) -> Counts:
+            absent = f"series {name} has no value"
+            return self._removed(absent, first, last, is_plan, lambda it: it.series(name, first, last))
+
+        return _planned_first(names, remove, is_plan=is_plan)
 
     @property
     def _decisions(self) -> PriceDecisions:
@@ -125,3 +138,9 @@ def _days(bars: PriceBars, first: date, last: date) -> list[date]:
     is_chosen = (bars.dates >= np.datetime64(first, "D")) & (bars.dates <= np.datetime64(last, "D"))
     days: list[date] = bars.dates[is_chosen].tolist()
     return days
+
+
+def _planned_first(names: Sequence[str], remove: _Remove, *, is_plan: bool) -> dict[str, Counts]:
+    """Remove what some names stand for once it is known that each has something."""
+    planned = {name: remove(name, is_plan=True) for name in names}
+    return planned if is_plan else {name: remove(name, is_plan=False) for name in names}

@@ -13,6 +13,7 @@ from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.data.instruments import StoredInstrument
 from prometheus.data.report import InstrumentReport
+from prometheus.data.series import StoredSeries, list_series
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
@@ -29,7 +30,7 @@ from prometheus.regime.model_persistent import FAMILY, PersistentRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.spelling import did_you_mean
 
-__all__ = ["InstrumentReport", "Notebook", "Saved", "StoredInstrument"]
+__all__ = ["InstrumentReport", "Notebook", "Saved", "StoredInstrument", "StoredSeries"]
 
 
 class Saved(NamedTuple):
@@ -57,6 +58,10 @@ class Notebook(UseCase):
     def instruments(self) -> list[StoredInstrument]:
         """Return the reference rows of all instruments."""
         return self._wired.catalog.describe()
+
+    def series(self) -> list[StoredSeries]:
+        """Return which series are stored, from when to when."""
+        return list_series(self._wired.db_manager)
 
     def prices(self, instrument_id: str, span: DateSpan, known_at: datetime | None = None) -> PriceBars:
         """Return the stored bars of an instrument, as they are or were known at an instant.

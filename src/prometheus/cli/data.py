@@ -29,6 +29,7 @@ DATES_SHOWN = 2
 FINDING_COLUMNS = ("instrument", "first", "last", "kind", "evidence", "labels", "way out")
 DECISION_COLUMNS = ("instrument", "bar", "close", "decided", "by", "on", "why", "taken back")
 REVISION_COLUMNS = ("instrument", "bar", "close", "adjusted", "known from", "until", "then close", "then adjusted")
+SERIES_COLUMNS = ("series", "first", "last", "days", "values", "newest known")
 DERIVED_AGAIN = "; run the regimes of these dates again"
 
 data = new_group("Say what is loaded and what looks wrong with it, decide of it, take it out again.")
@@ -54,6 +55,19 @@ def report(
         lambda: [{**asdict(each), "n_jumps": each.n_jumps} for each in reports],
         lambda: "\n".join(table([HEADER, *map(_row, reports)])),
     )
+
+
+@subcommand(data)
+def series() -> Answer:
+    """Print the stored series: first and last day, days, values with all revisions, and when the newest was known."""
+    with command_app("rows") as application:
+        found = application.face.series()
+    rows = [
+        (each.series_id, str(each.first), str(each.last), f"{each.n_days:,}", f"{each.n_values:,}",
+         spell_instant(each.newest_known_at, "seconds"))
+        for each in found
+    ]  # fmt: skip
+    return Answer(lambda: [each._asdict() for each in found], lambda: _lines(SERIES_COLUMNS, rows, "series"))
 
 
 @subcommand(data)
@@ -146,16 +160,17 @@ def _revision_row(was: PriceRevision) -> tuple[str, ...]:
 def remove(
     instrument_id: Instruments = None,
     texts: Annotated[Literal["macro", "news"] | None, option("Remove texts of this kind instead.")] = None,
+    series: Annotated[list[str] | None, option("Remove this series instead; may be repeated.", metavar="NAME")] = None,
     source: Annotated[str | None, option("Only texts of this source.")] = None,
     start: First = EARLIEST,
     end: Last = LATEST,
     plan: Annotated[bool, option("Say what would be removed; remove nothing.", "--plan", "--dry-run")] = False,
 ) -> Answer:
-    """Take instruments, spans of their bars, or texts out again, with all that was derived from them."""
+    """Take instruments, series, spans of either, or texts out again, with all that was derived from them."""
     first, last = parse_date(start), parse_date(end)
     _require_order(first, last)
-    if (texts is None) == (instrument_id is None):
-        raise UsageError("give either --instrument-id ID or --texts macro or news")
+    if sum(given is not None for given in (texts, instrument_id, series)) != 1:
+        raise UsageError("give one of --series NAME, --instrument-id ID or --texts macro or news")
     if texts is not None and (first, last, source) == (date.min, date.max, None):
         raise UsageError("say which texts: --start, --end or --source")
     if source is not None and texts is None:
@@ -164,6 +179,8 @@ def remove(
     with command_app() as application:
         if instrument_id is not None:
             removed = application.findings.remove_bars(instrument_id, first, last, is_plan=plan)
+        if series is not None:
+            removed = application.findings.remove_series(series, first, last, is_plan=plan)
         if texts is not None:
             filters = {} if source is None else {"source": source}
             kind: Literal["MACRO", "NEWS"] = "MACRO" if texts == "macro" else "NEWS"

@@ -26,6 +26,9 @@ ColumnByHand = Annotated[
     list[str] | None, option("Which column holds a field; may be repeated.", metavar="FIELD=COLUMN")
 ]
 Encoding = Annotated[str | None, option("Of texts that are not UTF-8, such as cp1252.", metavar="NAME")]
+DecimalMark = Annotated[
+    Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
+]
 DateFormat = Annotated[str | None, option("Of dates that are not ISO, such as %d/%m/%Y.")]
 
 
@@ -76,9 +79,7 @@ class PriceForm:
         bool, option("Store prices in GBp, GBX, ZAc, ZAX or ILA in GBP, ZAR or ILS.", "--convert-minor-units")
     ] = False
     column: ColumnByHand = None
-    decimal_mark: Annotated[
-        Literal["point", "comma"] | None, option("What stands before decimals, where the file leaves it open.")
-    ] = None
+    decimal_mark: DecimalMark = None
     header_line: Annotated[
         int | None, option("Line of the columns' names where it is not found; 0 for none.", metavar="NUMBER", min=0)
     ] = None
@@ -160,15 +161,20 @@ def series(
     country: Annotated[str | None, option("Country that the series tell of.")] = None,
     source: Annotated[str | None, option("Source of the series.")] = None,
     date_format: DateFormat = None,
-    dry_run: Annotated[bool, option("Read, check and count; write nothing.", "--dry-run")] = False,
-    encoding: Encoding = None,
+    replace: Annotated[
+        bool, option("The stored values were wrong: put the file's in place, and take their facts out.")
+    ] = False,
+    column: ColumnByHand = None,
+    decimal_mark: DecimalMark = None,
+    checks: Checks = CHECKS,
 ) -> Answer:
     """Load levels such as yields, rates or the VIX, and tell them as macro events: date, series, value, release."""
     from prometheus.ingest.series import SeriesOptions
 
     options = SeriesOptions(
         now=datetime.now(UTC), release_lag=release_lag, series=series, country=country, source=source,
-        date_format=date_format, dry_run=dry_run, encoding=encoding,
+        date_format=date_format, replace=replace, columns=_parse_columns(column, "series_id=KEY"),
+        decimal_mark=decimal_mark, **asdict(checks),
     )  # fmt: skip
     sources = find_files(files)
     with command_app("rows") as application:

@@ -55,6 +55,8 @@ _UPSERT = """
           (excluded.market_id, excluded.asset_class, excluded.symbol, excluded.name, excluded.currency, excluded.status)
 """
 
+_DESCRIBE = "SELECT instrument_id, market_id, asset_class, symbol, name, currency, status FROM instruments"
+
 
 @dataclass(frozen=True, slots=True)
 class InstrumentDefaults:
@@ -78,12 +80,22 @@ class InstrumentRow:
     status: str | None
 
 
-def load_currencies(connection: psycopg.Connection[Any], instrument_ids: Sequence[str]) -> dict[str, str]:
-    """Return the currency of each instrument that has a reference row."""
-    found = connection.execute(
-        "SELECT instrument_id, currency FROM instruments WHERE instrument_id = ANY(%s)", (list(instrument_ids),)
-    )
-    return dict(found.fetchall())
+class StoredInstrument(NamedTuple):
+    """The reference row of an instrument."""
+
+    instrument_id: str
+    market_id: str
+    asset_class: str
+    symbol: str
+    name: str | None
+    currency: str
+    status: str
+
+
+def load_instruments(connection: psycopg.Connection[Any], instrument_ids: Sequence[str]) -> list[StoredInstrument]:
+    """Return the reference rows of some instruments, those that have one, in order of id."""
+    query = f"{_DESCRIBE} WHERE instrument_id = ANY(%s) ORDER BY instrument_id"
+    return [StoredInstrument(*row) for row in connection.execute(query, (list(instrument_ids),))]
 
 
 def load_market_currency(connection: psycopg.Connection[Any], market_id: str) -> str | None:
@@ -122,7 +134,7 @@ def upsert_instruments(
     if not rows:
         return 0, 0
     ensure_markets(connection, {row.market_id or defaults.market_id for row in rows})
-    n_known = len(load_currencies(connection, [row.instrument_id for row in rows]))
+    n_known = len(load_instruments(connection, [row.instrument_id for row in rows]))
     given = {name: [getattr(row, name) for row in rows] for name in InstrumentRow.__slots__}
     otherwise = {f"default_{name}": value for name, value in asdict(defaults).items()}
     return connection.execute(_UPSERT, {**given, **otherwise}).rowcount, len(rows) - n_known
@@ -133,18 +145,6 @@ def require_market(connection: psycopg.Connection[Any], market_id: str) -> None:
     markets = [row[0] for row in connection.execute("SELECT market_id FROM markets ORDER BY market_id")]
     if market_id not in markets:
         raise unknown_market(market_id, markets)
-
-
-class StoredInstrument(NamedTuple):
-    """The reference row of an instrument."""
-
-    instrument_id: str
-    market_id: str
-    asset_class: str
-    symbol: str
-    name: str | None
-    currency: str
-    status: str
 
 
 class InstrumentCatalog:
@@ -170,8 +170,4 @@ class InstrumentCatalog:
 
     def describe(self) -> list[StoredInstrument]:
         """Return the rows of all instruments, in order of id."""
-        query = """
-            SELECT instrument_id, market_id, asset_class, symbol, name, currency, status
-            FROM instruments ORDER BY instrument_id
-        """
-        return [StoredInstrument(*row) for row in self._db.rows(query)]
+        return [StoredInstrument(*row) for row in self._db.rows(f"{_DESCRIBE} ORDER BY instrument_id")]

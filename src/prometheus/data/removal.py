@@ -1,4 +1,4 @@
-"""Bars and texts out of the databases again, with every row that stands on them.
+"""Bars, texts and series out of the databases again, with every row that stands on them.
 
 What was derived goes first, in a transaction of its own, so a removal that fails on the way is finished by the next one
 and leaves no label without its bars. A plan does the same and rolls it back.
@@ -6,18 +6,19 @@ and leaves no label without its bars. A plan does the same and rolls it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
+from typing import Any, LiteralString
 
 import psycopg
 
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.regimes import rebuild_transitions
+from prometheus.data.series import remove_values, told_value
 from prometheus.data.text_reader import compose_text_query
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TOLD_VALUES, TextSourceType
 
 Counts = dict[str, int]
 """Rows removed, by table."""
@@ -36,19 +37,28 @@ _JOINT = "DELETE FROM joint_embeddings WHERE entity_scope->>'region' = ANY(%(reg
 _REGIONS = """
     SELECT DISTINCT region FROM regimes WHERE metadata->>'instrument_id' = %(id)s OR metadata->'members' ? %(id)s
 """
-_DAYS = """
-    SELECT DISTINCT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
-    WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+_CHOOSE = """
+    CREATE TEMPORARY TABLE removed_texts ON COMMIT DROP AS
+    SELECT {key} AS id, ({timestamp} AT TIME ZONE 'UTC')::date AS day FROM {table} WHERE
 """
-_VECTORS = """
-    DELETE FROM text_embeddings WHERE source_type = {source} AND source_id IN (
-        SELECT {key}::text FROM {table}
-        WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+_DATED = "({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}"
+_TELLING = """
+    {key} IN (
+        SELECT {key} FROM {table}, jsonb_array_elements_text(
+            CASE jsonb_typeof(metadata->{told}) WHEN 'array' THEN metadata->{told} ELSE '[]' END
+        ) AS stands_on(value) WHERE value = ANY({values}::text[])
     )
 """
-_TEXTS = """
-    DELETE FROM {table} WHERE ({timestamp} AT TIME ZONE 'UTC')::date BETWEEN {first} AND {last} {filters}
+# a day on either side: which date a text belongs to is a matter of the zone that it was joined in
+_JOINED = """
+    DELETE FROM joint_embeddings WHERE joint_type = {joint} AND as_of_date IN (
+        SELECT day + shift FROM removed_texts CROSS JOIN generate_series(-1, 1) AS shift
+    )
 """
+_VECTORS = (
+    "DELETE FROM text_embeddings WHERE source_type = {source} AND source_id IN (SELECT id::text FROM removed_texts)"
+)
+_TEXTS = "DELETE FROM {table} USING removed_texts WHERE {key} = id"
 
 
 class Removal:
@@ -93,20 +103,15 @@ class Removal:
 
     def texts(self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str]) -> Counts:
         """Remove texts dated (in UTC) from `first` to `last`, their vectors, and the joint rows of their dates."""
-        space = REGIME_MACRO if source_type == "MACRO" else REGIME_NEWS
-        chosen: dict[str, Any] = {"first": first, "last": last}
         with self._transaction(self._db.get_historical_connection) as connection:
-            days = [day for (day,) in connection.execute(compose_text_query(_DAYS, source_type, filters, **chosen))]
-            if not days:
-                return {}
-            # a day on either side: which date a text belongs to is a matter of the zone that it was joined in
-            around = sorted({day + timedelta(days=shift) for day in days for shift in (-1, 0, 1)})
-            query = "DELETE FROM joint_embeddings WHERE joint_type = %s AND as_of_date = ANY(%s)"
-            n_joint = connection.execute(query, (space.joint_type, around)).rowcount
-            n_vectors = connection.execute(compose_text_query(_VECTORS, source_type, filters, **chosen)).rowcount
-            n_texts = connection.execute(compose_text_query(_TEXTS, source_type, filters, **chosen)).rowcount
-        table = "macro_events" if source_type == "MACRO" else "news_articles"
-        return {table: n_texts, "text_embeddings": n_vectors, "joint_embeddings": n_joint}
+            return _remove_texts(connection, source_type, _DATED, filters, first=first, last=last)
+
+    def series(self, series_id: str, first: date, last: date) -> Counts:
+        """Remove the values of a series for the days from `first` to `last`, and the facts that stand on them."""
+        with self._transaction(self._db.get_historical_connection) as connection:
+            days = remove_values(connection, series_id, first, last)
+            told = remove_facts(connection, ((series_id, day) for day in days))
+        return {"series_values": len(days), **told} if days else {}
 
     @contextmanager
     def _transaction(self, connect: Callable[[], Any]) -> Iterator[psycopg.Connection[Any]]:
@@ -114,3 +119,29 @@ class Removal:
             yield connection
             if self._is_plan:
                 connection.rollback()
+
+
+def remove_facts(connection: psycopg.Connection[Any], values: Iterable[tuple[str, date]]) -> Counts:
+    """Remove the macro events that tell some values (series, day) or compare with them, and what stands on these."""
+    told = [told_value(*value) for value in values]
+    return _remove_texts(connection, "MACRO", _TELLING, values=told, told=TOLD_VALUES) if told else {}
+
+
+def _remove_texts(
+    connection: psycopg.Connection[Any],
+    source_type: TextSourceType,
+    which: LiteralString,
+    filters: Mapping[str, str] | None = None,
+    **parts: Any,
+) -> Counts:
+    """Remove some texts, their vectors, and the joint rows of their dates; empty without any."""
+    if not connection.execute(compose_text_query(_CHOOSE + which, source_type, filters, **parts)).rowcount:
+        connection.execute("DROP TABLE removed_texts")
+        return {}
+    space = REGIME_MACRO if source_type == "MACRO" else REGIME_NEWS
+    n_joint, n_vectors, n_texts = (
+        connection.execute(compose_text_query(query, source_type, joint=space.joint_type)).rowcount
+        for query in (_JOINED, _VECTORS, _TEXTS)
+    )
+    connection.execute("DROP TABLE removed_texts")
+    return {TEXT_TABLES[source_type].name: n_texts, "text_embeddings": n_vectors, "joint_embeddings": n_joint}

@@ -68,7 +68,7 @@ def open_prices(path: Path, question: PriceQuestion) -> TableFile:
         _require_one_name(raw, layout.ignored)
     columns, fields = _columns_of(names, layout)
     table = raw.select(columns, fields)
-    styles = _find_styles(table, fields, layout, question)
+    styles = find_styles(table, fields, layout, question)
     remarks = (*raw.remarks, *filter(None, (layout.remark, styles.remark)))
     if layout.blocks[0].instrument is None and styles.is_plain:
         return replace(table.settled(), remarks=remarks)
@@ -149,17 +149,18 @@ class Styles:
         """Return a column with its cells as ours are written; a cell that does not fit stays as it is."""
         style = self.numbers.get(name)
         if kind == "date" and self.dates != DateStyle():
-            return _translate(_as_text(column), self.dates.iso)
-        return column if style is None else _translate(column, style.plain)
+            return translate(_as_text(column), self.dates.iso)
+        return column if style is None else translate(column, style.plain)
 
 
 def _as_text(column: pa.Array) -> pa.Array:
     return column if is_text(plain_type(column.type)) else column.cast(pa.string())
 
 
-def _translate(column: pa.Array, translate: Translate) -> pa.Array:
+def translate(column: pa.Array, change: Translate) -> pa.Array:
+    """Return a column of texts with each distinct one changed."""
     codes, values = distinct_values(column)
-    texts = [None if text is None else translate(text) for text in values.to_pylist()]
+    texts = [None if text is None else change(text) for text in values.to_pylist()]
     return pa.array([*texts, None], pa.large_string()).take(pa.array(np.where(codes < 0, len(texts), codes)))
 
 
@@ -258,7 +259,7 @@ def _outer_columns(names: tuple[str, ...], layout: Layout) -> ColumnMap:
     return ColumnMap(source, position, layout.ignored)
 
 
-def _find_styles(table: TableFile, fields: Sequence[Field], layout: Layout, question: PriceQuestion) -> Styles:
+def find_styles(table: TableFile, fields: Sequence[Field], layout: Layout, question: PriceQuestion) -> Styles:
     """Return how the cells of a table are written: from a sample where that is plain, else from all of it."""
     plain = Styles({}, DateStyle())
     numbers, dates = _written_columns(table, fields, question)

@@ -63,6 +63,7 @@ class Reason(IntEnum):
     REFUSED_HISTORY = 33
     NEGATIVE_SPLIT_RATIO = 34
     CUT_IN_ITS_LAST_LINE = 35
+    DATE_BEFORE_ITS_START = 36
 
     @property
     def label(self) -> str:

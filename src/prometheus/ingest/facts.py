@@ -4,114 +4,137 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from statistics import median
 
-from prometheus.ingest.observations import Observation
-from prometheus.ingest.sample.macro_events import (
-    FACTS,
-    MONTH,
-    TOLD_AT,
-    DayLevels,
-    MacroEvent,
-    tell_macro_events,
-)
+from prometheus.data.series import FactKey, told_value
+from prometheus.ingest.revisions import KnownValue, dated_by_lag, is_daily
+from prometheus.ingest.sample.macro_events import MONTH, OLDEST_USED, DayLevels, sample_column, tell_levels
 
-_TOLD_BY_WORDS = {
-    "DFF": "fed_funds_effective_pct", "DGS2": "treasury_2y_pct", "DGS10": "treasury_10y_pct",
-    "BAMLH0A0HYM2": "us_hy_oas_pct", "BAMLC0A0CM": "us_ig_oas_pct", "VIXCLS": "vix",
-}  # fmt: skip
-"""Series of FRED that the sample has, by its names for them."""
-_OUT_NEXT_DAY = {column for fact in FACTS if fact.is_out_next_day for column in fact.columns}
-_LONGEST_DAILY_STEP = 4
 _HUNDREDTH = Decimal(100)
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_LOOKED_BACK = MONTH + OLDEST_USED
+_WEEK = timedelta(days=7)
+
+Series = Mapping[str, Sequence[KnownValue]]
+"""The values of each series, by day, then by when each became known."""
 
 
-def is_daily(observations: Sequence[Observation]) -> bool:
-    """Return whether the median step between the days of one series is that of days, weekends between them."""
-    days = sorted({item.day for item in observations})
-    steps = [(after - before).days for before, after in pairwise(days)]
-    return not steps or median(steps) <= _LONGEST_DAILY_STEP
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence on series, dated when it became known; `values` names those that it stands on, the one told first."""
+
+    event_type: str
+    instant: datetime
+    description: str
+    values: tuple[str, ...]
+
+    @property
+    def key(self) -> FactKey:
+        """What it tells: a value is told once, whatever older values a later load adds to compare it with."""
+        return self.event_type, self.instant, self.values[0]
 
 
-def known_at(item: Observation, lag: timedelta) -> datetime:
-    """Return when a value became known: on the day of its release, or `lag` after its own, always at 22:00 UTC.
-
-    Of the rates and spreads that are published the morning after, a day later.
-    """
-    if item.released is not None:
-        return datetime.combine(item.released, TOLD_AT)
-    delay = timedelta(days=1) if _column(item.series) in _OUT_NEXT_DAY else timedelta(0)
-    return datetime.combine(item.day + lag + delay, TOLD_AT)
-
-
-def tell_series(series: Mapping[str, Sequence[Observation]], lag: timedelta) -> Iterator[MacroEvent]:
+def tell_series(series: Series, lag: timedelta) -> Iterator[Fact]:
     """Yield the facts of some series, each dated and known `lag` after it could be told, or on its release.
 
     Rates, spreads and VIX of the sample are told as it tells them, once a week in words for low and high; all other
     series, and all whose file says when each value was released, by plain figures: daily ones once a week, others at
-    each value, and at each revision.
+    each value. Revisions are told by plain figures.
     """
-    in_words = {
-        name: items
-        for name, items in series.items()
-        if _column(name) is not None and all(item.released is None for item in items)
+    in_words = {name: rows for name, rows in series.items() if sample_column(name) and _is_dated_by(rows, lag)}
+    yield from _tell_in_words(in_words, lag)
+    for name, rows in series.items():
+        for fact, is_revision in _tell_plainly(name, rows):
+            if is_revision or name not in in_words:
+                yield fact
+
+
+def _is_dated_by(rows: Sequence[KnownValue], lag: timedelta) -> bool:
+    """Return whether each value was first known by the lag, without a release."""
+    return all(row.known_at == dated_by_lag(row.series, row.day, lag) for row in _known_by(rows, _EVER[0]).values())
+
+
+def _known_by(rows: Sequence[KnownValue], instant: datetime) -> dict[date, KnownValue]:
+    """Return of each day the newest value known at an instant, the first one where none was."""
+    found: dict[date, KnownValue] = {}
+    for row in rows:
+        if row.day not in found or row.known_at <= instant:
+            found[row.day] = row
+    return found
+
+
+def _tell_in_words(series: Series, lag: timedelta) -> Iterator[Fact]:
+    """Yield the facts between one revision and the next as they could be told then."""
+    names = {sample_column(name): name for name in series}
+    revised = {
+        row.known_at
+        for rows in series.values()
+        for first in [_known_by(rows, _EVER[0])]
+        for row in rows
+        if first[row.day] is not row
     }
-    if in_words:
-        for event in tell_macro_events(_levels(in_words)):
-            yield replace(event, timestamp=event.timestamp + lag, known_at=event.known_at + lag)
-    for name, items in series.items():
-        if name not in in_words:
-            yield from _tell_plainly(name, items, lag)
+    for since, until in pairwise((_EVER[0], *sorted(revised), _EVER[1])):
+        for told in tell_levels(_levels(series, since, until, lag)):
+            instant = told.event.timestamp + lag
+            if since <= instant < until:
+                values = tuple(told_value(names[column], day) for day in told.days for column in told.columns)
+                yield Fact(told.event.event_type, instant, told.event.description, values)
 
 
-def _column(name: str) -> str | None:
-    column = _TOLD_BY_WORDS.get(name.upper(), name)
-    return column if column in _TOLD_BY_WORDS.values() else None
-
-
-def _levels(series: Mapping[str, Sequence[Observation]]) -> list[DayLevels]:
+def _levels(series: Series, since: datetime, until: datetime, lag: timedelta) -> list[DayLevels]:
+    """Return the levels as known at an instant, of the days that facts up to another one need."""
+    first = since.date() - lag - _LOOKED_BACK - _WEEK if since > _EVER[0] else date.min
+    last = until.date() + _WEEK if until < _EVER[1] else date.max
+    newest = max((rows[-1].day for rows in series.values()), default=last)
     by_day: dict[date, dict[str, int]] = {}
-    for name, items in series.items():
-        for item in items:
-            by_day.setdefault(item.day, {})[_column(name) or name] = int(item.value * _HUNDREDTH)
+    for name, rows in series.items():
+        for day, row in _known_by(rows, since).items():
+            if first <= day <= last or day == newest:
+                by_day.setdefault(day, {})[sample_column(name) or name] = int(row.value * _HUNDREDTH)
     return [DayLevels(day, by_day[day]) for day in sorted(by_day)]
 
 
-def _tell_plainly(name: str, items: Sequence[Observation], lag: timedelta) -> Iterator[MacroEvent]:
-    told_days = _last_of_weeks(items) if is_daily(items) else {item.day for item in items}
+def _tell_plainly(name: str, rows: Sequence[KnownValue]) -> Iterator[tuple[Fact, bool]]:
+    """Yield the facts of a series in order, and whether each tells a revision."""
+    every_day = {row.day for row in rows}
+    told_days = _last_of_weeks(every_day) if is_daily(every_day) else every_day
     known: dict[date, Decimal] = {}
     days: list[date] = []
-    for item in sorted(items, key=lambda each: (known_at(each, lag), each.day)):
-        old = known.get(item.day)
+    for row in sorted(rows, key=lambda each: (each.known_at, each.day)):
+        old = known.get(row.day)
         if old is None:
-            insort(days, item.day)
-        known[item.day] = item.value
-        told = _sentence(name, item, old, known, days) if item.day in told_days else None
-        if told is not None:
-            instant = known_at(item, lag)
-            yield MacroEvent(name, instant, instant, "", "", told)
+            insort(days, row.day)
+        known[row.day] = row.value
+        if row.day in told_days and old != row.value:
+            told = _tell_revision(row, old) if old is not None else _tell_value(row, known, days)
+            if told is not None:
+                description, stands_on = told
+                yield Fact(name, row.known_at, description, stands_on), old is not None
 
 
-def _last_of_weeks(items: Sequence[Observation]) -> set[date]:
+def _last_of_weeks(days: set[date]) -> set[date]:
     """Return the last day of each finished week that has one: a later value never makes another day of it the last."""
-    last = {item.day.isocalendar()[:2]: item.day for item in items}
+    last = {day.isocalendar()[:2]: day for day in sorted(days)}
     newest = max(last)
     return {day for week, day in last.items() if week < newest}
 
 
-def _sentence(
-    name: str, item: Observation, old: Decimal | None, known: Mapping[date, Decimal], days: Sequence[date]
-) -> str | None:
-    """Return what a value, or its revision, says beside the newest one at least a month older; None for the first."""
-    if old is not None:
-        return None if old == item.value else f"{name} for {item.day} was revised to {item.value:f} from {old:f}."
-    position = bisect_right(days, item.day - MONTH)
+def _tell_revision(row: KnownValue, old: Decimal) -> tuple[str, tuple[str, ...]]:
+    return f"{row.series} for {row.day} was revised to {row.value:f} from {old:f}.", (told_value(row.series, row.day),)
+
+
+def _tell_value(
+    row: KnownValue, known: Mapping[date, Decimal], days: Sequence[date]
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return what a value says beside the newest one at least a month older; None for the first."""
+    position = bisect_right(days, row.day - MONTH)
     if not position:
         return None
-    before = known[days[position - 1]]
-    change = "unchanged" if item.value == before else "up" if item.value > before else "down"
-    return f"{name} for {item.day} is {item.value:f}, {change} from {before:f} for {days[position - 1]}."
+    compared = days[position - 1]
+    before = known[compared]
+    change = "unchanged" if row.value == before else "up" if row.value > before else "down"
+    told = f"{row.series} for {row.day} is {row.value:f}, {change} from {before:f} for {compared}."
+    return told, (told_value(row.series, row.day), told_value(row.series, compared))

@@ -9,7 +9,7 @@ import numpy as np
 
 from prometheus.data.staging import PriceColumns
 from prometheus.files.tables import TableFile
-from prometheus.ingest.report import IngestOptions
+from prometheus.ingest.report import RunOptions
 
 N_ROWS = 3
 
@@ -19,7 +19,7 @@ def describe_columns(file: TableFile) -> str:
     return f"understood columns: {', '.join(f'{field} = {name!r}' for field, name in file.columns.source.items())}"
 
 
-def describe_cells(file: TableFile, options: IngestOptions, zone: ZoneInfo | None) -> str:
+def describe_cells(file: TableFile, options: RunOptions, zone: ZoneInfo | None) -> str:
     """Return how the dates, zones and numbers of a file are read."""
     dates = options.date_format or file.date_style
     clock = f"; instants are dated by the clock of {zone.key}" if zone is not None else ""

@@ -17,7 +17,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from prometheus.data import instruments as reference
-from prometheus.data.instruments import InstrumentDefaults, InstrumentRow
+from prometheus.data.instruments import InstrumentDefaults, InstrumentRow, StoredInstrument
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.staging import PriceColumns, PriceStaging, StagedInstrument
 from prometheus.errors import DataCheckError, NotFoundError, UsageError
@@ -31,7 +31,7 @@ from prometheus.ingest.checks import MAY_BE_MISSING, PRICE_COLUMNS, SPLIT_RATIO,
 from prometheus.ingest.conversions import StatedSplits, in_major_units
 from prometheus.ingest.histories import HistoryChecks, check_histories, stored_findings, withdrawn
 from prometheus.ingest.previews import N_ROWS, describe_cells, describe_columns, first_rows
-from prometheus.ingest.report import IngestOptions, IngestReport, IngestRun, Progress, require_files
+from prometheus.ingest.report import DEFAULT_CLASS, IngestOptions, IngestReport, IngestRun, Progress, require_files
 from prometheus.market.calendar import calendar_code, market_zone
 from prometheus.market.currencies import MINOR_PER_MAJOR, major_currency
 
@@ -189,18 +189,21 @@ class _PriceRun(IngestRun):
 
     def _load_currencies(self, instrument_ids: Sequence[str]) -> dict[str, str]:
         with self._db.get_runtime_connection() as connection:
-            known = reference.load_currencies(connection, instrument_ids)
+            known = {row.instrument_id: row.currency for row in reference.load_instruments(connection, instrument_ids)}
             market_currency = reference.load_market_currency(connection, self._options.market_id)
         if market_currency is None and len(known) < len(instrument_ids):
             raise UsageError(f"the currency of market {self._options.market_id} is not known; name it with --currency")
         return {item: known.get(item) or market_currency or "" for item in instrument_ids}
 
     def _register(self, staged: Sequence[StagedInstrument]) -> int:
-        currency_of = {item.instrument_id: item.currency for item in staged}
+        currency_of, options = {item.instrument_id: item.currency for item in staged}, self._options
         with self._db.get_runtime_connection() as connection:
-            n_created = reference.register_instruments(connection, currency_of, _defaults(self._options))
-            if self._options.dry_run:
+            n_created = reference.register_instruments(connection, currency_of, _defaults(options))
+            stored = reference.load_instruments(connection, list(currency_of))
+            if options.dry_run:
                 connection.rollback()
+        for remark in _kept_references(stored, currency_of, options):
+            self.notes.add(remark)
         return n_created
 
     def _note_columns(self, file: TableFile) -> None:
@@ -236,6 +239,30 @@ class _PriceRun(IngestRun):
             self.notes.add(f"{blank['volume']:,} bars without a volume; {VOLUME_NOT_KNOWN}", path)
         if blank.get(NO_BAR):
             self.notes.add(f"{blank[NO_BAR]:,} cells or rows without any number are days without a bar", path)
+
+
+def _kept_references(
+    stored: Sequence[StoredInstrument], currency_of: Mapping[str, str], options: IngestOptions
+) -> Iterator[str]:
+    """Yield what the reference rows of known instruments say otherwise than this load; a load of prices keeps them."""
+    differing: dict[tuple[str, str, str], list[str]] = {}
+    for row in stored:
+        currency, asset_class = currency_of[row.instrument_id], options.asset_class
+        stated = {
+            "market_id": options.market_id,
+            "asset_class": row.asset_class if asset_class == DEFAULT_CLASS else asset_class,
+            "currency": row.currency if major_currency(currency) == major_currency(row.currency) else currency,
+        }
+        for column, said in stated.items():
+            if said != getattr(row, column):
+                differing.setdefault((column, getattr(row, column), said), []).append(row.instrument_id)
+    for (column, kept, said), names in differing.items():
+        those = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
+        goes_by = ", by which it dated and checked them" if column == "market_id" else ""
+        yield (
+            f"{those}: stored with {column} {kept}, which stays, though this load says {said}{goes_by}; where {kept} "
+            f"is wrong: python -m prometheus ingest instruments FILE, with columns instrument_id,{column}"
+        )
 
 
 def market_fault(market_id: str) -> Reason:

@@ -26,6 +26,7 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 """Receives the number of rows read so far, and how many there are if the files say so."""
 Connect: TypeAlias = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
+DEFAULT_CLASS = "EQUITY"
 OPTIONAL_PRICES = ("open", "high", "low")
 _ALL_IN_DATE = datetime(2001, 12, 28, tzinfo=UTC)
 
@@ -77,7 +78,7 @@ class IngestOptions(RunOptions):
     instrument_id: str | None = None
     market_id: str = US_EQ
     currency: str | None = None
-    asset_class: str = "EQUITY"
+    asset_class: str = DEFAULT_CLASS
     zero_as_missing: tuple[str, ...] = ()
     calendar: str | None = None
     replace: bool = False

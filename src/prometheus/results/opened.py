@@ -15,7 +15,7 @@ import numpy as np
 from prometheus.analogs.search import AnalogRequest, Metric, Space, TextSource
 from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.face import InstrumentReport, Saved, StoredInstrument
+from prometheus.app.face import InstrumentReport, Saved, StoredInstrument, StoredSeries
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
@@ -182,6 +182,11 @@ class Prometheus:
         """Return what is known of each instrument: market, class, symbol, name, currency, status."""
         rows = tuple(self._app.face.instruments())
         return Listing(StoredInstrument, rows, f"Instruments: {len(rows):,}")
+
+    def series(self) -> Listing[StoredSeries]:
+        """Return which series are stored: first and last day, days, values with all revisions, newest `known_at`."""
+        rows = tuple(self._app.face.series())
+        return Listing(StoredSeries, rows, f"Series: {len(rows):,}")
 
     def report(
         self, instrument_ids: Sequence[str] | None = None, market_id: str | None = None

@@ -21,6 +21,8 @@ TextTableName = Literal["macro_events", "news_articles"]
 
 VERSION = "version_of_an_event"
 """The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
+TOLD_VALUES = "told_values"
+"""The name in the metadata of a fact on series that lists the values it stands on, ``DGS10 2020-01-31``."""
 
 
 @dataclass(frozen=True, slots=True)

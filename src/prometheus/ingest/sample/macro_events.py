@@ -65,6 +65,15 @@ class MacroEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and the values it stands on: some columns of the sample, on its own day and one a month older."""
+
+    event: MacroEvent
+    columns: tuple[str, ...]
+    days: tuple[date, date]
+
+
+@dataclass(frozen=True, slots=True)
 class _Fact:
     """How one series is told; a fact of two columns is the first less the second."""
 
@@ -97,6 +106,19 @@ FACTS = (
           changes=_VIX_CHANGES, largest_change="very sharply"),
 )  # fmt: skip
 
+OUT_NEXT_DAY = frozenset(column for fact in FACTS if fact.is_out_next_day for column in fact.columns)
+"""Columns of the sample whose values are published the morning after."""
+_NAMES_OF_FRED = {
+    "DFF": "fed_funds_effective_pct", "DGS2": "treasury_2y_pct", "DGS10": "treasury_10y_pct",
+    "BAMLH0A0HYM2": "us_hy_oas_pct", "BAMLC0A0CM": "us_ig_oas_pct", "VIXCLS": "vix",
+}  # fmt: skip
+
+
+def sample_column(series: str) -> str | None:
+    """Return the column of the sample that a series is, by FRED's name for it or the sample's own."""
+    column = _NAMES_OF_FRED.get(series.upper(), series)
+    return column if column in _NAMES_OF_FRED.values() else None
+
 
 def load_macro_levels() -> list[DayLevels]:
     """Return the levels of the sample, oldest first."""
@@ -128,7 +150,12 @@ def write_sample_macro_events(path: Path) -> int:
 
 
 def tell_macro_events(levels: Sequence[DayLevels]) -> Iterator[MacroEvent]:
-    """Yield the events of some levels, oldest first.
+    """Yield the events of some levels, oldest first."""
+    return (told.event for told in tell_levels(levels))
+
+
+def tell_levels(levels: Sequence[DayLevels]) -> Iterator[Told]:
+    """Yield the events of some levels, oldest first, each with what it stands on.
 
     A week is told once a day of a later week is there: further levels add events and never change one.
     """
@@ -136,9 +163,10 @@ def tell_macro_events(levels: Sequence[DayLevels]) -> Iterator[MacroEvent]:
     for day in _last_market_days(levels):
         instant = datetime.combine(day, TOLD_AT)
         for fact in FACTS:
-            description = _tell(fact, series[fact.event_type], day)
-            if description:
-                yield MacroEvent(fact.event_type, instant, instant, COUNTRY, SOURCE, description)
+            found = _tell(fact, series[fact.event_type], day)
+            if found:
+                event = MacroEvent(fact.event_type, instant, instant, COUNTRY, SOURCE, found[0])
+                yield Told(event, fact.columns, found[1])
 
 
 def _last_market_days(levels: Sequence[DayLevels]) -> list[date]:
@@ -169,7 +197,7 @@ class _Series:
         return self.days[position - 1], self.values[position - 1]
 
 
-def _tell(fact: _Fact, series: _Series, day: date) -> str | None:
+def _tell(fact: _Fact, series: _Series, day: date) -> tuple[str, tuple[date, date]] | None:
     now = series.newest(day, is_out_next_day=fact.is_out_next_day)
     if now is None or not (fact.is_out_next_day or now[0] == day):
         return None
@@ -179,7 +207,8 @@ def _tell(fact: _Fact, series: _Series, day: date) -> str | None:
     word = fact.words[bisect_right(fact.bounds, now[1])]
     sign = "minus " if now[1] < 0 else ""
     digits = f"{sign}{abs(now[1]) // 100}.{abs(now[1]) % 100:02d}"
-    return f"The {fact.subject} is {word} at {digits}{fact.unit}, {_change(fact, now[1] - before[1])} a month ago."
+    change = _change(fact, now[1] - before[1])
+    return f"The {fact.subject} is {word} at {digits}{fact.unit}, {change} a month ago.", (now[0], before[0])
 
 
 def _change(fact: _Fact, change: int) -> str:
