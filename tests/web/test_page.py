@@ -82,7 +82,7 @@ def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:
 
     assert max(re.findall(r"\b20\d\d-\d\d-\d\d\b", known)) == DAY
     last = (np.datetime64(DAY) - np.datetime64("1970-01-01")).astype(int)
-    assert series["regimeDays"][-1] == series["closeDays"][-1] == last
+    assert sum(series["regimeDays"]) == sum(series["closeDays"]) == last
 
 
 def test_a_page_of_a_date_does_not_change_when_more_days_come(
@@ -154,8 +154,8 @@ def test_the_series_are_those_of_the_app(client: TestClient, reading_app: App) -
     series = client.get(f"/regions/{REGION}/{LAST}/series.json").json()
 
     assert [series["labels"][code] for code in series["regimes"]] == timeline.label_names()
-    np.testing.assert_allclose(np.array(series["confidences"]) / 1000, timeline.confidences, atol=5e-4)
-    np.testing.assert_allclose(series["closes"], closes.values[-len(series["closes"]) :], rtol=1e-5)
+    np.testing.assert_allclose(np.array(series["confidences"]) / 100, timeline.confidences, atol=5e-3)
+    np.testing.assert_allclose(series["closes"], closes.values[-len(series["closes"]) :], rtol=1e-4)
     assert len(series["closeDays"]) == len(series["regimeDays"]) + 252
 
 
