@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.market.bars import Closes
 from prometheus.market.outcomes import Quantiles
 from prometheus.regime.colours import LOOKS
-from prometheus.regime.history import LABELS, RegimeTimeline, preferred_history
+from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.errors import Problem
@@ -29,17 +28,6 @@ from prometheus.web.svg import ChartParameters, chart_values
 MEASURE_WORDS: Mapping[str, str] = {"return": "Return", "volatility": "Volatility", "drawdown": "Worst fall"}
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-
-
-@router.get("/")
-def overview(request: Request, app: AppOf) -> Response:
-    """Show every region and the regime it is in."""
-    rows: list[dict[str, Any]] = []
-    for region, histories in groupby(app.regimes.histories(), key=lambda each: each.region):
-        history = preferred_history(list(histories))
-        (state,) = app.regimes.states(region, history.last, history.last, history.model_id)
-        rows.append({"history": history, "state": state, "age": weekdays_since(history.last)})
-    return render(request, "overview.html", {"rows": rows, "regions": [row["history"].region for row in rows]})
 
 
 @router.get("/go")

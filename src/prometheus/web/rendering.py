@@ -14,12 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
+from prometheus.app.overview import WEEKDAYS_UNTIL_OLD
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.history import LABELS
 from prometheus.web.assets import Assets
-
-WEEKDAYS_UNTIL_OLD = 5
-"""Data that end more weekdays before today are called old."""
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
