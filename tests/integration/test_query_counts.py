@@ -89,6 +89,16 @@ def test_one_date_of_a_region_is_asked_about_eleven_times(app: App) -> None:
     assert max(Counter(ASKED).values()) == 1, "no statement is put twice"
 
 
+def test_an_overview_costs_the_same_however_many_regions_there_are(app: App) -> None:
+    assert [row.region for row in app.overview.on(AS_OF).rows] == ["US"]
+    n_of_one = len(ASKED)
+    for region in ("A", "B", "C"):
+        app.regimes.run(RegimeRequest(region, "X", DateSpan.of_range(DAYS[300].item(), DAYS[-1].item()), 63, None))
+    ASKED.clear()
+    assert len(app.overview.on(AS_OF).rows) == 4
+    assert len(ASKED) == n_of_one == 6
+
+
 def _kind_of(statement: str) -> str:
     marks = {
         "histories": "SELECT region, model_id, newest.encoder_model_id",

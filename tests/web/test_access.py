@@ -85,7 +85,7 @@ def test_a_token_is_told_in_the_openapi_document_and_shown_nowhere(guarded: Test
 
 @pytest.mark.parametrize(
     "address",
-    ["/v1/regions", "/v1/regions/X/regimes", "/v1/regions?x=1", "/nothing", "/metrics", "/static/plotly.min.js"],
+    ["/v1/regions", "/v1/regions/X/regimes", "/v1/regions?x=1", "/nothing", "/metrics", "/static/uplot.js"],
 )
 def test_every_answer_tells_the_browser_what_it_may_do(client: TestClient, address: str) -> None:
     response = client.get(address, headers={"Origin": "https://evil.example"})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,14 +11,14 @@ from starlette.types import ASGIApp
 from tests.web.serving import REGION, client_of
 
 from prometheus.app import App
+from prometheus.web.assets import STATIC, Assets
 from prometheus.web.middleware import ARROW, LOOPBACK_HOSTS, AccessRules, Limits
-from prometheus.web.page import Assets
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
 
 REGIMES = f"/v1/regions/{REGION}/regimes"
-PLOTLY = Assets().address("plotly.min.js")
+UPLOT = Assets().address("uplot.js")
 
 
 def test_an_unchanged_answer_is_not_sent_twice(client: TestClient) -> None:
@@ -60,7 +58,7 @@ def test_vectors_as_arrow_are_not_compressed(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", [REGIMES, "/healthz", "/readyz", "/metrics", "/v1/nothing", "/v1/openapi.json", PLOTLY]
+    "address", [REGIMES, "/healthz", "/readyz", "/metrics", "/v1/nothing", "/v1/openapi.json", UPLOT]
 )
 def test_head_is_get_without_the_body(client: TestClient, address: str) -> None:
     head, get = client.head(address), client.get(address)
@@ -73,24 +71,38 @@ def test_errors_are_not_kept(client: TestClient) -> None:
     assert client.get("/v1/regions/X/regimes").headers["cache-control"] == "no-store"
 
 
-def test_plotlys_script_comes_from_its_package_and_is_kept_for_good(client: TestClient) -> None:
-    script = Path(str(files("plotly"))).joinpath("package_data", "plotly.min.js").read_bytes()
-    with client.stream("GET", PLOTLY) as response:
+def test_the_charts_library_is_the_one_told_of_and_is_kept_for_good(client: TestClient) -> None:
+    script = (STATIC / "vendor" / "uplot.js").read_bytes()
+    for name in ("uplot.js", "uplot.css"):
+        content = (STATIC / "vendor" / name).read_bytes()
+        assert f"`{hashlib.sha256(content).hexdigest()}`" in (STATIC / "vendor" / "README.md").read_text()
+    assert "Leon Sorokin" in (STATIC / "vendor" / "LICENSE").read_text()
+    with client.stream("GET", UPLOT) as response:
         raw = b"".join(response.iter_raw())
     assert gzip.decompress(raw) == script
-    assert len(raw) < len(script) / 2.5
+    assert len(raw) < len(script) / 2
     assert response.headers["content-type"].startswith("text/javascript")
     assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
-    again = client.get(PLOTLY, headers={"If-None-Match": response.headers["etag"]})
+    again = client.get(UPLOT, headers={"If-None-Match": response.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     for name in ("etag", "cache-control", "vary"):
         assert again.headers[name] == response.headers[name]
-    assert client.get(PLOTLY, headers={"Accept-Encoding": "identity"}).content == script
-    assert client.get("/static/plotly.min.js?v=older").headers["cache-control"] == "no-cache"
+    assert client.get(UPLOT, headers={"Accept-Encoding": "identity"}).content == script
+    assert client.get("/static/uplot.js?v=older").headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing.js", "..%2Faccess.py", "%2e%2e%2fserver.py", "access.py", "widgetbundle.js", "%2Fetc%2Fpasswd"]
+    "name",
+    [
+        "nothing.js",
+        "..%2Faccess.py",
+        "%2e%2e%2fserver.py",
+        "access.py",
+        "LICENSE",
+        "README.md",
+        "vendor",
+        "%2Fetc%2Fpasswd",
+    ],
 )
 def test_no_other_file_is_served(client: TestClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404

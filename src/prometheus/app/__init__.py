@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
     from prometheus.app import nightly as _nightly
+    from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
     from prometheus.app import quick as _quick
     from prometheus.app import regimes as _regimes
@@ -52,6 +53,7 @@ class App:
     texts: _texts.EmbedTexts
     face: _face.Notebook
     evaluations: _evaluations.EvaluationTasks
+    overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     nightly: _nightly.RunNight
     quick: _quick.AnswerQuickly

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,15 @@ from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.data.postgres.binary_copy import unpack_vectors
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
 from prometheus.regime.explanation import EVIDENCE_LABELS
-from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
+from prometheus.regime.history import (
+    LABELS,
+    DatedVectors,
+    LabelChange,
+    NewestState,
+    RegimeHistory,
+    RegimeTimeline,
+    VectorSource,
+)
 from prometheus.regime.types import RegimeLabel
 
 # From one region and model to the next by the primary key: grouping would read every row.
@@ -59,6 +68,28 @@ _NEWEST_VECTOR = """
     ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
 """
 
+_NEWEST_STATES = """
+    SELECT newest.as_of_date, newest.regime_label, newest.confidence, newest.metadata, turn.as_of_date, turn.from_label
+    FROM unnest(%(regions)s::text[], %(models)s::text[]) WITH ORDINALITY AS asked(region, model_id, place)
+    CROSS JOIN LATERAL (
+        SELECT as_of_date, regime_label, confidence, metadata FROM regimes AS r
+        WHERE r.region = asked.region AND r.model_id = asked.model_id AND as_of_date <= %(until)s
+        ORDER BY as_of_date DESC LIMIT 1
+    ) AS newest
+    LEFT JOIN LATERAL (
+        SELECT as_of_date, from_label FROM regime_transitions AS t
+        WHERE t.region = asked.region AND t.model_id = asked.model_id AND as_of_date <= %(until)s
+        ORDER BY as_of_date DESC LIMIT 1
+    ) AS turn ON true
+    ORDER BY place
+"""
+_CHANGES = """
+    SELECT t.region, t.model_id, t.as_of_date, t.from_label, t.to_label
+    FROM unnest(%(regions)s::text[], %(models)s::text[]) AS asked(region, model_id)
+    JOIN regime_transitions AS t USING (region, model_id)
+    WHERE t.as_of_date BETWEEN %(since)s AND %(until)s ORDER BY t.as_of_date DESC, t.region, t.model_id
+"""
+
 _Column: TypeAlias = tuple[str, str, sql.Composable]
 """Name and numpy type of a column, and what it holds."""
 _PROBABILITY = sql.SQL("coalesce((metadata->{}->>{})::float8, 'NaN')")
@@ -85,6 +116,40 @@ class RegimeTimelines:
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
         return _to_timeline(region, model_id, self._rows(region, model_id, (start, end), _TIMELINE, limit))
+
+    def newest_states(self, histories: Sequence[RegimeHistory], until: date) -> list[NewestState]:
+        """Return the newest state up to a date of each history, in order; each has one by then."""
+        rows = self._db.rows(_NEWEST_STATES, {**_asked(histories), "until": until})
+        return [
+            NewestState(each.region, each.model_id, day, RegimeLabel(label), sure, said, since, _label(before))
+            for each, (day, label, sure, said, since, before) in zip(histories, rows, strict=True)
+        ]
+
+    def changes(self, histories: Sequence[RegimeHistory], since: date, until: date) -> list[LabelChange]:
+        """Return the changes of label of some histories between two dates, newest first."""
+        rows = self._db.rows(_CHANGES, {**_asked(histories), "since": since, "until": until})
+        return [LabelChange(row[0], row[1], row[2], RegimeLabel(row[3]), RegimeLabel(row[4])) for row in rows]
+
+    def recent(self, histories: Sequence[RegimeHistory], until: date, n_dates: int) -> list[RegimeTimeline]:
+        """Return the last `n_dates` up to a date of each history, in order."""
+        query = sql.SQL("""
+            SELECT {columns}, place::int4
+            FROM unnest({regions}::text[], {models}::text[]) WITH ORDINALITY AS asked(of_region, of_model, place)
+            CROSS JOIN LATERAL (
+                SELECT * FROM regimes WHERE region = of_region AND model_id = of_model AND as_of_date <= {until}
+                ORDER BY as_of_date DESC LIMIT {n_dates}
+            ) AS newest
+            ORDER BY place, as_of_date
+        """).format(
+            columns=sql.SQL(", ").join(holds for _, _, holds in _TIMELINE), until=until, n_dates=n_dates,
+            **_asked(histories),
+        )  # fmt: skip
+        rows = self._db.packed(query, [*((name, dtype) for name, dtype, _ in _TIMELINE), ("place", "i4")])
+        ends = np.searchsorted(rows["place"], np.arange(len(histories) + 1), side="right")
+        return [
+            _to_timeline(each.region, each.model_id, rows[begin:end])
+            for each, (begin, end) in zip(histories, pairwise(ends.tolist()), strict=True)
+        ]
 
     def evidence(
         self, region: str, model_id: str, start: date, end: date
@@ -155,6 +220,14 @@ class RegimeTimelines:
             ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
         """
         return dict(self._db.value(query, (region, until)) or {})
+
+
+def _asked(histories: Sequence[RegimeHistory]) -> dict[str, list[str]]:
+    return {"regions": [each.region for each in histories], "models": [each.model_id for each in histories]}
+
+
+def _label(text: str | None) -> RegimeLabel | None:
+    return None if text is None else RegimeLabel(text)
 
 
 def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:

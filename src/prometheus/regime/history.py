@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,38 @@ class RegimeTimeline:
     def label_names(self) -> list[str]:
         """Return the name of each label."""
         return [LABELS[number].name for number in self.labels.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class NewestState:
+    """The newest state of a history, without its vector, and its last change of label, None before the first one."""
+
+    region: str
+    model_id: str
+    as_of_date: date
+    label: RegimeLabel
+    confidence: float
+    metadata: Mapping[str, Any]
+    changed_on: date | None
+    previous_label: RegimeLabel | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """The first session of a new label, and both labels."""
+
+    region: str
+    model_id: str
+    as_of_date: date
+    before: RegimeLabel
+    label: RegimeLabel
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "region": self.region, "model_id": self.model_id, "as_of_date": str(self.as_of_date),
+            "from_label": self.before.name, "to_label": self.label.name,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

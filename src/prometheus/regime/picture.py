@@ -11,6 +11,7 @@ import numpy as np
 
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import FileAccessError, MissingExtraError
+from prometheus.regime.colours import BAND_OPACITY, LOOKS
 from prometheus.regime.types import RegimeLabel
 
 if TYPE_CHECKING:
@@ -18,13 +19,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-BAND_COLOURS = {
-    RegimeLabel.CARRY: "#4c9f70",
-    RegimeLabel.NEUTRAL: "#dfe6ec",
-    RegimeLabel.RISK_OFF: "#f0b35b",
-    RegimeLabel.CRISIS: "#c8553d",
-}
-"""Told apart by lightness as well as by hue."""
+BAND_COLOURS = {label: look.light for label, look in LOOKS.items()}
+_STRIP_HEIGHT = 0.05
 PRICE_AXIS = "adjusted close (log scale)"
 
 
@@ -83,14 +79,15 @@ def new_figure(width: float, height: float) -> Figure:
 def paint_bands(
     axes: Any, dates: DateVector, closes: Float64Vector, bands: Iterable[tuple[DateLike, DateLike, str]]
 ) -> None:
-    """Draw closes (log scale) over bands of a first date, an end and a colour each."""
+    """Draw closes (log scale) over pale bands of a first date, an end and a colour each, and the full colours below."""
     for start, end, colour in bands:
-        axes.axvspan(start, end, color=colour, linewidth=0)
+        axes.axvspan(start, end, color=colour, linewidth=0, alpha=BAND_OPACITY)
+        axes.axvspan(start, end, ymax=_STRIP_HEIGHT, color=colour, linewidth=0)
     axes.plot(dates.astype("M8[D]"), closes, color="#1d2b3a", linewidth=0.9)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter("{x:,g}")
-    axes.margins(x=0)
+    axes.margins(x=0, y=2 * _STRIP_HEIGHT)
     open_frame(axes)
 
 

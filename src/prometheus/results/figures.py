@@ -18,6 +18,7 @@ import numpy as np
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.errors import MissingExtraError, UsageError
 from prometheus.market.bars import Closes
+from prometheus.regime.colours import BAND_OPACITY
 from prometheus.regime.picture import BAND_COLOURS, PRICE_AXIS, LabelledDate, paint_regimes, spells
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def draw_regimes(
         return figure
     bands = [
         {"type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "x0": str(start), "x1": str(end),
-         "fillcolor": BAND_COLOURS[label], "line": {"width": 0}, "layer": "below"}
+         "fillcolor": BAND_COLOURS[label], "opacity": BAND_OPACITY, "line": {"width": 0}, "layer": "below"}
         for label, start, end in spells(states)
     ]  # fmt: skip
     names = {state.as_of_date: state.regime_label.name for state in states}

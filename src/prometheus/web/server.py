@@ -21,8 +21,9 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, page
+from prometheus.web import middleware, overview, page
 from prometheus.web.api import ROUTERS, StrictJson
+from prometheus.web.assets import Assets
 from prometheus.web.errors import PROBLEMS, add_error_handlers
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limit
         docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
     )  # fmt: skip
     api.state.prometheus, api.state.metrics = app, metrics
-    api.state.assets, api.state.error_page = page.Assets(), page.error_page
+    api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in ROUTERS:
+    for router in (*ROUTERS, overview.api):
         api.include_router(router, dependencies=needs)
+    api.include_router(overview.page)
     api.include_router(page.router)
     limited = middleware.Limiter(middleware.Transfer(api), limits or middleware.Limits())
     return middleware.MeasuredRequests(middleware.AccessControl(limited, rules), metrics)

@@ -1,183 +1,129 @@
-// Charts and keys. Without this script the page says the same in tables.
+// Controls and keys of a region's page, and what of its charts stands in the address. Without it the page says the same in tables.
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
-  const DAY_MS = 86400000;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const asDate = (day) => new Date(day * DAY_MS).toISOString().slice(0, 10);
-  const words = (label) => ({ NEUTRAL: "Neutral", CRISIS: "Crisis", RISK_OFF: "Risk-off", CARRY: "Carry" })[label] ?? label;
-  const labelColour = (label) => colour(label.toLowerCase().replace("_", "-"));
-  const isPhone = () => innerWidth < 600;
-  const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
+  const host = byId("history-chart");
 
   document.documentElement.classList.add("scripted");
 
-  const frame = () => ({
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("ink") },
-    margin: { l: 52, r: 12, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
-    hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
-  });
-  const axis = (more) => ({
-    gridcolor: colour("line"), zeroline: false, linecolor: colour("line"), tickcolor: colour("line"), automargin: true, ...more,
-  });
-
-  // One image of stripes draws thirty-five years of regimes at once; a shape for each spell would make zooming slow.
-  const stripes = (series, days) => {
-    const scale = series.labels.flatMap((label, at) => [
-      [at / series.labels.length, labelColour(label)], [(at + 1) / series.labels.length, labelColour(label)],
-    ]);
-    return {
-      type: "heatmap", x: days, y: [0, 1], z: [series.regimes, series.regimes], yaxis: "y", zmin: -0.5,
-      zmax: series.labels.length - 0.5, colorscale: scale, showscale: false, hoverinfo: "skip", opacity: 0.42,
-    };
+  // What is shown of the chart stands behind the # of the address, and goes along to other days: #span=5y&scale=linear
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const dayLinks = [...document.querySelectorAll('a[href^="/regions/"]')];
+  const hash = () => (asked.size ? `#${asked}` : "");
+  const keep = (name, value) => {
+    if (value) asked.set(name, value); else asked.delete(name);
+    history.replaceState(null, "", `${location.pathname}${location.search}${hash()}`);
+    for (const link of dayLinks) link.hash = String(asked);
+  };
+  const spanOf = (chart) => {
+    const written = asked.get("span") ?? "", years = /^(\d+)y$/.exec(written);
+    const dates = /^(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)$/.exec(written);
+    if (years) return [chart.end - Math.round(years[1] * 365.25), chart.end + 1];
+    if (!dates) return [chart.begin, chart.end + 1];
+    const [from, to] = [charts.dayOf(dates[1]), charts.dayOf(dates[2])];
+    return from < to && from < chart.end ? [from, to] : [chart.end + 1 - Math.abs(to - from || 1), chart.end + 1];
   };
 
-  const historyTraces = (series) => {
-    const days = series.regimeDays.map(asDate);
-    const regimeOf = new Map(series.regimeDays.map((day, at) => [day, words(series.labels[series.regimes[at]])]));
-    const traces = [
-      stripes(series, days),
-      {
-        type: "scatter", mode: "lines", x: series.closeDays.map(asDate), y: series.closes, yaxis: "y3", name: series.instrument,
-        line: { color: colour("price"), width: 1.3 }, customdata: series.closeDays.map((day) => regimeOf.get(day) ?? "no regime"),
-        hovertemplate: "%{y:,.2f} – %{customdata}<extra></extra>",
-      },
-      {
-        type: "scatter", mode: "lines", x: days, y: series.confidences.map((share) => share / 10), yaxis: "y2",
-        line: { color: colour("link"), width: 1 }, hovertemplate: "%{y:.0f} % sure<extra></extra>",
-      },
-    ];
-    if (series.highVolatilities.some((share) => share !== null)) {
-      traces.push({
-        type: "scatter", mode: "lines", x: days, y: series.highVolatilities.map((share) => (share === null ? null : share / 10)),
-        yaxis: "y2", line: { color: colour("crisis"), width: 1, dash: "dot" },
-        hovertemplate: "%{y:.0f} % high volatility likely<extra></extra>",
-      });
-    }
-    return traces;
+  const load = async (address) => {
+    const answer = await fetch(address, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
+    return answer.json();
   };
-
-  const historyLayout = () => ({
-    ...frame(), hoversubplots: "axis",
-    xaxis: axis({ type: "date", anchor: "y2", hoverformat: "%a %Y-%m-%d" }),
-    yaxis: { domain: [0.3, 1], range: [0, 1], visible: false, fixedrange: true },
-    yaxis2: axis({ domain: [0, 0.22], range: [0, 104], ticksuffix: " %", nticks: 3, fixedrange: true, title: isPhone() ? undefined : { text: "sure" } }),
-    yaxis3: axis({
-      overlaying: "y", type: "log", tickmode: "auto", title: isPhone() ? undefined : { text: "close (log scale)" }, nticks: 8, tickformat: "~g",
-    }),
-    dragmode: isPhone() ? "pan" : "zoom",
-  });
-
-  const showYears = (chart, series, years) => {
-    const last = series.closeDays.at(-1);
-    const first = years ? Math.max(series.closeDays[0], last - Math.round(years * 365.25)) : series.closeDays[0];
-    const shown = series.closes.filter((_, at) => series.closeDays[at] >= first);
-    const low = Math.log10(Math.min(...shown)), high = Math.log10(Math.max(...shown));
-    const margin = Math.max((high - low) * 0.05, 0.005);
-    return Plotly.relayout(chart, {
-      "xaxis.range": [asDate(first), asDate(last + 1)], "yaxis3.range": [low - margin, high + margin],
-    });
-  };
+  const goTo = (day) => { location.href = `${host.dataset.base}/${day}${location.search}${hash()}`; };
 
   const drawHistory = async () => {
-    const chart = byId("history-chart");
-    if (!chart) return;
+    if (!host) return;
     let series;
     try {
-      const answer = await fetch(chart.dataset.series, { headers: { Accept: "application/json" } });
-      if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
-      series = await answer.json();
+      series = await load(host.dataset.series);
     } catch (error) {
-      chart.querySelector(".none").textContent = `The chart cannot be drawn: ${error.message}`;
+      host.textContent = `The chart cannot be drawn: ${error.message}`;
       return;
     }
-    chart.replaceChildren();
-    await Plotly.newPlot(chart, historyTraces(series), historyLayout(), CONFIG);
-    const tools = document.querySelector(".tools");
-    tools.hidden = false;
-    const buttons = [...tools.querySelectorAll("[data-years]")];
-    const choose = (chosen) => {
-      for (const button of buttons) button.setAttribute("aria-pressed", String(button === chosen));
-      return showYears(chart, series, Number(chosen.dataset.years));
+    const buttons = [...document.querySelectorAll("[data-years]")];
+    const press = () => {
+      const span = asked.get("span") ?? "0y";
+      for (const button of buttons) button.setAttribute("aria-pressed", String(`${button.dataset.years}y` === span));
+      byId("linear").setAttribute("aria-pressed", String(asked.get("scale") === "linear"));
     };
-    for (const button of buttons) button.addEventListener("click", () => choose(button));
-    chart.on("plotly_doubleclick", () => choose(buttons.at(-1)));
-    byId("png").addEventListener("click", () => savePicture(chart));
-    document.addEventListener("themechange", () => Plotly.react(chart, historyTraces(series), {
-      ...historyLayout(), xaxis: { ...historyLayout().xaxis, range: chart.layout.xaxis.range },
-      yaxis3: { ...historyLayout().yaxis3, range: chart.layout.yaxis3.range },
-    }, CONFIG));
-    await choose(buttons.at(-1));
-    chart.dataset.drawn = "yes";
+    const on = {
+      view: (from, to) => { keep("span", `${from}..${to}`); press(); },
+      point: (text, day) => {
+        byId("readout").textContent = text;
+        const link = byId("open-day");
+        link.hidden = day === null || day === host.dataset.day;
+        if (day !== null) { link.href = `${host.dataset.base}/${day}${location.search}`; link.textContent = `Open ${day}`; link.hash = String(asked); }
+      },
+      open: goTo,
+    };
+    let chart = null;
+    const draw = () => {
+      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear" }, on);
+      chart.show(...spanOf(chart));
+      press();
+    };
+    draw();
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        keep("span", button.dataset.years === "0" ? "" : `${button.dataset.years}y`);
+        chart.show(...spanOf(chart));
+        press();
+      });
+    }
+    byId("linear").addEventListener("click", () => { keep("scale", asked.get("scale") === "linear" ? "" : "linear"); draw(); });
+    document.querySelector(".tools").hidden = false;
+    const drawing = () => {
+      const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
+      return `${host.dataset.drawing}&start=${host.dataset.from}&end=${host.dataset.to}&theme=${theme}&scale=${asked.get("scale") ?? "log"}`;
+    };
+    const name = document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_");
+    byId("svg").download = `${name}.svg`;
+    for (const event of ["pointerdown", "focus", "click"]) byId("svg").addEventListener(event, () => { byId("svg").href = drawing(); });
+    byId("png").addEventListener("click", () => savePicture(drawing(), `${name}.png`));
+    redraws.push(() => chart.build());
   };
 
-  const savePicture = async (chart) => {
-    const size = { format: "png", width: 1600, height: 800 };
+  // The server's drawing, which has title, key and dates, as points.
+  const savePicture = async (address, name) => {
+    const picture = new Image();
+    picture.src = address;
+    await picture.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [2400, 1200];
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
     const link = document.createElement("a");
-    link.href = await Plotly.toImage(chart, size);
-    link.download = `${document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_")}.png`;
+    link.href = URL.createObjectURL(await new Promise((done) => { canvas.toBlob(done, "image/png"); }));
+    link.download = name;
     link.click();
+    URL.revokeObjectURL(link.href);
   };
 
-  const pathTrace = (path, line, more) => ({
-    type: "scatter", mode: "lines", x: path.path.map((_, at) => at - path.before), y: path.path.map((share) => 100 + share),
-    name: path.day, line, hovertemplate: `${path.day}: %{y:.1f}<extra></extra>`, ...more,
-  });
-
-  // What followed most of them: the median of the paths that are known so far after the day.
-  const medianPath = (paths) => {
-    const longest = Math.max(0, ...paths.analogs.map((path) => path.path.length - path.before));
-    const median = Array.from({ length: longest }, (_, after) => {
-      const values = paths.analogs.map((path) => path.path[path.before + after]).filter(Number.isFinite).sort((a, b) => a - b);
-      const middle = values.length >> 1;
-      return values.length % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-    });
-    return { day: "median", before: 0, path: median };
-  };
-
-  const analogTraces = (paths) => [
-    pathTrace(medianPath(paths), { color: colour("ink"), width: 2, dash: "dash" }, {}),
-    ...paths.analogs.map((path) => pathTrace(path, { color: colour("neutral"), width: 1.4 }, { opacity: 0.75 })),
-    pathTrace(paths.today, { color: colour("link"), width: 3 }, {}),
-  ];
-
-  const analogLayout = () => ({
-    ...frame(), hovermode: "closest",
-    xaxis: axis({ title: { text: "sessions from the day" }, range: [-64, 64] }),
-    yaxis: axis({ title: isPhone() ? undefined : { text: "close, 100 on the day" } }),
-    dragmode: isPhone() ? "pan" : "zoom",
-    shapes: [{ type: "line", x0: 0, x1: 0, y0: 0, y1: 1, yref: "paper", line: { color: colour("soft"), width: 1, dash: "dot" } }],
-  });
-
-  const drawAnalogs = async () => {
-    const chart = byId("analog-chart");
-    if (!chart) return;
-    const paths = JSON.parse(byId("analog-paths").textContent);
-    chart.replaceChildren();
-    await Plotly.newPlot(chart, analogTraces(paths), analogLayout(), CONFIG);
-    const emphasise = (day) => Plotly.restyle(chart, {
-      "line.width": [2, ...paths.analogs.map((path) => (path.day === day ? 3.2 : 1.4)), 3],
-      "line.color": [colour("ink"), ...paths.analogs.map((path) => (path.day === day ? colour("risk-off") : colour("neutral"))), colour("link")],
-    });
+  const drawAnalogs = () => {
+    const place = byId("analog-chart");
+    if (!place) return;
+    const on = { point: (text) => { byId("analog-readout").textContent = text; } };
+    const chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on);
     for (const row of document.querySelectorAll("table.analogs tbody tr")) {
       const day = row.querySelector("a").textContent;
-      row.addEventListener("mouseenter", () => emphasise(day));
-      row.addEventListener("mouseleave", () => emphasise(null));
-      row.addEventListener("focusin", () => emphasise(day));
-      row.addEventListener("focusout", () => emphasise(null));
+      for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => chart.emphasise(day));
+      for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart.emphasise(null));
     }
-    document.addEventListener("themechange", () => Plotly.react(chart, analogTraces(paths), analogLayout(), CONFIG));
-    chart.dataset.drawn = "yes";
+    redraws.push(chart.build);
   };
+
+  // Colours are those of the moment: the theme, forced colours and paper change them.
+  const redraws = [];
+  const redraw = () => redraws.forEach((each) => each());
+  document.addEventListener("themechange", redraw);
+  for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) matchMedia(query).addEventListener("change", redraw);
 
   const listen = () => {
     const form = document.querySelector(".controls");
     const region = byId("region"), day = byId("day");
-    region?.addEventListener("change", () => { location.href = `/regions/${encodeURIComponent(region.value)}`; });
+    region?.addEventListener("change", () => { location.href = `/regions/${encodeURIComponent(region.value)}${hash()}`; });
     const shown = day?.value;
-    const go = () => { if (day.value && day.value !== shown && day.checkValidity()) form.requestSubmit(); };
-    day?.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); go(); } });
+    const go = () => { if (day.value && day.value !== shown && day.reportValidity()) goTo(day.value); };
+    form?.addEventListener("submit", (event) => { event.preventDefault(); go(); });
     day?.addEventListener("blur", go);
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
@@ -192,6 +138,7 @@
   };
 
   listen();
+  keep();
   // The text is painted first; the charts, which take longer, come after.
   requestAnimationFrame(() => setTimeout(() => { drawHistory(); drawAnalogs(); }, 0));
 })();

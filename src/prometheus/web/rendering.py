@@ -1,0 +1,101 @@
+"""How figures become pages: the templates, the words and the forms of numbers, and the colours of regimes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response
+
+from prometheus.app.overview import WEEKDAYS_UNTIL_OLD
+from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
+from prometheus.regime.history import LABELS
+from prometheus.web.assets import Assets
+
+UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+LABEL_WORDS: Mapping[str, str] = {"NEUTRAL": "Neutral", "CRISIS": "Crisis", "RISK_OFF": "Risk-off", "CARRY": "Carry"}
+
+
+def render(request: Request, template: str, values: Mapping[str, Any], **answer: Any) -> Response:
+    """Return a page made from a template; values are escaped: text, never markup."""
+    assets: Assets = request.app.state.assets
+    page = _environment().get_template(template).render(asset=assets.address, **values)
+    return HTMLResponse(page, **answer)
+
+
+def weekdays_since(day: date) -> int:
+    """Return how many weekdays lie between a date and today."""
+    today = datetime.now(UTC).date()
+    return int(np.busday_count(np.datetime64(day, "D"), np.datetime64(today, "D")))
+
+
+def css_name(label: str) -> str:
+    """Return the name of a regime's colour in style sheets."""
+    return label.lower().replace("_", "-")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("prometheus.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "percent": _percent,
+        "rarity": _rarity,
+        "sentence": lambda text: f"{text[:1].upper()}{text[1:]}",
+        "signed": _signed,
+        "label": lambda name: LABEL_WORDS.get(str(name), str(name)),
+        "path": lambda text: quote(str(text), safe=""),
+    }
+    environment.globals |= {
+        "labels": [label.name for label in LABELS],
+        "weekdays_until_old": WEEKDAYS_UNTIL_OLD,
+        "palette": Markup(_palette()),  # noqa: S704 -- from constants alone
+    }
+    return environment
+
+
+def _palette() -> str:
+    """Return the style rules of the regimes: colours by theme, and the letter of each mark."""
+    light, dark = (_colours(theme) for theme in GROUNDS)
+    letters = "".join(
+        f".{label.name}{{--label:var(--{css_name(label.name)});--label-ink:var(--{css_name(label.name)}-ink)}}"
+        f'.{label.name} .mark::before{{content:"{look.letter}"}}'
+        for label, look in LOOKS.items()
+    )
+    return (
+        f':root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-theme="light"]){{{dark}}}}}'
+        f':root[data-theme="dark"]{{{dark}}}@media print{{:root:root:root{{{light}}}}}{letters}'
+    )
+
+
+def _colours(theme: str) -> str:
+    card, ground = GROUNDS[theme]
+    regimes = "".join(
+        f"--{css_name(label.name)}:{getattr(look, theme)};--{css_name(label.name)}-ink:{getattr(look, f'{theme}_ink')};"
+        for label, look in LOOKS.items()
+    )
+    return f"--band:{BAND_OPACITY};--card:{card};--ground:{ground};{regimes}"
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    """Return a share for people; an unknown one is a dash."""
+    return UNKNOWN if value is None else f"{value * 100:.{digits}f} %"
+
+
+def _signed(value: float | None, digits: int = 1) -> str:
+    return UNKNOWN if value is None else f"{value * 100:+.{digits}f} %".replace("-", MINUS)
+
+
+def _rarity(share: float | None) -> str:
+    """Return a share of pairs; a tiny one is not shown as zero."""
+    return "< 0.1 %" if share is not None and 0 < share < 0.001 else _percent(share, 1)
