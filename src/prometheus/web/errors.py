@@ -21,6 +21,7 @@ from prometheus.web.schemas import Answer
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
+PROBLEM_JSON = "application/problem+json"
 ErrorPage = Callable[[Request, "Problem"], Response | None]
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
@@ -56,8 +57,10 @@ class ProblemBody(Answer):
     )
 
 
+_PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemBody"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "description": reason} for status, reason in _REASONS.items()
+    status: {"model": ProblemBody, "description": reason, "content": {PROBLEM_JSON: {"schema": _PROBLEM_SCHEMA}}}
+    for status, reason in _REASONS.items()
 }
 """What every route of the API may answer instead."""
 
@@ -80,7 +83,7 @@ class Problem:
             "title": HTTPStatus(self.status).phrase, "type": f"urn:prometheus-regime:error:{self.error}",
         }  # fmt: skip
         headers = {**self.SHARED_HEADERS, **self.headers}
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
+        return JSONResponse(body, self.status, headers, media_type=PROBLEM_JSON)
 
 
 def for_clients(detail: str) -> str:
