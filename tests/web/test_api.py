@@ -63,6 +63,7 @@ def test_pages_of_regimes_joined_are_what_the_app_says(client: TestClient, readi
     assert [row["high_volatility"] for row in rows] == [
         state.metadata["high_volatility"]["probability"] for state in states
     ]
+    assert [row["probabilities"] for row in rows] == [state.metadata["probabilities"] for state in states]
 
 
 def test_a_range_holds_both_its_ends_and_one_without_dates_is_empty(client: TestClient) -> None:
@@ -85,6 +86,14 @@ def test_one_date_comes_with_its_explanation(client: TestClient, reading_app: Ap
     assert found["explanation"] == [reason.to_dict() for reason in reasons]
 
 
+def test_a_weekend_is_answered_by_the_session_before_it(client: TestClient) -> None:
+    assert answer(client, f"{REGIMES}/2020-03-15") == answer(client, f"{REGIMES}/2020-03-13")
+
+
+def test_clients_are_told_no_commands_of_the_operator(client: TestClient) -> None:
+    assert "python -m prometheus" not in answer(client, "/v1/regions/ATLANTIS/regimes", 404)["detail"]
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -94,7 +103,7 @@ def test_one_date_comes_with_its_explanation(client: TestClient, reading_app: Ap
         ("/v1/regions/ATLANTIS/embeddings", "regions that have: US_INDEX"),
         ("/v1/regions/ATLANTIS/analogs?as_of=2020-03-16", "regions that have: US_INDEX"),
         (f"{REGIMES}?model_id=unheard-of", "(models that have: num-regime-core-v2@"),
-        (f"{REGIMES}/2020-03-15", f"on 2020-03-15; its dates are sessions from {FIRST} to {LAST}"),
+        (f"{REGIMES}/2020-08-15", f"on 2020-08-15; its dates are sessions from {FIRST} to {LAST}"),
         (f"{REGIMES}/0001-01-01", f"its dates are sessions from {FIRST} to {LAST}"),
         (f"{REGIMES}/9999-12-31", f"its dates are sessions from {FIRST} to {LAST}"),
         (f"/v1/regions/{REGION}/analogs?as_of=1980-01-01", f"from {FIRST} to {LAST}"),
@@ -106,7 +115,7 @@ def test_one_date_comes_with_its_explanation(client: TestClient, reading_app: Ap
 )
 def test_what_is_not_there_is_named_with_what_there_is(client: TestClient, address: str, said: str) -> None:
     problem = answer(client, address, 404)
-    assert set(problem) == {"error", "detail"}
+    assert set(problem) == {"error", "detail", "type", "title", "status"}
     assert said in problem["detail"]
 
 
@@ -143,7 +152,10 @@ def test_a_malformed_question_is_refused_by_name_and_limit(client: TestClient, a
 
 def test_a_range_that_ends_before_it_starts_is_refused(client: TestClient) -> None:
     problem = answer(client, f"{REGIMES}?start=2020-02-01&end=2020-01-01", 400)
-    assert problem == {"error": "usage", "detail": "the range ends 2020-01-01, before it starts 2020-02-01"}
+    assert problem == {
+        "error": "usage", "detail": "the range ends 2020-01-01, before it starts 2020-02-01", "status": 400,
+        "title": "Bad Request", "type": "urn:prometheus-regime:error:usage",
+    }  # fmt: skip
 
 
 def test_transitions_are_what_the_app_says(client: TestClient, reading_app: App) -> None:
@@ -207,7 +219,7 @@ def test_a_nan_fits_no_answer() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         StrictJson({"value": math.nan})
     with pytest.raises(ValidationError, match="finite number"):
-        RegimeRow(as_of_date=date.min, label="CARRY", confidence=math.nan, high_volatility=None, held=False)  # type: ignore[arg-type]
+        RegimeRow.model_validate({"as_of_date": date.min, "label": "CARRY", "confidence": math.nan})
 
 
 def test_the_openapi_document_explains_and_exemplifies(client: TestClient) -> None:

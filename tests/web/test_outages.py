@@ -66,7 +66,7 @@ def test_a_killed_server_is_started_again_and_answers_within_seconds(served: Ser
         assert took < IN_TIME_S
         if response.status_code == 503:
             assert response.headers["retry-after"] == "2"
-            assert set(response.json()) == {"error", "detail"}
+            assert set(response.json()) == {"error", "detail", "type", "title", "status"}
             assert str(database.layout.root) not in response.text
         return response.status_code == 200
 

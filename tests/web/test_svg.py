@@ -86,4 +86,4 @@ def test_what_cannot_be_drawn_is_refused_in_words(client: TestClient, query: str
     response = client.get(f"{ADDRESS}?{query}", headers={"Accept": "text/html"})
 
     assert response.status_code == status
-    assert set(response.json()) == {"error", "detail"}
+    assert set(response.json()) == {"error", "detail", "type", "title", "status"}

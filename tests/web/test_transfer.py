@@ -7,12 +7,12 @@ import hashlib
 
 import pytest
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp
 from tests.web.serving import REGION, client_of
 
 from prometheus.app import App
 from prometheus.web.assets import STATIC, Assets
-from prometheus.web.middleware import ARROW, LOOPBACK_HOSTS, AccessRules, Limits
+from prometheus.web.load import Limits
+from prometheus.web.middleware import ARROW, LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
@@ -125,7 +125,7 @@ def test_figures_are_by_route_and_of_each_server_alone(client: TestClient, readi
 
 
 def test_too_many_at_once_and_too_slow_are_told_to_come_again(reading_app: App) -> None:
-    for limits, error in ((Limits(most_at_once=0), "busy"), (Limits(deadline_s=0.0005), "too_slow")):
+    for limits, error in ((Limits(most_waiting=0), "busy"), (Limits(deadline_s=0.0005), "too_slow")):
         with client_of(create_app(reading_app, AccessRules(LOOPBACK_HOSTS), limits)) as client:
             response = client.get(REGIMES)
             assert (response.status_code, response.json()["error"]) == (503, error)
@@ -133,12 +133,14 @@ def test_too_many_at_once_and_too_slow_are_told_to_come_again(reading_app: App) 
             assert client.get("/healthz").status_code == 200
 
 
-def test_a_defect_is_told_without_its_traceback(application: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_told_without_its_traceback(reading_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prometheus.data.timelines.RegimeTimelines.histories", None)
-    with client_of(application) as client:
+    with client_of(create_app(reading_app, AccessRules(LOOPBACK_HOSTS))) as client:
         response = client.get("/v1/regions")
     assert response.status_code == 500
-    assert response.json() == {"error": "internal", "detail": "an error of the server; its log says more"}
+    assert response.json()["error"] == "internal"
+    assert response.json()["detail"] == "an error of the server; its log says more"
+    assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-content-type-options"] == "nosniff"
 
 

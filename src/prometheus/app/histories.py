@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.app.wiring import UseCase, Wiring
-from prometheus.arrays import DateVector
+from prometheus.arrays import DateVector, Float64Matrix
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
 from prometheus.errors import (
@@ -200,6 +200,20 @@ class ReadRegimes(UseCase):
         """
         chosen = self.history(region, model_id).model_id
         return self._wired.timelines.timeline(region, chosen, start, end, limit)
+
+    def probabilities(
+        self, region: str, start: date, end: date, model_id: str | None = None, limit: int | None = None
+    ) -> tuple[RegimeTimeline, Float64Matrix]:
+        """Return what `timeline` does, and the probabilities of `EVIDENCE_LABELS`, NaN where the model says none."""
+        chosen = self.history(region, model_id).model_id
+        return self._wired.timelines.probabilities(region, chosen, start, end, limit)
+
+    def on_or_before(self, region: str, as_of: date, model_id: str) -> RegimeState:
+        """Return the state of a date, or the newest of the week before it; NoRegimesError without any."""
+        from prometheus.analogs.search import MAX_DAYS_BACK  # noqa: PLC0415 -- labelling looks for no analogs
+
+        first = date.fromordinal(max(1, as_of.toordinal() - MAX_DAYS_BACK))
+        return self.states(region, first, as_of, model_id)[-1]
 
     def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
         """Return the vectors from `start` to `end`, both included; see `timeline` for the errors.

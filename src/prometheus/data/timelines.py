@@ -117,6 +117,13 @@ class RegimeTimelines:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""
         return _to_timeline(region, model_id, self._rows(region, model_id, (start, end), _TIMELINE, limit))
 
+    def probabilities(
+        self, region: str, model_id: str, start: date, end: date, limit: int | None = None
+    ) -> tuple[RegimeTimeline, Float64Matrix]:
+        """Return a timeline with the probabilities of `EVIDENCE_LABELS`, shape (n, 4), NaN where there are none."""
+        rows = self._rows(region, model_id, (start, end), [*_TIMELINE, *_EVIDENCE], limit)
+        return _to_timeline(region, model_id, rows), _probabilities_of(rows)
+
     def newest_states(self, histories: Sequence[RegimeHistory], until: date) -> list[NewestState]:
         """Return the newest state up to a date of each history, in order; each has one by then."""
         rows = self._db.rows(_NEWEST_STATES, {**_asked(histories), "until": until})
@@ -162,8 +169,7 @@ class RegimeTimelines:
         dim = self._db.value(query, (region, model_id)) or 0
         columns = [*_TIMELINE, *_EVIDENCE, ("vector", f"V{4 * dim}", sql.SQL("regime_embedding"))]
         rows = self._rows(region, model_id, (start, end), columns)
-        probabilities = np.stack([rows[name] for name in EVIDENCE_LABELS], axis=1)
-        return _to_timeline(region, model_id, rows), probabilities, unpack_vectors(rows["vector"], dim)
+        return _to_timeline(region, model_id, rows), _probabilities_of(rows), unpack_vectors(rows["vector"], dim)
 
     def _rows(
         self, region: str, model_id: str, span: tuple[date, date], columns: Sequence[_Column], limit: int | None = None
@@ -228,6 +234,10 @@ def _asked(histories: Sequence[RegimeHistory]) -> dict[str, list[str]]:
 
 def _label(text: str | None) -> RegimeLabel | None:
     return None if text is None else RegimeLabel(text)
+
+
+def _probabilities_of(rows: np.ndarray[Any, np.dtype[Any]]) -> Float64Matrix:
+    return np.stack([rows[name] for name in EVIDENCE_LABELS], axis=1)
 
 
 def _to_timeline(region: str, model_id: str, rows: np.ndarray[Any, np.dtype[Any]]) -> RegimeTimeline:

@@ -18,7 +18,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
+from prometheus.arrays import Float64Matrix
 from prometheus.errors import NoRegimesError, VectorError, no_regime_on_date
+from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
@@ -60,9 +62,9 @@ def list_regions(app: AppOf, _: Nothing) -> Any:
 def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schemas.RegimePageQuery) -> Any:
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
-    found = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
+    found, shares = app.regimes.probabilities(region, span.start, span.end, query.model_id, query.limit + 1)
     after = _next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None
-    return {"region": region, "model_id": found.model_id, "items": _rows(found, query.limit), "next": after}
+    return {"region": region, "model_id": found.model_id, "items": _rows(found, shares, query.limit), "next": after}
 
 
 @regimes.get(
@@ -79,7 +81,10 @@ def get_latest_regime(app: AppOf, region: RegionPath, query: OfModel) -> Any:
     summary="The regime of one date, and why",
 )
 def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfModel) -> Any:
-    """Return the regime of a session with all that its model says; for another date 404 names the span."""
+    """Return the regime of a date, or of the last session of the week before it, with all that its model says.
+
+    For a date without either 404 names the span.
+    """
     return _detail(app, app.regimes.history(region, query.model_id), as_of_date)
 
 
@@ -167,21 +172,24 @@ def _region(name: str, histories: list[RegimeHistory]) -> dict[str, Any]:
     return {"region": name, "default_model_id": preferred_history(histories).model_id, "models": models}
 
 
-def _rows(found: RegimeTimeline, limit: int) -> list[dict[str, Any]]:
-    columns = (found.dates, found.labels, found.confidences, found.high_volatilities, found.is_held)
+def _rows(found: RegimeTimeline, shares: Float64Matrix, limit: int) -> list[dict[str, Any]]:
+    columns = (found.dates, found.labels, found.confidences, found.high_volatilities, found.is_held, shares)
     return [
         {
             "as_of_date": day, "label": LABELS[number], "confidence": confidence,
             "high_volatility": None if math.isnan(high) else high, "held": is_held,
+            "probabilities": None if math.isnan(of_each[0]) else dict(zip(EVIDENCE_LABELS, of_each, strict=True)),
         }
-        for day, number, confidence, high, is_held in zip(*(each[:limit].tolist() for each in columns), strict=True)
+        for day, number, confidence, high, is_held, of_each in zip(
+            *(each[:limit].tolist() for each in columns), strict=True
+        )
     ]  # fmt: skip
 
 
 def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, Any]:
     region, model_id, day = history.region, history.model_id, asked or history.last
     try:
-        (state,) = app.regimes.states(region, day, day, model_id)
+        state = app.regimes.on_or_before(region, day, model_id)
     except NoRegimesError:
         raise no_regime_on_date(region, model_id, day, history.first, history.last) from None
     said = state.metadata

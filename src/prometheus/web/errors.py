@@ -10,16 +10,18 @@ from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from prometheus import errors
 from prometheus.errors import DatabaseError, PrometheusError
-from prometheus.web.schemas import ProblemBody
+from prometheus.web.schemas import Answer
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
+PROBLEM_JSON = "application/problem+json"
 ErrorPage = Callable[[Request, "Problem"], Response | None]
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
@@ -41,8 +43,24 @@ _REASONS = {
     500: "A defect of the server.",
     503: "The database does not answer now, or too many ask; try again after `Retry-After` seconds.",
 }
+
+
+class ProblemBody(Answer):
+    """Why there is no answer: two members of our own, and those of RFC 9457."""
+
+    type: str = Field(description="The stable name as a URI.", examples=["urn:prometheus-regime:error:no_regimes"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    error: str = Field(description="A stable name.", examples=["no_regimes"])
+    detail: str = Field(
+        description="One sentence that names the thing.", examples=["region 'UK' has no regimes at all"]
+    )
+
+
+_PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemBody"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "description": reason} for status, reason in _REASONS.items()
+    status: {"model": ProblemBody, "description": reason, "content": {PROBLEM_JSON: {"schema": _PROBLEM_SCHEMA}}}
+    for status, reason in _REASONS.items()
 }
 """What every route of the API may answer instead."""
 
@@ -59,9 +77,24 @@ class Problem:
     SHARED_HEADERS: ClassVar[dict[str, str]] = {"Cache-Control": "no-store"}
 
     def response(self) -> Response:
-        """Return it as JSON."""
-        body = {"error": self.error, "detail": self.detail}
-        return JSONResponse(body, self.status, {**self.SHARED_HEADERS, **self.headers})
+        """Return it as JSON, without what only an operator could do."""
+        body = {
+            "error": self.error, "detail": for_clients(self.detail), "status": self.status,
+            "title": HTTPStatus(self.status).phrase, "type": f"urn:prometheus-regime:error:{self.error}",
+        }  # fmt: skip
+        headers = {**self.SHARED_HEADERS, **self.headers}
+        return JSONResponse(body, self.status, headers, media_type=PROBLEM_JSON)
+
+
+def for_clients(detail: str) -> str:
+    """Return a sentence without the clauses that name a command of ours.
+
+    Examples
+    --------
+    >>> for_clients("region 'UK' has no regimes; run: python -m prometheus nightly")
+    "region 'UK' has no regimes"
+    """
+    return "; ".join(clause for clause in detail.split("; ") if "python -m prometheus" not in clause) or detail
 
 
 def unavailable(error: str, detail: str) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -22,15 +21,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError, DatabaseRefusedError, FileAccessError
-from prometheus.web.errors import Problem, unavailable
+from prometheus.web.errors import Problem
 
 logger = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without a token: they only say that the server lives."""
-UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
-"""Beginnings of addresses that need no database: answered whatever else waits."""
 MIN_TOKEN_CHARACTERS = 16
 MAX_TOKEN_BYTES = 4_096
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer"})
@@ -140,58 +137,6 @@ class AccessControl(Middleware):
         refusal = self._rules.refusal(scope)
         answer = self._app if refusal is None else refusal.response()
         await answer(scope, receive, send_guarded)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds for one request, and how many may run at once: fewer than the 40 threads that do the work."""
-
-    deadline_s: float = 8.0
-    most_at_once: int = 16
-
-
-class Limiter(Middleware):
-    """A request over its deadline, or one too many, gets 503.
-
-    A thread cannot be stopped: work past its deadline goes on, without a listener, and counts until it ends.
-    """
-
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        super().__init__(app)
-        self._limits = limits
-        self._running: set[asyncio.Task[None]] = set()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(UNLIMITED_PATHS):
-            await self._app(scope, receive, send)
-            return
-        if len(self._running) >= self._limits.most_at_once:
-            busy = unavailable("busy", f"{self._limits.most_at_once} requests are under way; ask again soon")
-            await busy.response()(scope, receive, send)
-            return
-        has_begun = is_replaced = False
-
-        async def send_in_time(message: Message) -> None:
-            nonlocal has_begun
-            if not is_replaced:
-                has_begun = True
-                await send(message)
-
-        task = asyncio.ensure_future(self._app(scope, receive, send_in_time))
-        self._running.add(task)
-        task.add_done_callback(self._forget)
-        await asyncio.wait({task}, timeout=self._limits.deadline_s)
-        if task.done() or has_begun:
-            await task
-        else:
-            is_replaced = True
-            detail = f"no answer within {self._limits.deadline_s:.0f} s; ask for less, or again later"
-            await unavailable("too_slow", detail).response()(scope, receive, send)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # of an abandoned one: retrieved, so that asyncio does not log it
 
 
 def _wrong_method(method: str) -> Problem | None:

@@ -75,23 +75,30 @@ class SpanParameters(ModelParameters):
 
     start: IsoDate = Field(date.min, description="First date.", examples=["2020-01-01"])
     end: IsoDate = Field(date.max, description="Last date.", examples=["2020-12-31"])
+
+    def span(self) -> DateSpan:
+        """Return the dates; `UsageError` where the range ends before it starts."""
+        return DateSpan.of_range(self.start, self.end)
+
+
+class PageParameters(SpanParameters):
+    """A page of dates."""
+
     cursor: OptionalDate = Field(None, description="Date of the first row of a page, from `next`.")
 
     def span(self) -> DateSpan:
         """Return the dates from the cursor on; `UsageError` where the range ends before it starts."""
-        asked = DateSpan.of_range(self.start, self.end)
-        if self.cursor is None:
-            return asked
-        return DateSpan.of_range(max(asked.start, self.cursor), asked.end)
+        asked = super().span()
+        return asked if self.cursor is None else DateSpan.of_range(max(asked.start, self.cursor), asked.end)
 
 
-class RegimePageParameters(SpanParameters):
+class RegimePageParameters(PageParameters):
     """A page of regimes."""
 
     limit: int = Field(1_000, ge=1, le=MAX_REGIMES, description="Rows on a page.")
 
 
-class EmbeddingPageParameters(SpanParameters):
+class EmbeddingPageParameters(PageParameters):
     """A page of embeddings."""
 
     limit: int = Field(100, ge=1, le=MAX_EMBEDDINGS, description="Rows on a page; an Arrow stream has all rows.")
@@ -147,12 +154,16 @@ AnalogQuery = Annotated[AnalogParameters, Query()]
 TextSearchQuery = Annotated[TextParameters, Query()]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_CRASH: dict[str, JsonValue] = {
+    "as_of_date": "2020-03-16",
+    "label": "CRISIS",
+    "confidence": 0.99,
+    "high_volatility": 0.997,
+}
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
     "model_id": "num-regime-core-v2@5cae794e",
-    "items": [
-        {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "high_volatility": 0.997, "held": False}
-    ],
+    "items": [{**_CRASH, "held": False, "probabilities": {"CRISIS": 0.99, "RISK_OFF": 0.01}}],
     "next": "/v1/regions/US_INDEX/regimes?limit=1&cursor=2020-03-17",
 }
 _ENCODER_EXAMPLE = "num-regime-core-v2"
@@ -162,15 +173,6 @@ class Answer(BaseModel):
     """Any part of an answer."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class ProblemBody(Answer):
-    """Why there is no answer."""
-
-    error: str = Field(description="A stable name.", examples=["no_regimes"])
-    detail: str = Field(
-        description="One sentence that names the thing.", examples=["region 'UK' has no regimes at all"]
-    )
 
 
 class State(Answer):
@@ -212,6 +214,7 @@ class RegimeRow(Answer):
     confidence: Share
     high_volatility: Share | None = Field(description="Probability in the next 21 sessions; null where not said.")
     held: bool = Field(description="Whether the bar was suspect, and this is the label of the session before.")
+    probabilities: dict[RegimeLabel, Share] | None = Field(description="Of each label; null where not said.")
 
 
 class RegimePage(Answer):

@@ -14,17 +14,20 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Scope
 
 from prometheus import __version__
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page
+from prometheus.web import middleware, overview, page, tables
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
-from prometheus.web.errors import PROBLEMS, add_error_handlers
+from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
+from prometheus.web.load import KeptAnswers, Limiter, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ _DESCRIPTION = (
 )
 
 
-def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limits | None = None) -> ASGIApp:
+def create_app(app: App, rules: middleware.AccessRules, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
     metrics = middleware.WebMetrics()
     api = FastAPI(
@@ -48,12 +51,17 @@ def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limit
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api):
+    for router in (*ROUTERS, overview.api, tables.tables):
         api.include_router(router, dependencies=needs)
     api.include_router(overview.page)
     api.include_router(page.router)
-    limited = middleware.Limiter(middleware.Transfer(api), limits or middleware.Limits())
-    return middleware.MeasuredRequests(middleware.AccessControl(limited, rules), metrics)
+
+    def refuse(scope: Scope, problem: Problem) -> Response:
+        return show(Request({**scope, "app": api}), problem)
+
+    limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
+    kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
+    return middleware.MeasuredRequests(middleware.AccessControl(kept, rules), metrics)
 
 
 @contextmanager

@@ -29,7 +29,8 @@ from prometheus.errors import (
     UsageError,
 )
 
-MAX_CONNECTIONS_PER_DATABASE = 8
+MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
+"""Of one process to one database: of one that computes, and of one that answers many at once."""
 MINIMUM_SERVER_VERSION = 140_000
 EMBEDDED_CHECK_EVERY_S = 5.0
 
@@ -81,6 +82,21 @@ class PostgresDatabases(ABC):
     def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield a connection to instruments and regimes; committed at the end, rolled back on an error."""
         return self._connection("runtime")
+
+    def visible_state(self) -> tuple[str, ...]:
+        """Return a mark of what a question would see now: equal marks, equal rows.
+
+        It is the servers' snapshot: it changes whenever a transaction that wrote something ends, in any database.
+        """
+        connects = [self.get_runtime_connection]
+        if not self.config.uses_embedded_server:  # whose databases are on one server
+            connects.append(self.get_historical_connection)
+        marks = []
+        for connect in connects:
+            with connect() as connection:
+                row = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+                marks.append(str(row and row[0]))
+        return tuple(marks)
 
     @contextmanager
     def get_owner_connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
@@ -168,7 +184,7 @@ class PostgresDatabases(ABC):
         return ConnectionPool(
             self._conninfo(database),
             min_size=0,
-            max_size=MAX_CONNECTIONS_PER_DATABASE,
+            max_size=MAX_OF_READERS if self.is_read_only else MAX_CONNECTIONS_PER_DATABASE,
             open=True,
             configure=fix_forms,
             check=is_alive if self.is_read_only else ConnectionPool.check_connection,

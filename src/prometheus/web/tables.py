@@ -1,0 +1,141 @@
+"""Regimes as tables to take along: CSV, Arrow or Parquet, of one region or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from io import BytesIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Path, Query
+from numpy.typing import NDArray
+from pydantic import Field
+from starlette.responses import Response
+
+from prometheus.arrays import Float64Matrix
+from prometheus.errors import UsageError
+from prometheus.regime.explanation import EVIDENCE_LABELS
+from prometheus.regime.history import RegimeTimeline
+from prometheus.web.api import AppOf
+from prometheus.web.middleware import ARROW
+from prometheus.web.schemas import RegionPath, SpanParameters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+tables = APIRouter(prefix="/v1", tags=["regimes"])
+MAX_ROWS = 1_000_000
+Suffix = Annotated[Literal["csv", "arrow", "parquet"], Path(description="The form of the table.")]
+MEDIA_TYPES: Mapping[str, str] = {
+    "csv": "text/csv; charset=utf-8", "arrow": ARROW, "parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+
+
+class ManyParameters(SpanParameters):
+    """Regions and dates of a table."""
+
+    region: list[str] = Field([], max_length=2_000, description="A region; may be repeated. Default: all.")
+
+
+def _table_answers() -> dict[int | str, dict[str, Any]]:
+    content = {
+        media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()
+    }
+    return {200: {"content": content, "description": "The table."}}
+
+
+@tables.get(
+    "/regions/{region}/regimes.{suffix}", summary="Regimes of a region as a table", response_class=Response,
+    responses=_table_answers(),
+)  # fmt: skip
+def get_table(app: AppOf, region: RegionPath, suffix: Suffix, query: Annotated[SpanParameters, Query()]) -> Response:
+    """Return label, four probabilities and spell of every date, as CSV, an Arrow stream or Parquet."""
+    span = query.span()
+    found = app.regimes.probabilities(region, date.min, span.end, query.model_id)  # the whole spells
+    return _answer([found], span.start, suffix, f"regimes_{region}")
+
+
+@tables.get(
+    "/regimes.{suffix}", summary="Regimes of many regions as one table", response_class=Response,
+    responses=_table_answers(),
+)  # fmt: skip
+def get_tables(app: AppOf, suffix: Suffix, query: Annotated[ManyParameters, Query()]) -> Response:
+    """Return the same of the regions named, or of all, each by the model that answers for it."""
+    span = query.span()
+    names = list(dict.fromkeys(query.region or (each.region for each in app.regimes.histories())))
+    found, n_rows = [], 0
+    for name in names:
+        found.append(app.regimes.probabilities(name, date.min, span.end, query.model_id))
+        n_rows += len(found[-1][0].dates)
+        if n_rows > MAX_ROWS:
+            raise UsageError(f"more than {MAX_ROWS:,} rows; ask for fewer regions, or a shorter range")
+    return _answer(found, span.start, suffix, "regimes")
+
+
+def _answer(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date, suffix: str, name: str) -> Response:
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)
+    headers = {"Content-Disposition": f'attachment; filename="{safe}.{suffix}"'}
+    return Response(_WRITERS[suffix](_table_of(found, start)), media_type=MEDIA_TYPES[suffix], headers=headers)
+
+
+def _table_of(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date) -> pa.Table:
+    """Return the rows from `start` on, by region and date.
+
+    Columns: region, model_id, as_of_date, label, confidence, one probability for each label, high_volatility, held,
+    spell_start and spell_session (1 on the first).
+    """
+    import pyarrow as pa  # noqa: PLC0415 -- slow to import, and rarely needed
+
+    texts, days, numbers = pa.string(), pa.date32(), pa.float64()
+    schema = pa.schema([
+        ("region", texts), ("model_id", texts), ("as_of_date", days), ("label", texts), ("confidence", numbers),
+        *((f"probability_{name.lower()}", numbers) for name in EVIDENCE_LABELS),
+        ("high_volatility", numbers), ("held", pa.bool_()), ("spell_start", days), ("spell_session", pa.int64()),
+    ])  # fmt: skip
+    parts = [
+        pa.table([pa.array(each, kind, from_pandas=True) for each, kind in zip(columns, schema.types, strict=True)],
+                 schema=schema)
+        for columns in (_columns_of(timeline, shares, start) for timeline, shares in found)
+    ]  # fmt: skip
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _columns_of(timeline: RegimeTimeline, shares: Float64Matrix, start: date) -> list[NDArray[Any]]:
+    n = len(timeline.dates)
+    starts = np.maximum.accumulate(np.where(np.diff(timeline.labels, prepend=-1) != 0, np.arange(n), 0))
+    columns = (
+        np.full(n, timeline.region, dtype=object), np.full(n, timeline.model_id, dtype=object), timeline.dates,
+        np.array(timeline.label_names(), dtype=object), timeline.confidences, *shares.T, timeline.high_volatilities,
+        timeline.is_held, timeline.dates[starts], np.arange(n) - starts + 1,
+    )  # fmt: skip
+    is_asked = timeline.dates >= np.datetime64(start, "D")
+    return [column[is_asked] for column in columns]
+
+
+def _as_csv(table: pa.Table) -> bytes:
+    import pyarrow.csv  # noqa: PLC0415 -- as above
+
+    sink = BytesIO()
+    pyarrow.csv.write_csv(table, sink)
+    return sink.getvalue()
+
+
+def _as_arrow(table: pa.Table) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415 -- as above
+
+    sink = BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _as_parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet  # noqa: PLC0415 -- as above
+
+    sink = BytesIO()
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+_WRITERS: Mapping[str, Callable[[Any], bytes]] = {"csv": _as_csv, "arrow": _as_arrow, "parquet": _as_parquet}
