@@ -120,7 +120,7 @@ class RegimeTimelines:
     def probabilities(
         self, region: str, model_id: str, start: date, end: date, limit: int | None = None
     ) -> tuple[RegimeTimeline, Float64Matrix]:
-        """Return a timeline with the probabilities of `EVIDENCE_LABELS`, shape (n, 4), NaN where there are none."""
+        """Return a timeline with the probabilities of `EVIDENCE_LABELS`, shape (n, 4), NaN where not said."""
         rows = self._rows(region, model_id, (start, end), [*_TIMELINE, *_EVIDENCE], limit)
         return _to_timeline(region, model_id, rows), _probabilities_of(rows)
 
