@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ pytest_plugins = ["tests.web.fixtures"]
 DAY = "2020-03-16"
 EVIL_REGION = "EVIL<img src=x onerror=window.hit=1>"
 EVIL_INSTRUMENT = "<script>window.hit=2</script>"
+EVIL_MODEL = "evil<b>model</b>"
 EVIL_TEXT = "<script>window.hit=3</script><b onmouseover=window.hit=4>bold</b>"
 
 
@@ -53,7 +56,7 @@ def evil_rows(filled_config: PrometheusConfig) -> Iterator[None]:
     generator = np.random.default_rng(1)
     states = [
         RegimeState(day, EVIL_REGION, RegimeLabel.NEUTRAL, 1.0, generator.normal(size=4).astype(np.float32),
-                    {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}, "evil<b>model</b>", "evil<b>model</b>")
+                    {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}, EVIL_MODEL, EVIL_MODEL)
         for day in dates.tolist()
     ]  # fmt: skip
     RegimeStorage(db_manager=manager).save_regimes(states)
@@ -269,6 +272,93 @@ def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
     assert {"theme", "png", "svg", "print", "analog", "quiet", "history-chart"} <= reached
+
+
+def test_another_market_is_laid_over_and_its_names_are_text(window: Visit, evil_rows: None) -> None:
+    page = window.open(f"/regions/{REGION}/2020-05-29")
+    before = pixels(window)
+
+    page.get_by_label("Compare").select_option(EVIL_REGION)
+    page.wait_for_selector("#rival:not([hidden])")
+
+    assert EVIL_INSTRUMENT in page.locator("#rival").inner_text()
+    assert f"{EVIL_REGION}: Neutral" in page.locator("#readout").inner_text()
+    assert pixels(window) != before
+    with page.expect_navigation():
+        page.locator("#previous").click()
+    window.wait()
+    assert page.get_by_label("Compare").input_value() == EVIL_REGION
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as SVG").click()
+    assert "&lt;script&gt;window.hit=2&lt;/script&gt;, from the same start" in download.value.path().read_text()
+    page.goto(f"{window.base}/regions/{REGION}/2019-07-03#with={quote(EVIL_REGION)}")
+    window.wait()
+    assert "cannot be compared" in page.locator("#said").inner_text()
+    assert page.evaluate("window.hit") is None
+    window.complaints.clear()
+
+
+def test_macro_texts_are_marked_and_told_by_their_session(window: Visit, evil_rows: None) -> None:
+    page = window.open(f"/regions/{REGION}/2020-06-01#span=1y")
+    page.wait_for_selector("#marks option:nth-child(3)", state="attached")
+    before = pixels(window)
+
+    page.get_by_label("Marks").select_option("<i>CPI</i>")
+
+    assert pixels(window) != before
+    assert page.locator("#readout").inner_text().endswith(", <i>CPI</i>")  # of the Sunday before
+    assert parse_qs(urlsplit(page.url).fragment)["marks"] == ["<i>CPI</i>"]
+    assert page.evaluate("window.hit") is None
+
+
+def test_words_are_explained_on_hover_and_on_focus_until_escape(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+    word, tip = page.locator("h1 .term").first, page.locator("#tip")
+
+    word.hover()
+    assert tip.is_visible()
+    assert "Extreme volatility" in tip.inner_text()
+    tip.hover()
+    page.wait_for_timeout(200)
+    assert tip.is_visible()
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.locator(".term").nth(1).focus()
+    assert "Probability of the label" in tip.inner_text()
+    described = page.locator(".term").nth(1).get_attribute("aria-describedby")
+    assert page.locator(f"#{described}").inner_text() == tip.inner_text()
+
+
+def test_a_new_session_is_told_politely_and_only_on_the_newest_page(
+    browser: Browser, served: Served, evil_rows: None, filled_config: PrometheusConfig
+) -> None:
+    address = f"/regions/{quote(EVIL_REGION, safe='')}"
+    with visit(browser, served.address) as window:
+        window.page.clock.install()
+        asked = [f"{address}/2020-05-20", address]
+        for path in asked:
+            page = window.open(path)
+            page.clock.fast_forward(61_000)
+        page.wait_for_timeout(300)
+        assert page.locator("#said").inner_text() == ""
+        assert sum("newest.json" in each for each in window.addresses) == 1
+        manager = DatabaseManager(filled_config)
+        vector = np.ones(4, dtype=np.float32)
+        metadata = {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}
+        state = RegimeState(
+            date(2020, 6, 2), EVIL_REGION, RegimeLabel.CRISIS, 1.0, vector, metadata, EVIL_MODEL, EVIL_MODEL
+        )
+        RegimeStorage(db_manager=manager).save_regimes([state])
+        manager.close_all()
+
+        page.clock.fast_forward(61_000)
+        page.wait_for_selector("#said a")
+
+        assert page.locator("#said").inner_text() == "New session: 2020-06-02, Crisis"
+        assert page.locator("#said").get_attribute("role") == "status"
+        with page.expect_navigation():
+            page.locator("#said a").click()
+        assert "2020-06-02" in page.locator(".today").inner_text()
 
 
 def test_the_theme_is_kept_and_the_charts_follow(window: Visit) -> None:

@@ -164,8 +164,13 @@ const charts = (() => {
     const table = tabulate(series), last = table.days.length - 1;
     const other = settings.other && { ...settings.other, table: tabulate(settings.other.series) };
     const [begin, end] = [table.days[0], table.days[last]];
-    let view = [begin, end + 1], at = last, plots = [], isPrinted = false;
+    let view = [begin, end + 1], at = last, plots = [];
 
+    const textsOf = (row) => {
+      const before = row ? table.days[row - 1] : table.days[row] - 1;
+      const found = (settings.marks?.dated ?? []).filter(({ day }) => day > before && day <= table.days[row]);
+      return [...new Set(found.map(({ kind }) => settings.marks.kinds[kind]))];
+    };
     const describe = (row) => {
       const label = table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]]);
       const parts = [label];
@@ -176,6 +181,8 @@ const charts = (() => {
         const found = other.table.days.indexOf(table.days[row]);
         if (found >= 0 && other.table.labels[found] !== null) parts.push(`${other.name}: ${words(other.series.labels[other.table.labels[found]])}`);
       }
+      const texts = textsOf(row);
+      if (texts.length) parts.push(`${texts.length > 3 ? `${texts.length} kinds of macro texts` : texts.join(", ")}`);
       return `${isoOf(table.days[row])}: ${parts.join(", ")}`;
     };
     const point = (row) => {
@@ -219,6 +226,22 @@ const charts = (() => {
       const room = Math.max((high / low) ** 0.05, 1.005);
       return [low / room, high * room];
     };
+    const paintMarks = (plot) => {
+      const { ctx: context, bbox } = plot;
+      const days = new Set((settings.marks?.dated ?? []).map(({ day }) => day).filter((day) => day >= view[0] && day <= view[1]));
+      const size = Math.max(1, Math.min(4, bbox.width / devicePixelRatio / days.size / 3)) * devicePixelRatio;
+      context.save();
+      context.fillStyle = colour("soft");
+      for (const day of days) {
+        const at = plot.valToPos(day, "x", true);
+        context.beginPath();
+        context.moveTo(at - size, bbox.top - 10 * devicePixelRatio);
+        context.lineTo(at + size, bbox.top - 10 * devicePixelRatio);
+        context.lineTo(at, bbox.top - 2 * devicePixelRatio);
+        context.fill();
+      }
+      context.restore();
+    };
     const gutter = isNarrow() ? 46 : 60;
     const pricePane = (looks) => frame(host, 0, {
       height: Math.round(host.clientHeight * 0.72), cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
@@ -237,7 +260,7 @@ const charts = (() => {
           paintRegimes(plot, looks, table.spells, 0, true);
           if (other) paintRegimes(plot, looks, other.table.spells, 1, false);
         }],
-        draw: [(plot) => on.paint?.(plot)],
+        draw: [paintMarks],
       },
     });
     const shareAxis = () => axis({
@@ -294,15 +317,17 @@ const charts = (() => {
       press();
     };
     const resize = () => {
-      if (isPrinted || !host.clientWidth) return;
+      if (!host.clientWidth) return;
       plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: Math.round(host.clientHeight * (pane ? 0.28 : 0.72)) }));
     };
     host.replaceChildren();
     host.setAttribute("aria-valuemax", last);
     build();
     point(last);
-    new ResizeObserver(resize).observe(host);
-    return { show, zoom, build, begin, end, step };
+    const size = new ResizeObserver(resize);
+    size.observe(host);
+    const leave = () => { size.disconnect(); plots.forEach((plot) => plot.destroy()); };
+    return { show, build, leave, begin, end };
   };
 
   // The paths around the analogs over that of the day; 100 is the close on it.
@@ -361,5 +386,5 @@ const charts = (() => {
     return { build, emphasise };
   };
 
-  return { history, analogs, dayOf, isoOf };
+  return { history, analogs, dayOf, words };
 })();

@@ -29,6 +29,7 @@
     if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
     return answer.json();
   };
+  const say = (text) => { byId("said").textContent = text; };
   const goTo = (day) => { location.href = `${host.dataset.base}/${day}${location.search}${hash()}`; };
 
   const drawHistory = async () => {
@@ -56,13 +57,33 @@
       },
       open: goTo,
     };
-    let chart = null;
+    let chart = null, other = null, marks = null;
     const draw = () => {
-      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear" }, on);
+      chart?.leave();
+      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear", other, marks: chosenMarks(marks) }, on);
       chart.show(...spanOf(chart));
       press();
     };
+    const compare = async () => {
+      const name = asked.get("with"), rival = byId("rival");
+      other = null;
+      say("");
+      try {
+        if (name) other = { name, series: await load(`/regions/${encodeURIComponent(name)}/${host.dataset.day}/series.json`) };
+      } catch (error) {
+        say(`${name} cannot be compared: ${error.message}`);
+      }
+      rival.hidden = !other;
+      rival.textContent = other ? `${other.series.instrument}, from the same start; its regimes in the second strip` : "";
+    };
+    if (asked.has("with")) await compare();
     draw();
+    load(host.dataset.marks).then((found) => { marks = found; offerMarks(found, draw); draw(); }, () => {});
+    const choice = byId("compare");
+    if (choice) {
+      choice.value = asked.get("with") ?? "";
+      choice.addEventListener("change", async () => { keep("with", choice.value); await compare(); draw(); });
+    }
     for (const button of buttons) {
       button.addEventListener("click", () => {
         keep("span", button.dataset.years === "0" ? "" : `${button.dataset.years}y`);
@@ -74,7 +95,7 @@
     document.querySelector(".tools").hidden = false;
     const drawing = () => {
       const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
-      return `${host.dataset.drawing}&start=${host.dataset.from}&end=${host.dataset.to}&theme=${theme}&scale=${asked.get("scale") ?? "log"}`;
+      return `${host.dataset.drawing}&start=${host.dataset.from}&end=${host.dataset.to}&theme=${theme}&scale=${asked.get("scale") ?? "log"}${asked.has("with") ? `&compare=${encodeURIComponent(asked.get("with"))}` : ""}`;
     };
     const name = document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_");
     byId("svg").download = `${name}.svg`;
@@ -96,6 +117,22 @@
     link.download = name;
     link.click();
     URL.revokeObjectURL(link.href);
+  };
+
+  // Dates of macro texts, of one kind or of all; what stands in the address goes along.
+  const chosenMarks = (marks) => {
+    if (!marks) return null;
+    const kind = marks.kinds.indexOf(asked.get("marks"));
+    let day = 0;
+    const dated = marks.days.map((step, at) => ({ day: (day += step), kind: marks.of[at] }));
+    return { kinds: marks.kinds, dated: kind < 0 ? dated : dated.filter((each) => each.kind === kind) };
+  };
+  const offerMarks = (marks, draw) => {
+    const choice = byId("marks");
+    choice.append(...marks.kinds.map((kind) => new Option(kind)));
+    choice.value = marks.kinds.includes(asked.get("marks")) ? asked.get("marks") : "";
+    choice.parentElement.hidden = marks.kinds.length === 0;
+    choice.addEventListener("change", () => { keep("marks", choice.value); draw(); });
   };
 
   const drawAnalogs = () => {
@@ -137,7 +174,51 @@
     if (print) { print.hidden = false; print.addEventListener("click", () => window.print()); }
   };
 
+  // A word's meaning, from the list at the end of the page, beside it on hover and focus; Escape takes it away.
+  const explainWords = () => {
+    const tip = byId("tip");
+    if (!tip) return;
+    const hide = () => { tip.hidden = true; };
+    const tell = (word) => {
+      tip.textContent = byId(word.getAttribute("aria-describedby")).textContent;
+      tip.hidden = false;
+      const at = word.getBoundingClientRect(), size = tip.getBoundingClientRect();
+      tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - size.width - 8))}px`;
+      tip.style.top = `${at.bottom + size.height + 4 > innerHeight ? at.top - size.height - 2 : at.bottom + 2}px`;
+    };
+    for (const word of document.querySelectorAll(".term")) {
+      for (const event of ["mouseenter", "focus"]) word.addEventListener(event, () => tell(word));
+      word.addEventListener("blur", hide);
+      word.addEventListener("mouseleave", () => setTimeout(() => { if (!tip.matches(":hover")) hide(); }, 120));
+      word.addEventListener("click", (event) => { event.preventDefault(); word.focus(); tell(word); });
+    }
+    tip.addEventListener("mouseleave", hide);
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+    addEventListener("scroll", hide, { passive: true });
+  };
+
+  // On the newest date: whether another session has come, or this one's label was computed anew. 304 costs no bytes.
+  const watch = () => {
+    if (!host?.dataset.newest) return;
+    const look = async () => {
+      if (document.hidden) return;
+      try {
+        const newest = await load(host.dataset.newest);
+        if (newest.session === host.dataset.day && newest.label === host.dataset.label) return;
+        const link = document.createElement("a");
+        link.href = `${host.dataset.base}${location.search}${hash()}`;
+        link.textContent = `${newest.session === host.dataset.day ? "Computed anew" : "New session"}: ${newest.session}, ${charts.words(newest.label)}`;
+        byId("said").replaceChildren(link);
+        clearInterval(timer);
+      } catch { /* asked again at the next turn */ }
+    };
+    const timer = setInterval(look, 60_000);
+    document.addEventListener("visibilitychange", look);
+  };
+
   listen();
+  explainWords();
+  watch();
   keep();
   // The text is painted first; the charts, which take longer, come after.
   requestAnimationFrame(() => setTimeout(() => { drawHistory(); drawAnalogs(); }, 0));
