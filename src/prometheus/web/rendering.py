@@ -40,11 +40,13 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "pull": ("Pull", "Part of all that moved; above zero towards the label of the day, below away from it."),
 }
 """What the words of the page mean, by key."""
+_STROKE = "color-mix(in srgb,var(--label-ink) 50%,var(--label))"
+_LINES = "repeating-linear-gradient({}deg," + _STROKE + " 0 1px,transparent 1px 5px),"
 _PATTERNS: Mapping[str, str] = {
-    ".": "radial-gradient(circle,var(--label-ink) 1px,transparent 1.5px) 0 0/7px 7px,",
-    "/": "repeating-linear-gradient(135deg,var(--label-ink) 0 1px,transparent 1px 5px),",
-    "x": "repeating-linear-gradient(135deg,var(--label-ink) 0 1px,transparent 1px 5px),"
-    "repeating-linear-gradient(45deg,var(--label-ink) 0 1px,transparent 1px 5px),",
+    "": "",
+    ".": f"radial-gradient(circle,{_STROKE} 1px,transparent 1.5px) 0 0/7px 7px,",
+    "/": _LINES.format(135),
+    "x": _LINES.format(135) + _LINES.format(45),
 }
 
 
@@ -97,7 +99,7 @@ def _palette() -> str:
     letters = "".join(
         f".{label.name}{{--label:var(--{css_name(label.name)});--label-ink:var(--{css_name(label.name)}-ink)}}"
         f'.{label.name} .mark::before{{content:"{look.letter}"}}'
-        f".{label.name} .hatched{{background:{_PATTERNS.get(look.pattern, '')}var(--label)}}"
+        f".{label.name} .hatched{{background:{_PATTERNS[look.pattern]}var(--label)}}"
         for label, look in LOOKS.items()
     )
     return (

@@ -82,7 +82,7 @@ const charts = (() => {
     context.fillRect(0, 0, size, size);
     context.strokeStyle = context.fillStyle = look.ink;
     context.lineWidth = devicePixelRatio;
-    context.globalAlpha = inForcedColours() ? 1 : 0.55;
+    context.globalAlpha = look.isForced ? 1 : 0.55;
     context.beginPath();
     if (look.pattern === ".") context.arc(size / 2, size / 2, devicePixelRatio, 0, 7);
     if ("/x".includes(look.pattern) && look.pattern) { context.moveTo(0, size); context.lineTo(size, 0); }
@@ -91,26 +91,29 @@ const charts = (() => {
     return context.createPattern(canvas, "repeat");
   };
   const looksOf = (series) => series.labels.map((label, at) => {
-    const look = { colour: colour(cssName(label)), ink: colour(`${cssName(label)}-ink`), letter: series.letters[at], pattern: series.patterns[at] };
+    const look = {
+      band: colour("band"), font: `700 ${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`, isForced: inForcedColours(),
+      colour: colour(cssName(label)), ink: colour(`${cssName(label)}-ink`), letter: series.letters[at], pattern: series.patterns[at],
+    };
     return { ...look, fill: tile(look) };
   });
   const paintSpell = (context, look, [left, width], plotTop, plotHeight, stripTop) => {
     const height = STRIP * devicePixelRatio;
-    if (plotHeight && !inForcedColours()) {
-      context.globalAlpha = colour("band");
+    if (plotHeight && !look.isForced) {
+      context.globalAlpha = look.band;
       context.fillStyle = look.colour;
       context.fillRect(left, plotTop, width, plotHeight);
       context.globalAlpha = 1;
     }
     context.fillStyle = look.fill;
     context.fillRect(left, stripTop, width, height);
-    if (inForcedColours()) { context.strokeStyle = look.ink; context.strokeRect(left, stripTop, width, height); }
+    if (look.isForced) { context.strokeStyle = look.ink; context.strokeRect(left, stripTop, width, height); }
     if (width < 18 * devicePixelRatio) return;
     const middle = left + width / 2, box = 7 * devicePixelRatio;
     context.fillStyle = look.colour;
     context.fillRect(middle - box, stripTop + 1, 2 * box, height - 2);
     context.fillStyle = look.ink;
-    context.font = `700 ${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = look.font;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillText(look.letter, middle, stripTop + height / 2 + devicePixelRatio / 2);
@@ -166,10 +169,20 @@ const charts = (() => {
     const [begin, end] = [table.days[0], table.days[last]];
     let view = [begin, end + 1], at = last, plots = [];
 
-    const textsOf = (row) => {
-      const before = row ? table.days[row - 1] : table.days[row] - 1;
-      const found = (settings.marks?.dated ?? []).filter(({ day }) => day > before && day <= table.days[row]);
-      return [...new Set(found.map(({ kind }) => settings.marks.kinds[kind]))];
+    // What is dated on a day without a session belongs to the next one.
+    const markedDays = new Set(), kindsByRow = new Map();
+    const mark = (marks) => {
+      markedDays.clear();
+      kindsByRow.clear();
+      let row = 0;
+      for (const { day, kind } of marks) {
+        while (row < last && table.days[row] < day) row += 1;
+        markedDays.add(day);
+        if (!kindsByRow.has(row)) kindsByRow.set(row, new Set());
+        kindsByRow.get(row).add(kind);
+      }
+      plots[0].redraw(false);
+      point(at);
     };
     const describe = (row) => {
       const label = table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]]);
@@ -181,8 +194,8 @@ const charts = (() => {
         const found = other.table.days.indexOf(table.days[row]);
         if (found >= 0 && other.table.labels[found] !== null) parts.push(`${other.name}: ${words(other.series.labels[other.table.labels[found]])}`);
       }
-      const texts = textsOf(row);
-      if (texts.length) parts.push(`${texts.length > 3 ? `${texts.length} kinds of macro texts` : texts.join(", ")}`);
+      const kinds = [...(kindsByRow.get(row) ?? [])];
+      if (kinds.length) parts.push(kinds.length > 3 ? `${kinds.length} kinds of macro texts` : kinds.join(", "));
       return `${isoOf(table.days[row])}: ${parts.join(", ")}`;
     };
     const point = (row) => {
@@ -228,8 +241,8 @@ const charts = (() => {
     };
     const paintMarks = (plot) => {
       const { ctx: context, bbox } = plot;
-      const days = new Set((settings.marks?.dated ?? []).map(({ day }) => day).filter((day) => day >= view[0] && day <= view[1]));
-      const size = Math.max(1, Math.min(4, bbox.width / devicePixelRatio / days.size / 3)) * devicePixelRatio;
+      const days = [...markedDays].filter((day) => day >= view[0] && day <= view[1]);
+      const size = Math.max(1, Math.min(4, bbox.width / devicePixelRatio / days.length / 3)) * devicePixelRatio;
       context.save();
       context.fillStyle = colour("soft");
       for (const day of days) {
@@ -242,7 +255,7 @@ const charts = (() => {
       }
       context.restore();
     };
-    const gutter = isNarrow() ? 46 : 60;
+    const gutter = isNarrow() ? 54 : 60;
     const pricePane = (looks) => frame(host, 0, {
       height: Math.round(host.clientHeight * 0.72), cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
       scales: { x: { time: false }, y: { distr: settings.isLog ? 3 : 1, range: (_plot, low, high) => padded(low, high) } },
@@ -317,7 +330,7 @@ const charts = (() => {
       press();
     };
     const resize = () => {
-      if (!host.clientWidth) return;
+      if (!host.clientWidth || host.clientWidth === plots[0].width) return;
       plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: Math.round(host.clientHeight * (pane ? 0.28 : 0.72)) }));
     };
     host.replaceChildren();
@@ -327,7 +340,7 @@ const charts = (() => {
     const size = new ResizeObserver(resize);
     size.observe(host);
     const leave = () => { size.disconnect(); plots.forEach((plot) => plot.destroy()); };
-    return { show, build, leave, begin, end };
+    return { show, build, mark, leave, begin, end };
   };
 
   // The paths around the analogs over that of the day; 100 is the close on it.
@@ -378,7 +391,7 @@ const charts = (() => {
     };
     host.replaceChildren();
     build();
-    new ResizeObserver(() => { if (host.clientWidth) plot.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
+    new ResizeObserver(() => { if (host.clientWidth && host.clientWidth !== plot.width) plot.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
     const emphasise = (day) => {
       const at = lines.findIndex((line) => line.day === day);
       plot.setSeries(at < 0 ? null : at + 1, { focus: true });

@@ -60,7 +60,8 @@
     let chart = null, other = null, marks = null;
     const draw = () => {
       chart?.leave();
-      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear", other, marks: chosenMarks(marks) }, on);
+      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear", other }, on);
+      if (marks) chart.mark(chosenMarks(marks));
       chart.show(...spanOf(chart));
       press();
     };
@@ -78,7 +79,12 @@
     };
     if (asked.has("with")) await compare();
     draw();
-    load(host.dataset.marks).then((found) => { marks = found; offerMarks(found, draw); draw(); }, () => {});
+    load(host.dataset.marks).then((found) => {
+      const showMarks = () => chart.mark(chosenMarks(marks));
+      marks = found;
+      offerMarks(marks, showMarks);
+      showMarks();
+    }, () => {});
     const choice = byId("compare");
     if (choice) {
       choice.value = asked.get("with") ?? "";
@@ -121,18 +127,17 @@
 
   // Dates of macro texts, of one kind or of all; what stands in the address goes along.
   const chosenMarks = (marks) => {
-    if (!marks) return null;
-    const kind = marks.kinds.indexOf(asked.get("marks"));
+    const kind = byId("marks").value;
     let day = 0;
-    const dated = marks.days.map((step, at) => ({ day: (day += step), kind: marks.of[at] }));
-    return { kinds: marks.kinds, dated: kind < 0 ? dated : dated.filter((each) => each.kind === kind) };
+    const dated = marks.days.map((step, at) => ({ day: (day += step), kind: marks.kinds[marks.of[at]] }));
+    return kind ? dated.filter((each) => each.kind === kind) : dated;
   };
-  const offerMarks = (marks, draw) => {
+  const offerMarks = (marks, show) => {
     const choice = byId("marks");
     choice.append(...marks.kinds.map((kind) => new Option(kind)));
     choice.value = marks.kinds.includes(asked.get("marks")) ? asked.get("marks") : "";
     choice.parentElement.hidden = marks.kinds.length === 0;
-    choice.addEventListener("change", () => { keep("marks", choice.value); draw(); });
+    choice.addEventListener("change", () => { keep("marks", choice.value); show(); });
   };
 
   const drawAnalogs = () => {
@@ -221,5 +226,5 @@
   watch();
   keep();
   // The text is painted first; the charts, which take longer, come after.
-  requestAnimationFrame(() => setTimeout(() => { drawHistory(); drawAnalogs(); }, 0));
+  requestAnimationFrame(() => setTimeout(() => { drawHistory(); setTimeout(drawAnalogs); }));
 })();
