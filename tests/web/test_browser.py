@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
 from playwright.sync_api import Browser
 from tests.web.browsing import Visit, launched, needs_chromium, visit
 from tests.web.serving import LAST, REGION, Served, serving
@@ -16,11 +17,14 @@ from tests.web.serving import LAST, REGION, Served, serving
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
+from prometheus.regime.colours import GROUNDS
 
 pytestmark = needs_chromium
 pytest_plugins = ["tests.web.fixtures"]
 
 DAY = "2020-03-16"
+PAPERS = {"A4": 702, "Letter": 725}
+"""Widths in CSS pixels inside margins of 12 mm."""
 EVIL_REGION = "EVIL<img src=x onerror=window.hit=1>"
 EVIL_INSTRUMENT = "<script>window.hit=2</script>"
 EVIL_MODEL = "evil<b>model</b>"
@@ -373,27 +377,92 @@ def test_the_theme_is_kept_and_the_charts_follow(window: Visit) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_the_chart_is_saved_as_a_picture(window: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", GROUNDS)
+def test_the_chart_is_saved_as_a_picture_of_its_span_on_its_ground(
+    browser: Browser, served: Served, theme: str
+) -> None:
+    with visit(browser, served.address, theme=theme) as window:
+        page = window.open(f"/regions/{REGION}/{DAY}#span=1y")
+
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as PNG").click()
+        with page.expect_download() as drawing:
+            page.get_by_role("link", name="Save as SVG").click()
+        with Image.open(download.value.path()) as picture:
+            assert picture.size == (2400, 1200)
+            assert picture.convert("RGB").getpixel((2, 2)) == ImageColor.getrgb(GROUNDS[theme][0])
+        drawn = drawing.value.path().read_text()
+        names = [each.value.suggested_filename for each in (download, drawing)]
+
+    assert names == [f"{REGION}_{DAY}_Crisis.png", f"{REGION}_{DAY}_Crisis.svg"]
+    assert f"2019-03-18 to {DAY}; close, log scale" in drawn
+    assert GROUNDS[theme][0] in drawn
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_a_print_is_light_fits_its_paper_and_has_no_controls(
+    browser: Browser, served: Served, paper: str, width: str
+) -> None:
+    with visit(browser, served.address, width, "dark") as window:
+        page = window.open(f"/regions/{REGION}/{DAY}")
+        before = pixels(window)
+        page.set_viewport_size({"width": PAPERS[paper], "height": 1000})
+        page.emulate_media(media="print")
+        page.wait_for_timeout(200)
+
+        assert not page.locator(".controls").is_visible()
+        assert page.locator("#verdict").is_visible()
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert pixels(window) != before
+        edges = page.locator("main, main *").evaluate_all("all => all.map(each => each.getBoundingClientRect().right)")
+        assert max(edges) <= PAPERS[paper]
+        assert page.pdf(format=paper).startswith(b"%PDF")
+
+
+def test_without_colours_patterns_and_letters_are_left(browser: Browser, served: Served) -> None:
+    context = browser.new_context(forced_colors="active", color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+    page.wait_for_selector("#history-chart[data-drawn]")
+
+    drawn = page.evaluate("""() => {
+        const canvas = document.querySelector("#history-chart canvas");
+        const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 20, canvas.width, 12);
+        return new Set([...data].filter((_, at) => at % 4 === 0)).size;
+    }""")
+    hatched = page.locator(".swatch").evaluate_all("all => all.map(each => getComputedStyle(each).backgroundImage)")
+
+    assert drawn > 1  # letters and hatches on the ground
+    assert len(set(hatched)) == 4
+    assert page.locator("#verdict .mark").evaluate("each => getComputedStyle(each, '::before').content") == '"X"'
+    context.close()
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_whatever_is_pressed_is_large_enough(browser: Browser, served: Served, width: str) -> None:
+    with visit(browser, served.address, width) as window:
+        page = window.open(f"/regions/{REGION}/{DAY}")
+        sizes = page.locator("button, select, input, summary, .step, .quiet").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect()).map(box => Math.min(box.width, box.height))"
+        )
+
+    shown = [size for size in sizes if size]
+    assert len(shown) > 12
+    assert min(shown) >= 24
+
+
+def test_the_date_is_written_as_iso_and_anything_else_is_refused_in_place(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
+    field = page.get_by_label("Date")
+    assert field.input_value() == DAY
 
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as PNG").click()
-    download.value.save_as(tmp_path / "chart.png")
+    field.fill("16/03/2020")
+    page.keyboard.press("Enter")
 
-    assert download.value.suggested_filename == f"{REGION}_{DAY}_Crisis.png"
-    content = (tmp_path / "chart.png").read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert len(content) > 20_000
-
-
-def test_a_print_has_the_figures_and_not_the_controls(window: Visit) -> None:
-    page = window.open(f"/regions/{REGION}/{DAY}")
-
-    page.emulate_media(media="print")
-
-    assert not page.locator(".controls").is_visible()
-    assert page.locator("#verdict").is_visible()
-    assert page.pdf().startswith(b"%PDF")
+    assert field.evaluate("each => each.validity.patternMismatch")
+    assert page.url.endswith(DAY)
+    assert page.get_by_role("button", name="Theme: switch between light and dark").is_visible()
 
 
 def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(window: Visit, evil_rows: None) -> None:

@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.rendering import _age
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
@@ -63,6 +64,23 @@ def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: 
     )
     assert f"as of {LAST}" in text
     assert "weekdays ago" in text
+    assert re.search(r"These are the newest data, \d+ years old\.", text_of(client, f"/regions/{REGION}"))
+
+
+@pytest.mark.parametrize(
+    ("days", "age"),
+    [
+        (0, "0 days"),
+        (13, "13 days"),
+        (14, "2 weeks"),
+        (60, "9 weeks"),
+        (61, "2 months"),
+        (520, "17 months"),
+        (1100, "3 years"),
+    ],
+)
+def test_ages_are_in_units_that_people_use(days: int, age: str) -> None:
+    assert _age(datetime.now(UTC).date() - timedelta(days)) == age
 
 
 def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: App) -> None:
