@@ -307,10 +307,12 @@ const charts = (() => {
     };
     const step = (row) => {
       const to = Math.min(last, Math.max(0, row)), day = table.days[to];
-      if (day < view[0] || day >= view[1]) { const shift = day < view[0] ? day - view[0] : day + 1 - view[1]; zoom(view[0] + shift, view[1] + shift); }
-      const [plot] = plots;
-      plot.setCursor({ left: plot.valToPos(day, "x"), top: plot.over.clientHeight / 2 });
-      point(to);
+      const shift = Math.min(0, day - view[0]) + Math.max(0, day + 1 - view[1]);
+      if (shift) zoom(view[0] + shift, view[1] + shift);
+      queueMicrotask(() => {  // after uPlot has moved
+        plots[0].setCursor({ left: plots[0].valToPos(day, "x"), top: 0 });
+        point(to);
+      });
     };
     const magnify = (factor) => {
       const width = (view[1] - view[0]) * factor, middle = table.days[at];
