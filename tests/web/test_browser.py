@@ -255,6 +255,7 @@ def test_a_tap_tells_a_day_and_offers_to_open_it(browser: Browser, served: Serve
     context = browser.new_context(has_touch=True, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+    page.locator("#history-chart").scroll_into_view_if_needed()
     page.wait_for_selector("#history-chart[data-drawn]")
     page.locator("#history-chart").scroll_into_view_if_needed()
     box = page.locator("#history-chart .u-over").first.bounding_box()
@@ -452,6 +453,7 @@ def test_without_colours_patterns_and_letters_are_left(browser: Browser, served:
     context = browser.new_context(forced_colors="active", color_scheme="dark")
     page = context.new_page()
     page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+    page.locator("#history-chart").scroll_into_view_if_needed()
     page.wait_for_selector("#history-chart[data-drawn]")
 
     drawn = page.evaluate("""() => {

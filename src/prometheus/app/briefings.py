@@ -64,7 +64,7 @@ class Briefing:
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first. `before` is the state of the session before, `movements`
-    what moved since, `outlook` the chances of each regime after so many sessions, by `transitions`.
+    what moved since, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
     """
 
     region: str

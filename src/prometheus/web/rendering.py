@@ -32,7 +32,7 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "RISK_OFF": ("Risk-off", "Stress is building, or the market is falling."),
     "CRISIS": ("Crisis", "Extreme volatility or fall from the highs."),
     "sure": ("Sure", "Probability of the label among the four, by the distance of the day to the prototype of each."),
-    "leaving": ("Leaving", "Chance that another label is seen within so many sessions, and its 95 % interval."),
+    "leaving": ("Leaving", "Chance that another label is seen within the sessions named, and its 95 % interval."),
     "wild": ("High volatility", "Above what a fifth of the calibration span exceeded, over the next 21 sessions."),
     "distance": ("Distance", "Between the vectors of two days: 0 for equal ones, small for like ones."),
     "nearer": ("Nearer pairs", "Share of all pairs of days that are as near as this one, or nearer."),
