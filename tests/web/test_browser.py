@@ -231,6 +231,22 @@ def test_the_scale_is_logarithmic_or_linear_and_stands_in_the_address(window: Vi
     assert page.locator("#linear").get_attribute("aria-pressed") == "true"
 
 
+def test_ticks_of_a_logarithmic_axis_do_not_overlap_whatever_the_prices(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+    generator = np.random.default_rng(1)
+    asked = [(10.0 ** generator.uniform(-3, 5), 10.0 ** generator.uniform(0.01, 4), most) for most in (6, 8, 12) * 60]
+
+    for (low, ratio, most), ticks in zip(
+        asked, page.evaluate("all => all.map(([low, ratio, most]) => charts.logTicks(low, low * ratio, most))", asked),
+        strict=True,
+    ):  # fmt: skip
+        pixels_apart = np.diff(np.log(ticks)) / np.log(ratio) * most * 30
+        assert len(ticks) >= 1
+        assert low <= ticks[0] * (1 + 1e-9)
+        assert ticks[-1] <= low * ratio * (1 + 1e-9)
+        assert not len(pixels_apart) or pixels_apart.min() >= 16  # a label is 12 high
+
+
 def test_sixty_years_are_drawn(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
     before = pixels(window)

@@ -15,7 +15,6 @@ const charts = (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const cssName = (label) => label.toLowerCase().replace("_", "-");
   const words = (label) => ({ NEUTRAL: "Neutral", CRISIS: "Crisis", RISK_OFF: "Risk-off", CARRY: "Carry" })[label] ?? label;
-  const isNarrow = () => innerWidth < 600;
   const inForcedColours = () => matchMedia("(forced-colors: active)").matches;
   const number = (value) => value.toLocaleString("en-US", { maximumSignificantDigits: 6 });
   const short = (value) => (value >= 1e6
@@ -69,9 +68,7 @@ const charts = (() => {
     filter: (_plot, ticks) => ticks, ...more,
   });
   const dateAxis = (more) => axis({ splits: dateTicks, values: dateLabels, ...more });
-  const frame = (host, height, more) => ({
-    width: host.clientWidth, height, legend: { show: false }, pxAlign: 0, ...more,
-  });
+  const frame = (host, height, more) => ({ width: host.clientWidth, height, legend: { show: false }, pxAlign: 0, ...more });
 
   // Regimes: a pale band behind the closes, and a strip below with the full colour, a pattern and, where it fits, a letter.
   const tile = (look) => {
@@ -144,9 +141,8 @@ const charts = (() => {
     };
     const labels = column(regimeDays, series.regimes), spells = [];
     labels.forEach((label, at) => {
-      const before = spells.at(-1);
-      if (before && label !== before.label && before.isOpen) { before.to = days[at]; before.isOpen = false; }
-      if (label !== null && !spells.at(-1)?.isOpen) spells.push({ label, from: days[at], to: days.at(-1) + 1, isOpen: true });
+      if (label !== null && label !== labels[at - 1]) spells.push({ label, from: days[at] });
+      if (label !== null) spells.at(-1).to = days[at + 1] ?? days[at] + 1;
     });
     return {
       days, labels, spells, closes: column(closeDays, series.closes), sure: column(regimeDays, series.confidences),
@@ -185,8 +181,7 @@ const charts = (() => {
       point(at);
     };
     const describe = (row) => {
-      const label = table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]]);
-      const parts = [label];
+      const parts = [table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]])];
       if (table.closes[row] !== null) parts.unshift(number(table.closes[row]));
       if (table.sure[row] !== null) parts.push(`${table.sure[row]} % sure`);
       if (table.high[row] !== null) parts.push(`${table.high[row]} % high volatility likely`);
@@ -235,9 +230,8 @@ const charts = (() => {
     };
     const padded = (low, high) => {
       if (low == null) return [0.9, 1.1];
-      if (!settings.isLog) { const room = (high - low || Math.abs(high) || 1) * 0.05; return [low - room, high + room]; }
-      const room = Math.max((high / low) ** 0.05, 1.005);
-      return [low / room, high * room];
+      const room = settings.isLog ? Math.max((high / low) ** 0.05, 1.005) : (high - low || Math.abs(high) || 1) * 0.05;
+      return settings.isLog ? [low / room, high * room] : [low - room, high + room];
     };
     const paintMarks = (plot) => {
       const { ctx: context, bbox } = plot;
@@ -255,9 +249,10 @@ const charts = (() => {
       }
       context.restore();
     };
-    const gutter = isNarrow() ? 54 : 60;
-    const pricePane = (looks) => frame(host, 0, {
-      height: Math.round(host.clientHeight * 0.72), cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
+    const gutter = innerWidth < 600 ? 54 : 60;
+    const heightOf = (pane) => Math.round(host.clientHeight * [0.72, 0.28][pane]);
+    const pricePane = (looks) => frame(host, heightOf(0), {
+      cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
       scales: { x: { time: false }, y: { distr: settings.isLog ? 3 : 1, range: (_plot, low, high) => padded(low, high) } },
       axes: [
         dateAxis({ size: 0, values: () => [], ticks: { show: false } }),
@@ -279,8 +274,8 @@ const charts = (() => {
     const shareAxis = () => axis({
       size: gutter, splits: () => [0, 50, 100], values: (_plot, ticks) => ticks.map((tick) => `${tick} %`),
     });
-    const sharePane = () => frame(host, 0, {
-      height: Math.round(host.clientHeight * 0.28), cursor, padding: [8, 14, 0, 0], hooks,
+    const sharePane = () => frame(host, heightOf(1), {
+      cursor, padding: [8, 14, 0, 0], hooks,
       scales: { x: { time: false }, y: { range: [0, 104] } },
       axes: [dateAxis({ size: 30 }), shareAxis()],
       series: [{}, { stroke: colour("link"), width: 1.2 }, { stroke: colour("crisis-line"), width: 1.2, dash: [2, 3] }],
@@ -333,15 +328,15 @@ const charts = (() => {
     };
     const resize = () => {
       if (!host.clientWidth || host.clientWidth === plots[0].width) return;
-      plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: Math.round(host.clientHeight * (pane ? 0.28 : 0.72)) }));
+      plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: heightOf(pane) }));
     };
     host.replaceChildren();
     host.setAttribute("aria-valuemax", last);
     build();
     point(last);
-    const size = new ResizeObserver(resize);
-    size.observe(host);
-    const leave = () => { size.disconnect(); plots.forEach((plot) => plot.destroy()); };
+    const frames = new ResizeObserver(resize);
+    frames.observe(host);
+    const leave = () => { frames.disconnect(); plots.forEach((plot) => plot.destroy()); };
     return { show, build, mark, leave, begin, end };
   };
 
@@ -401,5 +396,5 @@ const charts = (() => {
     return { build, emphasise };
   };
 
-  return { history, analogs, dayOf, words };
+  return { history, analogs, dayOf, words, logTicks };
 })();

@@ -4,8 +4,6 @@
   const byId = (id) => document.getElementById(id);
   const host = byId("history-chart");
 
-  document.documentElement.classList.add("scripted");
-
   // What is shown of the chart stands behind the # of the address, and goes along to other days: #span=5y&scale=linear
   const asked = new URLSearchParams(location.hash.slice(1));
   const dayLinks = [...document.querySelectorAll('a[href^="/regions/"]')];
@@ -119,7 +117,6 @@
   const listenToTools = () => {
     if (!host) return;
     const name = document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_"), choice = byId("compare"), svg = byId("svg");
-    document.querySelector(".tools").hidden = false;
     for (const button of document.querySelectorAll("[data-years]")) {
       button.addEventListener("click", () => { keep("span", button.dataset.years === "0" ? "" : `${button.dataset.years}y`); showSpan(); });
     }
@@ -128,6 +125,7 @@
       choice.value = asked.get("with") ?? "";
       choice.addEventListener("change", async () => { keep("with", choice.value); await compare(); redrawHistory(); });
     }
+    if (asked.get("with") === byId("region").value) keep("with", "");
     svg.download = `${name}.svg`;
     for (const event of ["pointerdown", "focus", "click"]) svg.addEventListener(event, () => { svg.href = drawing(); });
     byId("png").addEventListener("click", () => savePicture(drawing(), `${name}.png`));
