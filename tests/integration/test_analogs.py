@@ -266,6 +266,9 @@ def test_a_text_of_yesterday_counts_from_the_day_it_became_known(db_manager: Dat
     assert texts.newest("MACRO", date(2025, 1, 4)) == date(2025, 1, 3)
     assert texts.texts_of("MACRO", date(2025, 1, 3), date(2025, 1, 3)) == []
     assert [text.text for text in texts.texts_of("MACRO", date(2025, 1, 3), date(2025, 1, 4))] == ["late"]
+    assert texts.kinds_by_day("MACRO", date(2025, 1, 3), date(2025, 1, 3)) == []
+    assert [day for day, _ in texts.kinds_by_day("MACRO", date(2025, 1, 3), date(2025, 1, 4))] == [date(2025, 1, 3)]
+    assert texts.kinds_by_day("MACRO", date(2025, 1, 4), date(2025, 1, 9)) == []
 
 
 @pytest.mark.usefixtures("closes")

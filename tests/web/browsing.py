@@ -36,11 +36,13 @@ class Visit:
         return self.page
 
     def wait(self) -> None:
-        """Wait until every chart of the page is drawn."""
+        """Wait until every chart of the page is drawn, which is when it is first seen."""
         self.page.wait_for_load_state("load")
         for chart in ("#history-chart", "#analog-chart"):
             if self.page.locator(chart).count():
+                self.page.locator(chart).scroll_into_view_if_needed()
                 self.page.wait_for_selector(f"{chart}[data-drawn]", timeout=30_000)
+        self.page.evaluate("scrollTo(0, 0)")
 
 
 @contextmanager

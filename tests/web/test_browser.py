@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
 from playwright.sync_api import Browser
 from tests.web.browsing import Visit, launched, needs_chromium, visit
 from tests.web.serving import LAST, REGION, Served, serving
@@ -14,13 +17,17 @@ from tests.web.serving import LAST, REGION, Served, serving
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
+from prometheus.regime.colours import GROUNDS
 
 pytestmark = needs_chromium
 pytest_plugins = ["tests.web.fixtures"]
 
 DAY = "2020-03-16"
+PAPERS = {"A4": 702, "Letter": 725}
+"""Widths in CSS pixels inside margins of 12 mm."""
 EVIL_REGION = "EVIL<img src=x onerror=window.hit=1>"
 EVIL_INSTRUMENT = "<script>window.hit=2</script>"
+EVIL_MODEL = "evil<b>model</b>"
 EVIL_TEXT = "<script>window.hit=3</script><b onmouseover=window.hit=4>bold</b>"
 
 
@@ -53,7 +60,7 @@ def evil_rows(filled_config: PrometheusConfig) -> Iterator[None]:
     generator = np.random.default_rng(1)
     states = [
         RegimeState(day, EVIL_REGION, RegimeLabel.NEUTRAL, 1.0, generator.normal(size=4).astype(np.float32),
-                    {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}, "evil<b>model</b>", "evil<b>model</b>")
+                    {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}, EVIL_MODEL, EVIL_MODEL)
         for day in dates.tolist()
     ]  # fmt: skip
     RegimeStorage(db_manager=manager).save_regimes(states)
@@ -182,6 +189,13 @@ def test_the_chart_is_read_zoomed_and_left_by_keyboard(window: Visit) -> None:
     page.keyboard.press("PageUp")
     page.keyboard.press("Home")
     assert str(chart.get_attribute("aria-valuetext")).startswith(span_of(window)[0][:7])
+    first = str(chart.get_attribute("aria-valuetext"))
+    shown = span_of(window)
+    page.keyboard.press("ArrowLeft")
+    assert str(chart.get_attribute("aria-valuetext"))[:10] < first[:10]
+    assert span_of(window)[0] < shown[0]
+    page.keyboard.press("ArrowRight")
+    assert chart.get_attribute("aria-valuetext") == first
     page.keyboard.press("Escape")
     assert span_of(window) == whole
     page.keyboard.press("End")
@@ -217,24 +231,62 @@ def test_the_scale_is_logarithmic_or_linear_and_stands_in_the_address(window: Vi
     assert page.locator("#linear").get_attribute("aria-pressed") == "true"
 
 
-def test_sixty_years_are_drawn_in_a_second(window: Visit) -> None:
+def test_ticks_of_a_logarithmic_axis_do_not_overlap_whatever_the_prices(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
+    generator = np.random.default_rng(1)
+    asked = [(10.0 ** generator.uniform(-3, 5), 10.0 ** generator.uniform(0.01, 4), most) for most in (6, 8, 12) * 60]
 
-    spent = page.evaluate("""() => {
-        const days = 15_000, host = document.getElementById("history-chart");
-        const steps = Array.from({ length: days }, (_, at) => at % 5 ? 1 : 3);
+    for (low, ratio, most), ticks in zip(
+        asked, page.evaluate("all => all.map(([low, ratio, most]) => charts.logTicks(low, low * ratio, most))", asked),
+        strict=True,
+    ):  # fmt: skip
+        pixels_apart = np.diff(np.log(ticks)) / np.log(ratio) * most * 30
+        assert len(ticks) >= 1
+        assert low <= ticks[0] * (1 + 1e-9)
+        assert ticks[-1] <= low * ratio * (1 + 1e-9)
+        assert not len(pixels_apart) or pixels_apart.min() >= 16  # a label is 12 high
+
+
+def test_sixty_years_are_drawn(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+    before = pixels(window)
+
+    page.evaluate("""() => {
+        const host = document.getElementById("history-chart");
+        const steps = Array.from({ length: 15_000 }, (_, at) => at % 5 ? 1 : 3);
         const series = {
             instrument: "X", closeDays: steps, closes: steps.map((_, at) => 100 + at % 900), regimeDays: steps,
             labels: ["NEUTRAL", "CRISIS"], letters: ["N", "X"], patterns: [".", "x"],
             regimes: steps.map((_, at) => at >> 5 & 1), confidences: steps.map((_, at) => at % 100),
             highVolatilities: steps.map((_, at) => at % 90),
         };
-        const began = performance.now();
         charts.history(host, series, { isLog: true }, { point() {}, view() {}, open() {} });
-        return new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now() - began))));
     }""")
 
-    assert spent < 3_000  # a second on an idle machine
+    assert pixels(window) != before
+    assert page.locator("#history-chart").get_attribute("aria-valuemax") == "14999"
+
+
+def test_a_tap_tells_a_day_and_offers_to_open_it(browser: Browser, served: Served) -> None:
+    context = browser.new_context(has_touch=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+    page.locator("#history-chart").scroll_into_view_if_needed()
+    page.wait_for_selector("#history-chart[data-drawn]")
+    page.locator("#history-chart").scroll_into_view_if_needed()
+    box = page.locator("#history-chart .u-over").first.bounding_box()
+    assert box is not None
+
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 40)
+
+    link = page.get_by_role("link", name="Open 20")
+    day = page.locator("#readout").inner_text()[:10]
+    assert day < DAY
+    assert link.inner_text() == f"Open {day}"
+    assert page.url.endswith(DAY)
+    link.click()
+    page.wait_for_url(f"**/{day}")
+    context.close()
 
 
 def test_an_analog_opens_as_a_page_of_its_own(window: Visit) -> None:
@@ -271,6 +323,93 @@ def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
     assert {"theme", "png", "svg", "print", "analog", "quiet", "history-chart"} <= reached
 
 
+def test_another_market_is_laid_over_and_its_names_are_text(window: Visit, evil_rows: None) -> None:
+    page = window.open(f"/regions/{REGION}/2020-05-29")
+    before = pixels(window)
+
+    page.get_by_label("Compare").select_option(EVIL_REGION)
+    page.wait_for_selector("#rival:not([hidden])")
+
+    assert EVIL_INSTRUMENT in page.locator("#rival").inner_text()
+    assert f"{EVIL_REGION}: Neutral" in page.locator("#readout").inner_text()
+    assert pixels(window) != before
+    with page.expect_navigation():
+        page.locator("#previous").click()
+    window.wait()
+    assert page.get_by_label("Compare").input_value() == EVIL_REGION
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as SVG").click()
+    assert "&lt;script&gt;window.hit=2&lt;/script&gt;, from the same start" in download.value.path().read_text()
+    page.goto(f"{window.base}/regions/{REGION}/2019-07-03#with={quote(EVIL_REGION)}")
+    window.wait()
+    assert "cannot be compared" in page.locator("#said").inner_text()
+    assert page.evaluate("window.hit") is None
+    window.complaints.clear()
+
+
+def test_macro_texts_are_marked_and_told_by_their_session(window: Visit, evil_rows: None) -> None:
+    page = window.open(f"/regions/{REGION}/2020-06-01#span=1y")
+    page.wait_for_selector("#marks option:nth-child(3)", state="attached")
+    before = pixels(window)
+
+    page.get_by_label("Marks").select_option("<i>CPI</i>")
+
+    assert pixels(window) != before
+    assert page.locator("#readout").inner_text().endswith(", <i>CPI</i>")  # of the Sunday before
+    assert parse_qs(urlsplit(page.url).fragment)["marks"] == ["<i>CPI</i>"]
+    assert page.evaluate("window.hit") is None
+
+
+def test_words_are_explained_on_hover_and_on_focus_until_escape(window: Visit) -> None:
+    page = window.open(f"/regions/{REGION}/{DAY}")
+    word, tip = page.locator("h1 .term").first, page.locator("#tip")
+
+    word.hover()
+    assert tip.is_visible()
+    assert "Extreme volatility" in tip.inner_text()
+    tip.hover()
+    page.wait_for_timeout(200)
+    assert tip.is_visible()
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.locator(".term").nth(1).focus()
+    assert "Probability of the label" in tip.inner_text()
+    described = page.locator(".term").nth(1).get_attribute("aria-describedby")
+    assert page.locator(f"#{described}").inner_text() == tip.inner_text()
+
+
+def test_a_new_session_is_told_politely_and_only_on_the_newest_page(
+    browser: Browser, served: Served, evil_rows: None, filled_config: PrometheusConfig
+) -> None:
+    address = f"/regions/{quote(EVIL_REGION, safe='')}"
+    with visit(browser, served.address) as window:
+        window.page.clock.install()
+        asked = [f"{address}/2020-05-20", address]
+        for path in asked:
+            page = window.open(path)
+            page.clock.fast_forward(61_000)
+        page.wait_for_timeout(300)
+        assert page.locator("#said").inner_text() == ""
+        assert sum("newest.json" in each for each in window.addresses) == 1
+        manager = DatabaseManager(filled_config)
+        vector = np.ones(4, dtype=np.float32)
+        metadata = {"instrument_id": EVIL_INSTRUMENT, "window_days": 63}
+        state = RegimeState(
+            date(2020, 6, 2), EVIL_REGION, RegimeLabel.CRISIS, 1.0, vector, metadata, EVIL_MODEL, EVIL_MODEL
+        )
+        RegimeStorage(db_manager=manager).save_regimes([state])
+        manager.close_all()
+
+        page.clock.fast_forward(61_000)
+        page.wait_for_selector("#said a")
+
+        assert page.locator("#said").inner_text() == "New session: 2020-06-02, Crisis"
+        assert page.locator("#said").get_attribute("role") == "status"
+        with page.expect_navigation():
+            page.locator("#said a").click()
+        assert "2020-06-02" in page.locator(".today").inner_text()
+
+
 def test_the_theme_is_kept_and_the_charts_follow(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
     before = pixels(window)
@@ -283,27 +422,93 @@ def test_the_theme_is_kept_and_the_charts_follow(window: Visit) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_the_chart_is_saved_as_a_picture(window: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", GROUNDS)
+def test_the_chart_is_saved_as_a_picture_of_its_span_on_its_ground(
+    browser: Browser, served: Served, theme: str
+) -> None:
+    with visit(browser, served.address, theme=theme) as window:
+        page = window.open(f"/regions/{REGION}/{DAY}#span=1y")
+
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as PNG").click()
+        with page.expect_download() as drawing:
+            page.get_by_role("link", name="Save as SVG").click()
+        with Image.open(download.value.path()) as picture:
+            assert picture.size == (2400, 1200)
+            assert picture.convert("RGB").getpixel((2, 2)) == ImageColor.getrgb(GROUNDS[theme][0])
+        drawn = drawing.value.path().read_text()
+        names = [each.value.suggested_filename for each in (download, drawing)]
+
+    assert names == [f"{REGION}_{DAY}_Crisis.png", f"{REGION}_{DAY}_Crisis.svg"]
+    assert f"2019-03-18 to {DAY}; close, log scale" in drawn
+    assert GROUNDS[theme][0] in drawn
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_a_print_is_light_fits_its_paper_and_has_no_controls(
+    browser: Browser, served: Served, paper: str, width: str
+) -> None:
+    with visit(browser, served.address, width, "dark") as window:
+        page = window.open(f"/regions/{REGION}/{DAY}")
+        before = pixels(window)
+        page.set_viewport_size({"width": PAPERS[paper], "height": 1000})
+        page.emulate_media(media="print")
+        page.wait_for_timeout(200)
+
+        assert not page.locator(".controls").is_visible()
+        assert page.locator("#verdict").is_visible()
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert pixels(window) != before
+        edges = page.locator("main, main *").evaluate_all("all => all.map(each => each.getBoundingClientRect().right)")
+        assert max(edges) <= PAPERS[paper]
+        assert page.pdf(format=paper).startswith(b"%PDF")
+
+
+def test_without_colours_patterns_and_letters_are_left(browser: Browser, served: Served) -> None:
+    context = browser.new_context(forced_colors="active", color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{served.address}/regions/{REGION}/{DAY}")
+    page.locator("#history-chart").scroll_into_view_if_needed()
+    page.wait_for_selector("#history-chart[data-drawn]")
+
+    drawn = page.evaluate("""() => {
+        const canvas = document.querySelector("#history-chart canvas");
+        const { data } = canvas.getContext("2d").getImageData(0, canvas.height - 20, canvas.width, 12);
+        return new Set([...data].filter((_, at) => at % 4 === 0)).size;
+    }""")
+    hatched = page.locator(".swatch").evaluate_all("all => all.map(each => getComputedStyle(each).backgroundImage)")
+
+    assert drawn > 1  # letters and hatches on the ground
+    assert len(set(hatched)) == 4
+    assert page.locator("#verdict .mark").evaluate("each => getComputedStyle(each, '::before').content") == '"X"'
+    context.close()
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_whatever_is_pressed_is_large_enough(browser: Browser, served: Served, width: str) -> None:
+    with visit(browser, served.address, width) as window:
+        page = window.open(f"/regions/{REGION}/{DAY}")
+        sizes = page.locator("button, select, input, summary, .step, .quiet").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect()).map(box => Math.min(box.width, box.height))"
+        )
+
+    shown = [size for size in sizes if size]
+    assert len(shown) > 12
+    assert min(shown) >= 24
+
+
+def test_the_date_is_written_as_iso_and_anything_else_is_refused_in_place(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
+    field = page.get_by_label("Date")
+    assert field.input_value() == DAY
 
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as PNG").click()
-    download.value.save_as(tmp_path / "chart.png")
+    field.fill("16/03/2020")
+    page.keyboard.press("Enter")
 
-    assert download.value.suggested_filename == f"{REGION}_{DAY}_Crisis.png"
-    content = (tmp_path / "chart.png").read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert len(content) > 20_000
-
-
-def test_a_print_has_the_figures_and_not_the_controls(window: Visit) -> None:
-    page = window.open(f"/regions/{REGION}/{DAY}")
-
-    page.emulate_media(media="print")
-
-    assert not page.locator(".controls").is_visible()
-    assert page.locator("#verdict").is_visible()
-    assert page.pdf().startswith(b"%PDF")
+    assert field.evaluate("each => each.validity.patternMismatch")
+    assert page.url.endswith(DAY)
+    assert page.get_by_role("button", name="Theme: switch between light and dark").is_visible()
 
 
 def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(window: Visit, evil_rows: None) -> None:

@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,21 @@ from tests.web.serving import FIRST, LAST, REGION, client_of
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
+from prometheus.regime.types import RegimeLabel
 from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.rendering import _age
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
 
 DAY = "2020-03-16"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+
+
+LATE_TEXT = """
+    INSERT INTO macro_events (event_type, timestamp, known_at, country, description, source)
+    VALUES ('LATE', {}, {}, 'US', 'known too late', 'test')
+"""
 
 
 @pytest.fixture
@@ -51,6 +59,23 @@ def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: 
     word = state.regime_label.name.replace("_", "-").capitalize()
     assert re.search(rf"{REGION} GSPC.INDX {word}( changed)? {state.confidence:.0%}".replace("%", " %"), text)
     assert "Old: the newest session is more than 5 weekdays before" in text
+    assert re.search(r"These are the newest data, \d+ years old\.", text_of(client, f"/regions/{REGION}"))
+
+
+@pytest.mark.parametrize(
+    ("days", "age"),
+    [
+        (0, "0 days"),
+        (13, "13 days"),
+        (14, "2 weeks"),
+        (60, "9 weeks"),
+        (61, "2 months"),
+        (520, "17 months"),
+        (1100, "3 years"),
+    ],
+)
+def test_ages_are_in_units_that_people_use(days: int, age: str) -> None:
+    assert _age(datetime.now(UTC).date() - timedelta(days)) == age
 
 
 def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: App) -> None:
@@ -68,39 +93,69 @@ def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: A
         assert f"{analog.distance:.3f}" in text
     for told in briefing.texts:
         assert told.text.text in text
+    assert briefing.before is not None
+    assert (
+        f"Risk-off, as on {briefing.before.as_of_date}" in text or f"Crisis, as on {briefing.before.as_of_date}" in text
+    )
+    for moved in briefing.movements:
+        assert f"{moved.driver[0].upper()}{moved.driver[1:]}" in text
+    for sessions, chances in briefing.outlook.items():
+        assert f"In {sessions} sessions" in text
+        assert f"Crisis {chances[RegimeLabel.CRISIS]:.0%}".replace("%", " %") in text
+
+
+def test_one_text_of_a_kind_is_shown_as_said_before(reading_app: App) -> None:
+    found = reading_app.briefings.of(REGION, date(2020, 6, 30)).similar_texts
+    whole = reading_app.briefings.of(REGION, date.fromisoformat(DAY)).similar_texts
+    for report in (found, whole):
+        kinds = [hit.text.kind for hit in report.hits] if report else []
+        assert len(kinds) == len(set(kinds))
 
 
 def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:
     body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
     known = re.sub(r"(?s)<form.*?</form>", "", body)
     series = client.get(f"/regions/{REGION}/{DAY}/series.json").json()
+    marks = client.get(f"/regions/{REGION}/{DAY}/marks.json").json()
 
     assert max(re.findall(r"\b20\d\d-\d\d-\d\d\b", known)) == DAY
     last = (np.datetime64(DAY) - np.datetime64("1970-01-01")).astype(int)
     assert sum(series["regimeDays"]) == sum(series["closeDays"]) == last
+    assert last - 7 < sum(marks["days"]) <= last
+    assert len(marks["days"]) == len(marks["of"]) > len(marks["kinds"]) > 1
 
 
 def test_a_page_of_a_date_does_not_change_when_more_days_come(
     client: TestClient, filled_config: PrometheusConfig
 ) -> None:
-    """Poison the closes and the regimes after the date; every byte of its page but the way onward stays."""
+    """Poison closes, regimes and texts after the date; every byte of its page but the way onward stays.
+
+    The series, as they also lie over those of another region, the marks and the drawing stay, too.
+    """
     address, form = f"/regions/{REGION}/{DAY}", r"(?s)<form.*?</form>"
-    before = re.sub(form, "", client.get(address, headers=BROWSER).text)
-    series = client.get(f"{address}/series.json").text
+    drawn = ("series.json", "marks.json", "chart.svg", f"chart.svg?compare={REGION}")
+
+    def said() -> list[str]:
+        page = re.sub(form, "", client.get(address, headers=BROWSER).text)
+        return [page, *(client.get(f"{address}/{name}").text for name in drawn)]
+
+    before = said()
     writing = DatabaseManager(filled_config)
     poisons = [
         ("historical", "UPDATE prices_daily SET adjusted_close = 3 * adjusted_close WHERE trade_date > %s"),
         ("historical", "UPDATE prices_daily SET adjusted_close = adjusted_close / 3 WHERE trade_date > %s"),
         ("runtime", "UPDATE regimes SET confidence = 1 - confidence WHERE as_of_date > %s"),
         ("runtime", "UPDATE regimes SET confidence = 1 - confidence WHERE as_of_date > %s"),
+        ("historical", LATE_TEXT.format("timestamp '2020-03-13 12:00'", "%s::date + 1")),
+        ("historical", LATE_TEXT.format("%s::date + 1", "NULL")),
+        ("historical", "DELETE FROM macro_events WHERE event_type = 'LATE' AND %s <> ''"),
     ]
     try:
         for database, statement in poisons:
             connect = writing.get_historical_connection if database == "historical" else writing.get_runtime_connection
             with connect() as connection:
                 connection.execute(statement, (DAY,))
-            assert re.sub(form, "", client.get(address, headers=BROWSER).text) == before
-            assert client.get(f"{address}/series.json").text == series
+            assert said() == before
     finally:
         writing.close_all()
 
@@ -141,6 +196,30 @@ def test_open_findings_stand_on_the_page_of_their_date_and_not_on_earlier_ones(
             assert "open finding" not in before.text
     finally:
         writing.close_all()
+
+
+def test_a_text_is_marked_from_the_date_on_which_it_was_known(
+    client: TestClient, filled_config: PrometheusConfig
+) -> None:
+    writing = DatabaseManager(filled_config)
+    try:
+        with writing.get_historical_connection() as connection:
+            connection.execute(LATE_TEXT.format("'2020-03-12 12:00+00'", "'2020-03-17 12:00+00'"))
+        for day, is_marked in ((DAY, False), ("2020-03-17", True)):
+            assert ("LATE" in client.get(f"/regions/{REGION}/{day}/marks.json").json()["kinds"]) is is_marked
+    finally:
+        with writing.get_historical_connection() as connection:
+            connection.execute("DELETE FROM macro_events WHERE event_type = 'LATE'")
+        writing.close_all()
+
+
+def test_the_newest_session_is_asked_for_at_the_price_of_a_tag(client: TestClient) -> None:
+    first = client.get(f"/regions/{REGION}/newest.json")
+    again = client.get(f"/regions/{REGION}/newest.json", headers={"If-None-Match": first.headers["etag"]})
+
+    assert first.json() == {"session": LAST, "label": "RISK_OFF"}
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/regions/MARS/newest.json", headers=BROWSER).json()["error"] == "no_regimes"
 
 
 def test_the_series_are_those_of_the_app(client: TestClient, reading_app: App) -> None:

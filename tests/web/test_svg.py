@@ -79,6 +79,15 @@ def test_a_drawing_shows_the_dates_asked_for_and_nothing_after_its_own(client: T
     assert str(date.fromisoformat(DAY)) in whole
 
 
+def test_another_regions_closes_begin_together_with_these(client: TestClient) -> None:
+    drawn = client.get(f"{ADDRESS}?compare={REGION}").text
+
+    own, other, *_ = re.findall(r'<path d="(M[^"]*)"', drawn[drawn.index("</g>\n<g fill") :])
+    assert own == other
+    assert "GSPC.INDX, from the same start" in drawn
+    assert client.get(f"{ADDRESS}?compare=MARS").json()["error"] == "no_regimes"
+
+
 @pytest.mark.parametrize(
     ("query", "status"), [("start=2031-01-01", 400), ("scale=cubic", 422), ("theme=red", 422), ("end=soon", 422)]
 )

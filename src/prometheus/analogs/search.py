@@ -91,11 +91,7 @@ class AnalogSearch:
         if not len(pairs):
             return np.full(len(distances), np.nan)
         bounds = 2.0 * distances if self.metric == "cosine" else distances**2
-        order = np.argsort(bounds, kind="stable")
-        counts = np.bincount(np.searchsorted(bounds[order], pairs), minlength=len(bounds) + 1)
-        shares = np.empty(len(distances))
-        shares[order] = np.cumsum(counts[:-1]) / len(pairs)
-        return shares
+        return np.array([np.count_nonzero(pairs <= bound) for bound in bounds]) / len(pairs)
 
     def _position(self, as_of_date: date) -> int:
         at = int(np.searchsorted(self._dates, np.datetime64(as_of_date, "D")))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -17,15 +18,18 @@ from prometheus.arrays import DateVector
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
-from prometheus.regime.explanation import Reason
+from prometheus.regime.explanation import Movement, Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
-from prometheus.regime.types import RegimeState
+from prometheus.regime.transitions import outlook
+from prometheus.regime.types import RegimeLabel, RegimeState
 
 if TYPE_CHECKING:
     from prometheus.app import App
 
 N_ANALOGS = 8
 N_SIMILAR_TEXTS = 6
+N_COMPARED_TEXTS = 48
+"""Texts of which the nearest of each kind is shown."""
 N_CHANGES = 12
 N_GAPS_SHOWN = 5
 T = TypeVar("T")
@@ -58,7 +62,8 @@ class Briefing:
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
-    the region's prices as known on the date, newest first.
+    the region's prices as known on the date, newest first. `before` is the state of the session before, `movements`
+    what moved since, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
     """
 
     region: str
@@ -66,8 +71,11 @@ class Briefing:
     history: RegimeHistory
     histories: tuple[RegimeHistory, ...]
     state: RegimeState
+    before: RegimeState | None
     reasons: tuple[Reason, ...]
     no_reasons: str
+    movements: tuple[Movement, ...]
+    outlook: Mapping[int, Mapping[RegimeLabel, float]]
     changes: tuple[Change, ...]
     transitions: TransitionReport
     instrument_id: str
@@ -103,33 +111,57 @@ class BriefRegion:
         timeline = whole.until(day)
         instrument_id = asked.instrument_of(region, day)
         bars = asked.closes(instrument_id, as_of or date.max).dates
-        (state,) = self._app.regimes.states(region, day, day, history.model_id)
+        previous: date | None = dates[at - 1].item() if at else None
+        *earlier, state = self._app.regimes.states(region, previous or day, day, history.model_id)
         reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state], asked)[0]))
+        movements, _ = _said_or_why(lambda: self._movements(earlier, state, asked))
+        transitions = transition_report(timeline)
         wanted = AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id)
-        analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
         texts = self._app.wired.texts
         texts_date = texts.newest("MACRO", day)
-        similar, no_similar = _said_or_why(
-            lambda: self._app.text_search.like_day(texts_date or day, "macro", k=N_SIMILAR_TEXTS)
-        )
-        checked = self._app.findings.check_known(asked.instruments_behind(region, day), until=day)
+        with ThreadPoolExecutor(1, thread_name_prefix="prometheus-briefing") as pool:  # the two slowest at once
+            likeness = pool.submit(_said_or_why, lambda: self._similar(texts_date or day))
+            analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
+            checked = self._app.findings.check_known(asked.instruments_behind(region, day), until=day)
+            similar, no_similar = likeness.result()
         return Briefing(
             region=region, as_of_date=day, history=history, histories=tuple(asked.histories(date.max)), state=state,
-            reasons=reasons or (), no_reasons=no_reasons, changes=_changes(timeline),
-            transitions=transition_report(timeline), instrument_id=instrument_id, analogs=analogs,
+            before=next(iter(earlier), None), reasons=reasons or (), no_reasons=no_reasons, movements=movements or (),
+            outlook=outlook(transitions.matrix, state.regime_label), changes=_changes(timeline),
+            transitions=transitions, instrument_id=instrument_id, analogs=analogs,
             no_analogs=no_analogs, texts_date=texts_date,
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
-            previous_session=dates[at - 1].item() if at else None,
+            previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
         asked = Histories(self._app.wired)
-        timeline = asked.timeline(region, asked.choose(region, model_id).model_id).until(as_of)
+        timeline = asked.timeline(region, asked.choose(region, model_id, as_of).model_id).until(as_of)
         return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
+
+    def newest(self, region: str, model_id: str | None = None) -> RegimeState:
+        """Return the newest state of a region."""
+        history = self._app.regimes.history(region, model_id)
+        (state,) = self._app.regimes.states(region, history.last, history.last, history.model_id)
+        return state
+
+    def marks(self, start: date, as_of: date) -> list[tuple[date, str]]:
+        """Return the dates of macro texts, and their kind, from `start` to a date and known by then."""
+        return self._app.wired.texts.kinds_by_day("MACRO", start, as_of)
+
+    def _movements(self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories) -> tuple[Movement, ...]:
+        return tuple(self._app.calibrations.compare(earlier[0], state, asked)) if earlier else ()
+
+    def _similar(self, day: date) -> TextSearchReport:
+        """Return the earlier texts nearest to those of a day, the nearest one of each kind."""
+        found = self._app.text_search.like_day(day, "macro", k=N_COMPARED_TEXTS)
+        firsts = {hit.text.kind: hit for hit in reversed(found.hits)}
+        hits = sorted(firsts.values(), key=lambda hit: -hit.similarity)
+        return replace(found, hits=tuple(hits[:N_SIMILAR_TEXTS]))
 
 
 def _freshness(bars: DateVector, timeline: RegimeTimeline) -> Freshness:

@@ -14,7 +14,7 @@ import numpy as np
 from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_judged_market
 from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
-from prometheus.arrays import Float64Vector
+from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.backfill.embeddings import name_unknown
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
@@ -34,7 +34,7 @@ from prometheus.regime.calibration import (
     calibrate,
 )
 from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
-from prometheus.regime.explanation import Reason, explain
+from prometheus.regime.explanation import Movement, Reason, compare, explain
 from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_persistent import FAMILY
 from prometheus.regime.prototypes import PrototypeSet
@@ -131,6 +131,12 @@ class Calibrate(UseCase):
         asked = asked or Histories(self._wired)
         return [_explain_state(state, asked.model_config(state.model_id) or {}) for state in states]
 
+    def compare(self, before: RegimeState, now: RegimeState, asked: Histories | None = None) -> list[Movement]:
+        """Return what moved from one state to a later one of the same model; see `explain` for the error."""
+        asked = asked or Histories(self._wired)
+        config = asked.model_config(now.model_id) or {}
+        return compare(before.regime_embedding, now.regime_embedding, *_rivals(now, config))
+
     def fit_constants(
         self, instrument_id: str, start: date, end: date, output: Path
     ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
@@ -181,6 +187,12 @@ def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
 
 
 def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
+    rivals = _rivals(state, config)
+    return explain(state.regime_embedding, *rivals, config["calibration"]["norms"])
+
+
+def _rivals(state: RegimeState, config: dict[str, Any]) -> tuple[Float32Vector, Float32Vector]:
+    """Return the centres of a state's label and of the next likely one; InputRefusedError without a calibration."""
     if config.get("family") != FAMILY:
         raise InputRefusedError(
             f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
@@ -189,5 +201,5 @@ def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
     probabilities = {name: float(value) for name, value in state.metadata["probabilities"].items()}
     label = state.regime_label.name
     runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
-    centers = {name: np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up)}
-    return explain(state.regime_embedding, centers[label], centers[runner_up], config["calibration"]["norms"])
+    own, other = (np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up))
+    return own, other

@@ -66,6 +66,11 @@ _NEWEST = """
     WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
     ORDER BY {timestamp} DESC LIMIT 1
 """
+_KINDS_BY_DAY = """
+    SELECT DISTINCT ({timestamp} AT TIME ZONE 'UTC')::date, {kind} FROM {table}
+    WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
+    ORDER BY 1, 2
+"""
 # a text never changes under its id, so a row that is there is the right one; blank texts, which only rows written by
 # hand can be, never get one
 _BACKLOG = """
@@ -164,6 +169,11 @@ class TextReader(HistoricalTables):
         span = {"first": _midnight(day, timedelta()), "after": _midnight(day, _DAY), "known": _midnight(known_by, _DAY)}
         is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < %(known)s")
         return self._dated(source_type, _TEXTS_OF_A_DAY, span, newest_version=newest_version(source_type, is_known))
+
+    def kinds_by_day(self, source_type: TextSourceType, start: date, until: date) -> list[tuple[date, str]]:
+        """Return the dates in UTC that have texts of each kind, from `start` to `until` and known by then, in order."""
+        span = {"first": _midnight(start, timedelta()), "after": _midnight(until, _DAY)}
+        return self._db.rows(compose_text_query(_KINDS_BY_DAY, source_type), span)
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""

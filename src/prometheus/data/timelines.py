@@ -49,7 +49,7 @@ _HISTORIES = """
 
 
 # As above: no index begins with the encoder.
-_NEWEST_VECTOR = """
+_MODELS = """
     WITH RECURSIVE named AS (
         (SELECT model_id FROM regimes WHERE region = %(region)s ORDER BY model_id LIMIT 1)
         UNION ALL
@@ -58,6 +58,8 @@ _NEWEST_VECTOR = """
             ORDER BY model_id LIMIT 1
         ) AS following
     )
+"""
+_NEWEST_VECTOR = """
     SELECT metadata->>'instrument_id', (metadata->>'window_days')::int, dim
     FROM named CROSS JOIN LATERAL (
         SELECT metadata, dim, as_of_date, created_at FROM regimes
@@ -88,6 +90,18 @@ _CHANGES = """
     FROM unnest(%(regions)s::text[], %(models)s::text[]) AS asked(region, model_id)
     JOIN regime_transitions AS t USING (region, model_id)
     WHERE t.as_of_date BETWEEN %(since)s AND %(until)s ORDER BY t.as_of_date DESC, t.region, t.model_id
+"""
+
+# The newest state of a model says whether all of its states have members.
+_NEWEST_MEMBERS = """
+    SELECT metadata->'members'
+    FROM named CROSS JOIN LATERAL (
+        SELECT metadata, as_of_date, created_at FROM regimes
+        WHERE region = %(region)s AND model_id = named.model_id AND as_of_date <= %(until)s
+        ORDER BY as_of_date DESC LIMIT 1
+    ) AS newest
+    WHERE metadata ? 'members'
+    ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
 """
 
 _Column: TypeAlias = tuple[str, str, sql.Composable]
@@ -195,7 +209,7 @@ class RegimeTimelines:
 
     def vector_source(self, region: str, encoder_model_id: str, until: date) -> VectorSource | None:
         """Return what the newest vector of a date up to `until` was made of; None if not found."""
-        row = self._db.row(_NEWEST_VECTOR, {"region": region, "encoder": encoder_model_id, "until": until})
+        row = self._db.row(_MODELS + _NEWEST_VECTOR, {"region": region, "encoder": encoder_model_id, "until": until})
         return None if row is None else VectorSource(*row)
 
     def written(self, region: str, encoder_model_id: str) -> tuple[int, datetime | None]:
@@ -220,12 +234,7 @@ class RegimeTimelines:
 
     def members_of(self, region: str, until: date) -> dict[str, float]:
         """Return the weights of a region's members as its newest state up to a date says them; empty without any."""
-        query = """
-            SELECT metadata->'members' FROM regimes
-            WHERE region = %s AND as_of_date <= %s AND metadata ? 'members'
-            ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
-        """
-        return dict(self._db.value(query, (region, until)) or {})
+        return dict(self._db.value(_MODELS + _NEWEST_MEMBERS, {"region": region, "until": until}) or {})
 
 
 def _asked(histories: Sequence[RegimeHistory]) -> dict[str, list[str]]:

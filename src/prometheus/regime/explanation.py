@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
 from prometheus.encoders.numeric.scale_free import packaged_constants, standard_scores
 from prometheus.errors import InputRefusedError
@@ -41,6 +41,19 @@ class Reason:
         return {"text": self.text, "share": None if math.isnan(self.share) else round(self.share, 4)}
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How one driver of a label moved from one session to the next, in plain units.
+
+    `pull` is its part of all that moved, in [-1, 1]: above 0 towards the label, below away from it.
+    """
+
+    driver: str
+    before: str
+    now: str
+    pull: float
+
+
 def explain(
     vector: Float32Vector, center: Float32Vector, runner_up: Float32Vector, norms: Mapping[str, float]
 ) -> list[Reason]:
@@ -49,21 +62,45 @@ def explain(
     The session's vector and the prototypes of its label and of the next label have the shape (384,), of the scale-free
     encoder; `norms` are median standard scores of the calibration span, by descriptor.
     """
-    wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
-    pulls = (wide - other) ** 2 - (wide - own) ** 2
+    pulls = _pulls(vector, center, runner_up)
     size = abs(float(pulls.sum())) or 1.0
-    names = (*EXPLAINED_NAMES, _RANGE_RATIO)
-    scores = standard_scores(np.asarray(vector)[np.newaxis], names)[0]
-    raw = _raw(dict(zip(names, scores.tolist(), strict=True)))
+    raw = _measured(vector)
     range_ratio = math.exp(raw[_RANGE_RATIO])
     usual = _raw({name: norms[name] for name in EXPLAINED_NAMES})
     now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
-    reasons = [
-        Reason(text.format(now=now, norm=norm), float(pulls[[NAMES.index(name) for name in family]].sum()) / size)
-        for family, text in _FAMILIES
-    ]
+    reasons = [Reason(family.text.format(now=now, norm=norm), family.part_of(pulls) / size) for family in _FAMILIES]
     ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
     return [*(Reason(text.format(now=now, norm=norm), math.nan) for text in _INFORMING), *ranked]
+
+
+def compare(
+    before: Float32Vector, now: Float32Vector, center: Float32Vector, runner_up: Float32Vector
+) -> list[Movement]:
+    """Return what moved between two sessions, seen from the later one's label against its next likely one.
+
+    Strongest first; `explain` tells the shapes. Where nothing moved, every pull is 0.
+    """
+    moved = _pulls(now, center, runner_up) - _pulls(before, center, runner_up)
+    size = sum(abs(family.part_of(moved)) for family in _FAMILIES) or 1.0
+    then, today = (_in_plain_units(raw, math.exp(raw[_RANGE_RATIO])) for raw in (_measured(before), _measured(now)))
+    movements = [
+        Movement(family.driver, then.get(family.unit, ""), today.get(family.unit, ""), family.part_of(moved) / size)
+        for family in _FAMILIES
+    ]
+    return sorted(movements, key=lambda movement: -abs(movement.pull))
+
+
+def _pulls(vector: Float32Vector, center: Float32Vector, runner_up: Float32Vector) -> Float64Vector:
+    """Return by how much each value is nearer to one centre than to the other, squared, shape (384,)."""
+    wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
+    pulls: Float64Vector = (wide - other) ** 2 - (wide - own) ** 2
+    return pulls
+
+
+def _measured(vector: Float32Vector) -> dict[str, float]:
+    names = (*EXPLAINED_NAMES, _RANGE_RATIO)
+    scores = standard_scores(np.asarray(vector)[np.newaxis], names)[0]
+    return _raw(dict(zip(names, scores.tolist(), strict=True)))
 
 
 def _raw(scores: Mapping[str, float]) -> dict[str, float]:
@@ -91,29 +128,56 @@ def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, s
     }
 
 
-def _starting(names: Sequence[str], word: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name.startswith(word))
+def _starting(names: Sequence[str], word: str) -> list[int]:
+    return [NAMES.index(name) for name in names if name.startswith(word)]
 
 
-_FAMILIES: Sequence[tuple[Sequence[str], str]] = (
-    (_starting(RISK_NAMES, "down_range"), "sessions dip {now[fall]} on average against a norm of {norm[fall]}"),
-    (
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Descriptors that say the same at several horizons, how to put it, and the unit of its value."""
+
+    positions: list[int]
+    text: str
+    driver: str
+    unit: str = ""
+
+    def part_of(self, pulls: Float64Vector) -> float:
+        return float(pulls[self.positions].sum())
+
+
+_FAMILIES: Sequence[_Family] = (
+    _Family(
+        _starting(RISK_NAMES, "down_range"), "sessions dip {now[fall]} on average against a norm of {norm[fall]}",
+        "average dip of a session", "fall",
+    ),
+    _Family(
         _starting(RISK_NAMES, "downside"),
         "downside volatility {now[downside]} a year against a norm of {norm[downside]}",
+        "downside volatility a year", "downside",
     ),
-    (
+    _Family(
         _starting(TREND_NAMES, "sortino"),
         "return per unit of downside {now[sortino]} a session against a norm of {norm[sortino]}",
+        "return per unit of downside", "sortino",
     ),
-    (("average_128",), "{now[average]} from the 128-session average against a norm of {norm[average]}"),
-    (("drawdown_128",), "{now[drawdown]} below the 128-session high against a norm of {norm[drawdown]}"),
-    (("momentum_128",), "{now[momentum]} over 128 sessions against a norm of {norm[momentum]}"),
-    (
-        tuple(name for group in GROUPS[2:] for name in group.names),
+    _Family(
+        [NAMES.index("average_128")], "{now[average]} from the 128-session average against a norm of {norm[average]}",
+        "distance from the 128-session average", "average",
+    ),
+    _Family(
+        [NAMES.index("drawdown_128")], "{now[drawdown]} below the 128-session high against a norm of {norm[drawdown]}",
+        "below the 128-session high", "drawdown",
+    ),
+    _Family(
+        [NAMES.index("momentum_128")], "{now[momentum]} over 128 sessions against a norm of {norm[momentum]}",
+        "change over 128 sessions", "momentum",
+    ),
+    _Family(
+        [NAMES.index(name) for group in GROUPS[2:] for name in group.names],
+        "other horizons and the path that led here",
         "other horizons and the path that led here",
     ),
-)
-"""Descriptors that say the same at several horizons, and how to put it."""
+)  # fmt: skip
 _INFORMING = (
     "volatility {now[volatility]} a year against a norm of {norm[volatility]}",
     "{now[long_drawdown]} below the two-year high against a norm of {norm[long_drawdown]}",

@@ -51,6 +51,28 @@ def mean_durations(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, float]:
     return {label: fmean(spells[label]) for label in RegimeLabel if label in spells}
 
 
+def outlook(matrix: TransitionMatrix, label: RegimeLabel) -> dict[int, dict[RegimeLabel, float]]:
+    """Return the chance of being in each regime after 5, 21 and 63 sessions, from a label; they add to 1.
+
+    The matrix counts once a session (a Markov chain of first order): neither how long the regime has lasted nor the
+    prices of the day move it. Empty for a label that was never followed by another date.
+
+    >>> calm, crisis = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS
+    >>> matrix = {calm: {calm: 0.9, crisis: 0.1}, crisis: {crisis: 1.0}}
+    >>> [round(chances[crisis], 3) for chances in outlook(matrix, calm).values()]
+    [0.41, 0.891, 0.999]
+    """
+    if label not in matrix:
+        return {}
+    chances = {each: float(each == label) for each in matrix}
+    found = {}
+    for session in range(1, max(HORIZONS) + 1):
+        chances = {to: sum(share * matrix[each].get(to, 0.0) for each, share in chances.items()) for to in matrix}
+        if session in HORIZONS:
+            found[session] = chances
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class StayCounts:
     """How many sessions a label was followed by another session, and how many of those by another label."""

@@ -43,6 +43,13 @@ def latest(request: Request, app: AppOf, region: RegionPath, query: OfModel) -> 
     return _show(request, app.briefings.of(region, None, query.model_id), query.model_id)
 
 
+@router.get("/regions/{region}/newest.json")
+def newest(app: AppOf, region: RegionPath, query: OfModel) -> Response:
+    """Return the newest session and its label, for pages that wait for the next one."""
+    state = app.briefings.newest(region, query.model_id)
+    return StrictJson({"session": str(state.as_of_date), "label": state.regime_label.name})
+
+
 @router.get("/regions/{region}/{day}")
 def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Show a region as it was known on a date."""
@@ -55,6 +62,16 @@ def series(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Res
     return StrictJson(series_document(*app.briefings.series(region, day, query.model_id)))
 
 
+@router.get("/regions/{region}/{day}/marks.json")
+def marks(app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
+    """Return the dates and kinds of the macro texts that a chart marks: known by its date."""
+    closes, timeline = app.briefings.series(region, day, query.model_id)
+    found = app.briefings.marks(closes.dates[_first_shown(closes, timeline)].item(), day)
+    kinds = sorted({kind for _, kind in found})
+    days = np.array([each for each, _ in found], dtype="M8[D]")
+    return StrictJson({"kinds": kinds, "days": _steps(days), "of": [kinds.index(kind) for _, kind in found]})
+
+
 @router.get("/regions/{region}/{day}/chart.svg")
 def chart(
     request: Request, app: AppOf, region: RegionPath, day: DatePath, query: Annotated[ChartParameters, Query()]
@@ -62,13 +79,14 @@ def chart(
     """Return the chart of a page as a drawing of its own: nothing after its date."""
     closes, timeline = app.briefings.series(region, day, query.model_id)
     title = f"{closes.instrument_id} and the regimes of {region}"
-    return render(request, "chart.svg", chart_values(title, closes, timeline, query), media_type="image/svg+xml")
+    other = None if query.compare is None else app.briefings.series(query.compare, day)[0]
+    values = chart_values(title, closes, timeline, query, other)
+    return render(request, "chart.svg", values, media_type="image/svg+xml")
 
 
 def series_document(closes: Closes, timeline: RegimeTimeline) -> dict[str, Any]:
     """Return closes and regimes as columns; the first date as days since 1970, then steps; shares in per cent."""
-    first = int(np.searchsorted(closes.dates, timeline.dates[0])) if len(timeline.dates) else 0
-    start = max(0, first - 252)
+    start = _first_shown(closes, timeline)
     return {
         "instrument": closes.instrument_id,
         "closeDays": _steps(closes.dates[start:]),
@@ -81,6 +99,12 @@ def series_document(closes: Closes, timeline: RegimeTimeline) -> dict[str, Any]:
         "confidences": _per_cent(timeline.confidences),
         "highVolatilities": _per_cent(timeline.high_volatilities),
     }
+
+
+def _first_shown(closes: Closes, timeline: RegimeTimeline) -> int:
+    """Return the position of the first close of a chart: a year before the first regime."""
+    first = int(np.searchsorted(closes.dates, timeline.dates[0])) if len(timeline.dates) else 0
+    return max(0, first - 252)
 
 
 def _steps(dates: DateVector) -> list[int]:

@@ -17,11 +17,35 @@ from starlette.responses import HTMLResponse, Response
 from prometheus.app.overview import WEEKDAYS_UNTIL_OLD
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.history import LABELS
+from prometheus.regime.types import RegimeLabel
 from prometheus.web.assets import Assets
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 LABEL_WORDS: Mapping[str, str] = {"NEUTRAL": "Neutral", "CRISIS": "Crisis", "RISK_OFF": "Risk-off", "CARRY": "Carry"}
+
+DEFINITIONS: Mapping[str, tuple[str, str]] = {
+    "CARRY": ("Carry", "Calm and rising: small moves, near the highs."),
+    "NEUTRAL": ("Neutral", "Neither calm and rising nor under stress."),
+    "RISK_OFF": ("Risk-off", "Stress is building, or the market is falling."),
+    "CRISIS": ("Crisis", "Extreme volatility or fall from the highs."),
+    "sure": ("Sure", "Probability of the label among the four, by the distance of the day to the prototype of each."),
+    "leaving": ("Leaving", "Chance that another label is seen within the sessions named, and its 95 % interval."),
+    "wild": ("High volatility", "Above what a fifth of the calibration span exceeded, over the next 21 sessions."),
+    "distance": ("Distance", "Between the vectors of two days: 0 for equal ones, small for like ones."),
+    "nearer": ("Nearer pairs", "Share of all pairs of days that are as near as this one, or nearer."),
+    "fall": ("Worst fall", "From the highest to the lowest close after it, within the sessions named."),
+    "pull": ("Pull", "Part of all that moved; above zero towards the label of the day, below away from it."),
+}
+"""What the words of the page mean, by key."""
+_STROKE = "color-mix(in srgb,var(--label-ink) 50%,var(--label))"
+_LINES = "repeating-linear-gradient({}deg," + _STROKE + " 0 1px,transparent 1px 5px),"
+_PATTERNS: Mapping[str, str] = {
+    "": "",
+    ".": f"radial-gradient(circle,{_STROKE} 1px,transparent 1.5px) 0 0/7px 7px,",
+    "/": _LINES.format(135),
+    "x": _LINES.format(135) + _LINES.format(45),
+}
 
 
 def render(request: Request, template: str, values: Mapping[str, Any], **answer: Any) -> Response:
@@ -49,6 +73,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
+        "age": _age,
+        "letter": lambda name: LOOKS[RegimeLabel[str(name)]].letter,
         "percent": _percent,
         "rarity": _rarity,
         "sentence": lambda text: f"{text[:1].upper()}{text[1:]}",
@@ -57,6 +83,7 @@ def _environment() -> Environment:
         "path": lambda text: quote(str(text), safe=""),
     }
     environment.globals |= {
+        "definitions": DEFINITIONS,
         "labels": [label.name for label in LABELS],
         "weekdays_until_old": WEEKDAYS_UNTIL_OLD,
         "palette": Markup(_palette()),  # noqa: S704 -- from constants alone
@@ -70,6 +97,7 @@ def _palette() -> str:
     letters = "".join(
         f".{label.name}{{--label:var(--{css_name(label.name)});--label-ink:var(--{css_name(label.name)}-ink)}}"
         f'.{label.name} .mark::before{{content:"{look.letter}"}}'
+        f".{label.name} .hatched{{background:{_PATTERNS[look.pattern]}var(--label)}}"
         for label, look in LOOKS.items()
     )
     return (
@@ -85,6 +113,15 @@ def _colours(theme: str) -> str:
         for label, look in LOOKS.items()
     )
     return f"--band:{BAND_OPACITY};--card:{card};--ground:{ground};{regimes}"
+
+
+def _age(day: date) -> str:
+    """Return how long ago a date was, in years from three on, else in months, weeks or days."""
+    n_days = (datetime.now(UTC).date() - day).days
+    for unit, length in (("years", 365.25), ("months", 30.44), ("weeks", 7)):
+        if n_days >= (3 if unit == "years" else 2) * length:
+            return f"{n_days / length:.0f} {unit}"
+    return f"{n_days} days"
 
 
 def _percent(value: float | None, digits: int = 0) -> str:

@@ -154,16 +154,11 @@ AnalogQuery = Annotated[AnalogParameters, Query()]
 TextSearchQuery = Annotated[TextParameters, Query()]
 
 Share = Annotated[float, Field(ge=0, le=1)]
-_CRASH: dict[str, JsonValue] = {
-    "as_of_date": "2020-03-16",
-    "label": "CRISIS",
-    "confidence": 0.99,
-    "high_volatility": 0.997,
-}
+_CRASH: dict[str, JsonValue] = {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "held": False}
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
     "model_id": "num-regime-core-v2@5cae794e",
-    "items": [{**_CRASH, "held": False, "probabilities": {"CRISIS": 0.99, "RISK_OFF": 0.01}}],
+    "items": [{**_CRASH, "high_volatility": 0.997, "probabilities": {"CRISIS": 0.99, "RISK_OFF": 0.01}}],
     "next": "/v1/regions/US_INDEX/regimes?limit=1&cursor=2020-03-17",
 }
 _ENCODER_EXAMPLE = "num-regime-core-v2"

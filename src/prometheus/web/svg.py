@@ -15,14 +15,14 @@ from prometheus.errors import UsageError
 from prometheus.market.bars import Closes
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.history import LABELS, RegimeTimeline
-from prometheus.web.schemas import IsoDate, ModelParameters
+from prometheus.web.schemas import IsoDate, ModelParameters, OptionalName
 
 Theme = Literal["light", "dark"]
 Scale = Literal["log", "linear"]
 LEFT, RIGHT, TOP, BOTTOM, STRIP_TOP, SHARE_TOP, SHARE_BOTTOM = 70.0, 1185.0, 84.0, 420.0, 424.0, 458.0, 560.0
 """Edges of the panes in a drawing of 1200 by 600."""
-_INKS = {"light": ("#17202b", "#566372", "#dde2e8", "#0b5cad", "#b40d18"),
-         "dark": ("#f2f5f8", "#9fadbc", "#303a46", "#7db8f5", "#f08374")}  # fmt: skip
+_INKS = {"light": ("#17202b", "#566372", "#dde2e8", "#0b5cad", "#b40d18", "#7a3fb0"),
+         "dark": ("#f2f5f8", "#9fadbc", "#303a46", "#7db8f5", "#f08374", "#c79bf2")}  # fmt: skip
 _MONTH_STEPS = (1, 3, 6, 12, 24, 60, 120, 240, 600)
 _DECADE_PARTS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
 _MOST_TICKS = 11
@@ -34,6 +34,7 @@ class ChartParameters(ModelParameters):
     start: IsoDate = Field(date.min, description="First date.")
     end: IsoDate = Field(date.max, description="Last date; nothing after the date of the page is drawn.")
     scale: Scale = Field("log", description="Of the closes.")
+    compare: OptionalName = Field(None, description="Another region, whose closes are laid over these.")
     theme: Theme = Field("light", description="Dark or light ground.")
 
 
@@ -61,27 +62,35 @@ class _Plane:
         return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pairs)
 
 
-def chart_values(title: str, closes: Closes, timeline: RegimeTimeline, asked: ChartParameters) -> dict[str, Any]:
-    """Return what the template of the drawing needs; `UsageError` where no close lies between the dates asked for."""
+def chart_values(
+    title: str, closes: Closes, timeline: RegimeTimeline, asked: ChartParameters, other: Closes | None = None
+) -> dict[str, Any]:
+    """Return what the template of the drawing needs; `UsageError` where no close lies between the dates asked for.
+
+    The closes of `other` begin together with these.
+    """
     begin = max(np.datetime64(asked.start, "D"), timeline.dates[0] - np.timedelta64(365, "D"))
     shown = (closes.dates >= begin) & (closes.dates <= np.datetime64(asked.end, "D"))
     dates, values = closes.dates[shown], closes.values[shown]
     if not len(dates):
         raise UsageError(f"there is no close from {asked.start} to {asked.end}; ask for a longer span")
     bend = np.log if asked.scale == "log" else np.asarray
-    low, high = float(values.min()), float(values.max())
+    other_days, others = _rebased(dates, values, other)
+    both = np.concatenate([values, others])
+    low, high = float(both.min()), float(both.max())
     heights = bend(np.array([low, high]))
     room = 0.04 * float(np.ptp(heights)) or 0.01
     plane = _Plane(dates[0], dates[-1], float(heights[0]) - room, float(heights[1]) + room, TOP, BOTTOM)
     shares = _Plane(dates[0], dates[-1], 0.0, 1.04, SHARE_TOP, SHARE_BOTTOM)
     ticks = _log_ticks(low, high) if asked.scale == "log" else _round_ticks(low, high)
-    ink, soft, line, link, wild = _INKS[asked.theme]
+    ink, soft, line, link, wild, rival = _INKS[asked.theme]
     said = (timeline.dates >= dates[0]) & (timeline.dates <= dates[-1])
     days = timeline.dates[said]
     return {
         "title": title, "first": dates[0], "last": dates[-1], "scale": asked.scale, "model": timeline.model_id,
         "ground": GROUNDS[asked.theme][0], "ink": ink, "soft": soft, "line": line, "link": link, "wild": wild,
         "band": BAND_OPACITY,
+        "rival": rival, "other": plane.path(other_days, bend(others)), "other_name": other and other.instrument_id,
         "looks": [_look(number, asked.theme) for number in range(len(LABELS))],
         "spells": _spells(plane, days, timeline.labels[said].tolist()),
         "months": _months(plane),
@@ -90,6 +99,15 @@ def chart_values(title: str, closes: Closes, timeline: RegimeTimeline, asked: Ch
         "closes": plane.path(dates, bend(values)), "sure": shares.path(days, timeline.confidences[said]),
         "high": shares.path(days, timeline.high_volatilities[said]),
     }  # fmt: skip
+
+
+def _rebased(dates: DateVector, values: Float64Vector, other: Closes | None) -> tuple[DateVector, Float64Vector]:
+    """Return another instrument's closes on these dates, as much higher or lower as makes both begin together."""
+    if other is None:
+        return dates[:0], values[:0]
+    shared, own_rows, other_rows = np.intersect1d(dates, other.dates, return_indices=True)
+    moved = other.values[other_rows]
+    return shared, moved * (values[own_rows[0]] / moved[0]) if len(shared) else moved
 
 
 def _look(number: int, theme: Theme) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tests.unit.regime.sample_sessions import (
 )
 
 from prometheus.arrays import Float32Vector
-from prometheus.regime.explanation import Reason, explain
+from prometheus.regime.explanation import Movement, Reason, compare, explain
 
 CRASH = date(2008, 11, 20)
 CALM = date(2005, 7, 29)
@@ -142,3 +142,32 @@ def test_lines_that_only_inform_come_first_and_have_no_share_in_json() -> None:
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert [entry["share"] is None for entry in written] == [True] * 2 + [False] * (len(written) - 2)
     assert len({entry["text"] for entry in written}) == 9
+
+
+def moved(before: int, now: int, label: int = 3, runner_up: int = 2) -> list[Movement]:
+    prototypes, _ = calibrated_until()
+    vectors = sample_sessions().vectors
+    return compare(vectors[before], vectors[now], prototypes[label].center, prototypes[runner_up].center)
+
+
+def test_movements_are_parts_of_all_that_moved_strongest_first() -> None:
+    for row in range(1, len(sample_sessions()), 211):
+        pulls = [each.pull for each in moved(row - 1, row)]
+        assert math.fsum(map(abs, pulls)) == pytest.approx(1)
+        assert [abs(pull) for pull in pulls] == sorted(map(abs, pulls), reverse=True)
+
+
+def test_movements_back_are_those_there_with_the_other_sign_and_the_values_exchanged() -> None:
+    days = (row_of(CALM), row_of(CRASH))
+    there, back = ({each.driver: each for each in moved(*rows)} for rows in (days, days[::-1]))
+    for driver, each in there.items():
+        assert (each.before, each.now) == (back[driver].now, back[driver].before)
+        assert each.pull == pytest.approx(-back[driver].pull)
+    assert there["downside volatility a year"].pull > 0  # towards crisis
+
+
+def test_movements_say_the_values_that_reasons_say_and_nothing_moves_between_equal_sessions() -> None:
+    texts = " ".join(reason.text for reason in explained(row_of(CRASH)))
+    for each in moved(row_of(CALM), row_of(CRASH)):
+        assert each.now in texts
+    assert {each.pull for each in moved(row_of(CRASH), row_of(CRASH))} == {0.0}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.strategies import bounded
 from tests.reference.regimes import slow_matrix
 
 from prometheus.regime import RegimeLabel
-from prometheus.regime.transitions import mean_durations, transition_counts, transition_matrix
+from prometheus.regime.transitions import HORIZONS, mean_durations, outlook, transition_counts, transition_matrix
 
 N, C, R, K = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS, RegimeLabel.RISK_OFF, RegimeLabel.CARRY
 label_lists = st.lists(st.sampled_from(list(RegimeLabel)), max_size=30)
@@ -65,3 +66,22 @@ def test_labels_come_in_the_order_of_their_definition() -> None:
 
 def test_durations_are_in_dates_and_the_unfinished_spell_counts() -> None:
     assert mean_durations([N, N, N, C, N, C, C]) == {N: 2.0, C: 1.5}
+
+
+@bounded(100)
+@given(labels=label_lists.filter(len))
+def test_an_outlook_is_the_matrix_applied_once_a_session(labels: list[RegimeLabel]) -> None:
+    matrix = transition_matrix(transition_counts([*labels, labels[0]]))
+    names = list(matrix)
+    square = np.array([[matrix[one].get(other, 0.0) for other in names] for one in names])
+    for label in names:
+        found = outlook(matrix, label)
+        assert tuple(found) == HORIZONS
+        for horizon, chances in found.items():
+            expected = np.linalg.matrix_power(square, horizon)[names.index(label)]
+            np.testing.assert_allclose([chances[name] for name in names], expected, atol=1e-12)
+            assert math.isclose(sum(chances.values()), 1.0)
+
+
+def test_a_label_never_followed_by_another_date_has_no_outlook() -> None:
+    assert outlook(transition_matrix(transition_counts([N, N, C])), C) == {}

@@ -15,7 +15,6 @@ const charts = (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const cssName = (label) => label.toLowerCase().replace("_", "-");
   const words = (label) => ({ NEUTRAL: "Neutral", CRISIS: "Crisis", RISK_OFF: "Risk-off", CARRY: "Carry" })[label] ?? label;
-  const isNarrow = () => innerWidth < 600;
   const inForcedColours = () => matchMedia("(forced-colors: active)").matches;
   const number = (value) => value.toLocaleString("en-US", { maximumSignificantDigits: 6 });
   const short = (value) => (value >= 1e6
@@ -69,9 +68,7 @@ const charts = (() => {
     filter: (_plot, ticks) => ticks, ...more,
   });
   const dateAxis = (more) => axis({ splits: dateTicks, values: dateLabels, ...more });
-  const frame = (host, height, more) => ({
-    width: host.clientWidth, height, legend: { show: false }, pxAlign: 0, ...more,
-  });
+  const frame = (host, height, more) => ({ width: host.clientWidth, height, legend: { show: false }, pxAlign: 0, ...more });
 
   // Regimes: a pale band behind the closes, and a strip below with the full colour, a pattern and, where it fits, a letter.
   const tile = (look) => {
@@ -82,7 +79,7 @@ const charts = (() => {
     context.fillRect(0, 0, size, size);
     context.strokeStyle = context.fillStyle = look.ink;
     context.lineWidth = devicePixelRatio;
-    context.globalAlpha = inForcedColours() ? 1 : 0.55;
+    context.globalAlpha = look.isForced ? 1 : 0.55;
     context.beginPath();
     if (look.pattern === ".") context.arc(size / 2, size / 2, devicePixelRatio, 0, 7);
     if ("/x".includes(look.pattern) && look.pattern) { context.moveTo(0, size); context.lineTo(size, 0); }
@@ -91,26 +88,29 @@ const charts = (() => {
     return context.createPattern(canvas, "repeat");
   };
   const looksOf = (series) => series.labels.map((label, at) => {
-    const look = { colour: colour(cssName(label)), ink: colour(`${cssName(label)}-ink`), letter: series.letters[at], pattern: series.patterns[at] };
+    const look = {
+      band: colour("band"), font: `700 ${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`, isForced: inForcedColours(),
+      colour: colour(cssName(label)), ink: colour(`${cssName(label)}-ink`), letter: series.letters[at], pattern: series.patterns[at],
+    };
     return { ...look, fill: tile(look) };
   });
   const paintSpell = (context, look, [left, width], plotTop, plotHeight, stripTop) => {
     const height = STRIP * devicePixelRatio;
-    if (plotHeight && !inForcedColours()) {
-      context.globalAlpha = colour("band");
+    if (plotHeight && !look.isForced) {
+      context.globalAlpha = look.band;
       context.fillStyle = look.colour;
       context.fillRect(left, plotTop, width, plotHeight);
       context.globalAlpha = 1;
     }
     context.fillStyle = look.fill;
     context.fillRect(left, stripTop, width, height);
-    if (inForcedColours()) { context.strokeStyle = look.ink; context.strokeRect(left, stripTop, width, height); }
+    if (look.isForced) { context.strokeStyle = look.ink; context.strokeRect(left, stripTop, width, height); }
     if (width < 18 * devicePixelRatio) return;
     const middle = left + width / 2, box = 7 * devicePixelRatio;
     context.fillStyle = look.colour;
     context.fillRect(middle - box, stripTop + 1, 2 * box, height - 2);
     context.fillStyle = look.ink;
-    context.font = `700 ${11 * devicePixelRatio}px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = look.font;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillText(look.letter, middle, stripTop + height / 2 + devicePixelRatio / 2);
@@ -141,9 +141,8 @@ const charts = (() => {
     };
     const labels = column(regimeDays, series.regimes), spells = [];
     labels.forEach((label, at) => {
-      const before = spells.at(-1);
-      if (before && label !== before.label && before.isOpen) { before.to = days[at]; before.isOpen = false; }
-      if (label !== null && !spells.at(-1)?.isOpen) spells.push({ label, from: days[at], to: days.at(-1) + 1, isOpen: true });
+      if (label !== null && label !== labels[at - 1]) spells.push({ label, from: days[at] });
+      if (label !== null) spells.at(-1).to = days[at + 1] ?? days[at] + 1;
     });
     return {
       days, labels, spells, closes: column(closeDays, series.closes), sure: column(regimeDays, series.confidences),
@@ -164,11 +163,25 @@ const charts = (() => {
     const table = tabulate(series), last = table.days.length - 1;
     const other = settings.other && { ...settings.other, table: tabulate(settings.other.series) };
     const [begin, end] = [table.days[0], table.days[last]];
-    let view = [begin, end + 1], at = last, plots = [], isPrinted = false;
+    let view = [begin, end + 1], at = last, plots = [];
 
+    // What is dated on a day without a session belongs to the next one.
+    const markedDays = new Set(), kindsByRow = new Map();
+    const mark = (marks) => {
+      markedDays.clear();
+      kindsByRow.clear();
+      let row = 0;
+      for (const { day, kind } of marks) {
+        while (row < last && table.days[row] < day) row += 1;
+        markedDays.add(day);
+        if (!kindsByRow.has(row)) kindsByRow.set(row, new Set());
+        kindsByRow.get(row).add(kind);
+      }
+      plots[0].redraw(false);
+      point(at);
+    };
     const describe = (row) => {
-      const label = table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]]);
-      const parts = [label];
+      const parts = [table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]])];
       if (table.closes[row] !== null) parts.unshift(number(table.closes[row]));
       if (table.sure[row] !== null) parts.push(`${table.sure[row]} % sure`);
       if (table.high[row] !== null) parts.push(`${table.high[row]} % high volatility likely`);
@@ -176,6 +189,8 @@ const charts = (() => {
         const found = other.table.days.indexOf(table.days[row]);
         if (found >= 0 && other.table.labels[found] !== null) parts.push(`${other.name}: ${words(other.series.labels[other.table.labels[found]])}`);
       }
+      const kinds = [...(kindsByRow.get(row) ?? [])];
+      if (kinds.length) parts.push(kinds.length > 3 ? `${kinds.length} kinds of macro texts` : kinds.join(", "));
       return `${isoOf(table.days[row])}: ${parts.join(", ")}`;
     };
     const point = (row) => {
@@ -215,13 +230,29 @@ const charts = (() => {
     };
     const padded = (low, high) => {
       if (low == null) return [0.9, 1.1];
-      if (!settings.isLog) { const room = (high - low || Math.abs(high) || 1) * 0.05; return [low - room, high + room]; }
-      const room = Math.max((high / low) ** 0.05, 1.005);
-      return [low / room, high * room];
+      const room = settings.isLog ? Math.max((high / low) ** 0.05, 1.005) : (high - low || Math.abs(high) || 1) * 0.05;
+      return settings.isLog ? [low / room, high * room] : [low - room, high + room];
     };
-    const gutter = isNarrow() ? 46 : 60;
-    const pricePane = (looks) => frame(host, 0, {
-      height: Math.round(host.clientHeight * 0.72), cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
+    const paintMarks = (plot) => {
+      const { ctx: context, bbox } = plot;
+      const days = [...markedDays].filter((day) => day >= view[0] && day <= view[1]);
+      const size = Math.max(1, Math.min(4, bbox.width / devicePixelRatio / days.length / 3)) * devicePixelRatio;
+      context.save();
+      context.fillStyle = colour("soft");
+      for (const day of days) {
+        const at = plot.valToPos(day, "x", true);
+        context.beginPath();
+        context.moveTo(at - size, bbox.top - 10 * devicePixelRatio);
+        context.lineTo(at + size, bbox.top - 10 * devicePixelRatio);
+        context.lineTo(at, bbox.top - 2 * devicePixelRatio);
+        context.fill();
+      }
+      context.restore();
+    };
+    const gutter = innerWidth < 600 ? 54 : 60;
+    const heightOf = (pane) => Math.round(host.clientHeight * [0.72, 0.28][pane]);
+    const pricePane = (looks) => frame(host, heightOf(0), {
+      cursor, padding: [14, 14, other ? 2 * STRIP + 10 : STRIP + 7, 0],
       scales: { x: { time: false }, y: { distr: settings.isLog ? 3 : 1, range: (_plot, low, high) => padded(low, high) } },
       axes: [
         dateAxis({ size: 0, values: () => [], ticks: { show: false } }),
@@ -237,14 +268,14 @@ const charts = (() => {
           paintRegimes(plot, looks, table.spells, 0, true);
           if (other) paintRegimes(plot, looks, other.table.spells, 1, false);
         }],
-        draw: [(plot) => on.paint?.(plot)],
+        draw: [paintMarks],
       },
     });
     const shareAxis = () => axis({
       size: gutter, splits: () => [0, 50, 100], values: (_plot, ticks) => ticks.map((tick) => `${tick} %`),
     });
-    const sharePane = () => frame(host, 0, {
-      height: Math.round(host.clientHeight * 0.28), cursor, padding: [8, 14, 0, 0], hooks,
+    const sharePane = () => frame(host, heightOf(1), {
+      cursor, padding: [8, 14, 0, 0], hooks,
       scales: { x: { time: false }, y: { range: [0, 104] } },
       axes: [dateAxis({ size: 30 }), shareAxis()],
       series: [{}, { stroke: colour("link"), width: 1.2 }, { stroke: colour("crisis-line"), width: 1.2, dash: [2, 3] }],
@@ -271,10 +302,12 @@ const charts = (() => {
     };
     const step = (row) => {
       const to = Math.min(last, Math.max(0, row)), day = table.days[to];
-      if (day < view[0] || day >= view[1]) { const shift = day < view[0] ? day - view[0] : day + 1 - view[1]; zoom(view[0] + shift, view[1] + shift); }
-      const [plot] = plots;
-      plot.setCursor({ left: plot.valToPos(day, "x"), top: plot.over.clientHeight / 2 });
-      point(to);
+      const shift = Math.min(0, day - view[0]) + Math.max(0, day + 1 - view[1]);
+      if (shift) zoom(view[0] + shift, view[1] + shift);
+      queueMicrotask(() => {  // after uPlot has moved
+        plots[0].setCursor({ left: plots[0].valToPos(day, "x"), top: 0 });
+        point(to);
+      });
     };
     const magnify = (factor) => {
       const width = (view[1] - view[0]) * factor, middle = table.days[at];
@@ -294,15 +327,17 @@ const charts = (() => {
       press();
     };
     const resize = () => {
-      if (isPrinted || !host.clientWidth) return;
-      plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: Math.round(host.clientHeight * (pane ? 0.28 : 0.72)) }));
+      if (!host.clientWidth || host.clientWidth === plots[0].width) return;
+      plots.forEach((plot, pane) => plot.setSize({ width: host.clientWidth, height: heightOf(pane) }));
     };
     host.replaceChildren();
     host.setAttribute("aria-valuemax", last);
     build();
     point(last);
-    new ResizeObserver(resize).observe(host);
-    return { show, zoom, build, begin, end, step };
+    const frames = new ResizeObserver(resize);
+    frames.observe(host);
+    const leave = () => { frames.disconnect(); plots.forEach((plot) => plot.destroy()); };
+    return { show, build, mark, leave, begin, end };
   };
 
   // The paths around the analogs over that of the day; 100 is the close on it.
@@ -353,7 +388,7 @@ const charts = (() => {
     };
     host.replaceChildren();
     build();
-    new ResizeObserver(() => { if (host.clientWidth) plot.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
+    new ResizeObserver(() => { if (host.clientWidth && host.clientWidth !== plot.width) plot.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
     const emphasise = (day) => {
       const at = lines.findIndex((line) => line.day === day);
       plot.setSeries(at < 0 ? null : at + 1, { focus: true });
@@ -361,5 +396,5 @@ const charts = (() => {
     return { build, emphasise };
   };
 
-  return { history, analogs, dayOf, isoOf };
+  return { history, analogs, dayOf, words, logTicks };
 })();

@@ -4,8 +4,6 @@
   const byId = (id) => document.getElementById(id);
   const host = byId("history-chart");
 
-  document.documentElement.classList.add("scripted");
-
   // What is shown of the chart stands behind the # of the address, and goes along to other days: #span=5y&scale=linear
   const asked = new URLSearchParams(location.hash.slice(1));
   const dayLinks = [...document.querySelectorAll('a[href^="/regions/"]')];
@@ -29,58 +27,109 @@
     if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
     return answer.json();
   };
+  const say = (text) => { byId("said").textContent = text; };
   const goTo = (day) => { location.href = `${host.dataset.base}/${day}${location.search}${hash()}`; };
+
+  // A chart is drawn when it comes near to being seen, or is printed: the text above it does not wait.
+  const whenSeen = (place, draw) => {
+    let isDue = true;
+    const once = () => {
+      if (isDue) { isDue = false; seen.disconnect(); draw(); }
+    };
+    const seen = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) once(); }, { rootMargin: "200px" });
+    seen.observe(place);
+    matchMedia("print").addEventListener("change", once);
+  };
+
+  const shown = { chart: null, series: null, other: null, marks: null };
+  const press = () => {
+    const span = asked.get("span") ?? "0y";
+    for (const button of document.querySelectorAll("[data-years]")) button.setAttribute("aria-pressed", String(`${button.dataset.years}y` === span));
+    byId("linear").setAttribute("aria-pressed", String(asked.get("scale") === "linear"));
+  };
+  const showSpan = () => { shown.chart?.show(...spanOf(shown.chart)); press(); };
+  const point = (text, day) => {
+    const link = byId("open-day");
+    byId("readout").textContent = text;
+    link.hidden = day === null || day === host.dataset.day;
+    link.href = `${host.dataset.base}/${day}${location.search}${hash()}`;
+    link.textContent = `Open ${day}`;
+  };
+  const draw = () => {
+    const on = { view: (from, to) => { keep("span", `${from}..${to}`); press(); }, point, open: goTo };
+    shown.chart?.leave();
+    shown.chart = charts.history(host, shown.series, { isLog: asked.get("scale") !== "linear", other: shown.other }, on);
+    showMarks();
+    showSpan();
+  };
+  const redrawHistory = () => { if (shown.chart) draw(); };
+
+  const compare = async () => {
+    const name = asked.get("with"), rival = byId("rival");
+    shown.other = null;
+    say("");
+    try {
+      if (name) shown.other = { name, series: await load(`/regions/${encodeURIComponent(name)}/${host.dataset.day}/series.json`) };
+    } catch (error) {
+      say(`${name} cannot be compared: ${error.message}`);
+    }
+    rival.hidden = !shown.other;
+    rival.textContent = shown.other ? `${shown.other.series.instrument}, from the same start; its regimes in the second strip` : "";
+  };
+
+  // Dates of macro texts, of one kind or of all; what stands in the address goes along.
+  const showMarks = () => {
+    if (!shown.chart || !shown.marks) return;
+    const { kinds, days, of } = shown.marks, kind = byId("marks").value;
+    let day = 0;
+    const dated = days.map((step, at) => ({ day: (day += step), kind: kinds[of[at]] }));
+    shown.chart.mark(kind ? dated.filter((each) => each.kind === kind) : dated);
+  };
+  const offerMarks = (marks) => {
+    const choice = byId("marks");
+    shown.marks = marks;
+    choice.append(...marks.kinds.map((kind) => new Option(kind)));
+    choice.value = marks.kinds.includes(asked.get("marks")) ? asked.get("marks") : "";
+    choice.parentElement.hidden = marks.kinds.length === 0;
+    choice.addEventListener("change", () => { keep("marks", choice.value); showMarks(); });
+    showMarks();
+  };
 
   const drawHistory = async () => {
     if (!host) return;
-    let series;
+    load(host.dataset.marks).then(offerMarks, () => {});
     try {
-      series = await load(host.dataset.series);
+      [shown.series] = await Promise.all([load(host.dataset.series), compare()]);
     } catch (error) {
       host.textContent = `The chart cannot be drawn: ${error.message}`;
       return;
     }
-    const buttons = [...document.querySelectorAll("[data-years]")];
-    const press = () => {
-      const span = asked.get("span") ?? "0y";
-      for (const button of buttons) button.setAttribute("aria-pressed", String(`${button.dataset.years}y` === span));
-      byId("linear").setAttribute("aria-pressed", String(asked.get("scale") === "linear"));
-    };
-    const on = {
-      view: (from, to) => { keep("span", `${from}..${to}`); press(); },
-      point: (text, day) => {
-        byId("readout").textContent = text;
-        const link = byId("open-day");
-        link.hidden = day === null || day === host.dataset.day;
-        if (day !== null) { link.href = `${host.dataset.base}/${day}${location.search}`; link.textContent = `Open ${day}`; link.hash = String(asked); }
-      },
-      open: goTo,
-    };
-    let chart = null;
-    const draw = () => {
-      chart = charts.history(host, series, { isLog: asked.get("scale") !== "linear" }, on);
-      chart.show(...spanOf(chart));
-      press();
-    };
-    draw();
-    for (const button of buttons) {
-      button.addEventListener("click", () => {
-        keep("span", button.dataset.years === "0" ? "" : `${button.dataset.years}y`);
-        chart.show(...spanOf(chart));
-        press();
-      });
+    whenSeen(host, draw);
+    redraws.push(() => shown.chart?.build());
+  };
+
+  const drawing = () => {
+    const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
+    const query = new URLSearchParams({ start: host.dataset.from, end: host.dataset.to, theme, scale: asked.get("scale") ?? "log" });
+    if (asked.has("with")) query.set("compare", asked.get("with"));
+    return `${host.dataset.drawing}&${query}`;
+  };
+  const listenToTools = () => {
+    if (!host) return;
+    const name = document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_"), choice = byId("compare"), svg = byId("svg");
+    for (const button of document.querySelectorAll("[data-years]")) {
+      button.addEventListener("click", () => { keep("span", button.dataset.years === "0" ? "" : `${button.dataset.years}y`); showSpan(); });
     }
-    byId("linear").addEventListener("click", () => { keep("scale", asked.get("scale") === "linear" ? "" : "linear"); draw(); });
-    document.querySelector(".tools").hidden = false;
-    const drawing = () => {
-      const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
-      return `${host.dataset.drawing}&start=${host.dataset.from}&end=${host.dataset.to}&theme=${theme}&scale=${asked.get("scale") ?? "log"}`;
-    };
-    const name = document.title.split(" – ")[0].replace(/[^\w.-]+/g, "_");
-    byId("svg").download = `${name}.svg`;
-    for (const event of ["pointerdown", "focus", "click"]) byId("svg").addEventListener(event, () => { byId("svg").href = drawing(); });
+    byId("linear").addEventListener("click", () => { keep("scale", asked.get("scale") === "linear" ? "" : "linear"); redrawHistory(); });
+    if (choice) {
+      choice.value = asked.get("with") ?? "";
+      choice.addEventListener("change", async () => { keep("with", choice.value); await compare(); redrawHistory(); });
+    }
+    if (asked.get("with") === byId("region").value) keep("with", "");
+    svg.download = `${name}.svg`;
+    for (const event of ["pointerdown", "focus", "click"]) svg.addEventListener(event, () => { svg.href = drawing(); });
     byId("png").addEventListener("click", () => savePicture(drawing(), `${name}.png`));
-    redraws.push(() => chart.build());
+    press();
   };
 
   // The server's drawing, which has title, key and dates, as points.
@@ -102,13 +151,14 @@
     const place = byId("analog-chart");
     if (!place) return;
     const on = { point: (text) => { byId("analog-readout").textContent = text; } };
-    const chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on);
+    let chart = null;
+    whenSeen(place, () => { chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on); });
     for (const row of document.querySelectorAll("table.analogs tbody tr")) {
       const day = row.querySelector("a").textContent;
-      for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => chart.emphasise(day));
-      for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart.emphasise(null));
+      for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => chart?.emphasise(day));
+      for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart?.emphasise(null));
     }
-    redraws.push(chart.build);
+    redraws.push(() => chart?.build());
   };
 
   // Colours are those of the moment: the theme, forced colours and paper change them.
@@ -137,8 +187,53 @@
     if (print) { print.hidden = false; print.addEventListener("click", () => window.print()); }
   };
 
+  // A word's meaning, from the list at the end of the page, beside it on hover and focus; Escape takes it away.
+  const explainWords = () => {
+    const tip = byId("tip");
+    if (!tip) return;
+    const hide = () => { tip.hidden = true; };
+    const tell = (word) => {
+      tip.textContent = byId(word.getAttribute("aria-describedby")).textContent;
+      tip.hidden = false;
+      const at = word.getBoundingClientRect(), size = tip.getBoundingClientRect();
+      tip.style.left = `${Math.max(8, Math.min(at.left, innerWidth - size.width - 8))}px`;
+      tip.style.top = `${at.bottom + size.height + 4 > innerHeight ? at.top - size.height - 2 : at.bottom + 2}px`;
+    };
+    for (const word of document.querySelectorAll(".term")) {
+      for (const event of ["mouseenter", "focus"]) word.addEventListener(event, () => tell(word));
+      word.addEventListener("blur", hide);
+      word.addEventListener("mouseleave", () => setTimeout(() => { if (!tip.matches(":hover")) hide(); }, 120));
+      word.addEventListener("click", (event) => { event.preventDefault(); word.focus(); tell(word); });
+    }
+    tip.addEventListener("mouseleave", hide);
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+    addEventListener("scroll", hide, { passive: true });
+  };
+
+  // On the newest date: whether another session has come, or this one's label was computed anew. 304 costs no bytes.
+  const watch = () => {
+    if (!host?.dataset.newest) return;
+    const look = async () => {
+      if (document.hidden) return;
+      try {
+        const newest = await load(host.dataset.newest);
+        if (newest.session === host.dataset.day && newest.label === host.dataset.label) return;
+        const link = document.createElement("a");
+        link.href = `${host.dataset.base}${location.search}${hash()}`;
+        link.textContent = `${newest.session === host.dataset.day ? "Computed anew" : "New session"}: ${newest.session}, ${charts.words(newest.label)}`;
+        byId("said").replaceChildren(link);
+        clearInterval(timer);
+      } catch { /* asked again at the next turn */ }
+    };
+    const timer = setInterval(look, 60_000);
+    document.addEventListener("visibilitychange", look);
+  };
+
   listen();
+  listenToTools();
+  explainWords();
+  watch();
   keep();
-  // The text is painted first; the charts, which take longer, come after.
-  requestAnimationFrame(() => setTimeout(() => { drawHistory(); drawAnalogs(); }, 0));
+  drawHistory();
+  drawAnalogs();
 })();

@@ -1,6 +1,7 @@
-// Runs before anything is painted, so that a chosen theme never flashes the other one.
+// Runs before anything is painted, so that a chosen theme never flashes the other one, and nothing moves for scripts.
 "use strict";
 (() => {
+  document.documentElement.classList.add("scripted");
   try {
     const chosen = localStorage.getItem("theme");
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
