@@ -217,3 +217,11 @@ def test_a_terminal_without_utf8_gets_the_table_with_other_letters(
     outcome = run_process("-m", "prometheus", "data", "report")
     assert outcome.exit_code == 0, outcome.stderr
     assert "Z?rich??    2024-03-04" in outcome.stdout
+
+
+@pytest.mark.parametrize("region", ["", "  ", " US", "US ", ".", "..", "a\nb", "x" * 201])
+def test_a_region_that_no_address_could_name_is_refused(run: Run, region: str) -> None:
+    done = run("run_numeric_regime", "--region", region, "--instrument-id", "X", "--as-of", "2024-01-02")
+    assert done.exit_code == 2
+    assert len(done.errors) == 1
+    assert "region" in done.errors[0]

@@ -515,7 +515,7 @@ def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(window: Visit,
     page = window.open("/")
     assert EVIL_REGION in page.locator("main").inner_text()
     with page.expect_navigation():
-        page.get_by_role("link", name=EVIL_REGION).click()
+        page.get_by_role("link", name=EVIL_REGION, exact=True).click()
     window.wait()
     shown = page.locator("main").inner_text()
     assert f"{EVIL_INSTRUMENT} and its regimes" in shown

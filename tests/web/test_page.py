@@ -18,6 +18,7 @@ from tests.web.serving import FIRST, LAST, REGION, client_of
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
+from prometheus.regime import RegimeState, RegimeStorage
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.rendering import _age
@@ -248,6 +249,20 @@ def test_the_paths_of_analogs_lie_in_the_page_as_data(client: TestClient, readin
 
 def test_a_weekend_shows_the_friday_and_says_so(client: TestClient) -> None:
     assert "Friday 2020-03-13 (the last session up to 2020-03-15)" in text_of(client, f"/regions/{REGION}/2020-03-15")
+
+
+def test_a_region_may_have_a_slash_in_its_name(db_manager: DatabaseManager) -> None:
+    states = [
+        RegimeState(day, "EUR/USD", RegimeLabel.NEUTRAL, 1.0, np.ones(4, dtype=np.float32), {}, "m", "m")
+        for day in (date(2024, 1, 2), date(2024, 1, 3))
+    ]
+    RegimeStorage(db_manager=db_manager).save_regimes(states)
+    with client_of(create_app(App(db_manager), AccessRules(LOOPBACK_HOSTS))) as client:
+        assert 'href="/regions/EUR%2FUSD"' in client.get("/").text
+        found = client.get("/v1/regions/EUR%2FUSD/regimes/2024-01-02").json()
+        assert (found["region"], found["as_of_date"]) == ("EUR/USD", "2024-01-02")
+        assert client.get("/v1/regions/EUR%2fGBP/regimes").json()["error"] == "no_regimes"
+        assert client.get("/v1/regions/EUR/USD/regimes").status_code == 404
 
 
 def test_nothing_stored_says_what_to_run(empty_client: TestClient) -> None:

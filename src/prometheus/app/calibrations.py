@@ -38,7 +38,7 @@ from prometheus.regime.explanation import Movement, Reason, compare, explain
 from prometheus.regime.forecasts import fit_score_weights
 from prometheus.regime.model_persistent import FAMILY
 from prometheus.regime.prototypes import PrototypeSet
-from prometheus.regime.types import RegimeState
+from prometheus.regime.types import RegimeState, require_region_name
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class CalibrationRequest:
     model_id: str | None = None
 
     def __post_init__(self) -> None:
+        require_region_name(self.region)
         if self.instrument_id is not None and self.model_id not in (None, NUM_REGIME_CORE_V2):
             raise UsageError(
                 f"calibrate reads vectors of {NUM_REGIME_CORE_V2}, not of {self.model_id}; "

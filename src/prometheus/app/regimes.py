@@ -28,7 +28,7 @@ from prometheus.regime.model_numeric import (
     default_temperature,
 )
 from prometheus.regime.prototypes import CalibrationWindow, PrototypeSet, mean_prototype
-from prometheus.regime.types import RegimeLabel, RegimeState
+from prometheus.regime.types import RegimeLabel, RegimeState, require_region_name
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,9 @@ class RegimeRequest:
     prototypes: Path | None = None
     temperature: float | None = None
     regime_model_id: str | None = None
+
+    def __post_init__(self) -> None:
+        require_region_name(self.region)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Vector, as_float32, require_finite
-from prometheus.errors import InputRefusedError, VectorError, unknown_label
+from prometheus.errors import InputRefusedError, UsageError, VectorError, unknown_label
 from prometheus.protocols import RegimeModel
 
 __all__ = ["DEFAULT_MODEL_ID", "RegimeLabel", "RegimeModel", "RegimePrototype", "RegimeState", "metadata_text"]
 
 DEFAULT_MODEL_ID = "num-regime-core-v1"
+MAX_REGION_NAME = 200
 
 
 class RegimeLabel(StrEnum):
@@ -107,3 +108,18 @@ def metadata_text(state: RegimeState) -> str:
         return json.dumps(state.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputRefusedError(f"{state.region} {state.as_of_date}: the metadata is not JSON ({error})") from error
+
+
+def require_region_name(name: str) -> None:
+    """Raise `UsageError` for a name that no address, file or table could hold as it is.
+
+    It is not empty or padded with spaces, has no control characters, and is not ``.`` or ``..``; at most 200
+    characters.
+    """
+    if not name.strip():
+        raise UsageError("a region needs a name")
+    if name != name.strip():
+        raise UsageError(f"region {name!r} begins or ends with a space; write {name.strip()!r}")
+    if name in {".", ".."} or not name.isprintable() or len(name) > MAX_REGION_NAME:
+        rule = f"use up to {MAX_REGION_NAME} printable characters, not . or .."
+        raise UsageError(f"region {name[:60]!r} can be no name; {rule}")

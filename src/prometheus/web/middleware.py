@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError, DatabaseRefusedError, FileAccessError
 from prometheus.web.errors import Problem
+from prometheus.web.schemas import HELD_SLASH
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,17 @@ class Middleware(ABC):
 
     @abstractmethod
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class WholeSegments(Middleware):
+    """Keeps a ``%2F`` within its part of a path, for names such as EUR/USD: decoded it would end the part."""
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = scope.get("raw_path", b"").partition(b"?")[0]
+        if b"%2f" in raw.lower():
+            parts = (unquote(part.decode("latin-1")).replace("/", HELD_SLASH) for part in raw.split(b"/"))
+            scope["path"] = "/".join(parts)
+        await self._app(scope, receive, send)
 
 
 class AccessControl(Middleware):

@@ -22,6 +22,8 @@ MAX_ANALOGS = 100
 MAX_TEXTS = 100
 MAX_EXCLUDED_SESSIONS = 10_000
 MAX_QUESTION = 2_000
+HELD_SLASH = "\ue000"
+"""Of Unicode's private use: stands for a slash within one part of a path."""
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _DATE = {"type": "string", "format": "date"}
@@ -45,10 +47,8 @@ OptionalDate = Annotated[date | None, BeforeValidator(parse_iso_date), WithJsonS
 OptionalName = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)] | None, WithJsonSchema(_NAME)
 ]
-_REGION = Path(
-    description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f\x7f]+$"
-)
-RegionPath = Annotated[str, _REGION]
+_REGION = Path(description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=_PRINTABLE)
+RegionPath = Annotated[str, _REGION, BeforeValidator(lambda name: name.replace(HELD_SLASH, "/"))]
 DatePath = Annotated[IsoDate, Path(description="A session of the region.", examples=["2020-03-16"])]
 
 

@@ -61,7 +61,8 @@ def create_app(app: App, rules: middleware.AccessRules, limits: Limits | None = 
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    return middleware.MeasuredRequests(middleware.AccessControl(kept, rules), metrics)
+    guarded = middleware.AccessControl(middleware.WholeSegments(kept), rules)
+    return middleware.MeasuredRequests(guarded, metrics)
 
 
 @contextmanager
