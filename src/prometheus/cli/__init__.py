@@ -24,6 +24,7 @@ COMMANDS = {
     "show_regimes": ("regimes", "print stored regimes"),
     "show_regime_transitions": ("regimes", "print the transition matrix"),
     "plot_regimes": ("regimes", "draw prices with regime bands"),
+    "report": ("regimes", "write the page of a region and date as one file, fit to be sent"),
     "backfill_macro_text_embeddings": ("embeddings", "embed macro events"),
     "backfill_text_embeddings": ("embeddings", "embed news"),
     "backfill_joint_regime_macro_context": ("joint", "join regimes with macro texts"),

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
-from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
+from prometheus.cli.options import EARLIEST, LATEST, AsOf, First, Last, optional_date, parse_date
 from prometheus.cli.runner import Answer, command, command_app, csv_text, option
+from prometheus.core.files import require_writable, write_if_changed
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -136,6 +138,24 @@ def plot_regimes(
     with command_app() as app:
         n_dates = app.regimes.plot(region, instrument_id, first, last, model_id, output)
     return f"wrote {output}: {n_dates} dates"
+
+
+@command
+def report(
+    region: Shown,
+    as_of: AsOf = None,
+    output: Annotated[Path | None, option("HTML file to write; REGION_DATE.html without it.")] = None,
+    model_id: Annotated[str | None, option("Regime model; that of the region without it.")] = None,
+) -> str:
+    """Write the page of a region and date as one HTML file that loads nothing, fit to be sent."""
+    from prometheus.web.report import write_report
+
+    day = optional_date(as_of)
+    with command_app() as app:
+        shown, text = write_report(app, region, day, model_id)
+    path = output or Path(f"{quote(region, safe='')}_{shown}.html")
+    require_writable(path)
+    return f"{'wrote' if write_if_changed(path, text) else 'unchanged:'} {path}: {region} on {shown}"
 
 
 @command

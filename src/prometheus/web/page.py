@@ -136,20 +136,25 @@ def paths_document(report: AnalogReport) -> dict[str, Any]:
 
 
 def _show(request: Request, briefing: Briefing, model_id: str | None, asked: date | None = None) -> Response:
+    return render(request, "region.html", region_values(briefing, model_id, asked))
+
+
+def region_values(briefing: Briefing, model_id: str | None, asked: date | None = None) -> dict[str, Any]:
+    """Return what the page of a region shows."""
     region = quote(briefing.region, safe="")
     suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
     shown = quote(briefing.history.model_id, safe="")
     report = briefing.analogs
-    values = {
+    return {
         "briefing": briefing, "asked": asked, "model_suffix": suffix, "base": f"/regions/{region}",
         "regions": sorted({history.region for history in briefing.histories}),
         "models": [history for history in briefing.histories if history.region == briefing.region],
+        "layout": "base.html", "drawing": None,
         "drawn": f"/regions/{region}/{briefing.as_of_date}", "shown_model": f"model_id={shown}",
         "paths": None if report is None else paths_document(report),
         "spreads": [] if report is None else _spread_rows(report),
         "age": weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,
     }  # fmt: skip
-    return render(request, "region.html", values)
 
 
 def _spread_rows(report: AnalogReport) -> list[tuple[str, Quantiles, Quantiles]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
@@ -51,8 +51,13 @@ _PATTERNS: Mapping[str, str] = {
 def render(request: Request, template: str, values: Mapping[str, Any], **answer: Any) -> Response:
     """Return a page made from a template; values are escaped: text, never markup."""
     assets: Assets = request.app.state.assets
-    page = _environment().get_template(template).render(asset=assets.address, **values)
-    return HTMLResponse(page, **answer)
+    return HTMLResponse(written(template, values, assets.address), **answer)
+
+
+def written(template: str, values: Mapping[str, Any], asset: Callable[[str], str]) -> str:
+    """Return a template filled in; `asset` returns the address of a file that pages load."""
+    page: str = _environment().get_template(template).render(asset=asset, **values)
+    return page
 
 
 def weekdays_since(day: date) -> int:

@@ -165,6 +165,11 @@
   const redraws = [];
   const redraw = () => redraws.forEach((each) => each());
   document.addEventListener("themechange", redraw);
+  byId("copy-link")?.addEventListener("click", async () => {
+    let said = "Link copied.";
+    try { await navigator.clipboard.writeText(location.href); } catch { said = `Copy it here: ${location.href}`; }
+    byId("said").textContent = said;
+  });
   for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) matchMedia(query).addEventListener("change", redraw);
 
   const listen = () => {
