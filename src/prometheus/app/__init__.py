@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus.app import nightly as _nightly
     from prometheus.app import prices as _prices
     from prometheus.app import quick as _quick
+    from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
     from prometheus.app import text_search as _text_search
     from prometheus.app import texts as _texts
@@ -44,6 +45,7 @@ class App:
     findings: _decisions.PriceFindings
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
+    statements: _record.ReadRecord
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
     analogs: _analogs.FindAnalogs

@@ -21,7 +21,7 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, page
+from prometheus.web import middleware, page, record
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.errors import PROBLEMS, add_error_handlers
 
@@ -47,7 +47,7 @@ def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limit
     api.state.assets, api.state.error_page = page.Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in ROUTERS:
+    for router in (*ROUTERS, record.router):
         api.include_router(router, dependencies=needs)
     api.include_router(page.router)
     limited = middleware.Limiter(middleware.Transfer(api), limits or middleware.Limits())
