@@ -18,6 +18,7 @@ COLUMNS = (
     "label_today", "today",
 )  # fmt: skip
 NOT_WHOLE = 3
+HOURS_SPELT_OUT = 200
 
 record = new_group("Verify, show and score what was said of each session when it was new.")
 
@@ -73,16 +74,23 @@ def score(region: Of, as_of: AsOf = None) -> Answer:
     """Print how the statements of a region came true: those said on time, and apart those said afterwards."""
     with command_app() as app:
         scores = app.statements.score(region, optional_date(as_of))
+    nothing = f"nothing was said by {as_of}"
     return Answer(
-        lambda: [each.to_dict() for each in scores], lambda: "\n\n".join("\n".join(_lines(each)) for each in scores)
+        lambda: [each.to_dict() for each in scores],
+        lambda: "\n\n".join("\n".join(_lines(each)) for each in scores) or nothing,
     )
+
+
+def _spell_hours(hours: float) -> str:
+    return f"{hours:,.1f} hours" if abs(hours) < HOURS_SPELT_OUT else f"{hours / 24:,.0f} days"
 
 
 def _lines(scored: RecordScore) -> Iterator[str]:
     when, high = "on time" if scored.is_on_time else "afterwards", scored.high_volatility
+    lag, longest = map(_spell_hours, (scored.lag_hours, scored.longest_lag_hours))
     yield (
         f"{scored.region}, {scored.model_id}: {scored.n_statements:,} statements of {scored.first} to {scored.last} "
-        f"said {when}, {scored.lag_hours:,.1f} hours after the close (longest {scored.longest_lag_hours:,.1f})"
+        f"said {when}, {lag} after the close (longest {longest})"
     )
     if scored.n_changed is not None:
         yield f"  labels: {scored.n_changed:,} are other ones in the tables today, {scored.n_gone:,} are gone"
