@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -313,7 +314,7 @@ def test_a_record_written_anew_is_found_by_a_head_that_was_kept(
             statements.verify(wrong)
 
 
-def test_corrected_prices_and_a_removed_instrument_leave_the_record_as_it_was(
+def test_corrected_prices_another_model_and_a_removed_instrument_leave_the_record_as_it_was(
     db_manager: DatabaseManager, load_prices: LoadPrices, table_digests: TableDigest
 ) -> None:
     days, app = weekdays(120), App(db_manager)
@@ -328,6 +329,7 @@ def test_corrected_prices_and_a_removed_instrument_leave_the_record_as_it_was(
         connection.execute("UPDATE prices_daily SET close = close * 1.01, adjusted_close = adjusted_close * 1.01"
                            " WHERE trade_date = %s", (days[80].item(),))  # fmt: skip
     assert app.regimes.run(request).report.written > 0
+    assert app.regimes.run(replace(request, regime_model_id="calibrated-anew")).report.written == 49
     corrected = table_digests()
     assert corrected["runtime.regimes"] != before["runtime.regimes"]
     assert [corrected[table] for table in RECORD] == [before[table] for table in RECORD]
