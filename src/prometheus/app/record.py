@@ -67,7 +67,9 @@ class ReadRecord(UseCase):
         except ValueError:
             kept = b""
         if len(kept_head) != HEX_DIGITS or len(kept) * 2 != HEX_DIGITS:
-            raise UsageError(f"--head {kept_head!r} is no hash of {HEX_DIGITS} hexadecimal digits; take it from 'hash'")
+            raise UsageError(
+                f"--head {kept_head!r} is no hash of {HEX_DIGITS} hexadecimal digits, as record verify --json prints it"
+            )
         return self._record.verify(kept)
 
     def statements(

@@ -33,11 +33,17 @@ _COLUMNS = sql.SQL("number, hash, {}").format(sql.SQL(", ").join(map(sql.Identif
 _APPEND = sql.SQL("COPY forward_record ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
 _CHAIN = sql.SQL("COPY (SELECT {} FROM forward_record ORDER BY number) TO STDOUT (FORMAT BINARY)").format(_COLUMNS)
 _NAME = "SELECT concat_ws(', ', region, as_of_date::text, model_id) FROM forward_record WHERE number = %s"
+# Materialized: the statements of a region are found by its index; in the order of numbers, all rows would be read.
 _STATEMENTS = sql.SQL("""
+    WITH of_region AS MATERIALIZED (
+        SELECT * FROM forward_record WHERE region = %s AND number >= %s AND said_at <= %s
+    ), record AS (
+        SELECT * FROM of_region ORDER BY number LIMIT %s
+    )
     SELECT {}, record.number, record.hash, stored.regime_label
-    FROM forward_record AS record LEFT JOIN regimes AS stored ON %s
+    FROM record LEFT JOIN regimes AS stored ON %s
          AND (stored.region, stored.model_id, stored.as_of_date) = (record.region, record.model_id, record.as_of_date)
-    WHERE record.region = %s AND record.number >= %s AND record.said_at <= %s ORDER BY record.number LIMIT %s
+    ORDER BY record.number
 """).format(sql.SQL(", ").join(sql.Identifier("record", name) for name in FIELDS))
 
 
@@ -74,7 +80,7 @@ class ForwardRecord:
 
         What the tables say today stands beside it if `is_compared`.
         """
-        asked = (is_compared, region, first_number, until, limit)
+        asked = (region, first_number, until, limit, is_compared)
         return [_to_statement(row, is_compared=is_compared) for row in self._db.rows(_STATEMENTS, asked)]
 
 

@@ -31,7 +31,7 @@ class Tenth:
 
 @dataclass(frozen=True, slots=True)
 class ForecastScore:
-    """How good probabilities of high volatility were, over `n_scored` statements; None if there are none.
+    """How good probabilities of high volatility were, over `n_scored` statements; None without any.
 
     `brier` is the mean squared error, `base_brier` that of the base rate known beforehand, `skill` 1 less their ratio.
     """
@@ -48,8 +48,8 @@ def measure_lateness(
 ) -> tuple[Float64Vector, BoolVector]:
     """Return how many hours after the close of its date each statement was made, and whether that was on time.
 
-    Shape (n,) each; instants are datetime64[us] in UTC. `sessions` are those of the market, with their closes; a date
-    that is none of them closes at its end, in UTC.
+    Shape (n,) each; instants are datetime64[us] in UTC. `sessions` are those of the market, with their closes;
+    another date closes at its end, in UTC.
     """
     n_before, n_until = (np.searchsorted(sessions, dates, side=side) for side in ("left", "right"))
     known = np.append(closes, np.datetime64("NaT", "us"))

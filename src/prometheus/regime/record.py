@@ -42,7 +42,7 @@ EMPTY = Head(0, bytes(32))
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A statement, its fields as bytes; whoever changed a stored one may have left anything there."""
+    """A statement, its fields as bytes; in a stored one that was changed these may be anything."""
 
     number: int
     said: bytes
@@ -149,7 +149,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verification found: the head that sound statements lead to, and the first fault, None if there is none."""
+    """What a verification found: the head that sound statements lead to, and the first fault, None if all are sound."""
 
     head: Head
     fault: Fault | None
@@ -169,7 +169,7 @@ def verify(read: Callable[[], Iterable[Link]], head: Head, kept: bytes | None = 
     is_met = kept in (None, EMPTY.hash)
     for row in rows:
         if row.number != reached.n_statements + 1 or not row.follows(reached.hash):
-            return Verdict(reached, Fault(row.number, _misfit(row, rows, read, reached, head)))
+            return Verdict(reached, _misfit(row, rows, read, reached, head))
         reached = Head(row.number, row.hash)
         is_met = is_met or row.hash == kept
     n_rows = reached.n_statements
@@ -186,19 +186,21 @@ def verify(read: Callable[[], Iterable[Link]], head: Head, kept: bytes | None = 
     return Verdict(reached, fault)
 
 
-def _misfit(row: Link, rest: Iterator[Link], read: Callable[[], Iterable[Link]], reached: Head, head: Head) -> str:
-    """Say what is wrong with the first row that does not follow on what was reached."""
+def _misfit(row: Link, rest: Iterator[Link], read: Callable[[], Iterable[Link]], reached: Head, head: Head) -> Fault:
+    """Return what is wrong with the first row that does not follow on what was reached; all rows are read."""
     place = reached.n_statements + 1
     following = next(rest, None)
     n_rows = place + (following is not None) + sum(1 for _ in rest)
-    if row.number < place:
-        return f"was inserted: {place} should stand in its place"
     if row.number > place:
-        return f"stands where {place} is missing"
-    if any(row.follows(each.hash) for each in read()):
-        return "was re-ordered: it stood at another place"
-    if following is not None and following.follows(reached.hash):
-        return "was inserted: the one after it follows on the one before it"
-    if n_rows < head.n_statements:
-        return f"was altered, or what stood before it is missing: {n_rows} of {head.n_statements} are left"
-    return "was altered: its hash is not that of what it says after the one before it"
+        return Fault(place, f"is missing; the next one is {row.number}")
+    if row.number < place:
+        reason = "was inserted: its number is taken, or none"
+    elif any(row.follows(each.hash) for each in read()):
+        reason = "was re-ordered: it stood at another place"
+    elif following is not None and following.follows(reached.hash):
+        reason = "was inserted: the one after it follows on the one before it"
+    elif n_rows < head.n_statements:
+        reason = f"was altered, or what stood before it is missing: {n_rows} of {head.n_statements} are left"
+    else:
+        reason = "was altered: its hash is not that of what it says after the one before it"
+    return Fault(row.number, reason)

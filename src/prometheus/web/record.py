@@ -47,7 +47,9 @@ class StatementRow(Answer):
     said_at: datetime
     hash: str = Field(description="SHA-256 of the statement and the hash before it, in hexadecimal digits.")
     label_today: RegimeLabel | None = Field(description="In the tables; null if it is gone, or with `as_of`.")
-    today: Literal["same", "changed", "gone"] | None = Field(description="What became of the label; null with `as_of`.")
+    today: Literal["same", "changed", "gone"] | None = Field(
+        description="What the tables say of it; null with `as_of`."
+    )
 
 
 class TenthRow(Answer):
