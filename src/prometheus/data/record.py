@@ -102,19 +102,19 @@ def append(cursor: psycopg.Cursor[Any], states: Sequence[HashedState]) -> None:
     head = Head(n_statements, last_hash)
     for region, newest, later in unsaid:
         said = later if newest else _later_than(_date_of(cursor, _NEWEST_OF_REGION, region), later)
-        head, rows = _extend(head, [fields_of(*each, said_at) for each in said])
+        head, rows = _extend(head, (fields_of(*each, said_at) for each in said))
         copy_rows_in(cursor, _APPEND, 2 + len(FIELDS), rows)
     cursor.execute(_MOVE_HEAD, (head.n_statements, head.hash))
 
 
 def _extend(head: Head, statements: Iterable[Sequence[Any]]) -> tuple[Head, list[bytes]]:
     """Return the head behind further statements, and their rows."""
-    rows = []
-    for fields in statements:
+    number, before, rows = head.n_statements, head.hash, []
+    for number, fields in enumerate(statements, head.n_statements + 1):
         said = encode_fields(fields)
-        head = Head(head.n_statements + 1, link(head.hash, said))
-        rows.append(encode_fields((head.n_statements, head.hash)) + said)
-    return head, rows
+        before = link(before, said)
+        rows.append(encode_fields((number, before)) + said)
+    return Head(number, before), rows
 
 
 def _date_of(cursor: psycopg.Cursor[Any], query: str, *parameters: str) -> date | None:
