@@ -102,6 +102,8 @@ def test_a_night_fills_in_what_is_missing_and_a_second_one_writes_nothing(run: R
     stored = table_digests()
     second = report_of(run, *NIGHT, "--exit-code-if-noop", "99", exit_code=99)
     assert second["written"] == 0
+    assert second["record"] == first["record"]
+    assert json.loads(run("record", "verify", "--json").stdout) == {**first["record"], "fault": None}
     assert report_of(run, *NIGHT)["written"] == 0
     assert table_digests() == stored
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
                     page.wait_for_timeout(500)
                     save(page.screenshot(full_page=True), f"page_{width}_{theme}")
         with visit(browser, address) as window:
-            save(window.open("/").screenshot(), "page_overview")
+            save(window.open("/?as_of=2020-03-16").screenshot(), "page_overview")
             save(window.open("/regions/MARS").screenshot(), "page_error")
             window.complaints.clear()
         with visit(browser, empty_address) as window:

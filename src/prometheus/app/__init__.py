@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
     from prometheus.app import quick as _quick
+    from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
     from prometheus.app import text_search as _text_search
     from prometheus.app import texts as _texts
@@ -45,6 +46,7 @@ class App:
     findings: _decisions.PriceFindings
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
+    statements: _record.ReadRecord
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
     analogs: _analogs.FindAnalogs

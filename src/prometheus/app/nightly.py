@@ -29,6 +29,7 @@ from prometheus.errors import DatabaseError, InsufficientHistoryError, Prometheu
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
 from prometheus.market.quality import DEFECTS
+from prometheus.regime.record import Head
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -112,12 +113,13 @@ class TextNight:
 
 @dataclass(frozen=True, slots=True)
 class NightlyReport:
-    """The summary of a run."""
+    """The summary of a run, and the head of the forward record after it."""
 
     regions: tuple[RegionNight, ...]
     texts: tuple[TextNight, ...]
     seconds: float
     is_dry: bool
+    record: Head
 
     @property
     def n_written(self) -> int:
@@ -169,6 +171,7 @@ class NightlyReport:
             },
             "seconds": round(self.seconds, 3),
             "dry_run": self.is_dry,
+            "record": self.record.to_dict(),
         }  # fmt: skip
 
 
@@ -224,7 +227,8 @@ class RunNight:
             texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
             joinable = {night.source_type for night in texts if night.is_joinable}
             regions = tuple(self._bring_up(plan, joinable, request) for plan in plans)
-        return NightlyReport(regions, texts, time.monotonic() - begin, request.dry_run)
+        head = self._app.statements.head()
+        return NightlyReport(regions, texts, time.monotonic() - begin, request.dry_run, head)
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""

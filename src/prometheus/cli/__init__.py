@@ -23,6 +23,7 @@ COMMANDS = {
     "calibrate": ("calibration", "find prototypes in a market's own past"),
     "show_regimes": ("regimes", "print stored regimes"),
     "show_regime_transitions": ("regimes", "print the transition matrix"),
+    "record": ("record", "verify, show and score what was said of each session when it was new"),
     "plot_regimes": ("regimes", "draw prices with regime bands"),
     "report": ("regimes", "write the page of a region and date as one file, fit to be sent"),
     "backfill_macro_text_embeddings": ("embeddings", "embed macro events"),

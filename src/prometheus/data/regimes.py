@@ -1,11 +1,14 @@
-"""The tables ``regimes`` and ``regime_transitions``; the second always says what the first says."""
+"""The tables ``regimes`` and ``regime_transitions``; the second always says what the first says.
+
+What is said for the first time goes into the forward record in the same transaction.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 from numpy.typing import NDArray
@@ -13,15 +16,13 @@ from psycopg import sql
 
 from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
+from prometheus.data.record import HashedState, append
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 ROWS_PER_STATEMENT = 1_000
-
-_HashedState: TypeAlias = tuple[RegimeState, int | None]
-"""A state, and the hash of what it was made of."""
 
 _STATES = """
     SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
@@ -162,7 +163,7 @@ def _to_state(row: tuple[Any, ...]) -> RegimeState:
     return RegimeState(as_of_date, region, label, confidence, vector, metadata, model_id, encoder_model_id)
 
 
-def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[_HashedState]) -> int:
+def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState]) -> int:
     n_written = 0
     for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
         group = list(members)
@@ -170,6 +171,7 @@ def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[_HashedState]) 
         for first in range(0, len(group), ROWS_PER_STATEMENT):
             n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
         rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+    append(cursor, ordered)
     return n_written
 
 
@@ -181,7 +183,7 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
     )
 
 
-def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[_HashedState]) -> int:
+def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -> int:
     states = [state for state, _ in hashed]
     cursor.execute(
         """

@@ -160,6 +160,22 @@ def last_closed_session(market: str, now_utc: datetime) -> date:
     return session
 
 
+def session_closes(market: str, first: date, last: date) -> tuple[DateVector, NDArray[np.datetime64]]:
+    """Return the sessions from `first` to the one after `last`, and when each closes, datetime64[us] in UTC.
+
+    `NotFoundError` and `CalendarRangeError` as in `TradingCalendar`.
+    """
+    code = calendar_code(market)
+    import exchange_calendars  # noqa: PLC0415 -- slow to import
+
+    end = min(last, LAST_DATE) + LONGEST_BREAK
+    try:
+        closes = exchange_calendars.get_calendar(code, start=first.isoformat(), end=end.isoformat()).closes
+    except ValueError as error:
+        raise CalendarRangeError(market, first, FIRST_DATE, LAST_DATE) from error
+    return closes.index.to_numpy().astype("M8[D]"), closes.dt.tz_localize(None).to_numpy().astype("M8[us]")
+
+
 def market_zone(market: str) -> ZoneInfo | None:
     """Return the zone by whose clock the sessions of a market are dated, None if its calendar cannot be loaded."""
     try:

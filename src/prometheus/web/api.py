@@ -63,7 +63,7 @@ def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schema
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
     found, shares = app.regimes.probabilities(region, span.start, span.end, query.model_id, query.limit + 1)
-    after = _next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None
+    after = next_page(request, found.dates[query.limit]) if len(found.dates) > query.limit else None
     return {"region": region, "model_id": found.model_id, "items": _rows(found, shares, query.limit), "next": after}
 
 
@@ -138,7 +138,7 @@ def list_runs(request: Request, app: AppOf, query: schemas.RunPageQuery) -> Any:
     found = app.wired.runs.newest(query.limit + 1, query.kind, query.cursor)
     items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
     page = items[: query.limit]
-    return {"items": page, "next": _next_page(request, page[-1]["run_id"]) if len(items) > query.limit else None}
+    return {"items": page, "next": next_page(request, page[-1]["run_id"]) if len(items) > query.limit else None}
 
 
 @operations.get("/healthz", response_model=schemas.State, summary="Whether the process lives")
@@ -161,7 +161,7 @@ async def get_metrics(metrics: MetricsOf, _: Nothing) -> Response:
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
-def _next_page(request: Request, cursor: object) -> str:
+def next_page(request: Request, cursor: object) -> str:
     """Return the address of the page that begins at a cursor, without the name of the server."""
     address = request.url.include_query_params(cursor=str(cursor))
     return f"{address.path}?{address.query}"
@@ -213,7 +213,7 @@ def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageP
     return schemas.EmbeddingPage(
         region=region, model_id=timeline.model_id, encoder_model_id=states[0].encoder_model_id if states else None,
         dim=_dim_of(states) if states else None, items=rows,
-        next=_next_page(request, timeline.dates[query.limit]) if len(timeline.dates) > query.limit else None,
+        next=next_page(request, timeline.dates[query.limit]) if len(timeline.dates) > query.limit else None,
     )  # fmt: skip
 
 

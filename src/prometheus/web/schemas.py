@@ -25,9 +25,9 @@ MAX_QUESTION = 2_000
 HELD_SLASH = "\ue000"
 """Of Unicode's private use: stands for a slash within one part of a path."""
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _DATE = {"type": "string", "format": "date"}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": _PRINTABLE}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": PRINTABLE}
 
 
 def parse_iso_date(value: object) -> object:
@@ -45,7 +45,7 @@ def parse_iso_date(value: object) -> object:
 IsoDate = Annotated[date, BeforeValidator(parse_iso_date), WithJsonSchema(_DATE)]
 OptionalDate = Annotated[date | None, BeforeValidator(parse_iso_date), WithJsonSchema(_DATE)]
 OptionalName = Annotated[
-    Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)] | None, WithJsonSchema(_NAME)
+    Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)] | None, WithJsonSchema(_NAME)
 ]
 _REGION = Path(description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=_PRINTABLE)
 RegionPath = Annotated[str, _REGION, BeforeValidator(lambda name: name.replace(HELD_SLASH, "/"))]

@@ -23,7 +23,7 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page, tables
+from prometheus.web import middleware, overview, page, record, tables
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
@@ -51,7 +51,7 @@ def create_app(app: App, rules: middleware.AccessRules, limits: Limits | None = 
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api, tables.tables):
+    for router in (*ROUTERS, overview.api, tables.tables, record.router):
         api.include_router(router, dependencies=needs)
     api.include_router(overview.page)
     api.include_router(page.router)

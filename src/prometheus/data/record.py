@@ -1,0 +1,143 @@
+"""The tables ``forward_record`` and ``forward_record_head``: statements are appended, and never written again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
+from prometheus.data.postgres.row_copy import copy_rows_in, copy_rows_out, encode_fields, split_field
+from prometheus.regime.history import LABELS
+from prometheus.regime.record import EMPTY, FIELDS, Head, Link, Statement, Verdict, fields_of, link, verify
+from prometheus.regime.types import RegimeState
+
+HashedState: TypeAlias = tuple[RegimeState, int | None]
+"""A state, and the hash of what it was made of."""
+
+_NEWEST_OF_MODEL = "SELECT max(as_of_date) FROM forward_record WHERE region = %s AND model_id = %s"
+_NEWEST_OF_REGION = "SELECT max(as_of_date) FROM forward_record WHERE region = %s"
+_HEAD = "SELECT n_statements, hash FROM forward_record_head"
+_LOCK_HEAD = """
+    INSERT INTO forward_record_head AS head (n_statements, hash) VALUES (%s, %s)
+    ON CONFLICT (is_only) DO UPDATE SET n_statements = head.n_statements
+    RETURNING n_statements, hash, clock_timestamp()
+"""
+_MOVE_HEAD = "UPDATE forward_record_head SET n_statements = %s, hash = %s"
+_COLUMNS = sql.SQL("number, hash, {}").format(sql.SQL(", ").join(map(sql.Identifier, FIELDS)))
+_APPEND = sql.SQL("COPY forward_record ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
+_CHAIN = sql.SQL("COPY (SELECT {} FROM forward_record ORDER BY number) TO STDOUT (FORMAT BINARY)").format(_COLUMNS)
+_NAME = "SELECT concat_ws(', ', region, as_of_date::text, model_id) FROM forward_record WHERE number = %s"
+# Materialized: the statements of a region are found by its index; in the order of numbers, all rows would be read.
+_STATEMENTS = sql.SQL("""
+    WITH of_region AS MATERIALIZED (
+        SELECT * FROM forward_record WHERE region = %s AND number >= %s AND said_at <= %s
+    ), record AS (
+        SELECT * FROM of_region ORDER BY number LIMIT %s
+    )
+    SELECT {}, record.number, record.hash, stored.regime_label
+    FROM record LEFT JOIN regimes AS stored ON %s
+         AND (stored.region, stored.model_id, stored.as_of_date) = (record.region, record.model_id, record.as_of_date)
+    ORDER BY record.number
+""").format(sql.SQL(", ").join(sql.Identifier("record", name) for name in FIELDS))
+
+
+class ForwardRecord:
+    """What was said, in the order in which it was said."""
+
+    def __init__(self, db_manager: RuntimeDatabase) -> None:
+        self._db = Transactions(db_manager.get_runtime_connection)
+
+    def head(self) -> Head:
+        """Return how many statements there are and the hash of the last."""
+        return Head(*(self._db.row(_HEAD) or (EMPTY.n_statements, EMPTY.hash)))
+
+    def verify(self, kept: bytes | None = None) -> Verdict:
+        """Compute every hash again, of one state of the tables; see `prometheus.regime.record.verify`."""
+        with self._db.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute("SET LOCAL statement_timeout = 0")  # millions of rows are read in one statement
+            row = cursor.execute(_HEAD).fetchone()
+            verdict = verify(lambda: map(_to_link, copy_rows_out(cursor, _CHAIN)), Head(*row) if row else EMPTY, kept)
+            if verdict.fault is None or verdict.fault.number is None:
+                return verdict
+            named = cursor.execute(_NAME, (verdict.fault.number,)).fetchone()
+            return replace(verdict, fault=replace(verdict.fault, name=named[0] if named else None))
+
+    def regions(self) -> list[str]:
+        """Return the regions that something was said of."""
+        return self._db.column("SELECT DISTINCT region FROM forward_record ORDER BY 1")
+
+    def statements(
+        self, region: str, until: datetime, first_number: int, limit: int | None, *, is_compared: bool
+    ) -> list[Statement]:
+        """Return what was said of a region up to an instant, from a number on; the first `limit` of them.
+
+        What the tables say today stands beside it if `is_compared`.
+        """
+        asked = (region, first_number, until, limit, is_compared)
+        return [_to_statement(row, is_compared=is_compared) for row in self._db.rows(_STATEMENTS, asked)]
+
+
+def append(cursor: psycopg.Cursor[Any], states: Sequence[HashedState]) -> None:
+    """Add the states that are said for the first time, of states ordered by region, model and date.
+
+    A model goes on from its own last date in a region; one that is new to the region begins after the last date of all.
+    The last step of a transaction that holds the locks of these histories: until it ends, others wait to append.
+    """
+    unsaid = [
+        (region, newest, later)
+        for (region, model_id), members in groupby(states, key=lambda each: (each[0].region, each[0].model_id))
+        for newest in [_date_of(cursor, _NEWEST_OF_MODEL, region, model_id)]
+        if (later := _later_than(newest, list(members)))
+    ]
+    if not unsaid:
+        return
+    n_statements, last_hash, said_at = cursor.execute(_LOCK_HEAD, (EMPTY.n_statements, EMPTY.hash)).fetchall()[0]
+    head = Head(n_statements, last_hash)
+    for region, newest, later in unsaid:
+        said = later if newest else _later_than(_date_of(cursor, _NEWEST_OF_REGION, region), later)
+        head, rows = _extend(head, (fields_of(*each, said_at) for each in said))
+        copy_rows_in(cursor, _APPEND, 2 + len(FIELDS), rows)
+    cursor.execute(_MOVE_HEAD, (head.n_statements, head.hash))
+
+
+def _extend(head: Head, statements: Iterable[Sequence[Any]]) -> tuple[Head, list[bytes]]:
+    """Return the head behind further statements, and their rows."""
+    number, before, rows = head.n_statements, head.hash, []
+    for number, fields in enumerate(statements, head.n_statements + 1):
+        said = encode_fields(fields)
+        before = link(before, said)
+        rows.append(encode_fields((number, before)) + said)
+    return Head(number, before), rows
+
+
+def _date_of(cursor: psycopg.Cursor[Any], query: str, *parameters: str) -> date | None:
+    row = cursor.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def _later_than(newest: date | None, states: Sequence[HashedState]) -> list[HashedState]:
+    return [each for each in states if newest is None or each[0].as_of_date > newest]
+
+
+def _to_link(row: bytes) -> Link:
+    number, rest = split_field(row)
+    hash_, said = split_field(rest)
+    return Link(int.from_bytes(number or b"", signed=True), said, hash_ or b"")
+
+
+def _to_statement(row: tuple[Any, ...], *, is_compared: bool) -> Statement:
+    said = dict(zip(FIELDS, row[: len(FIELDS)], strict=True))
+    number, hash_, label_today = row[len(FIELDS) :]
+    probabilities = {label.name: said.pop(label.name.lower()) for label in LABELS}
+    label, instruments = said.pop("regime_label"), tuple(said.pop("instruments"))
+    return Statement(
+        **said, label=label, instruments=instruments, probabilities=probabilities, number=number, hash=hash_,
+        label_today=label_today, is_compared=is_compared,
+    )  # fmt: skip
