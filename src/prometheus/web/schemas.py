@@ -47,7 +47,7 @@ OptionalDate = Annotated[date | None, BeforeValidator(parse_iso_date), WithJsonS
 OptionalName = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)] | None, WithJsonSchema(_NAME)
 ]
-_REGION = Path(description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=_PRINTABLE)
+_REGION = Path(description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=PRINTABLE)
 RegionPath = Annotated[str, _REGION, BeforeValidator(lambda name: name.replace(HELD_SLASH, "/"))]
 DatePath = Annotated[IsoDate, Path(description="A session of the region.", examples=["2020-03-16"])]
 
