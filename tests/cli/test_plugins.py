@@ -234,7 +234,7 @@ def test_the_night_and_the_page_use_the_text_model_of_the_settings(
 ) -> None:
     from starlette.testclient import TestClient
 
-    from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+    from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
     from prometheus.web.server import create_app, open_reading_app
 
     closes, volumes = random_walk(700)

@@ -20,7 +20,7 @@ from prometheus.cli import main
 from prometheus.core.config import PrometheusConfig
 from prometheus.ingest.sample import PRICES
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
-from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app, open_reading_app
 
 

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from tests.web.serving import REGION, TOKEN, client_of
 
 from prometheus.app import App
-from prometheus.errors import FileAccessError
-from prometheus.web.middleware import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
+from prometheus.errors import FileAccessError, UsageError
+from prometheus.web.access import LOOPBACK_HOSTS, SECURITY_HEADERS, AccessRules, read_token
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
@@ -131,3 +131,78 @@ def test_a_token_file_is_read_without_its_line_end_and_a_missing_one_is_named(tm
     assert read_token(file) == TOKEN
     with pytest.raises(FileAccessError, match="nothing here"):
         read_token(tmp_path / "nothing here")
+
+
+def test_a_browser_trades_the_token_for_a_cookie(guarded: TestClient) -> None:
+    browser = {"Accept": "text/html"}
+    asked = guarded.get(f"/regions/{REGION}?model_id=x", headers=browser, follow_redirects=False)
+    assert (asked.status_code, asked.headers["location"]) == (303, "/login?next=%2Fregions%2FUS_INDEX%3Fmodel_id%3Dx")
+    assert TOKEN not in guarded.get("/login").text
+
+    wrong = guarded.post("/login?next=/", data={"secret": f"{TOKEN}x"})
+    assert (wrong.status_code, "That is not the token." in wrong.text, wrong.cookies.get("prometheus_session")) == (
+        401, True, None,
+    )  # fmt: skip
+    right = guarded.post(f"/login?next=/regions/{REGION}", data={"secret": TOKEN}, follow_redirects=False)
+    assert (right.status_code, right.headers["location"]) == (303, f"/regions/{REGION}")
+    said = right.headers["set-cookie"]
+    assert all(word in said for word in ("HttpOnly", "SameSite=strict", "Path=/"))
+    assert TOKEN not in said
+    assert guarded.get(f"/regions/{REGION}", headers=browser).status_code == 200
+    guarded.get("/logout")
+    assert guarded.get("/v1/regions").status_code == 401
+
+
+@pytest.mark.parametrize("changed", ["9999999999.00", "9999999999.", "0.{}", "", "x.y", "1.é"])
+def test_a_cookie_of_anyones_own_making_or_an_old_one_lets_no_one_in(guarded: TestClient, changed: str) -> None:
+    old = AccessRules(frozenset(), TOKEN).session(0.0)
+    for cookie in (
+        changed.format(old.partition(".")[2]),
+        old,
+        AccessRules(frozenset(), "another-token-entirely").session(1e12),
+    ):
+        headers = {"Cookie": f"prometheus_session={cookie}".encode()}
+        assert guarded.get("/v1/regions", headers=headers).status_code == 401  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("to", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:1", "/a\nb"])
+def test_a_log_in_leads_to_this_server_alone(guarded: TestClient, to: str) -> None:
+    done = guarded.post("/login", params={"next": to}, data={"secret": TOKEN}, follow_redirects=False)
+    assert done.headers["location"] == "/"
+
+
+def test_a_log_in_from_another_page_is_refused_and_so_is_a_long_one(guarded: TestClient) -> None:
+    foreign = guarded.post("/login", data={"secret": TOKEN}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (foreign.status_code, "set-cookie" in foreign.headers) == (400, False)
+    assert guarded.post("/login", data={"secret": "x" * 10_000}).status_code == 401
+    assert guarded.post("/login", data={"secret": TOKEN}, headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_without_a_token_there_is_nothing_to_log_in_to(client: TestClient) -> None:
+    assert client.get("/login").status_code == 404
+    assert client.post("/login").status_code == 405
+
+
+def test_named_origins_may_read_and_frame_and_no_others(reading_app: App) -> None:
+    desk = "https://desk.example"
+    rules = AccessRules(LOOPBACK_HOSTS, None, frozenset({desk}), (desk,))
+    with client_of(create_app(reading_app, rules)) as client:
+        friend = client.get("/v1/regions", headers={"Origin": desk})
+        assert friend.headers["access-control-allow-origin"] == desk
+        assert "Origin" in friend.headers["vary"]
+        assert f"frame-ancestors {desk}" in friend.headers["content-security-policy"]
+        assert "x-frame-options" not in friend.headers
+        asked = client.options("/v1/regions", headers={"Origin": desk, "Access-Control-Request-Method": "GET"})
+        assert (asked.status_code, asked.headers["access-control-allow-methods"]) == (204, "GET, HEAD")
+        for other in ("https://evil.example", f"{desk}.evil.example", "null"):
+            assert "access-control-allow-origin" not in client.get("/v1/regions", headers={"Origin": other}).headers
+        assert client.options("/v1/regions", headers={"Origin": "https://evil.example"}).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "desk.example", "https://desk.example/", "https://u@desk.example", "ftp://x", "HTTPS://A"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    for named in ({"origins": frozenset({origin})}, {"frames": (origin,)}):
+        with pytest.raises(UsageError, match="--allow-"):
+            AccessRules(LOOPBACK_HOSTS, **named)

@@ -16,8 +16,8 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.load import Limits, SharedState
-from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

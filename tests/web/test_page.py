@@ -20,7 +20,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeState, RegimeStorage
 from prometheus.regime.types import RegimeLabel
-from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.rendering import _age
 from prometheus.web.server import create_app
 

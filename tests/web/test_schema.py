@@ -18,7 +18,7 @@ from tests.fixtures.examples import share_of
 from tests.web.serving import serving
 
 from prometheus.app import App
-from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

@@ -110,7 +110,7 @@ def test_beyond_this_machine_a_token_and_a_name_let_in(filled_home: Path, token_
 def test_it_imports_no_pandas(filled_home: Path) -> None:
     code = (
         "import sys; from prometheus.web import server; from prometheus.core.config import load_config\n"
-        "from prometheus.web.middleware import *; from starlette.testclient import TestClient\n"
+        "from prometheus.web.access import *; from starlette.testclient import TestClient\n"
         "with server.open_reading_app(load_config()) as app:\n"
         "    client = TestClient(server.create_app(app, AccessRules(LOOPBACK_HOSTS)), base_url='http://localhost')\n"
         f"    for path in ('regimes', 'regimes/latest', 'transitions', 'analogs?as_of=2020-03-16', 'embeddings'):\n"

@@ -10,9 +10,10 @@ from starlette.testclient import TestClient
 from tests.web.serving import REGION, client_of
 
 from prometheus.app import App
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.assets import STATIC, Assets
 from prometheus.web.load import Limits
-from prometheus.web.middleware import ARROW, LOOPBACK_HOSTS, AccessRules
+from prometheus.web.middleware import ARROW
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
     from prometheus.app.nightly import NightlyReport, RegionNight
-    from prometheus.web.middleware import AccessRules
+    from prometheus.web.access import AccessRules
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
@@ -173,6 +174,12 @@ def serve(
     allow_host: Annotated[
         list[str] | None, option("Another name this server goes by; repeatable.", metavar="NAME")
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None, option("Pages whose scripts may read answers (CORS); repeatable.", metavar="ORIGIN")
+    ] = None,
+    allow_frame: Annotated[
+        list[str] | None, option("Pages that may show ours in a frame; repeatable.", metavar="ORIGIN")
+    ] = None,
     open_browser: Annotated[bool, option("Open the page in a browser.", "--open")] = False,
 ) -> str:
     """Serve the page and the API until stopped; nothing is written."""
@@ -183,7 +190,10 @@ def serve(
     from prometheus.web import server
 
     with server.bind(host, port) as listener:
-        rules = _rules(listener, token_file, allow_host or [])
+        rules = replace(
+            _rules(listener, token_file, allow_host or []), origins=frozenset(allow_origin or ()),
+            frames=tuple(allow_frame or ()),
+        )  # fmt: skip
         with server.open_reading_app(load_config(), announce=logger.info) as app:
             _say_if_empty(app)
             application = server.create_app(app, rules)
@@ -198,7 +208,7 @@ def serve(
 
 
 def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -> AccessRules:
-    from prometheus.web.middleware import LOOPBACK_HOSTS, AccessRules, read_token
+    from prometheus.web.access import LOOPBACK_HOSTS, AccessRules, read_token
     from prometheus.web.server import is_loopback
 
     bound = listener.getsockname()[0]

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
-import os
 import re
-import stat
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.concurrency import run_in_threadpool
@@ -20,30 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prometheus.errors import DatabaseError, DatabaseRefusedError, FileAccessError
-from prometheus.web.errors import Problem
+from prometheus.errors import DatabaseError, DatabaseRefusedError
 from prometheus.web.schemas import HELD_SLASH
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a token: they only say that the server lives."""
-MIN_TOKEN_CHARACTERS = 16
-MAX_TOKEN_BYTES = 4_096
-TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer"})
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s/@]+)(?::\d{1,5})?")
 ARROW = "application/vnd.apache.arrow.stream"
 GZIP_FROM_BYTES = 1_000
 GZIP_LEVEL = 1
@@ -55,54 +31,6 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 WITHOUT_DATABASE = frozenset({"none", "/healthz", "/metrics", "/static/{name}", "/go"})
 """Routes whose answers say nothing about the databases."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccessRules:
-    """What a request must bring: a known ``Host``, so that a foreign page cannot read answers, and the token, if any.
-
-    `allowed_hosts` are lower case, without port.
-    """
-
-    allowed_hosts: frozenset[str]
-    token: str | None = field(default=None, repr=False)
-
-    def refusal(self, scope: Scope) -> Problem | None:
-        """Return why a request is refused, None for one that is not."""
-        headers = Headers(scope=scope)
-        return (
-            self._foreign_host(headers.get("host", ""))
-            or self._token_in_url(scope["query_string"].decode("latin-1"))
-            or (None if scope["path"] in OPEN_PATHS else self._wrong_token(headers.get("authorization", "")))
-            or _wrong_method(scope["method"])
-        )
-
-    def _foreign_host(self, host: str) -> Problem | None:
-        match = _HOST.fullmatch(host)
-        if match is not None and match[1].lower() in self.allowed_hosts:
-            return None
-        return Problem(400, "foreign_host", f"this server does not go by {host!r}; start it with --allow-host NAME")
-
-    def _token_in_url(self, query: str) -> Problem | None:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        if not any(name.lower() in TOKEN_PARAMETERS or self._is_token(value) for name, value in pairs):
-            return None
-        detail = "a token in an address ends up in logs and histories; send it as: Authorization: Bearer TOKEN"
-        return Problem(400, "token_in_url", detail)
-
-    def _wrong_token(self, authorization: str) -> Problem | None:
-        if self.token is None:
-            return None
-        scheme, _, given = authorization.partition(" ")
-        if scheme.lower() == "bearer" and self._is_token(given.strip()):
-            return None
-        detail = "the token is wrong" if authorization else "a token is needed"
-        detail = f"{detail}; send it as: Authorization: Bearer TOKEN"
-        return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
-
-    def _is_token(self, given: str) -> bool:
-        """Compare in a time that does not tell how much of a guess was right."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
 
 class Middleware(ABC):
@@ -129,32 +57,6 @@ class WholeSegments(Middleware):
             parts = (unquote(part.decode("latin-1")).replace("/", HELD_SLASH) for part in raw.split(b"/"))
             scope["path"] = "/".join(parts)
         await self._app(scope, receive, send)
-
-
-class AccessControl(Middleware):
-    """Refuses what the rules refuse, and adds the security headers to every answer."""
-
-    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
-        super().__init__(app)
-        self._rules = rules
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        refusal = self._rules.refusal(scope)
-        answer = self._app if refusal is None else refusal.response()
-        await answer(scope, receive, send_guarded)
-
-
-def _wrong_method(method: str) -> Problem | None:
-    if method in {"GET", "HEAD"}:
-        return None
-    return Problem(405, "method_not_allowed", "this server only reads: GET and HEAD", {"Allow": "GET, HEAD"})
 
 
 class Transfer(Middleware):
@@ -313,20 +215,3 @@ class MeasuredRequests(Middleware):
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.end(scope["method"], route, status, time.perf_counter() - began)
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file; `FileAccessError` for one that is open to others, too short, or not a token."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            token = file.read(MAX_TOKEN_BYTES + 1).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or str(error)) from error
-    if mode & 0o077:
-        raise FileAccessError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
-    if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_TOKEN_BYTES:
-        raise FileAccessError(str(path), "a token is one line of printable ASCII without spaces")
-    if len(token) < MIN_TOKEN_CHARACTERS:
-        raise FileAccessError(str(path), f"a token has at least {MIN_TOKEN_CHARACTERS} characters")
-    return token

@@ -24,6 +24,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
 from prometheus.web import middleware, overview, page, record, tables
+from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
@@ -40,7 +41,7 @@ _DESCRIPTION = (
 )
 
 
-def create_app(app: App, rules: middleware.AccessRules, limits: Limits | None = None) -> ASGIApp:
+def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
     metrics = middleware.WebMetrics()
     api = FastAPI(
@@ -61,7 +62,7 @@ def create_app(app: App, rules: middleware.AccessRules, limits: Limits | None = 
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    guarded = middleware.AccessControl(middleware.WholeSegments(kept), rules)
+    guarded = AccessControl(middleware.WholeSegments(kept), rules)
     return middleware.MeasuredRequests(guarded, metrics)
 
 
