@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from prometheus.cli import operations
 from prometheus.cli.ingest import CHECKS, PRICE_FORM, Checks, Files, PriceForm, find_files, notes_of, summary
 from prometheus.cli.options import optional_date
-from prometheus.cli.runner import Answer, command, command_app, given_options, option, print_line, table
+from prometheus.cli.runner import Answer, command, command_app, given_options, option, table
 
 if TYPE_CHECKING:
     from prometheus.app.quick import QuickRegion, QuickReport
@@ -47,10 +48,12 @@ def quick(
     ]
     load = shlex.join(["ingest", "prices", *map(str, files), *given_options(form), *given_options(checks)])
     answer = Answer(report.to_dict, lambda: "\n".join(_lines(report, load)), report.exit_code, notes)
-    if serve and report.labelled:
-        print_line(answer.text())
-        operations.serve()
-    return answer
+    if not serve or not report.labelled:
+        return answer
+    answer.show(as_json=False)
+    sys.stdout.flush()
+    operations.serve()
+    return Answer(report.to_dict, lambda: f"{len(report.labelled)} regions are stored", report.exit_code)
 
 
 def _lines(report: QuickReport, load: str) -> Iterator[str]:
