@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import os
 import re
-import stat
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prometheus.core.secrets import MAX_SECRET_BYTES, read_private_file
 from prometheus.errors import DatabaseError, DatabaseRefusedError, FileAccessError
 from prometheus.web.errors import Problem, unavailable
 
@@ -32,7 +31,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
 """Beginnings of addresses that need no database: answered whatever else waits."""
 MIN_TOKEN_CHARACTERS = 16
-MAX_TOKEN_BYTES = 4_096
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer"})
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -360,15 +358,8 @@ class MeasuredRequests(Middleware):
 
 def read_token(path: Path) -> str:
     """Return the token in a file; `FileAccessError` for one that is open to others, too short, or not a token."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            token = file.read(MAX_TOKEN_BYTES + 1).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or str(error)) from error
-    if mode & 0o077:
-        raise FileAccessError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
-    if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_TOKEN_BYTES:
+    token = read_private_file(path).decode("ascii", "replace").strip()
+    if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_SECRET_BYTES:
         raise FileAccessError(str(path), "a token is one line of printable ASCII without spaces")
     if len(token) < MIN_TOKEN_CHARACTERS:
         raise FileAccessError(str(path), f"a token has at least {MIN_TOKEN_CHARACTERS} characters")
