@@ -42,11 +42,11 @@ def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text of others on one line, with a space for what cannot be printed or stored.
+    r"""Return a text of others on one line, with a space for what cannot be printed or stored.
 
     Examples
     --------
-    >>> printable("no\\x00 room\\n")
+    >>> printable("no\x00 room\n")
     'no  room '
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -92,7 +92,7 @@ class Channel(BaseModel):
         except DeliveryError:
             raise
         except self.faults as error:
-            reason = reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            reason = reason_of(error) if getattr(error, "strerror", None) else f"{type(error).__name__}: {error}"
             raise DeliveryError(reason) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +13,16 @@ from psycopg import sql
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.data.postgres.binary_copy import unpack_vectors
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
+from prometheus.regime.alerts import Reading
 from prometheus.regime.explanation import EVIDENCE_LABELS
-from prometheus.regime.history import LABELS, DatedVectors, RegimeHistory, RegimeTimeline, VectorSource
+from prometheus.regime.history import (
+    LABELS,
+    DatedVectors,
+    RegimeHistory,
+    RegimeTimeline,
+    VectorSource,
+    preferred_history,
+)
 from prometheus.regime.types import RegimeLabel
 
 # From one region and model to the next by the primary key: grouping would read every row.
@@ -81,6 +90,18 @@ class RegimeTimelines:
     def histories(self, until: date = date.max) -> list[RegimeHistory]:
         """Return what is stored of dates up to one, by region and regime model."""
         return [RegimeHistory(*row) for row in self._db.rows(_HISTORIES, {"until": until})]
+
+    def newest(self) -> dict[str, Reading]:
+        """Return the newest state of each region, of the model that answers for it, in two queries."""
+        by_region = groupby(self.histories(), key=lambda each: each.region)
+        chosen = [preferred_history(list(histories)) for _, histories in by_region]
+        query = """
+            SELECT region, as_of_date, regime_label, confidence, (metadata->'high_volatility'->>'probability')::float8
+            FROM unnest(%s::text[], %s::text[], %s::date[]) AS chosen (region, model_id, as_of_date)
+            JOIN regimes USING (region, model_id, as_of_date) ORDER BY region
+        """
+        keys = ([each.region for each in chosen], [each.model_id for each in chosen], [each.last for each in chosen])
+        return {row[0]: Reading(*row[1:]) for row in self._db.rows(query, keys)}
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""

@@ -24,6 +24,7 @@ from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_add
 from prometheus.web import middleware, page
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.errors import PROBLEMS, add_error_handlers
+from prometheus.web.figures import RegimeFigures
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _DESCRIPTION = (
 
 def create_app(app: App, rules: middleware.AccessRules, limits: middleware.Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = middleware.WebMetrics()
+    metrics = middleware.WebMetrics(RegimeFigures(app))
     api = FastAPI(
         title="Prometheus", version=__version__, description=_DESCRIPTION, openapi_url="/v1/openapi.json",
         docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
