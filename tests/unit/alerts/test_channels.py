@@ -208,6 +208,7 @@ def test_without_apprise_the_extra_is_named(tmp_path: Path) -> None:
         settings(tmp_path, f'[channels.s]\ntype = "apprise"\naddress = {{file = "key"}}\n{RULES}')
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by Apprise, on Python before 3.13
 def test_a_service_takes_an_alert_through_apprise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("apprise")
     with receiving() as receiver:
