@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Mapping
 from email.message import EmailMessage
 from email.utils import format_datetime, localtime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from prometheus.alerts.channel import Channel, Message, RefusedMessageError
+from prometheus.alerts.channel import Channel, DeliveryError, Message, RefusedMessageError
 from prometheus.core.config import Name
 from prometheus.core.secrets import SecretSource
 
@@ -51,7 +52,10 @@ class Mail(Channel):
         return self
 
     def send(self, message: Message) -> str:
-        """Hand the mail to the server; `RefusedMessageError` if it refuses a recipient for good."""
+        """Hand the mail to the server; `RefusedMessageError` if it refuses all recipients for good.
+
+        If it takes the mail for some, that is sent: the answer names the others, as they would get no second one alone.
+        """
         port, context = self.port or PORTS[self.security], ssl.create_default_context()
         if self.security == "tls":
             server: smtplib.SMTP = smtplib.SMTP_SSL(self.host, port, timeout=self.timeout_s, context=context)
@@ -65,11 +69,11 @@ class Mail(Channel):
             try:
                 refused = server.send_message(self._written(message))
             except smtplib.SMTPRecipientsRefused as error:
-                refused = error.recipients
-        for recipient, (code, reason) in refused.items():
-            said = f"{recipient}: {code} {reason.decode('ascii', 'replace')}"
-            raise RefusedMessageError(said) if code >= 500 else smtplib.SMTPException(said)
-        return f"taken by {self.host}"
+                kind = (
+                    RefusedMessageError if all(code >= 500 for code, _ in error.recipients.values()) else DeliveryError
+                )
+                raise kind(_listed(error.recipients)) from error
+        return f"taken by {self.host}{', but not for ' if refused else ''}{_listed(refused)}"
 
     def _written(self, message: Message) -> EmailMessage:
         mail = EmailMessage()
@@ -79,3 +83,7 @@ class Mail(Channel):
         mail["Message-ID"] = f"<{message.key}@{self.sender.partition('@')[2]}>"
         mail.set_content(f"{message.describe()}\n\n{message.to_json().decode()}\n")
         return mail
+
+
+def _listed(refused: Mapping[str, tuple[int, bytes]]) -> str:
+    return "; ".join(f"{name}: {code} {said.decode('ascii', 'replace')}" for name, (code, said) in refused.items())

@@ -25,9 +25,10 @@ _READINGS = """
     SELECT as_of_date, regime_label, confidence, (metadata->'high_volatility'->>'probability')::float8,
            coalesce(metadata->'probabilities', '{}'), metadata->>'held'
     FROM regimes WHERE region = %(region)s AND model_id = %(model_id)s AND as_of_date >= (
-        SELECT coalesce(max(told.as_of_date), mark.told_until) FROM nightly_marks AS mark LEFT JOIN regimes AS told
-        ON told.region = mark.region AND told.model_id = mark.model_id AND told.as_of_date <= mark.told_until
-        WHERE mark.region = %(region)s AND mark.model_id = %(model_id)s GROUP BY mark.told_until
+        SELECT coalesce((
+            SELECT max(as_of_date) FROM regimes
+            WHERE region = %(region)s AND model_id = %(model_id)s AND as_of_date <= told_until
+        ), told_until) FROM nightly_marks WHERE region = %(region)s AND model_id = %(model_id)s
     ) ORDER BY as_of_date
 """
 _ADD = """

@@ -84,9 +84,12 @@ def test_what_a_mail_server_refuses_is_named(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     with mail_server(*certificate) as server:
         server.refused = {"b@desk.example"}
+        some = mail(tmp_path, server, more=LOGIN)
+        assert some == Outcome(True, "taken by localhost, but not for b@desk.example: 550 no such mailbox", 1)
+        server.refused.add("a@desk.example")
         outcome = mail(tmp_path, server, more=LOGIN)
-        assert (outcome.is_sent, outcome.was_refused) == (False, True)
-        assert outcome.answer == "b@desk.example: 550 no such mailbox"
+        assert (outcome.is_sent, outcome.was_refused, len(server.mails)) == (False, True, 1)
+        assert outcome.answer == "a@desk.example: 550 no such mailbox; b@desk.example: 550 no such mailbox"
         monkeypatch.setenv("MAIL_PASSWORD", "hunter2")
         wrong = mail(tmp_path, server, more='user = "quant"\npassword = {variable = "MAIL_PASSWORD"}\n')
         assert (wrong.is_sent, "535" in wrong.answer, "hunter2" in wrong.answer) == (False, True, False)
@@ -108,6 +111,19 @@ def webhook(folder: Path, address: str, more: str = "") -> Webhook:
     found = settings(folder, text + RULES).channels["w"]
     assert isinstance(found, Webhook)
     return found
+
+
+def test_a_webhook_over_tls_is_sent_to_a_host_whose_certificate_is_trusted(
+    certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiving(certificate=certificate) as receiver:
+        for host, is_trusted in (("localhost", False), ("localhost", True), ("127.0.0.1", False)):
+            if is_trusted:
+                monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+            channel = webhook(tmp_path, f"https://{host}:{receiver.port}/alerts?desk=1", "allow_private = true\n")
+            outcome = channel.deliver(MESSAGE)
+            assert outcome.is_sent == is_trusted, outcome
+        assert (receiver.n_requests, list(receiver.taken), receiver.forged) == (1, [MESSAGE.key], [])
 
 
 def resolving(*answers: str) -> Any:
