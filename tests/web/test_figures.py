@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests.docs.pages import ROOT
-from tests.web.serving import LAST, REGION, client_of
+from tests.web.serving import LAST, REGION, client_of, wait_for
 
 from prometheus.app import App
 from prometheus.data.timelines import RegimeTimelines
@@ -25,6 +25,7 @@ SUFFIX = re.compile(r"_(bucket|count|sum|created)$")
 
 
 def figures(client: TestClient) -> dict[str, list[tuple[dict[str, str], float]]]:
+    wait_for(lambda: "prometheus_regime{" in client.get("/metrics").text)
     families = text_string_to_metric_families(client.get("/metrics").text)
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for sample in (sample for family in families for sample in family.samples):
