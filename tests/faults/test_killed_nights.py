@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import ROOT
 from tests.faults.harness import PATIENCE_S
 from tests.fixtures.commands import run_process
 from tests.fixtures.database import set_environment
@@ -27,6 +28,9 @@ pytestmark = [needs_linux, pytest.mark.timeout(3_600)]
 CALM, LATER = "2008-08-29", "2009-06-30"
 REGIONS = {name: {"instrument_id": "GSPC.INDX", "prototypes": "p.json"} for name in ("A", "B")}
 KINDS = {"change", "probability"}
+LOST = "alerts are lost, or out of order"
+COMMAND = (sys.executable, "-m", "prometheus", "nightly")
+PLANTED = (sys.executable, "-m", "tests.faults.planted_alerts")
 _UNTOLD = """
     TRUNCATE alert_deliveries;
     UPDATE nightly_marks SET told_until = '2008-08-29';
@@ -39,6 +43,7 @@ class Nights:
     """Two regions labelled up to a calm day, and nights from there on that can be killed."""
 
     def __init__(self, server: Driver, folder: Path) -> None:
+        self.command = COMMAND
         self._server, self._folder = server, folder
         index = ["--region", "A", "--instrument-id", "GSPC.INDX"]
         for words in (
@@ -54,10 +59,10 @@ class Nights:
         self._server.query(_UNTOLD, "prometheus_runtime")
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "prometheus", "nightly", "--as-of", LATER]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self._folder, env=dict(os.environ)
-        )
+            [*self.command, "--as-of", LATER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=self._folder, env=dict(os.environ),
+        )  # fmt: skip
 
     def kill_after(self, seconds: float) -> bool:
         """Kill a night after a time; False if it had ended by then."""
@@ -106,6 +111,7 @@ def nights(
             "PROMETHEUS_HOME": str(server.settings.home),
             "PROMETHEUS_REGIONS": json.dumps(REGIONS),
             "PROMETHEUS_ALERTS_FILE": "alerts.toml",
+            "PYTHONPATH": str(ROOT),
         },
     )
     yield Nights(server, tmp_path)
@@ -126,7 +132,7 @@ def killed_nights(nights: Nights, receiver: Receiver, n_kills: int, seed: int) -
         receiver.forget()
         n_mid_run += nights.kill_after(moments.uniform(0.2, 1.0) * duration)
         nights.complete()
-        assert {region: receiver.of(region) for region in REGIONS} == expected
+        assert {region: receiver.of(region) for region in REGIONS} == expected, LOST
         assert not receiver.forged
         n_repeated += receiver.n_requests - receiver.n_busy - len(receiver.taken)
     assert n_mid_run >= n_kills / 2, "hardly a kill came before the end"
@@ -140,3 +146,10 @@ def test_eight_kills(nights: Nights, receiver: Receiver) -> None:
 @pytest.mark.deep
 def test_two_hundred_kills(nights: Nights, receiver: Receiver) -> None:
     killed_nights(nights, receiver, 200, seed=17)
+
+
+@pytest.mark.deep
+def test_a_bug_that_counts_an_alert_as_sent_before_it_is_sent_is_caught(nights: Nights, receiver: Receiver) -> None:
+    nights.command = PLANTED
+    with pytest.raises(AssertionError, match=LOST):
+        killed_nights(nights, receiver, 20, seed=3)

@@ -7,7 +7,9 @@ import re
 import socket
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-SECRET_NAME = re.compile(r"token|secret|passw|key|auth|bearer|^sig", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"token|secret|passw|bearer|signature|authorization|api.?key|(^|[^a-z])(key|auth|sig)($|[^a-z])", re.IGNORECASE
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PORTS = {"http": 80, "https": 443}
 
