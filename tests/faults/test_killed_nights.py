@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ class Nights:
     """Two regions labelled up to a calm day, and nights from there on that can be killed."""
 
     def __init__(self, server: Driver, folder: Path) -> None:
-        self.command = COMMAND
+        self.command: Sequence[str] = COMMAND
         self._server, self._folder = server, folder
         index = ["--region", "A", "--instrument-id", "GSPC.INDX"]
         for words in (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import partial
 from itertools import count, pairwise
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ RULES = AlertSettings.model_validate(
 )
 
 
-def judge(region: str, model_id: str, readings: list[Reading]) -> Iterable[RoutedAlert]:
+def judge(region: str, model_id: str, readings: Sequence[Reading]) -> Iterable[RoutedAlert]:
     return RULES.routed(alerts_in(region, model_id, readings))
 
 
@@ -96,8 +97,8 @@ def test_every_change_is_written_and_listed_once_whatever_is_killed(
 def test_a_row_of_the_outbox_stands_or_falls_with_the_states(db_manager: DatabaseManager) -> None:
     night(db_manager, "US", "NN", 0)
 
-    def fail(*saved: object) -> None:
-        note_saved(*saved, judge=judge)  # type: ignore[arg-type]
+    def fail(cursor: psycopg.Cursor, region: str, model_id: str) -> None:
+        note_saved(cursor, region, model_id, judge)
         raise RuntimeError("planted")
 
     with pytest.raises(RuntimeError, match="planted"):
