@@ -198,6 +198,21 @@ def test_attempts_within_a_run_are_repeated_with_the_same_key(
     assert (receiver.n_requests, len(receiver.taken)) == (4, 2)
 
 
+def test_a_refused_alert_holds_up_its_region_and_no_other(
+    run: Run, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, webhook(receiver.address) + RULE)
+    receiver.refused_region = "US"
+    night = run("nightly", "--as-of", LATER, "--json")
+    n_changes = len(CHANGES) + LATER_CHANGES
+    assert (night.exit_code, receiver.of("US"), len(receiver.of("EU"))) == (3, [], n_changes)
+    assert summary(night)["alerts"]["failed"] == {"desk": "422 Unprocessable Entity"}
+    assert receiver.n_requests == n_changes + 1, "what follows in the region waits behind it"
+    receiver.refused_region = ""
+    assert run("alerts", "send").exit_code == 0
+    assert receiver.of("US") == receiver.of("EU")
+
+
 def test_a_cooldown_notes_and_does_not_send(run: Run, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, webhook(receiver.address) + RULE + "cooldown_days = 3650\nregions = ['U*']")
     night = summary(run("nightly", "--as-of", LATER, "--json"))
