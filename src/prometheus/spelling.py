@@ -41,6 +41,17 @@ def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
     return f"{what}: {', '.join(names[:MOST_NAMED]) or 'none'}{more}"
 
 
+def printable(text: str) -> str:
+    r"""Return a text of others on one line, with a space for what cannot be printed or stored.
+
+    Examples
+    --------
+    >>> printable("no\x00 room\n")
+    'no  room '
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def spell_instant(instant: datetime, timespec: Literal["minutes", "seconds"] = "minutes") -> str:
     """Return an instant in UTC, with the name of the zone.
 

@@ -16,7 +16,9 @@ from tests.property.strategies import LABELS
 from tests.reference.regimes import slow_transitions
 
 from prometheus.app.databases import DatabaseManager
+from prometheus.data.timelines import RegimeTimelines
 from prometheus.regime import RegimeLabel, RegimeState, RegimeStorage
+from prometheus.regime.history import preferred_history
 
 DAY = date(2025, 1, 31)
 N, C = RegimeLabel.NEUTRAL, RegimeLabel.CRISIS
@@ -155,3 +157,16 @@ def test_the_database_itself_refuses_impossible_states(db_manager: DatabaseManag
     names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
     with pytest.raises(psycopg.errors.CheckViolation), db_manager.get_runtime_connection() as connection:
         connection.execute(f"INSERT INTO regimes ({names}) VALUES ({marks})", values)
+
+
+@pytest.mark.parametrize("lengths", [(3, 5, 2), (5, 3, 2), (4, 4, 2), (2, 3, 9)])
+def test_the_newest_state_of_a_region_is_of_the_model_that_answers_for_it(
+    lengths: tuple[int, int, int], storage: RegimeStorage, db_manager: DatabaseManager
+) -> None:
+    for model_id, n_dates in zip(("m-v1@00000001", "m-v1@00000002", "m-v1"), lengths, strict=True):
+        days = range(1 - n_dates, 1)
+        storage.save_regimes([state(day, "CRISIS", model_id=model_id, confidence=n_dates / 10) for day in days])
+    timelines = RegimeTimelines(db_manager)
+    preferred = preferred_history(timelines.histories())
+    (newest,) = timelines.newest().values()
+    assert (newest.as_of_date, newest.confidence) == (preferred.last, preferred.n_dates / 10)

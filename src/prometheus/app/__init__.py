@@ -14,6 +14,7 @@ from prometheus.core.config import PrometheusConfig, load_config
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
+    from prometheus.app import alerts as _alerts
     from prometheus.app import analogs as _analogs
     from prometheus.app import backfills as _backfills
     from prometheus.app import briefings as _briefings
@@ -57,6 +58,7 @@ class App:
     evaluations: _evaluations.EvaluationTasks
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
+    alerts: _alerts.SendAlerts
     nightly: _nightly.RunNight
     quick: _quick.AnswerQuickly
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prometheus import errors
+from prometheus.app.alerts import AlertReport, NightAlerts
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.joint import JointModelChoice, TextBranch, text_branches
 from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
-from prometheus.app.regimes import NewestLabel, RegimeRequest
+from prometheus.app.regimes import LabelRegimes, NewestLabel, RegimeRequest
 from prometheus.app.texts import TextRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.joint import JointRequest
@@ -29,6 +30,7 @@ from prometheus.errors import DatabaseError, InsufficientHistoryError, Prometheu
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
 from prometheus.market.quality import DEFECTS
+from prometheus.regime.alerts import RegimeChange
 from prometheus.regime.record import Head
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class RegionNight:
     Sessions are `n_added` if their regime is new, `n_rewritten` if it changed; rows of embeddings and of both joint
     spaces are counted if either. `skipped` are the instruments whose history has ended, or has not begun; if the region
     depends on one of them it `is_skipped`, and nothing was computed. `findings` are the open ones in the prices of its
-    instruments, `new_findings` those of sessions that the night came to first.
+    instruments, `new_findings` those of sessions that the night came to first. `changes` are those of label since the
+    last night that ended, oldest first; the first night of a model has none.
     """
 
     region: str
@@ -66,6 +69,7 @@ class RegionNight:
     is_skipped: bool = False
     findings: tuple[Finding, ...] = ()
     new_findings: tuple[Finding, ...] = ()
+    changes: tuple[RegimeChange, ...] = ()
 
     @property
     def n_written(self) -> int:
@@ -120,6 +124,7 @@ class NightlyReport:
     seconds: float
     is_dry: bool
     record: Head
+    alerts: AlertReport = field(default_factory=AlertReport)
 
     @property
     def n_written(self) -> int:
@@ -128,9 +133,10 @@ class NightlyReport:
 
     @property
     def failures(self) -> Mapping[str, tuple[str, ...]]:
-        """Failures by region or kind of text."""
+        """Failures by region or kind of text, and of alerts."""
         named = [(night.region, night.failures) for night in self.regions]
         named += [(f"{night.source_type} texts", night.failures) for night in self.texts]
+        named += [("alerts", self.alerts.failures)]
         return {name: failures for name, failures in named if failures}
 
     @property
@@ -155,6 +161,11 @@ class NightlyReport:
         return tuple(dict.fromkeys(each for night in self.regions for each in night.new_findings))
 
     @property
+    def changes(self) -> tuple[RegimeChange, ...]:
+        """All changes of label since the last night that ended, by region and date."""
+        return tuple(change for night in self.regions for change in night.changes)
+
+    @property
     def exit_code(self) -> int:
         """0, or 3 if there are failures or new findings."""
         return 3 if self.failures or self.new_findings else 0
@@ -169,6 +180,8 @@ class NightlyReport:
             "skipped": {
                 "regions": self.skipped_regions.to_dict(), "instruments": self.skipped_instruments.to_dict(),
             },
+            "changes": [change.to_dict() for change in self.changes],
+            "alerts": self.alerts.to_dict(),
             "seconds": round(self.seconds, 3),
             "dry_run": self.is_dry,
             "record": self.record.to_dict(),
@@ -218,17 +231,25 @@ class RunNight:
         if not self._config.regions:
             raise errors.no_regions()
         begin = time.monotonic()
-        with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
-            plans = self._planner.plan(self._config.regions, request)
-            stale = [str(plan) for plan in plans if plan.stale]
-            if stale and not request.skip_stale:
-                raise errors.stale_prices(stale)
-            end = max(plan.as_of_date for plan in plans)
-            texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
-            joinable = {night.source_type for night in texts if night.is_joinable}
-            regions = tuple(self._bring_up(plan, joinable, request) for plan in plans)
-        head = self._app.statements.head()
-        return NightlyReport(regions, texts, time.monotonic() - begin, request.dry_run, head)
+        told = NightAlerts(self._app.alerts, request)
+        with told.of_failure():
+            with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
+                report = self._run(told, request)
+            told.failed(report.failures)
+        return replace(report, alerts=told.send(), seconds=time.monotonic() - begin)
+
+    def _run(self, told: NightAlerts, request: NightlyRequest) -> NightlyReport:
+        plans = self._planner.plan(self._config.regions, request)
+        told.late(plans)
+        stale = [str(plan) for plan in plans if plan.stale]
+        if stale and not request.skip_stale:
+            raise errors.stale_prices(stale)
+        end = max(plan.as_of_date for plan in plans)
+        texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
+        joinable = {night.source_type for night in texts if night.is_joinable}
+        regions = tuple(self._bring_up(plan, joinable, told, request) for plan in plans)
+        told.end()
+        return NightlyReport(regions, texts, 0.0, request.dry_run, self._app.statements.head())
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""
@@ -248,7 +269,9 @@ class RunNight:
             failures += map(str, done.failures)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
-    def _bring_up(self, plan: RegionPlan, joinable: Collection[TextSourceType], request: NightlyRequest) -> RegionNight:
+    def _bring_up(
+        self, plan: RegionPlan, joinable: Collection[TextSourceType], told: NightAlerts, request: NightlyRequest
+    ) -> RegionNight:
         """Compute what one region lacks; a failure is noted and stops no other region."""
         night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped)
         if plan.stale:
@@ -262,8 +285,9 @@ class RunNight:
             failures += [f"{name}: {reason}" for name, reason in checked.failures.items()]
             news = tuple(each for each in checked.findings if each.last >= wanted.first_new)
             night = replace(night, findings=tuple(checked.findings), new_findings=news)
+            told.found(plan.region, news)
             try:
-                night = self._label(night, wanted, dry_run=request.dry_run)
+                night = self._label(night, wanted, told, dry_run=request.dry_run)
             except (InsufficientHistoryError, RegionMembersError) as error:
                 needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
                 begun = dict.fromkeys(plan.skipped.rest(plan.definition.members), (plan.as_of_date, needed))
@@ -295,13 +319,14 @@ class RunNight:
         span = DateSpan.of_range(start, plan.as_of_date)
         return _WantedRegion(plan, subject.window_days, encoder_model_id, model_id, span, stored)
 
-    def _label(self, night: RegionNight, wanted: _WantedRegion, *, dry_run: bool) -> RegionNight:
+    def _label(self, night: RegionNight, wanted: _WantedRegion, told: NightAlerts, *, dry_run: bool) -> RegionNight:
         plan, model_id, end = wanted.plan, wanted.model_id, wanted.span.end
         instrument_id = plan.definition.instrument_id
         encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
         prototypes = plan.definition.prototypes
         request = RegimeRequest(plan.region, instrument_id, wanted.span, None, encoder_model_id, prototypes)
-        done = self._app.regimes.run(request, dry_run=dry_run)
+        wired = self._app.wired.storing_in(told.storage(plan.region, model_id, end))
+        done = LabelRegimes(wired).run(request, dry_run=dry_run)
         report = done.report
         if dry_run:
             n_added = max(0, report.planned - int(np.sum(wanted.stored >= np.datetime64(wanted.span.start))))
@@ -317,6 +342,7 @@ class RunNight:
             newest=NewestLabel.of_history(newest),
             n_joint_rows=sum(report.joined_anew.values()),
             run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
+            changes=told.changes(plan.region, model_id),
         )
 
     def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, *, dry_run: bool) -> RegionNight:

@@ -80,6 +80,12 @@ class Wiring:
         )  # fmt: skip
         return then
 
+    def storing_in(self, storage: RegimeStorage) -> Wiring:
+        """Return a wiring that keeps states in a storage of the caller's."""
+        other = copy(self)
+        other.storage = storage
+        return other
+
     @cached_property
     def timelines(self) -> RegimeTimelines:
         """Stored regimes as columns."""

@@ -37,6 +37,7 @@ COMMANDS = {
     "similar_texts": ("search", "find texts by meaning"),
     "similar_index": ("search", "make and check the index of similar windows"),
     "nightly": ("operations", "bring every configured region up to date"),
+    "alerts": ("alerts", "send, test and list alerts of the nightly run"),
     "evaluate": ("calibration", "judge labellers under one causal protocol"),
     "check_repaint": ("calibration", "see whether a labeller of your own changes what it said"),
     "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),

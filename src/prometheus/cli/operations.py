@@ -149,6 +149,10 @@ def _night_lines(report: NightlyReport) -> Iterator[str]:
     for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
         if skipped:
             yield f"skipped: {skipped.describe(noun)}"
+    yield from (f"changed: {change}" for change in report.changes)
+    alerts = report.alerts
+    if alerts.n_sent or alerts.n_pending or alerts.failed:
+        yield f"alerts: {alerts.n_sent} sent, {alerts.n_pending} pending, {len(alerts.failed)} channels failed"
     verb = "to write" if report.is_dry else "written"
     yield f"{report.n_written:,} rows {verb}, {len(report.failures)} failed, {report.seconds:.1f} s"
 

@@ -147,9 +147,9 @@ def new_group(help_text: str | None = None) -> typer.Typer:
     return group
 
 
-def subcommand(group: typer.Typer) -> Callable[[Callable[..., Any]], Callable[..., int]]:
-    """Return a decorator that makes a function a command of a group."""
-    return lambda function: group.command()(command(function))
+def subcommand(group: typer.Typer, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., int]]:
+    """Return a decorator that makes a function a command of a group, by its own name or another."""
+    return lambda function: group.command(name)(command(function))
 
 
 def application_of(name: str) -> typer.Typer:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from prometheus.core.files import reason_of
+from prometheus.core.files import absolute_path, reason_of
 from prometheus.errors import UsageError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -85,7 +85,7 @@ class RegionDefinition(BaseModel):
     @field_validator("prototypes")
     @classmethod
     def _start_at_the_folder(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        return None if path is None else _absolute(path, (info.context or {}).get("folder", Path()))
+        return None if path is None else absolute_path(path, (info.context or {}).get("folder", Path()))
 
 
 Regions = dict[Name, RegionDefinition]
@@ -157,6 +157,13 @@ class PrometheusConfig(BaseSettings):
     )
     news_joint_model_id: Name = Field(default="joint-regime-core-v1", description="joint model of regimes and news")
 
+    alerts_file: Path | None = Field(
+        default=None, description="TOML file of channels and rules for [alerts](../how-to/alerts.md)"
+    )
+    page_address: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = Field(
+        default=None, description="where people find the [page](../how-to/page.md); alerts link to it"
+    )
+
     @field_validator("historical_dsn", "runtime_dsn", mode="before")
     @classmethod
     def _blank_is_absent(cls, value: object) -> object:
@@ -167,10 +174,10 @@ class PrometheusConfig(BaseSettings):
     def _parse_regions(cls, value: object) -> object:
         return parse_regions(value) if isinstance(value, str) else value
 
-    @field_validator("home", "regions_file")
+    @field_validator("home", "regions_file", "alerts_file")
     @classmethod
     def _start_at_the_current_folder(cls, value: Path | None) -> Path | None:
-        return None if value is None else _absolute(value, Path())
+        return None if value is None else absolute_path(value, Path())
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> PrometheusConfig:
@@ -199,13 +206,6 @@ class PrometheusConfig(BaseSettings):
         return self.historical_dsn is None and not any(os.environ.get(name) for name in LIBPQ_TARGET_VARIABLES)
 
 
-def _absolute(path: Path, folder: Path) -> Path:
-    try:
-        return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
-    except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
-        raise ValueError(str(error)) from error
-
-
 def load_config() -> PrometheusConfig:
     """Read the environment now; `UsageError` names a malformed variable and never repeats its value."""
     try:
@@ -213,6 +213,11 @@ def load_config() -> PrometheusConfig:
     except ValidationError as error:
         named = [(f"PROMETHEUS_{place.upper()}" if place else "", message) for place, message in _mistakes(error)]
         raise UsageError(_listed(named)) from None
+
+
+def mistakes_of(error: ValidationError) -> str:
+    """Return on one line where each mistake is, and what it is; no value is repeated but those that messages name."""
+    return _listed(_mistakes(error))
 
 
 def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
@@ -247,19 +252,24 @@ def parse_regions(text: str, folder: Path | None = None, *, is_toml: bool = Fals
     try:
         return TypeAdapter(Regions).validate_python(document, context={"folder": folder or Path()})
     except ValidationError as error:
-        raise ValueError(_listed(_mistakes(error))) from None
+        raise ValueError(mistakes_of(error)) from None
 
 
 def read_regions(path: Path) -> Regions:
     """Return the regions of a file, TOML if its name ends in ``.toml``, else JSON; `ValueError` says what is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
+    text = read_settings_file(path)
     try:
         return parse_regions(text, path.parent, is_toml=path.suffix.lower() == ".toml")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def read_settings_file(path: Path) -> str:
+    """Return the text of a file; `ValueError` says why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

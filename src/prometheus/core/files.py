@@ -9,6 +9,14 @@ from pathlib import Path
 from prometheus.errors import FileAccessError
 
 
+def absolute_path(path: Path, folder: Path) -> Path:
+    """Return a path that starts at `folder` unless it is absolute; `ValueError` for no such account or folder."""
+    try:
+        return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 -- resolve() would follow links
+    except (RuntimeError, OSError) as error:  # ~name of an account, or a current folder, that does not exist
+        raise ValueError(str(error)) from error
+
+
 def write_if_changed(path: Path, text: str) -> bool:
     """Write a file in one step; return False when it already held the same bytes.
 

@@ -5,10 +5,10 @@ What is said for the first time goes into the forward record in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 ROWS_PER_STATEMENT = 1_000
 
+OnSaved: TypeAlias = Callable[[psycopg.Cursor[Any], str, str], None]
+"""Called in the transaction that stored states of a region and model, after them."""
+
 _STATES = """
     SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
     FROM regimes WHERE region = %s AND model_id = %s
@@ -34,12 +37,15 @@ class RegimeStorage:
     """Regime states by region, model and date.
 
     `model_id` is the regime model to read when a call names none; without either, a region must hold rows of one model
-    only.
+    only. `on_saved` adds to the transactions that store states.
     """
 
-    def __init__(self, db_manager: RuntimeDatabase, model_id: str | None = None) -> None:
+    def __init__(
+        self, db_manager: RuntimeDatabase, model_id: str | None = None, on_saved: OnSaved | None = None
+    ) -> None:
         self._db = Transactions(db_manager.get_runtime_connection)
         self._model_id = model_id
+        self._on_saved = on_saved
 
     def save_regime(self, state: RegimeState) -> None:
         """Store one state and bring the transitions around its date in step, in one transaction."""
@@ -56,7 +62,7 @@ class RegimeStorage:
             (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
         }
         ordered = [by_key[key] for key in sorted(by_key)]
-        return self._db.write(lambda cursor: _save_ordered(cursor, ordered))
+        return self._db.write(lambda cursor: _save_ordered(cursor, ordered, self._on_saved))
 
     def drop_regimes(self, region: str, model_id: str, dates: DateVector) -> int:
         """Delete the states of some dates and bring the transitions in step; return how many there were."""
@@ -163,7 +169,7 @@ def _to_state(row: tuple[Any, ...]) -> RegimeState:
     return RegimeState(as_of_date, region, label, confidence, vector, metadata, model_id, encoder_model_id)
 
 
-def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState]) -> int:
+def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState], on_saved: OnSaved | None) -> int:
     n_written = 0
     for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
         group = list(members)
@@ -171,6 +177,8 @@ def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState]) -
         for first in range(0, len(group), ROWS_PER_STATEMENT):
             n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
         rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+        if on_saved is not None:
+            on_saved(cursor, region, model_id)
     append(cursor, ordered)
     return n_written
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
-import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prometheus.core.secrets import MAX_SECRET_BYTES, read_private_file
 from prometheus.errors import FileAccessError, UsageError
 from prometheus.web.errors import Problem
 from prometheus.web.middleware import Middleware
@@ -30,7 +29,6 @@ SESSION_S = 12 * 3600
 MAX_FORM_BYTES = 8_192
 WRONG = "That is not the token."
 MIN_TOKEN_CHARACTERS = 16
-MAX_TOKEN_BYTES = 4_096
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "apikey", "auth", "authorization", "bearer"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -246,15 +244,8 @@ def _wrong_method(method: str) -> Problem | None:
 
 def read_token(path: Path) -> str:
     """Return the token in a file; `FileAccessError` for one that is open to others, too short, or not a token."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            token = file.read(MAX_TOKEN_BYTES + 1).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or str(error)) from error
-    if mode & 0o077:
-        raise FileAccessError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
-    if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_TOKEN_BYTES:
+    token = read_private_file(path).decode("ascii", "replace").strip()
+    if not re.fullmatch(r"[!-~]+", token) or len(token) > MAX_SECRET_BYTES:
         raise FileAccessError(str(path), "a token is one line of printable ASCII without spaces")
     if len(token) < MIN_TOKEN_CHARACTERS:
         raise FileAccessError(str(path), f"a token has at least {MIN_TOKEN_CHARACTERS} characters")

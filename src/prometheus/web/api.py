@@ -155,9 +155,10 @@ def get_readiness(app: AppOf, metrics: MetricsOf, _: Nothing) -> Any:
     return {"status": "ok"}
 
 
-@operations.get("/metrics", summary="Figures about this server", response_class=PlainTextResponse)
+@operations.get("/metrics", summary="Figures about this server and the regimes", response_class=PlainTextResponse)
 async def get_metrics(metrics: MetricsOf, _: Nothing) -> Response:
-    """Return requests, latencies and readiness in the text format of the monitoring system Prometheus."""
+    """Return requests, latencies and newest regimes in the text format of the monitoring system Prometheus."""
+    await metrics.regimes.refresh()
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 

@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError, DatabaseRefusedError
+from prometheus.web.figures import RegimeFigures
 from prometheus.web.schemas import HELD_SLASH
 
 logger = logging.getLogger(__name__)
@@ -141,9 +142,9 @@ def _accepts_gzip(request: Headers) -> bool:
 
 
 class WebMetrics:
-    """Requests by route, how long they took, and whether the databases answered when last asked."""
+    """Requests by route, how long they took, whether the databases answered when last asked, and the newest regimes."""
 
-    def __init__(self) -> None:
+    def __init__(self, regimes: RegimeFigures) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter("regime_http_requests", "Requests answered.", labels, registry=self.registry)
@@ -156,6 +157,8 @@ class WebMetrics:
         self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry)
         self._was_lost: bool | None = None
         ProcessCollector(registry=self.registry)
+        self.regimes = regimes
+        self.registry.register(regimes)
 
     def text(self) -> bytes:
         """Return all figures in the text format of Prometheus, the monitoring system."""

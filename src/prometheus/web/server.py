@@ -28,6 +28,7 @@ from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
+from prometheus.web.figures import RegimeFigures
 from prometheus.web.load import KeptAnswers, Limiter, Limits
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ _DESCRIPTION = (
 
 def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = middleware.WebMetrics()
+    metrics = middleware.WebMetrics(RegimeFigures(app))
     api = FastAPI(
         title="Prometheus", version=__version__, description=_DESCRIPTION, openapi_url="/v1/openapi.json",
         docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
