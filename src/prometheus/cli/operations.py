@@ -174,6 +174,9 @@ def serve(
         list[str] | None, option("Another name this server goes by; repeatable.", metavar="NAME")
     ] = None,
     open_browser: Annotated[bool, option("Open the page in a browser.", "--open")] = False,
+    with_mcp: Annotated[
+        bool, option("Answer language models under /mcp, too (Model Context Protocol).", "--mcp")
+    ] = False,
 ) -> str:
     """Serve the page and the API until stopped; nothing is written."""
     import webbrowser
@@ -182,11 +185,16 @@ def serve(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from prometheus.web import server
 
+    if with_mcp:  # says at once what is not installed
+        from prometheus.mcp.server import BesidePage
+
     with server.bind(host, port) as listener:
         rules = _rules(listener, token_file, allow_host or [])
         with server.open_reading_app(load_config(), announce=logger.info) as app:
             _say_if_empty(app)
             application = server.create_app(app, rules)
+            if with_mcp:
+                application = BesidePage(application, app, rules)
             listener.listen()
             address = server.address_of(listener)
             print_line(f"Prometheus is at {address}; stop it with Ctrl-C")
@@ -195,6 +203,20 @@ def serve(
                 logger.info("no browser could be opened; go to %s", address)
             server.run(application, listener)
     return "stopped"
+
+
+@command
+def mcp() -> int:
+    """Answer a language model's questions as a Model Context Protocol server on standard input and output.
+
+    Programs for language models start it themselves; nothing is written to the databases.
+    """
+    from prometheus.mcp.server import run_stdio
+    from prometheus.web.server import open_reading_app
+
+    with open_reading_app(load_config(), announce=logger.info) as app:
+        run_stdio(app)
+    return 0
 
 
 def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -> AccessRules:

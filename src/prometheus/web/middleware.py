@@ -60,11 +60,12 @@ WITHOUT_DATABASE = frozenset({"none", "/healthz", "/metrics", "/static/{name}", 
 class AccessRules:
     """What a request must bring: a known ``Host``, so that a foreign page cannot read answers, and the token, if any.
 
-    `allowed_hosts` are lower case, without port.
+    `allowed_hosts` are lower case, without port. A method that sends something may only come from pages of these hosts.
     """
 
     allowed_hosts: frozenset[str]
     token: str | None = field(default=None, repr=False)
+    methods: tuple[str, ...] = ("GET", "HEAD")
 
     def refusal(self, scope: Scope) -> Problem | None:
         """Return why a request is refused, None for one that is not."""
@@ -73,7 +74,7 @@ class AccessRules:
             self._foreign_host(headers.get("host", ""))
             or self._token_in_url(scope["query_string"].decode("latin-1"))
             or (None if scope["path"] in OPEN_PATHS else self._wrong_token(headers.get("authorization", "")))
-            or _wrong_method(scope["method"])
+            or self._wrong_method(scope["method"], headers.get("origin", ""))
         )
 
     def _foreign_host(self, host: str) -> Problem | None:
@@ -98,6 +99,14 @@ class AccessRules:
         detail = "the token is wrong" if authorization else "a token is needed"
         detail = f"{detail}; send it as: Authorization: Bearer TOKEN"
         return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+
+    def _wrong_method(self, method: str, origin: str) -> Problem | None:
+        if method not in self.methods:
+            allowed = " and ".join(self.methods)
+            return Problem(
+                405, "method_not_allowed", f"this address only reads: {allowed}", {"Allow": ", ".join(self.methods)}
+            )
+        return self._foreign_host(origin.partition("://")[2]) if method == "POST" and origin else None
 
     def _is_token(self, given: str) -> bool:
         """Compare in a time that does not tell how much of a guess was right."""
@@ -137,12 +146,6 @@ class AccessControl(Middleware):
         refusal = self._rules.refusal(scope)
         answer = self._app if refusal is None else refusal.response()
         await answer(scope, receive, send_guarded)
-
-
-def _wrong_method(method: str) -> Problem | None:
-    if method in {"GET", "HEAD"}:
-        return None
-    return Problem(405, "method_not_allowed", "this server only reads: GET and HEAD", {"Allow": "GET, HEAD"})
 
 
 class Transfer(Middleware):
