@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import re
 import signal
@@ -16,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("mcp")
@@ -63,8 +62,9 @@ def _labels(app: App, since: str, until: str) -> list[str]:
 
 
 def _close(day: str) -> float:
-    rows = csv.DictReader(gzip.decompress(PRICES.read_bytes()).decode().splitlines())
-    return next(float(row["close"]) for row in rows if day in row.values())
+    table = pq.read_table(PRICES)
+    row = table.column("trade_date").cast("string").to_pylist().index(day)
+    return float(table.column("close")[row].as_py())
 
 
 def _reasons(app: App, day: str) -> list[str]:
@@ -359,27 +359,21 @@ def test_a_token_is_needed_where_one_is_set(filled_home: Path, tmp_path: Path) -
 @pytest.mark.parametrize("ending", ["input", signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_its_input_or_when_told_to(filled_home: Path, ending: signal.Signals | str) -> None:
     parameters = stdio_of(filled_home)
-    process = subprocess.Popen(
-        [parameters.command, *parameters.args], env=parameters.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-    process.stdin.write(json.dumps(hello).encode() + b"\n")
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "prometheus-regime"
-    if isinstance(ending, signal.Signals):
-        process.send_signal(ending)
-        assert process.wait(timeout=30) == -ending
-    else:
-        process.stdin.close()
-        assert process.wait(timeout=30) == 0
-    assert process.stdout.read() == b""
-    process.kill()
-    process.stdin.close()
-    process.communicate()
+    command = [parameters.command, *parameters.args]
+    with subprocess.Popen(command, env=parameters.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(hello).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "prometheus-regime"
+        if isinstance(ending, signal.Signals):
+            process.send_signal(ending)
+        else:
+            process.stdin.close()
+        assert process.wait(timeout=30) == (-ending if isinstance(ending, signal.Signals) else 0)
+        assert process.stdout.read() == b""
 
 
 def test_without_the_extra_one_line_names_it(tmp_path: Path) -> None:
