@@ -12,7 +12,7 @@ import anyio
 import httpx2
 from mcp import types
 from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from tests.web.serving import ENVIRONMENT
 
@@ -39,13 +39,16 @@ def stdio_of(home: Path) -> StdioServerParameters:
 
 
 def ask(
-    server: Any, questions: Sequence[Question], mode: str = "auto", before: Callable[[int], None] | None = None
+    server: StdioServerParameters | str,
+    questions: Sequence[Question],
+    mode: str = "auto",
+    before: Callable[[int], None] | None = None,
 ) -> list[Said]:
     """Ask a server all questions, one after the other, over one connection; `before` is called before each."""
 
     async def talk() -> list[Said]:
         found = []
-        async with Client(server, mode=mode) as client:
+        async with Client(_reached(server), mode=mode) as client:
             for at, (name, arguments) in enumerate(questions):
                 if before is not None:
                     before(at)
@@ -69,12 +72,17 @@ def ask_with_token(address: str, token: str, question: Question) -> Said:
     return anyio.run(talk)
 
 
-def tools_of(server: Any) -> list[types.Tool]:
+def tools_of(server: StdioServerParameters) -> list[types.Tool]:
     async def talk() -> list[types.Tool]:
-        async with Client(server) as client:
+        async with Client(_reached(server)) as client:
             return list((await client.list_tools()).tools)
 
     return anyio.run(talk)
+
+
+def _reached(server: StdioServerParameters | str) -> Any:
+    """Return how a client reaches a program, which it starts, or an address."""
+    return stdio_client(server) if isinstance(server, StdioServerParameters) else server
 
 
 def _said(result: types.CallToolResult) -> Said:
