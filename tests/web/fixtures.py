@@ -61,6 +61,12 @@ def breakable_home(stopped_home: Path) -> Iterator[Path]:
     yield from _copy_of(stopped_home)
 
 
+@pytest.fixture(scope="module")
+def changeable_home(stopped_home: Path) -> Iterator[Path]:
+    """The same rows, for one module's tests to change."""
+    yield from _copy_of(stopped_home)
+
+
 def _copy_of(home: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="prometheus-web-", dir=SCRATCH))
     folder.chmod(0o755)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
 from prometheus.app.text_search import TextSearchReport, ToldText, tell_once
 from prometheus.arrays import DateVector
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
 from prometheus.regime.explanation import Movement, Reason
@@ -137,11 +137,34 @@ class BriefRegion:
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip
 
+    def detail(self, history: RegimeHistory, as_of: date | None = None) -> dict[str, Any]:
+        """Return as JSON values the state of a date, by default the newest, or of the week before it, and its reasons.
+
+        NotFoundError, which names the span of the history, without a state.
+        """
+        region, model_id, day = history.region, history.model_id, as_of or history.last
+        try:
+            state = self._app.regimes.on_or_before(region, day, model_id)
+        except NoRegimesError:
+            raise no_regime_on_date(region, model_id, day, history.first, history.last) from None
+        said = state.metadata
+        reasons = self._app.calibrations.explain([state])[0] if "probabilities" in said else []
+        return {
+            "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
+            "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
+            **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "change_risk")},
+            "explanation": [reason.to_dict() for reason in reasons],
+        }  # fmt: skip
+
     def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
         asked = Histories(self._app.wired)
         timeline = asked.timeline(region, asked.choose(region, model_id, as_of).model_id).until(as_of)
         return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
+
+    def spells(self, history: RegimeHistory, as_of: date) -> tuple[Change, ...]:
+        """Return the last spells of a history up to a date, the present one first."""
+        return _changes(self._app.wired.timelines.timeline(history.region, history.model_id, date.min, as_of))
 
     def newest(self, region: str, model_id: str | None = None) -> RegimeState:
         """Return the newest state of a region."""

@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_all_bars, load_judged_market
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector
-from prometheus.errors import UsageError
+from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation import v2
-from prometheus.evaluation.figures import reliability_bins, sharpe_ratio
+from prometheus.evaluation.figures import (
+    area_under_curve,
+    brier_skill,
+    calibration_error,
+    json_values,
+    reliability_bins,
+    sharpe_ratio,
+)
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.own_labeller import open_labeller
@@ -34,6 +42,8 @@ from prometheus.evaluation.report import (
     figures_table,
 )
 from prometheus.evaluation.rules import rule_labellers
+from prometheus.market.outcomes import forward_log_volatility
+from prometheus.regime.history import RegimeHistory
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
@@ -162,6 +172,32 @@ class EvaluationTasks(UseCase):
                 yield load_judged_market(self._wired, instrument_id).known_on(np.datetime64(end, "D"))
 
         return v2.evaluate_panel(histories(), EvaluationPlan(start, end))
+
+    def score_stored(self, history: RegimeHistory, until: date) -> dict[str, Any]:
+        """Return as JSON values what a model's stored probabilities of high volatility were worth, by what is known.
+
+        Sessions count that the model did not learn from, and whose next 21 had passed by `until`. A figure is None
+        where they are too few or all alike; InputRefusedError for a model that states no probability.
+        """
+        asked = Histories(self._wired)
+        calibration = (asked.model_config(history.model_id) or {}).get("calibration")
+        if calibration is None:
+            raise InputRefusedError(f"{history.model_id} states no probability of high volatility")
+        timeline = asked.timeline(history.region, history.model_id).until(until)
+        closes = asked.closes(asked.instrument_of(history.region, until), until)
+        days, at, rows = np.intersect1d(timeline.dates, closes.dates, return_indices=True)
+        stated, followed = timeline.high_volatilities[at], forward_log_volatility(closes.values)[rows]
+        counts = np.isfinite(stated) & np.isfinite(followed) & (days > np.datetime64(calibration["end"], "D"))
+        stated, days = stated[counts], days[counts]
+        is_high = followed[counts] > math.log(calibration["high_volatility"]["threshold"])
+        figures = {
+            "mean_probability": float(stated.mean()) if len(days) else math.nan,
+            "observed_share": float(is_high.mean()) if len(days) else math.nan,
+            "brier_skill": brier_skill(stated, is_high), "calibration_error": calibration_error(stated, is_high),
+            "area_under_curve": area_under_curve(stated, is_high),
+        }  # fmt: skip
+        span = {"first": str(days[0]), "last": str(days[-1])} if len(days) else {"first": None, "last": None}
+        return {"model_id": history.model_id, "n_sessions": len(days), **span, **json_values(figures)}
 
     def history(self, instrument_id: str) -> MarketHistory:
         """Return all stored sessions of an instrument, every bar believed."""

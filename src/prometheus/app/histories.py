@@ -96,6 +96,24 @@ class Histories:
             raise NoRegimesError(region, f"at all ({known})")
         return found
 
+    def known(self, as_of: date) -> list[RegimeHistory]:
+        """Return the histories of dates up to one, of models that learned from nothing of that date or later."""
+        return [
+            each
+            for each in self.histories(as_of)
+            if not any(self.learned_until(model_id, as_of) for model_id in (each.model_id, each.encoder_model_id))
+        ]
+
+    def choose_known(self, region: str, as_of: date, model_id: str | None = None) -> RegimeHistory:
+        """Return a region's history of those known on a date; NoRegimesError, which names no other, without one."""
+        known = self.known(as_of)
+        of_region = [each for each in known if each.region == region and model_id in (None, each.model_id)]
+        if of_region:
+            return preferred_history(of_region)
+        names = did_you_mean(region, sorted({each.region for each in known} - {region}), "regions that have")
+        models = ", ".join(each.model_id for each in known if each.region == region)
+        raise NoRegimesError(region, f"known on {as_of} ({f'models that have: {models}' if models else names})")
+
     def choose(self, region: str, model_id: str | None = None, as_of: date | None = None) -> RegimeHistory:
         """Return a region's history: of the model named, or by `preferred_history`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from prometheus.app.histories import Histories
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector, Float64Matrix
 from prometheus.data.instruments import StoredInstrument
 from prometheus.regime.colours import LOOKS
-from prometheus.regime.history import LABELS, LabelChange, NewestState, RegimeTimeline, preferred_history
+from prometheus.regime.history import LABELS, LabelChange, NewestState, RegimeHistory, RegimeTimeline, preferred_history
 
 N_STRIP = 252
 CHANGED_WITHIN = 5
@@ -25,6 +26,8 @@ WEEKDAYS_UNTIL_OLD = 5
 HORIZON = "21"
 """Sessions over which the chance of leaving is shown."""
 NO_MARKET = "-"
+LISTED_AT_ONCE = 500
+"""Instruments whose newest bars are read together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,22 @@ class MarketShares:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class ListedInstrument:
+    """An instrument, its newest bar up to a date, and the move of the adjusted close into that, None for the first."""
+
+    instrument: StoredInstrument
+    close_date: date
+    close: float
+    move: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; no status, which may be of a later day."""
+        names = ("instrument_id", "name", "market_id", "asset_class", "currency")
+        said = {name: getattr(self.instrument, name) for name in names}
+        return {**said, "close_date": str(self.close_date), "close": self.close, "move": self.move}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Overview:
     """Every region on a date, the changes of the month up to it, and the instruments that no region stands on."""
@@ -137,12 +156,13 @@ class Overview:
 class ViewRegions(UseCase):
     """Reads what the overview shows, in a number of queries that does not grow with the regions."""
 
-    def on(self, as_of: date | None = None) -> Overview:
-        """Return the overview of a date, by default today; nothing later counts."""
+    def on(self, as_of: date | None = None, *, is_strict: bool = False) -> Overview:
+        """Return the overview of a date, by default today; nothing later counts.
+
+        If `is_strict`, no model that learned from data of the date or later counts either.
+        """
         until = as_of or datetime.now(UTC).date()
-        timelines = self._wired.timelines
-        by_region = groupby(timelines.histories(until), key=lambda each: each.region)
-        chosen = [preferred_history(list(histories)) for _, histories in by_region]
+        timelines, chosen = self._wired.timelines, self._chosen(until, is_strict=is_strict)
         states, recent = timelines.newest_states(chosen, until), timelines.recent(chosen, until, N_STRIP)
         known = {each.instrument_id: each for each in self._wired.catalog.describe()}
         instruments = [self._instrument_of(state) for state in states]
@@ -160,11 +180,29 @@ class ViewRegions(UseCase):
             tuple(each for name, each in known.items() if name not in behind),
         )  # fmt: skip
 
-    def changes(self, since: date, until: date) -> list[LabelChange]:
-        """Return the changes of label of all regions, each by its preferred model, newest first."""
-        by_region = groupby(self._wired.timelines.histories(until), key=lambda each: each.region)
-        chosen = [preferred_history(list(histories)) for _, histories in by_region]
-        return self._wired.timelines.changes(chosen, since, until)
+    def changes(self, since: date, until: date, *, is_strict: bool = False) -> list[LabelChange]:
+        """Return the changes of label of all regions, each by its preferred model, newest first; see `on`."""
+        return self._wired.timelines.changes(self._chosen(until, is_strict=is_strict), since, until)
+
+    def newest_session(self) -> date | None:
+        """Return the newest date with a state of any region; None if nothing is stored."""
+        return max((each.last for each in self._wired.timelines.histories()), default=None)
+
+    def instruments(self, until: date, market_id: str | None = None) -> Iterator[ListedInstrument]:
+        """Yield the instruments, or those of a market, that have a bar up to a date, in order of id."""
+        rows = [each for each in self._wired.catalog.describe() if market_id in (None, each.market_id)]
+        for first in range(0, len(rows), LISTED_AT_ONCE):
+            chosen = rows[first : first + LISTED_AT_ONCE]
+            closes = self._closes([each.instrument_id for each in chosen], until)
+            for each in chosen:
+                if each.instrument_id in closes:
+                    yield ListedInstrument(each, *closes[each.instrument_id])
+
+    def _chosen(self, until: date, *, is_strict: bool) -> list[RegimeHistory]:
+        asked = Histories(self._wired)
+        found = asked.known(until) if is_strict else asked.histories(until)
+        by_region = groupby(found, key=lambda each: each.region)
+        return [preferred_history(list(histories)) for _, histories in by_region]
 
     def _instrument_of(self, state: NewestState) -> str | None:
         """Return the instrument whose closes a region follows: its own, its anchor, or its heaviest member."""

@@ -121,7 +121,7 @@ class SearchTexts:
 
     def find(self, query: TextQuery) -> TextSearchReport:
         """Return the texts nearest in meaning to a question; NotFoundError without any, or for several models."""
-        model_id = query.model_id or self._models.only_one(query.kinds)
+        model_id = query.model_id or self._models.only_one(query.kinds, query.as_of)
         vector = self._models.encode(query.query, model_id, query.hf_model_name)
         return self._nearest(vector, model_id, query.kinds, query.as_of, date.max, query.k)
 
@@ -206,20 +206,30 @@ class TextModels:
 
     def __init__(self, wired: Wiring) -> None:
         self._registry = wired.registry
+        self._vectors = wired.daily_texts
         self._store = TextEmbeddingStore(db_manager=wired.db_manager)
         self._cache_dir = wired.config.home / "models"
         self._opened: dict[tuple[str, str], TextEmbeddingModel] = {}
         self._lock = threading.Lock()
 
-    def only_one(self, kinds: Sequence[TextSourceType]) -> str:
-        """Return the one model with vectors of these kinds; NotFoundError for no such model, or several."""
+    def only_one(self, kinds: Sequence[TextSourceType], as_of: date | None = None) -> str:
+        """Return the one model with vectors of these kinds; NotFoundError for no such model, or several.
+
+        Of several, those count that have a vector of a text known by `as_of`.
+        """
         registered = self._registry.ids_of_kind(KIND)
         found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
         if not found:
             raise no_text_embeddings(kinds)
+        if len(found) > 1 and as_of is not None:
+            found = [each for each in found if self._has_text(each, kinds, as_of)] or found[:1]
         if len(found) > 1:
             raise unnamed_text_model(kinds, found)
         return found[0]
+
+    def _has_text(self, model_id: str, kinds: Sequence[TextSourceType], as_of: date) -> bool:
+        wanted = (TextSelection(kind, model_id, {}, known_by=as_of) for kind in kinds)
+        return any(True for each in wanted for _ in self._vectors.iter_rows(each, date.min, as_of))
 
     def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
         """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models."""

@@ -43,6 +43,7 @@ COMMANDS = {
     "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),
     "config": ("operations", "print every setting and where it came from"),
     "serve": ("operations", "show the page and answer the API"),
+    "mcp": ("operations", "answer language models over standard input and output"),
     "db": ("operations", "migrate, inspect and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import LATEST, StandsForRegion, optional_date, parse_date
+from prometheus.cli.options import LATEST, StandsForRegion, file_of, optional_date, parse_date
 from prometheus.cli.runner import Answer, command, command_app, option, progress
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -27,7 +27,10 @@ N_DATES_SHOWN = 5
 def calibrate(
     region: Annotated[str, option("Region the prototypes are for.")],
     until: Annotated[str, option("Last date that may be used.", metavar="DATE")],
-    output: Annotated[Path, option("Prototype file to write, for run_numeric_regime --prototypes.")],
+    output: Annotated[
+        Path | None,
+        option("Prototype file to write, for run_numeric_regime --prototypes; without it prototypes_REGION.json."),
+    ] = None,
     instrument_id: StandsForRegion = None,
     span: Annotated[int, option("Sessions up to then that are learned from.", min=1)] = 3_000,
     penalty: Annotated[float, option("Cost of a change of label, in standard deviations; 0 for none.", min=0.0)] = 1.0,
@@ -39,6 +42,7 @@ def calibrate(
     from prometheus.app.calibrations import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
 
+    output = output or file_of(region, "prototypes", "json")
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
     request = CalibrationRequest(
         region, instrument_id, parse_date(until), output, span, settings, align_to=align_to, model_id=model_id

@@ -185,6 +185,9 @@ def serve(
         list[str] | None, option("Pages that may show ours in a frame; repeatable.", metavar="ORIGIN")
     ] = None,
     open_browser: Annotated[bool, option("Open the page in a browser.", "--open")] = False,
+    with_mcp: Annotated[
+        bool, option("Answer language models under /mcp, too (Model Context Protocol).", "--mcp")
+    ] = False,
 ) -> str:
     """Serve the page and the API until stopped; nothing is written."""
     import webbrowser
@@ -192,6 +195,9 @@ def serve(
     # requests are what runs in parallel; read when numpy is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from prometheus.web import server
+
+    if with_mcp:  # says at once what is not installed
+        from prometheus.mcp.server import BesidePage
 
     with server.bind(host, port) as listener:
         rules = replace(
@@ -201,6 +207,8 @@ def serve(
         with server.open_reading_app(load_config(), announce=logger.info) as app:
             _say_if_empty(app)
             application = server.create_app(app, rules)
+            if with_mcp:
+                application = BesidePage(application, app, rules)
             listener.listen()
             address = server.address_of(listener)
             print_line(f"Prometheus is at {address}; stop it with Ctrl-C")
@@ -209,6 +217,20 @@ def serve(
                 logger.info("no browser could be opened; go to %s", address)
             server.run(application, listener)
     return "stopped"
+
+
+@command
+def mcp() -> int:
+    """Answer a language model's questions as a Model Context Protocol server on standard input and output.
+
+    Programs for language models start it themselves; nothing is written to the databases.
+    """
+    from prometheus.mcp.server import run_stdio
+    from prometheus.web.server import open_reading_app
+
+    with open_reading_app(load_config(), announce=logger.info) as app:
+        run_stdio(app)
+    return 0
 
 
 def _rules(listener: socket.socket, token_file: Path | None, names: list[str]) -> AccessRules:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 TextSource = Literal["macro", "news"]
 
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
+TODAY = "today"
 
 First = Annotated[str, option("First date.", metavar="DATE")]
 Last = Annotated[str, option("Last date.", metavar="DATE")]
@@ -42,16 +45,29 @@ DryRun = Annotated[bool, option("Say what would be written: rows, bytes, time; w
 
 
 def parse_date(text: str) -> date:
-    """Return an ISO date; typer.BadParameter if the text is not YYYY-MM-DD."""
+    """Return an ISO date, or the present one in UTC for ``today``; typer.BadParameter for any other text."""
+    if text == TODAY:
+        return datetime.now(UTC).date()
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from None
+        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD, or {TODAY}") from None
 
 
 def optional_date(text: str | None) -> date | None:
     """Return an ISO date, None for None."""
     return None if text is None else parse_date(text)
+
+
+def file_of(region: str, beginning: str, ending: str) -> Path:
+    """Return the file here that stands for a region where none is named.
+
+    Examples
+    --------
+    >>> print(file_of("US/TECH", "regimes", "png"))
+    regimes_US%2FTECH.png
+    """
+    return Path(f"{beginning}_{quote(region, safe='')}.{ending}")
 
 
 def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:

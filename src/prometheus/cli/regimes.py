@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from prometheus.cli.options import EARLIEST, LATEST, AsOf, First, Last, optional_date, parse_date
+from prometheus.cli.options import EARLIEST, LATEST, AsOf, First, Last, file_of, optional_date, parse_date
 from prometheus.cli.runner import Answer, command, command_app, csv_text, option
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.errors import UsageError
@@ -126,7 +126,7 @@ def _transition_table(report: TransitionReport) -> str:
 def plot_regimes(
     region: Annotated[str, option("Region whose regimes are the bands.")],
     instrument_id: Annotated[str, option("Instrument whose adjusted closes are the line.")],
-    output: Annotated[Path, option("PNG file to write.")],
+    output: Annotated[Path | None, option("PNG file to write; without it regimes_REGION.png.")] = None,
     start: First = EARLIEST,
     end: Last = LATEST,
     model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
@@ -135,6 +135,7 @@ def plot_regimes(
     first, last = parse_date(start), parse_date(end)
     if last < first:
         raise UsageError(f"--end {last} lies before --start {first}")
+    output = output or file_of(region, "regimes", "png")
     with command_app() as app:
         n_dates = app.regimes.plot(region, instrument_id, first, last, model_id, output)
     return f"wrote {output}: {n_dates} dates"

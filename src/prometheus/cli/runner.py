@@ -23,12 +23,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
 from prometheus.core.config import load_config
 from prometheus.core.runs import configure_logging
-from prometheus.errors import ForeignPackageError, PrometheusError
+from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -136,6 +137,20 @@ def _several(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value]
 
 
+class OptionsCommand(TyperCommand):
+    """A command that names all options it lacks at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; `UsageError` if several options are missing."""
+        asks_for_help = not {"--help", *ctx.help_option_names}.isdisjoint(args)
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        options = (each for each in self.params if each.param_type_name == "option" and each.required)
+        missing = [each.opts[0] for each in options if each.name not in given]
+        if len(missing) > 1 and not asks_for_help:
+            raise UsageError(f"missing options: {', '.join(missing)}; explained by: {ctx.command_path} --help")
+        return super().parse_args(ctx, args)
+
+
 def new_group(help_text: str | None = None) -> typer.Typer:
     """Return a Typer application; one with a help text has sub-commands, be it a single one."""
     group = typer.Typer(
@@ -149,7 +164,7 @@ def new_group(help_text: str | None = None) -> typer.Typer:
 
 def subcommand(group: typer.Typer, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., int]]:
     """Return a decorator that makes a function a command of a group, by its own name or another."""
-    return lambda function: group.command(name)(command(function))
+    return lambda function: group.command(name, cls=OptionsCommand)(command(function))
 
 
 def application_of(name: str) -> typer.Typer:
@@ -159,7 +174,7 @@ def application_of(name: str) -> typer.Typer:
     if isinstance(found, typer.Typer):
         return found
     application = new_group()
-    application.command()(found)
+    application.command(cls=OptionsCommand)(found)
     return application
 
 

@@ -56,13 +56,15 @@ class AccessRules:
     """What a request must bring: a known ``Host``, so that a foreign page cannot read answers, and the token, if any.
 
     `allowed_hosts` are lower case, without port. `origins` are those of pages whose scripts may read answers, `frames`
-    those of pages that may frame ours: ``scheme://host[:port]``. A browser trades the token for a cookie at `LOGIN`.
+    those of pages that may frame ours: ``scheme://host[:port]``. A browser trades the token for a cookie at `LOGIN`. A
+    method that sends something may only come from pages of these hosts.
     """
 
     allowed_hosts: frozenset[str]
     token: str | None = field(default=None, repr=False)
     origins: frozenset[str] = frozenset()
     frames: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ("GET", "HEAD")
 
     def __post_init__(self) -> None:
         for option, given in (("--allow-origin", self.origins), ("--allow-frame", self.frames)):
@@ -76,7 +78,7 @@ class AccessRules:
             self.foreign_host(headers.get("host", ""))
             or self._token_in_url(scope["query_string"].decode("latin-1"))
             or (None if scope["path"] in OPEN_PATHS else self._wrong_token(headers))
-            or _wrong_method(scope["method"])
+            or self._wrong_method(scope["method"], headers.get("origin", ""))
         )
 
     def security_headers(self) -> dict[str, str]:
@@ -131,6 +133,12 @@ class AccessRules:
         detail = "the token is wrong" if authorization else "a token is needed"
         detail = f"{detail}; send it as: Authorization: Bearer TOKEN"
         return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+
+    def _wrong_method(self, method: str, origin: str) -> Problem | None:
+        if method not in self.methods:
+            allowed = {"Allow": ", ".join(self.methods)}
+            return Problem(405, "method_not_allowed", f"this server only reads: {' and '.join(self.methods)}", allowed)
+        return self.foreign_host(origin.partition("://")[2]) if method == "POST" and origin else None
 
 
 def require_origin(option: str, origin: str) -> None:
@@ -234,12 +242,6 @@ def _own_path(to: str) -> str:
 def _login_page(to: str, said: str, status: int = 200) -> Response:
     page = written("login.html", {"to": to, "said": said}, lambda name: name)
     return HTMLResponse(page, status, {"Cache-Control": "no-store"})
-
-
-def _wrong_method(method: str) -> Problem | None:
-    if method in {"GET", "HEAD"}:
-        return None
-    return Problem(405, "method_not_allowed", "this server only reads: GET and HEAD", {"Allow": "GET, HEAD"})
 
 
 def read_token(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
 from io import BytesIO
 from itertools import groupby
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import Float64Matrix
-from prometheus.errors import NoRegimesError, VectorError, no_regime_on_date
+from prometheus.errors import NoRegimesError, VectorError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
@@ -72,7 +71,7 @@ def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schema
 )
 def get_latest_regime(app: AppOf, region: RegionPath, query: OfModel) -> Any:
     """Return the regime of the newest date with all that its model says."""
-    return _detail(app, app.regimes.history(region, query.model_id), None)
+    return app.briefings.detail(app.regimes.history(region, query.model_id))
 
 
 @regimes.get(
@@ -85,7 +84,7 @@ def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfMo
 
     For a date without either 404 names the span.
     """
-    return _detail(app, app.regimes.history(region, query.model_id), as_of_date)
+    return app.briefings.detail(app.regimes.history(region, query.model_id), as_of_date)
 
 
 @regimes.get(
@@ -185,22 +184,6 @@ def _rows(found: RegimeTimeline, shares: Float64Matrix, limit: int) -> list[dict
             *(each[:limit].tolist() for each in columns), strict=True
         )
     ]  # fmt: skip
-
-
-def _detail(app: App, history: RegimeHistory, asked: date | None) -> dict[str, Any]:
-    region, model_id, day = history.region, history.model_id, asked or history.last
-    try:
-        state = app.regimes.on_or_before(region, day, model_id)
-    except NoRegimesError:
-        raise no_regime_on_date(region, model_id, day, history.first, history.last) from None
-    said = state.metadata
-    reasons = app.calibrations.explain([state])[0] if "probabilities" in said else []
-    return {
-        "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
-        "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
-        **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "change_risk")},
-        "explanation": [reason.to_dict() for reason in reasons],
-    }  # fmt: skip
 
 
 def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageParameters) -> schemas.EmbeddingPage:

@@ -127,7 +127,7 @@ def run(application: ASGIApp, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are given a few seconds to end."""
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # one line of ours says it, not one for each attempt
     config = uvicorn.Config(
-        application, log_config=None, server_header=False, proxy_headers=False, lifespan="off", ws="none",
+        application, log_config=None, server_header=False, proxy_headers=False, ws="none",
         access_log=False,  # addresses may hold what was searched for
         limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip
