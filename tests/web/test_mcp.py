@@ -263,7 +263,7 @@ def _poison(manager: DatabaseManager, day: str) -> None:
             "'zz-learned-later' ON CONFLICT DO NOTHING"
         )
         connection.execute(copied.format(region="'LATER'", model="model_id"), (REGION, day))
-        connection.execute(copied.format(region="region", model="'zz-learned-later'"), (REGION, FIRST))
+        connection.execute(copied.format(region="region", model="'zz-learned-later'"), (REGION, str(date.min)))
 
 
 def test_whatever_happens_later_changes_no_byte(changeable_home: Path, said: dict[str, Said]) -> None:
