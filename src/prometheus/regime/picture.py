@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BAND_COLOURS = {label: look.light for label, look in LOOKS.items()}
 _STRIP_HEIGHT = 0.05
+MARGINS = {"left": 0.075, "right": 0.99, "bottom": 0.07, "top": 0.93}
+"""Of a picture of regimes, in shares of its width and height: room for closes of seven digits."""
 PRICE_AXIS = "adjusted close (log scale)"
 
 
@@ -49,7 +51,8 @@ def spells(states: Sequence[LabelledDate]) -> list[tuple[RegimeLabel, date, date
 
 def draw_regimes(title: str, dates: DateVector, closes: Float64Vector, states: Sequence[LabelledDate]) -> Figure:
     """Return a figure of adjusted closes (log scale) over regime bands; needs matplotlib."""
-    figure = new_figure(12, 5)
+    figure = new_figure(12, 5, layout=None)
+    figure.subplots_adjust(**MARGINS)
     paint_regimes(figure, title, dates, closes, states)
     return figure
 
@@ -67,13 +70,16 @@ def paint_regimes(
     add_legend(axes, {label.name: BAND_COLOURS[label] for label in RegimeLabel if label in seen})
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, or raise `MissingExtraError` where matplotlib is not installed."""
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Return an empty figure, or raise `MissingExtraError` where matplotlib is not installed.
+
+    A constrained layout fits all texts in, by drawing twice.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 -- optional
     except ModuleNotFoundError as error:
         raise MissingExtraError("drawing", "plots") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def paint_bands(
