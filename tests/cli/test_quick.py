@@ -161,7 +161,18 @@ def test_what_cannot_be_labelled_is_one_line(run: Run, tmp_path: Path, content: 
     assert done.exit_code == 5
     assert len(done.errors) == 1
     assert said in done.errors[0]
-    assert not list(Path("regimes").glob("*"))
+    assert not list(Path().glob("regimes/*"))
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_loaded(
+    run: Run, short: str, table_digests: TableDigest
+) -> None:
+    empty = table_digests()
+
+    done = run("quick", short, "--folder", "nothing/here")
+
+    assert (done.exit_code, len(done.errors), table_digests()) == (5, 1, empty)
+    assert "nothing/here" in done.errors[0]
 
 
 def test_a_date_that_leaves_nothing_is_refused(run: Run, short: str) -> None:

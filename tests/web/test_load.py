@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Send
 from tests.fixtures.database import set_environment
 from tests.web.serving import REGION, client_of, serving
 
@@ -17,7 +18,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
-from prometheus.web.load import Limits, SharedState
+from prometheus.web.load import ENTRY_BYTES, KeptAnswers, Limiter, Limits, SharedState, kind_of
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
@@ -135,3 +136,59 @@ def test_those_who_waited_while_the_database_was_away_share_the_failure() -> Non
 
     assert all(isinstance(each, DatabaseUnreachableError) for each in asyncio.run(many()))
     assert n_asked == 1
+
+
+def test_a_wait_that_is_given_up_takes_no_place() -> None:
+    begun = asyncio.Event()
+
+    async def answer(_scope: object, _receive: object, send: Send) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask(limiter: Limiter) -> None:
+        async def drop(_message: Message) -> None: ...
+
+        await limiter({"type": "http", "path": "/v1/runs", "method": "GET"}, _nothing, drop)
+
+    async def give_up() -> None:
+        limits = Limits(most_at_once=1, most_of_a_kind=2)
+        limiter = Limiter(answer, limits, lambda _scope, problem: problem.response())
+        for _ in range(2):
+            begun.clear()
+            first, second = asyncio.ensure_future(ask(limiter)), asyncio.ensure_future(ask(limiter))
+            await begun.wait()
+            second.cancel()
+            await asyncio.gather(first, second, return_exceptions=True)
+        await asyncio.wait_for(asyncio.gather(*(ask(limiter) for _ in range(3))), 5)
+
+    asyncio.run(give_up())
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def test_addresses_that_are_none_share_one_queue_and_small_answers_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {kind_of(f"/v1/{n}") for n in range(99)} | {kind_of(f"/v1/regions/US/x{n}") for n in range(99)} == {"other"}
+    monkeypatch.setattr("prometheus.web.load.KEPT_BYTES", 10 * ENTRY_BYTES)
+    n_computed = 0
+
+    async def answer(_scope: object, _receive: object, send: Send) -> None:
+        nonlocal n_computed
+        n_computed += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def ask_all() -> None:
+        kept = KeptAnswers(answer, lambda: 1, lambda _scope, problem: problem.response(), lambda _error: None)
+
+        async def drop(_message: Message) -> None: ...
+
+        for number in [*range(20), 19, 0]:
+            scope = {"type": "http", "path": f"/v1/{number}", "method": "GET", "query_string": b"", "headers": []}
+            await kept(scope, _nothing, drop)
+
+    asyncio.run(ask_all())
+    assert n_computed == 21, "the newest is there, the oldest is gone"

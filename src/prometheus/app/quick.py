@@ -147,11 +147,11 @@ class AnswerQuickly:
         What `ingest prices` raises; `InputRefusedError` if no instrument has a history to label.
         """
         is_dry, regions_file = request.options.dry_run, request.folder / "regions.toml"
-        if not is_dry:
-            _make_folder(request.folder)
+        require_writable(regions_file if request.folder.is_dir() else request.folder)
         loaded = self._app.prices.ingest_prices(request.files, request.options)
         if is_dry:
             return QuickReport(loaded, (), regions_file)
+        _make_folder(request.folder)
         names, progress = loaded.instrument_ids, self._app.wired.progress
         regions = []
         with ThreadPoolExecutor(AT_ONCE) as pool:  # one computes while the database writes the other's rows
@@ -246,7 +246,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FileAccessError(str(folder), f"cannot be made ({error.strerror}); choose another --folder") from error
-    require_writable(folder / "regions.toml")
 
 
 def _named(files: Sequence[Path]) -> str:

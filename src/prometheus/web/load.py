@@ -23,8 +23,12 @@ from prometheus.web.middleware import Middleware
 UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
 """Beginnings of addresses that need no database: answered whatever else waits."""
 NEVER_KEPT = (*UNLIMITED_PATHS, "/readyz", "/v1/openapi.json", "/go")
-KEPT_BYTES, KEPT_ANSWER_BYTES = 64 << 20, 2 << 20
-"""Of all answers that are kept, and of the longest one."""
+KEPT_BYTES, KEPT_ANSWER_BYTES, ENTRY_BYTES = 64 << 20, 2 << 20, 4 << 10
+"""Of all answers that are kept, of the longest one, and what any takes beside its body."""
+KINDS = frozenset({
+    "analogs", "changes", "embeddings", "overview", "record", "regimes", "runs", "texts", "transitions",
+})  # fmt: skip
+"""Of questions to the API; each of them, pages, and all others have a queue of their own."""
 VARYING = ("accept", "accept-encoding")
 
 Refuse: TypeAlias = Callable[[Scope, Problem], Response]
@@ -84,8 +88,10 @@ class Limiter(Middleware):
             async with asyncio.timeout_at(until):
                 for place in (self._kinds[kind_of(scope["path"])], self._all):
                     await places.enter_async_context(place)
-        except TimeoutError:
+        except BaseException as error:
             await places.aclose()
+            if not isinstance(error, TimeoutError):
+                raise
             await self._refuse(scope, self._too_slow())(scope, receive, send)
             return
         finally:
@@ -118,13 +124,14 @@ def kind_of(path: str) -> str:
 
     Examples
     --------
-    >>> kind_of("/v1/regions/US/regimes/latest"), kind_of("/v1/texts/search"), kind_of("/regions/US")
-    ('regimes', 'texts', 'page')
+    >>> kind_of("/v1/regions/US/regimes/latest"), kind_of("/v1/texts/search"), kind_of("/regions/US"), kind_of("/v1/x")
+    ('regimes', 'texts', 'page', 'other')
     """
+    if not path.startswith("/v1/"):
+        return "page"
     of_region = _REGION_ROUTE.match(path)
-    if of_region is not None:
-        return of_region[1]
-    return path.split("/")[2] if path.startswith("/v1/") else "page"
+    kind = of_region[1] if of_region is not None else path.split("/")[2].partition(".")[0]
+    return kind if kind in KINDS else "other"
 
 
 class SharedState:
@@ -227,11 +234,15 @@ class KeptAnswers(Middleware):
 
     def _keep(self, key: tuple[str, ...], answer: _Kept) -> None:
         old = self._kept.pop(key, None)
-        self._n_bytes += len(answer.body) - (len(old.body) if old else 0)
+        self._n_bytes += _size(answer) - (_size(old) if old else 0)
         self._kept[key] = answer
         while self._n_bytes > KEPT_BYTES:
             _, oldest = self._kept.popitem(last=False)
-            self._n_bytes -= len(oldest.body)
+            self._n_bytes -= _size(oldest)
+
+
+def _size(kept: _Kept) -> int:
+    return len(kept.body) + ENTRY_BYTES
 
 
 def _again(kept: _Kept, known: str) -> list[Message]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import importlib.util
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -218,15 +218,14 @@ def test_a_wrong_file_is_one_line_that_names_it(fault: str, tmp_path: Path) -> N
     assert line == printable(line)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("apprise") is not None, reason="Apprise is installed")
-def test_without_apprise_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_apprise_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(UsageError, match=r"pip install 'prometheus-regime\[alerts\]'"):
         settings(tmp_path, f'[channels.s]\ntype = "apprise"\naddress = {{file = "key"}}\n{RULES}')
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by Apprise, on Python before 3.13
 def test_a_service_takes_an_alert_through_apprise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("apprise")
     with receiving() as receiver:
         receiver.is_lenient = True
         monkeypatch.setenv("SERVICE", f"json://127.0.0.1:{receiver.port}/x")
