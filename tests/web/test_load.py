@@ -139,29 +139,32 @@ def test_those_who_waited_while_the_database_was_away_share_the_failure() -> Non
 
 
 def test_a_wait_that_is_given_up_takes_no_place() -> None:
-    begun = asyncio.Event()
+    begun, answered = asyncio.Event(), list[int]()
 
     async def answer(_scope: object, _receive: object, send: Send) -> None:
         begun.set()
         await asyncio.sleep(0.2)
+        answered.append(1)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    async def ask(limiter: Limiter) -> None:
+    async def ask(limiter: Limiter, path: str) -> None:
         async def drop(_message: Message) -> None: ...
 
-        await limiter({"type": "http", "path": "/v1/runs", "method": "GET"}, _nothing, drop)
+        await limiter({"type": "http", "path": path, "method": "GET"}, _nothing, drop)
 
     async def give_up() -> None:
         limits = Limits(most_at_once=1, most_of_a_kind=2)
         limiter = Limiter(answer, limits, lambda _scope, problem: problem.response())
-        for _ in range(2):
-            begun.clear()
-            first, second = asyncio.ensure_future(ask(limiter)), asyncio.ensure_future(ask(limiter))
-            await begun.wait()
-            second.cancel()
-            await asyncio.gather(first, second, return_exceptions=True)
-        await asyncio.wait_for(asyncio.gather(*(ask(limiter) for _ in range(3))), 5)
+        paths = ["/v1/overview", "/v1/runs", "/v1/runs"]
+        first, *waiting = (asyncio.ensure_future(ask(limiter, path)) for path in paths)
+        await begun.wait()
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(first, *waiting, return_exceptions=True)
+        n_before = len(answered)
+        await asyncio.wait_for(ask(limiter, "/v1/runs"), 5)
+        assert len(answered) == n_before + 1
 
     asyncio.run(give_up())
 
