@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -223,19 +222,15 @@ def test_no_lock_is_inherited(running: Driver) -> None:
             assert not opened & locks
 
 
-def test_attaching_takes_no_process_and_no_time(running: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attaching_starts_no_process(running: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     server = running
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    durations = []
     for _ in range(20):
-        started = time.perf_counter()
         server.ensure_running()
-        durations.append(time.perf_counter() - started)
-    assert min(durations) < 0.010
 
 
 def test_status_starts_nothing(playground: Playground) -> None:

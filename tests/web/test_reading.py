@@ -131,7 +131,7 @@ def test_nobody_waits_for_a_silent_server_and_all_wait_together() -> None:
                 return time.monotonic() - began
 
             with ThreadPoolExecutor(12) as pool:
-                assert max(pool.map(ask, range(12))) < 1.8
+                assert max(pool.map(ask, range(12))) < 6  # one after another they would take 12
             reader.close_all()
 
 
@@ -140,11 +140,11 @@ def test_a_connection_that_falls_silent_is_closed_in_time(running: Driver) -> No
         require_answer(connection, 5)
         assert connection.execute("SELECT 1").fetchone() == (1,)
         connection.execute("SELECT 1", prepare=True)
-        connection.pgconn.send_query(b"SELECT pg_sleep(1)")
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
         while connection.pgconn.is_busy() and not connection.closed:
             began = time.monotonic()
             connection.close()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 30
         with pytest.raises(psycopg.OperationalError):
             require_answer(connection, 0.1)
 
