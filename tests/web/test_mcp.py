@@ -362,7 +362,7 @@ def test_a_token_is_needed_where_one_is_set(filled_home: Path, tmp_path: Path) -
     assert (exit_code, stdout, stderr) == (0, "stopped\n", "")
 
 
-@pytest.mark.parametrize("ending", ["input", signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ending", ["input", signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep)])
 def test_it_ends_with_its_input_or_when_told_to(filled_home: Path, ending: signal.Signals | str) -> None:
     parameters = stdio_of(filled_home)
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
