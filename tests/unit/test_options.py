@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from prometheus.cli import COMMANDS, main
-from prometheus.cli.options import file_of, parse_date
+from prometheus.cli.options import file_of
+from prometheus.cli.parameters import parse_date
 from prometheus.cli.runner import application_of
 
 Needed = tuple[list[str], list[str]]
@@ -57,9 +58,9 @@ def test_a_date_is_read_as_it_is_written(day: date) -> None:
     assert parse_date(str(day)) == day
 
 
-@given(st.text(max_size=12).filter(lambda text: text != "today" and not text[:1].isdigit()))
+@given(st.text(max_size=12).filter(lambda text: text not in ("today", "latest") and not text[:1].isdigit()))
 def test_other_words_are_no_dates(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no date; write YYYY-MM-DD, or today"):
+    with pytest.raises(typer.BadParameter, match="is no date; write YYYY-MM-DD, today or latest"):
         parse_date(text)
 
 
