@@ -44,6 +44,7 @@ COMMANDS = {
     "config": ("operations", "print every setting and where it came from"),
     "serve": ("operations", "show the page and answer the API"),
     "mcp": ("operations", "answer language models over standard input and output"),
+    "completion": ("completion", "print a script that completes commands in bash, zsh or fish"),
     "db": ("operations", "migrate, inspect and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""
