@@ -48,6 +48,7 @@ COMMANDS = {
     "db": ("operations", "migrate, inspect and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""
+EXAMPLES = ("quick prices.csv", "show_regimes --region AAPL.US --explain", "serve --open")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +80,9 @@ def _help() -> str:
         "Which regime is each market in: point-in-time embeddings and regimes in PostgreSQL.",
         "",
         *lines,
+        "",
+        "Examples:",
+        *(f"  python -m prometheus {each}" for each in EXAMPLES),
         "",
         "Each command explains itself: python -m prometheus COMMAND --help",
         "",
