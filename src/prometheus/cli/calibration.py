@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import END, StandsForRegion, file_of, wrote
+from prometheus.cli.options import END, StandsForRegion, file_of, require_order, wrote
 from prometheus.cli.parameters import date_option, option
 from prometheus.cli.runner import Answer, command, command_app, progress
 from prometheus.errors import InputRefusedError, UsageError
@@ -176,11 +176,10 @@ def check_repaint(
 
     A label that could have been acted on never changes. Exit code 3 if any did.
     """
-    from prometheus.backfill.plan import DateSpan
+    require_order(start, end)
     from prometheus.evaluation.own_labeller import load_labeller
     from prometheus.evaluation.repaint import check_repaint as check
 
-    DateSpan.of_range(start or date.min, end)
     function = load_labeller(labeller)
     with command_app() as application:
         history = application.evaluations.history(instrument_id)

@@ -213,10 +213,10 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _span(first: date, until: date | None) -> tuple[date, date]:
-    from prometheus.backfill.plan import DateSpan
-
-    span = DateSpan.of_range(first, until or first)
-    return span.start, span.end
+    last = first if until is None else until
+    if last < first:
+        raise UsageError(f"the span ends {last}, before it starts {first}")
+    return first, last
 
 
 def _lines(header: Sequence[str], rows: Sequence[Sequence[str]], what: str) -> str:

@@ -77,6 +77,12 @@ class CalendarDates(Sessions):
 SESSIONS, CALENDAR_DATES = Sessions(), CalendarDates()
 
 
+def require_order(start: date | None, end: date) -> None:
+    """Raise UsageError if a span ends before it starts."""
+    if start is not None and end < start:
+        raise UsageError(f"--end {end} lies before --start {start}")
+
+
 def file_of(region: str, beginning: str, ending: str) -> Path:
     """Return the file here that stands for a region where none is named.
 

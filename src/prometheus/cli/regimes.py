@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from prometheus.cli.options import END, START, AsOf, First, Last, file_of, wrote
+from prometheus.cli.options import END, START, AsOf, First, Last, file_of, require_order, wrote
 from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option, parse_known_date
 from prometheus.cli.runner import Answer, command, command_app, csv_text
 from prometheus.core.files import require_writable, write_if_changed
@@ -134,11 +134,10 @@ def plot_regimes(
     model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
 ) -> Answer:
     """Write a PNG of adjusted closes over bands that show the regime of each date."""
-    from prometheus.backfill.plan import DateSpan
-
-    span, path = DateSpan.of_range(start, end), output or file_of(region, "regimes", "png")
+    require_order(start, end)
+    path = output or file_of(region, "regimes", "png")
     with command_app() as app:
-        n_dates = app.regimes.plot(region, instrument_id, span.start, span.end, model_id, path)
+        n_dates = app.regimes.plot(region, instrument_id, start, end, model_id, path)
     return Answer(
         lambda: {"output": str(path), "region": region, "n_dates": n_dates}, lambda: f"wrote {path}: {n_dates} dates"
     )
