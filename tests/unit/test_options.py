@@ -12,6 +12,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.commands import documented_json
 from typer.main import get_command
 
 from prometheus.cli import COMMANDS, EXAMPLES, main
@@ -77,6 +78,8 @@ def test_every_command_prints_json_or_says_why_not() -> None:
         words[0] for words, each in ALL if "--json" not in {name for param in each.params for name in param.opts}
     ]
     assert sorted(without) == sorted(WITHOUT_JSON)
+    with_json = {" ".join(words) for words, _ in ALL if words[0] not in WITHOUT_JSON}
+    assert set(documented_json()) == with_json
 
 
 @pytest.mark.parametrize(("words", "command"), SPANS, ids=[words[0] for words, _ in SPANS])
