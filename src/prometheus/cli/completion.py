@@ -199,7 +199,7 @@ def _stored_names(kind: Names) -> list[str]:
             return App(databases).stored.names(kind)
         finally:
             databases.close_all()
-    except PrometheusError:  # nobody waits for its text while typing
+    except PrometheusError:  # there is no place for its text while someone types
         return []
 
 
