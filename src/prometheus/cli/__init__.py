@@ -84,6 +84,7 @@ def _help() -> str:
         "Examples:",
         *(f"  python -m prometheus {each}" for each in EXAMPLES),
         "",
+        "Dates are written YYYY-MM-DD, today or latest: the newest one stored of what is asked.",
         "Each command explains itself: python -m prometheus COMMAND --help",
         "",
     ])  # fmt: skip

@@ -81,7 +81,7 @@ def given_options(bundle: Any) -> list[str]:
     return words
 
 
-def is_day(parameter: Parameter) -> bool:
+def _takes_dates(parameter: Parameter) -> bool:
     """Return whether a parameter takes a date, or dates."""
     return any(
         getattr(each, "parser", None) is parse_date for each in getattr(parameter.annotation, "__metadata__", ())
@@ -94,11 +94,11 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
     The databases are opened only where they are needed, and what they put in is logged. UsageError where a command
     cannot know the newest date, or there are several regions; NotFoundError where nothing is stored.
     """
-    for name in filter(lambda each: is_day(parameters[each]), parameters):
+    for name in filter(lambda each: _takes_dates(parameters[each]), parameters):
         value = given[name]
         given[name] = tuple(map(parse_date, value)) if isinstance(value, tuple) else value and parse_date(value)
     waiting = [name for name, value in given.items() if any(each is NEWEST for each in _several(value))]
-    lacks_region = "region" in given and given["region"] is ONLY_REGION and _is_only_region(parameters["region"])
+    lacks_region = any(each.annotation is OnlyRegion and given[name] is None for name, each in parameters.items())
     if waiting and rows is None:
         raise UsageError(f"{LATEST} is the newest date of what is stored, and nothing is read yet here; name a date")
     if not waiting and not lacks_region:
@@ -114,10 +114,6 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
     for name in waiting:
         value = given[name]
         given[name] = newest if value is NEWEST else tuple(newest if each is NEWEST else each for each in value)
-
-
-def _is_only_region(parameter: Parameter) -> bool:
-    return parameter.annotation is OnlyRegion
 
 
 def _only_region(app: App) -> str:
