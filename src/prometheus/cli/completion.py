@@ -26,11 +26,10 @@ BREAKS_OF_BASH = "=:@"
 """Where bash begins another word, so that what stands before is not written again."""
 DATES = ("DATE", "START END")
 STORED: Mapping[str, Names] = {
-    "region": "regions", "instrument_id": "instruments", "warm_up_instrument_id": "instruments",
-    "instrument": "instruments", "market_id": "markets", "model_id": "models", "regime_model_id": "models",
-    "numeric_model_id": "models", "text_model_id": "models", "joint_model_id": "models", "series": "series",
+    "region": "regions", "instrument_id": "instruments", "instrument": "instruments", "market_id": "markets",
+    "model_id": "models", "series": "series",
 }  # fmt: skip
-"""The kind of stored names that a parameter takes."""
+"""The kind of stored names that a parameter takes, by how its own name ends."""
 SCRIPT = {
     "bash": """\
 _prometheus_complete() {
@@ -181,8 +180,9 @@ def _read(words: Sequence[str], options: Mapping[str, Any]) -> tuple[Any, int]:
 def _values_of(parameter: Any) -> Sequence[str]:
     if parameter.metavar in DATES:
         return [TODAY, LATEST]
-    if parameter.name in STORED:
-        return _stored_names(STORED[parameter.name])
+    kind = next((kind for ending, kind in STORED.items() if parameter.name.endswith(ending)), None)
+    if kind is not None:
+        return _stored_names(kind)
     return list(map(str, parameter.type_descriptor.choices or ()))
 
 
@@ -195,12 +195,11 @@ def _stored_names(kind: Names) -> list[str]:
         databases = find_running_databases(load_config(), TIMEOUT_S)
         if databases is None:
             return []
-        try:
-            return App(databases).stored.names(kind)
-        finally:
-            databases.close_all()
+        names = App(databases).stored.names(kind)
+        databases.close_all()  # only here: it would wait for a server that does not answer
     except PrometheusError:  # there is no place for its text while someone types
         return []
+    return names
 
 
 def _spelt(shell: Shell, word: str, text: str, begun: str) -> str:
