@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus.app import quick as _quick
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
+    from prometheus.app import stored as _stored
     from prometheus.app import text_search as _text_search
     from prometheus.app import texts as _texts
     from prometheus.app import window_search as _window_search
@@ -55,6 +56,7 @@ class App:
     window_search: _window_search.SearchWindows
     texts: _texts.EmbedTexts
     face: _face.Notebook
+    stored: _stored.ListStored
     evaluations: _evaluations.EvaluationTasks
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
