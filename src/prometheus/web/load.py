@@ -26,7 +26,8 @@ NEVER_KEPT = (*UNLIMITED_PATHS, "/readyz", "/v1/openapi.json", "/go")
 KEPT_BYTES, KEPT_ANSWER_BYTES, ENTRY_BYTES = 64 << 20, 2 << 20, 4 << 10
 """Of all answers that are kept, of the longest one, and what any takes beside its body."""
 KINDS = frozenset({
-    "analogs", "changes", "embeddings", "overview", "record", "regimes", "runs", "texts", "transitions",
+    "analogs", "changes", "embeddings", "findings", "instruments", "overview", "record", "regimes", "runs", "texts",
+    "transitions",
 })  # fmt: skip
 """Of questions to the API; each of them, pages, and all others have a queue of their own."""
 VARYING = ("accept", "accept-encoding")

@@ -23,7 +23,7 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page, record, tables
+from prometheus.web import middleware, overview, page, record, reference, tables
 from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
@@ -53,7 +53,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api, tables.tables, record.router):
+    for router in (*ROUTERS, overview.api, tables.tables, record.router, reference.router):
         api.include_router(router, dependencies=needs)
     api.include_router(overview.page)
     api.include_router(page.router)
@@ -63,7 +63,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    guarded = AccessControl(middleware.WholeSegments(kept), rules)
+    guarded = AccessControl(middleware.WholeSegments(tables.TablesByAccept(kept)), rules)
     return middleware.MeasuredRequests(guarded, metrics)
 
 
