@@ -30,6 +30,8 @@ INLINE_BYTES = 32_768
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)")
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
+"""Beginnings of addresses that need no database: answered whatever else waits."""
 WITHOUT_DATABASE = frozenset({"none", "/healthz", "/metrics", "/static/{name}", "/go"})
 """Routes whose answers say nothing about the databases."""
 
@@ -152,6 +154,10 @@ class WebMetrics:
             "regime_http_request_seconds", "Time to the last byte.", ("route",), buckets=BUCKETS_S,
             registry=self.registry,
         )  # fmt: skip
+        self._refused = Counter(
+            "regime_http_requests_refused", "Requests refused unread: too many, or too slow.", ("error",),
+            registry=self.registry,
+        )  # fmt: skip
         self._under_way = Gauge("regime_http_requests_under_way", "Requests not answered yet.", registry=self.registry)
         ready = "Whether the databases answered when last asked."
         self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry)
@@ -176,6 +182,10 @@ class WebMetrics:
         self._seconds.labels(route).observe(seconds)
         if status < 400 and route not in WITHOUT_DATABASE:
             self.database_answered()
+
+    def refused(self, error: str) -> None:
+        """Count a request that was refused before it reached its route, by the name of the error."""
+        self._refused.labels(error).inc()
 
     def database_answered(self) -> None:
         """Note that a question to the databases was answered; say so in the log if the one before was not."""

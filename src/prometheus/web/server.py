@@ -27,6 +27,7 @@ from prometheus.web import middleware, overview, page, record, reference, tables
 from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
+from prometheus.web.clients import ClientRate
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
 from prometheus.web.figures import RegimeFigures
 from prometheus.web.load import KeptAnswers, Limiter, Limits
@@ -59,11 +60,16 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     api.include_router(page.router)
 
     def refuse(scope: Scope, problem: Problem) -> Response:
+        metrics.refused(problem.error)
         return show(Request({**scope, "app": api}), problem)
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    guarded = AccessControl(middleware.WholeSegments(tables.TablesByAccept(kept)), rules)
+    answering: ASGIApp = middleware.WholeSegments(tables.TablesByAccept(kept))
+    rate = app.db_manager.config.client_requests_per_minute
+    if rate is not None:
+        answering = ClientRate(answering, rate, refuse)
+    guarded = AccessControl(answering, rules)
     return middleware.MeasuredRequests(guarded, metrics)
 
 
