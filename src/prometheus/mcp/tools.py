@@ -302,9 +302,9 @@ TOOLS: Mapping[str, Tool[Any]] = {
     ),
     "read_record": Tool(
         "What was said of a region when it was new, never rewritten since: statements made by the end of a date in "
-        "UTC, the newest first, each chained to the one before by its hash, and their score so far: Brier of the stated "
-        "probabilities of high volatility, hours from the close to the statement. Only what was said by then counts: "
-        "give today's date for everything.",
+        "UTC, the newest first, each chained to the one before by its hash, and their score so far: Brier of the "
+        "stated probabilities of high volatility, hours from the close to the statement. What was said later does not "
+        "count: give today's date for everything.",
         RecordParameters, _read_record,
     ),
     "define_region": Tool(
