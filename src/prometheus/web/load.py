@@ -50,6 +50,11 @@ class Limits:
     client_share: float = 0.75
     most_of_a_client: int = 100
 
+    def shared_by(self, n_processes: int) -> Limits:
+        """Return the limits of one of several processes, which together work on as much as these say."""
+        names = ("most_at_once", "most_of_a_kind", "most_texts")
+        return replace(self, **{name: max(1, getattr(self, name) // n_processes) for name in names})
+
 
 class _Places:
     """Places at which questions are worked on, of all and of each kind, or a share of them for one client."""

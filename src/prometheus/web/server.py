@@ -74,8 +74,12 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
 
 
 @contextmanager
-def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> Iterator[App]:
+def open_reading_app(
+    config: PrometheusConfig, announce: Callable[[str], None] | None = None, n_processes: int = 1
+) -> Iterator[App]:
     """Yield an app that only reads and never waits for long; an embedded server is started and migrated first.
+
+    Of `n_processes` that answer together it is one.
 
     `DatabaseError` where a database cannot be used; one that does not answer yet is waited for later.
     """
@@ -89,7 +93,9 @@ def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] |
     finally:
         patient.close_all()
     in_time = {"connect_timeout_s": CONNECT_TIMEOUT_S, "statement_timeout_s": STATEMENT_TIMEOUT_S}
-    manager = DatabaseManager(config.model_copy(update=in_time), announce=announce, read_only=True)
+    manager = DatabaseManager(
+        config.model_copy(update=in_time), announce=announce, read_only=True, n_processes=n_processes
+    )
     try:
         yield App(manager)
     finally:
