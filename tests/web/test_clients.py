@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -44,18 +45,15 @@ def test_a_greedy_client_leaves_the_others_their_answers(breakable_home: Path) -
     assert f'regime_http_requests_refused_total{{error="too_many_requests"}} {counts[429]}.0' in figures
 
 
-async def _beside_each_other(address: str, unlock: object) -> tuple[list[httpx.Response], list[httpx.Response]]:
+async def _beside_each_other(
+    address: str, unlock: Callable[[], None]
+) -> tuple[list[httpx.Response], list[httpx.Response]]:
     """Ask 200 questions that wait for a lock, and meanwhile some from another address of this machine."""
-    assert callable(unlock)
-    settings = {"base_url": address, "timeout": 30.0}
     many = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=200))
     elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
     async with (
-        httpx.AsyncClient(transport=many, **settings) as greedy,
-        httpx.AsyncClient(  # type: ignore[arg-type]
-            transport=elsewhere,
-            **settings,  # type: ignore[arg-type]
-        ) as other,
+        httpx.AsyncClient(base_url=address, timeout=30.0, transport=many) as greedy,
+        httpx.AsyncClient(base_url=address, timeout=30.0, transport=elsewhere) as other,
     ):
         waiting = [asyncio.ensure_future(greedy.get(f"/v1/runs?limit={n}")) for n in range(1, 201)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # one is refused: the share is used up
@@ -66,7 +64,7 @@ async def _beside_each_other(address: str, unlock: object) -> tuple[list[httpx.R
 
 def test_a_rate_is_a_burst_and_then_one_after_the_other(application: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(clients.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     limited = clients.ClientRate(application, 3, lambda _scope, problem: problem.response())
     with client_of(limited) as client:
         assert [client.get("/v1/runs").status_code for _ in range(4)] == [200, 200, 200, 429]

@@ -56,7 +56,7 @@ def too_many(detail: str, wait_s: float = RETRY_AFTER_S) -> Problem:
 
 
 class ClientRate(Middleware):
-    """Lets each client make so many requests a minute, all of them at once if it likes; one more gets 429."""
+    """Lets each client make at most `most_a_minute` requests, all at once if it likes; one more gets 429."""
 
     def __init__(self, app: ASGIApp, most_a_minute: int, refuse: Refuse) -> None:
         super().__init__(app)

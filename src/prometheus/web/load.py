@@ -38,8 +38,8 @@ class Limits:
     """Seconds for one request, waiting included; how many run at once, of one kind, and of texts; how many wait.
 
     `most_at_once` is below the 40 threads that do the work. One kind of question, such as one that waits for a locked
-    table, leaves room for the others. One client has at most `client_share` of the places, and so many requests that
-    run or wait.
+    table, leaves room for the others. One client has at most `client_share` of the places, and `most_of_a_client`
+    requests that run or wait.
     """
 
     deadline_s: float = 8.0

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
+from typing import Any
 from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -181,7 +182,8 @@ class WebMetrics:
         folder, registry = os.environ.get(FIGURES_FOLDER), self.registry
         if folder is not None:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)
+            collect: Any = MultiProcessCollector  # without types
+            collect(registry, folder)
             registry.register(self.regimes)
         return generate_latest(registry)
 

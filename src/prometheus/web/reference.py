@@ -44,7 +44,7 @@ class FindingPageParameters(AsOfParameters):
     region: OptionalName = Field(None, description="Only of the instruments behind this region.")
     instrument: OptionalName = Field(None, description="Only of this instrument.")
     market: OptionalName = Field(None, description="Only of instruments of this market.")
-    open: bool | None = Field(None, description="Only what nobody decided yet, or only what is decided.")
+    open: bool | None = Field(None, description="Only what is not decided yet, or only what is.")
     limit: int = Field(20, ge=1, le=MAX_CHECKED, description="Instruments checked for a page.")
     cursor: OptionalName = Field(None, description="Id of the first instrument of a page, from `next`.")
 

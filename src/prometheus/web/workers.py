@@ -25,7 +25,7 @@ from prometheus.web import server
 from prometheus.web.middleware import FIGURES_FOLDER
 
 Make: TypeAlias = Callable[[App, int], ASGIApp]
-"""Makes the application over an open app, one of so many processes; a function of a module, for other processes."""
+"""Makes the application over an open app, one of a number of processes; to be sent to them, a function of a module."""
 
 
 def run_workers(n_workers: int, config: PrometheusConfig, make: Make, listener: socket.socket) -> None:
