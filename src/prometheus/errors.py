@@ -326,6 +326,9 @@ worker_not_started = _case(PrometheusError, "worker_start", (
     "a worker process ended with exit code {exit_code} before it began; use --workers 1, or in a script of "
     "your own start the work below: if __name__ == '__main__':"
 ))  # fmt: skip
+server_process_ended = _case(PrometheusError, "server_process", (
+    "a process of the server ended by itself, so all did; its last lines say why, or start with --workers 1"
+))  # fmt: skip
 unusable_address = _case(PrometheusError, "address", (
     "cannot listen on {address}: {reason}; choose another --port or --host"
 ))  # fmt: skip

@@ -168,5 +168,5 @@ def test_the_newest_state_of_a_region_is_of_the_model_that_answers_for_it(
         storage.save_regimes([state(day, "CRISIS", model_id=model_id, confidence=n_dates / 10) for day in days])
     timelines = RegimeTimelines(db_manager)
     preferred = preferred_history(timelines.histories())
-    (newest,) = timelines.newest().values()
+    (newest,) = timelines.newest()
     assert (newest.as_of_date, newest.confidence) == (preferred.last, preferred.n_dates / 10)

@@ -15,7 +15,7 @@ from tests.web.serving import LAST, REGION, client_of, wait_for
 
 from prometheus.app import App
 from prometheus.data.timelines import RegimeTimelines
-from prometheus.regime.alerts import Reading
+from prometheus.regime.history import NewestState
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
@@ -51,7 +51,7 @@ def test_a_flood_of_requests_asks_the_databases_once(reading_app: App, monkeypat
     asked: list[str] = []
     newest = RegimeTimelines.newest
 
-    def counted(timelines: RegimeTimelines) -> dict[str, Reading]:
+    def counted(timelines: RegimeTimelines) -> list[NewestState]:
         asked.append("once")
         return newest(timelines)
 

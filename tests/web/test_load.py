@@ -151,7 +151,7 @@ def test_a_wait_that_is_given_up_takes_no_place() -> None:
     async def ask(limiter: Limiter, path: str) -> None:
         async def drop(_message: Message) -> None: ...
 
-        await limiter({"type": "http", "path": path, "method": "GET"}, _nothing, drop)
+        await limiter({"type": "http", "path": path, "method": "GET", "headers": []}, _nothing, drop)
 
     async def give_up() -> None:
         limits = Limits(most_at_once=1, most_of_a_kind=2)

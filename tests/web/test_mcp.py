@@ -35,6 +35,8 @@ from prometheus.mcp import tools
 pytest_plugins = ["tests.web.fixtures"]
 
 CRASH, WEEKEND, CALM, TEXTS = "2020-03-16", "2020-03-21", "2019-06-03", "2025-01-15"
+SOME_DAY = "2099-12-31"
+"""When all that the home holds was said."""
 Truth = Callable[[App], Any]
 Read = Callable[[dict[str, Any]], Any]
 
@@ -83,6 +85,11 @@ def _observed_share(app: App, until: str) -> float:
     steps = np.log(closes.values[1:] / closes.values[:-1]) ** 2
     wild = [np.sqrt(252 * steps[at : at + 21].mean()) > limit for at in range(len(steps) - 20)]
     return float(np.mean(wild))
+
+
+def _recorded(app: App, n: int) -> tuple[int, list[str], int]:
+    said = app.statements.statements(REGION)
+    return len(said), [each.hash.hex() for each in said[: -n - 1 : -1]], len(said)
 
 
 def _analogs(app: App, day: str, k: int) -> list[str]:
@@ -160,6 +167,16 @@ ASKED: dict[str, tuple[Question, Read, Truth]] = {
     "were forecasts right": (
         _q("score_forecasts", "2020-02-28", region=REGION), lambda told: told["observed_share"],
         lambda app: pytest.approx(_observed_share(app, "2020-02-28"), rel=1e-5)),
+    "what was said so far": (
+        _q("read_record", SOME_DAY, region=REGION, limit=3),
+        lambda told: (told["n_items"], [each["hash"] for each in told["items"]], told["score"][0]["n_statements"]),
+        lambda app: _recorded(app, 3)),
+    "nothing was said yet": (
+        _q("read_record", CRASH, region=REGION), lambda told: (told["items"], told["score"]), lambda _app: ([], [])),
+    "what it stands on": (
+        _q("define_region", CRASH, region=REGION),
+        lambda told: (told["members"], told["models"][0]["last"], told["models"][0]["config"]["calibration"]["end"]),
+        lambda _app: ({"GSPC.INDX": 1.0}, CRASH, "2007-12-31")),
     "days like the crash": (
         _q("find_analogs", CRASH, region=REGION, k=3), lambda told: [each["as_of_date"] for each in told["analogs"]],
         lambda app: _analogs(app, CRASH, 3)),
@@ -262,6 +279,11 @@ def _poison(manager: DatabaseManager, day: str) -> None:
             "CASE regime_label WHEN 'CRISIS' THEN 'CARRY' ELSE 'CRISIS' END WHERE as_of_date > %s", (day,),
         )  # fmt: skip
         connection.execute("DELETE FROM regime_transitions WHERE as_of_date > %s", (day,))
+        connection.execute(
+            "INSERT INTO forward_record SELECT number + 1000000, region, 'zz-said-later', as_of_date, 'CRISIS', 0.5, "
+            "0.1, 0.2, 0.3, 0.4, 0.5, 0.1, false, instruments, input_hash, %s::date + interval '1 day', hash "
+            "FROM forward_record WHERE number < 1000000 ON CONFLICT DO NOTHING", (day,),
+        )  # fmt: skip
         copied = (
             "INSERT INTO regimes (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim, "
             "regime_embedding, metadata) SELECT {region}, {model}, as_of_date, 'CRISIS', 0.5, encoder_model_id, dim, "

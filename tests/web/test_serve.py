@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -14,7 +16,7 @@ import httpx
 import pytest
 from tests.fixtures.database import set_environment
 from tests.fixtures.embedded_homes import Playground
-from tests.web.serving import ENVIRONMENT, REGION, TOKEN, serving
+from tests.web.serving import ENVIRONMENT, REGION, TOKEN, Served, serving, wait_for
 
 from prometheus.cli import main
 
@@ -124,3 +126,42 @@ def test_it_imports_no_pandas(filled_home: Path) -> None:
         text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_several_processes_answer_as_one_and_end_together(filled_home: Path) -> None:
+    addresses = [f"/v1/regions/{REGION}/regimes?limit={n}" for n in range(1, 31)]
+    with serving(filled_home, "--workers", "2", "--mcp") as served:
+        served.get("/healthz", timeout_s=60)
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(served.get, addresses))
+        figures = served.get("/metrics").text
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        spoken = httpx.post(
+            f"{served.address}/mcp", json=ping, headers={"Accept": "application/json, text/event-stream"}
+        )
+        exit_code, stdout, stderr = served.stop()
+    assert [len(each.json()["items"]) for each in answers] == list(range(1, 31))
+    route = "/v1/regions/{region}/regimes"
+    assert f'regime_http_requests_total{{method="GET",route="{route}",status="200"}} 30.0' in figures
+    assert spoken.status_code == 200
+    assert (exit_code, stdout, stderr) == (0, "stopped\n", "")
+
+
+@pytest.mark.deep
+def test_processes_end_with_one_that_ends_and_with_their_parent(filled_home: Path) -> None:
+    with serving(filled_home, "--workers", "2") as served:
+        served.get("/healthz", timeout_s=60)
+        os.kill(workers_of(served)[0], signal.SIGKILL)
+        stdout, stderr = served.process.communicate(timeout=60)
+    assert (served.process.returncode, stdout) == (1, "")
+    assert "a process of the server ended by itself" in stderr
+    with serving(filled_home, "--workers", "2") as served:
+        served.get("/healthz", timeout_s=60)
+        workers = workers_of(served)
+        served.process.kill()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def workers_of(served: Served) -> list[int]:
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

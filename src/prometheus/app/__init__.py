@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus.app import briefings as _briefings
     from prometheus.app import calibrations as _calibrations
     from prometheus.app import decisions as _decisions
+    from prometheus.app import definitions as _definitions
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from prometheus.backfill.work import Progress
 
 _IN_A_FOLDER = ("regimes", "analogs", "face")
-_OVER_THE_APP = ("briefings", "nightly", "quick")
+_OVER_THE_APP = ("briefings", "definitions", "nightly", "quick")
 """Made of other parts, not of the readers and stores alone."""
 
 
@@ -60,6 +61,7 @@ class App:
     evaluations: _evaluations.EvaluationTasks
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
+    definitions: _definitions.Define
     alerts: _alerts.SendAlerts
     nightly: _nightly.RunNight
     quick: _quick.AnswerQuickly

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Protocol
 
 import numpy as np
 
-from prometheus.app.findings import CheckPrices
+from prometheus.app.findings import FIELDS, CheckPrices, JudgedFinding, judged_findings
 from prometheus.data.decisions import PriceDecision, PriceDecisions, Verdict
 from prometheus.data.reader import PriceRevision
 from prometheus.data.removal import Counts, Removal
@@ -16,6 +17,7 @@ from prometheus.data.vectors.index import WindowIndex
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import InputRefusedError, NotFoundError, unknown_instrument
 from prometheus.market.bars import DECISION, REJECTED, PriceBars
+from prometheus.market.calendar import US_EQ
 from prometheus.market.findings import Finding
 
 
@@ -64,6 +66,23 @@ class PriceFindings(CheckPrices):
     def decisions(self, instrument_ids: Sequence[str] | None) -> list[PriceDecision]:
         """Return every decision ever made."""
         return self._decisions.history(instrument_ids)
+
+    def listed(self, instrument_ids: Sequence[str], as_of: date | None = None) -> list[JudgedFinding]:
+        """Return what the judge finds, in all bars or those up to a date, decided or not, by instrument and first date.
+
+        A decided finding is told as it would be without any decision; a failure of the judge is raised.
+        """
+        markets, until = self._wired.catalog.markets_of(instrument_ids), as_of or date.max
+        loaded = self._wired.reader.load_bars(instrument_ids, date.min, until, 1, FIELDS)
+        found = [
+            each
+            for bars in loaded.each() if len(bars)
+            for each in judged_findings(bars, markets.get(bars.instrument_ids[0], US_EQ))
+        ]  # fmt: skip
+        if as_of is not None or not any(each.verdict for each in found):
+            return found
+        made = [each for each in self.decisions(instrument_ids) if each.is_in_force]
+        return [_with_decision(each, made) for each in found]
 
     def revisions(
         self, instrument_ids: Sequence[str] | None, start: date, end: date, limit: int
@@ -132,6 +151,15 @@ class PriceFindings(CheckPrices):
                 f"{instrument_id} {one.trade_date} was {one.verdict.lower()} by {one.decided_by} on "
                 f"{one.decided_at:%Y-%m-%d} ({one.reason}); take that back first: python -m prometheus data reopen"
             )
+
+
+def _with_decision(judged: JudgedFinding, made: Sequence[PriceDecision]) -> JudgedFinding:
+    """Return a finding with when and why one of its bars was decided, if one was."""
+    finding = judged.finding
+    for each in made:
+        if each.instrument_id == finding.instrument_id and finding.first <= each.trade_date <= finding.last:
+            return replace(judged, decided_at=each.decided_at, reason=each.reason)
+    return judged
 
 
 def _days(bars: PriceBars, first: date, last: date) -> list[date]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
 
 from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.errors import unknown_instrument
-from prometheus.market.bars import DECISION, PriceBars
+from prometheus.market.bars import ACCEPTED, DECISION, PriceBars
 from prometheus.market.calendar import US_EQ
 from prometheus.market.findings import Finding, findings_of, known_on
 from prometheus.market.quality import CONTEXT, DEFECTS, JUDGED_FIELDS, judge, missing_sessions
@@ -29,6 +32,29 @@ class PriceCheck:
     def exit_code(self) -> int:
         """0, or 3 if anything is open."""
         return 3 if self.findings or self.failures else 0
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFinding:
+    """A finding, the date of the bar that showed it, whether a label is held for it, and what is decided of it.
+
+    `decided_at` and `reason` are None of a past date.
+    """
+
+    finding: Finding
+    known_on: date
+    is_held: bool
+    verdict: Literal["ACCEPTED", "REJECTED"] | None = None
+    decided_at: datetime | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            **self.finding.to_dict(), "known_on": str(self.known_on), "held": self.is_held,
+            "decision": self.verdict and self.verdict.lower(), "decided_at": self.decided_at and str(self.decided_at),
+            "reason": self.reason,
+        }  # fmt: skip
 
 
 class CheckPrices(UseCase):
@@ -79,3 +105,29 @@ class CheckPrices(UseCase):
 def _findings(bars: PriceBars, market: str) -> Iterator[Finding]:
     n_missing = missing_sessions(bars.dates, calendar_of(market))
     return findings_of(bars, judge(bars, n_missing), n_missing)
+
+
+def judged_findings(bars: PriceBars, market: str) -> list[JudgedFinding]:
+    """Return what the judge finds in the bars of one instrument, decided or not, by first date."""
+    n_missing = missing_sessions(bars.dates, calendar_of(market))
+    judgement, decision = judge(bars, n_missing), bars.column(DECISION)
+
+    def judged(finding: Finding) -> JudgedFinding:
+        is_held = judgement.is_held[_rows_of(finding, bars)].any()
+        return JudgedFinding(finding, known_on(finding, bars), bool(is_held))
+
+    found = [*map(judged, findings_of(bars, judgement, n_missing))]
+    if not decision.any():
+        return found
+    undecided = replace(bars, fields=JUDGED_FIELDS, values=bars.values[: len(JUDGED_FIELDS)])
+    for finding in findings_of(undecided, judge(undecided, n_missing), n_missing):
+        decided = decision[_rows_of(finding, bars)]
+        if decided.any():
+            is_accepted = decided[np.flatnonzero(decided)[0]] == ACCEPTED
+            found.append(replace(judged(finding), verdict="ACCEPTED" if is_accepted else "REJECTED"))
+    return sorted(found, key=lambda each: each.finding.first)
+
+
+def _rows_of(finding: Finding, bars: PriceBars) -> slice:
+    first, last = (np.datetime64(day, "D") for day in (finding.first, finding.last))
+    return slice(*np.searchsorted(bars.dates, [first, last + 1]).tolist())

@@ -174,7 +174,7 @@ class ViewRegions(UseCase):
         rows.sort(key=lambda row: (row.is_stale, not row.is_calibrated, row.region))
         changes = timelines.changes(chosen, until - timedelta(days=RECENT_DAYS), until)
         of_region = {each.region: each for each in recent}
-        behind = {*instruments, *(name for state in states for name in state.metadata.get("members", ()))}
+        behind = {name for state in states for name in self._behind(state)}
         return Overview(
             until, tuple(rows), tuple(changes), tuple(_markets(rows, of_region)),
             tuple(each for name, each in known.items() if name not in behind),
@@ -188,9 +188,15 @@ class ViewRegions(UseCase):
         """Return the newest date with a state of any region; None if nothing is stored."""
         return max((each.last for each in self._wired.timelines.histories()), default=None)
 
-    def instruments(self, until: date, market_id: str | None = None) -> Iterator[ListedInstrument]:
-        """Yield the instruments, or those of a market, that have a bar up to a date, in order of id."""
-        rows = [each for each in self._wired.catalog.describe() if market_id in (None, each.market_id)]
+    def behind(self, until: date) -> dict[str, set[str]]:
+        """Return by region the instruments that its newest state up to a date stands on."""
+        states = self._wired.timelines.newest_states(self._chosen(until, is_strict=False), until)
+        return {state.region: self._behind(state) for state in states}
+
+    def instruments(self, until: date, market_id: str | None = None, first_id: str = "") -> Iterator[ListedInstrument]:
+        """Yield the instruments, or those of a market, that have a bar up to a date, in order of id from one on."""
+        known = sorted(self._wired.catalog.describe())
+        rows = [each for each in known if each.instrument_id >= first_id and market_id in (None, each.market_id)]
         for first in range(0, len(rows), LISTED_AT_ONCE):
             chosen = rows[first : first + LISTED_AT_ONCE]
             closes = self._closes([each.instrument_id for each in chosen], until)
@@ -214,6 +220,10 @@ class ViewRegions(UseCase):
         if configured is not None and configured.anchor in members:
             return configured.anchor
         return max(sorted(members), key=lambda name: members[name], default=None)
+
+    def _behind(self, state: NewestState) -> set[str]:
+        named = {self._instrument_of(state), *(state.metadata.get("members") or ())}
+        return {name for name in named if name is not None}
 
     def _closes(self, names: Sequence[str], until: date) -> dict[str, tuple[date, float, float | None]]:
         """Return date and close of each instrument's newest bar up to a date, and its adjusted return."""

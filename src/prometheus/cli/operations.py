@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,8 @@ from prometheus.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
     import socket
+
+    from starlette.types import ASGIApp
 
     from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
@@ -194,6 +197,7 @@ def serve(
     with_mcp: Annotated[
         bool, option("Answer language models under /mcp, too (Model Context Protocol).", "--mcp")
     ] = False,
+    workers: Annotated[int, option("Processes that answer, at most one for each core.", min=1, max=8)] = 1,
 ) -> int:
     """Serve the page and the API until stopped; nothing is written."""
     import webbrowser
@@ -204,27 +208,43 @@ def serve(
     from prometheus.web import server
 
     if with_mcp:  # says at once what is not installed
-        from prometheus.mcp.server import BesidePage
+        import prometheus.mcp.server  # noqa: F401
 
     with server.bind(host, port) as listener:
         rules = replace(
             _rules(listener, token_file, allow_host or []), origins=frozenset(allow_origin or ()),
             frames=tuple(allow_frame or ()),
         )  # fmt: skip
-        with server.open_reading_app(load_config(), announce=logger.info) as app:
+        settings, make = load_config(), partial(_application, rules, with_mcp)
+        with server.open_reading_app(settings, announce=logger.info) as app:
             _say_if_empty(app)
-            application = server.create_app(app, rules)
-            if with_mcp:
-                application = BesidePage(application, app, rules)
+            application = make(app, workers)
             listener.listen()
             address = server.address_of(listener)
             print_line(f"Prometheus is at {address}; stop it with Ctrl-C")
             sys.stdout.flush()
             if open_browser and not webbrowser.open(address):
                 logger.info("no browser could be opened; go to %s", address)
-            server.run(application, listener)
+            if workers == 1:
+                server.run(application, listener)
+        if workers > 1:
+            from prometheus.web.workers import run_workers
+
+            run_workers(workers, settings, make, listener)
     print_line("stopped")
     return 0
+
+
+def _application(rules: AccessRules, with_mcp: bool, app: App, n_processes: int) -> ASGIApp:
+    from prometheus.web.load import Limits
+    from prometheus.web.server import create_app
+
+    application = create_app(app, rules, Limits().shared_by(n_processes))
+    if with_mcp:
+        from prometheus.mcp.server import BesidePage
+
+        application = BesidePage(application, app, rules)
+    return application
 
 
 @command("")

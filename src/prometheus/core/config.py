@@ -137,6 +137,9 @@ class PrometheusConfig(BaseSettings):
         le=2_147_483,
         description="seconds one statement may take",  # PostgreSQL counts milliseconds in int4
     )
+    client_requests_per_minute: int | None = Field(
+        default=None, ge=1, description="requests a minute that `serve` answers one client; default: any number"
+    )
     regions: Annotated[Regions, NoDecode] = Field(
         default_factory=dict, description="[regions](../how-to/regions.md) as a JSON object"
     )

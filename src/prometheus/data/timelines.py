@@ -14,7 +14,6 @@ from psycopg import sql
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.data.postgres.binary_copy import unpack_vectors
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
-from prometheus.regime.alerts import Reading
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import (
     LABELS,
@@ -38,10 +37,9 @@ _HISTORIES = """
             WHERE (region, model_id) > (named.region, named.model_id) ORDER BY region, model_id LIMIT 1
         ) AS following
     )
-    SELECT region, model_id, newest.encoder_model_id, counted.n_dates, counted.first, newest.as_of_date,
-           newest.regime_label, newest.confidence, (newest.metadata->'high_volatility'->>'probability')::float8
+    SELECT region, model_id, newest.encoder_model_id, counted.n_dates, counted.first, newest.as_of_date
     FROM named CROSS JOIN LATERAL (
-        SELECT encoder_model_id, as_of_date, regime_label, confidence, metadata FROM regimes
+        SELECT encoder_model_id, as_of_date FROM regimes
         WHERE region = named.region AND model_id = named.model_id AND as_of_date <= %(until)s
         ORDER BY as_of_date DESC LIMIT 1
     ) AS newest CROSS JOIN LATERAL (
@@ -129,21 +127,20 @@ class RegimeTimelines:
 
     def histories(self, until: date = date.max) -> list[RegimeHistory]:
         """Return what is stored of dates up to one, by region and regime model."""
-        return [RegimeHistory(*row[:6]) for row in self._newest_rows(until, is_counted=True)]
+        return self._histories(until, is_counted=True)
 
-    def newest(self) -> dict[str, Reading]:
+    def newest(self) -> list[NewestState]:
         """Return the newest state of each region, of the model that answers for it, as `preferred_history` says."""
-        rows = self._newest_rows(date.max, is_counted=False)
-        equals = Counter((region, model_id == encoder, last) for region, model_id, encoder, _, _, last, *_ in rows)
+        found = self._histories(date.max, is_counted=False)
+        equals = Counter((each.region, each.has_prototypes, each.last) for each in found)
         if max(equals.values(), default=0) > 1:  # the longer history answers
-            rows = self._newest_rows(date.max, is_counted=True)
-        said = {row[:2]: Reading(*row[5:]) for row in rows}
-        by_region = groupby((RegimeHistory(*row[:6]) for row in rows), key=lambda each: each.region)
-        chosen = (preferred_history(list(histories)) for _, histories in by_region)
-        return {each.region: said[each.region, each.model_id] for each in chosen}
+            found = self.histories()
+        by_region = groupby(found, key=lambda each: each.region)
+        return self.newest_states([preferred_history(list(histories)) for _, histories in by_region], date.max)
 
-    def _newest_rows(self, until: date, *, is_counted: bool) -> list[tuple[Any, ...]]:
-        return self._db.rows(_HISTORIES, {"until": until, "is_counted": is_counted})
+    def _histories(self, until: date, *, is_counted: bool) -> list[RegimeHistory]:
+        rows = self._db.rows(_HISTORIES, {"until": until, "is_counted": is_counted})
+        return [RegimeHistory(*row) for row in rows]
 
     def timeline(self, region: str, model_id: str, start: date, end: date, limit: int | None = None) -> RegimeTimeline:
         """Return labels and confidences from `start` to `end`, both included; the first `limit` of them."""

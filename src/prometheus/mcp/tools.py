@@ -35,6 +35,8 @@ N_SPELLS = 5
 _DATES = re.compile(r"\d{4}-\d{2}-\d{2}")
 _WITHOUT = ("strip", "strip_start")
 """Parts of a row of the overview that only a picture needs."""
+_TODAY = ("label_today", "today")
+"""Parts of a statement that say what the tables hold now."""
 P = TypeVar("P", bound="AsOfParameters")
 
 
@@ -89,6 +91,12 @@ class ChangesParameters(AsOfParameters):
     since: IsoDate = Field(description="First date, YYYY-MM-DD.", examples=["2020-02-01"])
     region: OptionalName = Field(None, description="Only of this region.")
     limit: int = Field(30, ge=1, le=200, description="Changes told.")
+
+
+class RecordParameters(RegionParameters):
+    """What was said of a region."""
+
+    limit: int = Field(10, ge=1, le=100, description="The newest statements told.")
 
 
 class AnalogsParameters(RegionParameters):
@@ -190,6 +198,25 @@ def _score_forecasts(app: App, asked: RegionParameters, day: date) -> Mapping[st
     return {"region": asked.region, **app.evaluations.score_stored(_known_history(app, asked, day), day)}
 
 
+def _read_record(app: App, asked: RecordParameters, day: date) -> Mapping[str, Any]:
+    _known_history(app, asked, day)
+    try:
+        told = [each.to_dict() for each in app.statements.statements(asked.region, day)]
+        score = [each.to_dict() for each in app.statements.score(asked.region, day)]
+    except NotFoundError:  # of this region nothing was ever said
+        told, score = [], []
+    rows, scores = ([row for row in each if asked.model_id in (None, row["model_id"])] for each in (told, score))
+    newest = [{name: row[name] for name in row if name not in _TODAY} for row in reversed(rows)]
+    return {"region": asked.region, **_some(newest, asked.limit), "score": scores}
+
+
+def _define_region(app: App, asked: RegionParameters, day: date) -> Mapping[str, Any]:
+    _known_history(app, asked, day)
+    told = app.definitions.region(asked.region, day).to_dict()
+    told["models"] = [each for each in told["models"] if asked.model_id in (None, each["model_id"])]
+    return told
+
+
 def _find_analogs(app: App, asked: AnalogsParameters, day: date) -> Mapping[str, Any]:
     history = _known_history(app, asked, day)
     request = AnalogRequest(
@@ -272,6 +299,18 @@ TOOLS: Mapping[str, Tool[Any]] = {
         "from: mean stated against observed share, Brier skill (above 0 is better than the base rate), calibration "
         "error (0 is best), area under the curve (0.5 is a coin).",
         RegionParameters, _score_forecasts,
+    ),
+    "read_record": Tool(
+        "What was said of a region when it was new, never rewritten since: statements made by the end of a date in "
+        "UTC, the newest first, each chained to the one before by its hash, and their score so far: Brier of the "
+        "stated probabilities of high volatility, hours from the close to the statement. What was said later does not "
+        "count: give today's date for everything.",
+        RecordParameters, _read_record,
+    ),
+    "define_region": Tool(
+        "What a region stands on: its instruments and their weights, whose sessions are its dates, its market, and the "
+        "models known on the date, each with span, thresholds and temperature of its calibration as stored.",
+        RegionParameters, _define_region,
     ),
     "find_analogs": Tool(
         "The past dates of a region that looked most like a date, and return, volatility and drawdown of the 21 and 63 "

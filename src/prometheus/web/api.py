@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date
 from io import BytesIO
 from itertools import groupby
 from typing import Annotated, Any
@@ -18,11 +19,12 @@ from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import Float64Matrix
-from prometheus.errors import NoRegimesError, VectorError
+from prometheus.errors import NoRegimesError, NotFoundError, VectorError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
 from prometheus.web import schemas
+from prometheus.web.errors import for_clients
 from prometheus.web.middleware import ARROW, WebMetrics
 from prometheus.web.schemas import DatePath, Nothing, OfModel, RegionPath
 
@@ -85,6 +87,20 @@ def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfMo
     For a date without either 404 names the span.
     """
     return app.briefings.detail(app.regimes.history(region, query.model_id), as_of_date)
+
+
+@regimes.get("/regimes/latest", response_model=schemas.RegimeDetails, summary="The newest regimes of several regions")
+def get_latest_regimes(app: AppOf, query: schemas.OfRegions) -> Any:
+    """Return what the question of one region does, of each; one that has no regimes is told beside them."""
+    return _details(app, query)
+
+
+@regimes.get(
+    "/regimes/{as_of_date}", response_model=schemas.RegimeDetails, summary="The regimes of several regions on a date"
+)
+def get_regimes(app: AppOf, as_of_date: DatePath, query: schemas.OfRegions) -> Any:
+    """Return what the question of one region and date does, of each; one that has no regime is told beside them."""
+    return _details(app, query, as_of_date)
 
 
 @regimes.get(
@@ -170,6 +186,16 @@ def next_page(request: Request, cursor: object) -> str:
 def _region(name: str, histories: list[RegimeHistory]) -> dict[str, Any]:
     models = [{**asdict(each), "has_prototypes": each.has_prototypes} for each in histories]
     return {"region": name, "default_model_id": preferred_history(histories).model_id, "models": models}
+
+
+def _details(app: App, query: schemas.RegionsParameters, as_of: date | None = None) -> dict[str, Any]:
+    items, refused = [], []
+    for name in dict.fromkeys(query.region):
+        try:
+            items.append(app.briefings.detail(app.regimes.history(name, query.model_id), as_of))
+        except NotFoundError as error:
+            refused.append({"region": name, "error": error.code, "detail": for_clients(str(error))})
+    return {"items": items, "refused": refused}
 
 
 def _rows(found: RegimeTimeline, shares: Float64Matrix, limit: int) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ _REASONS = {
     404: "There is no such region, model or date; the answer names what there is.",
     409: "What is stored, or installed, cannot answer this.",
     422: "A parameter is unknown, malformed or out of its limits.",
+    429: "The client asks too much; try again after `Retry-After` seconds.",
     500: "A defect of the server.",
     503: "The database does not answer now, or too many ask; try again after `Retry-After` seconds.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client.core import GaugeMetricFamily
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from prometheus.app import App
 from prometheus.errors import PrometheusError
-from prometheus.regime.alerts import Reading
+from prometheus.regime.history import NewestState
 from prometheus.regime.types import RegimeLabel
 
 KEPT_S = 10.0
@@ -27,7 +27,7 @@ class RegimeFigures(Collector):
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._newest: Mapping[str, Reading] = {}
+        self._newest: Sequence[NewestState] = ()
         self._n_pending: int | None = None
         self._reading: asyncio.Task[None] | None = None
         self._due = 0.0
@@ -51,13 +51,13 @@ class RegimeFigures(Collector):
         )
         waiting = GaugeMetricFamily("prometheus_alerts_pending", "Alerts that were not taken yet.")
         today = datetime.now(UTC).date()
-        for region, newest in self._newest.items():
+        for newest in self._newest:
             for each in RegimeLabel:
-                label.add_metric((region, each.name), float(each.name == newest.label))
-            sure.add_metric((region,), newest.confidence)
-            if newest.high_volatility is not None:
-                high.add_metric((region,), newest.high_volatility)
-            age.add_metric((region,), (today - newest.as_of_date).days)
+                label.add_metric((newest.region, each.name), float(each is newest.label))
+            sure.add_metric((newest.region,), newest.confidence)
+            if "high_volatility" in newest.metadata:
+                high.add_metric((newest.region,), newest.metadata["high_volatility"]["probability"])
+            age.add_metric((newest.region,), (today - newest.as_of_date).days)
         if self._n_pending is not None:
             waiting.add_metric((), self._n_pending)
         yield from (label, sure, high, age, waiting)
@@ -66,6 +66,6 @@ class RegimeFigures(Collector):
         try:
             self._newest, self._n_pending = self._app.wired.timelines.newest(), self._app.alerts.outbox.n_pending()
         except PrometheusError:
-            self._newest, self._n_pending = {}, None
+            self._newest, self._n_pending = (), None
         finally:
             self._due = time.monotonic() + KEPT_S

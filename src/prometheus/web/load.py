@@ -5,33 +5,31 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError
+from prometheus.web.clients import Refuse, client_of, too_many
 from prometheus.web.errors import Problem, problem_of, unavailable
-from prometheus.web.middleware import Middleware
+from prometheus.web.middleware import UNLIMITED_PATHS, Middleware
 
-UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
-"""Beginnings of addresses that need no database: answered whatever else waits."""
 NEVER_KEPT = (*UNLIMITED_PATHS, "/readyz", "/v1/openapi.json", "/go")
 KEPT_BYTES, KEPT_ANSWER_BYTES, ENTRY_BYTES = 64 << 20, 2 << 20, 4 << 10
 """Of all answers that are kept, of the longest one, and what any takes beside its body."""
 KINDS = frozenset({
-    "analogs", "changes", "embeddings", "overview", "record", "regimes", "runs", "texts", "transitions",
+    "analogs", "changes", "embeddings", "findings", "instruments", "overview", "record", "regimes", "runs", "texts",
+    "transitions",
 })  # fmt: skip
 """Of questions to the API; each of them, pages, and all others have a queue of their own."""
 VARYING = ("accept", "accept-encoding")
 
-Refuse: TypeAlias = Callable[[Scope, Problem], Response]
 _REGION_ROUTE = re.compile(r"/v1/regions/[^/]+/([a-z]+)")
 
 
@@ -40,28 +38,53 @@ class Limits:
     """Seconds for one request, waiting included; how many run at once, of one kind, and of texts; how many wait.
 
     `most_at_once` is below the 40 threads that do the work. One kind of question, such as one that waits for a locked
-    table, leaves room for the others.
+    table, leaves room for the others. One client has at most `client_share` of the places, and `most_of_a_client`
+    requests that run or wait.
     """
 
     deadline_s: float = 8.0
     most_at_once: int = 16
     most_of_a_kind: int = 10
     most_texts: int = 3
-    most_waiting: int = 120
+    most_waiting: int = 240
+    client_share: float = 0.75
+    most_of_a_client: int = 100
+
+    def shared_by(self, n_processes: int) -> Limits:
+        """Return the limits of one of several processes, which together work on as much as these say."""
+        names = ("most_at_once", "most_of_a_kind", "most_texts")
+        return replace(self, **{name: max(1, getattr(self, name) // n_processes) for name in names})
+
+
+class _Places:
+    """Places at which questions are worked on, of all and of each kind, or a share of them for one client."""
+
+    def __init__(self, limits: Limits, share: float = 1.0) -> None:
+        def part(n_places: int) -> asyncio.Semaphore:
+            return asyncio.Semaphore(max(1, int(n_places * share)))
+
+        self._all = part(limits.most_at_once)
+        self._kinds: dict[str, asyncio.Semaphore] = defaultdict(lambda: part(limits.most_of_a_kind))
+        self._kinds["texts"] = part(limits.most_texts)
+        self.n_in_flight = 0
+
+    def needed(self, kind: str) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+        """Return what a question of a kind takes one of each, in order."""
+        return self._kinds[kind], self._all
 
 
 class Limiter(Middleware):
     """Lets some requests run and the others wait in order; one over its deadline, or one too many, gets 503.
 
+    A client waits for its own share first, so that others are answered beside one that asks too much; that gets 429.
     A thread cannot be stopped: work past its deadline goes on, without a listener, and counts until it ends.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, refuse: Refuse) -> None:
         super().__init__(app)
         self._limits, self._refuse = limits, refuse
-        self._all = asyncio.Semaphore(limits.most_at_once)
-        self._kinds: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.most_of_a_kind))
-        self._kinds["texts"] = asyncio.Semaphore(limits.most_texts)
+        self._places = _Places(limits)
+        self._clients: dict[str, _Places] = {}
         self._n_waiting = 0
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,9 +93,11 @@ class Limiter(Middleware):
             return
         loop, deadline = asyncio.get_running_loop(), self._limits.deadline_s
         until = loop.time() + deadline
-        if self._n_waiting >= self._limits.most_waiting:
-            busy = unavailable("busy", f"{self._n_waiting} requests are waiting; ask again soon")
-            await self._refuse(scope, busy)(scope, receive, send)
+        name, kind = client_of(scope), kind_of(scope["path"])
+        client = self._clients.get(name) or _Places(self._limits, self._limits.client_share)
+        problem = self._one_too_many(client)
+        if problem is not None:
+            await self._refuse(scope, problem)(scope, receive, send)
             return
         has_begun = is_replaced = False
 
@@ -84,9 +109,10 @@ class Limiter(Middleware):
 
         self._n_waiting += 1
         places = AsyncExitStack()
+        places.enter_context(self._in_flight(name, client))
         try:
             async with asyncio.timeout_at(until):
-                for place in (self._kinds[kind_of(scope["path"])], self._all):
+                for place in (*client.needed(kind), *self._places.needed(kind)):
                     await places.enter_async_context(place)
         except BaseException as error:
             await places.aclose()
@@ -108,6 +134,24 @@ class Limiter(Middleware):
     async def _run(self, scope: Scope, receive: Receive, send: Send, places: AsyncExitStack) -> None:
         async with places:
             await self._app(scope, receive, send)
+
+    def _one_too_many(self, client: _Places) -> Problem | None:
+        if client.n_in_flight >= self._limits.most_of_a_client:
+            return too_many(f"{client.n_in_flight} requests of yours are not answered yet")
+        if self._n_waiting >= self._limits.most_waiting:
+            return unavailable("busy", f"{self._n_waiting} requests are waiting; ask again soon")
+        return None
+
+    @contextmanager
+    def _in_flight(self, name: str, client: _Places) -> Iterator[None]:
+        self._clients[name] = client
+        client.n_in_flight += 1
+        try:
+            yield
+        finally:
+            client.n_in_flight -= 1
+            if not client.n_in_flight:
+                del self._clients[name]
 
     def _too_slow(self) -> Problem:
         detail = f"no answer within {self._limits.deadline_s:.0f} s; ask for less, or again later"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import time
 from abc import ABC, abstractmethod
+from typing import Any
 from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
@@ -30,6 +33,10 @@ INLINE_BYTES = 32_768
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)")
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+UNLIMITED_PATHS = ("/healthz", "/metrics", "/static/")
+"""Beginnings of addresses that need no database: answered whatever else waits."""
+FIGURES_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names the folder in which the client library of Prometheus keeps the figures of several processes."""
 WITHOUT_DATABASE = frozenset({"none", "/healthz", "/metrics", "/static/{name}", "/go"})
 """Routes whose answers say nothing about the databases."""
 
@@ -152,17 +159,33 @@ class WebMetrics:
             "regime_http_request_seconds", "Time to the last byte.", ("route",), buckets=BUCKETS_S,
             registry=self.registry,
         )  # fmt: skip
-        self._under_way = Gauge("regime_http_requests_under_way", "Requests not answered yet.", registry=self.registry)
+        self._refused = Counter(
+            "regime_http_requests_refused", "Requests refused unread: too many, or too slow.", ("error",),
+            registry=self.registry,
+        )  # fmt: skip
+        under_way = "Requests not answered yet."
+        self._under_way = Gauge(
+            "regime_http_requests_under_way", under_way, registry=self.registry, multiprocess_mode="sum"
+        )
         ready = "Whether the databases answered when last asked."
-        self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry)
+        self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry, multiprocess_mode="min")
         self._was_lost: bool | None = None
         ProcessCollector(registry=self.registry)
         self.regimes = regimes
         self.registry.register(regimes)
 
     def text(self) -> bytes:
-        """Return all figures in the text format of Prometheus, the monitoring system."""
-        return generate_latest(self.registry)
+        """Return all figures in the text format of Prometheus, the monitoring system.
+
+        Those of several processes are summed, and say nothing of the processes themselves.
+        """
+        folder, registry = os.environ.get(FIGURES_FOLDER), self.registry
+        if folder is not None:
+            registry = CollectorRegistry()
+            collect: Any = MultiProcessCollector  # without types
+            collect(registry, folder)
+            registry.register(self.regimes)
+        return generate_latest(registry)
 
     def begin(self) -> None:
         """Count a request that has come."""
@@ -176,6 +199,10 @@ class WebMetrics:
         self._seconds.labels(route).observe(seconds)
         if status < 400 and route not in WITHOUT_DATABASE:
             self.database_answered()
+
+    def refused(self, error: str) -> None:
+        """Count a request that was refused before it reached its route, by the name of the error."""
+        self._refused.labels(error).inc()
 
     def database_answered(self) -> None:
         """Note that a question to the databases was answered; say so in the log if the one before was not."""

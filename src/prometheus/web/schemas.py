@@ -16,6 +16,7 @@ from prometheus.backfill.plan import DateSpan
 from prometheus.regime.types import RegimeLabel
 
 MAX_REGIMES = 10_000
+MAX_REGIONS = 50
 MAX_EMBEDDINGS = 500
 MAX_RUNS = 1_000
 MAX_ANALOGS = 100
@@ -68,6 +69,14 @@ class ModelParameters(Parameters):
     """Which regime model."""
 
     model_id: OptionalName = Field(None, description="The regime model; default: that of the region.")
+
+
+class RegionsParameters(ModelParameters):
+    """Which regions, and which regime model."""
+
+    region: list[Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)]] = Field(
+        description="A region; may be repeated.", min_length=1, max_length=MAX_REGIONS, examples=[["US_INDEX"]]
+    )
 
 
 class SpanParameters(ModelParameters):
@@ -147,6 +156,7 @@ class TextParameters(Parameters):
 
 Nothing = Annotated[Parameters, Query()]
 OfModel = Annotated[ModelParameters, Query()]
+OfRegions = Annotated[RegionsParameters, Query()]
 RegimePageQuery = Annotated[RegimePageParameters, Query()]
 EmbeddingPageQuery = Annotated[EmbeddingPageParameters, Query()]
 RunPageQuery = Annotated[RunPageParameters, Query()]
@@ -261,6 +271,21 @@ class RegimeDetail(Answer):
     high_volatility: HighVolatility | None
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
     explanation: list[ReasonRow]
+
+
+class RegionRefusal(Answer):
+    """A region that cannot be answered for."""
+
+    region: str
+    error: str = Field(description="A stable name.", examples=["no_regimes"])
+    detail: str
+
+
+class RegimeDetails(Answer):
+    """The regimes of several regions, in the order asked for, and why others have none."""
+
+    items: list[RegimeDetail]
+    refused: list[RegionRefusal]
 
 
 class Transitions(Answer):

@@ -23,10 +23,11 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page, record, tables
+from prometheus.web import middleware, overview, page, record, reference, tables
 from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
+from prometheus.web.clients import ClientRate
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
 from prometheus.web.figures import RegimeFigures
 from prometheus.web.load import KeptAnswers, Limiter, Limits
@@ -53,23 +54,32 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api, tables.tables, record.router):
+    for router in (*ROUTERS, overview.api, tables.tables, record.router, reference.router):
         api.include_router(router, dependencies=needs)
     api.include_router(overview.page)
     api.include_router(page.router)
 
     def refuse(scope: Scope, problem: Problem) -> Response:
+        metrics.refused(problem.error)
         return show(Request({**scope, "app": api}), problem)
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    guarded = AccessControl(middleware.WholeSegments(kept), rules)
+    answering: ASGIApp = middleware.WholeSegments(tables.TablesByAccept(kept))
+    rate = app.db_manager.config.client_requests_per_minute
+    if rate is not None:
+        answering = ClientRate(answering, rate, refuse)
+    guarded = AccessControl(answering, rules)
     return middleware.MeasuredRequests(guarded, metrics)
 
 
 @contextmanager
-def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] | None = None) -> Iterator[App]:
+def open_reading_app(
+    config: PrometheusConfig, announce: Callable[[str], None] | None = None, n_processes: int = 1
+) -> Iterator[App]:
     """Yield an app that only reads and never waits for long; an embedded server is started and migrated first.
+
+    Of `n_processes` that answer together it is one.
 
     `DatabaseError` where a database cannot be used; one that does not answer yet is waited for later.
     """
@@ -83,7 +93,9 @@ def open_reading_app(config: PrometheusConfig, announce: Callable[[str], None] |
     finally:
         patient.close_all()
     in_time = {"connect_timeout_s": CONNECT_TIMEOUT_S, "statement_timeout_s": STATEMENT_TIMEOUT_S}
-    manager = DatabaseManager(config.model_copy(update=in_time), announce=announce, read_only=True)
+    manager = DatabaseManager(
+        config.model_copy(update=in_time), announce=announce, read_only=True, n_processes=n_processes
+    )
     try:
         yield App(manager)
     finally:

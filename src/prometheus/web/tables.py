@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from io import BytesIO
@@ -11,14 +12,16 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from numpy.typing import NDArray
 from pydantic import Field
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import UsageError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import RegimeTimeline
 from prometheus.web.api import AppOf
-from prometheus.web.middleware import ARROW
+from prometheus.web.middleware import ARROW, Middleware
 from prometheus.web.schemas import RegionPath, SpanParameters
 
 if TYPE_CHECKING:
@@ -32,33 +35,64 @@ MEDIA_TYPES: Mapping[str, str] = {
 }  # fmt: skip
 
 
+_BY_MEDIA = {media.partition(";")[0]: suffix for suffix, media in MEDIA_TYPES.items()}
+_TABLE_PATH = re.compile(r"/v1/(?:regions/[^/]+/regimes|regimes|instruments|findings)")
+
+
+class TablesByAccept(Middleware):
+    """Answers a question that has a table form by the table, where `Accept` names that first."""
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _TABLE_PATH.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_varying(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).add_vary_header("Accept")
+            await send(message)
+
+        first = Headers(scope=scope).get("accept", "").partition(",")[0].partition(";")[0].strip()
+        if first in _BY_MEDIA:
+            scope["path"] = f"{scope['path']}.{_BY_MEDIA[first]}"
+        await self._app(scope, receive, send_varying)
+
+
 class ManyParameters(SpanParameters):
     """Regions and dates of a table."""
 
     region: list[str] = Field([], max_length=2_000, description="A region; may be repeated. Default: all.")
 
 
-def _table_answers() -> dict[int | str, dict[str, Any]]:
+def table_answers() -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of a table."""
     content = {
         media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()
     }
     return {200: {"content": content, "description": "The table."}}
 
 
+def table_answer(table: pa.Table, suffix: str, name: str) -> Response:
+    """Return a table in the form of a suffix, for a file of that name."""
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)
+    headers = {"Content-Disposition": f'attachment; filename="{safe}.{suffix}"'}
+    return Response(_WRITERS[suffix](table), media_type=MEDIA_TYPES[suffix], headers=headers)
+
+
 @tables.get(
     "/regions/{region}/regimes.{suffix}", summary="Regimes of a region as a table", response_class=Response,
-    responses=_table_answers(),
+    responses=table_answers(),
 )  # fmt: skip
 def get_table(app: AppOf, region: RegionPath, suffix: Suffix, query: Annotated[SpanParameters, Query()]) -> Response:
     """Return label, four probabilities and spell of every date, as CSV, an Arrow stream or Parquet."""
     span = query.span()
     found = app.regimes.probabilities(region, date.min, span.end, query.model_id)  # the whole spells
-    return _answer([found], span.start, suffix, f"regimes_{region}")
+    return table_answer(_table_of([found], span.start), suffix, f"regimes_{region}")
 
 
 @tables.get(
     "/regimes.{suffix}", summary="Regimes of many regions as one table", response_class=Response,
-    responses=_table_answers(),
+    responses=table_answers(),
 )  # fmt: skip
 def get_tables(app: AppOf, suffix: Suffix, query: Annotated[ManyParameters, Query()]) -> Response:
     """Return the same of the regions named, or of all, each by the model that answers for it."""
@@ -70,13 +104,7 @@ def get_tables(app: AppOf, suffix: Suffix, query: Annotated[ManyParameters, Quer
         n_rows += len(found[-1][0].dates)
         if n_rows > MAX_ROWS:
             raise UsageError(f"more than {MAX_ROWS:,} rows; ask for fewer regions, or a shorter range")
-    return _answer(found, span.start, suffix, "regimes")
-
-
-def _answer(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date, suffix: str, name: str) -> Response:
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)
-    headers = {"Content-Disposition": f'attachment; filename="{safe}.{suffix}"'}
-    return Response(_WRITERS[suffix](_table_of(found, start)), media_type=MEDIA_TYPES[suffix], headers=headers)
+    return table_answer(_table_of(found, span.start), suffix, "regimes")
 
 
 def _table_of(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date) -> pa.Table:

@@ -30,7 +30,7 @@ from prometheus.errors import (
 )
 
 MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
-"""Of one process to one database: of one that computes, and of one that answers many at once."""
+"""To one database: of one process that computes, and of the processes of a server that answers many at once."""
 MINIMUM_SERVER_VERSION = 140_000
 EMBEDDED_CHECK_EVERY_S = 5.0
 
@@ -52,12 +52,18 @@ class PostgresDatabases(ABC):
 
     If `read_only`, every transaction only reads, on the embedded server as a role without other rights, and no call
     waits for a server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the
-    background.
+    background. Of `n_processes` readers each has its part of the connections.
     """
 
     def __init__(
-        self, config: PrometheusConfig, announce: Callable[[str], None] | None = None, *, read_only: bool = False
+        self,
+        config: PrometheusConfig,
+        announce: Callable[[str], None] | None = None,
+        *,
+        read_only: bool = False,
+        n_processes: int = 1,
     ) -> None:
+        self._most_connections = MAX_OF_READERS // n_processes if read_only else MAX_CONNECTIONS_PER_DATABASE
         self.config = config
         self.is_read_only = read_only
         self.announce = announce or (lambda _message: None)
@@ -184,7 +190,7 @@ class PostgresDatabases(ABC):
         return ConnectionPool(
             self._conninfo(database),
             min_size=0,
-            max_size=MAX_OF_READERS if self.is_read_only else MAX_CONNECTIONS_PER_DATABASE,
+            max_size=self._most_connections,
             open=True,
             configure=fix_forms,
             check=is_alive if self.is_read_only else ConnectionPool.check_connection,
