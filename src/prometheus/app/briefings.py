@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,13 +97,14 @@ class BriefRegion:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._histories = lru_cache(1)(lambda _state: Histories(app.wired))
 
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
         """Return the briefing of a region on a date, or on its newest one.
 
         NoRegimesError or NotFoundError if the region has no regimes, or none on that date or the week before it.
         """
-        asked = Histories(self._app.wired)
+        asked = self._read()
         history = asked.choose(region, model_id, as_of)
         whole = asked.timeline(region, history.model_id)
         dates = whole.dates
@@ -158,7 +160,7 @@ class BriefRegion:
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
-        asked = Histories(self._app.wired)
+        asked = self._read()
         timeline = asked.timeline(region, asked.choose(region, model_id, as_of).model_id).until(as_of)
         return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
 
@@ -175,6 +177,10 @@ class BriefRegion:
     def marks(self, start: date, as_of: date) -> list[tuple[date, str]]:
         """Return the dates of macro texts, and their kind, from `start` to a date and known by then."""
         return self._app.wired.texts.kinds_by_day("MACRO", start, as_of)
+
+    def _read(self) -> Histories:
+        """Return what questions before this one have read, as long as nothing was written since."""
+        return self._histories(self._app.db_manager.visible_state())
 
     def _movements(self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories) -> tuple[Movement, ...]:
         return tuple(self._app.calibrations.compare(earlier[0], state, asked)) if earlier else ()
