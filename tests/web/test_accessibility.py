@@ -30,6 +30,7 @@ RUN = """async (rules) => {
 VIEWS = {
     "overview": ("open", "/"),
     "map": ("open", "/"),
+    "record": ("open", f"/regions/{REGION}/record"),
     "region": ("open", f"/regions/{REGION}/2020-03-16"),
     "log-in": ("guarded", "/login"),
     "empty": ("open", "/?as_of=1990-01-02"),
@@ -95,4 +96,4 @@ def test_axe_finds_nothing(browser: Browser, clients: Mapping[str, TestClient], 
     page.close()
 
     assert heading
-    assert found == dict.fromkeys(found, [])
+    assert found == {each: [] for each in found}

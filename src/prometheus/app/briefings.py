@@ -21,6 +21,7 @@ from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
 from prometheus.regime.explanation import Movement, Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
+from prometheus.regime.record import Statement
 from prometheus.regime.transitions import outlook
 from prometheus.regime.types import RegimeLabel, RegimeState
 
@@ -63,8 +64,9 @@ class Briefing:
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
-    the region's prices as known on the date, newest first. `before` is the state of the session before, `movements`
-    what moved since, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
+    the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
+    said. `before` is the state of the session before, `movements` what moved since, `outlook` the chances of each
+    regime by number of sessions ahead, by `transitions`.
     """
 
     region: str
@@ -88,6 +90,7 @@ class Briefing:
     no_similar_texts: str
     freshness: Freshness
     findings: tuple[Finding, ...]
+    said: Statement | None
     previous_session: date | None
     next_session: date | None
 
@@ -135,7 +138,7 @@ class BriefRegion:
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
-            previous_session=previous,
+            said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip
 

@@ -76,7 +76,7 @@ _N_KEPT = 64
 
 
 class Histories:
-    """The reads of one state of the databases, most often one request: each query runs once while its result is kept."""
+    """The reads of one state of the databases, such as those of one request: a query runs once while this is kept."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired

@@ -123,6 +123,7 @@
     const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
     const query = new URLSearchParams({ start: host.dataset.from, end: host.dataset.to, theme, scale: asked.get("scale") ?? "log" });
     if (asked.has("with")) query.set("compare", asked.get("with"));
+    if (shown.marks?.kinds.length) query.set("marks", byId("marks").value || "*");
     return `${host.dataset.drawing}&${query}`;
   };
   const listenToTools = () => {
@@ -173,6 +174,14 @@
       for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart?.emphasise(null));
     }
     redraws.push(() => chart?.build());
+  };
+
+  // What the statements were worth takes the server longer than the page: it comes when it is about to be seen.
+  const showRecord = async () => {
+    const answer = await fetch(byId("record").href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    byId("worth").replaceChildren(...page.getElementById("worth").children);
   };
 
   // Colours are those of the moment: the theme, forced colours and paper change them.
@@ -256,4 +265,5 @@
   keep();
   if (host) whenSeen(host, drawHistory);
   drawAnalogs();
+  if (byId("worth")) whenSeen(byId("worth"), showRecord);
 })();
