@@ -310,7 +310,7 @@ def test_a_database_that_does_not_answer_gets_a_page_that_tries_again(filled_con
     manager.close_all()
 
     assert response.status_code == 503
-    assert '<meta http-equiv="refresh" content="5">' in response.text
+    assert "/static/retry.js" in response.text
     assert "python -m prometheus db status" in response.text
     assert "127.0.0.1" not in response.text  # whoever looks on learns nothing of the server
 

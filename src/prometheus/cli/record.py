@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option
 from prometheus.cli.runner import Answer, command_app, csv_text, new_group, subcommand, table
-from prometheus.spelling import spell_instant
+from prometheus.spelling import spell_hours, spell_instant
 
 if TYPE_CHECKING:
     from prometheus.app.record import RecordScore
@@ -19,7 +19,6 @@ COLUMNS = (
     "label_today", "today",
 )  # fmt: skip
 NOT_WHOLE = 3
-HOURS_SPELT_OUT = 200
 
 record = new_group("Verify, show and score what was said of each session when it was new.")
 
@@ -80,13 +79,9 @@ def score(region: OnlyRegion = ONLY_REGION, as_of: AsOf = None) -> Answer:
     )
 
 
-def _spell_hours(hours: float) -> str:
-    return f"{hours:,.1f} hours" if abs(hours) < HOURS_SPELT_OUT else f"{hours / 24:,.0f} days"
-
-
 def _lines(scored: RecordScore) -> Iterator[str]:
     when, high = "on time" if scored.is_on_time else "afterwards", scored.high_volatility
-    lag, longest = map(_spell_hours, (scored.lag_hours, scored.longest_lag_hours))
+    lag, longest = map(spell_hours, (scored.lag_hours, scored.longest_lag_hours))
     yield (
         f"{scored.region}, {scored.model_id}: {scored.n_statements:,} statements of {scored.first} to {scored.last} "
         f"said {when}, {lag} after the close (longest {longest})"
