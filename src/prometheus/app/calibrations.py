@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_judged_market
 from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
-from prometheus.arrays import Float32Vector, Float64Vector
+from prometheus.arrays import Float64Vector
 from prometheus.backfill.embeddings import name_unknown
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
@@ -34,9 +33,9 @@ from prometheus.regime.calibration import (
     calibrate,
 )
 from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
-from prometheus.regime.explanation import Movement, Reason, compare, explain
+from prometheus.regime.explanation import Explainer, Movement, Reason
 from prometheus.regime.forecasts import fit_score_weights
-from prometheus.regime.model_persistent import FAMILY
+from prometheus.regime.model_persistent import explainer_of
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeState, require_region_name
 
@@ -130,13 +129,15 @@ class Calibrate(UseCase):
     def explain(self, states: Sequence[RegimeState], asked: Histories | None = None) -> list[list[Reason]]:
         """Return for each state its reasons against the next likely label; InputRefusedError without prototypes."""
         asked = asked or Histories(self._wired)
-        return [_explain_state(state, asked.model_config(state.model_id) or {}) for state in states]
+        return [
+            _explainer(state, asked).explain(state.regime_embedding, *_decided(state), is_held="held" in state.metadata)
+            for state in states
+        ]
 
     def compare(self, before: RegimeState, now: RegimeState, asked: Histories | None = None) -> list[Movement]:
         """Return what moved from one state to a later one of the same model; see `explain` for the error."""
-        asked = asked or Histories(self._wired)
-        config = asked.model_config(now.model_id) or {}
-        return compare(before.regime_embedding, now.regime_embedding, *_rivals(now, config))
+        explainer = _explainer(now, asked or Histories(self._wired))
+        return explainer.compare(before.regime_embedding, now.regime_embedding, *_decided(now))
 
     def fit_constants(
         self, instrument_id: str, start: date, end: date, output: Path
@@ -187,20 +188,17 @@ def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
     return forward_log_volatility(closes)[windows.close_ends - 1]
 
 
-def _explain_state(state: RegimeState, config: dict[str, Any]) -> list[Reason]:
-    rivals = _rivals(state, config)
-    return explain(state.regime_embedding, *rivals, config["calibration"]["norms"])
-
-
-def _rivals(state: RegimeState, config: dict[str, Any]) -> tuple[Float32Vector, Float32Vector]:
-    """Return the centres of a state's label and of the next likely one; InputRefusedError without a calibration."""
-    if config.get("family") != FAMILY:
+def _explainer(state: RegimeState, asked: Histories) -> Explainer:
+    """Return what explains a state; InputRefusedError without a calibration."""
+    found = explainer_of(asked.model_config(state.model_id))
+    if found is None:
         raise InputRefusedError(
             f"{state.region} {state.as_of_date}: {state.model_id} has no calibration to explain labels by; run "
             "calibrate, then run_numeric_regime with its file"
         )
-    probabilities = {name: float(value) for name, value in state.metadata["probabilities"].items()}
-    label = state.regime_label.name
-    runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
-    own, other = (np.array(config["centers"][name], dtype=np.float32) for name in (label, runner_up))
-    return own, other
+    return found
+
+
+def _decided(state: RegimeState) -> tuple[str, dict[str, float]]:
+    """Return the label of a state and the probability of each."""
+    return state.regime_label.name, {name: float(each) for name, each in state.metadata["probabilities"].items()}

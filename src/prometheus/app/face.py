@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from prometheus.app.wiring import UseCase
-from prometheus.arrays import as_float32
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
 from prometheus.data.instruments import StoredInstrument
@@ -26,7 +25,7 @@ from prometheus.market.calendar import TradingCalendar
 from prometheus.market.frames import FIELDS
 from prometheus.regime.explanation import Evidence
 from prometheus.regime.history import RegimeTimeline
-from prometheus.regime.model_persistent import FAMILY, PersistentRegimeModel
+from prometheus.regime.model_persistent import PersistentRegimeModel, explainer_of
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.spelling import did_you_mean
 
@@ -50,10 +49,7 @@ class Notebook(UseCase):
     def evidence(self, region: str, model_id: str, span: DateSpan) -> tuple[RegimeTimeline, Evidence]:
         """Return a stored timeline and the evidence for its labels."""
         found, probabilities, vectors = self._wired.timelines.evidence(region, model_id, span.start, span.end)
-        config = self._wired.registry.load_config(model_id) or {}
-        is_calibrated = config.get("family") == FAMILY
-        centers = {name: as_float32(values) for name, values in config["centers"].items()} if is_calibrated else {}
-        return found, Evidence(probabilities, vectors, centers, config["calibration"]["norms"] if is_calibrated else {})
+        return found, Evidence(probabilities, vectors, explainer_of(self._wired.registry.load_config(model_id)))
 
     def instruments(self) -> list[StoredInstrument]:
         """Return the reference rows of all instruments."""

@@ -11,8 +11,10 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
-from prometheus.encoders.numeric.scale_free import packaged_constants, standard_scores
+from prometheus.encoders.numeric.scale_free import in_own_units, raw_descriptors
 from prometheus.errors import InputRefusedError
+from prometheus.regime.decoding import costs_behind, euclidean_distances
+from prometheus.regime.types import RegimeLabel
 
 _SESSIONS_PER_YEAR = 252
 EXPLAINED_NAMES = (
@@ -29,8 +31,8 @@ EVIDENCE_LABELS = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")
 class Reason:
     """One line of an explanation: what was seen, against its norm, in plain units.
 
-    `share` is its part of the decision against the runner-up: above 0 for the label, below against it. All shares add
-    to 1, or to -1 where only the price of a change keeps the label. NaN for a line that only informs.
+    `share`, in [-1, 1], is its part of all that pulled: above 0 for the label, below for the runner-up. Sizes add to 1,
+    and shares to what is left for the label, never below 0. NaN for a line that only informs.
     """
 
     text: str
@@ -54,40 +56,88 @@ class Movement:
     pull: float
 
 
-def explain(
-    vector: Float32Vector, center: Float32Vector, runner_up: Float32Vector, norms: Mapping[str, float]
-) -> list[Reason]:
-    """Return what moved the decision between two prototypes, strongest first.
+@dataclass(frozen=True, slots=True, eq=False)
+class Explainer:
+    """What a calibrated model decides by: all it takes to say why a session has its label.
 
-    The session's vector and the prototypes of its label and of the next label have the shape (384,), of the scale-free
-    encoder; `norms` are median standard scores of the calibration span, by descriptor.
+    `centers`, shape (384,) each, of the scale-free encoder, are by label, `norms`, median standard scores of the
+    calibration span, by descriptor; the others are those of `RegimeCalibration`.
     """
-    pulls = _pulls(vector, center, runner_up)
-    size = abs(float(pulls.sum())) or 1.0
-    raw = _measured(vector)
-    range_ratio = math.exp(raw[_RANGE_RATIO])
-    usual = _raw({name: norms[name] for name in EXPLAINED_NAMES})
-    now, norm = _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
-    reasons = [Reason(family.text.format(now=now, norm=norm), family.part_of(pulls) / size) for family in _FAMILIES]
-    ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
-    return [*(Reason(text.format(now=now, norm=norm), math.nan) for text in _INFORMING), *ranked]
+
+    centers: Mapping[str, Float32Vector]
+    norms: Mapping[str, float]
+    temperature: float
+    penalty: float
+    decode_sessions: int
+
+    def explain(
+        self, vector: Float32Vector, label: str, probabilities: Mapping[str, float], *, is_held: bool = False
+    ) -> list[Reason]:
+        """Return what moved the decision for a label against the next likely one, strongest first.
+
+        The lines that only inform come before. A session that is held, `is_held`, pulls nowhere: its label is that of
+        the sessions before.
+        """
+        runner_up = _runner_up(label, probabilities)
+        distances = dict(zip(self.centers, self._distances(vector), strict=True))
+        behind = costs_behind(probabilities, {} if is_held else distances, self.temperature)
+        both = math.inf if is_held else distances[label] + distances[runner_up] or math.inf
+        pulls = _pulls(vector, self.centers[label], self.centers[runner_up]) / both
+        now, norm = self._figures(vector)
+        parts = [(family.text.format(now=now, norm=norm), family.part_of(pulls)) for family in _FAMILIES]
+        parts.append((self._persistence(behind), behind[runner_up] - behind[label]))
+        size = math.fsum(abs(part) for _, part in parts) or 1.0
+        ranked = sorted((Reason(text, part / size) for text, part in parts), key=lambda reason: -abs(reason.share))
+        informing = [text.format(now=now, norm=norm) for text in _INFORMING]
+        informing += [] if is_held else _nearer_elsewhere(label, distances)
+        return [*(Reason(text, math.nan) for text in informing), *ranked]
+
+    def compare(
+        self, before: Float32Vector, now: Float32Vector, label: str, probabilities: Mapping[str, float]
+    ) -> list[Movement]:
+        """Return what moved between two sessions, seen from the later one's label against its next likely one.
+
+        Strongest first; where nothing moved, every pull is 0.
+        """
+        own, other = self.centers[label], self.centers[_runner_up(label, probabilities)]
+        moved = _pulls(now, own, other) - _pulls(before, own, other)
+        size = sum(abs(family.part_of(moved)) for family in _FAMILIES) or 1.0
+        then, today = (_in_plain_units(raw, math.exp(raw[_RANGE_RATIO])) for raw in (_measured(before), _measured(now)))
+        movements = [
+            Movement(family.driver, then.get(family.unit, ""), today.get(family.unit, ""), family.part_of(moved) / size)
+            for family in _FAMILIES
+        ]
+        return sorted(movements, key=lambda movement: -abs(movement.pull))
+
+    def _distances(self, vector: Float32Vector) -> list[float]:
+        found: list[float] = euclidean_distances(vector[np.newaxis], np.stack(list(self.centers.values())))[0].tolist()
+        return found
+
+    def _figures(self, vector: Float32Vector) -> tuple[dict[str, str], dict[str, str]]:
+        raw = _measured(vector)
+        range_ratio = math.exp(raw[_RANGE_RATIO])
+        scores = np.array([[self.norms[name] for name in EXPLAINED_NAMES]])
+        usual = dict(zip(EXPLAINED_NAMES, in_own_units(scores, EXPLAINED_NAMES)[0].tolist(), strict=True))
+        return _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
+
+    def _persistence(self, behind: Mapping[str, float]) -> str:
+        n_before = self.decode_sessions - 1
+        if not (n_before and self.penalty):
+            return "the sessions before: a change has no price"
+        word = RegimeLabel[min(behind, key=lambda name: behind[name])].word
+        return f"{word} by the {n_before} sessions before; a change must earn its price, a distance of {self.penalty:g}"
 
 
-def compare(
-    before: Float32Vector, now: Float32Vector, center: Float32Vector, runner_up: Float32Vector
-) -> list[Movement]:
-    """Return what moved between two sessions, seen from the later one's label against its next likely one.
+def _runner_up(label: str, probabilities: Mapping[str, float]) -> str:
+    return max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
 
-    Strongest first; `explain` tells the shapes. Where nothing moved, every pull is 0.
-    """
-    moved = _pulls(now, center, runner_up) - _pulls(before, center, runner_up)
-    size = sum(abs(family.part_of(moved)) for family in _FAMILIES) or 1.0
-    then, today = (_in_plain_units(raw, math.exp(raw[_RANGE_RATIO])) for raw in (_measured(before), _measured(now)))
-    movements = [
-        Movement(family.driver, then.get(family.unit, ""), today.get(family.unit, ""), family.part_of(moved) / size)
-        for family in _FAMILIES
-    ]
-    return sorted(movements, key=lambda movement: -abs(movement.pull))
+
+def _nearer_elsewhere(label: str, distances: Mapping[str, float]) -> list[str]:
+    nearest = min(distances, key=lambda name: distances[name])
+    if distances[nearest] == distances[label]:
+        return []
+    near, own = (f"{RegimeLabel[name].word} ({distances[name]:.2f})" for name in (nearest, label))
+    return [f"the session alone is nearer to {near} than to {own}"]
 
 
 def _pulls(vector: Float32Vector, center: Float32Vector, runner_up: Float32Vector) -> Float64Vector:
@@ -99,17 +149,8 @@ def _pulls(vector: Float32Vector, center: Float32Vector, runner_up: Float32Vecto
 
 def _measured(vector: Float32Vector) -> dict[str, float]:
     names = (*EXPLAINED_NAMES, _RANGE_RATIO)
-    scores = standard_scores(np.asarray(vector)[np.newaxis], names)[0]
-    return _raw(dict(zip(names, scores.tolist(), strict=True)))
-
-
-def _raw(scores: Mapping[str, float]) -> dict[str, float]:
-    constants = packaged_constants()
-    return {
-        name: score * float(constants.deviations[at]) + float(constants.means[at])
-        for name, score in scores.items()
-        for at in [NAMES.index(name)]
-    }
+    raw = raw_descriptors(np.asarray(vector)[np.newaxis], names)[0]
+    return dict(zip(names, raw.tolist(), strict=True))
 
 
 def _in_plain_units(raw: Mapping[str, float], range_ratio: float) -> dict[str, str]:
@@ -189,26 +230,23 @@ class Evidence:
     """What stands behind the labels of consecutive sessions.
 
     `probabilities`, shape (n, 4), are of the labels in `EVIDENCE_LABELS`; rows add to 1, NaN where the model gives
-    none. `vectors`, shape (n, dim), were classified. `centers` by label and `norms` by descriptor are empty where the
-    model was not calibrated.
+    none. `vectors`, shape (n, dim), were classified. `explainer` is None where the model was not calibrated.
     """
 
     probabilities: Float64Matrix
     vectors: Float32Matrix
-    centers: Mapping[str, Float32Vector]
-    norms: Mapping[str, float]
+    explainer: Explainer | None
 
     def take(self, rows: slice) -> Evidence:
         """Return that of some of the sessions."""
         return replace(self, probabilities=self.probabilities[rows], vectors=self.vectors[rows])
 
-    def explain(self, row: int, label: str) -> list[Reason]:
+    def explain(self, row: int, label: str, *, is_held: bool = False) -> list[Reason]:
         """Return what moved one label against the next likely one; `InputRefusedError` without a calibration."""
-        if not (self.centers and self.norms):
+        if self.explainer is None:
             raise InputRefusedError(
                 "labels of a model without calibration cannot be explained; run calibrate, then run_numeric_regime "
                 "with its file"
             )
-        shares = dict(zip(EVIDENCE_LABELS, self.probabilities[row].tolist(), strict=True))
-        runner_up = max((name for name in shares if name != label), key=lambda name: shares[name])
-        return explain(self.vectors[row], self.centers[label], self.centers[runner_up], self.norms)
+        probabilities = dict(zip(EVIDENCE_LABELS, self.probabilities[row].tolist(), strict=True))
+        return self.explainer.explain(self.vectors[row], label, probabilities, is_held=is_held)

@@ -60,15 +60,12 @@ class RegimeTimeline:
 
     def until(self, day: date) -> RegimeTimeline:
         """Return the part up to a date."""
-        known = slice(int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right")))
-        return replace(
-            self,
-            dates=self.dates[known],
-            labels=self.labels[known],
-            confidences=self.confidences[known],
-            high_volatilities=self.high_volatilities[known],
-            is_held=self.is_held[known],
-        )
+        return self.take(slice(int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right"))))
+
+    def take(self, rows: slice) -> RegimeTimeline:
+        """Return some of the rows."""
+        columns = ("dates", "labels", "confidences", "high_volatilities", "is_held")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def labelled_dates(self) -> list[DatedLabel]:
         """Return date and label of each row."""

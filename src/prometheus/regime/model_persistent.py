@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, as_float32
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.bear import BearChances
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.decoding import forward_costs, posterior, prototype_distances
+from prometheus.regime.explanation import Explainer
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
@@ -99,6 +100,15 @@ class PersistentRegimeModel(EncodingRegimeModel):
     def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> DecodedAssignment:
         """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
         return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration, is_held)
+
+
+def explainer_of(config: Mapping[str, Any] | None) -> Explainer | None:
+    """Return what explains the labels of a model with a recorded configuration; None if it was not calibrated."""
+    if config is None or config.get("family") != FAMILY:
+        return None
+    said = config["calibration"]
+    centers = {name: as_float32(values) for name, values in config["centers"].items()}
+    return Explainer(centers, said["norms"], said["temperature"], said["penalty"], said["decode_sessions"])
 
 
 def decode(

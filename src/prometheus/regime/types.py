@@ -30,6 +30,11 @@ class RegimeLabel(StrEnum):
     RISK_OFF = "RISK_OFF"
     CARRY = "CARRY"
 
+    @property
+    def word(self) -> str:
+        """The name as sentences have it, such as ``Risk-off``."""
+        return self.name.replace("_", "-").capitalize()
+
     @classmethod
     def parse(cls, name: str) -> RegimeLabel:
         """Return the label of that name; `NotFoundError` names the labels there are."""

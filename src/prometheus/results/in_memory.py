@@ -30,7 +30,7 @@ from prometheus.regime.calibration import (
     RegimeCalibration,
     calibrate,
 )
-from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence
+from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Explainer
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.history import LABELS, DatedVectors, RegimeTimeline
 from prometheus.regime.model_persistent import DecodedAssignment, decode
@@ -195,7 +195,9 @@ def _evidence(decoded: DecodedAssignment, vectors: Float32Matrix, fit: Fit) -> E
     names = [label.name for label in decoded.labels]
     centers = {each.label.name: each.center for each in fit.prototype_set.prototypes}
     probabilities = decoded.posteriors[:, [names.index(label) for label in EVIDENCE_LABELS]]
-    return Evidence(probabilities, vectors, centers, fit.calibration.norms)
+    said = fit.calibration
+    explainer = Explainer(centers, said.norms, said.temperature, said.penalty, said.decode_sessions)
+    return Evidence(probabilities, vectors, explainer)
 
 
 def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, start: np.datetime64, fault: str) -> WarmUp:

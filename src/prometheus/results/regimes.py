@@ -156,12 +156,11 @@ class Regimes(ResultTable[RegimeRow]):
         first, last = as_date("start", chosen.start, date.min), as_date("end", chosen.stop, date.max)
         begin = int(np.searchsorted(self.dates, np.datetime64(first), side="left"))
         rows = slice(begin, int(np.searchsorted(self.dates, np.datetime64(last), side="right")))
-        found, closes = self.timeline, self.closes
+        closes = self.closes
         is_near = (closes.dates >= np.datetime64(first)) & (closes.dates <= np.datetime64(last))
-        columns = ("dates", "labels", "confidences", "high_volatilities")
         return replace(
             self,
-            timeline=replace(found, **{name: getattr(found, name)[rows] for name in columns}),
+            timeline=self.timeline.take(rows),
             closes=replace(closes, dates=closes.dates[is_near], values=closes.values[is_near]),
             evidence=self.evidence.take(rows),
         )
@@ -193,7 +192,7 @@ class Regimes(ResultTable[RegimeRow]):
         """
         at = self._position(as_of)
         row = self._row(at)
-        reasons = self.evidence.explain(at, row.regime_label.name)
+        reasons = self.evidence.explain(at, row.regime_label.name, is_held=bool(self.timeline.is_held[at]))
         shares = {name: value for name, value in (row.probabilities or {}).items() if name != row.regime_label.name}
         second = max(shares, key=lambda name: shares[name])
         title = (

@@ -23,7 +23,7 @@ from prometheus.web.assets import Assets
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-LABEL_WORDS: Mapping[str, str] = {"NEUTRAL": "Neutral", "CRISIS": "Crisis", "RISK_OFF": "Risk-off", "CARRY": "Carry"}
+LABEL_WORDS: Mapping[str, str] = {label.name: label.word for label in RegimeLabel}
 
 DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "CARRY": ("Carry", "Calm and rising: small moves, near the highs."),

@@ -90,8 +90,13 @@ def _columns(names: tuple[str, ...]) -> list[int]:
 
 def raw_descriptors(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matrix:
     """Return some descriptors in vectors of the model below in their own units, shape (n, n_names), float64."""
+    return in_own_units(standard_scores(vectors, names), names)
+
+
+def in_own_units(scores: Float64Matrix, names: Sequence[str]) -> Float64Matrix:
+    """Return standard scores of some descriptors, shape (n, n_names), in the units of those, of the same shape."""
     constants, columns = packaged_constants(), _columns(tuple(names))
-    raw: Float64Matrix = standard_scores(vectors, names) * constants.deviations[columns] + constants.means[columns]
+    raw: Float64Matrix = scores * constants.deviations[columns] + constants.means[columns]
     return raw
 
 
