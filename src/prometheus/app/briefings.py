@@ -65,8 +65,8 @@ class Briefing:
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
-    said. `before` is the state of the session before, `movements` what moved since, `outlook` the chances of each
-    regime by number of sessions ahead, by `transitions`.
+    said. `before` is the state of the session before, `movements` what moved since, `spell_movements` since the
+    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
     """
 
     region: str
@@ -78,6 +78,7 @@ class Briefing:
     reasons: tuple[Reason, ...]
     no_reasons: str
     movements: tuple[Movement, ...]
+    spell_movements: tuple[Movement, ...]
     outlook: Mapping[int, Mapping[RegimeLabel, float]]
     changes: tuple[Change, ...]
     transitions: TransitionReport
@@ -120,7 +121,8 @@ class BriefRegion:
         *earlier, state = self._app.regimes.states(region, previous or day, day, history.model_id)
         reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state], asked)[0]))
         movements, _ = _said_or_why(lambda: self._movements(earlier, state, asked))
-        transitions = transition_report(timeline)
+        changes, transitions = _changes(timeline), transition_report(timeline)
+        spell_movements, _ = _said_or_why(lambda: self.moved_in_spell(changes[0], state, asked))
         wanted = AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id)
         texts = self._app.wired.texts
         texts_date = texts.newest("MACRO", day)
@@ -132,7 +134,8 @@ class BriefRegion:
         return Briefing(
             region=region, as_of_date=day, history=history, histories=tuple(asked.histories(date.max)), state=state,
             before=next(iter(earlier), None), reasons=reasons or (), no_reasons=no_reasons, movements=movements or (),
-            outlook=outlook(transitions.matrix, state.regime_label), changes=_changes(timeline),
+            spell_movements=spell_movements or (),
+            outlook=outlook(transitions.matrix, state.regime_label), changes=changes,
             transitions=transitions, instrument_id=instrument_id, analogs=analogs,
             no_analogs=no_analogs, texts_date=texts_date,
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
@@ -171,6 +174,13 @@ class BriefRegion:
         """Return the last spells of a history up to a date, the present one first."""
         return _changes(self._app.wired.timelines.timeline(history.region, history.model_id, date.min, as_of))
 
+    def moved_in_spell(self, spell: Change, state: RegimeState, asked: Histories | None = None) -> tuple[Movement, ...]:
+        """Return what moved from the first session of a state's spell to the state; nothing if no change began it."""
+        if spell.previous_label is None or spell.as_of_date == state.as_of_date:
+            return ()
+        first = self._app.regimes.states(state.region, spell.as_of_date, spell.as_of_date, state.model_id)
+        return self._movements(first, state, asked)
+
     def newest(self, region: str, model_id: str | None = None) -> RegimeState:
         """Return the newest state of a region."""
         history = self._app.regimes.history(region, model_id)
@@ -185,7 +195,9 @@ class BriefRegion:
         """Return what questions before this one have read, as long as nothing was written since."""
         return self._histories(self._app.db_manager.visible_state())
 
-    def _movements(self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories) -> tuple[Movement, ...]:
+    def _movements(
+        self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories | None
+    ) -> tuple[Movement, ...]:
         return tuple(self._app.calibrations.compare(earlier[0], state, asked)) if earlier else ()
 
     def _similar(self, day: date) -> TextSearchReport:

@@ -193,6 +193,9 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             "model_id": request.regime_model_id,
         }  # fmt: skip
         if prototype_set is None:
+            logger.warning(
+                "no prototypes: always NEUTRAL; run: python -m prometheus calibrate, then give --prototypes FILE"
+            )
             return SeedRegimeModel(**common, window_days=subject.window_days)
         prototype_set.require_space(str(request.prototypes), subject.encoder.model_id, subject.window_days)
         temperature, calibration = request.temperature, prototype_set.calibration

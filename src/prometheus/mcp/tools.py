@@ -163,10 +163,13 @@ def _explain_regime(app: App, asked: RegionParameters, day: date) -> Mapping[str
     told = app.briefings.detail(history, day)
     first = told["as_of_date"] - timedelta(2 * MAX_DAYS_BACK)
     *_, before, now = [None, *app.regimes.states(history.region, first, told["as_of_date"], history.model_id)]
-    moved = [] if before is None or not told["explanation"] else app.calibrations.compare(before, now)
+    (spell, *_), is_explained = app.briefings.spells(history, told["as_of_date"]), bool(told["explanation"])
+    moved = app.calibrations.compare(before, now) if before and is_explained else []
+    moved_in_spell = app.briefings.moved_in_spell(spell, now) if now and is_explained else ()
     return {
         **{name: told[name] for name in ("region", "model_id", "as_of_date", "label", "confidence", "explanation")},
         "session_before": before and before.as_of_date, "moved_since": [asdict(each) for each in moved],
+        "spell_began": spell.as_of_date, "moved_in_spell": [asdict(each) for each in moved_in_spell],
     }  # fmt: skip
 
 

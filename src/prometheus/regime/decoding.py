@@ -7,9 +7,7 @@ jump models (Bemporad, Breschi, Piga and Boyd, 2018).
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,18 +108,12 @@ def posterior(values: Float64Matrix, temperature: float) -> Float64Matrix:
     return shares
 
 
-def costs_behind(
-    probabilities: Mapping[str, float], costs: Mapping[str, float], temperature: float
-) -> dict[str, float]:
-    """Return what each label cost above the cheapest before a session's own costs were added, by label.
+def costs_behind(posteriors: Float64Matrix, costs: Float64Matrix, temperature: float) -> Float64Matrix:
+    """Return what each label cost above the cheapest before a session's own costs were added, shape (n, n_labels).
 
-    It undoes the last step of `forward_costs` and `posterior`: 0 is the label that the sessions before ended in, and
-    no cost exceeds the penalty of a change. `costs` are the session's, empty where it says nothing. A probability below
-    the least normal float counts as that.
+    It undoes the last step of `forward_costs`, and `posterior`: 0 is the label that the sessions before ended in, and
+    none exceeds the penalty of a change. A probability below the least normal float counts as that.
     """
-    least = sys.float_info.min
-    behind = {
-        name: -temperature * math.log(max(share, least)) - costs.get(name, 0.0) for name, share in probabilities.items()
-    }
-    lowest = min(behind.values())
-    return {name: cost - lowest for name, cost in behind.items()}
+    behind: Float64Matrix = -temperature * np.log(np.maximum(posteriors, np.finfo(np.float64).tiny)) - costs
+    behind -= behind.min(axis=1, keepdims=True)
+    return behind

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, Float64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix
 from prometheus.encoders.numeric.descriptors import GROUPS, NAMES, RISK_NAMES, TREND_NAMES
 from prometheus.encoders.numeric.scale_free import in_own_units, raw_descriptors
 from prometheus.errors import InputRefusedError
@@ -40,7 +41,7 @@ class Reason:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"text": self.text, "share": None if math.isnan(self.share) else round(self.share, 4)}
+        return {"text": self.text, "share": None if math.isnan(self.share) else round(self.share, 6)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,19 @@ class Movement:
     before: str
     now: str
     pull: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """What decided the labels of n sessions against their runners-up.
+
+    `distances` and `behind`, shape (n, n_labels), are those to the centres and what `costs_behind` says; `shares`,
+    shape (n, n_families + 1), are those of `Reason`, the last one of the sessions before.
+    """
+
+    distances: Float64Matrix
+    behind: Float64Matrix
+    shares: Float64Matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,19 +92,34 @@ class Explainer:
         The lines that only inform come before. A session that is held, `is_held`, pulls nowhere: its label is that of
         the sessions before.
         """
-        runner_up = _runner_up(label, probabilities)
-        distances = dict(zip(self.centers, self._distances(vector), strict=True))
-        behind = costs_behind(probabilities, {} if is_held else distances, self.temperature)
-        both = math.inf if is_held else distances[label] + distances[runner_up] or math.inf
-        pulls = _pulls(vector, self.centers[label], self.centers[runner_up]) / both
+        stated = np.array([[probabilities[name] for name in self.centers]])
+        decided = self.decide(np.asarray(vector)[np.newaxis], [label], stated, np.array([is_held]))
         now, norm = self._figures(vector)
-        parts = [(family.text.format(now=now, norm=norm), family.part_of(pulls)) for family in _FAMILIES]
-        parts.append((self._persistence(behind), behind[runner_up] - behind[label]))
-        size = math.fsum(abs(part) for _, part in parts) or 1.0
-        ranked = sorted((Reason(text, part / size) for text, part in parts), key=lambda reason: -abs(reason.share))
+        texts = [*(family.text.format(now=now, norm=norm) for family in _FAMILIES), self._persistence(decided.behind)]
+        reasons = map(Reason, texts, decided.shares[0].tolist())
         informing = [text.format(now=now, norm=norm) for text in _INFORMING]
-        informing += [] if is_held else _nearer_elsewhere(label, distances)
+        informing += [] if is_held else self._nearer_elsewhere(label, decided.distances)
+        ranked = sorted(reasons, key=lambda reason: -abs(reason.share))
         return [*(Reason(text, math.nan) for text in informing), *ranked]
+
+    def decide(
+        self, vectors: Float32Matrix, labels: Sequence[str], probabilities: Float64Matrix, is_held: NDArray[np.bool_]
+    ) -> Decisions:
+        """Return what decided n labels; vectors have the shape (n, 384), probabilities (n, n_labels) as `centers`."""
+        names, centers, rows = list(self.centers), np.stack(list(self.centers.values())), np.arange(len(vectors))
+        own = np.array([names.index(label) for label in labels])
+        rivals = probabilities.copy()
+        rivals[rows, own] = -1.0
+        other = rivals.argmax(axis=1)
+        distances = euclidean_distances(vectors, centers)
+        costs = np.where(is_held[:, np.newaxis], 0.0, distances)
+        behind = costs_behind(probabilities, costs, self.temperature)
+        both = distances[rows, own] + distances[rows, other]
+        scales = np.divide(1.0, both, out=np.zeros_like(both), where=~is_held & (both > 0))
+        pulls = _pulls(vectors, centers[own], centers[other]) * scales[:, np.newaxis]
+        pulls = np.column_stack([pulls, behind[rows, other] - behind[rows, own]])
+        sizes = np.abs(pulls).sum(axis=1, keepdims=True)
+        return Decisions(distances, behind, pulls / np.where(sizes > 0, sizes, 1.0))
 
     def compare(
         self, before: Float32Vector, now: Float32Vector, label: str, probabilities: Mapping[str, float]
@@ -99,52 +128,52 @@ class Explainer:
 
         Strongest first; where nothing moved, every pull is 0.
         """
-        own, other = self.centers[label], self.centers[_runner_up(label, probabilities)]
-        moved = _pulls(now, own, other) - _pulls(before, own, other)
-        size = sum(abs(family.part_of(moved)) for family in _FAMILIES) or 1.0
+        runner_up = max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
+        earlier, later = _pulls(np.stack([before, now]), self.centers[label], self.centers[runner_up])
+        moved = later - earlier
+        size = float(np.abs(moved).sum()) or 1.0
         then, today = (_in_plain_units(raw, math.exp(raw[_RANGE_RATIO])) for raw in (_measured(before), _measured(now)))
         movements = [
-            Movement(family.driver, then.get(family.unit, ""), today.get(family.unit, ""), family.part_of(moved) / size)
-            for family in _FAMILIES
+            Movement(family.driver, then.get(family.unit, ""), today.get(family.unit, ""), float(pull) / size)
+            for family, pull in zip(_FAMILIES, moved, strict=True)
         ]
         return sorted(movements, key=lambda movement: -abs(movement.pull))
 
-    def _distances(self, vector: Float32Vector) -> list[float]:
-        found: list[float] = euclidean_distances(vector[np.newaxis], np.stack(list(self.centers.values())))[0].tolist()
-        return found
-
     def _figures(self, vector: Float32Vector) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what was seen and its norm, in plain units."""
         raw = _measured(vector)
         range_ratio = math.exp(raw[_RANGE_RATIO])
         scores = np.array([[self.norms[name] for name in EXPLAINED_NAMES]])
         usual = dict(zip(EXPLAINED_NAMES, in_own_units(scores, EXPLAINED_NAMES)[0].tolist(), strict=True))
         return _in_plain_units(raw, range_ratio), _in_plain_units(usual, range_ratio)
 
-    def _persistence(self, behind: Mapping[str, float]) -> str:
+    def _persistence(self, behind: Float64Matrix) -> str:
         n_before = self.decode_sessions - 1
         if not (n_before and self.penalty):
             return "the sessions before: a change has no price"
-        word = RegimeLabel[min(behind, key=lambda name: behind[name])].word
-        return f"{word} by the {n_before} sessions before; a change must earn its price, a distance of {self.penalty:g}"
+        word = self._words()[int(behind[0].argmin())]
+        return (
+            f"the {n_before} sessions before say {word}; a change must earn its price, a distance of {self.penalty:g}"
+        )
+
+    def _nearer_elsewhere(self, label: str, distances: Float64Matrix) -> list[str]:
+        nearest, own = int(distances[0].argmin()), list(self.centers).index(label)
+        if nearest == own:
+            return []
+        near, far = (f"{self._words()[at]} ({distances[0, at]:.3f})" for at in (nearest, own))
+        return [f"the session alone is nearer to {near} than to {far}"]
+
+    def _words(self) -> list[str]:
+        return [RegimeLabel[name].word for name in self.centers]
 
 
-def _runner_up(label: str, probabilities: Mapping[str, float]) -> str:
-    return max((name for name in probabilities if name != label), key=lambda name: probabilities[name])
-
-
-def _nearer_elsewhere(label: str, distances: Mapping[str, float]) -> list[str]:
-    nearest = min(distances, key=lambda name: distances[name])
-    if distances[nearest] == distances[label]:
-        return []
-    near, own = (f"{RegimeLabel[name].word} ({distances[name]:.2f})" for name in (nearest, label))
-    return [f"the session alone is nearer to {near} than to {own}"]
-
-
-def _pulls(vector: Float32Vector, center: Float32Vector, runner_up: Float32Vector) -> Float64Vector:
-    """Return by how much each value is nearer to one centre than to the other, squared, shape (384,)."""
-    wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vector, center, runner_up))
-    pulls: Float64Vector = (wide - other) ** 2 - (wide - own) ** 2
-    return pulls
+def _pulls(
+    vectors: Float32Matrix, centers: Float32Matrix | Float32Vector, runners_up: Float32Matrix | Float32Vector
+) -> Float64Matrix:
+    """Return by how much each family is nearer to one centre than to the other, squared, shape (n, n_families)."""
+    wide, own, other = (np.asarray(each, dtype=np.float64) for each in (vectors, centers, runners_up))
+    pulls = (wide - other) ** 2 - (wide - own) ** 2
+    return np.stack([pulls[:, family.positions].sum(axis=1) for family in _FAMILIES], axis=1)
 
 
 def _measured(vector: Float32Vector) -> dict[str, float]:
@@ -181,9 +210,6 @@ class _Family:
     text: str
     driver: str
     unit: str = ""
-
-    def part_of(self, pulls: Float64Vector) -> float:
-        return float(pulls[self.positions].sum())
 
 
 _FAMILIES: Sequence[_Family] = (

@@ -253,7 +253,7 @@ class ReasonRow(Answer):
 
     text: str = Field(examples=["volatility 54 % a year against a norm of 16 %"])
     share: float | None = Field(
-        description="Its part in the decision for the label; null for a line that only informs."
+        description="Its part of all that pulled, in [-1, 1], above 0 for the label; null for a line that only informs."
     )
 
 

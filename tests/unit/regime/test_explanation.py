@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from datetime import date
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.reference.descriptors import slow_log_prices, weighted_mean
 from tests.reference.windows import Bar, sample_bars
@@ -20,8 +24,11 @@ from tests.unit.regime.sample_sessions import (
     sessions_between,
 )
 
-from prometheus.arrays import Float32Vector
-from prometheus.regime.explanation import Movement, Reason, compare, explain
+from prometheus import RegimeClassifier
+from prometheus.arrays import Float32Matrix
+from prometheus.regime.decoding import forward_costs, prototype_distances
+from prometheus.regime.explanation import EVIDENCE_LABELS, Decisions, Explainer, Movement, Reason
+from prometheus.regime.model_persistent import DecodedAssignment, decode
 
 CRASH = date(2008, 11, 20)
 CALM = date(2005, 7, 29)
@@ -38,10 +45,49 @@ def row_of(day: date) -> int:
     return int(sessions_between(day, day).start)
 
 
-def explained(row: int, label: int = 3, runner_up: int = 2) -> list[Reason]:
-    prototypes, calibration = calibrated_until()
-    vector = sample_sessions().vectors[row]
-    return explain(vector, prototypes[label].center, prototypes[runner_up].center, calibration.norms)
+def explainer_with(**changed: Any) -> Explainer:
+    prototypes, said = calibrated_until()
+    centers = {each.label.name: each.center for each in prototypes}
+    whole = Explainer(centers, said.norms, said.temperature, said.penalty, said.decode_sessions)
+    return replace(whole, **changed)
+
+
+def stated(likely: int, less_likely: int) -> dict[str, float]:
+    """Probabilities of the labels, from calm to wild, of which two are likely."""
+    shares = {likely: 0.6, less_likely: 0.3}
+    return {name: shares.get(at, 0.05) for at, name in enumerate(EVIDENCE_LABELS)}
+
+
+def explained(row: int, label: int = 3, runner_up: int = 2, **changed: Any) -> list[Reason]:
+    vector, probabilities = sample_sessions().vectors[row], stated(label, runner_up)
+    return explainer_with(**changed).explain(vector, EVIDENCE_LABELS[label], probabilities)
+
+
+def shares_of(reasons: list[Reason]) -> dict[str, float]:
+    return {reason.text: reason.share for reason in reasons if not math.isnan(reason.share)}
+
+
+@cache
+def whole_sample() -> DecodedAssignment:
+    """The labels of all sessions of the packaged index that have one."""
+    sessions = sample_sessions(date.max)
+    return decode(sessions.vectors, sessions.scores, *calibrated_until())
+
+
+def decide_all(vectors: Float32Matrix, explainer: Explainer, decoded: DecodedAssignment) -> Decisions:
+    labels = [decoded.labels[at].name for at in decoded.nearest]
+    return explainer.decide(vectors[-len(labels) :], labels, decoded.posteriors, np.zeros(len(labels), dtype=np.bool_))
+
+
+def verdicts_hold(decided: Decisions) -> bool:
+    """Whether no share leaves [-1, 1], all sizes add to 1, and all shares, as written too, speak for the label."""
+    sizes = np.abs(decided.shares)
+    written = np.round(decided.shares, 6)
+    return bool(
+        sizes.max() <= 1
+        and np.allclose(sizes.sum(axis=1), 1)
+        and min(decided.shares.sum(axis=1).min(), written.sum(axis=1).min()) > 0
+    )
 
 
 def figures(reasons: list[Reason], words: str) -> tuple[float, float]:
@@ -60,43 +106,88 @@ def volatility(returns: list[float], half_life: float) -> float:
     return math.sqrt(weighted_mean([r * r for r in returns], half_life, len(returns)) * 252)
 
 
-def squared_distance(left: Float32Vector, right: Float32Vector) -> float:
-    return float(((left.astype(np.float64) - right) ** 2).sum())
+def test_shares_speak_for_the_label_on_every_session_of_the_index() -> None:
+    decided = decide_all(sample_sessions(date.max).vectors, explainer_with(), whole_sample())
+    assert len(decided.shares) > 7_900
+    assert verdicts_hold(decided)
 
 
-def test_shares_add_to_one_for_the_nearer_prototype_and_to_minus_one_against_it() -> None:
-    prototypes, _ = calibrated_until()
-    sessions = sample_sessions()
-    n_against = 0
-    for row in range(0, len(sessions), 211):
-        own, other = (squared_distance(sessions.vectors[row], prototypes[at].center) for at in (1, 2))
-        shares = [reason.share for reason in explained(row, 1, 2) if not math.isnan(reason.share)]
-        assert math.fsum(shares) == pytest.approx(1 if own < other else -1, abs=1e-9)
-        assert [abs(share) for share in shares] == sorted(map(abs, shares), reverse=True)
-        n_against += own > other
-    assert 5 < n_against < 25
+@pytest.mark.parametrize("n_stocks", [10, pytest.param(50, marks=pytest.mark.deep)])
+def test_shares_speak_for_the_label_on_every_session_of_stocks(shared_data: Path, n_stocks: int) -> None:
+    path = shared_data / "prices" / "sp500_a_daily_2000_2020.parquet"
+    counts = pd.read_parquet(path, columns=["instrument_id"]).value_counts()
+    old = sorted(name for (name,), n_bars in counts.items() if n_bars > 5_000)
+    chosen = old[:: len(old) // n_stocks][:n_stocks]
+    columns = ["instrument_id", "trade_date", "high", "low", "close"]
+    prices = pd.read_parquet(path, columns=columns, filters=[("instrument_id", "in", chosen)])
+    model = RegimeClassifier().fit(prices[prices["trade_date"] < date(2010, 1, 1)])
+    for name, regimes in model.label(prices).items():
+        explainer = regimes.evidence.explainer
+        known = [EVIDENCE_LABELS.index(each) for each in explainer.centers]
+        vectors, probabilities = regimes.evidence.vectors, regimes.evidence.probabilities[:, known]
+        decided = explainer.decide(vectors, regimes.to_numpy().tolist(), probabilities, regimes.timeline.is_held)
+        assert verdicts_hold(decided), name
+    assert len(chosen) == n_stocks
+
+
+def test_the_sessions_before_are_what_the_decoding_had_of_them() -> None:
+    decoded, (prototypes, calibration) = whole_sample(), calibrated_until()
+    decided = decide_all(sample_sessions(date.max).vectors, explainer_with(), decoded)
+    costs = prototype_distances(sample_sessions(date.max).vectors, prototypes)[:-1]
+    before = forward_costs(costs, calibration.penalty, calibration.decode_sessions - 1)
+    np.testing.assert_allclose(decided.behind, np.minimum(before, calibration.penalty), atol=1e-9)
+    assert decided.behind[1:].argmin(axis=1).tolist() == decoded.nearest[:-1].tolist()
+
+
+def test_one_session_has_the_shares_it_has_among_all() -> None:
+    decoded, explainer = whole_sample(), explainer_with()
+    vectors = sample_sessions(date.max).vectors[-len(decoded.nearest) :]
+    decided = decide_all(vectors, explainer, decoded)
+    n_alone = 0
+    for row in range(0, len(vectors), 331):
+        label = decoded.labels[decoded.nearest[row]]
+        reasons = explainer.explain(vectors[row], label.name, decoded.details(row)["probabilities"])
+        assert sorted(shares_of(reasons).values()) == pytest.approx(sorted(decided.shares[row].tolist()), abs=1e-12)
+        alone = [reason.text for reason in reasons if "the session alone is nearer to" in reason.text]
+        assert bool(alone) == (decoded.distances[row].argmin() != decoded.nearest[row])
+        n_alone += len(alone)
+        before = decoded.labels[decided.behind[row].argmin()].word
+        assert f"the 125 sessions before say {before}; a change must earn its price, a distance of 1" in shares_of(
+            reasons
+        )
+    assert 0 < n_alone < 12
 
 
 def test_what_speaks_for_one_label_speaks_against_the_other() -> None:
     for row in (row_of(CRASH), row_of(CALM)):
-        forward = {reason.text: reason.share for reason in explained(row, 3, 0) if not math.isnan(reason.share)}
-        backward = {reason.text: reason.share for reason in explained(row, 0, 3) if not math.isnan(reason.share)}
+        vector, probabilities = sample_sessions().vectors[row], stated(3, 0)
+        forward, backward = (
+            shares_of(explainer_with().explain(vector, label, probabilities)) for label in ("CRISIS", "CARRY")
+        )
         assert forward == pytest.approx({text: -share for text, share in backward.items()})
 
 
 def test_a_share_is_the_part_of_its_own_descriptors() -> None:
-    row = row_of(CRASH)
-    vector = sample_sessions().vectors[row].copy()
-    prototypes, calibration = calibrated_until()
-    own, other = prototypes[3].center, prototypes[2].center.copy()
-    other[:] = own
-    other[12] += 1.0  # drawdown_128, the thirteenth of the vector
-    shares = {r.text: r.share for r in explain(vector, own, other, calibration.norms) if not math.isnan(r.share)}
-    assert [text for text, share in shares.items() if share] == [t for t in shares if "below the 128-session high" in t]
+    centers = dict(explainer_with().centers)
+    centers["RISK_OFF"] = centers["CRISIS"].copy()
+    centers["RISK_OFF"][12] += 1.0  # drawdown_128, the thirteenth of the vector
+    shares = shares_of(explained(row_of(CRASH), centers=centers))
+    high, before = [text for text, share in shares.items() if share]
+    assert {"below the 128-session high" in high, "a change must earn" in before} in ({True}, {False})
 
 
-def test_equal_prototypes_decide_nothing() -> None:
-    assert {reason.share for reason in explained(row_of(CRASH), 2, 2) if not math.isnan(reason.share)} == {0.0}
+def test_a_held_session_leaves_all_to_the_sessions_before() -> None:
+    vector, probabilities = sample_sessions().vectors[row_of(CRASH)], stated(1, 2)
+    reasons = explainer_with().explain(vector, "NEUTRAL", probabilities, is_held=True)
+    assert [reason.text for reason in reasons if "the session alone" in reason.text] == []
+    (held,) = [text for text, share in shares_of(reasons).items() if share]
+    assert held.startswith("the 125 sessions before say Neutral;")
+    assert shares_of(reasons)[held] == 1
+
+
+@pytest.mark.parametrize("free", [{"penalty": 0.0}, {"decode_sessions": 1}])
+def test_where_a_change_is_free_no_label_is_named_for_the_sessions_before(free: dict[str, Any]) -> None:
+    assert "the sessions before: a change has no price" in shares_of(explained(row_of(CRASH), **free))
 
 
 @pytest.mark.parametrize("day", [CRASH, CALM])
@@ -141,13 +232,12 @@ def test_lines_that_only_inform_come_first_and_have_no_share_in_json() -> None:
     written = [reason.to_dict() for reason in reasons]
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert [entry["share"] is None for entry in written] == [True] * 2 + [False] * (len(written) - 2)
-    assert len({entry["text"] for entry in written}) == 9
+    assert len({entry["text"] for entry in written}) == 10
 
 
-def moved(before: int, now: int, label: int = 3, runner_up: int = 2) -> list[Movement]:
-    prototypes, _ = calibrated_until()
+def moved(before: int, now: int) -> list[Movement]:
     vectors = sample_sessions().vectors
-    return compare(vectors[before], vectors[now], prototypes[label].center, prototypes[runner_up].center)
+    return explainer_with().compare(vectors[before], vectors[now], "CRISIS", stated(3, 2))
 
 
 def test_movements_are_parts_of_all_that_moved_strongest_first() -> None:

@@ -225,11 +225,12 @@ def test_a_date_has_a_row_and_reasons(regimes: pm.Regimes) -> None:
     assert row == regimes[pd.Timestamp("2020-03-16")]
     reasons = regimes.explain("2020-03-16")
     assert "CRISIS on 2020-03-16 with probability 0.9" in repr(reasons)
-    assert sum(reason.share for reason in reasons if not np.isnan(reason.share)) == pytest.approx(1.0)
+    assert sum(abs(reason.share) for reason in reasons if not np.isnan(reason.share)) == pytest.approx(1.0)
     with pytest.raises(NotFoundError, match="2020-03-15"):
         regimes["2020-03-15"]
     year = regimes["2020-01-01":"2020-12-31"]
-    assert len(year) == len(year.closes.dates) == len(year.probabilities) == 253
+    assert len(year) == len(year.closes.dates) == len(year.probabilities) == len(year.timeline.is_held) == 253
+    assert list(year.explain("2020-03-16"))[2:] == list(reasons)[2:]
 
 
 def test_spells_and_changes_add_up(regimes: pm.Regimes) -> None:
