@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def test_a_single_date_prints_one_line_and_stores_embedding_and_regime(
     outcome = run_process(*(RUN_NUMERIC_REGIME + model_id).split())
 
     assert (outcome.exit_code, outcome.stdout) == (0, SUMMARY), outcome.stderr
+    assert "WARNING no prototypes: always NEUTRAL; run: python -m prometheus calibrate" in outcome.stderr
     with db_manager.get_historical_connection() as connection:
         (vector,) = connection.execute(
             "SELECT vector FROM numeric_window_embeddings WHERE entity_type = 'INSTRUMENT' AND entity_id = 'AAPL.US'"
@@ -68,6 +70,14 @@ def test_the_first_features_of_the_stored_window_are_the_prices_of_63_sessions_b
     assert window[0, 2] == 0
     closes = np.array([close for close, _ in bars])
     np.testing.assert_allclose(window[1:, 2], np.log(closes[1:] / closes[:-1]), rtol=1e-6)
+
+
+def test_a_page_without_prototypes_says_so_instead_of_how_sure_it_is(run: Run) -> None:
+    run("run_numeric_regime", *US, "--as-of", "2025-01-31")
+    assert run("report", "--region", "US", "--output", "us.html").exit_code == 0
+    page = Path("us.html").read_text(encoding="utf-8")
+    assert "no prototypes: always Neutral" in page
+    assert not re.search(r"\b100\s%", page)
 
 
 def test_a_market_is_embedded_up_to_a_limit_and_named_instruments_without_one(

@@ -146,6 +146,10 @@ ASKED: dict[str, tuple[Question, Read, Truth]] = {
     "what moved": (
         _q("explain_regime", CRASH, region=REGION), lambda told: (told["session_before"], len(told["moved_since"]) > 0),
         lambda _app: ("2020-03-13", True)),
+    "what moved in a regime": (
+        _q("explain_regime", "2020-03-31", region=REGION),
+        lambda told: (told["spell_began"], len(told["moved_in_spell"]) > 0),
+        lambda app: (_turns(app, "2020-03-31")[0], True)),
     "ten sessions": (
         _q("regime_history", "2020-03-31", region=REGION, limit=10),
         lambda told: [each["label"] for each in told["items"]],

@@ -105,6 +105,17 @@ def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: A
         assert f"Crisis {chances[RegimeLabel.CRISIS]:.0%}".replace("%", " %") in text
 
 
+def test_what_moved_since_a_regime_began_is_shown_from_its_third_session_on(
+    client: TestClient, reading_app: App
+) -> None:
+    briefing = reading_app.briefings.of(REGION, date(2020, 3, 31))
+    began = briefing.changes[0].as_of_date
+    first, *_, last = reading_app.regimes.states(REGION, began, briefing.as_of_date, None)
+    assert list(briefing.spell_movements) == reading_app.calibrations.compare(first, last)
+    assert f"Since Crisis began, on {began} Pull Driver Before Now" in text_of(client, f"/regions/{REGION}/2020-03-31")
+    assert "began, on" not in text_of(client, f"/regions/{REGION}/{began}")
+
+
 def test_one_text_of_a_kind_is_shown_as_said_before(reading_app: App) -> None:
     found = reading_app.briefings.of(REGION, date(2020, 6, 30)).similar_texts
     whole = reading_app.briefings.of(REGION, date.fromisoformat(DAY)).similar_texts

@@ -282,7 +282,7 @@ TOOLS: Mapping[str, Tool[Any]] = {
     ),
     "explain_regime": Tool(
         "Why a region had its regime on a date: reasons in plain units, each with its share of the decision against "
-        "the next likely regime, and what moved since the session before.",
+        "the next likely regime, and what moved since the session before and since the regime began.",
         RegionParameters, _explain_regime,
     ),
     "regime_history": Tool(
