@@ -106,6 +106,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         done = self._run_here(model.model_id, work, chunks, RegimeReport(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
+        _warn_without_prototypes(request)
         warn_of_sessions_left_out(done.report.embeddings.failures)
         self._tell_findings(subject, span)
         if dry_run:
@@ -132,6 +133,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             report += work.write(work.encode(work.read(chunk)))
         if not report.planned:
             raise report.refused[-1]
+        _warn_without_prototypes(request)
         return work.storage.get_history(request.region, date.min, date.max, work.model.model_id)
 
     def _work(self, request: RegimeRequest) -> tuple[RegimeBackfill, Subject, DateSpan]:
@@ -193,9 +195,6 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             "model_id": request.regime_model_id,
         }  # fmt: skip
         if prototype_set is None:
-            logger.warning(
-                "no prototypes: always NEUTRAL; run: python -m prometheus calibrate, then give --prototypes FILE"
-            )
             return SeedRegimeModel(**common, window_days=subject.window_days)
         prototype_set.require_space(str(request.prototypes), subject.encoder.model_id, subject.window_days)
         temperature, calibration = request.temperature, prototype_set.calibration
@@ -228,6 +227,13 @@ class LabelRegimes(BackfillCase, ReadRegimes):
                 "be compared with itself: use another --region or --regime-model-id",
                 request.region, n_rows, model.model_id, instrument_id, window_days,
             )  # fmt: skip
+
+
+def _warn_without_prototypes(request: RegimeRequest) -> None:
+    if request.prototypes is None:
+        logger.warning(
+            "no prototypes: always NEUTRAL; run: python -m prometheus calibrate, then give --prototypes FILE"
+        )
 
 
 def _default_encoder(request: RegimeRequest, prototype_set: PrototypeSet | None) -> str:
