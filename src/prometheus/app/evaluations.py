@@ -231,8 +231,9 @@ def _draw(
         save_figure(draw_labels(title, dates, closes, walk.predictions, zooms), folder / f"labels_{name}.png")
         if np.ptp(walk.predictions.scores) == 0:
             continue  # holding says the same every day: a yearly base rate is no curve
-        is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
-        curves[walk.name] = reliability_bins(walk.predictions.probabilities[is_known], is_high)
+        targets = Targets.of(history, plan, walk)
+        stated = walk.predictions.probabilities[targets.is_known]
+        curves[walk.name] = reliability_bins(stated, targets.is_high(walk.thresholds))
     save_figure(
         draw_reliability(f"{history.instrument_id}, {plan.start} to {plan.end}", curves), folder / "reliability.png"
     )
