@@ -56,6 +56,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.is_risk_off)
 
+    @property
+    def bear_scores(self) -> Float64Vector:
+        """What ranks sessions by how likely they lie in a bear market: the probability, or the score without one."""
+        return self.scores if self.bear_probabilities is None else self.bear_probabilities
+
     def take(self, rows: Int64Vector) -> Predictions:
         """Return the predictions of some rows, which may repeat."""
         labels = None if self.labels is None else tuple(self.labels[row] for row in rows.tolist())

@@ -17,7 +17,7 @@ from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions, said_by
-from prometheus.evaluation.readings import FittedReader, Readings
+from prometheus.evaluation.readings import Reader, Readings
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
@@ -138,7 +138,7 @@ def walk_forward(
     visible = plan.visible(history)
     first = plan.first_position(visible)
     of_test = forward_threshold(history, plan) if plan.event == "test" else None
-    spans = year_spans(visible.dates, first)
+    spans, reader = year_spans(visible.dates, first), Reader(plan.calibration_span, plan.horizon)
     parts, readings, thresholds, fit_seconds, day_seconds = [], [], [], [], []
     for n_done, (begin, end) in enumerate(spans):
         if progress is not None:
@@ -150,7 +150,7 @@ def walk_forward(
         fit_seconds.append(time.perf_counter() - clock)
         parts.append(said_by(fitted, shown, end - begin))
         thresholds.append(np.full(end - begin, limit))
-        readings.append(FittedReader.fit(fitted, past, plan.calibration_span, plan.horizon).readings(parts[-1]))
+        readings.append(reader.read(fitted, past, parts[-1]))
         clock = time.perf_counter()
         fitted.predictions(shown, 1)
         day_seconds.append(time.perf_counter() - clock)

@@ -13,7 +13,7 @@ import numpy as np
 from prometheus.arrays import Float64Vector
 from prometheus.evaluation.bears import known_bear_days
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import FittedLabeller, Predictions, Recalibration, recalibrated, said_by
+from prometheus.evaluation.labeller import FittedLabeller, Predictions, recalibrated, said_by
 from prometheus.market.outcomes import forward_log_volatility
 
 _LONGEST_WARM_UP = 638
@@ -39,32 +39,34 @@ class Readings:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-@dataclass(frozen=True, slots=True)
-class FittedReader:
-    """The line from a score to log volatility, how far volatility scattered around it, and the curve to P(bear)."""
+class Reader:
+    """Reads one labeller's scores, year after year: the line of each year's fit span, the curve of all that is past.
 
-    intercept: float
-    slope: float
-    scatter: float
-    bear: Recalibration
+    Bear markets are too few for a span of some years, so P(bear) is learned from the first fit span and from what the
+    labeller has said since.
+    """
 
-    @classmethod
-    def fit(cls, fitted: FittedLabeller, past: MarketHistory, span: int, horizon: int) -> FittedReader:
-        """Learn from what a fitted labeller says of the last `span` sessions of its past, as far as that is known."""
-        n_last = min(span, max(len(past) - _LONGEST_WARM_UP, len(past) // 2))
+    def __init__(self, span: int, horizon: int) -> None:
+        self._span, self._horizon = span, horizon
+        self._scores: list[Float64Vector] = []
+
+    def read(self, fitted: FittedLabeller, past: MarketHistory, said: Predictions) -> Readings:
+        """Return what a year's predictions say by what is known at its beginning, the end of `past`.
+
+        A labeller that states the probability of a bear market is believed.
+        """
+        n_last = min(self._span, max(len(past) - _LONGEST_WARM_UP, len(past) // 2))
         scores = said_by(fitted, past, n_last).scores
-        followed = forward_log_volatility(past.closes, horizon)[-n_last:]
+        followed = forward_log_volatility(past.closes, self._horizon)[-n_last:]
         is_known = np.isfinite(scores) & np.isfinite(followed)
-        line = _least_squares(scores[is_known], followed[is_known])
-        return cls(*line, recalibrated(scores, known_bear_days(past.closes)[-n_last:]))
-
-    def readings(self, said: Predictions) -> Readings:
-        """Return what the scores say; a labeller that states the probability of a bear market is believed."""
-        logs = self.intercept + self.slope * said.scores
+        intercept, slope, scatter = _least_squares(scores[is_known], followed[is_known])
+        logs = intercept + slope * said.scores
         bear = said.bear_probabilities
-        return Readings(
-            logs, np.exp(2.0 * (logs + self.scatter**2)), self.bear.probabilities(said.scores) if bear is None else bear
-        )
+        if bear is None:
+            before = np.concatenate(self._scores or [scores])
+            bear = recalibrated(before, known_bear_days(past.closes)[-len(before) :]).probabilities(said.scores)
+            self._scores = [before, said.scores]
+        return Readings(logs, np.exp(2.0 * (logs + scatter**2)), bear)
 
 
 def _least_squares(scores: Float64Vector, followed: Float64Vector) -> tuple[float, float, float]:

@@ -192,7 +192,7 @@ def _of_bear_markets(walk: WalkForward, targets: Targets) -> dict[str, Any]:
     return {
         "bear_balanced_accuracy": figures.balanced_accuracy(says, is_bear),
         "bear_f1": figures.f1_score(says, is_bear),
-        "bear_auc": figures.area_under_curve(stated, is_bear),
+        "bear_auc": figures.area_under_curve(walk.predictions.bear_scores, is_bear),
         "bear_brier_skill": figures.brier_skill(stated, is_bear),
         "bear_calibration_error": figures.calibration_error(stated, is_bear) if is_bear.any() else math.nan,
         "lag": median(waited) if waited else math.nan,

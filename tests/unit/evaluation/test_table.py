@@ -18,8 +18,9 @@ from prometheus.errors import MissingExtraError, UsageError
 from prometheus.evaluation import peers
 from prometheus.evaluation.figures import sharpe_ratio
 from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.jump import StatisticalJump
 from prometheus.evaluation.labeller import Labeller, Predictions
-from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, StatisticalJump
+from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
