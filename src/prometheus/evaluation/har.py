@@ -20,6 +20,7 @@ from prometheus.evaluation.history import MarketHistory, trailing_windows
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, high_outcomes, recalibrated
 from prometheus.market.outcomes import forward_log_volatility
 
+HAR_ON_RANGE = "HAR on the range"
 SPANS = (1, 5, 22)
 RISK_OFF_QUANTILE = 0.8
 _FLOOR = 0.1
@@ -83,4 +84,4 @@ class Har:
 
 def har_labellers(span: int = DEFAULT_SPAN) -> list[Har]:
     """Return HAR on the range and on closes."""
-    return [Har("HAR on the range", range_variances, span), Har("HAR on closes", squared_returns, span)]
+    return [Har(HAR_ON_RANGE, range_variances, span), Har("HAR on closes", squared_returns, span)]

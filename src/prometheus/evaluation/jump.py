@@ -149,20 +149,18 @@ class CausalJump:
         seen = history.last(self.span + WARM_UP)
         fit_span = seen.last(self.span)
         features, returns = jump_features(seen)[-len(fit_span) :], fit_span.log_returns
-        penalty = self._chosen_penalty(features, returns)
-        states = _States.fit(features, returns, penalty)
+        states = _States.fit(features, returns, self._chosen_penalty(features, returns))
         scores = states.scores(features)
         recalibration = labeller.recalibrated(scores, labeller.high_outcomes(fit_span, threshold))
         return _FittedCausalJump(states, seen.dates[0], fit_span.dates[0], recalibration)
 
     def _chosen_penalty(self, features: Float64Matrix, returns: Float64Vector) -> float:
         n_learned = round(len(returns) * (1.0 - _SHARE_TRIED))
-        simple = np.expm1(returns)
+        followed = np.expm1(returns[n_learned:])
 
         def worth(penalty: float) -> float:
             states = _States.fit(features[:n_learned], returns[:n_learned], penalty)
-            is_risk_off = states.scores(features)[n_learned:] > 0.0
-            sharpe = sharpe_ratio(trade(is_risk_off, simple[n_learned:]).returns)
+            sharpe = sharpe_ratio(trade(states.scores(features)[n_learned:] > 0.0, followed).returns)
             return sharpe if np.isfinite(sharpe) else -np.inf
 
         return max(self.penalties, key=worth)

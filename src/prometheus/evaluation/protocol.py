@@ -24,6 +24,7 @@ Progress = Callable[[int, int | None], None]
 Event = Literal["own", "test"]
 """What counts as high volatility: more than the top fifth of the fit span saw, or of the whole test span."""
 
+WARM_UP_START = date(1960, 1, 1)
 MIN_SESSIONS_BEFORE = 504
 _FEWEST_KNOWN = 252
 
@@ -41,7 +42,7 @@ class EvaluationPlan:
 
     start: date
     end: date
-    warm_up_start: date = date(1960, 1, 1)
+    warm_up_start: date = WARM_UP_START
     calibration_span: int = DEFAULT_SPAN
     horizon: int = HORIZON_SESSIONS
     top_fraction: float = 0.2

@@ -257,7 +257,7 @@ def draw_labels(
     return figure
 
 
-def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
+def draw_reliability(title: str, curves: Mapping[str, Float64Matrix], event: str = "high volatility") -> Figure:
     """Return a figure of observed rate against stated probability; `curves` are `reliability_bins` by name."""
     figure = new_figure(6.5, 6.0)
     axes: Any = figure.add_subplot()
@@ -272,7 +272,7 @@ def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel("stated probability of high volatility")
+    axes.set_xlabel(f"stated probability of {event}")
     axes.set_ylabel("observed rate")
     if curves:
         axes.legend(loc="upper left", framealpha=1, fontsize=8)
