@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -18,12 +18,15 @@ from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.judged import JudgedMarket
 from prometheus.evaluation.markets import JudgedOne, MarketsReport, Refused, judge_market
 from prometheus.evaluation.protocol import EvaluationPlan, Event
+from prometheus.evaluation.report import draw_reliability
 from prometheus.evaluation.spans import LEAST_SESSIONS, first_start, require_unseen
 from prometheus.evaluation.v2 import VectorsByDate
 from prometheus.files.price_bars import read_price_bars
+from prometheus.files.sources import find_sources
 from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import US_EQ
 from prometheus.regime.calibration import DescribedSessions
+from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +54,18 @@ class Market:
     region: VectorsByDate | None = None
 
 
-def evaluate_files(paths: Iterable[Path], request: MarketsRequest, progress: Progress) -> MarketsReport:
-    """Judge labellers on every instrument of some files of prices; no database is opened."""
-    bars = {each.instrument_ids[0]: each for path in paths for each in read_price_bars(path)}
+def evaluate_files(paths: Sequence[Path], request: MarketsRequest, progress: Progress) -> MarketsReport:
+    """Judge labellers on every instrument of some files or folders of prices; no database is opened.
+
+    UsageError for an instrument that two of the files hold, or for a VIX that none does.
+    """
+    bars: dict[str, PriceBars] = {}
+    for path in find_sources(paths).paths:
+        for each in read_price_bars(path):
+            (name,) = each.instrument_ids
+            if name in bars:
+                raise UsageError(f"{path} holds {name}, which a file before it does; leave one of them out")
+            bars[name] = each
     if request.vix is not None and request.vix not in bars:
         raise UsageError(f"no file holds {request.vix}, whose level is to be a peer")
     levels = None if request.vix is None else bars.pop(request.vix)
@@ -94,6 +106,14 @@ class EvaluateMarkets(UseCase):
         return None if request.vix is None else load_all_bars(self._wired, request.vix)
 
 
+def draw_pooled(report: MarketsReport, folder: Path) -> None:
+    """Draw the pooled calibration of every labeller, of high volatility and of bear markets; needs matplotlib."""
+    for name, event in (("reliability", "high volatility"), ("reliability_bear", "a bear market")):
+        title = f"{len(report.markets)} markets together"
+        curves = report.curves(of_bear=name != "reliability")
+        save_figure(draw_reliability(title, curves, event), folder / f"{name}.png")
+
+
 def _evaluate(
     markets: Iterable[Market], n_markets: int, request: MarketsRequest, levels: PriceBars | None, progress: Progress
 ) -> MarketsReport:
@@ -115,11 +135,13 @@ def _evaluate(
 def _judge(market: Market, request: MarketsRequest, choice: LabellerChoice) -> JudgedOne:
     dates = market.bars.bars.dates
     end = request.end or dates[-1].item()
+    if request.start is not None and end < request.start:
+        raise InputRefusedError(f"its bars end on {end}, before {request.start}")
     history = market.bars.known_on(np.datetime64(end, "D"))
     works = first_start(history.dates, choice.of(), None if request.start is None else LEAST_SESSIONS)
     start = works if request.start is None else max(request.start, works)
     plan = EvaluationPlan(start, end, event=request.event)
-    remark = "" if start == request.start else f"from {start}, the first start that works"
+    remark = f"from {start}, the first start that works" if request.start and start > request.start else ""
     visible = plan.visible(history)
     vectors = market.region or VectorsByDate.of(visible)
     judged = judge_market(market.name, history, plan, choice.of(visible, vectors), logger.info)

@@ -40,17 +40,17 @@ def find_bear_markets(
     """
     found: list[BearMarket] = []
     peak = trough = 0
-    is_falling = False
-    for day, close in enumerate(closes.tolist()):
+    is_falling, values = False, closes.tolist()
+    for day, close in enumerate(values):
         if is_falling:
-            if close < closes[trough]:
+            if close < values[trough]:
                 trough = day
-            elif close >= closes[trough] * (1.0 + rise):
+            elif close >= values[trough] * (1.0 + rise):
                 found.append(BearMarket(peak, trough))
                 is_falling, peak = False, day
-        elif close > closes[peak]:
+        elif close > values[peak]:
             peak = day
-        elif close <= closes[peak] * (1.0 - fall):
+        elif close <= values[peak] * (1.0 - fall):
             is_falling, trough = True, day
     if is_falling:
         found.append(BearMarket(peak, trough))

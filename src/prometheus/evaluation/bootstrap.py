@@ -56,12 +56,6 @@ def mean_difference_interval(ours: Float64Vector, theirs: Float64Vector) -> Inte
     return interval_of(_sums(counts, (ours - theirs)[:, np.newaxis])[:, 0] / len(ours))
 
 
-def area_difference_interval(ours: Float64Vector, theirs: Float64Vector, is_high: BoolVector) -> Interval:
-    """Return the interval of the area under the curve of one score less that of another, of the same event."""
-    counts = draw_counts(len(is_high))
-    return interval_of(_areas(counts, ours, is_high) - _areas(counts, theirs, is_high))
-
-
 def interval_of(statistics: Float64Vector) -> Interval:
     """Return the bounds of the middle 95 % of what is finite."""
     known = statistics[np.isfinite(statistics)]
@@ -97,8 +91,12 @@ def _sharpe_ratios(counts: Counts, returns: Float64Vector) -> Float64Vector:
     return np.where(variances > 0.0, ratios, np.nan)
 
 
-def _areas(counts: Counts, scores: Float64Vector, is_high: BoolVector) -> Float64Vector:
-    """Return the area of each resample: of all pairs of a high and another session, the share in order."""
+def resampled_areas(scores: Float64Vector, is_high: BoolVector) -> Float64Vector:
+    """Return the area under the curve on each resample, shape (n_resamples,): of all pairs, the share in order.
+
+    Areas of two scores for the same event are paired: their differences give the interval of the difference.
+    """
+    counts = draw_counts(len(is_high))
     order = np.argsort(scores, kind="stable")
     ordered, high = scores[order], is_high[order]
     below, through = (np.searchsorted(ordered, ordered[high], side=side) for side in ("left", "right"))

@@ -220,11 +220,15 @@ def _steps(features: Float64Matrix, centers: Float64Matrix) -> Float64Vector:
 
 def _online_excess(steps: Float64Vector, penalty: float) -> Float64Vector:
     """Return what the cheapest path that ends calm costs above the one that ends wild, at every session."""
-    values, excess = np.empty(len(steps)), 0.0
-    for session, step in enumerate(steps.tolist()):
-        excess = step + max(-penalty, min(penalty, excess))
-        values[session] = excess
-    return values
+    values, excess = [], 0.0
+    for step in steps.tolist():
+        if excess > penalty:
+            excess = penalty
+        elif excess < -penalty:
+            excess = -penalty
+        excess += step
+        values.append(excess)
+    return np.array(values)
 
 
 def _cheapest_path(steps: Float64Vector, penalty: float) -> BoolVector:

@@ -35,7 +35,7 @@ def _rows(report: MarketsReport) -> str:
     n_markets = f"{len(report.markets)} market{'' if len(report.markets) == 1 else 's'}"
     event = {market.plan.event for market in report.markets}
     what = "known on the day" if event == {"own"} else "of the test span"
-    heading = f"{report.labellers[0]} on {n_markets}; high volatility: above the top fifth {what}"
+    heading = f"{report.labellers[0]} on {n_markets}; high volatility: above the threshold of the top fifth {what}"
     return f"{heading}\n{aligned_table(lines)}"
 
 

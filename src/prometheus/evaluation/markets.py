@@ -12,12 +12,13 @@ import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError
-from prometheus.evaluation.bootstrap import area_difference_interval, mean_difference_interval
+from prometheus.evaluation.bootstrap import interval_of, mean_difference_interval, resampled_areas
 from prometheus.evaluation.figures import area_under_curve, calibration_error, json_values, reliability_bins
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Labeller
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
 from prometheus.evaluation.report import LabellerFigures, Targets, figures_of
+from prometheus.evaluation.rules import HOLDING
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "auc_of_probability": True, "brier_skill": True, "calibration_error": False, "auc_of_test_event": True,
@@ -144,8 +145,8 @@ class MarketsReport:
         return Stated(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def curves(self, *, of_bear: bool = False) -> dict[str, Float64Matrix]:
-        """Return the pooled `reliability_bins` of every labeller, of high volatility or of bear markets."""
-        pooled = {name: self.pooled(name) for name in self.labellers}
+        """Return the pooled `reliability_bins` of all but holding, whose base rates make no curve, for either event."""
+        pooled = {name: self.pooled(name) for name in self.labellers if name != HOLDING}
         return {
             name: reliability_bins(*((each.bear, each.is_bear) if of_bear else (each.high, each.is_high)))
             for name, each in pooled.items()
@@ -198,23 +199,24 @@ def judge_market(
     targets = Targets.of(history, plan, walks[0])
     stated = {walk.name: Stated.of(walk, targets) for walk in walks}
     ours, *others = stated
+    areas = {each: resampled_areas(one.high, one.is_high) for each, one in stated.items()}
     return JudgedOne(
         name=name,
         plan=plan,
         figures=tuple(figures_of(walk, history, plan) for walk in walks),
-        gains=tuple(_gain(peer, stated[ours], stated[peer]) for peer in others),
+        gains=tuple(_gain(peer, stated[ours], stated[peer], areas[ours] - areas[peer]) for peer in others),
         stated=stated,
     )
 
 
-def _gain(peer: str, ours: Stated, theirs: Stated) -> Gain:
+def _gain(peer: str, ours: Stated, theirs: Stated, resampled: Float64Vector) -> Gain:
     is_high = ours.is_high
     errors = [(each.high - is_high) ** 2 for each in (theirs, ours)]
     areas = [area_under_curve(each.high, is_high) for each in (ours, theirs)]
     return Gain(
         peer,
         areas[0] - areas[1],
-        *area_difference_interval(ours.high, theirs.high, is_high),
+        *interval_of(resampled),
         float((errors[0] - errors[1]).mean()),
         *mean_difference_interval(errors[0], errors[1]),
     )

@@ -150,6 +150,7 @@ def walk_forward(
         fitted = labeller.fit(past, limit)
         fit_seconds.append(time.perf_counter() - clock)
         parts.append(said_by(fitted, shown, end - begin))
+        _require_said(labeller.name, visible, begin, parts[-1])
         thresholds.append(np.full(end - begin, limit))
         readings.append(reader.read(fitted, past, parts[-1]))
         clock = time.perf_counter()
@@ -159,3 +160,12 @@ def walk_forward(
         labeller.name, visible.dates[first:], first, np.concatenate(thresholds), join_predictions(parts),
         Readings.join(readings), median(fit_seconds), median(day_seconds),
     )  # fmt: skip
+
+
+def _require_said(name: str, visible: MarketHistory, begin: int, said: Predictions) -> None:
+    silent = np.flatnonzero(~np.isfinite(said.scores))
+    if len(silent):
+        raise InputRefusedError(
+            f"{visible.instrument_id}: {name} has no value on {visible.dates[begin + int(silent[0])]}; "
+            "give a span that it covers"
+        )

@@ -30,7 +30,7 @@ from prometheus.regime.decoding import euclidean_distances
 VOLATILITY_SESSIONS = 21
 HALF_LIFE = 10
 AVERAGE_SESSIONS = 200
-CEILING = "hindsight ceiling"
+HOLDING, CEILING = "holding", "hindsight ceiling"
 BAND = 0.03
 """How far a close must lie from its average, on the other side, to change what the band says."""
 HINDSIGHT_SIDE = 5
@@ -41,6 +41,7 @@ N_WILD = 42
 _KERNEL_HALF_LIVES = 25
 _SMALLEST_VARIANCE = 1e-16
 _SESSIONS_PER_YEAR = 252
+_OLDEST_LEVEL = np.timedelta64(7, "D")
 
 
 def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
@@ -87,6 +88,8 @@ class ScoreRule:
         """Learn the limit and the probabilities from the last `span` sessions."""
         n_last = min(self.span, len(history))
         scores = self.score(history, n_last)
+        if not np.isfinite(scores).any():
+            raise InputRefusedError(f"{self.name} has no value on the {n_last} sessions up to {history.dates[-1]}")
         limit = self.limit if self.quantile is None else float(np.nanquantile(scores, self.quantile))
         return FittedScore(self.score, limit, recalibrated(scores, high_outcomes(history.last(n_last), threshold)))
 
@@ -126,7 +129,7 @@ class _FittedBand:
 def level_rule(name: str, dates: DateVector, levels: Float64Vector, span: int = DEFAULT_SPAN) -> ScoreRule:
     """Return the rule that a level, such as the VIX, lies in the top fifth of the fit span.
 
-    `levels`, positive, were known on `dates`, ascending; on other dates the newest level before counts.
+    `levels`, positive, were known on `dates`, ascending; on other dates the newest level of the week before counts.
     """
     return ScoreRule(name, partial(_log_level, dates, np.log(levels)), 0.8, span)
 
@@ -145,14 +148,16 @@ def hindsight_ceiling(history: MarketHistory, span: int = DEFAULT_SPAN) -> Score
 
 
 def _log_level(dates: DateVector, logs: Float64Vector, history: MarketHistory, n_last: int) -> Float64Vector:
-    rows = np.searchsorted(dates, history.dates[len(history) - n_last :], side="right") - 1
-    return np.where(rows >= 0, logs[np.maximum(rows, 0)], np.nan)
+    days = history.dates[len(history) - n_last :]
+    rows = np.searchsorted(dates, days, side="right") - 1
+    newest = np.maximum(rows, 0)
+    return np.where((rows >= 0) & (days - dates[newest] <= _OLDEST_LEVEL), logs[newest], np.nan)
 
 
 def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
     """Return holding, the rules, HAR, the causal jump model and ``num-regime-core-v1``; they need no extra."""
     return [
-        ScoreRule("holding", _constant, None, span, math.inf),
+        ScoreRule(HOLDING, _constant, None, span, math.inf),
         ScoreRule("21-day volatility", log_realized_volatility, 0.8, span),
         ScoreRule("EWMA volatility", log_ewma_volatility, 0.8, span),
         ScoreRule("200-day average", fall_below_average, None, span),

@@ -18,11 +18,14 @@ _MAY_BE_UNKNOWN = ("open", "high", "low")
 def read_price_bars(path: Path) -> Iterator[PriceBars]:
     """Yield the bars of each instrument of a file in any form that ``ingest prices`` reads.
 
-    One in a file that names none is called by the file's name; an open, high or low of 0 counts as not known.
+    One that a file names nowhere is called as the file is; an open, high or low of 0 counts as not known.
     `FileAccessError`, `DataCheckError` or `InputRefusedError` for a file that cannot be read, a line that is no row, or
     a close that is none.
     """
-    table = open_prices(path, PriceQuestion(instrument_id=None))
+    try:
+        table = open_prices(path, PriceQuestion())
+    except DataCheckError:
+        table = open_prices(path, PriceQuestion(instrument_id=path.stem))
     batches = []
     for batch in table.batches():
         if batch.malformed:

@@ -119,7 +119,7 @@ def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(rule_labellers()) == 5
+    assert len(rule_labellers()) == 9
     assert len(peers.peer_labellers()) + len(peers.missing_peers()) == 3
     monkeypatch.setattr(peers, "find_spec", lambda _name: None)
     assert peers.peer_labellers() == []
