@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from prometheus.app.calibrations import all_windows, describe_windows
 from prometheus.app.judged_markets import load_all_bars, load_judged_market
 from prometheus.app.labellers import LabellerChoice
 from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.backfill.work import Progress
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.judged import JudgedMarket
 from prometheus.evaluation.markets import JudgedOne, MarketsReport, Refused, judge_market
@@ -25,7 +27,6 @@ from prometheus.files.price_bars import read_price_bars
 from prometheus.files.sources import find_sources
 from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import US_EQ
-from prometheus.regime.calibration import DescribedSessions
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,8 @@ class EvaluateMarkets(UseCase):
         if subject.members == (subject.anchor,):
             return Market(region, bars)
         until = end or bars.bars.dates[-1].item()
-        build = subject.builder.build_range([subject.entity_id], date.min, until, subject.window_days)
-        vectors = subject.encoder.encode(build.windows).vectors
-        return Market(region, bars, VectorsByDate(DescribedSessions.of(build.windows.as_of_dates, vectors)))
+        windows = all_windows(self._wired, subject, date.min, until)
+        return Market(region, bars, VectorsByDate(describe_windows(subject, windows)))
 
     def _levels(self, request: MarketsRequest) -> PriceBars | None:
         return None if request.vix is None else load_all_bars(self._wired, request.vix)
@@ -138,7 +138,8 @@ def _judge(market: Market, request: MarketsRequest, choice: LabellerChoice) -> J
     if request.start is not None and end < request.start:
         raise InputRefusedError(f"its bars end on {end}, before {request.start}")
     history = market.bars.known_on(np.datetime64(end, "D"))
-    works = first_start(history.dates, choice.of(), None if request.start is None else LEAST_SESSIONS)
+    begins = 0 if market.region is None else history.position_of(market.region.sessions.dates[0]) - WINDOW_DAYS + 1
+    works = first_start(history.dates[max(begins, 0) :], choice.of(), None if request.start is None else LEAST_SESSIONS)
     start = works if request.start is None else max(request.start, works)
     plan = EvaluationPlan(start, end, event=request.event)
     remark = f"from {start}, the first start that works" if request.start and start > request.start else ""

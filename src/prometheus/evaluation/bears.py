@@ -24,7 +24,7 @@ class BearMarket:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Sessions from the peak of a bear market to the first risk-off label up to its trough; None if there is none."""
+    """Sessions from the peak of a bear market to the first risk-off label; None without one up to the trough."""
 
     market: BearMarket
     sessions: int | None
@@ -59,13 +59,13 @@ def find_bear_markets(
 
 def bear_market_days(closes: Float64Vector, fall: float = BEAR_FALL, rise: float = BULL_RISE) -> BoolVector:
     """Return which sessions lie after the peak and up to the trough of a bear market, shape (n,), in hindsight."""
-    return _days(find_bear_markets(closes, fall, rise)[0], len(closes))
+    return days_in(find_bear_markets(closes, fall, rise)[0], len(closes))
 
 
 def known_bear_days(closes: Float64Vector) -> Float64Vector:
     """Return 1 for a session in a bear market, 0 for another, shape (n,); NaN where the last close leaves it open."""
     found, settled = find_bear_markets(closes)
-    known = _days(found, len(closes)).astype(np.float64)
+    known = days_in(found, len(closes)).astype(np.float64)
     known[settled + 1 :] = np.nan
     return known
 
@@ -77,7 +77,8 @@ def lags_after_peaks(markets: Sequence[BearMarket], is_risk_off: BoolVector, fir
     return tuple(Lag(market, int(at[0]) if len(at) else None) for market, at in zip(judged, said, strict=True))
 
 
-def _days(markets: Sequence[BearMarket], n_sessions: int) -> BoolVector:
+def days_in(markets: Sequence[BearMarket], n_sessions: int) -> BoolVector:
+    """Return which of the first sessions lie after the peak and up to the trough of a bear market, shape (n,)."""
     is_bear = np.zeros(n_sessions, dtype=np.bool_)
     for market in markets:
         is_bear[market.peak + 1 : market.trough + 1] = True

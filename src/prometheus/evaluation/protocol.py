@@ -35,9 +35,9 @@ class EvaluationPlan:
 
     Sessions from `warm_up_start` on are looked at, those from `start` to `end` judged. Labellers are fitted on
     `calibration_span` sessions; forward volatility, over `horizon` sessions, is high in the `top_fraction` of those
-    (the `event` ``own``, which was known on the day) or of the test span (``test``, which nobody knew). A switch costs
-    the share `cost` of the position, trades lag `delay` sessions behind the one they need. `has_recession_months` says
-    whether the recessions of the United States mean anything in this market.
+    (the `event` ``own``, which was known on the day) or of the test span (``test``, which only its end knows). A switch
+    costs the share `cost` of the position, trades lag `delay` sessions behind the one they need.
+    `has_recession_months` says whether the recessions of the United States mean anything in this market.
     """
 
     start: date

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation import figures
-from prometheus.evaluation.bears import BearMarket, bear_market_days, find_bear_markets, lags_after_peaks
+from prometheus.evaluation.bears import BearMarket, days_in, find_bear_markets, lags_after_peaks
 from prometheus.evaluation.bootstrap import sharpe_difference_interval
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
@@ -110,10 +110,9 @@ class Targets:
         """Return the targets of the sessions of a walk."""
         visible = plan.visible(history)
         logs, returns = forward_log_volatility(visible.closes, plan.horizon), np.expm1(visible.log_returns)
-        is_bear = bear_market_days(visible.closes)
-        found = tuple(find_bear_markets(visible.closes)[0])
-        is_recession = figures.recession_days(walk.dates)
-        return cls(logs[walk.first :], is_bear[walk.first :], is_recession, returns[walk.first :], found)
+        found, _ = find_bear_markets(visible.closes)
+        is_bear, is_recession = days_in(found, len(visible)), figures.recession_days(walk.dates)
+        return cls(logs[walk.first :], is_bear[walk.first :], is_recession, returns[walk.first :], tuple(found))
 
     @property
     def is_known(self) -> BoolVector:

@@ -62,7 +62,7 @@ CONSTANTS = (
 
 
 Describe = Callable[[MarketHistory, int], DescribedSessions]
-"""Returns what vectors say of the last sessions of a history, of so many as it is asked for."""
+"""Returns what vectors say of the last `n_sessions` of a history."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ def read_price_bars(path: Path) -> Iterator[PriceBars]:
 
     One that a file names nowhere is called as the file is; an open, high or low of 0 counts as not known.
     `FileAccessError`, `DataCheckError` or `InputRefusedError` for a file that cannot be read, a line that is no row, or
-    a close that is none.
+    a close that is missing or not positive.
     """
     try:
         table = open_prices(path, PriceQuestion())
