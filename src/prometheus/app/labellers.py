@@ -11,7 +11,7 @@ from prometheus.evaluation.labeller import Labeller
 from prometheus.evaluation.own_labeller import open_labeller
 from prometheus.evaluation.peers import peer_labellers
 from prometheus.evaluation.rules import CEILING, hindsight_ceiling, level_rule, rule_labellers
-from prometheus.evaluation.v2 import PersistentLabeller, VectorsByDate
+from prometheus.evaluation.v2 import VectorsByDate, core_labellers
 from prometheus.market.bars import PriceBars
 
 SLOW = ("num-regime-core-v1", "hmmlearn", "statsmodels", "jumpmodels")
@@ -31,7 +31,7 @@ class LabellerChoice:
 
         Without its visible history they lack the ceiling, which is made of it; with `vectors` nothing is encoded anew.
         """
-        every: list[Labeller] = [PersistentLabeller(vectors=vectors), *rule_labellers(), *peer_labellers()]
+        every: list[Labeller] = [*core_labellers(vectors), *rule_labellers(), *peer_labellers()]
         if self.levels is not None:
             closes = self.levels.column("close")
             is_known = np.isfinite(closes) & (closes > 0.0)

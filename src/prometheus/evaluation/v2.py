@@ -44,6 +44,7 @@ from prometheus.regime.calibration import (
     calibrate,
 )
 from prometheus.regime.decoding import viterbi_path
+from prometheus.regime.forecasts import FIRST_FORECAST, logit
 from prometheus.regime.model_persistent import decode
 from prometheus.regime.types import RegimePrototype
 
@@ -109,7 +110,8 @@ class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
     `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
-    are taken from the sessions of `constants_span`, first and last date, instead of those packaged.
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. `by_bear_state`
+    takes the side from the state of the bear market instead of the label.
     """
 
     span: int = DEFAULT_SPAN
@@ -118,6 +120,7 @@ class PersistentLabeller:
     constants_span: tuple[date, date] | None = None
     name: str = "num-regime-core-v2"
     vectors: VectorsByDate | None = None
+    by_bear_state: bool = False
 
     @property
     def learned_until(self) -> date | None:
@@ -139,7 +142,7 @@ class PersistentLabeller:
         sessions = describe(history, n_sessions)
         followed = forward_log_volatility(history.closes[-len(sessions) :])
         prototypes, calibration = calibrate(sessions, followed, self.settings, threshold)
-        return FittedPersistentLabeller(describe, prototypes, calibration)
+        return FittedPersistentLabeller(describe, prototypes, calibration, self.by_bear_state)
 
     def _constants(self, history: MarketHistory) -> ScaleFreeConstants | None:
         if self.constants_span is None:
@@ -160,6 +163,7 @@ class FittedPersistentLabeller:
     describe: Describe
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
+    by_bear_state: bool = False
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         """Return predictions about the last `n_last` sessions."""
@@ -168,9 +172,22 @@ class FittedPersistentLabeller:
         is_held = None if history.is_held is None else history.is_held[-n_sessions:]
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
-        is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
         names = tuple(label.name for label in labels)
-        return Predictions(is_risk_off, sessions.scores[-n_last:], decoded.high_volatility, names)
+        is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
+        scores, bear = sessions.scores[-n_last:], decoded.bear
+        if bear is None:
+            return Predictions(is_risk_off, scores, decoded.high_volatility, names)
+        scores = logit(decoded.high_volatility)
+        if self.by_bear_state:
+            return Predictions(bear.states, scores, decoded.high_volatility, None, bear.probabilities)
+        return Predictions(is_risk_off, scores, decoded.high_volatility, names, bear.probabilities)
+
+
+def core_labellers(vectors: VectorsByDate | None = None) -> list[Labeller]:
+    """Return what the product says, as its first version said it, and by its state of the bear market."""
+    now = PersistentLabeller(vectors=vectors)
+    first = replace(now, name=f"{now.name}, first forecast", settings=CalibrationSettings(forecast=FIRST_FORECAST))
+    return [now, first, replace(now, name=f"{now.name}, bear state", by_bear_state=True)]
 
 
 def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
