@@ -13,7 +13,7 @@ LOCKED := $(PIP) --no-compile --require-hashes --only-binary :all:
 COMPILE := $(BIN)/python -m compileall -qq -x "/tests?/" $(VENV)/lib || :
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 WORKERS ?= 2
-TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile
+TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
 # Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
 unexport PYTHONDONTWRITEBYTECODE

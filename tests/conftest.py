@@ -1,6 +1,7 @@
 """Lists the fixtures; they live in `tests/fixtures`."""
 
 pytest_plugins = [
+    "tests.fixtures.order",
     "tests.fixtures.examples",
     "tests.fixtures.database",
     "tests.fixtures.market",

@@ -52,6 +52,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def spell_hours(hours: float) -> str:
+    """Return a length of time, in days from 200 hours on."""
+    return f"{hours:,.1f} hours" if abs(hours) < 200 else f"{hours / 24:,.0f} days"
+
+
 def spell_instant(instant: datetime, timespec: Literal["minutes", "seconds"] = "minutes") -> str:
     """Return an instant in UTC, with the name of the zone.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.commands import Outcome, Run
+from tests.fixtures.commands import Outcome, Prepare, Run, run_all
 from tests.fixtures.database import TableDigest
 from tests.fixtures.receivers import SECRET, Fault, Receiver, drip, garbage, receiving, silence, status
 
@@ -26,20 +25,13 @@ LATER_CHANGES = 9
 pytestmark = pytest.mark.usefixtures("labelled")
 
 
-@pytest.fixture(scope="module")
-def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("calibration") / "p.json"
-
-
 @pytest.fixture
-def labelled(run: Run, sample: None, calibration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def labelled(run: Run, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two regions labelled up to a calm day."""
-    if not calibration.exists():
-        index = ["--region", "US", "--instrument-id", "GSPC.INDX"]
-        assert run("calibrate", *index, "--until", "2007-12-31", "--output", str(calibration)).exit_code == 0
-    shutil.copy(calibration, "p.json")
     monkeypatch.setenv("PROMETHEUS_REGIONS", json.dumps(REGIONS))
-    assert run("nightly", "--as-of", CALM).exit_code == 0
+    index = ["--region", "US", "--instrument-id", "GSPC.INDX"]
+    calibrate = ["calibrate", *index, "--until", "2007-12-31", "--output", "p.json"]
+    prepare("alerts", lambda: run_all(run, calibrate, ["nightly", "--as-of", CALM]), after="sample")
 
 
 @pytest.fixture

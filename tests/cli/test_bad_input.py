@@ -182,7 +182,7 @@ def test_one_dsn_without_the_other_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_traceback_appears_only_with_debug(run: Run) -> None:
     command = [*arguments(SINGLE, instrument_id="NOPE")]
 
-    assert "Traceback" not in run_process("-m", "prometheus", *command).stderr
+    assert "Traceback" not in run(*command).stderr
     assert "Traceback" in run_process("-m", "prometheus", *command, "--debug").stderr
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fixtures.commands import Run
+from tests.fixtures.commands import Prepare, Run, run_all
 from tests.fixtures.database import TableDigest
 
 from prometheus.app.databases import DatabaseManager
@@ -24,17 +24,16 @@ NAMES = ["CARRY", "NEUTRAL", "RISK_OFF", "CRISIS"]
 
 
 @pytest.fixture
-def calibrated(run: Run, sample: None) -> None:
+def calibrated(run: Run, prepare: Prepare) -> None:
     """A prototype file of what was known at the end of 2007."""
-    outcome = run(*CALIBRATE, "--output", "p.json")
-    assert outcome.exit_code == 0, outcome.stderr
+    prepare("calibrated", lambda: run_all(run, [*CALIBRATE, "--output", "p.json"]), after="sample")
 
 
 @pytest.fixture
-def history(run: Run, calibrated: None) -> None:
+def history(run: Run, prepare: Prepare) -> None:
     """Regimes of 2008 to 2010 by that file."""
-    outcome = run(*LABEL, "--date-range", "2008-01-01", "2010-12-31")
-    assert outcome.exit_code == 0, outcome.stderr
+    label = [*LABEL, "--date-range", "2008-01-01", "2010-12-31"]
+    prepare("labelled", lambda: run_all(run, label), after="calibrated")
 
 
 @pytest.mark.usefixtures("sample")

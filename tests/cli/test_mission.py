@@ -71,13 +71,13 @@ def test_the_first_features_of_the_stored_window_are_the_prices_of_63_sessions_b
 
 
 def test_a_market_is_embedded_up_to_a_limit_and_named_instruments_without_one(
-    db_manager: DatabaseManager,
+    run: Run, db_manager: DatabaseManager
 ) -> None:
     with_market = run_process(
         *BACKFILL.split(), "--market-id", "US_EQ", "--limit", "500", "--model-id", "num-regime-core-v1"
     )
-    named = run_process(
-        *BACKFILL.replace("2025-01-31", "2023-12-28").split(),
+    named = run(
+        *in_process(BACKFILL.replace("2025-01-31", "2023-12-28")),
         "--instrument-id", "AAPL.US", "--instrument-id", "GSPC.INDX", "--model-id", "num-regime-core-v1",
     )  # fmt: skip
 
@@ -116,12 +116,17 @@ def test_the_prototype_file_has_the_documented_form_and_the_mean_of_the_stored_e
     np.testing.assert_array_equal(np.array(crisis["center"], dtype=np.float32), mean.astype(np.float32))
 
 
+def in_process(command: str) -> list[str]:
+    """Return the words of a command of the mission for `run`."""
+    return command.removeprefix("-m prometheus.scripts.").split()
+
+
 def test_the_python_snippet_of_the_mission_runs_unchanged_on_the_file_the_command_wrote(run: Run) -> None:
     mission = Path(__file__).parents[3] / "shared" / "mission" / "003_3a97b7029f3f98e8.txt"
     if not mission.exists():
         pytest.skip(f"needs the mission document {mission}")
     run("run_numeric_regime", *US, "--date-range", "2017-06-01", "2020-06-30")
-    assert run_process(*COMPUTE_PROTOTYPES.split()).exit_code == 0
+    assert run(*in_process(COMPUTE_PROTOTYPES)).exit_code == 0
     snippet = mission.read_text().split("```python\n")[1].split("```")[0]
 
     outcome = run_process(
@@ -137,7 +142,7 @@ def test_a_range_and_its_dates_one_by_one_store_the_same(run: Run, db_manager: D
     storage = RegimeStorage(db_manager=db_manager)
     run("run_numeric_regime", *US, "--date-range", "2019-01-01", "2020-06-30")
     compute = COMPUTE_PROTOTYPES.replace("2018-01-01", "2019-01-01").replace("2018-12-31", "2019-12-31")
-    assert run_process(*compute.split()).exit_code == 0
+    assert run(*in_process(compute)).exit_code == 0
     classify = ["run_numeric_regime", "--region", "US", "--instrument-id", "AAPL.US"]
     prototypes = ["--prototypes", "regime_prototypes_US.json"]
 

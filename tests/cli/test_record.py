@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from tests.fixtures.commands import US, Run
+from tests.fixtures.commands import US, Prepare, Run, run_all
 from tests.integration.test_forward_record import tampering
 
 from prometheus.app.databases import DatabaseManager
@@ -22,11 +22,11 @@ KNOWN_ON_THE_DAY = "UPDATE prices_daily SET known_from = trade_date + interval '
 
 
 @pytest.fixture
-def said(run: Run, sample: None) -> None:
+def said(run: Run, prepare: Prepare) -> None:
     """Regimes of AAPL.US by a calibrated model, over half a year of 2020."""
-    calibrate = ("calibrate", *US, "--until", "2019-12-31", "--output", "p.json")
-    assert run(*calibrate).exit_code == 0
-    assert run(*LABEL, "--date-range", "2020-01-02", "2020-06-30").exit_code == 0
+    calibrate = ["calibrate", *US, "--until", "2019-12-31", "--output", "p.json"]
+    label = [*LABEL, "--date-range", "2020-01-02", "2020-06-30"]
+    prepare("record", lambda: run_all(run, calibrate, label), after="sample")
 
 
 def test_the_rows_say_what_was_said_and_what_became_of_it(run: Run, db_manager: DatabaseManager) -> None:

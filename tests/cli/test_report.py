@@ -6,16 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import Run
+from tests.fixtures.commands import Prepare, Run, run_all
 
 
 @pytest.fixture
-def labelled(run: Run, sample: None) -> None:
+def labelled(run: Run, prepare: Prepare) -> None:
     """Regimes of 2019 and 2020."""
     index = ["--region", "US/INDEX", "--instrument-id", "GSPC.INDX"]
-    assert run("calibrate", *index, "--until", "2018-12-31", "--output", "p.json").exit_code == 0
-    span = ["--date-range", "2019-01-01", "2020-12-31"]
-    assert run("run_numeric_regime", *index, "--prototypes", "p.json", *span).exit_code == 0
+    calibrate = ["calibrate", *index, "--until", "2018-12-31", "--output", "p.json"]
+    label = ["run_numeric_regime", *index, "--prototypes", "p.json", "--date-range", "2019-01-01", "2020-12-31"]
+    prepare("report", lambda: run_all(run, calibrate, label), after="sample")
 
 
 @pytest.mark.usefixtures("labelled")

@@ -8,18 +8,18 @@ import json
 from itertools import pairwise
 
 import pytest
-from tests.fixtures.commands import US, Run
+from tests.fixtures.commands import US, Prepare, Run, run_all
 
 PROTOTYPES = ["--window", "NEUTRAL=2018-01-01:2018-12-31", "--window", "CRISIS=2020-03-01:2020-04-30"]
 
 
 @pytest.fixture
-def history(run: Run, sample: None) -> None:
+def history(run: Run, prepare: Prepare) -> None:
     """Regimes of AAPL.US from mid-2017 to mid-2020 by the seed model and by two prototypes."""
-    span = ["--date-range", "2017-06-01", "2020-06-30"]
-    assert run("run_numeric_regime", *US, *span).exit_code == 0
-    assert run("compute_regime_prototypes", "--region", "US", *PROTOTYPES, "--output", "p.json").exit_code == 0
-    assert run("run_numeric_regime", *US, *span, "--prototypes", "p.json", "--regime-model-id", "two").exit_code == 0
+    seed = ["run_numeric_regime", *US, "--date-range", "2017-06-01", "2020-06-30"]
+    compute = ["compute_regime_prototypes", "--region", "US", *PROTOTYPES, "--output", "p.json"]
+    label = [*seed, "--prototypes", "p.json", "--regime-model-id", "two"]
+    prepare("show", lambda: run_all(run, seed, compute, label), after="sample")
 
 
 @pytest.mark.usefixtures("history")

@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import US, Run
+from tests.fixtures.commands import US, Prepare, Run, run_all
 
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
 
 @pytest.fixture
-def history(run: Run, sample: None) -> None:
+def history(run: Run, prepare: Prepare) -> None:
     """Regimes of AAPL.US over two years, by the seed model."""
-    assert run("run_numeric_regime", *US, "--date-range", "2018-06-01", "2020-06-30").exit_code == 0
+    label = ["run_numeric_regime", *US, "--date-range", "2018-06-01", "2020-06-30"]
+    prepare("similar", lambda: run_all(run, label), after="sample")
 
 
 @pytest.mark.usefixtures("history")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fixtures.commands import US, Run, run_process
+from tests.fixtures.commands import US, Prepare, Run, run_all, run_process
 from tests.fixtures.database import TableDigest
 
 from prometheus.app.databases import DatabaseManager
@@ -33,19 +33,23 @@ SHOW = (
 
 
 @pytest.fixture
-def macro(run: Run, sample: None) -> None:
+def macro(run: Run, prepare: Prepare) -> None:
     """Prices, regimes and the macro events around January 2025."""
-    write_sample_macro_events(Path("all.jsonl"))
-    around = [line for line in Path("all.jsonl").read_text().splitlines() if '"timestamp": "202' in line]
-    near = [line for line in around if "2024-12" in line or "2025-01" in line or "2025-02" in line]
-    Path("events.jsonl").write_text("\n".join(near) + "\n")
-    assert run("ingest", "macro", "events.jsonl").exit_code == 0
-    assert run("run_numeric_regime", *US, "--date-range", "2025-01-01", "2025-01-31").exit_code == 0
+
+    def make() -> None:
+        write_sample_macro_events(Path("all.jsonl"))
+        around = [line for line in Path("all.jsonl").read_text().splitlines() if '"timestamp": "202' in line]
+        near = [line for line in around if "2024-12" in line or "2025-01" in line or "2025-02" in line]
+        Path("events.jsonl").write_text("\n".join(near) + "\n")
+        label = ["run_numeric_regime", *US, "--date-range", "2025-01-01", "2025-01-31"]
+        run_all(run, ["ingest", "macro", "events.jsonl"], label)
+
+    prepare("macro", make, after="sample")
 
 
 @pytest.mark.usefixtures("macro")
 def test_the_four_steps_of_the_mission_give_the_documented_rows(
-    db_manager: DatabaseManager, table_digests: TableDigest
+    run: Run, db_manager: DatabaseManager, table_digests: TableDigest
 ) -> None:
     embedded = run_process(*EMBED.split())
     joined = run_process(*JOIN.split())
@@ -60,7 +64,7 @@ def test_the_four_steps_of_the_mission_give_the_documented_rows(
     assert all(len(row["l2_norm"].partition(".")[2]) == 6 for row in rows)
     tables = table_digests()
     for command in (EMBED, JOIN):
-        assert run_process(*command.split()).exit_code == 0
+        assert run(*command.replace("-m prometheus.scripts.", "").split()).exit_code == 0
     assert table_digests() == tables
     assert_recomputed(db_manager)
 

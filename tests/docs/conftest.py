@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from tests.docs.shell import Shell, quick_python
 from tests.fixtures.database import _binaries, set_environment
+from tests.fixtures.embedded_homes import SCRATCH
 from tests.fixtures.own_databases import OwnServer
 
 from prometheus.cli import demo
@@ -95,7 +96,7 @@ class DemoHome:
 
 @pytest.fixture(scope="session")
 def demo_home() -> Iterator[DemoHome]:
-    with tempfile.TemporaryDirectory(prefix="prometheus-docs-", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix="prometheus-docs-", dir=SCRATCH, ignore_cleanup_errors=True) as place:
         folder = Path(place)
         folder.chmod(0o755)
         (folder / "files").mkdir()

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import ROOT
 from tests.faults.harness import PATIENCE_S
-from tests.fixtures.commands import run_process
 from tests.fixtures.database import set_environment
 from tests.fixtures.embedded_homes import Driver, Playground, needs_linux
 from tests.fixtures.receivers import SECRET, Receiver, receiving
 
+from prometheus.cli import main
 from prometheus.ingest.sample import PRICES
 
 pytest_plugins = ["tests.fixtures.embedded"]
@@ -51,8 +51,7 @@ class Nights:
             ["calibrate", *index, "--until", "2007-12-31", "--output", "p.json"],
             ["nightly", "--as-of", CALM],
         ):
-            done = run_process("-m", "prometheus", *words)
-            assert done.exit_code == 0, done.stderr
+            assert main(words) == 0, words
 
     def forget(self) -> None:
         """Go back to the calm day."""
@@ -139,13 +138,9 @@ def killed_nights(nights: Nights, receiver: Receiver, n_kills: int, seed: int) -
     assert n_repeated <= n_kills, "a kill repeats at most the request that was under way"
 
 
-def test_eight_kills(nights: Nights, receiver: Receiver) -> None:
-    killed_nights(nights, receiver, 8, seed=3)
-
-
-@pytest.mark.deep
-def test_two_hundred_kills(nights: Nights, receiver: Receiver) -> None:
-    killed_nights(nights, receiver, 200, seed=17)
+@pytest.mark.parametrize(("n_kills", "seed"), [(3, 3), pytest.param(200, 17, marks=pytest.mark.deep)])
+def test_every_alert_arrives_after_every_kill(nights: Nights, receiver: Receiver, n_kills: int, seed: int) -> None:
+    killed_nights(nights, receiver, n_kills, seed)
 
 
 @pytest.mark.deep

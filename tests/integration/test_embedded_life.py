@@ -211,18 +211,16 @@ def test_an_open_session_keeps_it_up(playground: Playground) -> None:
     wait_until(server.is_gone, 20)
 
 
-@pytest.mark.parametrize("kind", ["commands", "sessions"])
-def test_short_use_between_two_looks_keeps_it_up(playground: Playground, kind: str) -> None:
-    server = playground.server(idle_minutes=SOON)
-    server.ensure_running()
-    first = server.pid
+def test_short_use_between_two_looks_keeps_it_up(playground: Playground) -> None:
+    commanded, asked = playground.server(idle_minutes=SOON), playground.server(idle_minutes=SOON)
+    for server in (commanded, asked):
+        server.ensure_running()
+    first = commanded.pid, asked.pid
     for _ in range(6):
         time.sleep(0.5)
-        if kind == "commands":
-            server.ensure_running()
-        else:
-            server.query("SELECT 1")
-    assert server.pid == first
+        commanded.ensure_running()
+        asked.query("SELECT 1")
+    assert (commanded.pid, asked.pid) == first
 
 
 def test_a_command_during_idle_shutdown_finds_a_server(playground: Playground) -> None:
@@ -247,7 +245,7 @@ def test_without_its_supervisor_the_server_stops(playground: Playground) -> None
     assert "received fast shutdown request" in server.layout.log.read_text()
     assert server.status().state == "stopped"
 
-    for _ in range(5):
+    for _ in range(2):
         server.ensure_running()
         second = server.pid
         os.kill(server.supervisor_pid, signal.SIGKILL)
@@ -356,7 +354,7 @@ def test_starting_and_stopping_at_once_ends_well(playground: Playground) -> None
 
     def run(seed: int) -> None:
         server, chance = playground.server(home), random.Random(seed)
-        for _ in range(6):
+        for _ in range(3):
             try:
                 server.stop() if chance.random() < 0.4 else server.ensure_running()
             except EmbeddedServerError as error:

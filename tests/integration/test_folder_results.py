@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.fixtures.commands import Run
+from tests.fixtures.commands import Prepare, Run, run_all
 
 import prometheus
 from prometheus.app import open_app
@@ -20,13 +20,13 @@ SPAN = ["--date-range", "2007-06-01", "2009-06-30"]
 
 
 @pytest.fixture
-def folder(run: Run, sample: None, tmp_path: Path) -> Path:
+def folder(run: Run, prepare: Prepare, tmp_path: Path) -> Path:
     """What two regime models left in PostgreSQL, copied."""
     gspc = ["--region", "US", "--instrument-id", "GSPC.INDX"]
-    until = ["--until", "2006-12-29", "--output", "prototypes.json"]
-    assert run("calibrate", *gspc, *until).exit_code == 0
-    assert run("run_numeric_regime", *gspc, *SPAN, "--prototypes", "prototypes.json").exit_code == 0
-    assert run("run_numeric_regime", *gspc, "--date-range", "2008-01-02", "2008-03-31").exit_code == 0
+    calibrate = ["calibrate", *gspc, "--until", "2006-12-29", "--output", "prototypes.json"]
+    label = ["run_numeric_regime", *gspc, *SPAN, "--prototypes", "prototypes.json"]
+    seed = ["run_numeric_regime", *gspc, "--date-range", "2008-01-02", "2008-03-31"]
+    prepare("folder", lambda: run_all(run, calibrate, label, seed), after="sample")
     path = tmp_path / "folder"
     path.mkdir()
     stores = FolderStores(path)

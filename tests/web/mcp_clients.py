@@ -38,24 +38,36 @@ def stdio_of(home: Path) -> StdioServerParameters:
     )
 
 
-def ask(
+class Conversation(NamedTuple):
+    """The tools that a server offers, and what they said."""
+
+    tools: list[types.Tool]
+    said: list[Said]
+
+
+def converse(
     server: StdioServerParameters | str,
     questions: Sequence[Question],
     mode: str = "auto",
     before: Callable[[int], None] | None = None,
-) -> list[Said]:
+) -> Conversation:
     """Ask a server all questions, one after the other, over one connection; `before` is called before each."""
 
-    async def talk() -> list[Said]:
+    async def talk() -> Conversation:
         found = []
         async with Client(_reached(server), mode=mode) as client:
             for at, (name, arguments) in enumerate(questions):
                 if before is not None:
                     before(at)
                 found.append(_said(await client.call_tool(name, dict(arguments))))
-        return found
+            return Conversation(list((await client.list_tools()).tools), found)
 
     return anyio.run(talk)
+
+
+def ask(server: StdioServerParameters | str, questions: Sequence[Question], mode: str = "auto") -> list[Said]:
+    """Return what the tools of a server said."""
+    return converse(server, questions, mode).said
 
 
 def ask_with_token(address: str, token: str, question: Question) -> Said:
@@ -68,14 +80,6 @@ def ask_with_token(address: str, token: str, question: Question) -> Said:
             Client(streamable_http_client(address, http_client=http)) as client,
         ):
             return _said(await client.call_tool(question[0], dict(question[1])))
-
-    return anyio.run(talk)
-
-
-def tools_of(server: StdioServerParameters) -> list[types.Tool]:
-    async def talk() -> list[types.Tool]:
-        async with Client(_reached(server)) as client:
-            return list((await client.list_tools()).tools)
 
     return anyio.run(talk)
 

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> None:
             for theme in ("light", "dark"):
                 with visit(browser, address, width, theme) as window:
                     page = window.open(DAY)
+                    page.add_style_tag(content=".later { content-visibility: visible }")
                     page.wait_for_timeout(500)
                     save(page.screenshot(full_page=True), f"page_{width}_{theme}")
         with visit(browser, address) as window:

@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("mcp")
 
 from tests.fixtures.database import set_environment
-from tests.web.mcp_clients import Question, Said, ask, ask_with_token, stdio_of, tools_of
+from tests.web.mcp_clients import Conversation, Question, Said, ask, ask_with_token, converse, stdio_of
 from tests.web.serving import ENVIRONMENT, FIRST, LAST, REGION, TOKEN, Served, serving
 
 from prometheus.analogs.search import AnalogRequest
@@ -209,8 +209,14 @@ def latest_date(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def said(filled_home: Path) -> dict[str, Said]:
-    return dict(zip(ASKED, ask(stdio_of(filled_home), QUESTIONS), strict=True))
+def conversation(filled_home: Path) -> Conversation:
+    """All questions of this module and those that are refused, over one connection."""
+    return converse(stdio_of(filled_home), [*QUESTIONS, *(question for question, _, _ in REFUSED.values())])
+
+
+@pytest.fixture(scope="module")
+def said(conversation: Conversation) -> dict[str, Said]:
+    return dict(zip(ASKED, conversation.said[: len(ASKED)], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +302,7 @@ def test_whatever_happens_later_changes_no_byte(changeable_home: Path, said: dic
     names = sorted(dated, key=lambda name: dated[name].values["as_of"], reverse=True)
     days = [dated[name].values["as_of"] for name in names]
     questions = [ASKED[name][0] for name in names]
-    again = ask(stdio_of(changeable_home), questions, before=lambda at: _poison(manager, days[at]))
+    again = converse(stdio_of(changeable_home), questions, before=lambda at: _poison(manager, days[at])).said
     manager.close_all()
     assert dict(zip(names, again, strict=True)) == dated
 
@@ -320,8 +326,8 @@ REFUSED: dict[str, tuple[Question, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def refusals(filled_home: Path) -> dict[str, Said]:
-    return dict(zip(REFUSED, ask(stdio_of(filled_home), [each[0] for each in REFUSED.values()]), strict=True))
+def refusals(conversation: Conversation) -> dict[str, Said]:
+    return dict(zip(REFUSED, conversation.said[len(ASKED) :], strict=True))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -335,10 +341,9 @@ def test_a_refusal_names_the_thing_and_no_command(name: str, refusals: dict[str,
         assert latest_date(f"{arguments['as_of']} {refusals[name].text}") == arguments["as_of"]
 
 
-def test_each_tool_says_what_it_is_for(filled_home: Path) -> None:
-    found = tools_of(stdio_of(filled_home))
-    assert [each.name for each in found] == list(tools.TOOLS)
-    for tool in found:
+def test_each_tool_says_what_it_is_for(conversation: Conversation) -> None:
+    assert [each.name for each in conversation.tools] == list(tools.TOOLS)
+    for tool in conversation.tools:
         assert tool.description
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint
@@ -379,7 +384,7 @@ def test_a_token_is_needed_where_one_is_set(filled_home: Path, tmp_path: Path) -
     assert (exit_code, stdout, stderr) == (0, "stopped\n", "")
 
 
-@pytest.mark.parametrize("ending", ["input", signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ending", ["input", signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep)])
 def test_it_ends_with_its_input_or_when_told_to(filled_home: Path, ending: signal.Signals | str) -> None:
     parameters = stdio_of(filled_home)
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -1,16 +1,23 @@
-"""The route of the forward record: pages of what was said, with the scores on the first."""
+"""The record on the web: as data in pages with the scores on the first, and as a page that marks what has changed."""
 
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from tests.web.serving import FIRST, LAST, REGION
+from tests.integration.test_forward_record import DAY, state
+from tests.web.serving import FIRST, LAST, REGION, client_of
 from tests.web.test_api import answer
 
 from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
+from prometheus.regime import RegimeStorage
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
 
@@ -53,3 +60,44 @@ def test_what_was_said_later_is_not_shown_of_a_past_date(client: TestClient) -> 
 )
 def test_a_wrong_question_is_refused_by_its_name(client: TestClient, address: str, status: int, said: str) -> None:
     assert said in answer(client, address, status)["detail"]
+
+
+def test_the_page_of_a_region_says_what_the_record_has_of_its_session(client: TestClient) -> None:
+    past, newest = (client.get(f"/regions/{REGION}{day}").text for day in ("/2020-03-16", ""))
+    assert ' days after it: <span class="CRISIS">' in past
+    assert "The tables say" not in past
+    assert f'id="record" href="/regions/{REGION}/record?as_of=2020-03-16"' in past
+    assert f'id="record" href="/regions/{REGION}/record"' in newest
+
+
+def test_the_page_of_the_record_says_what_it_was_worth_and_nothing_later_of_a_past_date(
+    client: TestClient, reading_app: App
+) -> None:
+    page = client.get(f"/regions/{REGION}/record").text
+    (score,) = reading_app.statements.score(REGION)
+    assert f"0 of {score.n_statements}" in page
+    assert page.count(f">{score.high_volatility.brier:.4f}<") == 2, "the tables say the same"
+    assert reading_app.statements.head().hash.hex()[:16] in page
+    past = client.get(f"/regions/{REGION}/record?as_of={LAST}").text
+    assert f"Nothing had been said by the end of {LAST}" in past
+    assert not {"<td", "tables today", reading_app.statements.head().hash.hex()[:16]} & set(past.split())
+    missing = client.get("/regions/EU/record", headers={"Accept": "text/html"})
+    assert missing.status_code == 404
+    assert "nothing was said of region" in missing.text.lower()
+
+
+def test_a_label_that_the_tables_say_otherwise_today_is_marked(db_manager: DatabaseManager) -> None:
+    storage = RegimeStorage(db_manager=db_manager)
+    storage.save_regimes([state(day) for day in (1, 2, 3)])
+    storage.save_regime(state(2, label="CRISIS"))
+    gone = state(3).as_of_date
+    storage.drop_regimes("US", "m@1", np.array([gone], dtype="M8[D]"))
+    with client_of(create_app(App(db_manager), AccessRules(LOOPBACK_HOSTS))) as client:
+        page = client.get("/regions/US/record").text
+    said = App(db_manager).statements.of_session("US", "m@1", state(2).as_of_date)
+
+    assert page.index("gone") < page.index("changed:") < page.index("the same")
+    assert ">2</td>" in page
+    assert said is not None
+    assert (said.label, said.label_today) == ("NEUTRAL", "CRISIS")
+    assert App(db_manager).statements.of_session("US", "m@1", date(DAY.year + 1, 1, 1)) is None

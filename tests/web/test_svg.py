@@ -79,13 +79,38 @@ def test_a_drawing_shows_the_dates_asked_for_and_nothing_after_its_own(client: T
     assert str(date.fromisoformat(DAY)) in whole
 
 
-def test_another_regions_closes_begin_together_with_these(client: TestClient) -> None:
-    drawn = client.get(f"{ADDRESS}?compare={REGION}").text
+def test_another_regions_closes_begin_together_with_these_and_its_regimes_are_a_second_strip(
+    client: TestClient,
+) -> None:
+    alone, drawn = (client.get(f"{ADDRESS}?{query}").text for query in ("", f"compare={REGION}"))
 
-    own, other, *_ = re.findall(r'<path d="(M[^"]*)"', drawn[drawn.index("</g>\n<g fill") :])
+    own, other, *_ = re.findall(r'<path d="(M[^"]*)"', drawn[drawn.index('<g fill="none"') :])
     assert own == other
     assert "GSPC.INDX, from the same start" in drawn
+    assert f"the regimes of {REGION}, with GSPC.INDX and those of {REGION}, 20" in drawn
+    strips = [re.findall(rf'<rect x="(\S+)" y="{top}" width="(\S+)" height="{height}" fill="url', drawn)
+              for top, height in ((424, 16), (442, 14))]  # fmt: skip
+    assert strips[0] == strips[1] != []
+    assert 'y="442"' not in alone
     assert client.get(f"{ADDRESS}?compare=MARS").json()["error"] == "no_regimes"
+
+
+def test_days_of_macro_texts_bear_triangles_of_all_kinds_or_of_one(client: TestClient) -> None:
+    marks = client.get(f"/regions/{REGION}/{DAY}/marks.json").json()
+    days = np.cumsum(marks["days"]).astype("M8[D]")
+    whole, one, none, without = (client.get(f"{ADDRESS}?{query}").text for query in (
+        "marks=*", f"marks={marks['kinds'][0]}", "marks=<i>CPI</i>", ""
+    ))  # fmt: skip
+
+    first = re.findall(r">(\S+) to ", whole)[0]
+    shown, of_kind = (np.unique(each[each >= np.datetime64(first)]) for each in (days, days[np.equal(marks["of"], 0)]))
+    assert whole.count(" 76h") == len(shown)
+    assert one.count(" 76h") == len(of_kind) > 0
+    assert "</tspan> macro texts<" in whole
+    assert f"</tspan> {marks['kinds'][0]}<" in one
+    assert "&lt;i&gt;CPI&lt;/i&gt;: none in this span" in none
+    assert "tspan> macro" not in without
+    assert " 76h" not in none + without
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
+    from prometheus.app import market_evaluations as _market_evaluations
     from prometheus.app import nightly as _nightly
     from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
     from prometheus.app import quick as _quick
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
+    from prometheus.app import stored as _stored
     from prometheus.app import text_search as _text_search
     from prometheus.app import texts as _texts
     from prometheus.app import window_search as _window_search
@@ -56,7 +58,9 @@ class App:
     window_search: _window_search.SearchWindows
     texts: _texts.EmbedTexts
     face: _face.Notebook
+    stored: _stored.ListStored
     evaluations: _evaluations.EvaluationTasks
+    markets: _market_evaluations.EvaluateMarkets
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define

@@ -107,15 +107,15 @@ class FindAnalogs:
         return self._joined(request, asked) if request.space == "joint" else self._texts(request)
 
     def _numeric(self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories) -> _Searched:
-        region, wanted, timelines = request.region, request.model_id, self._wired.timelines
+        region, wanted = request.region, request.model_id
         of_model = [each for each in histories if wanted in (None, each.encoder_model_id, each.model_id)]
         encoder = preferred_history(of_model).encoder_model_id if of_model else ""
         source = asked.source(region, encoder, request.as_of)
         if source is None:
             encoders = ", ".join(sorted({each.encoder_model_id for each in histories}))
             raise NoRegimesError(region, f"of {wanted} (encoders that have: {encoders})")
-        key = (region, encoder, source, timelines.written(region, encoder))
-        rows = self._kept_rows.get(key, lambda: timelines.load_vectors(region, encoder, source))
+        key = (region, encoder, source, asked.written(region, encoder))
+        rows = self._kept_rows.get(key, lambda: self._wired.timelines.load_vectors(region, encoder, source))
         return _Searched(encoder, rows, source.instrument_id, key)
 
     def _joined(self, request: AnalogRequest, asked: Histories) -> _Searched:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
 from prometheus.regime.explanation import Movement, Reason
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
+from prometheus.regime.record import Statement
 from prometheus.regime.transitions import outlook
 from prometheus.regime.types import RegimeLabel, RegimeState
 
@@ -62,8 +64,9 @@ class Briefing:
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
-    the region's prices as known on the date, newest first. `before` is the state of the session before, `movements`
-    what moved since, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
+    the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
+    said. `before` is the state of the session before, `movements` what moved since, `outlook` the chances of each
+    regime by number of sessions ahead, by `transitions`.
     """
 
     region: str
@@ -87,6 +90,7 @@ class Briefing:
     no_similar_texts: str
     freshness: Freshness
     findings: tuple[Finding, ...]
+    said: Statement | None
     previous_session: date | None
     next_session: date | None
 
@@ -96,13 +100,14 @@ class BriefRegion:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._histories = lru_cache(1)(lambda _state: Histories(app.wired))
 
     def of(self, region: str, as_of: date | None = None, model_id: str | None = None) -> Briefing:
         """Return the briefing of a region on a date, or on its newest one.
 
         NoRegimesError or NotFoundError if the region has no regimes, or none on that date or the week before it.
         """
-        asked = Histories(self._app.wired)
+        asked = self.read()
         history = asked.choose(region, model_id, as_of)
         whole = asked.timeline(region, history.model_id)
         dates = whole.dates
@@ -133,7 +138,7 @@ class BriefRegion:
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
-            previous_session=previous,
+            said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
         )  # fmt: skip
 
@@ -158,7 +163,7 @@ class BriefRegion:
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
-        asked = Histories(self._app.wired)
+        asked = self.read()
         timeline = asked.timeline(region, asked.choose(region, model_id, as_of).model_id).until(as_of)
         return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
 
@@ -175,6 +180,10 @@ class BriefRegion:
     def marks(self, start: date, as_of: date) -> list[tuple[date, str]]:
         """Return the dates of macro texts, and their kind, from `start` to a date and known by then."""
         return self._app.wired.texts.kinds_by_day("MACRO", start, as_of)
+
+    def read(self) -> Histories:
+        """Return what questions before this one have read, as long as nothing was written since."""
+        return self._histories(self._app.db_manager.visible_state())
 
     def _movements(self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories) -> tuple[Movement, ...]:
         return tuple(self._app.calibrations.compare(earlier[0], state, asked)) if earlier else ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from prometheus.core.config import get_config
+from pydantic import SecretStr
+
+from prometheus.core.config import PrometheusConfig, get_config
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.database import PostgresDatabases
 
@@ -35,6 +37,21 @@ class DatabaseManager(PostgresDatabases):
         names = {"historical": server.HISTORICAL_DATABASE, "runtime": server.RUNTIME_DATABASE}
         user = server.READER_ROLE if self.is_read_only else server.APPLICATION_ROLE
         return self.embedded_server.conninfo(names[database], role=server.OWNER_ROLE if owner else user)
+
+
+def find_running_databases(config: PrometheusConfig, timeout_s: int) -> DatabaseManager | None:
+    """Return a manager that only reads, and neither starts nor migrates anything; None if the embedded server is down.
+
+    `timeout_s` limits the wait for a connection, and each statement.
+    """
+    changed: dict[str, object] = {"connect_timeout_s": timeout_s, "statement_timeout_s": timeout_s}
+    if config.uses_embedded_server:
+        reading = DatabaseManager(config, read_only=True)
+        if reading.embedded_server.status().state != "running":
+            return None
+        names: tuple[DatabaseName, DatabaseName] = ("historical", "runtime")
+        changed |= {f"{name}_dsn": SecretStr(reading.embedded_conninfo(name, owner=False)) for name in names}
+    return DatabaseManager(config.model_copy(update=changed), read_only=True)
 
 
 @cache

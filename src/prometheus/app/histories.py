@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,24 @@ class RegimeEmbeddings:
     rows: DatedVectors
 
 
+_N_KEPT = 64
+"""Results kept of each query: the dates of a long visit, or the regions of a desk."""
+
+
 class Histories:
-    """The reads of one request: each query runs once."""
+    """The reads of one state of the databases, such as those of one request: a query runs once while this is kept."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
-        timelines = wired.timelines
+        timelines, cache = wired.timelines, lru_cache(_N_KEPT)
         self.histories = cache(timelines.histories)
         """Of dates up to one, by region and regime model."""
         self.timeline = cache(lambda region, model_id: timelines.timeline(region, model_id, date.min, date.max))
         """All labels and confidences of a region and regime model."""
         self.source = cache(timelines.vector_source)
         """The source of the newest vector of a region and encoder up to a date; None without a vector."""
+        self.written = cache(timelines.written)
+        """How many states a region's vectors of an encoder are in, and when the newest was written."""
         self.model_config = cache(wired.registry.load_config)
         """The recorded configuration of a model id; None if not recorded."""
         self._members = cache(timelines.members_of)
@@ -161,6 +167,8 @@ class Histories:
         known, loaded = self._closes.get(instrument_id, (date.min, None))
         if loaded is None or until > known:
             loaded = self.closes_between(instrument_id, date.min, until)
+            if len(self._closes) == _N_KEPT:
+                self._closes.clear()
             self._closes[instrument_id] = until, loaded
         n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
         if not n_known:

@@ -21,6 +21,7 @@ from prometheus.regime.record import Head, Statement, Verdict
 from prometheus.spelling import did_you_mean
 
 HEX_DIGITS = 64
+_END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class ReadRecord(UseCase):
         With `as_of` nothing that was said after it, and nothing of what the tables say today. NotFoundError if nothing
         was ever said of the region.
         """
-        until = datetime.max.replace(tzinfo=UTC) if as_of is None else instant_of(as_of)
+        until = _END if as_of is None else instant_of(as_of)
         found = self._record.statements(region, until, first_number, limit, is_compared=as_of is None)
         if not found and region not in (known := self._record.regions()):
             raise NotFoundError(
@@ -95,25 +96,50 @@ class ReadRecord(UseCase):
 
         With `as_of` nothing that was said, followed or was corrected after it counts. NotFoundError as in `statements`.
         """
-        said = self.statements(region, as_of)
+        return [each for each, _ in self._scores(self.statements(region, as_of), as_of)]
+
+    def score_beside_tables(self, region: str) -> list[tuple[RecordScore, float | None]]:
+        """Return each score, and the Brier score of what the tables say of the same dates today."""
+        said = self.statements(region)
+        timelines = [self._wired.timelines.timeline(region, each, date.min, date.max) for each in _models(said)]
+        today = {
+            (each.model_id, day): share
+            for each in timelines
+            for day, share in zip(each.dates.tolist(), each.high_volatilities.tolist(), strict=True)
+        }
+        return self._scores(said, None, _floats([today.get((each.model_id, each.as_of_date)) for each in said]))
+
+    def of_session(self, region: str, model_id: str, day: date) -> Statement | None:
+        """Return what was said by a model of one date of a region; None if nothing was."""
+        found = self._record.statements(region, _END, day=day, is_compared=True)
+        return next((each for each in found if each.model_id == model_id), None)
+
+    def _scores(
+        self, said: Sequence[Statement], as_of: date | None, today: Float64Vector | None = None
+    ) -> list[tuple[RecordScore, float | None]]:
         wired = self._wired if as_of is None else self._wired.as_known_at(instant_of(as_of))
         lags, is_on_time = _timing(wired, said)
         followed, base = _outcomes(wired, said, as_of or date.max)
         probabilities = _floats([each.high_volatility for each in said])
         scores = []
-        for model_id in sorted({each.model_id for each in said}):
+        for model_id in _models(said):
             of_model = np.array([each.model_id == model_id for each in said])
             for on_time in (True, False):
                 rows = np.flatnonzero(of_model & (is_on_time == on_time))
                 if len(rows):
                     forecasts = score_forecasts(probabilities[rows], followed[rows], base[rows])
+                    now = None if today is None else score_forecasts(today[rows], followed[rows], base[rows]).brier
                     chosen = [said[row] for row in rows.tolist()]
-                    scores.append(_score(chosen, lags[rows], forecasts, is_on_time=on_time))
+                    scores.append((_score(chosen, lags[rows], forecasts, is_on_time=on_time), now))
         return scores
 
     @property
     def _record(self) -> ForwardRecord:
         return ForwardRecord(self._wired.db_manager)
+
+
+def _models(said: Sequence[Statement]) -> list[str]:
+    return sorted({each.model_id for each in said})
 
 
 def _score(

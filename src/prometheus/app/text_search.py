@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
-from prometheus.core.config import MINILM
+from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config

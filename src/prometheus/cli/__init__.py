@@ -38,15 +38,17 @@ COMMANDS = {
     "similar_index": ("search", "make and check the index of similar windows"),
     "nightly": ("operations", "bring every configured region up to date"),
     "alerts": ("alerts", "send, test and list alerts of the nightly run"),
-    "evaluate": ("calibration", "judge labellers under one causal protocol"),
-    "check_repaint": ("calibration", "see whether a labeller of your own changes what it said"),
+    "evaluate": ("evaluation", "judge labellers under one causal protocol"),
+    "check_repaint": ("evaluation", "see whether a labeller of your own changes what it said"),
     "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),
     "config": ("operations", "print every setting and where it came from"),
     "serve": ("operations", "show the page and answer the API"),
     "mcp": ("operations", "answer language models over standard input and output"),
+    "completion": ("completion", "print a script that completes commands in bash, zsh or fish"),
     "db": ("operations", "migrate, inspect and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""
+EXAMPLES = ("quick prices.csv", "show_regimes --region AAPL.US --explain", "serve --open")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +81,10 @@ def _help() -> str:
         "",
         *lines,
         "",
+        "Examples:",
+        *(f"  python -m prometheus {each}" for each in EXAMPLES),
+        "",
+        "Dates are written YYYY-MM-DD, today or latest: the newest one stored of what is asked.",
         "Each command explains itself: python -m prometheus COMMAND --help",
         "",
     ])  # fmt: skip

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand, table
+from prometheus.cli.parameters import option
+from prometheus.cli.runner import Answer, command_app, new_group, subcommand, table
 from prometheus.spelling import spell_instant
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ COLUMNS = ("written", "channel", "state", "attempts", "answer", "alert")
 alerts = new_group("Send, test and list alerts of the nightly run.")
 
 
-@subcommand(alerts, "test")
+@subcommand(alerts, "", "--channel desk", name="test")
 def try_out(
     channel: Annotated[str | None, option("Only this one.", metavar="NAME")] = None,
 ) -> Answer:
@@ -33,7 +34,7 @@ def try_out(
     return Answer(lambda: facts, lambda: "\n".join(lines), 0 if all(each.is_sent for each in outcomes.values()) else 3)
 
 
-@subcommand(alerts)
+@subcommand(alerts, "", "--dry-run")
 def send(
     dry_run: Annotated[bool, option("Say what would be sent; send nothing.", "--dry-run", "--plan")] = False,
 ) -> Answer:
@@ -48,7 +49,7 @@ def send(
     )
 
 
-@subcommand(alerts, "list")
+@subcommand(alerts, "--pending", name="list")
 def list_alerts(
     pending: Annotated[bool, option("Only those that wait to be sent.", "--pending")] = False,
     limit: Annotated[int, option("The newest of them.", min=1, max=100_000)] = 50,

@@ -1,32 +1,26 @@
-"""Learn a market's regimes from its past, and judge labellers: ours, and a user's own."""
+"""Learn a market's regimes, and the constants of its encoder, from the past."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import LATEST, StandsForRegion, file_of, optional_date, parse_date
-from prometheus.cli.runner import Answer, command, command_app, option, progress
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.cli.options import StandsForRegion, file_of, wrote
+from prometheus.cli.parameters import date_option, option
+from prometheus.cli.runner import Answer, command, command_app
 
 if TYPE_CHECKING:
     from prometheus.app.calibrations import CalibrationResult
-    from prometheus.evaluation.history import MarketHistory
-    from prometheus.evaluation.repaint import RepaintReport
-    from prometheus.evaluation.v2 import PanelResult
 
-EXIT_REPAINTED = 3
-N_WARM_UP = 252
 N_DATES_SHOWN = 5
 
 
-@command
+@command("--region US_INDEX --instrument-id GSPC.INDX --until 2007-12-31", latest="prices")
 def calibrate(
     region: Annotated[str, option("Region the prototypes are for.")],
-    until: Annotated[str, option("Last date that may be used.", metavar="DATE")],
+    until: Annotated[date, date_option("Last date that may be used.", "--until", "--end")],
     output: Annotated[
         Path | None,
         option("Prototype file to write, for run_numeric_regime --prototypes; without it prototypes_REGION.json."),
@@ -45,7 +39,7 @@ def calibrate(
     output = output or file_of(region, "prototypes", "json")
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
     request = CalibrationRequest(
-        region, instrument_id, parse_date(until), output, span, settings, align_to=align_to, model_id=model_id
+        region, instrument_id, until, output, span, settings, align_to=align_to, model_id=model_id
     )
     with command_app() as app:
         result = app.calibrations.calibrate(request)
@@ -59,7 +53,7 @@ def calibrate(
             "warnings": list(result.warnings),
             "set_aside": {instrument: each.to_dict() for instrument, each in result.set_aside.items()},
         },
-        lambda: f"{'wrote' if is_changed else 'unchanged:'} {output}: {name}\n{_calibration_text(result)}",
+        lambda: f"{wrote(output, is_changed=is_changed)}: {name}\n{_calibration_text(result)}",
     )  # fmt: skip
 
 
@@ -81,138 +75,23 @@ def _calibration_text(result: CalibrationResult) -> str:
     ])  # fmt: skip
 
 
-@command
+@command("--instrument-id GSPC.INDX --start 1928-01-01 --end 1989-12-31", latest="prices")
 def fit_scale_free_constants(
     instrument_id: Annotated[str, option("Instrument whose past the constants describe.")],
-    start: Annotated[str, option("First session described.", metavar="DATE")],
-    end: Annotated[str, option("Last one; before everything the constants will judge.", metavar="DATE")],
+    start: Annotated[date, date_option("First session described.")],
+    end: Annotated[date, date_option("Last one; before everything the constants will judge.")],
     output: Annotated[Path, option("JSON file to write.")] = Path("scale_free_constants.json"),
-) -> str:
+) -> Answer:
     """Write mean and deviation of every descriptor, and print the weights of the volatility score.
 
     The packaged file is made by this command; another file is another encoder and needs another model id.
     """
     with command_app() as app:
-        first, last = parse_date(start), parse_date(end)
-        constants, weights, is_changed = app.calibrations.fit_constants(instrument_id, first, last, output)
-    return (
-        f"{'wrote' if is_changed else 'unchanged:'} {output}: {len(constants.means)} descriptors\n"
-        f"weights of the volatility score: {json.dumps(weights)}"
-    )
-
-
-@command
-def evaluate(
-    region: Annotated[str, option("Name of the market in tables and pictures.")],
-    instrument_id: Annotated[str | None, option("Instrument whose sessions are labelled.")] = None,
-    market_id: Annotated[
-        str | None, option("Instead: our volatility score against EWMA on every instrument of a market.")
-    ] = None,
-    warm_up_instrument_id: Annotated[
-        str | None, option("Instrument with older bars of the same market, put in front.")
-    ] = None,
-    start: Annotated[str | None, option("First date judged.", metavar="DATE")] = None,
-    end: Annotated[str | None, option("Last date judged; nothing after it is read.", metavar="DATE")] = None,
-    labeller: Annotated[list[str] | None, option("Only this labeller; may be repeated.")] = None,
-    repaint_every: Annotated[
-        int | None, option("Run every N-th session again on data cut there; 1 for all.", min=1)
-    ] = None,
-    grid: Annotated[bool, option("Walk the declared variants of num-regime-core-v2 too.", "--grid")] = False,
-    output_dir: Annotated[Path | None, option("Folder for PNGs of labels, reliability and spread.")] = None,
-) -> Answer:
-    """Refit every labeller yearly on the past, apply it day by day, and print what it was worth.
-
-    The test span, the event to forecast, the costs and the variants are fixed before anything is run.
-    """
-    from prometheus.app.evaluations import EvaluationRequest
-
-    if (instrument_id is None) == (market_id is None):
-        raise UsageError("give either --instrument-id or --market-id")
-    first, last = optional_date(start), optional_date(end)
-    if market_id is not None:
-        if first is None or last is None:
-            raise UsageError("--market-id needs --start and --end")
-        with command_app("instruments") as app:
-            panel = app.evaluations.evaluate_panel(market_id, first, last)
-        return Answer(panel.to_dict, lambda: _panel_text(region, panel))
-    request = EvaluationRequest(
-        region, instrument_id or "", warm_up_instrument_id, first, last, tuple(labeller or ()),
-        repaint_every=repaint_every, has_grid=grid,
-    )  # fmt: skip
-    with command_app("evaluation") as app:
-        report = app.evaluations.evaluate(request, output_dir)
-    return Answer(report.to_dict, report.to_text)
-
-
-def _panel_text(region: str, panel: PanelResult) -> str:
-    values = panel.to_dict()
-    worst = sorted(panel.rows, key=lambda row: row.auc - row.auc_of_ewma)[:5]
-    behind = ", ".join(f"{row.instrument_id} {row.auc:.3f} {row.auc_of_ewma:.3f}" for row in worst)
-    verdict = (
-        f"num-regime-core-v2 not worse than EWMA volatility on {panel.share_not_worse:.1%}; "
-        f"median AUC {values['median_auc']:.3f} against {values['median_auc_of_ewma']:.3f}"
-    )
-    judged = f"{region}: {len(panel.rows)} instruments, {len(panel.skipped)} with too little history"
-    return "\n".join([judged, verdict, f"furthest behind: {behind}"])
-
-
-@command
-def check_repaint(
-    labeller: Annotated[
-        str, option("Called as FUNCTION(dates, closes); one label per session.", metavar="MODULE:FUNCTION")
-    ],
-    instrument_id: Annotated[str, option("Instrument whose stored adjusted closes are labelled.")],
-    start: Annotated[
-        str | None, option("First date run again; a year into the history by default.", metavar="DATE")
-    ] = None,
-    end: Annotated[str, option("Last date run again.", metavar="DATE")] = LATEST,
-    every: Annotated[int, option("Run every N-th session again; 1 for all.", min=1)] = 21,
-) -> Answer:
-    """Label all stored sessions at once, and past dates again on data cut there; name the labels that differ.
-
-    A label that could have been acted on never changes. Exit code 3 if any did.
-    """
-    first, last = optional_date(start), parse_date(end)
-    if first is not None and last < first:
-        raise UsageError(f"--end {last} lies before --start {first}")
-    from prometheus.evaluation.own_labeller import load_labeller
-    from prometheus.evaluation.repaint import check_repaint as check
-
-    function = load_labeller(labeller)
-    with command_app() as application:
-        history = application.evaluations.history(instrument_id)
-    positions = _positions(history, first, last)[::every]
-    if not positions:
-        raise InputRefusedError(
-            f"{instrument_id}: none of its {len(history)} sessions, {history.dates[0]} to {history.dates[-1]}, is to "
-            f"be run again; give another --start or --end"
-        )
-    with progress("dates") as report_progress:
-        report = check(function, history, positions, report_progress)
+        constants, weights, is_changed = app.calibrations.fit_constants(instrument_id, start, end, output)
     return Answer(
-        lambda: {"labeller": labeller, "instrument_id": instrument_id, **report.to_dict()},
-        lambda: "\n".join(_repaint_lines(labeller, instrument_id, report)),
-        EXIT_REPAINTED if report.n_changed else 0,
+        lambda: {"output": str(output), "is_changed": is_changed, "weights": weights},
+        lambda: (
+            f"{wrote(output, is_changed=is_changed)}: {len(constants.means)} descriptors\n"
+            f"weights of the volatility score: {json.dumps(weights)}"
+        ),
     )
-
-
-def _positions(history: MarketHistory, first: date | None, last: date) -> list[int]:
-    import numpy as np
-
-    begin = N_WARM_UP if first is None else history.position_of(np.datetime64(first, "D"))
-    end = int(np.searchsorted(history.dates, np.datetime64(last, "D"), side="right"))
-    return list(range(begin, end))
-
-
-def _repaint_lines(labeller: str, instrument_id: str, report: RepaintReport) -> Iterator[str]:
-    verdict = "no repaint" if not report.n_changed else "repaints"
-    yield (
-        f"{labeller}, {instrument_id}: {report.n_checked} dates run again on data cut there, {report.n_changed} labels "
-        f"changed ({report.share:.2%}): {verdict}"
-    )
-    if report.n_changed:
-        yield f"{'date':<12}{'then':<20}now"
-    for each in report.first_changed:
-        yield f"{each.day!s:<12}{each.then:<20}{each.now}"
-    if report.n_changed > len(report.first_changed):
-        yield f"... and {report.n_changed - len(report.first_changed)} more"

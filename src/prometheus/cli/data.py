@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from prometheus.cli.options import EARLIEST, LATEST, First, Last, parse_date
-from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand, table
+from prometheus.cli.options import END, START, First, Last
+from prometheus.cli.parameters import date_option, option, parse_date
+from prometheus.cli.runner import Answer, command_app, new_group, subcommand, table
 from prometheus.errors import UsageError
 from prometheus.spelling import spell_instant
 
@@ -37,17 +38,14 @@ data = new_group("Say what is loaded and what looks wrong with it, decide of it,
 Instruments = Annotated[list[str] | None, option("Only this instrument; may be repeated.")]
 MarketId = Annotated[str | None, option("Only instruments of this market.")]
 InstrumentId = Annotated[str, typer.Argument(metavar="INSTRUMENT", help="Whose bars.")]
-Day = Annotated[str, typer.Argument(metavar="DATE", help="The date of a bar.")]
-Until = Annotated[str | None, option("Up to this date; without it that one date.", metavar="DATE")]
+Day = Annotated[date, typer.Argument(metavar="DATE", help="The date of a bar.", parser=parse_date)]
+Until = Annotated[date | None, date_option("Up to this date; without it that one date.", "--until", "--end")]
 Why = Annotated[str, option("The reason, which is kept.")]
 By = Annotated[str | None, option("Who decides; without it the user who runs this.", metavar="NAME")]
 
 
-@subcommand(data)
-def report(
-    instrument_id: Annotated[list[str] | None, option("Only this instrument; may be repeated.")] = None,
-    market_id: Annotated[str | None, option("Only instruments of this market.")] = None,
-) -> Answer:
+@subcommand(data, "", "--instrument-id AAPL.US")
+def report(instrument_id: Instruments = None, market_id: MarketId = None) -> Answer:
     """Print span, rows, missing sessions, zero volume and jumps of adjusted closes of each instrument."""
     with command_app("instruments") as application:
         reports = application.prices.report(instrument_id, market_id)
@@ -57,7 +55,7 @@ def report(
     )
 
 
-@subcommand(data)
+@subcommand(data, "--json")
 def series() -> Answer:
     """Print the stored series: first and last day, days, values with all revisions, and when the newest was known."""
     with command_app("rows") as application:
@@ -70,7 +68,7 @@ def series() -> Answer:
     return Answer(lambda: [each._asdict() for each in found], lambda: _lines(SERIES_COLUMNS, rows, "series"))
 
 
-@subcommand(data)
+@subcommand(data, "", "--instrument-id AAPL.US --decided")
 def check(
     instrument_id: Instruments = None,
     market_id: MarketId = None,
@@ -106,42 +104,46 @@ def _decision_row(made: PriceDecision) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-@subcommand(data)
-def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> str:
+@subcommand(data, "AAPL.US 2020-03-16 --why 'the market did fall so far'", latest="prices")
+def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> Answer:
     """Declare a finding real: its bars are believed, and labels are given."""
     with command_app() as application:
-        finding, n_bars = application.findings.accept(instrument, parse_date(day), _named(by), _reason(why))
-    return f"accepted: {finding} ({_counted(n_bars, 'bar')}){DERIVED_AGAIN}"
+        finding, n_bars = application.findings.accept(instrument, day, _named(by), _reason(why))
+    return _decided(instrument, "accepted", n_bars, f"accepted: {finding} ({_counted(n_bars, 'bar')})")
 
 
-@subcommand(data)
-def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
+@subcommand(data, "AAPL.US 2020-03-16 --until 2020-03-18 --why 'a wrong tick'", latest="prices")
+def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> Answer:
     """Leave a finding's bars, or any bar or span, out of every window; the stored prices stay."""
-    first, last = _span(day, until)
     with command_app() as application:
-        n_bars = application.findings.reject(instrument, first, last, _named(by), _reason(why))
-    return f"rejected: {_counted(n_bars, 'bar')} of {instrument}{DERIVED_AGAIN}"
+        n_bars = application.findings.reject(instrument, *_span(day, until), _named(by), _reason(why))
+    return _decided(instrument, "rejected", n_bars, f"rejected: {_counted(n_bars, 'bar')} of {instrument}")
 
 
-@subcommand(data)
-def reopen(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> str:
+@subcommand(data, "AAPL.US 2020-03-16 --why 'decided too early'", latest="prices")
+def reopen(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> Answer:
     """Take decisions back; they stay on record."""
-    first, last = _span(day, until)
     with command_app() as application:
-        n_bars = application.findings.reopen(instrument, first, last, _named(by), _reason(why))
-    return f"taken back: {_counted(n_bars, 'decision')} on {instrument}{DERIVED_AGAIN}"
+        n_bars = application.findings.reopen(instrument, *_span(day, until), _named(by), _reason(why))
+    return _decided(instrument, "taken back", n_bars, f"taken back: {_counted(n_bars, 'decision')} on {instrument}")
 
 
-@subcommand(data)
+def _decided(instrument: str, verdict: str, n_bars: int, line: str) -> Answer:
+    return Answer(
+        lambda: {"instrument_id": instrument, "verdict": verdict, "changed": n_bars}, lambda: f"{line}{DERIVED_AGAIN}"
+    )
+
+
+@subcommand(data, "--instrument-id AAPL.US --start 2020-01-01", latest="prices")
 def revisions(
     instrument_id: Instruments = None,
-    start: First = EARLIEST,
-    end: Last = LATEST,
+    start: First = START,
+    end: Last = END,
     limit: Annotated[int, option("Maximum number of rows.", min=1)] = 1_000,
 ) -> Answer:
     """Print the bars that were corrected or removed: as they were, until when, and what came after."""
     with command_app() as application:
-        found = application.findings.revisions(instrument_id, parse_date(start), parse_date(end), limit)
+        found = application.findings.revisions(instrument_id, start, end, limit)
     rows = list(map(_revision_row, found))
     return Answer(lambda: [each._asdict() for each in found], lambda: _lines(REVISION_COLUMNS, rows, "revisions"))
 
@@ -156,19 +158,18 @@ def _revision_row(was: PriceRevision) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-@subcommand(data)
+@subcommand(data, "--instrument-id AAPL.US --start 2020-01-01 --plan", "--texts news --source reuters", latest="prices")
 def remove(
     instrument_id: Instruments = None,
     texts: Annotated[Literal["macro", "news"] | None, option("Remove texts of this kind instead.")] = None,
     series: Annotated[list[str] | None, option("Remove this series instead; may be repeated.", metavar="NAME")] = None,
     source: Annotated[str | None, option("Only texts of this source.")] = None,
-    start: First = EARLIEST,
-    end: Last = LATEST,
+    start: First = START,
+    end: Last = END,
     plan: Annotated[bool, option("Say what would be removed; remove nothing.", "--plan", "--dry-run")] = False,
 ) -> Answer:
     """Take instruments, series, spans of either, or texts out again, with all that was derived from them."""
-    first, last = parse_date(start), parse_date(end)
-    _require_order(first, last)
+    first, last = _span(start, end)
     if sum(given is not None for given in (texts, instrument_id, series)) != 1:
         raise UsageError("give one of --series NAME, --instrument-id ID or --texts macro or news")
     if texts is not None and (first, last, source) == (date.min, date.max, None):
@@ -211,16 +212,11 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _span(day: str, until: str | None) -> tuple[date, date]:
-    first = parse_date(day)
-    last = first if until is None else parse_date(until)
-    _require_order(first, last)
-    return first, last
-
-
-def _require_order(first: date, last: date) -> None:
+def _span(first: date, until: date | None) -> tuple[date, date]:
+    last = first if until is None else until
     if last < first:
         raise UsageError(f"the span ends {last}, before it starts {first}")
+    return first, last
 
 
 def _lines(header: Sequence[str], rows: Sequence[Sequence[str]], what: str) -> str:

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-from prometheus.cli.runner import command, option, run_named
-from prometheus.core.config import load_config
+from prometheus.cli.parameters import option
+from prometheus.cli.runner import command, run_named
 from prometheus.errors import UsageError
 from prometheus.ingest.sample import PRICES
 
@@ -40,7 +40,7 @@ ASK_TEXTS = 'similar_texts "credit spreads widen as investors flee risk" --as-of
 WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30"
 
 
-@command
+@command("", "--folder demo")
 def demo(
     folder: Annotated[Path, option("Where prototype files and pictures go.")] = Path(),
     allow_own_server: Annotated[
@@ -48,6 +48,8 @@ def demo(
     ] = False,
 ) -> int:
     """Load the packaged prices, compute regimes, prototypes and transitions, and draw them."""
+    from prometheus.core.config import load_config
+
     if not load_config().uses_embedded_server and not allow_own_server:
         raise UsageError(
             "your environment names a PostgreSQL server; unset PROMETHEUS_*_DSN and PG* to use the embedded one, "

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from prometheus.cli import options as opt
-from prometheus.cli.options import answer_of_run, span_of
-from prometheus.cli.runner import Answer, command, command_app, option
-from prometheus.core.config import MINILM
+from prometheus.cli.options import answer_of_run
+from prometheus.cli.parameters import option
+from prometheus.cli.runner import Answer, command, command_app
+from prometheus.core import MINILM
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ logger = logging.getLogger(__name__)
 RUNTIMES = ("onnx", "torch")
 
 
-@command
+@command(
+    "--as-of 2025-01-31 --window-days 63 --market-id US_EQ --limit 500 --model-id num-regime-core-v1",
+    "--start 2020-01-01 --end latest --instrument-id AAPL.US --model-id num-regime-core-v2",
+    latest="prices",
+)
 def backfill_numeric_embeddings(
-    as_of: opt.AsOf = None,
-    date_range: opt.DateRange = None,
+    dates: opt.Sessions = opt.SESSIONS,
     window_days: opt.WindowDays = None,
     market_id: Annotated[str | None, option("All instruments of a market, in order of id.")] = None,
     instrument_id: Annotated[list[str] | None, option("An instrument; may be repeated.")] = None,
@@ -47,7 +51,7 @@ def backfill_numeric_embeddings(
     from prometheus.backfill.plan import NumericRequest
     from prometheus.encoders.catalogue import default_window_days
 
-    span = span_of(as_of, date_range)
+    span = dates.span()
     choice = EngineChoice(engine, workers, ray_address, dry_run)
     with command_app("instruments") as app:
         chosen = app.embeddings.select(instrument_id or [], market_id, limit, offset)
@@ -58,12 +62,15 @@ def backfill_numeric_embeddings(
     return answer_of_run(done, facts, f"{model_id}: {len(chosen)} instruments, {done.report.planned} windows")
 
 
-@command
+@command(
+    "--region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id num-regime-core-v1",
+    "--region US_INDEX --instrument-id GSPC.INDX --prototypes prototypes_US_INDEX.json --start 2008-01-01 --end latest",
+    latest="prices",
+)
 def run_numeric_regime(
     region: Annotated[str, option("Region the regime is stored for.")],
     instrument_id: opt.StandsForRegion = None,
-    as_of: opt.AsOf = None,
-    date_range: opt.DateRange = None,
+    dates: opt.Sessions = opt.SESSIONS,
     window_days: opt.WindowDays = None,
     model_id: Annotated[
         str | None, option("Numeric encoder; without it the one the prototypes were made with, or num-regime-core-v1.")
@@ -86,7 +93,7 @@ def run_numeric_regime(
     from prometheus.app.regimes import RegimeRequest
 
     request = RegimeRequest(
-        region, instrument_id, span_of(as_of, date_range), window_days, model_id,
+        region, instrument_id, dates.span(), window_days, model_id,
         prototypes=prototypes, temperature=temperature, regime_model_id=regime_model_id,
     )  # fmt: skip
     with command_app(f"regimes of {region}") as app:
@@ -185,39 +192,38 @@ MACRO = TextOptions(model_id="text-macro-v1")
 NEWS = TextOptions(model_id="text-fin-general-v1")
 
 
-@command
+@command(
+    "--date-range 2025-01-01 2025-01-31 --model-id text-macro-v1 "
+    "--hf-model-name sentence-transformers/all-MiniLM-L6-v2",
+    latest="macro",
+)
 def backfill_macro_text_embeddings(
-    as_of: opt.CalendarDate = None,
-    date_range: opt.CalendarRange = None,
+    dates: opt.CalendarDates = opt.CALENDAR_DATES,
     country: opt.Country = None,
     event_type: opt.EventType = None,
     options: TextOptions = MACRO,
 ) -> Answer:
     """Embed the macro events of a date or a range, and store what is new or changed."""
-    return _embed("MACRO", as_of, date_range, options, country=country, event_type=event_type)
+    return _embed("MACRO", dates, options, country=country, event_type=event_type)
 
 
-@command
+@command("--as-of latest --language en", latest="news")
 def backfill_text_embeddings(
-    as_of: opt.CalendarDate = None,
-    date_range: opt.CalendarRange = None,
+    dates: opt.CalendarDates = opt.CALENDAR_DATES,
     language: opt.Language = None,
     options: TextOptions = NEWS,
 ) -> Answer:
     """Embed the news of a date or a range, headline and body joined, and store what is new or changed."""
-    return _embed("NEWS", as_of, date_range, options, language=language)
+    return _embed("NEWS", dates, options, language=language)
 
 
-def _embed(
-    source_type: TextSourceType, as_of: str | None, date_range: tuple[str, str] | None, options: TextOptions,
-    **filters: str | None,
-) -> Answer:  # fmt: skip
+def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOptions, **filters: str | None) -> Answer:
     from prometheus.app.texts import TextRequest
 
     choice, runtime = options.choices()
     model_id = options.model_id
     request = TextRequest(
-        span_of(as_of, date_range), model_id, options.hf_model_name, options.long_text, options.limit,
+        dates.span(), model_id, options.hf_model_name, options.long_text, options.limit,
         options.timezone, filters, runtime,
     )  # fmt: skip
     with command_app("macro events" if source_type == "MACRO" else "articles") as app:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prometheus.cli.runner import Answer, command_app, new_group, option, subcommand
+from prometheus.cli.parameters import option
+from prometheus.cli.runner import Answer, command_app, new_group, subcommand
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class PriceForm:
 CHECKS, TEXT_COLUMNS, PRICE_FORM = Checks(), TextColumns(), PriceForm()
 
 
-@subcommand(ingest)
+@subcommand(ingest, "prices.csv", "folder/*.csv.gz --date-format %d/%m/%Y --currency EUR --dry-run")
 def prices(files: Files, form: PriceForm = PRICE_FORM, checks: Checks = CHECKS) -> Answer:
     """Load daily bars: a date and a close; if they are there, open, high, low, adjusted close, volume, currency."""
     options = form.options(checks)
@@ -105,7 +106,7 @@ def prices(files: Files, form: PriceForm = PRICE_FORM, checks: Checks = CHECKS) 
         return _answer(application.prices.ingest_prices(sources.paths, options), sources.remarks)
 
 
-@subcommand(ingest)
+@subcommand(ingest, "instruments.csv --market-id US_EQ")
 def instruments(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file, packed or not, or - .")],
     market_id: Market = "US_EQ",
@@ -122,7 +123,7 @@ def instruments(
         return _answer(application.prices.ingest_instruments(sources.paths[0], options), sources.remarks)
 
 
-@subcommand(ingest)
+@subcommand(ingest, "events.jsonl --assume-timezone America/New_York")
 def macro(
     files: Files,
     country: Annotated[str | None, option("Country where the file names none.")] = None,
@@ -137,7 +138,7 @@ def macro(
         return _answer(application.texts.ingest_macro(sources.paths, options), sources.remarks)
 
 
-@subcommand(ingest)
+@subcommand(ingest, "articles.jsonl --language en")
 def news(
     files: Files,
     language: Annotated[str | None, option("Language where the file names none.")] = None,
@@ -151,7 +152,7 @@ def news(
         return _answer(application.texts.ingest_news(sources.paths, options), sources.remarks)
 
 
-@subcommand(ingest)
+@subcommand(ingest, "DGS10.csv", "CPIAUCSL.csv --release-lag 45 --country US")
 def series(
     files: Files,
     release_lag: Annotated[

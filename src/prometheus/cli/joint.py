@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 from prometheus.cli import options as opt
-from prometheus.cli.options import TextSource, optional_date, parse_date, span_of
-from prometheus.cli.runner import Answer, command, command_app, csv_text, option
+from prometheus.cli.options import TextSource
+from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option
+from prometheus.cli.runner import Answer, command, command_app, csv_text
 
 if TYPE_CHECKING:
     from prometheus.backfill.joint import JointReport
@@ -32,7 +34,7 @@ class JointOptions:
     text_weight: Annotated[float | None, option("Weight of the text branch.")] = None
     text_share: Annotated[float | None, option("Share of the texts in squared distance, instead of weights.")] = None
     centre_until: Annotated[
-        str | None, option("v2, first run: take the frozen means of dates up to this one.", metavar="DATE")
+        date | None, date_option("v2, first run: take the frozen means of dates up to this one.")
     ] = None
     timezone: Annotated[str, option("In which a text's timestamp becomes a calendar date.")] = "UTC"
     verbose: Annotated[bool, option("Name the dates that were skipped.", "--verbose")] = False
@@ -47,8 +49,8 @@ class Listed:
     """The joint rows to list."""
 
     region: Annotated[str, option("Region to show.")]
-    start: opt.First = opt.EARLIEST
-    end: opt.Last = opt.LATEST
+    start: opt.First = opt.START
+    end: opt.Last = opt.END
     model_id: JointModelId = "joint-regime-core-v1"
     limit: Annotated[int | None, option("Maximum number of rows.", min=1)] = None
 
@@ -58,8 +60,6 @@ class Join:
     """The regions and dates to join with macro texts, and the models."""
 
     region: Annotated[list[str], option("Region to join; may be repeated.")]
-    as_of: opt.CalendarDate = None
-    date_range: opt.CalendarRange = None
     text_model_id: TextModelId = "text-macro-v1"
     joint_model_id: JointModelId = "joint-regime-core-v1"
     numeric_model_id: NumericModelId = "num-regime-core-v1"
@@ -72,32 +72,44 @@ class JoinNews(Join):
     text_model_id: TextModelId = "text-fin-general-v1"
 
 
-@command
+@command(
+    "--region US --date-range 2025-01-01 2025-01-31 --text-model-id text-macro-v1 "
+    "--joint-model-id joint-regime-core-v1 --country US",
+    latest="regimes",
+)
 def backfill_joint_regime_macro_context(
-    join: Join, country: opt.Country = None, event_type: opt.EventType = None, options: JointOptions = JOINT_OPTIONS
+    join: Join,
+    dates: opt.CalendarDates = opt.CALENDAR_DATES,
+    country: opt.Country = None,
+    event_type: opt.EventType = None,
+    options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and macro texts."""
-    return _backfill("macro", join, options, {"country": country, "event_type": event_type})
+    return _backfill("macro", join, dates, options, {"country": country, "event_type": event_type})
 
 
-@command
+@command("--region US --as-of latest --language en", latest="regimes")
 def backfill_joint_regime_context(
-    join: JoinNews, language: opt.Language = None, options: JointOptions = JOINT_OPTIONS
+    join: JoinNews,
+    dates: opt.CalendarDates = opt.CALENDAR_DATES,
+    language: opt.Language = None,
+    options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and news."""
-    return _backfill("news", join, options, {"language": language})
+    return _backfill("news", join, dates, options, {"language": language})
 
 
-def _backfill(source: TextSource, join: Join, options: JointOptions, filters: dict[str, str | None]) -> Answer:
+def _backfill(
+    source: TextSource, join: Join, dates: opt.Sessions, options: JointOptions, filters: dict[str, str | None]
+) -> Answer:
     from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointRequest
 
     models = JointModelChoice(
         join.numeric_model_id, join.text_model_id, join.joint_model_id, options.numeric_weight, options.text_weight,
-        options.text_share, optional_date(options.centre_until),
+        options.text_share, options.centre_until,
     )  # fmt: skip
-    span = span_of(join.as_of, join.date_range)
-    of_all = (span, join.numeric_model_id, join.text_model_id, filters, options.timezone)
+    of_all = (dates.span(), join.numeric_model_id, join.text_model_id, filters, options.timezone)
     requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(join.region)]
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=options.dry_run)
@@ -137,22 +149,22 @@ def _run_facts(done: BackfillRun[JointReport], model_id: str) -> list[dict[str, 
     ]  # fmt: skip
 
 
-@command
+@command("--region US --start 2025-01-01 --end 2025-01-31 --model-id joint-regime-core-v1 --limit 200", latest="joint")
 def show_joint_regime_macro_context(listed: Listed) -> Answer:
     """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
     return _show("macro", listed)
 
 
-@command
+@command("--region US --start latest --end latest", latest="joint")
 def show_joint_regime_context(listed: Listed) -> Answer:
     """Print date, model, dimension and length of a region's joint embeddings, oldest first."""
     return _show("news", listed)
 
 
 def _show(source: TextSource, listed: Listed) -> Answer:
-    first, last, region = parse_date(listed.start), parse_date(listed.end), listed.region
+    region = listed.region
     with command_app() as app:
-        rows = app.joint.rows(_space(source), region, listed.model_id, first, last, listed.limit)
+        rows = app.joint.rows(_space(source), region, listed.model_id, listed.start, listed.end, listed.limit)
     values = [(str(row.as_of_date), region, row.model_id, int(row.vector.size), row.l2_norm) for row in rows]
     named = (*COLUMNS, "entity_scope")
     return Answer(
@@ -163,13 +175,13 @@ def _show(source: TextSource, listed: Listed) -> Answer:
     )
 
 
-@command
+@command("--region US --instrument-id AAPL.US --start 2019-01-01", latest="joint")
 def check_joint_harm(
-    region: Annotated[str, option("Region whose joint rows are judged.")],
     instrument_id: Annotated[str, option("Instrument whose volatility is forecast.")],
+    region: OnlyRegion = ONLY_REGION,
     space: Annotated[TextSource, option("Joined with macro texts or with news.")] = "macro",
-    start: opt.First = opt.EARLIEST,
-    end: opt.Last = opt.LATEST,
+    start: opt.First = opt.START,
+    end: opt.Last = opt.END,
     model_id: JointModelId = "joint-regime-core-v2",
     numeric_model_id: NumericModelId = "num-regime-core-v1",
     country: BuiltWith = None,
@@ -185,7 +197,7 @@ def check_joint_harm(
 
     is_macro = space == "macro"
     filters = {"country": country, "event_type": event_type} if is_macro else {"language": language}
-    span = DateSpan.of_range(parse_date(start), parse_date(end))
+    span = DateSpan.of_range(start, end)
     request = JointRequest(_space(space), region, span, numeric_model_id, "", filters)
     with command_app() as application:
         check = application.joint.check_harm(request, model_id, instrument_id)

@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from prometheus.cli.runner import Answer, command, command_app, logger, new_group, option, print_line, subcommand, table
-from prometheus.core.config import load_config
+from prometheus.cli.parameters import date_option, option
+from prometheus.cli.runner import Answer, command, command_app, logger, new_group, print_line, subcommand, table
 from prometheus.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ db = new_group("Migrate, inspect and stop the databases.")
 config = new_group("Print every setting and where it came from.")
 
 
-@subcommand(db)
-def upgrade() -> str:
+@subcommand(db, "")
+def upgrade() -> Answer:
     """Bring both databases to the newest schema."""
     with command_app() as application:
         changes = application.db_manager.upgrade()
@@ -43,10 +43,11 @@ def upgrade() -> str:
     for database, (before, after) in changes.items():
         state = "is up to date" if before == after else f"upgraded from {before or 'nothing'}"
         lines.append(f"{database}: schema {after}, {state}")
-    return "\n".join(lines)
+    facts = {database: {"before": before, "after": after} for database, (before, after) in changes.items()}
+    return Answer(lambda: facts, lambda: "\n".join(lines))
 
 
-@subcommand(db)
+@subcommand(db, "", "--json")
 def status() -> Answer:
     """Say which server is used, whether it runs, and which schema the databases have; starts nothing."""
     with command_app() as application:
@@ -54,16 +55,22 @@ def status() -> Answer:
     return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
-@subcommand(db)
-def stop() -> str:
+@subcommand(db, "")
+def stop() -> Answer:
     """Stop the embedded server."""
+    from prometheus.core.config import load_config
+
     loaded = load_config()
     if not loaded.uses_embedded_server:
-        return "the databases are on a server of your own; nothing to stop"
+        return _stopped("the databases are on a server of your own; nothing to stop")
     from prometheus.app.databases import DatabaseManager
 
     was_running = DatabaseManager(loaded, announce=logger.info).embedded_server.stop()
-    return "stopped" if was_running else "was not running"
+    return _stopped("stopped" if was_running else "was not running", was_running=was_running)
+
+
+def _stopped(line: str, *, was_running: bool = False) -> Answer:
+    return Answer(lambda: {"stopped": was_running}, lambda: line)
 
 
 def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
@@ -81,9 +88,10 @@ def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
     return facts
 
 
-@subcommand(config)
+@subcommand(config, "", "--json")
 def show() -> Answer:
     """Print every setting, its value, and what set it; no database is asked, and no secret is shown."""
+    from prometheus.core.config import load_config
     from prometheus.core.provenance import describe_server, explain_settings, to_text, unknown_variables
 
     loaded = load_config()
@@ -99,16 +107,17 @@ def show() -> Answer:
     return Answer(lambda: {"server": server, "settings": facts}, lambda: "\n".join(lines))
 
 
-@command
+@command("", "--as-of latest --dry-run", latest="nightly")
 def nightly(
     as_of: Annotated[
-        str | None, option("Up to which date; without it the last session whose close has passed.", metavar="DATE")
+        date | None, date_option("Up to which date; without it the last session whose close has passed.")
     ] = None,
     since: Annotated[
-        str | None,
-        option(
+        date | None,
+        date_option(
             "First date wanted; without it the first one stored, or the first one after the calibration.",
-            metavar="DATE",
+            "--since",
+            "--start",
         ),
     ] = None,
     max_age_sessions: Annotated[int, option("Sessions that prices may lack.", min=0)] = 0,
@@ -122,11 +131,8 @@ def nightly(
 ) -> Answer:
     """Compute and store what is missing of every configured region: embeddings, regimes, texts and joint rows."""
     from prometheus.app.prices import NightlyRequest
-    from prometheus.cli.options import optional_date
 
-    request = NightlyRequest(
-        datetime.now(UTC), optional_date(as_of), optional_date(since), max_age_sessions, skip_stale, dry_run
-    )
+    request = NightlyRequest(datetime.now(UTC), as_of, since, max_age_sessions, skip_stale, dry_run)
     with command_app("nightly") as application:
         report = application.nightly.run(request)
     is_noop = report.exit_code == 0 and report.n_written == 0
@@ -171,7 +177,7 @@ def _region_row(night: RegionNight) -> tuple[str, ...]:
     return (night.region, str(day), *said, *(f"{count:,}" for count in counts))
 
 
-@command
+@command("--open", "--host 0.0.0.0 --token-file token.txt --allow-host desk.example")
 def serve(
     host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, option("Port; 0 for any free one.", min=0, max=65_535)] = DEFAULT_PORT,
@@ -192,12 +198,13 @@ def serve(
         bool, option("Answer language models under /mcp, too (Model Context Protocol).", "--mcp")
     ] = False,
     workers: Annotated[int, option("Processes that answer, at most one for each core.", min=1, max=8)] = 1,
-) -> str:
+) -> int:
     """Serve the page and the API until stopped; nothing is written."""
     import webbrowser
 
     # requests are what runs in parallel; read when numpy is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from prometheus.core.config import load_config
     from prometheus.web import server
 
     if with_mcp:  # says at once what is not installed
@@ -224,7 +231,8 @@ def serve(
             from prometheus.web.workers import run_workers
 
             run_workers(workers, settings, make, listener)
-    return "stopped"
+    print_line("stopped")
+    return 0
 
 
 def _application(rules: AccessRules, with_mcp: bool, app: App, n_processes: int) -> ASGIApp:
@@ -239,12 +247,13 @@ def _application(rules: AccessRules, with_mcp: bool, app: App, n_processes: int)
     return application
 
 
-@command
+@command("")
 def mcp() -> int:
     """Answer a language model's questions as a Model Context Protocol server on standard input and output.
 
     Programs for language models start it themselves; nothing is written to the databases.
     """
+    from prometheus.core.config import load_config
     from prometheus.mcp.server import run_stdio
     from prometheus.web.server import open_reading_app
 

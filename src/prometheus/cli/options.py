@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
-import typer
-
-from prometheus.cli.runner import Answer, option
+from prometheus.cli.parameters import date_option, option
+from prometheus.cli.runner import Answer
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 
 TextSource = Literal["macro", "news"]
 
-EARLIEST, LATEST = "0001-01-01", "9999-12-31"
-TODAY = "today"
+START, END = date.min, date.max
 
-First = Annotated[str, option("First date.", metavar="DATE")]
-Last = Annotated[str, option("Last date.", metavar="DATE")]
-AsOf = Annotated[str | None, option("Date; if it is not a session, the previous session.", metavar="DATE")]
-DateRange = Annotated[tuple[str, str] | None, option("Every session observed in a range instead.", metavar="START END")]
-CalendarDate = Annotated[str | None, option("One calendar date.", metavar="DATE")]
-CalendarRange = Annotated[tuple[str, str] | None, option("A range, both ends included.", metavar="START END")]
+First = Annotated[date, date_option("First date.")]
+Last = Annotated[date, date_option("Last date.")]
+AsOf = Annotated[date | None, date_option("Date; if it is not a session, the previous session.")]
 WindowDays = Annotated[
     int | None, option("Sessions in a window; what the encoder needs without it: 63, or 513 for v2.")
 ]
@@ -44,19 +40,47 @@ RayAddress = Annotated[
 DryRun = Annotated[bool, option("Say what would be written: rows, bytes, time; write nothing.", "--dry-run", "--plan")]
 
 
-def parse_date(text: str) -> date:
-    """Return an ISO date, or the present one in UTC for ``today``; typer.BadParameter for any other text."""
-    if text == TODAY:
-        return datetime.now(UTC).date()
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD, or {TODAY}") from None
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """One session, or all of a range."""
+
+    as_of: AsOf = None
+    date_range: Annotated[
+        tuple[date, date] | None, date_option("Every session observed in a range instead.", metavar="START END")
+    ] = None
+    start: Annotated[date | None, date_option("First date of the range, with --end.")] = None
+    end: Annotated[date | None, date_option("Last date of the range, with --start.")] = None
+
+    def span(self) -> DateSpan:
+        """Return the dates wanted; UsageError unless they are given in exactly one way."""
+        from prometheus.backfill.plan import DateSpan
+
+        ranges = [each for each in (self.date_range, (self.start, self.end)) if each is not None and any(each)]
+        if self.as_of is not None and not ranges:
+            return DateSpan.of_date(self.as_of)
+        first, last = ranges[0] if len(ranges) == 1 else (None, None)
+        if self.as_of is None and first is not None and last is not None:
+            return DateSpan.of_range(first, last)
+        raise UsageError("give either --as-of DATE, or --date-range START END, or --start DATE with --end DATE")
 
 
-def optional_date(text: str | None) -> date | None:
-    """Return an ISO date, None for None."""
-    return None if text is None else parse_date(text)
+@dataclass(frozen=True, slots=True)
+class CalendarDates(Sessions):
+    """One calendar date, or all of a range."""
+
+    as_of: Annotated[date | None, date_option("One calendar date.")] = None
+    date_range: Annotated[
+        tuple[date, date] | None, date_option("A range, both ends included.", metavar="START END")
+    ] = None
+
+
+SESSIONS, CALENDAR_DATES = Sessions(), CalendarDates()
+
+
+def require_order(start: date | None, end: date) -> None:
+    """Raise UsageError if a span ends before it starts."""
+    if start is not None and end < start:
+        raise UsageError(f"--end {end} lies before --start {start}")
 
 
 def file_of(region: str, beginning: str, ending: str) -> Path:
@@ -70,15 +94,9 @@ def file_of(region: str, beginning: str, ending: str) -> Path:
     return Path(f"{beginning}_{quote(region, safe='')}.{ending}")
 
 
-def span_of(as_of: str | None, date_range: tuple[str, str] | None) -> DateSpan:
-    """Return the dates wanted; UsageError unless exactly one of the two options is given."""
-    from prometheus.backfill.plan import DateSpan
-
-    if (as_of is None) == (date_range is None):
-        raise UsageError("give either --as-of DATE or --date-range START END")
-    if date_range is not None:
-        return DateSpan.of_range(parse_date(date_range[0]), parse_date(date_range[1]))
-    return DateSpan.of_date(parse_date(as_of or ""))
+def wrote(path: Path, *, is_changed: bool) -> str:
+    """Return how a line about a written file begins."""
+    return f"{'wrote' if is_changed else 'unchanged:'} {path}"
 
 
 def answer_of_run(run: BackfillRun[Any], facts: Mapping[str, Any], subject: str, remark: str = "") -> Answer:

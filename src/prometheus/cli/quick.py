@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from prometheus.cli import operations
 from prometheus.cli.ingest import CHECKS, PRICE_FORM, Checks, Files, PriceForm, find_files, notes_of, summary
-from prometheus.cli.options import optional_date
-from prometheus.cli.runner import Answer, command, command_app, given_options, option, table
+from prometheus.cli.parameters import date_option, given_options, option
+from prometheus.cli.runner import Answer, command, command_app, table
 
 if TYPE_CHECKING:
     from prometheus.app.quick import QuickRegion, QuickReport
@@ -20,11 +21,12 @@ N_FINDINGS_SHOWN = 3
 COLUMNS = ("region", "label", "sure", "volatile", "since", "as of", "learned until", "sessions", "findings")
 
 
-@command
+@command("prices.csv", "closes.xlsx --until 2015-12-31 --folder desk --serve")
 def quick(
     files: Files,
     until: Annotated[
-        str | None, option("Last date to learn from; without it about half of each history.", metavar="DATE")
+        date | None,
+        date_option("Last date to learn from; without it about half of each history.", "--until", "--end"),
     ] = None,
     folder: Annotated[Path, option("Where prototypes, pictures and regions.toml go; it is made.")] = Path("regimes"),
     serve: Annotated[bool, option("Then serve the page, until Ctrl-C.", "--serve")] = False,
@@ -38,7 +40,7 @@ def quick(
     from prometheus.app.quick import QuickRequest
 
     sources = find_files(files)
-    request = QuickRequest(sources.paths, form.options(checks), folder, optional_date(until))
+    request = QuickRequest(sources.paths, form.options(checks), folder, until)
     with command_app("instruments") as app:
         report = app.quick.run(request)
     notes = [

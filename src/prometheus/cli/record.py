@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import optional_date
-from prometheus.cli.runner import Answer, command_app, csv_text, new_group, option, subcommand, table
-from prometheus.spelling import spell_instant
+from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option
+from prometheus.cli.runner import Answer, command_app, csv_text, new_group, subcommand, table
+from prometheus.spelling import spell_hours, spell_instant
 
 if TYPE_CHECKING:
     from prometheus.app.record import RecordScore
@@ -18,18 +19,15 @@ COLUMNS = (
     "label_today", "today",
 )  # fmt: skip
 NOT_WHOLE = 3
-HOURS_SPELT_OUT = 200
 
 record = new_group("Verify, show and score what was said of each session when it was new.")
 
-Of = Annotated[str, option("Region spoken of.")]
 AsOf = Annotated[
-    str | None,
-    option("As it stood at the end of this date, in UTC: nothing that was said or followed later.", metavar="DATE"),
+    date | None, date_option("As it stood at the end of this date, in UTC: nothing that was said or followed later.")
 ]
 
 
-@subcommand(record)
+@subcommand(record, "")
 def verify(
     head: Annotated[
         str | None, option("A hash that you kept: the record must still lead through it.", metavar="HASH")
@@ -44,15 +42,15 @@ def verify(
     return Answer(verdict.to_dict, lambda: f"not whole: {verdict.fault}\nsound up to there: {said}", NOT_WHOLE)
 
 
-@subcommand(record)
+@subcommand(record, "--region US --limit 5", latest="regimes")
 def show(
-    region: Of,
+    region: OnlyRegion = ONLY_REGION,
     as_of: AsOf = None,
     limit: Annotated[int | None, option("Maximum number of rows, the newest.", min=1)] = None,
 ) -> Answer:
     """Print what was said of a region as CSV, oldest first, and whether the tables still say so."""
     with command_app() as app:
-        said = app.statements.statements(region, optional_date(as_of))
+        said = app.statements.statements(region, as_of)
     chosen = said[-limit:] if limit else said
     return Answer(
         lambda: [each.to_dict() for each in chosen], lambda: csv_text([COLUMNS, *map(_row, chosen)])
@@ -69,11 +67,11 @@ def _row(said: Statement) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@subcommand(record)
-def score(region: Of, as_of: AsOf = None) -> Answer:
+@subcommand(record, "--region US --as-of 2025-01-31", latest="regimes")
+def score(region: OnlyRegion = ONLY_REGION, as_of: AsOf = None) -> Answer:
     """Print how the statements of a region came true: those said on time, and apart those said afterwards."""
     with command_app() as app:
-        scores = app.statements.score(region, optional_date(as_of))
+        scores = app.statements.score(region, as_of)
     nothing = f"nothing was said by {as_of}"
     return Answer(
         lambda: [each.to_dict() for each in scores],
@@ -81,13 +79,9 @@ def score(region: Of, as_of: AsOf = None) -> Answer:
     )
 
 
-def _spell_hours(hours: float) -> str:
-    return f"{hours:,.1f} hours" if abs(hours) < HOURS_SPELT_OUT else f"{hours / 24:,.0f} days"
-
-
 def _lines(scored: RecordScore) -> Iterator[str]:
     when, high = "on time" if scored.is_on_time else "afterwards", scored.high_volatility
-    lag, longest = map(_spell_hours, (scored.lag_hours, scored.longest_lag_hours))
+    lag, longest = map(spell_hours, (scored.lag_hours, scored.longest_lag_hours))
     yield (
         f"{scored.region}, {scored.model_id}: {scored.n_statements:,} statements of {scored.first} to {scored.last} "
         f"said {when}, {lag} after the close (longest {longest})"

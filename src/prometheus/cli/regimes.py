@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from prometheus.cli.options import EARLIEST, LATEST, AsOf, First, Last, file_of, optional_date, parse_date
-from prometheus.cli.runner import Answer, command, command_app, csv_text, option
+from prometheus.cli.options import END, START, AsOf, First, Last, file_of, require_order, wrote
+from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option, parse_known_date
+from prometheus.cli.runner import Answer, command, command_app, csv_text
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.errors import UsageError
 
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
 
 COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 
-Shown = Annotated[str, option("Region to show.")]
 
-
-@command
+@command(
+    "--region US_INDEX --limit 5", "--region US_INDEX --start 2020-03-16 --end 2020-03-16 --explain", latest="regimes"
+)
 def show_regimes(
-    region: Shown,
-    start: First = EARLIEST,
-    end: Last = LATEST,
+    region: OnlyRegion = ONLY_REGION,
+    start: First = START,
+    end: Last = END,
     model_id: Annotated[str | None, option("Only this regime model; all of them without it.")] = None,
     limit: Annotated[
         int | None, option("Maximum number of rows, newest first; 1 by default with --explain.", min=1)
@@ -38,7 +40,7 @@ def show_regimes(
     """Print the stored regimes of a region as CSV, oldest first."""
     from prometheus.backfill.plan import DateSpan
 
-    span = DateSpan.of_range(parse_date(start), parse_date(end))
+    span = DateSpan.of_range(start, end)
     with command_app() as app:
         states = app.regimes.states(region, span.start, span.end, model_id)
         chosen = states[-limit:] if limit else states[-1:] if explain else states
@@ -88,9 +90,9 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     return "\n".join(lines)
 
 
-@command
+@command("--region US_INDEX")
 def show_regime_transitions(
-    region: Shown,
+    region: OnlyRegion = ONLY_REGION,
     model_id: Annotated[str | None, option("Only this regime model; each of them without it.")] = None,
 ) -> Answer:
     """Print the transition matrix of a region and the mean duration of each regime, per regime model."""
@@ -122,56 +124,63 @@ def _transition_table(report: TransitionReport) -> str:
     return "\n".join(lines)
 
 
-@command
+@command("--region US_INDEX --instrument-id GSPC.INDX --start 2000-01-01", latest="regimes")
 def plot_regimes(
-    region: Annotated[str, option("Region whose regimes are the bands.")],
     instrument_id: Annotated[str, option("Instrument whose adjusted closes are the line.")],
+    region: OnlyRegion = ONLY_REGION,
     output: Annotated[Path | None, option("PNG file to write; without it regimes_REGION.png.")] = None,
-    start: First = EARLIEST,
-    end: Last = LATEST,
+    start: First = START,
+    end: Last = END,
     model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
-) -> str:
+) -> Answer:
     """Write a PNG of adjusted closes over bands that show the regime of each date."""
-    first, last = parse_date(start), parse_date(end)
-    if last < first:
-        raise UsageError(f"--end {last} lies before --start {first}")
-    output = output or file_of(region, "regimes", "png")
+    require_order(start, end)
+    path = output or file_of(region, "regimes", "png")
     with command_app() as app:
-        n_dates = app.regimes.plot(region, instrument_id, first, last, model_id, output)
-    return f"wrote {output}: {n_dates} dates"
+        n_dates = app.regimes.plot(region, instrument_id, start, end, model_id, path)
+    return Answer(
+        lambda: {"output": str(path), "region": region, "n_dates": n_dates}, lambda: f"wrote {path}: {n_dates} dates"
+    )
 
 
-@command
+@command("--region US_INDEX", "--region US_INDEX --as-of 2020-03-16 --output march.html", latest="regimes")
 def report(
-    region: Shown,
+    region: OnlyRegion = ONLY_REGION,
     as_of: AsOf = None,
     output: Annotated[Path | None, option("HTML file to write; REGION_DATE.html without it.")] = None,
     model_id: Annotated[str | None, option("Regime model; that of the region without it.")] = None,
-) -> str:
+) -> Answer:
     """Write the page of a region and date as one HTML file that loads nothing, fit to be sent."""
     from prometheus.web.report import write_report
 
-    day = optional_date(as_of)
     with command_app() as app:
-        shown, text = write_report(app, region, day, model_id)
+        shown, text = write_report(app, region, as_of, model_id)
     path = output or Path(f"{quote(region, safe='')}_{shown}.html")
     require_writable(path)
-    return f"{'wrote' if write_if_changed(path, text) else 'unchanged:'} {path}: {region} on {shown}"
+    is_changed = write_if_changed(path, text)
+    return Answer(
+        lambda: {"output": str(path), "is_changed": is_changed, "region": region, "as_of_date": shown},
+        lambda: f"{wrote(path, is_changed=is_changed)}: {region} on {shown}",
+    )
 
 
-@command
+@command(
+    "--region US --neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 2020-03-01 --crisis-end 2020-04-30 "
+    "--output regime_prototypes_US.json",
+    latest="regimes",
+)
 def compute_regime_prototypes(
     region: Annotated[str, option("Region whose embeddings are averaged.")],
     output: Annotated[Path, option("JSON file to write.")],
-    neutral_start: Annotated[str | None, option("First date of the NEUTRAL window.", metavar="DATE")] = None,
-    neutral_end: Annotated[str | None, option("Last date of the NEUTRAL window.", metavar="DATE")] = None,
-    crisis_start: Annotated[str | None, option("First date of the CRISIS window.", metavar="DATE")] = None,
-    crisis_end: Annotated[str | None, option("Last date of the CRISIS window.", metavar="DATE")] = None,
+    neutral_start: Annotated[date | None, date_option("First date of the NEUTRAL window.")] = None,
+    neutral_end: Annotated[date | None, date_option("Last date of the NEUTRAL window.")] = None,
+    crisis_start: Annotated[date | None, date_option("First date of the CRISIS window.")] = None,
+    crisis_end: Annotated[date | None, date_option("Last date of the CRISIS window.")] = None,
     window: Annotated[
         list[str] | None, option("A window for any label; may be repeated.", metavar="LABEL=START:END")
     ] = None,
     model_id: Annotated[str, option("Encoder whose embeddings are averaged.")] = "num-regime-core-v1",
-) -> str:
+) -> Answer:
     """Write the mean regime embedding of each calibration window to a JSON file."""
     windows: list[CalibrationWindow] = []
     for label, start, end in (("NEUTRAL", neutral_start, neutral_end), ("CRISIS", crisis_start, crisis_end)):
@@ -185,7 +194,13 @@ def compute_regime_prototypes(
     with command_app() as app:
         prototypes, n_dates, is_changed = app.regimes.compute_prototypes(region, windows, model_id, output)
     counted = ", ".join(f"{label.name} of {n} dates" for label, n in sorted(n_dates.items()))
-    return f"{'wrote' if is_changed else 'unchanged:'} {output}: {counted}; {prototypes.dim} values each"
+    return Answer(
+        lambda: {
+            "output": str(output), "is_changed": is_changed, "region": region, "dim": prototypes.dim,
+            "n_dates": {label.name: n for label, n in n_dates.items()},
+        },
+        lambda: f"{wrote(output, is_changed=is_changed)}: {counted}; {prototypes.dim} values each",
+    )  # fmt: skip
 
 
 def _parse_window(text: str) -> CalibrationWindow:
@@ -193,11 +208,11 @@ def _parse_window(text: str) -> CalibrationWindow:
     start, colon, end = span.partition(":")
     if not (equals and colon):
         raise UsageError(f"--window {text!r} is not LABEL=START:END, such as RISK_OFF=2022-01-01:2022-10-31")
-    return _window(label, start, end)
+    return _window(label, parse_known_date(start), parse_known_date(end))
 
 
-def _window(label: str, start: str, end: str) -> CalibrationWindow:
+def _window(label: str, start: date, end: date) -> CalibrationWindow:
     from prometheus.regime.prototypes import CalibrationWindow
     from prometheus.regime.types import RegimeLabel
 
-    return CalibrationWindow(RegimeLabel.parse(label), parse_date(start), parse_date(end))
+    return CalibrationWindow(RegimeLabel.parse(label), start, end)

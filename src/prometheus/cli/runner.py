@@ -10,40 +10,39 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
-from prometheus.core.config import load_config
+from prometheus.cli.parameters import expand, option, settle
 from prometheus.core.runs import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
 
 if TYPE_CHECKING:
     from prometheus.app import App
+    from prometheus.app.stored import Rows
 
 logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 LOG_EVERY_S, PROGRESS_AFTER_S = 60.0, 0.5
 FOREIGN_DISTRIBUTION = "prometheus"
-
-
-def option(text: str, *names: str, **more: Any) -> Any:
-    """Return an option of a command with its help, declared by its parameter's annotation."""
-    return typer.Option(*names, help=text, **more)
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 Debug = Annotated[bool, option("Show the traceback of an error.", "--debug")]
@@ -70,75 +69,52 @@ class Answer:
         return self.exit_code
 
 
-def command(function: Callable[..., Answer] | Callable[..., str] | Callable[..., int]) -> Callable[..., int]:
-    """Return a function that prints the result of the given one, and returns the exit code.
+Function: TypeAlias = Callable[..., Answer] | Callable[..., int]
 
-    It adds ``--debug``, which `run` reads, and ``--json`` if the given function returns an `Answer`. A parameter that
-    is a dataclass becomes one option for each of its fields.
+
+def command(*examples: str, latest: Rows | None = None) -> Callable[[Function], Callable[..., int]]:
+    """Return a decorator that makes a function a command: it shows the answer, and returns the exit code.
+
+    `examples` are arguments for ``--help``; `latest` says of which rows the date ``latest`` is the newest. A command
+    has ``--debug``, which `run` reads, and ``--json`` if the function returns an `Answer`. A parameter that is a
+    dataclass becomes one option for each of its fields.
     """
-    own = inspect.signature(function, eval_str=True)
-    bundles: dict[str, type[Any]] = {
-        name: each.annotation
-        for name, each in own.parameters.items()
-        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
-    }
-    parameters = [one for each in own.parameters.values() for one in _options(each)]
-    shared = [("as_json", Json)] if own.return_annotation is Answer else []
-    parameters += [
-        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=kind)
-        for name, kind in (*shared, ("debug", Debug))
-    ]
-    signature = own.replace(parameters=parameters, return_annotation=int)
 
-    @wraps(function)
-    def shown(*positional: Any, **named: Any) -> int:
-        bound = signature.bind(*positional, **named)
-        bound.apply_defaults()
-        given = bound.arguments
-        for name, bundle in bundles.items():
-            given[name] = bundle(**{each: given[each] for each in inspect.signature(bundle).parameters})
-        answer = function(**{name: given[name] for name in own.parameters})
-        if isinstance(answer, Answer):
-            return answer.show(as_json=given["as_json"])
-        if isinstance(answer, int):
-            return answer
-        print_line(answer)
-        return 0
+    def decorate(function: Function) -> Callable[..., int]:
+        own = inspect.signature(function, eval_str=True)
+        parameters = {one.name: one for each in own.parameters.values() for one in expand(each)}
+        shared = [("as_json", Json)] if own.return_annotation is Answer else []
+        flags = [
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=kind)
+            for name, kind in (*shared, ("debug", Debug))
+        ]
+        signature = own.replace(parameters=[*parameters.values(), *flags], return_annotation=int)
 
-    vars(shown).update(__signature__=signature)
-    shown.__annotations__ = {}  # the signature holds them, evaluated
-    return shown
+        @wraps(function)
+        def shown(*positional: Any, **named: Any) -> int:
+            bound = signature.bind(*positional, **named)
+            bound.apply_defaults()
+            given = bound.arguments
+            settle(given, parameters, latest)
+            answer = function(**{name: _value_of(each, given) for name, each in own.parameters.items()})
+            return answer.show(as_json=given["as_json"]) if isinstance(answer, Answer) else answer
+
+        vars(shown).update(__signature__=signature, examples=examples)
+        shown.__annotations__ = {}  # the signature holds them, evaluated
+        return shown
+
+    return decorate
 
 
-def _options(parameter: Parameter) -> Iterator[Parameter]:
-    bundle = parameter.annotation
-    if not is_dataclass(bundle):
-        yield parameter
-        return
-    hints = get_type_hints(bundle, include_extras=True)
-    for field in fields(bundle):
-        default = field.default if parameter.default is Parameter.empty else getattr(parameter.default, field.name)
-        default = Parameter.empty if default is MISSING else default
-        yield Parameter(field.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=hints[field.name])
-
-
-def given_options(bundle: Any) -> list[str]:
-    """Return the options of a bundle that are not as by default, as one would type them."""
-    words: list[str] = []
-    for field in fields(bundle):
-        value, name = getattr(bundle, field.name), f"--{field.name.replace('_', '-')}"
-        if value == field.default:
-            continue
-        words += [name] if value is True else [word for each in _several(value) for word in (name, str(each))]
-    return words
-
-
-def _several(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
+def _value_of(parameter: Parameter, given: Mapping[str, Any]) -> Any:
+    bundle: Callable[..., Any] = parameter.annotation
+    if not is_dataclass(parameter.annotation):
+        return given[parameter.name]
+    return bundle(**{name: given[name] for name in inspect.signature(bundle).parameters})
 
 
 class OptionsCommand(TyperCommand):
-    """A command that names all options it lacks at once."""
+    """A command that names all options it lacks at once, and ends its help with examples."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments; `UsageError` if several options are missing."""
@@ -150,21 +126,50 @@ class OptionsCommand(TyperCommand):
             raise UsageError(f"missing options: {', '.join(missing)}; explained by: {ctx.command_path} --help")
         return super().parse_args(ctx, args)
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        _write_examples(formatter, [f"{ctx.command_path} {each}" for each in examples_of(self)])
+
+
+class CommandGroup(TyperGroup):
+    """A command with sub-commands, whose help ends with an example of each."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the first example of each sub-command."""
+        lines = [f"{ctx.command_path} {name} {examples_of(each)[0]}" for name, each in self.commands.items()]
+        _write_examples(formatter, lines)
+
+
+def examples_of(command: Any) -> Sequence[str]:
+    """Return the arguments in the examples of a command."""
+    return cast("Sequence[str]", command.callback.examples)
+
+
+def _write_examples(formatter: Any, lines: Iterable[str]) -> None:
+    with formatter.section("Examples"):
+        for line in lines:
+            unbroken = re.sub(r" (?!--)", NO_BREAK_SPACE, line.strip())
+            parts = textwrap.wrap(unbroken, formatter.width - 8, break_long_words=False, break_on_hyphens=False)
+            formatter.write("  " + " \\\n      ".join(parts).replace(NO_BREAK_SPACE, " ") + "\n")
+
 
 def new_group(help_text: str | None = None) -> typer.Typer:
     """Return a Typer application; one with a help text has sub-commands, be it a single one."""
     group = typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=help_text,
-        no_args_is_help=False,
+        no_args_is_help=False, cls=CommandGroup,
     )  # fmt: skip
     if help_text is not None:
         group.callback()(lambda: None)
     return group
 
 
-def subcommand(group: typer.Typer, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., int]]:
-    """Return a decorator that makes a function a command of a group, by its own name or another."""
-    return lambda function: group.command(name, cls=OptionsCommand)(command(function))
+def subcommand(
+    group: typer.Typer, *examples: str, name: str | None = None, latest: Rows | None = None
+) -> Callable[[Function], Callable[..., int]]:
+    """Return a decorator that makes a function a command of a group, by its own name or another; see `command`."""
+    make = command(*examples, latest=latest)
+    return lambda function: group.command(name, cls=OptionsCommand)(make(function))
 
 
 def application_of(name: str) -> typer.Typer:
@@ -215,6 +220,7 @@ def run_named(name: str, argv: Sequence[str]) -> int:
 def command_app(label: str = "") -> Iterator[App]:
     """Yield an app for this command, with announcements and progress on standard error."""
     from prometheus.app import open_app
+    from prometheus.core.config import load_config
 
     with progress(label) as report, open_app(load_config(), announce=logger.info, progress=report) as app:
         yield app

@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from prometheus.cli.options import HfModelName, TextSource, parse_date
-from prometheus.cli.runner import Answer, command, command_app, new_group, option, subcommand, table
-from prometheus.core.config import MINILM
+from prometheus.cli.options import HfModelName, TextSource
+from prometheus.cli.parameters import date_option, option
+from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
+from prometheus.core import MINILM
 from prometheus.errors import UsageError
 from prometheus.spelling import spell_instant
 
@@ -30,9 +32,9 @@ Space = Literal["numeric", "joint", "text"]
 Metric = Literal["euclidean", "cosine"]
 
 
-@command
+@command("--region US_INDEX --as-of 2022-06-16 --k 5", "--instrument-id AAPL.US --as-of latest", latest="regimes")
 def similar(
-    as_of: Annotated[str, option("The date; later data is ignored.", metavar="DATE")],
+    as_of: Annotated[date, date_option("The date; later data is ignored.")],
     region: Annotated[str | None, option("Region whose past is searched.")] = None,
     instrument_id: Annotated[
         str | None,
@@ -53,12 +55,11 @@ def similar(
     country: Annotated[str | None, option("Only macro texts of it, in the text space.")] = None,
 ) -> Answer:
     """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
-    day = parse_date(as_of)
     if region is not None:
         from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
-            region, day, space, k, exclude_sessions, metric, model_id, regime_model_id, instrument_id, source, country
+            region, as_of, space, k, exclude_sessions, metric, model_id, regime_model_id, instrument_id, source, country
         )
         with command_app() as app:
             report = app.analogs.find(request)
@@ -69,7 +70,7 @@ def similar(
         raise UsageError("give --region REGION, or --instrument-id ID to search the windows of all instruments")
     if space != "numeric" or metric != "euclidean":
         raise UsageError("windows of instruments are compared in the numeric space, by Euclidean distance")
-    wanted = WindowRequest(instrument_id, day, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
+    wanted = WindowRequest(instrument_id, as_of, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
     with command_app("instruments") as app:
         found = app.window_search.find(wanted)
     return Answer(found.to_dict, lambda: "\n".join(_window_lines(found)))
@@ -137,10 +138,10 @@ def _spread_text(spread: Quantiles) -> str:
     return " / ".join(format(value, f"{sign}.1%") for value in (spread.p10, spread.median, spread.p90))
 
 
-@command
+@command("'credit spreads widen' --as-of 2023-12-28 --k 3", latest="texts")
 def similar_texts(
     query: Annotated[str, typer.Argument(help="What the texts should mean, in words.")],
-    as_of: Annotated[str, option("Only texts dated up to it and known on it.", metavar="DATE")],
+    as_of: Annotated[date, date_option("Only texts dated up to it and known on it.")],
     k: Annotated[int, option("How many texts.")] = 10,
     source: Annotated[TextSource | None, option("Only these; both without it.")] = None,
     model_id: WhoseVectors = None,
@@ -149,7 +150,7 @@ def similar_texts(
     """Print the texts known by a date that are nearest in meaning to a question; of equal texts the earliest."""
     from prometheus.app.text_search import TextQuery
 
-    wanted = TextQuery(query, parse_date(as_of), k, source, model_id, hf_model_name)
+    wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name)
     with command_app() as app:
         report = app.text_search.find(wanted)
     return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)))
@@ -171,7 +172,7 @@ def _hit_text(hit: TextHit) -> str:
 similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")
 
 
-@subcommand(similar_index)
+@subcommand(similar_index, "")
 def build(model_id: WhoseWindows = INDEXED) -> Answer:
     """Make the index, or bring it in step with the stored windows."""
     with command_app("windows") as application:
@@ -182,7 +183,7 @@ def build(model_id: WhoseWindows = INDEXED) -> Answer:
     )
 
 
-@subcommand(similar_index)
+@subcommand(similar_index, "")
 def status(model_id: WhoseWindows = INDEXED) -> Answer:
     """Say what the index holds, and how many windows it is behind."""
     with command_app() as application:
@@ -194,7 +195,7 @@ def status(model_id: WhoseWindows = INDEXED) -> Answer:
     return Answer(lambda: asdict(found), lambda: line)
 
 
-@subcommand(similar_index)
+@subcommand(similar_index, "--queries 20 --at-least 0.95")
 def check(
     model_id: WhoseWindows = INDEXED,
     queries: Annotated[int, option("Windows to ask for.", min=1, max=10_000)] = 100,
@@ -211,12 +212,13 @@ def check(
     return Answer(lambda: asdict(found), lambda: line, 0 if found.recall >= at_least else 1)
 
 
-@subcommand(similar_index)
-def drop(model_id: WhoseWindows = INDEXED) -> str:
+@subcommand(similar_index, "")
+def drop(model_id: WhoseWindows = INDEXED) -> Answer:
     """Remove the index; no embedding is touched."""
     with command_app() as application:
         was_there = application.window_search.drop_index(model_id)
-    return f"{model_id}: {'removed' if was_there else 'there was no index'}"
+    line = f"{model_id}: {'removed' if was_there else 'there was no index'}"
+    return Answer(lambda: {"model_id": model_id, "removed": was_there}, lambda: line)
 
 
 def _size(n_bytes: int) -> str:

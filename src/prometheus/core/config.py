@@ -22,11 +22,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from prometheus.core import MINILM
 from prometheus.core.files import absolute_path, reason_of
 from prometheus.errors import UsageError
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-"""The text model unless another is named."""
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
 """Any of these set means: the user has a server of their own and tells libpq where it is."""
 Name = Annotated[str, Field(min_length=1, strict=True)]

@@ -36,7 +36,8 @@ _NAME = "SELECT concat_ws(', ', region, as_of_date::text, model_id) FROM forward
 # Materialized: the statements of a region are found by its index; in the order of numbers, all rows would be read.
 _STATEMENTS = sql.SQL("""
     WITH of_region AS MATERIALIZED (
-        SELECT * FROM forward_record WHERE region = %s AND number >= %s AND said_at <= %s
+        SELECT * FROM forward_record
+        WHERE region = %s AND number >= %s AND said_at <= %s AND as_of_date = coalesce(%s, as_of_date)
     ), record AS (
         SELECT * FROM of_region ORDER BY number LIMIT %s
     )
@@ -74,13 +75,20 @@ class ForwardRecord:
         return self._db.column("SELECT DISTINCT region FROM forward_record ORDER BY 1")
 
     def statements(
-        self, region: str, until: datetime, first_number: int, limit: int | None, *, is_compared: bool
+        self,
+        region: str,
+        until: datetime,
+        first_number: int = 1,
+        limit: int | None = None,
+        day: date | None = None,
+        *,
+        is_compared: bool,
     ) -> list[Statement]:
-        """Return what was said of a region up to an instant, from a number on; the first `limit` of them.
+        """Return what was said of a region, or of one date of it, up to an instant, from a number on; at most `limit`.
 
         What the tables say today stands beside it if `is_compared`.
         """
-        asked = (region, first_number, until, limit, is_compared)
+        asked = (region, first_number, until, day, limit, is_compared)
         return [_to_statement(row, is_compared=is_compared) for row in self._db.rows(_STATEMENTS, asked)]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
+from prometheus.encoders.catalogue import knowledge_end
 from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
@@ -60,6 +61,49 @@ CONSTANTS = (
 )
 
 
+Describe = Callable[[MarketHistory, int], DescribedSessions]
+"""Returns what vectors say of the last `n_sessions` of a history."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowDescriber:
+    """Encodes windows of prices; `factors` weigh the coordinates."""
+
+    model: ScaleFreeNumericEmbeddingModel
+    factors: Float64Vector
+
+    def __call__(self, history: MarketHistory, n_sessions: int) -> DescribedSessions:
+        """Return what the windows of the last sessions say; of fewer where a history is too short."""
+        recent = history.last(n_sessions + descriptors.WINDOW_DAYS - 1)
+        ends = np.arange(descriptors.WINDOW_DAYS, len(recent) + 1, dtype=np.int64)
+        vectors = self.model.encode_table(_table(recent), ends, descriptors.WINDOW_DAYS)
+        sessions = DescribedSessions.of(recent.dates[ends - 1], vectors)
+        is_whole = (self.factors == 1.0).all()
+        return sessions if is_whole else replace(sessions, vectors=(vectors * self.factors).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorsByDate:
+    """Vectors made beforehand, each from the bars up to its date: of an instrument, or of a region of several.
+
+    A date without a vector has the newest before it. As later bars change no vector, a walk gives what encoding anew
+    would; a check of repaint would check nothing.
+    """
+
+    sessions: DescribedSessions
+
+    @classmethod
+    def of(cls, history: MarketHistory) -> VectorsByDate:
+        """Return the vectors of a history's own windows."""
+        describe = WindowDescriber(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM))
+        return cls(describe(history, len(history) - descriptors.WINDOW_DAYS + 1))
+
+    def __call__(self, history: MarketHistory, n_sessions: int) -> DescribedSessions:
+        """Return the last `n_sessions`, or fewer where the vectors begin later."""
+        rows = np.searchsorted(self.sessions.dates, history.dates[-n_sessions:], side="right") - 1
+        return self.sessions.take(rows[rows >= 0])
+
+
 @dataclass(frozen=True, slots=True)
 class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
@@ -73,20 +117,29 @@ class PersistentLabeller:
     dropped: tuple[str, ...] = ()
     constants_span: tuple[date, date] | None = None
     name: str = "num-regime-core-v2"
+    vectors: VectorsByDate | None = None
+
+    @property
+    def learned_until(self) -> date | None:
+        """The last date that the frozen constants were learned from: what is not after it is no test."""
+        if self.constants_span is not None:
+            return self.constants_span[1]
+        return knowledge_end(ScaleFreeNumericEmbeddingModel().config)
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedPersistentLabeller:
         """Calibrate on the last `span` sessions that have a window."""
-        model = ScaleFreeNumericEmbeddingModel(self._constants(history))
-        factors = _factors_without(self.dropped)
+        describe = self.vectors or WindowDescriber(
+            ScaleFreeNumericEmbeddingModel(self._constants(history)), _factors_without(self.dropped)
+        )
         n_sessions = min(self.span, len(history) - descriptors.WINDOW_DAYS + 1)
         if n_sessions < 1:
             raise InputRefusedError(
                 f"{history.instrument_id}: {len(history)} sessions are fewer than a window of {descriptors.WINDOW_DAYS}"
             )
-        sessions = _described(model, factors, history, n_sessions)
-        followed = forward_log_volatility(history.closes[-n_sessions:])
+        sessions = describe(history, n_sessions)
+        followed = forward_log_volatility(history.closes[-len(sessions) :])
         prototypes, calibration = calibrate(sessions, followed, self.settings, threshold)
-        return FittedPersistentLabeller(model, factors, prototypes, calibration)
+        return FittedPersistentLabeller(describe, prototypes, calibration)
 
     def _constants(self, history: MarketHistory) -> ScaleFreeConstants | None:
         if self.constants_span is None:
@@ -104,15 +157,14 @@ class PersistentLabeller:
 class FittedPersistentLabeller:
     """A calibration at work."""
 
-    model: ScaleFreeNumericEmbeddingModel
-    factors: Float64Vector
+    describe: Describe
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
-        sessions = _described(self.model, self.factors, history, n_sessions)
+        sessions = self.describe(history, n_sessions)
         is_held = None if history.is_held is None else history.is_held[-n_sessions:]
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
@@ -123,7 +175,7 @@ class FittedPersistentLabeller:
 
 def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
     """Return the frozen score of high volatility on the last `n_last` sessions, shape (n_last,); nothing is fitted."""
-    return _described(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM), history, n_last).scores
+    return WindowDescriber(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM))(history, n_last).scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +201,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         fitted = labeller.fit(visible.until(begin), limit)
         stop = min(end + HINDSIGHT_SESSIONS, len(visible))
         warm_up = fitted.calibration.decode_sessions - 1
-        sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + warm_up)
+        sessions = fitted.describe(visible.until(stop), stop - begin + warm_up)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
         path = viterbi_path(decoded.distances, fitted.calibration.penalty)
         rows = visible.speaking_rows(len(visible) - begin)[: end - begin] == np.arange(begin, end)
@@ -158,17 +210,6 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)
     error = figures.calibration_error(confidences, is_right)
     return LabelConfidence(len(is_right), float(confidences.mean()), float(is_right.mean()), error)
-
-
-def _described(
-    model: ScaleFreeNumericEmbeddingModel, factors: Float64Vector, history: MarketHistory, n_sessions: int
-) -> DescribedSessions:
-    recent = history.last(n_sessions + descriptors.WINDOW_DAYS - 1)
-    ends = np.arange(descriptors.WINDOW_DAYS, len(recent) + 1, dtype=np.int64)
-    vectors = model.encode_table(_table(recent), ends, descriptors.WINDOW_DAYS)
-    sessions = DescribedSessions.of(recent.dates[ends - 1], vectors)
-    is_whole = (factors == 1.0).all()
-    return sessions if is_whole else replace(sessions, vectors=(vectors * factors).astype(np.float32))
 
 
 def _table(history: MarketHistory) -> Float64Matrix:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
+from prometheus.regime.bear import BearForecast
 from prometheus.regime.decoding import forward_costs, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
-from prometheus.regime.forecasts import HighVolatilityForecast, volatility_scores
+from prometheus.regime.forecasts import BOOSTED_FORECAST, HighVolatilityForecast, volatility_scores
 from prometheus.regime.transitions import StayCounts, count_stays
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
@@ -45,7 +46,8 @@ class CalibrationSettings:
 
     The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
     `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
-    distance; each label looks back on `decode_sessions`. Numbers out of range raise `UsageError`.
+    distance; each label looks back on `decode_sessions`. `forecast` is the version of the forecasts beside the labels:
+    the first states no chance of a bear market. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -53,6 +55,7 @@ class CalibrationSettings:
     cuts: tuple[float, float, float] = (0.25, 0.5, 0.75)
     penalty: float = PENALTY
     decode_sessions: int = DECODE_SESSIONS
+    forecast: int = BOOSTED_FORECAST
 
     def __post_init__(self) -> None:
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
@@ -89,6 +92,10 @@ class DescribedSessions:
     def __len__(self) -> int:
         return len(self.dates)
 
+    def take(self, rows: Int64Vector) -> DescribedSessions:
+        """Return some of the sessions."""
+        return DescribedSessions(*(getattr(self, each.name)[rows] for each in fields(self)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrototypeSource:
@@ -107,7 +114,8 @@ class RegimeCalibration:
     """What a label needs beside its prototypes, all of it known at `end`.
 
     `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
-    descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis.
+    descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis, `bear` the bear market
+    whose chance is stated, None in the first version.
     """
 
     start: date
@@ -121,11 +129,16 @@ class RegimeCalibration:
     norms: Mapping[str, float]
     calm: tuple[Stretch, ...]
     wild: tuple[Stretch, ...]
+    bear: BearForecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return JSON values; a calibration of the first version has no word of bear markets."""
+        values = asdict(self)
+        if self.bear is None:
+            del values["bear"]
         return {
-            **asdict(self),
+            **values,
+            "high_volatility": self.high_volatility.to_dict(),
             "start": str(self.start),
             "end": str(self.end),
             "stays": {label.name: asdict(counts) for label, counts in self.stays.items()},
@@ -152,6 +165,7 @@ class RegimeCalibration:
                 norms={str(name): float(norm) for name, norm in document["norms"].items()},
                 calm=_stretches(document["calm"]),
                 wild=_stretches(document["wild"]),
+                bear=BearForecast.from_dict(document["bear"]) if "bear" in document else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
@@ -168,6 +182,8 @@ class RegimeCalibration:
             return "holds numbers that are not finite"
         if not (self.temperature > 0 and self.penalty >= 0 and self.decode_sessions >= 1):
             return "needs a positive temperature and no negative penalty"
+        if self.bear is not None and not 0 < self.bear.fall < 1:
+            return "needs a bear market's fall between 0 and 1"
         if not all(0 <= counts.n_exits <= counts.n_sessions for counts in self.stays.values()):
             return "counts more exits than sessions"
         missing = sorted(set(EXPLAINED_NAMES) - self.norms.keys())
@@ -222,7 +238,7 @@ def calibrate(
         penalty=chosen.penalty,
         decode_sessions=chosen.decode_sessions,
         temperature=_likeliest_temperature(values, hindsight),
-        high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold),
+        high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold, chosen.forecast),
         stays=count_stays(labels),
         norms={
             name: round(float(median), 6)
@@ -230,6 +246,7 @@ def calibrate(
         },
         calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
+        bear=BearForecast.fit(sessions.vectors) if chosen.forecast >= BOOSTED_FORECAST else None,
     )
     return prototypes, calibration
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
-from prometheus.errors import InputRefusedError
+from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.outcomes import HORIZON_SESSIONS
+from prometheus.regime.boosted import boosted_log_odds
 
 TOP_SHARE = 0.2
 """Forward volatility is high when it lies in the top fifth of what the calibration span saw."""
@@ -36,25 +37,45 @@ _LEAST_GAIN = 1e-4
 _ROUNDING = 1e-12
 
 
+FIRST_FORECAST, BOOSTED_FORECAST = 1, 2
+"""The logistic curve alone, and its log odds averaged with those of the frozen trees (ADR-0025)."""
+
+
 @dataclass(frozen=True, slots=True)
 class HighVolatilityForecast:
     """A score's way to a probability, learned from the past of one market.
 
     Above `threshold`, annualised (0.25 means 25 %), the next 21 sessions count as volatile; `intercept` and `slope` are
-    log odds at score 0 and per unit of score.
+    log odds at score 0 and per unit of score. The second `version` averages these log odds with those of `boosted`.
     """
 
     threshold: float
     intercept: float
     slope: float
+    version: int = FIRST_FORECAST
 
-    def probabilities(self, scores: Float64Vector) -> Float64Vector:
-        """Return the probability of high volatility for each score, shape (n,)."""
-        return sigmoid(self.intercept + self.slope * scores)
+    def __post_init__(self) -> None:
+        if self.version not in (FIRST_FORECAST, BOOSTED_FORECAST):
+            raise UsageError(f"there is no version {self.version} of the forecast of high volatility, only 1 and 2")
+
+    def curve(self, scores: Float64Vector) -> Float64Vector:
+        """Return the log odds of each score, shape (n,), that this market's past alone gives."""
+        return self.intercept + self.slope * scores
+
+    def probabilities(self, scores: Float64Vector, vectors: Float32Matrix) -> Float64Vector:
+        """Return the probability of high volatility for each score and vector, shape (n,) and (n, 384)."""
+        log_odds = self.curve(scores)
+        if self.version == BOOSTED_FORECAST:
+            log_odds = (log_odds + boosted_log_odds(vectors, self.threshold)) / 2.0
+        return sigmoid(log_odds)
 
     @classmethod
     def fit(
-        cls, scores: Float64Vector, forward_log_volatility: Float64Vector, threshold: float | None = None
+        cls,
+        scores: Float64Vector,
+        forward_log_volatility: Float64Vector,
+        threshold: float | None = None,
+        version: int = FIRST_FORECAST,
     ) -> HighVolatilityForecast:
         """Learn from scores and what followed, both shape (n,), NaN where that is not yet known.
 
@@ -74,16 +95,21 @@ class HighVolatilityForecast:
             prior=np.array([0.0, 1.0]),
             precision=np.array([1e-4, _AS_STRONG_AS_THE_DATA]),
         )
-        return cls(*(round(float(value), _DECIMALS) for value in (limit, intercept, slope)))
+        threshold, intercept, slope = (round(float(value), _DECIMALS) for value in (limit, intercept, slope))
+        return cls(threshold, intercept, slope, version)
 
     def to_dict(self) -> dict[str, float]:
-        """Return JSON values."""
-        return asdict(self)
+        """Return JSON values; the first version does not name itself, as it was written before there was another."""
+        values = asdict(self)
+        if self.version == FIRST_FORECAST:
+            del values["version"]
+        return values
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> HighVolatilityForecast:
         """Return the forecast of a JSON object."""
-        return cls(*(float(document[name]) for name in ("threshold", "intercept", "slope")))
+        threshold, intercept, slope = (float(document[name]) for name in ("threshold", "intercept", "slope"))
+        return cls(threshold, intercept, slope, int(document.get("version", FIRST_FORECAST)))
 
 
 def volatility_scores(vectors: Float32Matrix) -> Float64Vector:

@@ -79,7 +79,8 @@ class RegimeTimeline:
 
     def label_names(self) -> list[str]:
         """Return the name of each label."""
-        return [LABELS[number].name for number in self.labels.tolist()]
+        names = [label.name for label in LABELS]
+        return [names[number] for number in self.labels.tolist()]
 
 
 @dataclass(frozen=True, slots=True)

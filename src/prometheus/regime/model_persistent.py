@@ -13,6 +13,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
+from prometheus.regime.bear import BearChances
 from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.decoding import forward_costs, posterior, prototype_distances
 from prometheus.regime.forecasts import volatility_scores
@@ -30,13 +31,14 @@ class DecodedAssignment(Assignment):
 
     `posteriors`, shape (n, n_labels), add to 1 in each row; `high_volatility`, shape (n,), is the probability that the
     volatility of the next 21 sessions exceeds `threshold`; `exit_hazard` is, by label, JSON values of the probability
-    of leaving it.
+    of leaving it; `bear` is None where the calibration says nothing of bear markets.
     """
 
     posteriors: Float64Matrix
     high_volatility: Float64Vector
     threshold: float
     exit_hazard: Mapping[str, Mapping[str, Any]]
+    bear: BearChances | None = None
 
     def details(self, row: int) -> dict[str, Any]:
         """Return JSON values that say how one label came about."""
@@ -44,6 +46,7 @@ class DecodedAssignment(Assignment):
             "distances": self.by_label(self.distances[row]),
             "probabilities": self.by_label(self.posteriors[row]),
             "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
+            **({} if self.bear is None else {"bear": self.bear.details(row)}),
             "change_risk": self.exit_hazard[self.labels[self.nearest[row]].name],
         }
 
@@ -123,7 +126,8 @@ def decode(
         confidences=posteriors[np.arange(len(nearest)), nearest],
         distances=distances[warm_up:],
         posteriors=posteriors,
-        high_volatility=calibration.high_volatility.probabilities(scores[warm_up:]),
+        high_volatility=calibration.high_volatility.probabilities(scores[warm_up:], vectors[warm_up:]),
         threshold=calibration.high_volatility.threshold,
         exit_hazard={label.name: hazards_to_dict(exit_hazards(calibration.stays.get(label))) for label in labels},
+        bear=None if calibration.bear is None else calibration.bear.chances(vectors, calibration.decode_sessions),
     )

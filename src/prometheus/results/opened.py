@@ -19,7 +19,8 @@ from prometheus.app.face import InstrumentReport, Saved, StoredInstrument, Store
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.config import MINILM, PrometheusConfig, load_config
+from prometheus.core import MINILM
+from prometheus.core.config import PrometheusConfig, load_config
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.frames import UNNAMED

@@ -23,7 +23,7 @@ from prometheus.web.assets import Assets
 from prometheus.web.errors import Problem
 from prometheus.web.rendering import render, weekdays_since
 from prometheus.web.schemas import DatePath, OfModel, RegionPath
-from prometheus.web.svg import ChartParameters, chart_values
+from prometheus.web.svg import ALL_KINDS, ChartParameters, chart_values
 
 MEASURE_WORDS: Mapping[str, str] = {"return": "Return", "volatility": "Volatility", "drawdown": "Worst fall"}
 
@@ -79,8 +79,10 @@ def chart(
     """Return the chart of a page as a drawing of its own: nothing after its date."""
     closes, timeline = app.briefings.series(region, day, query.model_id)
     title = f"{closes.instrument_id} and the regimes of {region}"
-    other = None if query.compare is None else app.briefings.series(query.compare, day)[0]
-    values = chart_values(title, closes, timeline, query, other)
+    other = None if query.compare is None else app.briefings.series(query.compare, day)
+    found = [] if query.marks is None else app.briefings.marks(closes.dates[_first_shown(closes, timeline)].item(), day)
+    marked = [each for each, kind in found if query.marks in (ALL_KINDS, kind)]
+    values = chart_values(title, closes, timeline, query, other, marked)
     return render(request, "chart.svg", values, media_type="image/svg+xml")
 
 

@@ -7,24 +7,34 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field, StringConstraints
+from starlette.responses import HTMLResponse, Response
 
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf, next_page
-from prometheus.web.schemas import PRINTABLE, Answer, OptionalDate, Parameters, Share
+from prometheus.web.rendering import render
+from prometheus.web.schemas import PRINTABLE, Answer, OptionalDate, Parameters, RegionPath, Share
 
 MAX_STATEMENTS = 10_000
 MAX_NUMBER = 2**63 - 1
+N_SHOWN = 21
+"""Statements on the page."""
 
 router = APIRouter(prefix="/v1", tags=["regimes"])
+page = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
-class RecordParameters(Parameters):
+class AsOfParameters(Parameters):
+    """When the record is looked at."""
+
+    as_of: OptionalDate = Field(None, description="Nothing that was said or followed after this date, in UTC.")
+
+
+class RecordParameters(AsOfParameters):
     """A page of what was said of a region."""
 
     region: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)] = Field(
         description="Region spoken of.", examples=["US_INDEX"]
     )
-    as_of: OptionalDate = Field(None, description="Nothing that was said or followed after this date, in UTC.")
     limit: int = Field(1_000, ge=1, le=MAX_STATEMENTS, description="Rows on a page.")
     cursor: int = Field(1, ge=1, le=MAX_NUMBER, description="Number of the first row of a page, from `next`.")
 
@@ -106,3 +116,19 @@ def read_record(request: Request, app: AppOf, query: Annotated[RecordParameters,
         "score": [each.to_dict() for each in app.statements.score(query.region, query.as_of)] if is_first else None,
         "next": next_page(request, found[query.limit].number) if len(found) > query.limit else None,
     }  # fmt: skip
+
+
+@page.get("/regions/{region}/record")
+def show_record(
+    request: Request, app: AppOf, region: RegionPath, query: Annotated[AsOfParameters, Query()]
+) -> Response:
+    """Show what was said of a region, what that was worth, and where the tables say otherwise today."""
+    record, as_of = app.statements, query.as_of
+    said = record.statements(region, as_of)
+    scores = [(each, None) for each in record.score(region, as_of)] if as_of else record.score_beside_tables(region)
+    values = {
+        "region": region, "as_of": as_of, "n_statements": len(said), "newest": said[: -N_SHOWN - 1 : -1],
+        "n_on_time": sum(each.n_statements for each, _ in scores if each.is_on_time), "scores": scores,
+        "n_models": len({each.model_id for each, _ in scores}), "head": None if as_of else record.head(),
+    }  # fmt: skip
+    return render(request, "record.html", values)

@@ -18,6 +18,7 @@ from prometheus.app.overview import WEEKDAYS_UNTIL_OLD
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
+from prometheus.spelling import spell_hours, spell_instant
 from prometheus.web.assets import Assets
 
 UNKNOWN = "\N{EN DASH}"
@@ -79,6 +80,9 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "age": _age,
+        "digits": lambda value: UNKNOWN if value is None else f"{value:.4f}",
+        "hours": spell_hours,
+        "instant": lambda instant: spell_instant(instant, "minutes"),
         "letter": lambda name: LOOKS[RegimeLabel[str(name)]].letter,
         "percent": _percent,
         "rarity": _rarity,

@@ -56,8 +56,8 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
     for router in (*ROUTERS, overview.api, tables.tables, record.router, reference.router):
         api.include_router(router, dependencies=needs)
-    api.include_router(overview.page)
-    api.include_router(page.router)
+    for pages in (overview.page, record.page, page.router):
+        api.include_router(pages)
 
     def refuse(scope: Scope, problem: Problem) -> Response:
         metrics.refused(problem.error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from prometheus.arrays import DateVector, Float64Vector
@@ -21,6 +23,7 @@ Theme = Literal["light", "dark"]
 Scale = Literal["log", "linear"]
 LEFT, RIGHT, TOP, BOTTOM, STRIP_TOP, SHARE_TOP, SHARE_BOTTOM = 70.0, 1185.0, 84.0, 420.0, 424.0, 458.0, 560.0
 """Edges of the panes in a drawing of 1200 by 600."""
+ALL_KINDS = "*"
 _INKS = {"light": ("#17202b", "#566372", "#dde2e8", "#0b5cad", "#b40d18", "#7a3fb0"),
          "dark": ("#f2f5f8", "#9fadbc", "#303a46", "#7db8f5", "#f08374", "#c79bf2")}  # fmt: skip
 _MONTH_STEPS = (1, 3, 6, 12, 24, 60, 120, 240, 600)
@@ -34,7 +37,8 @@ class ChartParameters(ModelParameters):
     start: IsoDate = Field(date.min, description="First date.")
     end: IsoDate = Field(date.max, description="Last date; nothing after the date of the page is drawn.")
     scale: Scale = Field("log", description="Of the closes.")
-    compare: OptionalName = Field(None, description="Another region, whose closes are laid over these.")
+    compare: OptionalName = Field(None, description="Another region, whose closes and regimes are drawn, too.")
+    marks: OptionalName = Field(None, description=f"Macro texts to mark: a kind, or {ALL_KINDS} for all.")
     theme: Theme = Field("light", description="Dark or light ground.")
 
 
@@ -63,11 +67,16 @@ class _Plane:
 
 
 def chart_values(
-    title: str, closes: Closes, timeline: RegimeTimeline, asked: ChartParameters, other: Closes | None = None
+    title: str,
+    closes: Closes,
+    timeline: RegimeTimeline,
+    asked: ChartParameters,
+    other: tuple[Closes, RegimeTimeline] | None = None,
+    marked: Collection[date] = (),
 ) -> dict[str, Any]:
     """Return what the template of the drawing needs; `UsageError` where no close lies between the dates asked for.
 
-    The closes of `other` begin together with these.
+    The closes of `other` begin together with these, its regimes are a second strip; days `marked` bear triangles.
     """
     begin = max(np.datetime64(asked.start, "D"), timeline.dates[0] - np.timedelta64(365, "D"))
     shown = (closes.dates >= begin) & (closes.dates <= np.datetime64(asked.end, "D"))
@@ -75,7 +84,7 @@ def chart_values(
     if not len(dates):
         raise UsageError(f"there is no close from {asked.start} to {asked.end}; ask for a longer span")
     bend = np.log if asked.scale == "log" else np.asarray
-    other_days, others = _rebased(dates, values, other)
+    other_days, others = _rebased(dates, values, other and other[0])
     both = np.concatenate([values, others])
     low, high = float(both.min()), float(both.max())
     heights = bend(np.array([low, high]))
@@ -84,15 +93,20 @@ def chart_values(
     shares = _Plane(dates[0], dates[-1], 0.0, 1.04, SHARE_TOP, SHARE_BOTTOM)
     ticks = _log_ticks(low, high) if asked.scale == "log" else _round_ticks(low, high)
     ink, soft, line, link, wild, rival = _INKS[asked.theme]
-    said = (timeline.dates >= dates[0]) & (timeline.dates <= dates[-1])
+    said = _within(plane, timeline.dates)
     days = timeline.dates[said]
+    marks = np.unique(np.array(list(marked), dtype="M8[D]"))
     return {
-        "title": title, "first": dates[0], "last": dates[-1], "scale": asked.scale, "model": timeline.model_id,
+        "title": title if other is None else f"{title}, with {other[0].instrument_id} and those of {other[1].region}",
+        "marks": plane.across(marks[_within(plane, marks)]).tolist(), "kind": asked.marks, "all_kinds": ALL_KINDS,
+        "first": dates[0], "last": dates[-1], "scale": asked.scale, "model": timeline.model_id,
         "ground": GROUNDS[asked.theme][0], "ink": ink, "soft": soft, "line": line, "link": link, "wild": wild,
         "band": BAND_OPACITY,
-        "rival": rival, "other": plane.path(other_days, bend(others)), "other_name": other and other.instrument_id,
+        "rival": rival, "other": plane.path(other_days, bend(others)), "other_name": other and other[0].instrument_id,
+        "other_spells": [] if other is None else _spells_of(plane, other[1]),
+        "strips": [] if other is None else [(436, timeline.region), (453, other[1].region)],
         "looks": [_look(number, asked.theme) for number in range(len(LABELS))],
-        "spells": _spells(plane, days, timeline.labels[said].tolist()),
+        "spells": _spells_of(plane, timeline),
         "months": _months(plane),
         "prices": [(float(plane.up(bend(np.array([tick])))[0]), f"{tick:,.6g}") for tick in ticks],
         "shares": [(float(shares.up(np.array([share]))[0]), f"{share:.0%}") for share in (0.0, 0.5, 1.0)],
@@ -117,10 +131,16 @@ def _look(number: int, theme: Theme) -> dict[str, str]:
     return {"name": LABELS[number].name, "colour": colour, "ink": ink, "letter": look.letter, "pattern": look.pattern}
 
 
-def _spells(plane: _Plane, days: DateVector, labels: list[int]) -> list[tuple[int, float, float]]:
+def _within(plane: _Plane, dates: DateVector) -> NDArray[np.bool_]:
+    return np.asarray((dates >= plane.first) & (dates <= plane.last))
+
+
+def _spells_of(plane: _Plane, timeline: RegimeTimeline) -> list[tuple[int, float, float]]:
     """Return label, left edge and width of each unbroken spell; it reaches to the next one."""
+    shown = _within(plane, timeline.dates)
+    labels = timeline.labels[shown].tolist()
     starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)] if labels else []
-    edges = [*plane.across(days).tolist(), RIGHT]
+    edges = [*plane.across(timeline.dates[shown]).tolist(), RIGHT]
     return [(labels[start], edges[start], max(0.5, edges[end] - edges[start])) for start, end in pairwise(starts)]
 
 

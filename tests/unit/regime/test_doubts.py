@@ -84,7 +84,7 @@ def test_a_split_left_in_and_believed_is_named(row: int, factor: float) -> None:
 
 def test_calm_labels_beside_a_forecast_of_storms_are_told_with_share_and_example() -> None:
     sessions, prototypes, calibration = calibrated(real_bars(INDEX))
-    louder = replace(sessions, scores=sessions.scores + 4.0)
+    louder = replace(sessions, scores=sessions.scores + 9.0)
     (line,) = find_doubts(louder, prototypes, calibration, SETTINGS)
     assert re.fullmatch(
         r"\d+\.\d% of the labels are CARRY or NEUTRAL, but above 0\.9 is the probability of high volatility, "

@@ -15,6 +15,7 @@ from prometheus.regime.forecasts import (
     SCORE_WEIGHTS,
     HighVolatilityForecast,
     fit_score_weights,
+    sigmoid,
     volatility_scores,
 )
 
@@ -45,7 +46,7 @@ def test_the_score_ranks_what_followed_in_years_it_never_saw() -> None:
 
 def test_a_probability_learned_before_the_crisis_is_near_one_in_it_and_low_in_a_calm_year() -> None:
     sessions, (_, calibration) = sample_sessions(), calibrated_until(BEFORE_THE_CRISIS)
-    stated = calibration.high_volatility.probabilities(sessions.scores)
+    stated = calibration.high_volatility.probabilities(sessions.scores, sessions.vectors)
     months = sessions.dates.astype("M8[M]")
     assert stated[months == np.datetime64("2008-10")].min() > 0.9
     assert stated[sessions.dates.astype("M8[Y]") == np.datetime64("2017")].max() < 0.1
@@ -54,7 +55,7 @@ def test_a_probability_learned_before_the_crisis_is_near_one_in_it_and_low_in_a_
 def test_stated_probabilities_average_what_was_observed() -> None:
     scores, logs = simulated(1.0)
     forecast = HighVolatilityForecast.fit(scores, logs, threshold=0.2)
-    assert forecast.probabilities(scores).mean() == pytest.approx((logs > np.log(0.2)).mean(), abs=1e-3)
+    assert sigmoid(forecast.curve(scores)).mean() == pytest.approx((logs > np.log(0.2)).mean(), abs=1e-3)
     assert forecast.slope == pytest.approx(1, abs=0.05)
 
 
@@ -86,7 +87,7 @@ def test_the_top_fifth_is_high_unless_a_threshold_is_given() -> None:
 @pytest.mark.parametrize("threshold", [0.01, 5.0])
 def test_outcomes_that_never_differ_make_a_finite_forecast(threshold: float) -> None:
     scores, logs = simulated(1.0, n=200)
-    stated = HighVolatilityForecast.fit(scores, logs, threshold).probabilities(np.array([0.0]))[0]
+    stated = sigmoid(HighVolatilityForecast.fit(scores, logs, threshold).curve(np.array([0.0])))[0]
     assert stated > 0.9 if threshold < 0.1 else stated < 0.1
 
 

@@ -78,9 +78,21 @@ def packaged_constants() -> ScaleFreeConstants:
 
 def standard_scores(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matrix:
     """Return the standard scores of some descriptors in vectors of the model below, shape (n, n_names), float64."""
-    columns = [descriptors.NAMES.index(name) for name in names]
+    columns = _columns(tuple(names))
     scores: Float64Matrix = vectors[:, columns].astype(np.float64) / np.sqrt(descriptors.WEIGHTS[columns])
     return scores
+
+
+@cache
+def _columns(names: tuple[str, ...]) -> list[int]:
+    return [descriptors.NAMES.index(name) for name in names]
+
+
+def raw_descriptors(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matrix:
+    """Return some descriptors in vectors of the model below in their own units, shape (n, n_names), float64."""
+    constants, columns = packaged_constants(), _columns(tuple(names))
+    raw: Float64Matrix = standard_scores(vectors, names) * constants.deviations[columns] + constants.means[columns]
+    return raw
 
 
 class ScaleFreeNumericEmbeddingModel:

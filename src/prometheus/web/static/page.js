@@ -30,16 +30,28 @@
   const say = (text) => { byId("said").textContent = text; };
   const goTo = (day) => { location.href = `${host.dataset.base}/${day}${location.search}${hash()}`; };
 
-  // A chart is drawn when it comes near to being seen, or is printed: the text above it does not wait.
+  // A chart is drawn when it comes near to being seen, is printed, or the page has rested: the text above it does not wait.
+  const draws = [];
   const whenSeen = (place, draw) => {
-    let isDue = true;
+    let drawn = null;
     const once = () => {
-      if (isDue) { isDue = false; seen.disconnect(); draw(); }
+      seen.disconnect();
+      return (drawn ??= draw());
     };
-    const seen = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) once(); }, { rootMargin: "200px" });
+    const seen = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) once(); }, { rootMargin: "300px" });
     seen.observe(place);
-    matchMedia("print").addEventListener("change", once);
+    setTimeout(once, 5_000);
+    draws.push(once);
   };
+  const drawAll = () => Promise.all(draws.map((once) => once()));
+  let plots = null;
+  const loadPlots = () => (plots ??= new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = byId("plots").href;
+    script.addEventListener("load", done);
+    script.addEventListener("error", () => failed(new Error("its script did not come")));
+    document.head.append(script);
+  }));
 
   const shown = { chart: null, series: null, other: null, marks: null };
   const press = () => {
@@ -96,22 +108,22 @@
   };
 
   const drawHistory = async () => {
-    if (!host) return;
     load(host.dataset.marks).then(offerMarks, () => {});
     try {
-      [shown.series] = await Promise.all([load(host.dataset.series), compare()]);
+      [shown.series] = await Promise.all([load(host.dataset.series), compare(), loadPlots()]);
     } catch (error) {
       host.textContent = `The chart cannot be drawn: ${error.message}`;
       return;
     }
-    whenSeen(host, draw);
-    redraws.push(() => shown.chart?.build());
+    draw();
+    redraws.push(() => shown.chart.build());
   };
 
   const drawing = () => {
     const theme = getComputedStyle(document.documentElement).colorScheme.startsWith("dark") ? "dark" : "light";
     const query = new URLSearchParams({ start: host.dataset.from, end: host.dataset.to, theme, scale: asked.get("scale") ?? "log" });
     if (asked.has("with")) query.set("compare", asked.get("with"));
+    if (shown.marks?.kinds.length) query.set("marks", byId("marks").value || "*");
     return `${host.dataset.drawing}&${query}`;
   };
   const listenToTools = () => {
@@ -152,13 +164,24 @@
     if (!place) return;
     const on = { point: (text) => { byId("analog-readout").textContent = text; } };
     let chart = null;
-    whenSeen(place, () => { chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on); });
+    whenSeen(place, async () => {
+      await loadPlots();
+      chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on);
+    });
     for (const row of document.querySelectorAll("table.analogs tbody tr")) {
       const day = row.querySelector("a").textContent;
       for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => chart?.emphasise(day));
       for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart?.emphasise(null));
     }
     redraws.push(() => chart?.build());
+  };
+
+  // What the statements were worth takes the server longer than the page: it comes when it is about to be seen.
+  const showRecord = async () => {
+    const answer = await fetch(byId("record").href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    byId("worth").replaceChildren(...page.getElementById("worth").children);
   };
 
   // Colours are those of the moment: the theme, forced colours and paper change them.
@@ -171,6 +194,7 @@
     byId("said").textContent = said;
   });
   for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) matchMedia(query).addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", drawAll);
 
   const listen = () => {
     const form = document.querySelector(".controls");
@@ -189,7 +213,7 @@
       if (field) { event.preventDefault(); field.focus(); }
     });
     const print = byId("print");
-    if (print) { print.hidden = false; print.addEventListener("click", () => window.print()); }
+    if (print) { print.hidden = false; print.addEventListener("click", () => drawAll().then(() => window.print())); }
   };
 
   // A word's meaning, from the list at the end of the page, beside it on hover and focus; Escape takes it away.
@@ -239,6 +263,7 @@
   explainWords();
   watch();
   keep();
-  drawHistory();
+  if (host) whenSeen(host, drawHistory);
   drawAnalogs();
+  if (byId("worth")) whenSeen(byId("worth"), showRecord);
 })();

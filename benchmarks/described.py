@@ -1,0 +1,73 @@
+"""Markets of a Parquet file as the benchmarks of forecasts read them, and their walk through the years."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
+from prometheus.encoders.numeric.features import log_prices
+from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.regime.calibration import MIN_SESSIONS, SPAN_SESSIONS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DescribedMarket:
+    """Sessions with a vector, shape (n,), and the vectors, shape (n, 384)."""
+
+    dates: DateVector
+    closes: Float64Vector
+    vectors: Float32Matrix
+
+    @property
+    def followed(self) -> Float64Vector:
+        """Log volatility of the next 21 sessions, NaN where they are not over."""
+        return forward_log_volatility(self.closes)
+
+
+class Year(NamedTuple):
+    """A calendar year's sessions, and those it may learn from: up to 3,000 before it."""
+
+    span: slice
+    sessions: slice
+
+    def known(self, followed: Float64Vector) -> Float64Vector:
+        """Return what had followed sessions of the span when the year began."""
+        values = followed[self.span.start : max(self.span.start, self.span.stop - HORIZON_SESSIONS)]
+        return values[np.isfinite(values)]
+
+
+def read_markets(file: Path, until: str = "2100-01-01") -> dict[str, DescribedMarket]:
+    """Return the markets of a file that are long enough to calibrate, by name."""
+    table = pq.read_table(file, columns=["instrument_id", "trade_date", "close", "high", "low"])
+    markets = {}
+    for name in sorted(pc.unique(table["instrument_id"]).to_pylist()):
+        rows = table.filter(pc.equal(table["instrument_id"], name)).sort_by("trade_date")
+        dates = rows["trade_date"].to_numpy().astype("M8[D]")
+        is_read = dates < np.datetime64(until)
+        dates = dates[is_read]
+        closes, highs, lows = (rows[each].to_numpy().astype(np.float64)[is_read] for each in ("close", "high", "low"))
+        if len(dates) < WINDOW_DAYS + MIN_SESSIONS + HORIZON_SESSIONS:
+            continue
+        features = log_prices(closes, highs / closes, lows / closes)
+        ends = np.arange(WINDOW_DAYS, len(dates) + 1)
+        vectors = ScaleFreeNumericEmbeddingModel().encode_table(features, ends, WINDOW_DAYS)
+        markets[name] = DescribedMarket(dates[WINDOW_DAYS - 1 :], closes[WINDOW_DAYS - 1 :], vectors)
+    return markets
+
+
+def years_of(dates: DateVector) -> Iterator[Year]:
+    """Return the years after the first 756 sessions."""
+    years = dates.astype("M8[Y]")
+    begins = [MIN_SESSIONS, *(i for i in range(MIN_SESSIONS + 1, len(dates)) if years[i] != years[i - 1]), len(dates)]
+    for begin, end in pairwise(begins):
+        yield Year(slice(max(0, begin - SPAN_SESSIONS), begin), slice(begin, end))

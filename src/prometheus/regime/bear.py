@@ -1,0 +1,140 @@
+"""The chance that a session lies in a bear market, from the odds of first passage, and a state that seldom changes.
+
+A bear market lasts from a peak to a trough: closes have fallen by a stated share from the one, and later rise by it
+from the other. On its day it is not known. While none has been confirmed, a price without drift reaches the level that
+confirms one before a new peak with the odds (peak - price) / (fall x peak); while one has, a new trough comes before
+the level that ends it with the odds 1 - (price - trough) / (rise x trough) (the gambler's ruin; Feller, An Introduction
+to Probability Theory and Its Applications, volume 1, chapter XIV).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders.numeric.descriptors import PATH_LAGS
+from prometheus.encoders.numeric.scale_free import raw_descriptors
+from prometheus.regime.forecasts import sigmoid
+
+FALL_IN_DEVIATIONS = 1.1
+"""The fall that makes a bear market, in standard deviations of a year's return: 20 % where volatility is 18 %."""
+INTERCEPT, SLOPE = -0.262, 1.27
+"""Log odds by those of first passage, pooled over markets (`benchmarks.bear_odds`, ADR-0025)."""
+ENTER, LEAVE = 0.45, 0.1
+"""The state becomes a bear market's above the one probability and ends below the other."""
+UNDECIDED = (ENTER + LEAVE) / 2.0
+_LEAST_FALL, _GREATEST_FALL = 0.02, 0.8
+_EDGE = 0.05
+_SESSIONS_PER_YEAR = 252
+_PATH = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
+_ROOTS = np.sqrt(np.array(PATH_LAGS, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BearChances:
+    """The probability that each date lies in a bear market of `fall`, and whether it is called one, shape (n,) each."""
+
+    probabilities: Float64Vector
+    states: NDArray[np.bool_]
+    fall: float
+
+    def details(self, row: int) -> dict[str, Any]:
+        """Return JSON values of one date."""
+        return {
+            "probability": float(self.probabilities[row]), "is_bear": bool(self.states[row]), "fall": self.fall,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BearForecast:
+    """How far closes of one market must fall from a peak, and rise from a trough, as a share: 0.2 means 20 %."""
+
+    fall: float
+
+    @classmethod
+    def fit(cls, vectors: Float32Matrix) -> BearForecast:
+        """Return the fall that suits a span's volatility, of its vectors of the scale-free encoder, shape (n, 384)."""
+        variance = float(np.exp(2.0 * raw_descriptors(vectors, ("volatility_128",))).mean()) * _SESSIONS_PER_YEAR
+        return cls(round(min(max(FALL_IN_DEVIATIONS * math.sqrt(variance), _LEAST_FALL), _GREATEST_FALL), 3))
+
+    def odds(self, vectors: Float32Matrix) -> Float64Vector:
+        """Return the odds of first passage on each date, shape (n,), in [0, 1].
+
+        Each is of its own window alone: the highest close of its 512 sessions is where the filter starts, and the last
+        256 are the path it goes, every session of the last 64 and every fourth before.
+        """
+        path, high = _path_and_high(vectors)
+        peaks = np.maximum(np.maximum.accumulate(path, axis=0), high)
+        odds: Float64Vector = -np.expm1(-peaks[-1]) / self.fall
+        fallen = np.flatnonzero((path <= peaks + math.log1p(-self.fall)).any(axis=0))
+        odds[fallen] = self._odds_after_falls(np.ascontiguousarray(path[:, fallen]), high[fallen])
+        return np.clip(odds, 0.0, 1.0)
+
+    def _odds_after_falls(self, path: Float64Matrix, high: Float64Vector) -> Float64Vector:
+        down, up = math.log1p(-self.fall), math.log1p(self.fall)
+        peak = np.maximum(high, path[0])
+        trough = np.full(len(high), np.inf)  # of no bear market
+        is_bear = np.zeros(len(high), dtype=np.bool_)
+        for price in path:
+            np.minimum(trough, price, out=trough, where=is_bear)
+            is_over = price >= trough + up
+            np.maximum(peak, price, out=peak, where=~is_bear)
+            peak[is_over] = price[is_over]
+            trough[is_over] = np.inf
+            begins = ~is_bear & (price <= peak + down)
+            trough[begins] = price[begins]
+            is_bear = (is_bear & ~is_over) | begins
+        risen = np.expm1(-np.where(is_bear, trough, 0.0))
+        return np.where(is_bear, 1.0 - risen / self.fall, -np.expm1(-peak) / self.fall)
+
+    def probabilities(self, vectors: Float32Matrix) -> Float64Vector:
+        """Return the probability that each date lies in a bear market, shape (n,)."""
+        return sigmoid(INTERCEPT + SLOPE * log_odds(self.odds(vectors)))
+
+    def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
+        """Return what is said of each date after the first ``n_back - 1``, on which the states look back."""
+        stated = self.probabilities(vectors)
+        return BearChances(stated[n_back - 1 :], bear_states(stated, n_back), self.fall)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> BearForecast:
+        """Return the forecast of a JSON object."""
+        return cls(float(document["fall"]))
+
+
+def log_odds(odds: Float64Vector) -> Float64Vector:
+    """Return log odds of odds in [0, 1], shape (n,), finite at the ends."""
+    return np.log((odds + _EDGE) / (1.0 + _EDGE - odds))
+
+
+def bear_states(probabilities: Float64Vector, n_back: int) -> NDArray[np.bool_]:
+    """Return whether each date after the first ``n_back - 1`` is called a bear market's, shape (n - n_back + 1,).
+
+    It is what the last probability above `ENTER` or below `LEAVE` among the `n_back` up to a date says; without one,
+    whether its own lies above their middle.
+    """
+    turns = np.where(probabilities > ENTER, 1, np.where(probabilities < LEAVE, -1, 0))
+    rows = np.arange(len(turns))
+    last = np.maximum.accumulate(np.where(turns != 0, rows, -1))
+    is_known = (last >= 0) & (last > rows - n_back)
+    states: NDArray[np.bool_] = np.where(is_known, turns[last] > 0, probabilities > UNDECIDED)
+    return states[n_back - 1 :]
+
+
+def _path_and_high(vectors: Float32Matrix) -> tuple[Float64Matrix, Float64Vector]:
+    """Return log prices less today's, oldest first, shape (n_lags + 1, n), and the highest of 512 sessions, (n,)."""
+    columns = raw_descriptors(vectors, (*_PATH, "volatility_64", "drawdown_512"))
+    moves = columns[:, : len(_PATH)] * _ROOTS * np.exp(columns[:, len(_PATH)])[:, np.newaxis]
+    path = np.zeros((len(_PATH) + 1, len(vectors)))
+    path[:-1] = -moves[:, ::-1].T
+    return path, np.maximum(-columns[:, -1], 0.0)
