@@ -169,7 +169,11 @@ class EvaluationTasks(UseCase):
         return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()), set_aside)
 
     def evaluate_panel(self, market_id: str, start: date, end: date) -> v2.PanelResult:
-        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market."""
+        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market.
+
+        UsageError for a market without instruments, InputRefusedError for years that the score was learned from.
+        """
+        require_unseen(start, [v2.PersistentLabeller()])
         listed = self._wired.catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from prometheus.evaluation.figures import calibration_error
 from prometheus.evaluation.har import HAR_ON_RANGE
 from prometheus.evaluation.markets import JudgedOne, MarketsReport
-from prometheus.evaluation.report import aligned_table
+from prometheus.evaluation.report import aligned_table, shown
 
 _MEDIANS = {
     "AUC": ("auc_of_probability", ".3f"), "Brier": ("brier_skill", "+.3f"), "ECE": ("calibration_error", ".3f"),
@@ -42,14 +41,14 @@ def _rows(report: MarketsReport) -> str:
 def _row(market: JudgedOne, titles: tuple[str, ...], peers: list[str]) -> list[str]:
     ours = market.figures[0]
     gains = {gain.peer: gain for gain in market.gains}
-    shown = [f"{g.auc:+.3f} ({g.auc_low:+.3f}..{g.auc_high:+.3f})" if (g := gains.get(peer)) else "-" for peer in peers]
-    cells = [_cell(getattr(ours, _MEDIANS[title][0]), _MEDIANS[title][1]) for title in titles]
-    return [market.name, str(market.plan.start), str(market.plan.end), str(ours.n_sessions), *cells, *shown]
+    ahead = [f"{g.auc:+.3f} ({g.auc_low:+.3f}..{g.auc_high:+.3f})" if (g := gains.get(peer)) else "-" for peer in peers]
+    cells = [shown(getattr(ours, _MEDIANS[title][0]), _MEDIANS[title][1]) for title in titles]
+    return [market.name, str(market.plan.start), str(market.plan.end), str(ours.n_sessions), *cells, *ahead]
 
 
 def _medians(report: MarketsReport) -> str:
     lines = [
-        [name, *(_cell(report.median_of(name, figure), form) for figure, form in _MEDIANS.values())]
+        [name, *(shown(report.median_of(name, figure), form) for figure, form in _MEDIANS.values())]
         for name in report.labellers
     ]
     return aligned_table([["median of the markets", *_MEDIANS], *lines])
@@ -61,7 +60,7 @@ def _won(report: MarketsReport) -> str:
     for peer in report.labellers[1:]:
         decided = report.decided(peer)
         sure = [f"{decided[f'{what}_above']}/{decided[f'{what}_below']}" for what in ("auc", "brier")]
-        lines.append([peer, *(_cell(report.share_won(peer, figure), ".0%") for figure, _ in _MEDIANS.values()), *sure])
+        lines.append([peer, *(shown(report.share_won(peer, figure), ".0%") for figure, _ in _MEDIANS.values()), *sure])
     note = "above/below: markets in which the whole 95 % interval of the gain lies above 0, and below"
     return f"{aligned_table(lines)}\n{note}"
 
@@ -71,7 +70,7 @@ def _calibration(report: MarketsReport) -> str:
     for name in report.labellers:
         pooled = report.pooled(name)
         errors = (calibration_error(pooled.high, pooled.is_high), calibration_error(pooled.bear, pooled.is_bear))
-        lines.append([name, f"{len(pooled.high)}", *(_cell(error, ".3f") for error in errors)])
+        lines.append([name, f"{len(pooled.high)}", *(shown(error, ".3f") for error in errors)])
     return aligned_table(lines)
 
 
@@ -81,7 +80,3 @@ def _left_out(report: MarketsReport) -> Iterator[str]:
         yield "\n".join(moved)
     if report.refused:
         yield "\n".join(f"not judged: {each.name}: {each.reason}" for each in report.refused)
-
-
-def _cell(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else "-"

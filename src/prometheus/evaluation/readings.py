@@ -16,8 +16,9 @@ from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import FittedLabeller, Predictions, recalibrated, said_by
 from prometheus.market.outcomes import forward_log_volatility
 
-_LONGEST_WARM_UP = 638
-"""Sessions before the first label of the labeller that looks back furthest, num-regime-core-v2."""
+_LONGEST_WARM_UP = 700
+"""Sessions before the first score read: num-regime-core-v2 looks back on 637, and further where bars are held."""
+_FEWEST_READ = 252
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,8 @@ class Reader:
 
         A labeller that states the probability of a bear market is believed.
         """
-        n_last = min(self._span, max(len(past) - _LONGEST_WARM_UP, len(past) // 2))
+        n_warm = len(past) - _LONGEST_WARM_UP
+        n_last = min(self._span, n_warm) if n_warm >= _FEWEST_READ else len(past) // 2
         scores = said_by(fitted, past, n_last).scores
         followed = forward_log_volatility(past.closes, self._horizon)[-n_last:]
         is_known = np.isfinite(scores) & np.isfinite(followed)

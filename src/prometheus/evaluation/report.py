@@ -217,8 +217,12 @@ def aligned_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(row: LabellerFigures, column: Field[Any]) -> str:
-    value = getattr(row, column.name)
-    return format(value, column.metadata["format"]) if math.isfinite(value) else "-"
+    return shown(getattr(row, column.name), column.metadata["format"])
+
+
+def shown(value: float, form: str) -> str:
+    """Return a figure in a format, ``-`` if it is not known or infinite."""
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def draw_labels(

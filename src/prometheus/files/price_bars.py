@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from prometheus.errors import DataCheckError
 from prometheus.files.price_tables import PriceQuestion, open_prices
+from prometheus.files.tables import TableFile
 from prometheus.market.bars import PriceBars
 
 _MAY_BE_UNKNOWN = ("open", "high", "low")
@@ -22,18 +23,24 @@ def read_price_bars(path: Path) -> Iterator[PriceBars]:
     `FileAccessError`, `DataCheckError` or `InputRefusedError` for a file that cannot be read, a line that is no row, or
     a close that is missing or not positive.
     """
-    try:
-        table = open_prices(path, PriceQuestion())
-    except DataCheckError:
-        table = open_prices(path, PriceQuestion(instrument_id=path.stem))
     batches = []
-    for batch in table.batches():
+    for batch in _open(path).batches():
         if batch.malformed:
             first = batch.malformed[0]
             raise DataCheckError(f"{path}, line {first.row}: {first.reason.label}; correct it or leave the line out")
         batches.append(pa.table({name: _without_zeros(name, column) for name, column in batch.columns.items()}))
     if batches:
         yield from PriceBars.from_frame(pa.concat_tables(batches, promote_options="permissive"), path.stem).each()
+
+
+def _open(path: Path) -> TableFile:
+    try:
+        return open_prices(path, PriceQuestion())
+    except DataCheckError as error:  # it may only lack a name
+        try:
+            return open_prices(path, PriceQuestion(instrument_id=path.stem))
+        except DataCheckError:
+            raise error from None
 
 
 def _without_zeros(name: str, column: pa.Array) -> pa.Array:

@@ -20,6 +20,7 @@ from prometheus.regime.decoding import viterbi_path
 
 HISTORY = sample_history()
 ADDED: list[Labeller] = [*har_labellers(), CausalJump(penalties=(20.0, 75.0)), BandRule()]
+ADDED.append(level_rule("level", HISTORY.dates, HISTORY.closes))
 
 
 @pytest.mark.parametrize("labeller", ADDED, ids=lambda each: each.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -119,6 +120,16 @@ def test_a_test_begins_after_what_it_learns_from() -> None:
     assert first_start(dates, [EWMA], LEAST_SESSIONS) == date(1965, 1, 1)
     with pytest.raises(InputRefusedError, match=r"the first start that works is 1990-01-01"):
         first_start(dates[dates < np.datetime64("1980-01-01")], [PersistentLabeller()])
+
+
+@pytest.mark.parametrize("n_before", [LEAST_SESSIONS, LEAST_SESSIONS + 5])
+def test_the_least_history_is_enough_with_bars_that_are_held(n_before: int) -> None:
+    whole = sample_history().last(n_before + 40)
+    is_held = np.zeros(len(whole), dtype=np.bool_)
+    is_held[[n_before - 1, n_before - 560, n_before - 561, n_before - 562]] = True
+    history, start = replace(whole, is_held=is_held), whole.dates[n_before].item()
+    walk = walk_forward(PersistentLabeller(), history, EvaluationPlan(start, whole.dates[-1].item()))
+    assert len(walk.readings.bear) == len(walk.dates) == 40
 
 
 def test_years_that_constants_saw_are_no_test() -> None:
