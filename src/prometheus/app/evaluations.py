@@ -27,6 +27,7 @@ from prometheus.evaluation.figures import (
     reliability_bins,
     sharpe_ratio,
 )
+from prometheus.evaluation.grid import GridResult, declared_cells, make_variant, run_grid
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.peers import missing_peers
 from prometheus.evaluation.protocol import EvaluationPlan, Event, WalkForward, walk_forward
@@ -89,7 +90,7 @@ class EvaluationReport:
     plan: EvaluationPlan
     figures: tuple[LabellerFigures, ...]
     confidence: v2.LabelConfidence | None
-    grid: v2.GridResult | None
+    grid: GridResult | None
     missing: tuple[str, ...]
     set_aside: SetAside
 
@@ -162,7 +163,7 @@ class EvaluationTasks(UseCase):
         confidence = None if own is None else v2.label_confidence(own, history, plan)
         grid = None
         if request.has_grid:
-            grid = v2.run_grid(v2.declared_cells(), v2.make_variant, history, plan, self._wired.progress)
+            grid = run_grid(declared_cells(), make_variant, history, plan, self._wired.progress)
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
         set_aside = SetAside.of(market, plan.warm_up_start, plan.end)
@@ -223,7 +224,7 @@ def _plan(request: EvaluationRequest, dates: DateVector, choice: LabellerChoice)
 
 def _draw(
     folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward],
-    grid: v2.GridResult | None,
+    grid: GridResult | None,
 ) -> None:  # fmt: skip
     visible = plan.visible(history)
     curves = {}

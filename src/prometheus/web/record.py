@@ -11,8 +11,9 @@ from starlette.responses import HTMLResponse, Response
 
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf, next_page
+from prometheus.web.questions import PRINTABLE, OptionalDate, Parameters, RegionPath
 from prometheus.web.rendering import render
-from prometheus.web.schemas import PRINTABLE, Answer, OptionalDate, Parameters, RegionPath, Share
+from prometheus.web.schemas import Answer, Share
 
 MAX_STATEMENTS = 10_000
 MAX_NUMBER = 2**63 - 1

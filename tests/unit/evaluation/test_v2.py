@@ -11,6 +11,7 @@ from tests.unit.evaluation.sample_market import history_of, sample_history
 
 from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
+from prometheus.evaluation.grid import declared_cells, make_variant
 from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
@@ -18,10 +19,8 @@ from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.evaluation.v2 import (
     PersistentLabeller,
     WindowDescriber,
-    declared_cells,
     evaluate_panel,
     label_confidence,
-    make_variant,
     volatility_scores_of,
 )
 
