@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.described import DescribedMarket, read_markets, years_of
 from prometheus.arrays import Float64Vector
 from prometheus.evaluation import figures
+from prometheus.evaluation.bears import bear_market_days
 from prometheus.evaluation.labeller import BoolVector
 from prometheus.regime.bear import UNDECIDED, BearForecast, bear_states, log_odds
 from prometheus.regime.forecasts import fit_logistic, sigmoid
@@ -44,13 +45,13 @@ def odds_of(name: str, market: DescribedMarket) -> Odds:
     for year in years_of(market.dates):
         forecast = BearForecast.fit(market.vectors[year.span])
         found.append(log_odds(forecast.odds(market.vectors[year.sessions])))
-        own.append(figures.bear_market_days(market.closes, forecast.fall, forecast.fall)[year.sessions])
+        own.append(bear_market_days(market.closes, forecast.fall, forecast.fall)[year.sessions])
     first = next(years_of(market.dates)).sessions.start
     sums = np.cumsum(np.concatenate([[0.0], market.closes]))
     averages = np.full(len(market.closes), np.inf)
     averages[_AVERAGE - 1 :] = (sums[_AVERAGE:] - sums[:-_AVERAGE]) / _AVERAGE
     is_judged = market.dates[first:] >= JUDGED_FROM if name == "^GSPC" else np.ones(len(market.dates) - first, bool)
-    is_bear = figures.bear_market_days(market.closes)[first:]
+    is_bear = bear_market_days(market.closes)[first:]
     is_below = market.closes[first:] < averages[first:]
     return Odds(np.concatenate(found), np.concatenate(own), is_bear, is_below, is_judged)
 

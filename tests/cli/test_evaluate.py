@@ -31,6 +31,7 @@ def test_a_table_json_and_pictures(run: Run, tmp_path: Path) -> None:
     assert "labels of num-regime-core-v2: stated" in shown.stdout
     assert "\nheld: 0 sessions\n" in shown.stdout
     assert [row["name"] for row in document["labellers"]] == ["num-regime-core-v2", "EWMA volatility"]
+    assert document["event"] == "own"
     assert {row["repaint"] for row in document["labellers"]} == {0.0}
     assert {row["n_repaint_checked"] for row in document["labellers"]} == {11}
     assert {path.name for path in folder.iterdir()} == {
@@ -78,13 +79,27 @@ def test_a_wrong_bar_is_held_told_and_part_of_no_figure(run: Run, db_manager: Da
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["evaluate", "--region", "US"], 2, "give either --instrument-id or --market-id"),
+        (["evaluate"], 2, "give either --instrument-id or --market-id"),
+        (["evaluate", "--region", "US", "--instrument-id", "A", "--market-id", "B"], 2, "give either --instrument-id"),
+        (["evaluate", "--region", "US,DE"], 2, "region 'US' is not configured"),
+        (
+            ["evaluate", "--markets", "none.csv", "--grid"],
+            2,
+            "--repaint-every, --grid and --warm-up-instrument-id need",
+        ),
+        (["evaluate", "--markets", "none.csv"], 5, "none.csv"),
         (["evaluate", "--region", "US", "--market-id", "US_EQ"], 2, "--market-id needs --start and --end"),
         (["evaluate", "--region", "US", "--market-id", "NO", *SPAN], 5, "NO"),
         (["evaluate", "--region", "US", "--instrument-id", "NOBODY"], 5, "unknown instrument 'NOBODY'"),
         ([*EVALUATE, *SPAN, "--labeller", "oracle"], 2, "no labeller 'oracle'; there are 'num-regime-core-v2'"),
         ([*EVALUATE, "--start", "1990-06-01", "--end", "1991-01-02"], 5, "504 are needed to fit on"),
         ([*EVALUATE, "--start", "2009-01-02", "--end", "2008-01-02"], 2, "must follow the start"),
+        (
+            [*EVALUATE, "--start", "1989-06-01", "--end", "1991-01-02"],
+            5,
+            "learned from, up to 1989-12-29; give --start",
+        ),
+        ([*EVALUATE, *SPAN, "--vix", "NOBODY"], 5, "unknown instrument 'NOBODY'"),
         ([*EVALUATE, *SPAN, "--warm-up-instrument-id", "AAPL.US"], 5, "cannot be joined"),
     ],
 )
@@ -112,7 +127,46 @@ def test_older_bars_of_the_same_market_are_put_in_front(run: Run, load_prices: L
 
 @pytest.mark.usefixtures("sample")
 def test_a_market_is_judged_instrument_by_instrument(run: Run) -> None:
-    panel = ["evaluate", "--region", "US", "--market-id", "US_EQ", "--start", "2003-01-02", "--end", "2018-12-31"]
-    document = json.loads(run(*panel, "--json").stdout)
+    panel = ["evaluate", "--region", "US", "--market-id", "US_EQ", "--start", "2003-01-02", "--end", "2008-12-31"]
+    document = json.loads(run(*panel, *OURS_AND_EWMA, "--json").stdout)
     assert {row["instrument_id"] for row in document["rows"]} == {"AAPL.US", "GSPC.INDX"}
-    assert "not worse than EWMA volatility on" in run(*panel).stdout
+    assert {each["market"]: each["start"] for each in document["markets"]} == {
+        "AAPL.US": "2006-01-01", "GSPC.INDX": "2003-01-02",
+    }  # fmt: skip
+    shown = run(*panel, "--labeller", "EWMA volatility", "--labeller", "holding").stdout
+    assert "not worse than EWMA volatility on" in shown
+    assert "EWMA volatility on 2 markets" in shown
+
+
+@pytest.mark.usefixtures("sample")
+def test_regions_are_judged_each_by_its_members(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"members": {"GSPC.INDX": 0.6, "AAPL.US": 0.4}}
+    monkeypatch.setenv("PROMETHEUS_REGIONS", json.dumps({"BOTH": both, "ONE": {"instrument_id": "GSPC.INDX"}}))
+    folder = tmp_path / "pictures"
+    asked = ["evaluate", "--region", "BOTH, ONE", "--start", "2003-01-02", "--end", "2006-12-29", *OURS_AND_EWMA]
+
+    document = json.loads(run(*asked, "--output-dir", str(folder), "--json").stdout)
+
+    of_both, of_one = document["markets"]
+    assert (of_both["market"], of_one["market"], of_one["remark"]) == ("BOTH", "ONE", "")
+    assert (of_both["start"], of_one["start"]) == ("2003-01-02", "2003-01-02")
+    ours, ewma = zip(of_both["labellers"], of_one["labellers"], strict=True)
+    assert ours[0]["auc"] != ours[1]["auc"]
+    assert ewma[0]["auc"] == ewma[1]["auc"]
+    assert {path.name for path in folder.iterdir()} == {"reliability.png", "reliability_bear.png"}
+
+
+def test_files_are_judged_without_a_database_from_the_first_start_that_works(run: Run, tmp_path: Path) -> None:
+    closes, _ = random_walk(1_900)
+    rows = [f"{day},{close}" for day, close in zip(weekdays(1_900, date(1999, 1, 1)), closes.tolist(), strict=True)]
+    (tmp_path / "walk.csv").write_text("date,close\n" + "\n".join(rows) + "\n")
+    (tmp_path / "short.csv").write_text("date,close\n" + "\n".join(rows[-900:]) + "\n")
+    (tmp_path / "ended.csv").write_text("date,close\n" + "\n".join(rows[:300]) + "\n")
+
+    shown = run("evaluate", "--markets", str(tmp_path), "--start", "1993-01-04", *OURS_AND_EWMA)
+
+    assert shown.exit_code == 0, shown.stderr
+    assert "num-regime-core-v2 on 1 market; high volatility" in shown.stdout
+    assert "walk from 1997-01-01, the first start that works" in shown.stdout
+    assert "not judged: ended: its bars end on 199" in shown.stdout
+    assert "not judged: short: 900 sessions are too few to judge: 1268 are needed" in shown.stdout

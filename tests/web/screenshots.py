@@ -41,7 +41,7 @@ def save(png: bytes, name: str) -> None:
     """Write a picture with a palette, which takes a third of the bytes."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     # rare colours, such as those of the legend, keep their own place
-    picture = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     picture.save(IMAGES / f"{name}.png", optimize=True)
 
 

@@ -77,7 +77,7 @@ def show(page: Page, name: str) -> None:
         page.locator("[data-map]").first.click()
     for chart in page.locator(".chart").all():
         chart.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.querySelectorAll('.chart')].every((each) => each.dataset.drawn)")
+    page.wait_for_function("() => [...document.querySelectorAll('.chart')].every((each) => each.dataset.drawn)")
 
 
 @pytest.mark.parametrize("name", VIEWS)

@@ -19,7 +19,8 @@ from prometheus.app import App
 from prometheus.app.text_search import TextQuery
 from prometheus.web.api import StrictJson
 from prometheus.web.middleware import ARROW
-from prometheus.web.schemas import MAX_ANALOGS, MAX_REGIMES, AnalogList, RegimeRow, TextList
+from prometheus.web.questions import MAX_ANALOGS, MAX_REGIMES
+from prometheus.web.schemas import AnalogList, RegimeRow, TextList
 
 pytest_plugins = ["tests.web.fixtures"]
 

@@ -289,6 +289,22 @@ def test_a_tap_tells_a_day_and_offers_to_open_it(browser: Browser, served: Serve
     context.close()
 
 
+def test_a_print_asked_for_at_once_has_its_charts_and_what_the_record_was_worth(window: Visit) -> None:
+    page = window.page
+    page.goto(f"{window.base}/regions/{REGION}")
+    page.evaluate(
+        "print = () => { window.atPrint = document.querySelectorAll('.chart[data-drawn], #worth table').length; }"
+    )
+    page.locator("#print").evaluate("each => each.click()")
+    page.wait_for_function("() => window.atPrint")
+
+    assert page.evaluate("window.atPrint") == 3
+    assert str(page.locator("#worth").text_content()).strip().startswith("Said on time: 0 of ")
+    page.locator("#record").click()
+    assert page.locator("h1").inner_text() == f"The record of {REGION}"
+    assert page.locator("#worth table").is_visible()
+
+
 def test_an_analog_opens_as_a_page_of_its_own(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/2020-06-30")
     link = page.locator("a.analog").first
@@ -439,6 +455,7 @@ def test_the_chart_is_saved_as_a_picture_of_its_span_on_its_ground(
         drawn = drawing.value.path().read_text()
         names = [each.value.suggested_filename for each in (download, drawing)]
 
+    assert "</tspan> macro texts" in drawn
     assert names == [f"{REGION}_{DAY}_Crisis.png", f"{REGION}_{DAY}_Crisis.svg"]
     assert f"2019-03-18 to {DAY}; close, log scale" in drawn
     assert GROUNDS[theme][0] in drawn
@@ -536,7 +553,8 @@ def test_without_scripts_the_tables_say_the_same(browser: Browser, served: Serve
 
     assert page.locator("#verdict").inner_text().startswith("Crisis")
     assert page.locator("table.analogs tbody tr").count() > 0
-    assert not page.locator("#history-chart").is_visible()
+    for dead in ("#history-chart", "#theme", "#print"):
+        assert not page.locator(dead).is_visible()
     drawing = page.locator("img.drawing")
     assert drawing.is_visible()
     assert drawing.evaluate("each => each.complete && each.naturalWidth") == 1200

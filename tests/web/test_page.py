@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
+from tests.integration.test_forward_record import state
 from tests.web.serving import FIRST, LAST, REGION, client_of
 
 from prometheus.app import App
@@ -324,6 +325,17 @@ def test_a_database_that_does_not_answer_gets_a_page_that_tries_again(filled_con
     assert "/static/retry.js" in response.text
     assert "python -m prometheus db status" in response.text
     assert "127.0.0.1" not in response.text  # whoever looks on learns nothing of the server
+
+
+def test_pages_read_anew_only_what_was_written_since(db_manager: DatabaseManager) -> None:
+    briefings, storage = App(db_manager).briefings, RegimeStorage(db_manager=db_manager)
+    storage.save_regimes([state(day) for day in (1, 2)])
+
+    reads = briefings.read()
+    assert briefings.read() is reads
+    assert len(reads.timeline("US", "m@1").dates) == 2
+    storage.save_regime(state(3))
+    assert len(briefings.read().timeline("US", "m@1").dates) == 3
 
 
 def test_the_form_leads_on_without_scripts(client: TestClient) -> None:

@@ -130,20 +130,15 @@ def test_it_imports_no_pandas(filled_home: Path) -> None:
 
 def test_several_processes_answer_as_one_and_end_together(filled_home: Path) -> None:
     addresses = [f"/v1/regions/{REGION}/regimes?limit={n}" for n in range(1, 31)]
-    with serving(filled_home, "--workers", "2", "--mcp") as served:
+    route = "/v1/regions/{region}/regimes"
+    counted = f'regime_http_requests_total{{method="GET",route="{route}",status="200"}} 30.0'
+    with serving(filled_home, "--workers", "2") as served:
         served.get("/healthz", timeout_s=60)
         with ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(served.get, addresses))
-        figures = served.get("/metrics").text
-        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-        spoken = httpx.post(
-            f"{served.address}/mcp", json=ping, headers={"Accept": "application/json, text/event-stream"}
-        )
+        wait_for(lambda: counted in served.get("/metrics").text)
         exit_code, stdout, stderr = served.stop()
     assert [len(each.json()["items"]) for each in answers] == list(range(1, 31))
-    route = "/v1/regions/{region}/regimes"
-    assert f'regime_http_requests_total{{method="GET",route="{route}",status="200"}} 30.0' in figures
-    assert spoken.status_code == 200
     assert (exit_code, stdout, stderr) == (0, "stopped\n", "")
 
 
@@ -155,8 +150,11 @@ def test_processes_end_with_one_that_ends_and_with_their_parent(filled_home: Pat
         stdout, stderr = served.process.communicate(timeout=60)
     assert (served.process.returncode, stdout) == (1, "")
     assert "a process of the server ended by itself" in stderr
-    with serving(filled_home, "--workers", "2") as served:
+    with serving(filled_home, "--workers", "2", "--mcp") as served:
         served.get("/healthz", timeout_s=60)
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        accepted = {"Accept": "application/json, text/event-stream"}
+        assert httpx.post(f"{served.address}/mcp", json=ping, headers=accepted, timeout=15).status_code == 200
         workers = workers_of(served)
         served.process.kill()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))

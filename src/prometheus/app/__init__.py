@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
+    from prometheus.app import market_evaluations as _market_evaluations
     from prometheus.app import nightly as _nightly
     from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
@@ -59,6 +60,7 @@ class App:
     face: _face.Notebook
     stored: _stored.ListStored
     evaluations: _evaluations.EvaluationTasks
+    markets: _market_evaluations.EvaluateMarkets
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define

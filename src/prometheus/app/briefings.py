@@ -108,7 +108,7 @@ class BriefRegion:
 
         NoRegimesError or NotFoundError if the region has no regimes, or none on that date or the week before it.
         """
-        asked = self._read()
+        asked = self.read()
         history = asked.choose(region, model_id, as_of)
         whole = asked.timeline(region, history.model_id)
         dates = whole.dates
@@ -166,7 +166,7 @@ class BriefRegion:
 
     def series(self, region: str, as_of: date, model_id: str | None = None) -> tuple[Closes, RegimeTimeline]:
         """Return closes and regimes up to a date."""
-        asked = self._read()
+        asked = self.read()
         timeline = asked.timeline(region, asked.choose(region, model_id, as_of).model_id).until(as_of)
         return asked.closes(asked.instrument_of(region, as_of), as_of), timeline
 
@@ -191,7 +191,7 @@ class BriefRegion:
         """Return the dates of macro texts, and their kind, from `start` to a date and known by then."""
         return self._app.wired.texts.kinds_by_day("MACRO", start, as_of)
 
-    def _read(self) -> Histories:
+    def read(self) -> Histories:
         """Return what questions before this one have read, as long as nothing was written since."""
         return self._histories(self._app.db_manager.visible_state())
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_judged_market
-from prometheus.app.wiring import Subject, UseCase, warn_of_sessions_left_out
+from prometheus.app.wiring import Subject, UseCase, Wiring, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
 from prometheus.backfill.embeddings import name_unknown
 from prometheus.core.files import require_writable, write_if_changed
@@ -96,14 +96,14 @@ class Calibrate(UseCase):
         subject = self._wired.subject_of(
             request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
         )
-        windows = self._windows(subject, date.min, request.until)
+        windows = all_windows(self._wired, subject, date.min, request.until)
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
         if len(windows) < request.span:
             logger.warning(
                 "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
                 subject.entity_id, len(windows), request.until, request.span,
             )  # fmt: skip
-        sessions = _described(subject, windows)
+        sessions = describe_windows(subject, windows)
         prototypes, calibration = calibrate(sessions, _followed(windows), request.settings, earlier=earlier)
         loudest = _loudest(subject, windows, sessions, request.settings)
         warnings = tuple(find_doubts(sessions, prototypes, calibration, request.settings, loudest))
@@ -148,7 +148,7 @@ class Calibrate(UseCase):
         """
         require_writable(output)
         subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
-        windows = self._windows(subject, start, end)
+        windows = all_windows(self._wired, subject, start, end)
         source = {
             "instrument_id": instrument_id, "start": str(start), "end": str(end), "command": RECOMPUTE_COMMAND,
         }  # fmt: skip
@@ -158,15 +158,21 @@ class Calibrate(UseCase):
         weights = fit_score_weights(vectors, _followed(windows))
         return constants, weights, write_if_changed(output, constants.to_json())
 
-    def _windows(self, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
-        build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
-        if build.failures and not len(build.windows):
-            raise name_unknown(build.failures, self._wired.reader)[-1]
-        warn_of_sessions_left_out(build.failures)
-        return build.windows
+
+def all_windows(wired: Wiring, subject: Subject, start: date, end: date) -> WindowBatch | RegionWindowBatch:
+    """Return the windows of a subject from `start` to `end`, with a warning of sessions left out.
+
+    InputRefusedError where there is no window.
+    """
+    build = subject.builder.build_range([subject.entity_id], start, end, subject.window_days)
+    if build.failures and not len(build.windows):
+        raise name_unknown(build.failures, wired.reader)[-1]
+    warn_of_sessions_left_out(build.failures)
+    return build.windows
 
 
-def _described(subject: Subject, windows: WindowBatch | RegionWindowBatch) -> DescribedSessions:
+def describe_windows(subject: Subject, windows: WindowBatch | RegionWindowBatch) -> DescribedSessions:
+    """Return what the subject's encoder says of windows."""
     return DescribedSessions.of(windows.as_of_dates, subject.encoder.encode(windows).vectors)
 
 
@@ -179,7 +185,7 @@ def _loudest(
         return None
     log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
     row = loudest_row(sessions, log_returns, settings)
-    return LoudestBar(row, float(log_returns[row]), _described(subject, without_bar(windows, row)))
+    return LoudestBar(row, float(log_returns[row]), describe_windows(subject, without_bar(windows, row)))
 
 
 def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:

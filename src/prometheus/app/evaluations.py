@@ -14,6 +14,7 @@ import numpy as np
 
 from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_all_bars, load_judged_market
+from prometheus.app.labellers import LabellerChoice
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector
 from prometheus.errors import InputRefusedError, UsageError
@@ -26,11 +27,10 @@ from prometheus.evaluation.figures import (
     reliability_bins,
     sharpe_ratio,
 )
+from prometheus.evaluation.grid import GridResult, declared_cells, make_variant, run_grid
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import Labeller
-from prometheus.evaluation.own_labeller import open_labeller
-from prometheus.evaluation.peers import missing_peers, peer_labellers
-from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
+from prometheus.evaluation.peers import missing_peers
+from prometheus.evaluation.protocol import EvaluationPlan, Event, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import (
     LabellerFigures,
@@ -41,14 +41,14 @@ from prometheus.evaluation.report import (
     figures_of,
     figures_table,
 )
-from prometheus.evaluation.rules import rule_labellers
+from prometheus.evaluation.rules import CEILING
+from prometheus.evaluation.spans import first_start, require_unseen
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.history import RegimeHistory
 from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
 
-_SESSIONS_TO_LEARN = 3_000 + 513 + 126
 ZOOMS = {
     "October 1987": (date(1987, 6, 1), date(1988, 6, 30)),
     "2000 to 2002": (date(2000, 1, 3), date(2003, 6, 30)),
@@ -64,9 +64,10 @@ class EvaluationRequest:
     """Labellers to judge on one instrument: by name, or all that are installed.
 
     The bars of `warm_up_instrument_id`, older ones of the same market, are put in front of the first bar. Dates from
-    `start` to `end` are judged: by default from the first year after enough history to the last bar. `repaint_every`
-    counts the sessions between two re-runs on data cut there, None for no check; with `has_grid` the declared variants
-    of num-regime-core-v2 are walked too.
+    `start` to `end` are judged: by default from the first year that works to the last bar. `repaint_every` counts the
+    sessions between two re-runs on data cut there, None for no check; with `has_grid` the declared variants of
+    num-regime-core-v2 are walked too. `event` says what is high volatility, the level of the instrument `vix` is a
+    peer.
     """
 
     region: str
@@ -77,6 +78,8 @@ class EvaluationRequest:
     labellers: tuple[str, ...] = ()
     repaint_every: int | None = None
     has_grid: bool = False
+    event: Event = "own"
+    vix: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +90,7 @@ class EvaluationReport:
     plan: EvaluationPlan
     figures: tuple[LabellerFigures, ...]
     confidence: v2.LabelConfidence | None
-    grid: v2.GridResult | None
+    grid: GridResult | None
     missing: tuple[str, ...]
     set_aside: SetAside
 
@@ -95,7 +98,7 @@ class EvaluationReport:
         """Return JSON values."""
         return {
             "region": self.request.region, "instrument_id": self.request.instrument_id,
-            "start": str(self.plan.start), "end": str(self.plan.end),
+            "start": str(self.plan.start), "end": str(self.plan.end), "event": self.plan.event,
             "calibration_span": self.plan.calibration_span, "labellers": [row.to_dict() for row in self.figures],
             "label_confidence": None if self.confidence is None else asdict(self.confidence),
             "grid": None if self.grid is None else self.grid.to_dict(),
@@ -109,7 +112,9 @@ class EvaluationReport:
             f"{self.request.region}, {self.request.instrument_id}: {self.figures[0].n_sessions} sessions from "
             f"{self.plan.start} to {self.plan.end}, refitted yearly on the {self.plan.calibration_span} before"
         )
-        lines = [heading, *self.set_aside.lines(), figures_table(self.figures)]
+        lines = [heading, *self.set_aside.lines(), figures_table(self.figures), figures_table(self.figures, "more")]
+        if self.request.start is None:
+            lines.insert(1, f"no --start was given: {self.plan.start} is the first that works")
         if self.confidence is not None:
             lines.append(
                 f"labels of num-regime-core-v2: stated {self.confidence.stated:.3f} sure, hindsight confirms "
@@ -133,18 +138,22 @@ class EvaluationTasks(UseCase):
 
         NotFoundError, InputRefusedError or UsageError without bars, with too few of them, or for an unknown labeller.
         """
-        labellers = _chosen_labellers(request.labellers)
+        levels = None if request.vix is None else load_all_bars(self._wired, request.vix)
+        choice = LabellerChoice(request.labellers, levels, leaves_out=())
+        if request.start is not None:
+            require_unseen(request.start, choice.of())
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
         market = load_judged_market(self._wired, request.instrument_id, request.warm_up_instrument_id)
-        plan = _plan(request, market.bars.dates)
+        plan = _plan(request, market.bars.dates, choice)
         history = market.known_on(np.datetime64(plan.end, "D"))
+        labellers = choice.of(plan.visible(history))
         walks, figures = [], []
         for labeller in labellers:
             logger.info("%s: walking from %s to %s", labeller.name, plan.start, plan.end)
             walk = walk_forward(labeller, history, plan, self._wired.progress)
             repaint = None
-            if request.repaint_every is not None:
+            if request.repaint_every is not None and labeller.name != CEILING:
                 repaint = check_walk(
                     labeller, history, plan, walk, request.repaint_every, self._wired.progress, market.known_on
                 )
@@ -154,14 +163,18 @@ class EvaluationTasks(UseCase):
         confidence = None if own is None else v2.label_confidence(own, history, plan)
         grid = None
         if request.has_grid:
-            grid = v2.run_grid(v2.declared_cells(), v2.make_variant, history, plan, self._wired.progress)
+            grid = run_grid(declared_cells(), make_variant, history, plan, self._wired.progress)
         if output_dir is not None:
             _draw(output_dir, history, plan, walks, grid)
         set_aside = SetAside.of(market, plan.warm_up_start, plan.end)
         return EvaluationReport(request, plan, tuple(figures), confidence, grid, tuple(missing_peers()), set_aside)
 
     def evaluate_panel(self, market_id: str, start: date, end: date) -> v2.PanelResult:
-        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market."""
+        """Compare the volatility score of num-regime-core-v2 with EWMA volatility on every instrument of a market.
+
+        UsageError for a market without instruments, InputRefusedError for years that the score was learned from.
+        """
+        require_unseen(start, [v2.PersistentLabeller()])
         listed = self._wired.catalog.list_instruments(market_id, None, 0)
         if not listed:
             raise UsageError(f"market {market_id} has no instruments")
@@ -204,22 +217,14 @@ class EvaluationTasks(UseCase):
         return MarketHistory.from_bars(load_all_bars(self._wired, instrument_id))
 
 
-def _plan(request: EvaluationRequest, dates: DateVector) -> EvaluationPlan:
-    learned = dates[min(_SESSIONS_TO_LEARN, len(dates) // 2)].item()
-    return EvaluationPlan(request.start or date(learned.year + 1, 1, 1), request.end or dates[-1].item())
-
-
-def _chosen_labellers(names: Sequence[str]) -> list[Labeller]:
-    every: list[Labeller] = [v2.PersistentLabeller(), *rule_labellers(), *peer_labellers()]
-    if not names:
-        return every
-    by_name = {labeller.name: labeller for labeller in every}
-    return [by_name[name] if name in by_name else open_labeller(name, by_name) for name in names]
+def _plan(request: EvaluationRequest, dates: DateVector, choice: LabellerChoice) -> EvaluationPlan:
+    start = request.start or first_start(dates, choice.of())
+    return EvaluationPlan(start, request.end or dates[-1].item(), event=request.event)
 
 
 def _draw(
     folder: Path, history: MarketHistory, plan: EvaluationPlan, walks: Sequence[WalkForward],
-    grid: v2.GridResult | None,
+    grid: GridResult | None,
 ) -> None:  # fmt: skip
     visible = plan.visible(history)
     curves = {}
@@ -231,8 +236,9 @@ def _draw(
         save_figure(draw_labels(title, dates, closes, walk.predictions, zooms), folder / f"labels_{name}.png")
         if np.ptp(walk.predictions.scores) == 0:
             continue  # holding says the same every day: a yearly base rate is no curve
-        is_known, is_high = Targets.of(history, plan, walk).known_high(walk.threshold)
-        curves[walk.name] = reliability_bins(walk.predictions.probabilities[is_known], is_high)
+        targets = Targets.of(history, plan, walk)
+        stated = walk.predictions.probabilities[targets.is_known]
+        curves[walk.name] = reliability_bins(stated, targets.is_high(walk.thresholds))
     save_figure(
         draw_reliability(f"{history.instrument_id}, {plan.start} to {plan.end}", curves), folder / "reliability.png"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -96,10 +96,10 @@ class ReadRecord(UseCase):
 
         With `as_of` nothing that was said, followed or was corrected after it counts. NotFoundError as in `statements`.
         """
-        return self._scores(self.statements(region, as_of), as_of)
+        return [each for each, _ in self._scores(self.statements(region, as_of), as_of)]
 
-    def score_of_tables(self, region: str) -> list[RecordScore]:
-        """Return the scores that the statements would have, had they said what the tables say today."""
+    def score_beside_tables(self, region: str) -> list[tuple[RecordScore, float | None]]:
+        """Return each score, and the Brier score of what the tables say of the same dates today."""
         said = self.statements(region)
         timelines = [self._wired.timelines.timeline(region, each, date.min, date.max) for each in _models(said)]
         today = {
@@ -107,16 +107,16 @@ class ReadRecord(UseCase):
             for each in timelines
             for day, share in zip(each.dates.tolist(), each.high_volatilities.tolist(), strict=True)
         }
-        return self._scores(
-            [replace(each, high_volatility=today.get((each.model_id, each.as_of_date))) for each in said], None
-        )
+        return self._scores(said, None, _floats([today.get((each.model_id, each.as_of_date)) for each in said]))
 
     def of_session(self, region: str, model_id: str, day: date) -> Statement | None:
         """Return what was said by a model of one date of a region; None if nothing was."""
         found = self._record.statements(region, _END, day=day, is_compared=True)
         return next((each for each in found if each.model_id == model_id), None)
 
-    def _scores(self, said: Sequence[Statement], as_of: date | None) -> list[RecordScore]:
+    def _scores(
+        self, said: Sequence[Statement], as_of: date | None, today: Float64Vector | None = None
+    ) -> list[tuple[RecordScore, float | None]]:
         wired = self._wired if as_of is None else self._wired.as_known_at(instant_of(as_of))
         lags, is_on_time = _timing(wired, said)
         followed, base = _outcomes(wired, said, as_of or date.max)
@@ -128,8 +128,9 @@ class ReadRecord(UseCase):
                 rows = np.flatnonzero(of_model & (is_on_time == on_time))
                 if len(rows):
                     forecasts = score_forecasts(probabilities[rows], followed[rows], base[rows])
+                    now = None if today is None else score_forecasts(today[rows], followed[rows], base[rows]).brier
                     chosen = [said[row] for row in rows.tolist()]
-                    scores.append(_score(chosen, lags[rows], forecasts, is_on_time=on_time))
+                    scores.append((_score(chosen, lags[rows], forecasts, is_on_time=on_time), now))
         return scores
 
     @property

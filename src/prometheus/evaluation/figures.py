@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
@@ -16,12 +17,8 @@ from prometheus.market.outcomes import HORIZON_SESSIONS
 
 SESSIONS_PER_YEAR = 252
 N_BINS = 10
-BEAR_FALL = 0.2
-BULL_RISE = 0.2
 COST_PER_SWITCH = 0.001
-MEAN_BLOCK = 63
 N_RESAMPLES = 1_000
-SEED = 19_871_019
 _EXECUTION_LAG = 2
 """A label of close t is traded at close t+1, so the first return it decides is that of session t+2."""
 N_NEIGHBOURS = 20
@@ -69,7 +66,7 @@ def area_under_curve(scores: Float64Vector, is_high: BoolVector) -> float:
     return float((ranks[is_high].sum() - n_high * (n_high + 1) / 2.0) / (n_high * n_low))
 
 
-def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
+def explained_variance(labels: NDArray[Any], values: Float64Vector) -> float:
     """Return eta squared, the share of the variance of `values` between the labels; NaN if they do not vary."""
     if not len(values) or values.min() == values.max():
         return float("nan")
@@ -77,9 +74,24 @@ def explained_variance(is_risk_off: BoolVector, values: Float64Vector) -> float:
     above /= above.max()  # the square of a tiny value would be zero
     deviations = above - above.mean()
     total = float((deviations**2).sum())
-    groups = (deviations[is_risk_off], deviations[~is_risk_off])
-    between = sum(float(group.sum()) ** 2 / len(group) for group in groups if len(group))
+    groups = (deviations[labels == label] for label in np.unique(labels))
+    between = sum(float(group.sum()) ** 2 / len(group) for group in groups)
     return min(between / total, 1.0)
+
+
+def explained_share(forecasts: Float64Vector, values: Float64Vector) -> float:
+    """Return R squared: 1 less the squared errors over those of the mean of `values`; NaN if they do not vary."""
+    total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
+    return 1.0 - float(((values - forecasts) ** 2).sum()) / total if total > 0.0 else float("nan")
+
+
+def quasi_likelihood(forecasts: Float64Vector, variances: Float64Vector) -> float:
+    """Return QLIKE, the mean of v/f - ln(v/f) - 1 of realised and forecast variance; 0 is perfect, NaN without any.
+
+    Patton, Volatility forecast comparison using imperfect volatility proxies, Journal of Econometrics 160, 2011.
+    """
+    ratios = variances / forecasts
+    return float((ratios - np.log(ratios) - 1.0).mean()) if len(ratios) else float("nan")
 
 
 def brier_skill(probabilities: Float64Vector, is_high: BoolVector) -> float:
@@ -108,31 +120,6 @@ def calibration_error(probabilities: Float64Vector, is_high: BoolVector, n_bins:
         return float("nan")
     stated, observed, counts = reliability_bins(probabilities, is_high, n_bins).T
     return float((np.abs(stated - observed) * counts).sum() / counts.sum())
-
-
-def bear_market_days(closes: Float64Vector, fall: float = BEAR_FALL, rise: float = BULL_RISE) -> BoolVector:
-    """Return which sessions lie after the peak and up to the trough of a bear market, shape (n,).
-
-    It begins at the last peak once closes have fallen by `fall` from it, and ends at its trough once they have risen by
-    `rise` from that. One that has not ended lasts up to the lowest close so far.
-    """
-    is_bear = np.zeros(len(closes), dtype=np.bool_)
-    peak = trough = 0
-    is_falling = False
-    for day, close in enumerate(closes.tolist()):
-        if is_falling:
-            if close < closes[trough]:
-                trough = day
-            elif close >= closes[trough] * (1.0 + rise):
-                is_bear[peak + 1 : trough + 1] = True
-                is_falling, peak = False, day
-        elif close > closes[peak]:
-            peak = day
-        elif close <= closes[peak] * (1.0 - fall):
-            is_falling, trough = True, day
-    if is_falling:
-        is_bear[peak + 1 : trough + 1] = True
-    return is_bear
 
 
 def recession_days(dates: DateVector) -> BoolVector:
@@ -212,35 +199,6 @@ def max_drawdown(returns: Float64Vector) -> float:
     """Return the deepest fall of wealth below its earlier high, at most 0."""
     wealth = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
     return float((wealth / np.maximum.accumulate(wealth) - 1.0).min())
-
-
-def sharpe_difference_interval(
-    trading: Trading, mean_block: int = MEAN_BLOCK, n_resamples: int = N_RESAMPLES, seed: int = SEED
-) -> tuple[float, float]:
-    """Return the 95 % interval of the strategy's Sharpe ratio less that of holding, by a stationary bootstrap.
-
-    Both series are resampled together in blocks of geometric length, taken as a circle (Politis and Romano, The
-    Stationary Bootstrap, Journal of the American Statistical Association 89, 1994).
-    """
-    generator = np.random.default_rng(seed)
-    differences = np.empty(n_resamples)
-    for resample in range(n_resamples):
-        chosen = _stationary_rows(generator, len(trading.returns), mean_block)
-        differences[resample] = sharpe_ratio(trading.returns[chosen]) - sharpe_ratio(trading.holding_returns[chosen])
-    known = differences[np.isfinite(differences)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: int) -> Int64Vector:
-    begins = np.flatnonzero(generator.random(n_rows) < 1.0 / mean_block)
-    begins = np.concatenate([[0], begins[begins > 0]])
-    lengths = np.diff(np.append(begins, n_rows))
-    starts = generator.integers(0, n_rows, len(begins))
-    rows: Int64Vector = (np.repeat(starts - begins, lengths) + np.arange(n_rows)) % n_rows
-    return rows
 
 
 @dataclass(frozen=True, slots=True)

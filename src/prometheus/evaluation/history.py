@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.features import log_returns
 from prometheus.errors import InputRefusedError
 from prometheus.market.bars import PriceBars
@@ -92,3 +93,11 @@ class MarketHistory:
     def _rows(self, rows: slice) -> MarketHistory:
         known = {name: column[rows] for name in _OPTIONAL if (column := getattr(self, name)) is not None}
         return replace(self, dates=self.dates[rows], closes=self.closes[rows], **known)
+
+
+def trailing_windows(values: Float64Vector, n_last: int, width: int) -> Float64Matrix:
+    """Return the window that ends at each of the last values, one per row in memory; NaN before the first."""
+    reach = values[max(len(values) - n_last - width + 1, 0) :]
+    padding = np.full(max(n_last + width - 1 - len(reach), 0), np.nan)
+    windows: Float64Matrix = np.ascontiguousarray(sliding_window_view(np.concatenate([padding, reach]), width))
+    return windows

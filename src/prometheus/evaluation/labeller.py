@@ -35,18 +35,20 @@ class Predictions:
     """What a labeller says of some sessions, oldest first, shape (n,) each; `WindowShapeError` if lengths differ.
 
     Scores are higher where it is more crisis-like; `probabilities`, in [0, 1], are that the volatility of the sessions
-    to come is high. `labels` are None where a labeller knows risk-off and risk-on only.
+    to come is high. `labels` are None where a labeller knows risk-off and risk-on only, `bear_probabilities`, that the
+    session lies in a bear market, where it states none.
     """
 
     is_risk_off: BoolVector
     scores: Float64Vector
     probabilities: Float64Vector
     labels: tuple[str, ...] | None = None
+    bear_probabilities: Float64Vector | None = None
 
     def __post_init__(self) -> None:
         wanted = self.is_risk_off.shape
-        for column in (self.scores, self.probabilities):
-            if column.shape != wanted:
+        for column in (self.scores, self.probabilities, self.bear_probabilities):
+            if column is not None and column.shape != wanted:
                 raise WindowShapeError("predictions", column.shape, wanted)
         if self.labels is not None and (len(self.labels),) != wanted:
             raise WindowShapeError("labels", (len(self.labels),), wanted)
@@ -54,10 +56,16 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.is_risk_off)
 
+    @property
+    def bear_scores(self) -> Float64Vector:
+        """What ranks sessions by how likely they lie in a bear market: the probability, or the score without one."""
+        return self.scores if self.bear_probabilities is None else self.bear_probabilities
+
     def take(self, rows: Int64Vector) -> Predictions:
         """Return the predictions of some rows, which may repeat."""
         labels = None if self.labels is None else tuple(self.labels[row] for row in rows.tolist())
-        return Predictions(self.is_risk_off[rows], self.scores[rows], self.probabilities[rows], labels)
+        bear = None if self.bear_probabilities is None else self.bear_probabilities[rows]
+        return Predictions(self.is_risk_off[rows], self.scores[rows], self.probabilities[rows], labels, bear)
 
     def says(self, row: int) -> str:
         """Return the label of one session as a name: the regime's, or risk-off and risk-on."""
@@ -67,12 +75,15 @@ class Predictions:
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Return predictions one after the other; labels only if every part has them."""
+    """Return predictions one after the other; labels and P(bear) only if every part has them."""
     named = [part.labels for part in parts if part.labels is not None]
+    bears = [part.bear_probabilities for part in parts if part.bear_probabilities is not None]
     is_risk_off = np.concatenate([part.is_risk_off for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     probabilities = np.concatenate([part.probabilities for part in parts])
-    return Predictions(is_risk_off, scores, probabilities, sum(named, ()) if len(named) == len(parts) else None)
+    labels = sum(named, ()) if len(named) == len(parts) else None
+    bear = np.concatenate(bears) if len(bears) == len(parts) else None
+    return Predictions(is_risk_off, scores, probabilities, labels, bear)
 
 
 class FittedLabeller(Protocol):

@@ -86,8 +86,9 @@ class _OwnFitted:
         if not isinstance(found, Predictions) or len(found) != n_last:
             what = f"{len(found)} predictions" if isinstance(found, Predictions) else type(found).__name__
             raise PrometheusError(f"labeller {self.spec} returns {what} where {n_last} predictions were asked for")
-        is_sound = np.isfinite(found.scores).all() and ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
-        if not is_sound:
+        stated = [each for each in (found.probabilities, found.bear_probabilities) if each is not None]
+        is_sound = all(((each >= 0) & (each <= 1)).all() for each in stated)
+        if not (is_sound and np.isfinite(found.scores).all()):
             raise PrometheusError(
                 f"labeller {self.spec} returns scores that are not finite, or probabilities outside 0 to 1, for the "
                 f"{n_last} sessions up to {history.dates[-1]}"

@@ -13,31 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
-from prometheus.errors import InputRefusedError, MissingExtraError
+from prometheus.errors import InputRefusedError
 from prometheus.evaluation import labeller
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, BoolVector, FittedScore, Labeller, Predictions
+from prometheus.evaluation.jump import StatisticalJump, extra_library
+from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Labeller
 
-EXTRA = "evaluation"
 SEED = 7
-JUMP_SEED = 0
-JUMP_PENALTY = 50.0
-HALF_LIVES = (5, 20, 60)
-WARM_UP = 600
-"""Sessions before the fit span from which the averages start: ten times the longest half-life."""
-CLIP_AT = 3.0
 _PER_CENT = 100.0
 """Returns in per cent: of daily fractions the libraries' variance floors would be part of the answer."""
 _FARTHEST_LOGIT = 30.0
-_SMALLEST_DEVIATION = 1e-8
-_FAR = 1e6
 
 Filter = Callable[[MarketHistory], Float64Vector]
 """A frozen model: log odds of risk-off for the last sessions of a history, filtered from its first one."""
@@ -52,13 +43,6 @@ def peer_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
 def missing_peers() -> list[str]:
     """Return the libraries of the extra ``evaluation`` that are not installed; hmmlearn lacks some wheels."""
     return [name for name in ("hmmlearn", "statsmodels", "jumpmodels") if find_spec(name) is None]
-
-
-def _library(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"the labeller {module.partition('.')[0]}", EXTRA) from error
 
 
 def _freeze(scores_of: Filter, seen: MarketHistory, threshold: float) -> FittedScore:
@@ -82,7 +66,7 @@ class GaussianHmm:
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Estimate by expectation maximisation on the last `span` sessions; needs the extra."""
-        library = _library("hmmlearn.hmm")
+        library = extra_library("hmmlearn.hmm")
         seen = history.last(self.span)
         returns = (seen.log_returns * _PER_CENT)[:, np.newaxis]
         model = library.GaussianHMM(n_components=2, covariance_type="diag", n_iter=self.n_iter, random_state=self.seed)
@@ -156,7 +140,7 @@ def _hamilton_scores(parameters: Float64Vector, wild: int, history: MarketHistor
 
 
 def _switching_model(history: MarketHistory) -> Any:
-    library = _library("statsmodels.tsa.regime_switching.markov_regression")
+    library = extra_library("statsmodels.tsa.regime_switching.markov_regression")
     returns = history.log_returns * _PER_CENT
     return library.MarkovRegression(returns, k_regimes=2, trend="c", switching_trend=False, switching_variance=True)
 
@@ -170,108 +154,3 @@ def _silenced(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-@dataclass(frozen=True, slots=True)
-class StatisticalJump:
-    """jumpmodels' `JumpModel`, two states, on features of the kind of the library's own Nasdaq example.
-
-    They are standardised on the fit span. Risk-off is the state of the smaller cumulative return.
-    """
-
-    name: str = "jumpmodels"
-    span: int = DEFAULT_SPAN
-    penalty: float = JUMP_PENALTY
-    seed: int = JUMP_SEED
-
-    def fit(self, history: MarketHistory, threshold: float) -> _FittedJump:
-        """Estimate by coordinate descent on the last `span` sessions; needs the extra."""
-        with np.errstate():  # the library changes numpy's settings for the whole process when it is imported
-            library = _library("jumpmodels.jump")
-        seen = history.last(self.span + WARM_UP)
-        fit_span = seen.last(self.span)
-        raw = jump_features(seen)[-len(fit_span) :]
-        model = library.JumpModel(n_components=2, jump_penalty=self.penalty, random_state=self.seed)
-        scaling = _FeatureScaling.of(raw)
-        decoder = _OnlineDecoder(model, scaling, self.penalty, anchor=seen.dates[0], first=fit_span.dates[0])
-        with np.errstate(divide="ignore", invalid="ignore"):  # what the library relies on
-            model.fit(scaling.scaled(raw), ret_ser=fit_span.log_returns, sort_by="cumret")
-        _, scores = decoder.decode(seen)
-        return _FittedJump(decoder, labeller.recalibrated(scores, labeller.high_outcomes(fit_span, threshold)))
-
-
-@dataclass(frozen=True, slots=True)
-class _FittedJump:
-    decoder: _OnlineDecoder
-    recalibration: labeller.Recalibration
-
-    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
-        is_risk_off, scores = self.decoder.decode(history)
-        last = scores[-n_last:]
-        return Predictions(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
-
-
-@dataclass(frozen=True, slots=True)
-class _FeatureScaling:
-    """Clipping bounds, centre and spread of each feature, each of shape (n_features,)."""
-
-    low: Float64Vector
-    high: Float64Vector
-    centre: Float64Vector
-    spread: Float64Vector
-
-    @classmethod
-    def of(cls, features: Float64Matrix) -> _FeatureScaling:
-        centre, reach = features.mean(axis=0), CLIP_AT * features.std(axis=0)
-        low, high = centre - reach, centre + reach
-        clipped = np.clip(features, low, high)
-        spread = clipped.std(axis=0)
-        return cls(low, high, clipped.mean(axis=0), np.where(spread > 0.0, spread, 1.0))
-
-    def scaled(self, features: Float64Matrix) -> Float64Matrix:
-        scaled: Float64Matrix = (np.clip(features, self.low, self.high) - self.centre) / self.spread
-        return scaled
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _OnlineDecoder:
-    """The library's `predict_online` from the session `first` on; the averages start at `anchor`."""
-
-    model: Any
-    scaling: _FeatureScaling
-    penalty: float
-    anchor: np.datetime64
-    first: np.datetime64
-
-    def decode(self, history: MarketHistory) -> tuple[BoolVector, Float64Vector]:
-        """Return whether each session from `first` on is risk-off, and by how much.
-
-        The score is the difference of the two values that the online decoding compares: how much more a path costs that
-        ends in the calm state than one that ends in the other.
-        """
-        seen = history.since(self.anchor)
-        features = self.scaling.scaled(jump_features(seen)[seen.position_of(self.first) :])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            states = np.asarray(self.model.predict_online(features))
-        losses = [0.5 * ((features - center) ** 2).sum(axis=1) for center in np.asarray(self.model.centers_)]
-        calm, wild = (np.minimum(np.nan_to_num(loss, nan=_FAR), _FAR) for loss in losses)  # NaN: a state without days
-        scores, excess = np.empty(len(features)), 0.0
-        for session, step in enumerate((calm - wild).tolist()):
-            excess = step + max(-self.penalty, min(self.penalty, excess))
-            scores[session] = excess
-        return states == 1, scores
-
-
-def jump_features(history: MarketHistory) -> Float64Matrix:
-    """Return the nine features of each session, shape (n, 9): return, log downside deviation, Sortino ratio."""
-    import pandas as pd  # noqa: PLC0415 -- slow to import
-
-    returns = pd.Series(history.log_returns)
-    columns = []
-    for half_life in HALF_LIVES:
-        mean = returns.ewm(halflife=half_life).mean().to_numpy()
-        squares = (returns.clip(upper=0.0) ** 2).ewm(halflife=half_life).mean().to_numpy()
-        deviation = np.maximum(np.sqrt(squares), _SMALLEST_DEVIATION)
-        columns += [mean, np.log(deviation), mean / deviation]
-    features: Float64Matrix = np.column_stack(columns)
-    return features

@@ -8,18 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Vector
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions, said_by
+from prometheus.evaluation.readings import Reader, Readings
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 Progress = Callable[[int, int | None], None]
+Event = Literal["own", "test"]
+"""What counts as high volatility: more than the top fifth of the fit span saw, or of the whole test span."""
 
+WARM_UP_START = date(1960, 1, 1)
 MIN_SESSIONS_BEFORE = 504
+_FEWEST_KNOWN = 252
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +34,15 @@ class EvaluationPlan:
     """What is declared before anything is run; `UsageError` if the span is empty or a number out of its range.
 
     Sessions from `warm_up_start` on are looked at, those from `start` to `end` judged. Labellers are fitted on
-    `calibration_span` sessions; forward volatility, over `horizon` sessions, is high in the `top_fraction` of the test
-    span. A switch costs the share `cost` of the position, trades lag `delay` sessions behind the one they need.
+    `calibration_span` sessions; forward volatility, over `horizon` sessions, is high in the `top_fraction` of those
+    (the `event` ``own``, which was known on the day) or of the test span (``test``, which only its end knows). A switch
+    costs the share `cost` of the position, trades lag `delay` sessions behind the one they need.
     `has_recession_months` says whether the recessions of the United States mean anything in this market.
     """
 
     start: date
     end: date
-    warm_up_start: date = date(1960, 1, 1)
+    warm_up_start: date = WARM_UP_START
     calibration_span: int = DEFAULT_SPAN
     horizon: int = HORIZON_SESSIONS
     top_fraction: float = 0.2
@@ -42,11 +50,13 @@ class EvaluationPlan:
     delay: int = 0
     min_sessions_before: int = MIN_SESSIONS_BEFORE
     has_recession_months: bool = True
+    event: Event = "own"
 
     def __post_init__(self) -> None:
         if not self.warm_up_start < self.start <= self.end:
             raise UsageError(
-                f"the test span {self.start} to {self.end} must follow the start of the warm-up, {self.warm_up_start}"
+                f"the test span {self.start} to {self.end} must follow the start of the warm-up, {self.warm_up_start}; "
+                "give a later --start, or an --end after it"
             )
         if min(self.calibration_span, self.horizon, self.min_sessions_before) < 1 or self.delay < 0:
             raise UsageError("calibration span, horizon and sessions before must be at least 1, the delay at least 0")
@@ -75,15 +85,16 @@ class EvaluationPlan:
 class WalkForward:
     """Predictions over the test span, `dates`, which begins at position `first` of the visible history.
 
-    Above `threshold`, annualised, forward volatility was high. Seconds are medians over the years: of the fit, and of
-    one new session, from the raw history to its prediction.
+    Above `thresholds`, shape (n,), annualised, forward volatility was high. Seconds are medians over the years: of the
+    fit, and of one new session, from the raw history to its prediction.
     """
 
     name: str
     dates: DateVector
     first: int
-    threshold: float
+    thresholds: Float64Vector
     predictions: Predictions
+    readings: Readings
     fit_seconds: float
     day_seconds: float
 
@@ -91,12 +102,23 @@ class WalkForward:
 def forward_threshold(history: MarketHistory, plan: EvaluationPlan) -> float:
     """Return the annualised forward volatility that the top fraction of the test span lies above."""
     visible = plan.visible(history)
-    logs = forward_log_volatility(visible.closes, plan.horizon)[plan.first_position(visible) :]
+    return _top(visible, plan, len(visible) - plan.first_position(visible), "any session of the test span")
+
+
+def known_threshold(past: MarketHistory, plan: EvaluationPlan) -> float:
+    """Return the annualised forward volatility that the top fraction of the fit span lies above, as far as it is known.
+
+    The fit span is that of num-regime-core-v2: the last sessions that have a window.
+    """
+    n_last = min(plan.calibration_span, max(len(past) - WINDOW_DAYS + 1, _FEWEST_KNOWN))
+    return _top(past, plan, n_last, f"any session before {plan.start}")
+
+
+def _top(history: MarketHistory, plan: EvaluationPlan, n_last: int, what: str) -> float:
+    logs = forward_log_volatility(history.closes, plan.horizon)[-n_last:]
     known: Float64Vector = logs[np.isfinite(logs)]
     if not len(known):
-        raise InputRefusedError(
-            f"{history.instrument_id}: no {plan.horizon} sessions follow any session of the test span"
-        )
+        raise InputRefusedError(f"{history.instrument_id}: no {plan.horizon} sessions follow {what}")
     return math.exp(float(np.quantile(known, 1.0 - plan.top_fraction)))
 
 
@@ -108,28 +130,42 @@ def year_spans(dates: DateVector, first: int) -> list[tuple[int, int]]:
 
 
 def walk_forward(
-    labeller: Labeller, history: MarketHistory, plan: EvaluationPlan, progress: Progress | None = None,
-    threshold: float | None = None,
-) -> WalkForward:  # fmt: skip
+    labeller: Labeller, history: MarketHistory, plan: EvaluationPlan, progress: Progress | None = None
+) -> WalkForward:
     """Fit on the first session of each calendar year, on what precedes it, and label online within the year.
 
-    `progress` receives (years done, years); `threshold` replaces the one that `forward_threshold` finds.
+    `progress` receives (years done, years).
     """
     visible = plan.visible(history)
     first = plan.first_position(visible)
-    limit = forward_threshold(history, plan) if threshold is None else threshold
-    spans = year_spans(visible.dates, first)
-    parts, fit_seconds, day_seconds = [], [], []
+    of_test = forward_threshold(history, plan) if plan.event == "test" else None
+    spans, reader = year_spans(visible.dates, first), Reader(plan.calibration_span, plan.horizon)
+    parts, readings, thresholds, fit_seconds, day_seconds = [], [], [], [], []
     for n_done, (begin, end) in enumerate(spans):
         if progress is not None:
             progress(n_done, len(spans))
+        past, shown = visible.until(begin), visible.until(end)
+        limit = known_threshold(past, plan) if of_test is None else of_test
         clock = time.perf_counter()
-        fitted = labeller.fit(visible.until(begin), limit)
+        fitted = labeller.fit(past, limit)
         fit_seconds.append(time.perf_counter() - clock)
-        shown = visible.until(end)
         parts.append(said_by(fitted, shown, end - begin))
+        _require_said(labeller.name, visible, begin, parts[-1])
+        thresholds.append(np.full(end - begin, limit))
+        readings.append(reader.read(fitted, past, parts[-1]))
         clock = time.perf_counter()
         fitted.predictions(shown, 1)
         day_seconds.append(time.perf_counter() - clock)
-    predictions, dates = join_predictions(parts), visible.dates[first:]
-    return WalkForward(labeller.name, dates, first, limit, predictions, median(fit_seconds), median(day_seconds))
+    return WalkForward(
+        labeller.name, visible.dates[first:], first, np.concatenate(thresholds), join_predictions(parts),
+        Readings.join(readings), median(fit_seconds), median(day_seconds),
+    )  # fmt: skip
+
+
+def _require_said(name: str, visible: MarketHistory, begin: int, said: Predictions) -> None:
+    silent = np.flatnonzero(~np.isfinite(said.scores))
+    if len(silent):
+        raise InputRefusedError(
+            f"{visible.instrument_id}: {name} has no value on {visible.dates[begin + int(silent[0])]}; "
+            "give a span that it covers"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Labeller, said_by
-from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, year_spans
+from prometheus.evaluation.protocol import EvaluationPlan, Progress, WalkForward, known_threshold, year_spans
 
 LabelFunction = Callable[[MarketHistory], Iterable[Any]]
 """Returns one label per session; labels are compared by ``==``, NaN being equal to itself."""
@@ -92,7 +92,9 @@ def check_walk(
         chosen = [position for position in range(begin, end) if (position - walk.first) % every == 0]
         if not chosen:
             continue
-        fitted = labeller.fit(cut_at(begin).until(begin), walk.threshold)
+        past = cut_at(begin).until(begin)
+        limit = known_threshold(past, plan) if plan.event == "own" else float(walk.thresholds[begin - walk.first])
+        fitted = labeller.fit(past, limit)
         for position in chosen:
             if progress is not None:
                 progress(position - walk.first, len(walk.predictions))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation import figures
+from prometheus.evaluation.bears import BearMarket, days_in, find_bear_markets, lags_after_peaks
+from prometheus.evaluation.bootstrap import sharpe_difference_interval
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
-from prometheus.evaluation.protocol import EvaluationPlan, WalkForward
+from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, forward_threshold
 from prometheus.evaluation.repaint import RepaintReport
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.picture import BAND_COLOURS, PRICE_AXIS, add_legend, new_figure, open_frame, paint_bands
@@ -31,16 +34,19 @@ RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_C
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
-def _column(title: str, form: str) -> dict[str, str]:
-    return {"title": title, "format": form}
+def _column(title: str, form: str, table: str = "use") -> dict[str, str]:
+    return {"title": title, "format": form, "table": table}
 
 
 @dataclass(frozen=True, slots=True)
 class LabellerFigures:
     """The figures a labeller is judged by; NaN where one cannot be had.
 
-    AUC is of the score and of the stated probability, for high forward volatility. The interval of 95 % is of the
-    Sharpe ratio less that of holding. `repaint` is the share of the dates run again whose label had changed.
+    AUC is of the score and of the stated probability, for high forward volatility as the plan's event defines it, and
+    of the score for that of the test span. The interval of 95 % is of the Sharpe ratio less that of holding. `repaint`
+    is the share of the dates run again whose label had changed. R squared is of log forward volatility, QLIKE of its
+    square, eta squared between the two sides and between all labels. `lag` is the median of `lags`, infinite where half
+    of the bear markets saw no risk-off label.
     """
 
     name: str
@@ -64,10 +70,29 @@ class LabellerFigures:
     n_repaint_checked: int
     fit_seconds: float = field(metadata=_column("fit s", ".4f"))
     day_seconds: float = field(metadata=_column("day s", ".6f"))
+    auc_of_test_event: float = field(metadata=_column("AUC test", ".3f", "more"))
+    r2: float = field(metadata=_column("R2", ".3f", "more"))
+    qlike: float = field(metadata=_column("QLIKE", ".3f", "more"))
+    eta2_of_labels: float = field(metadata=_column("eta2 labels", ".3f", "more"))
+    bear_auc: float = field(metadata=_column("bear AUC", ".3f", "more"))
+    bear_brier_skill: float = field(metadata=_column("bear Brier", "+.3f", "more"))
+    bear_calibration_error: float = field(metadata=_column("bear ECE", ".3f", "more"))
+    lag: float = field(metadata=_column("lag", ".0f", "more"))
+    sharpe_difference: float = field(metadata=_column("less holding", "+.3f", "more"))
+    lags: tuple[PeakLag, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN."""
-        return figures.json_values(asdict(self))
+        return {**figures.json_values(asdict(self)), "lags": [figures.json_values(asdict(each)) for each in self.lags]}
+
+
+@dataclass(frozen=True, slots=True)
+class PeakLag:
+    """A bear market of the test span by its dates, and the sessions from its peak to the first risk-off label."""
+
+    peak: str
+    trough: str
+    sessions: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,19 +103,26 @@ class Targets:
     is_bear: BoolVector
     is_recession: BoolVector
     returns: Float64Vector
+    bear_markets: tuple[BearMarket, ...]
 
     @classmethod
     def of(cls, history: MarketHistory, plan: EvaluationPlan, walk: WalkForward) -> Targets:
         """Return the targets of the sessions of a walk."""
         visible = plan.visible(history)
         logs, returns = forward_log_volatility(visible.closes, plan.horizon), np.expm1(visible.log_returns)
-        is_bear = figures.bear_market_days(visible.closes)
-        return cls(logs[walk.first :], is_bear[walk.first :], figures.recession_days(walk.dates), returns[walk.first :])
+        found, _ = find_bear_markets(visible.closes)
+        is_bear, is_recession = days_in(found, len(visible)), figures.recession_days(walk.dates)
+        return cls(logs[walk.first :], is_bear[walk.first :], is_recession, returns[walk.first :], tuple(found))
 
-    def known_high(self, threshold: float) -> tuple[BoolVector, BoolVector]:
-        """Return which sessions have a forward volatility, and which of those a high one."""
-        is_known = np.isfinite(self.log_volatility)
-        return is_known, self.log_volatility[is_known] > math.log(threshold)
+    @property
+    def is_known(self) -> BoolVector:
+        """Which sessions have a forward volatility."""
+        return np.isfinite(self.log_volatility)
+
+    def is_high(self, thresholds: Float64Vector | float) -> BoolVector:
+        """Return which of the sessions that have a forward volatility had one above their threshold."""
+        logs = np.broadcast_to(np.log(thresholds), self.log_volatility.shape)
+        return self.log_volatility[self.is_known] > logs[self.is_known]
 
 
 def trade_walk(
@@ -105,27 +137,22 @@ def figures_of(
     walk: WalkForward, history: MarketHistory, plan: EvaluationPlan, repaint: RepaintReport | None = None
 ) -> LabellerFigures:
     """Return the figures of a walk that is done."""
-    targets, predictions = Targets.of(history, plan, walk), walk.predictions
-    is_known, is_high = targets.known_high(walk.threshold)
-    probabilities, says = predictions.probabilities[is_known], predictions.is_risk_off
+    targets, predictions, says = Targets.of(history, plan, walk), walk.predictions, walk.predictions.is_risk_off
     trading = figures.trade(says, targets.returns, plan.cost, plan.delay)
-    low, high = figures.sharpe_difference_interval(trading)
+    low, high = sharpe_difference_interval(trading)
+    sharpe = figures.sharpe_ratio(trading.returns)
     return LabellerFigures(
         name=walk.name,
         n_sessions=len(predictions),
-        auc=figures.area_under_curve(predictions.scores[is_known], is_high),
-        auc_of_probability=figures.area_under_curve(probabilities, is_high),
-        eta2=figures.explained_variance(says[is_known], targets.log_volatility[is_known]),
-        brier_skill=figures.brier_skill(probabilities, is_high),
-        calibration_error=figures.calibration_error(probabilities, is_high),
-        bear_balanced_accuracy=figures.balanced_accuracy(says, targets.is_bear),
-        bear_f1=figures.f1_score(says, targets.is_bear),
+        **_of_volatility(walk, targets, forward_threshold(history, plan)),
+        **_of_bear_markets(walk, targets),
         recession_balanced_accuracy=(
             figures.balanced_accuracy(says, targets.is_recession) if plan.has_recession_months else float("nan")
         ),
         switches_per_year=figures.switches_per_year(says),
         mean_duration=figures.mean_duration(says),
-        sharpe=figures.sharpe_ratio(trading.returns),
+        sharpe=sharpe,
+        sharpe_difference=sharpe - figures.sharpe_ratio(trading.holding_returns),
         sharpe_difference_low=low,
         sharpe_difference_high=high,
         max_drawdown=figures.max_drawdown(trading.returns),
@@ -137,19 +164,65 @@ def figures_of(
     )
 
 
-def figures_table(rows: Sequence[LabellerFigures]) -> str:
-    """Return the figures as text, one line per labeller, ``-`` if not known."""
-    columns = [each for each in fields(LabellerFigures) if each.metadata]
+def _of_volatility(walk: WalkForward, targets: Targets, threshold_of_test: float) -> dict[str, Any]:
+    is_known, predictions = targets.is_known, walk.predictions
+    is_high, followed = targets.is_high(walk.thresholds), targets.log_volatility[is_known]
+    scores, stated = predictions.scores[is_known], predictions.probabilities[is_known]
+    says = predictions.is_risk_off[is_known]
+    labels = says if predictions.labels is None else np.array(predictions.labels)[is_known]
+    return {
+        "auc": figures.area_under_curve(scores, is_high),
+        "auc_of_probability": figures.area_under_curve(stated, is_high),
+        "auc_of_test_event": figures.area_under_curve(scores, targets.is_high(threshold_of_test)),
+        "eta2": figures.explained_variance(says, followed),
+        "eta2_of_labels": figures.explained_variance(labels, followed),
+        "brier_skill": figures.brier_skill(stated, is_high),
+        "calibration_error": figures.calibration_error(stated, is_high),
+        "r2": figures.explained_share(walk.readings.log_volatility[is_known], followed),
+        "qlike": figures.quasi_likelihood(walk.readings.variance[is_known], np.exp(2.0 * followed)),
+    }
+
+
+def _of_bear_markets(walk: WalkForward, targets: Targets) -> dict[str, Any]:
+    says, is_bear, stated = walk.predictions.is_risk_off, targets.is_bear, walk.readings.bear
+    lags = lags_after_peaks(targets.bear_markets, says, walk.first)
+    waited = [math.inf if each.sessions is None else each.sessions for each in lags]
+    day_of = [str(day) for day in walk.dates]
+    return {
+        "bear_balanced_accuracy": figures.balanced_accuracy(says, is_bear),
+        "bear_f1": figures.f1_score(says, is_bear),
+        "bear_auc": figures.area_under_curve(walk.predictions.bear_scores, is_bear),
+        "bear_brier_skill": figures.brier_skill(stated, is_bear),
+        "bear_calibration_error": figures.calibration_error(stated, is_bear) if is_bear.any() else math.nan,
+        "lag": median(waited) if waited else math.nan,
+        "lags": tuple(
+            PeakLag(day_of[each.market.peak - walk.first], day_of[each.market.trough - walk.first], each.sessions)
+            for each in lags
+        ),
+    }
+
+
+def figures_table(rows: Sequence[LabellerFigures], table: str = "use") -> str:
+    """Return the figures of one of the two tables, ``use`` or ``more``, one line per labeller, ``-`` if not known."""
+    columns = [each for each in fields(LabellerFigures) if each.metadata.get("table") == table]
     header = ["labeller", *(column.metadata["title"] for column in columns)]
-    lines = [header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)]
+    return aligned_table([header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)])
+
+
+def aligned_table(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text, the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligns = [f"<{widths[0]}", *(f">{width}" for width in widths[1:])]
     return "\n".join("  ".join(map(format, line, aligns)) for line in lines)
 
 
 def _cell(row: LabellerFigures, column: Field[Any]) -> str:
-    value = getattr(row, column.name)
-    return format(value, column.metadata["format"]) if math.isfinite(value) else "-"
+    return shown(getattr(row, column.name), column.metadata["format"])
+
+
+def shown(value: float, form: str) -> str:
+    """Return a figure in a format, ``-`` if it is not known or infinite."""
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def draw_labels(
@@ -187,7 +260,7 @@ def draw_labels(
     return figure
 
 
-def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
+def draw_reliability(title: str, curves: Mapping[str, Float64Matrix], event: str = "high volatility") -> Figure:
     """Return a figure of observed rate against stated probability; `curves` are `reliability_bins` by name."""
     figure = new_figure(6.5, 6.0)
     axes: Any = figure.add_subplot()
@@ -202,7 +275,7 @@ def draw_reliability(title: str, curves: Mapping[str, Float64Matrix]) -> Figure:
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel("stated probability of high volatility")
+    axes.set_xlabel(f"stated probability of {event}")
     axes.set_ylabel("observed rate")
     if curves:
         axes.legend(loc="upper left", framealpha=1, fontsize=8)

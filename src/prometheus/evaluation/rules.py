@@ -9,22 +9,39 @@ from functools import partial
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
 from prometheus.encoders.models_simple_numeric import PadToDimNumericEmbeddingModel
 from prometheus.errors import InputRefusedError
-from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, Labeller, Score, high_outcomes, recalibrated
+from prometheus.evaluation.har import har_labellers, range_variances
+from prometheus.evaluation.history import MarketHistory, trailing_windows
+from prometheus.evaluation.jump import CausalJump
+from prometheus.evaluation.labeller import (
+    DEFAULT_SPAN,
+    FittedScore,
+    Labeller,
+    Predictions,
+    Recalibration,
+    Score,
+    high_outcomes,
+    recalibrated,
+)
 from prometheus.regime.decoding import euclidean_distances
 
 VOLATILITY_SESSIONS = 21
 HALF_LIFE = 10
 AVERAGE_SESSIONS = 200
+HOLDING, CEILING = "holding", "hindsight ceiling"
+BAND = 0.03
+"""How far a close must lie from its average, on the other side, to change what the band says."""
+HINDSIGHT_SIDE = 5
+"""Sessions before and after today whose volatility the ceiling knows."""
 WINDOW_DAYS = 63
 N_CALM = 252
 N_WILD = 42
 _KERNEL_HALF_LIVES = 25
 _SMALLEST_VARIANCE = 1e-16
 _SESSIONS_PER_YEAR = 252
+_OLDEST_LEVEL = np.timedelta64(7, "D")
 
 
 def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
@@ -46,14 +63,6 @@ def fall_below_average(history: MarketHistory, n_last: int) -> Float64Vector:
     windows = trailing_windows(history.closes, n_last, AVERAGE_SESSIONS)
     scores: Float64Vector = np.log(windows.sum(axis=1) / AVERAGE_SESSIONS / windows[:, -1])
     return scores
-
-
-def trailing_windows(values: Float64Vector, n_last: int, width: int) -> Float64Matrix:
-    """Return the window that ends at each of the last values, one per row in memory; NaN before the first."""
-    reach = values[max(len(values) - n_last - width + 1, 0) :]
-    padding = np.full(max(n_last + width - 1 - len(reach), 0), np.nan)
-    windows: Float64Matrix = np.ascontiguousarray(sliding_window_view(np.concatenate([padding, reach]), width))
-    return windows
 
 
 def _log_volatility(variances: Float64Vector) -> Float64Vector:
@@ -79,17 +88,82 @@ class ScoreRule:
         """Learn the limit and the probabilities from the last `span` sessions."""
         n_last = min(self.span, len(history))
         scores = self.score(history, n_last)
+        if not np.isfinite(scores).any():
+            raise InputRefusedError(f"{self.name} has no value on the {n_last} sessions up to {history.dates[-1]}")
         limit = self.limit if self.quantile is None else float(np.nanquantile(scores, self.quantile))
         return FittedScore(self.score, limit, recalibrated(scores, high_outcomes(history.last(n_last), threshold)))
 
 
+@dataclass(frozen=True, slots=True)
+class BandRule:
+    """Risk-off below the 200-session average by `band` or more, until the close lies as far above it."""
+
+    name: str = "200-day average, 3% band"
+    band: float = BAND
+    span: int = DEFAULT_SPAN
+
+    def fit(self, history: MarketHistory, threshold: float) -> _FittedBand:
+        """Learn the probabilities from the last `span` sessions, on the first of which the rule begins anew."""
+        seen = history.last(self.span)
+        scores = fall_below_average(history, len(seen))
+        recalibration = recalibrated(scores, high_outcomes(seen, threshold))
+        return _FittedBand(-math.log1p(-self.band), -math.log1p(self.band), seen.dates[0], recalibration)
+
+
+@dataclass(frozen=True, slots=True)
+class _FittedBand:
+    enter: float
+    leave: float
+    first: np.datetime64
+    recalibration: Recalibration
+
+    def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
+        n_seen = len(history) - history.position_of(self.first)
+        scores = fall_below_average(history, max(n_seen, n_last))
+        crossed = np.where((scores > self.enter) | (scores < self.leave), np.arange(len(scores)), 0)
+        is_risk_off = scores[np.maximum.accumulate(crossed)] > self.enter
+        last = scores[-n_last:]
+        return Predictions(is_risk_off[-n_last:], last, self.recalibration.probabilities(last))
+
+
+def level_rule(name: str, dates: DateVector, levels: Float64Vector, span: int = DEFAULT_SPAN) -> ScoreRule:
+    """Return the rule that a level, such as the VIX, lies in the top fifth of the fit span.
+
+    `levels`, positive, were known on `dates`, ascending; on other dates the newest level of the week before counts.
+    """
+    return ScoreRule(name, partial(_log_level, dates, np.log(levels)), 0.8, span)
+
+
+def hindsight_ceiling(history: MarketHistory, span: int = DEFAULT_SPAN) -> ScoreRule:
+    """Return a labeller that cheats: the mean variance of today, the five sessions before it and the five to come.
+
+    It shows how much better today's volatility could be known. It may see all of `history`, so no check of repaint can
+    find it out.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(range_variances(history))])
+    rows = np.arange(len(history))
+    begins, ends = np.maximum(rows - HINDSIGHT_SIDE, 0), np.minimum(rows + HINDSIGHT_SIDE + 1, len(history))
+    variances = np.maximum((sums[ends] - sums[begins]) / (ends - begins), _SMALLEST_VARIANCE)
+    return level_rule(CEILING, history.dates, np.sqrt(variances), span)
+
+
+def _log_level(dates: DateVector, logs: Float64Vector, history: MarketHistory, n_last: int) -> Float64Vector:
+    days = history.dates[len(history) - n_last :]
+    rows = np.searchsorted(dates, days, side="right") - 1
+    newest = np.maximum(rows, 0)
+    return np.where((rows >= 0) & (days - dates[newest] <= _OLDEST_LEVEL), logs[newest], np.nan)
+
+
 def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:
-    """Return holding, the three rules and ``num-regime-core-v1``; they need no extra."""
+    """Return holding, the rules, HAR, the causal jump model and ``num-regime-core-v1``; they need no extra."""
     return [
-        ScoreRule("holding", _constant, None, span, math.inf),
+        ScoreRule(HOLDING, _constant, None, span, math.inf),
         ScoreRule("21-day volatility", log_realized_volatility, 0.8, span),
         ScoreRule("EWMA volatility", log_ewma_volatility, 0.8, span),
         ScoreRule("200-day average", fall_below_average, None, span),
+        BandRule(span=span),
+        *har_labellers(span),
+        CausalJump(span=span),
         V1Labeller(span=span),
     ]
 

@@ -1,14 +1,8 @@
-"""Our own labeller, ``num-regime-core-v2``, calibrated yearly and decoded online; its variants, and many instruments.
-
-The variants were declared before the test span was run, each one step away from the default; none may be chosen by its
-result.
-"""
+"""Our own labeller, ``num-regime-core-v2``, calibrated yearly and decoded online, and on many instruments."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from statistics import median
@@ -17,22 +11,19 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float64Matrix, Float64Vector
+from prometheus.encoders.catalogue import knowledge_end
 from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFreeNumericEmbeddingModel
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.errors import InputRefusedError
 from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions
 from prometheus.evaluation.protocol import (
     EvaluationPlan,
-    Progress,
-    WalkForward,
     forward_threshold,
-    walk_forward,
     year_spans,
 )
-from prometheus.evaluation.report import trade_walk
 from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
@@ -43,21 +34,55 @@ from prometheus.regime.calibration import (
     calibrate,
 )
 from prometheus.regime.decoding import viterbi_path
+from prometheus.regime.forecasts import FIRST_FORECAST, logit
 from prometheus.regime.model_persistent import decode
 from prometheus.regime.types import RegimePrototype
 
 HINDSIGHT_SESSIONS = 252
 MIN_PANEL_SESSIONS = 252
-DECIDING = (*descriptors.RISK_NAMES, *descriptors.TREND_NAMES)
-PENALTIES = (0.25, 0.5, 0.75, 1.5, 2.0, 3.0)
-STRETCHES = {"calm_lengths": (126, 252), "wild_lengths": (42, 63, 126)}
-CUTS = ([0.2, 0.5, 0.8], [0.25, 0.48, 0.75], [0.25, 0.52, 0.78])
-CONSTANTS = (
-    ("1964-01-02", "1976-12-31"),
-    ("1977-01-03", "1989-12-29"),
-    ("1970-01-02", "1989-12-29"),
-    ("1964-01-02", "1985-12-31"),
-)
+
+
+Describe = Callable[[MarketHistory, int], DescribedSessions]
+"""Returns what vectors say of the last `n_sessions` of a history."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowDescriber:
+    """Encodes windows of prices; `factors` weigh the coordinates."""
+
+    model: ScaleFreeNumericEmbeddingModel
+    factors: Float64Vector
+
+    def __call__(self, history: MarketHistory, n_sessions: int) -> DescribedSessions:
+        """Return what the windows of the last sessions say; of fewer where a history is too short."""
+        recent = history.last(n_sessions + descriptors.WINDOW_DAYS - 1)
+        ends = np.arange(descriptors.WINDOW_DAYS, len(recent) + 1, dtype=np.int64)
+        vectors = self.model.encode_table(_table(recent), ends, descriptors.WINDOW_DAYS)
+        sessions = DescribedSessions.of(recent.dates[ends - 1], vectors)
+        is_whole = (self.factors == 1.0).all()
+        return sessions if is_whole else replace(sessions, vectors=(vectors * self.factors).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorsByDate:
+    """Vectors made beforehand, each from the bars up to its date: of an instrument, or of a region of several.
+
+    A date without a vector has the newest before it. As later bars change no vector, a walk gives what encoding anew
+    would; a check of repaint would check nothing.
+    """
+
+    sessions: DescribedSessions
+
+    @classmethod
+    def of(cls, history: MarketHistory) -> VectorsByDate:
+        """Return the vectors of a history's own windows."""
+        describe = WindowDescriber(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM))
+        return cls(describe(history, len(history) - descriptors.WINDOW_DAYS + 1))
+
+    def __call__(self, history: MarketHistory, n_sessions: int) -> DescribedSessions:
+        """Return the last `n_sessions`, or fewer where the vectors begin later."""
+        rows = np.searchsorted(self.sessions.dates, history.dates[-n_sessions:], side="right") - 1
+        return self.sessions.take(rows[rows >= 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +90,8 @@ class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
     `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
-    are taken from the sessions of `constants_span`, first and last date, instead of those packaged.
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. `by_bear_state`
+    takes the side from the state of the bear market instead of the label.
     """
 
     span: int = DEFAULT_SPAN
@@ -73,20 +99,30 @@ class PersistentLabeller:
     dropped: tuple[str, ...] = ()
     constants_span: tuple[date, date] | None = None
     name: str = "num-regime-core-v2"
+    vectors: VectorsByDate | None = None
+    by_bear_state: bool = False
+
+    @property
+    def learned_until(self) -> date | None:
+        """The last date that the frozen constants were learned from: what is not after it is no test."""
+        if self.constants_span is not None:
+            return self.constants_span[1]
+        return knowledge_end(ScaleFreeNumericEmbeddingModel().config)
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedPersistentLabeller:
         """Calibrate on the last `span` sessions that have a window."""
-        model = ScaleFreeNumericEmbeddingModel(self._constants(history))
-        factors = _factors_without(self.dropped)
+        describe = self.vectors or WindowDescriber(
+            ScaleFreeNumericEmbeddingModel(self._constants(history)), _factors_without(self.dropped)
+        )
         n_sessions = min(self.span, len(history) - descriptors.WINDOW_DAYS + 1)
         if n_sessions < 1:
             raise InputRefusedError(
                 f"{history.instrument_id}: {len(history)} sessions are fewer than a window of {descriptors.WINDOW_DAYS}"
             )
-        sessions = _described(model, factors, history, n_sessions)
-        followed = forward_log_volatility(history.closes[-n_sessions:])
+        sessions = describe(history, n_sessions)
+        followed = forward_log_volatility(history.closes[-len(sessions) :])
         prototypes, calibration = calibrate(sessions, followed, self.settings, threshold)
-        return FittedPersistentLabeller(model, factors, prototypes, calibration)
+        return FittedPersistentLabeller(describe, prototypes, calibration, self.by_bear_state)
 
     def _constants(self, history: MarketHistory) -> ScaleFreeConstants | None:
         if self.constants_span is None:
@@ -104,26 +140,39 @@ class PersistentLabeller:
 class FittedPersistentLabeller:
     """A calibration at work."""
 
-    model: ScaleFreeNumericEmbeddingModel
-    factors: Float64Vector
+    describe: Describe
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
+    by_bear_state: bool = False
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
-        sessions = _described(self.model, self.factors, history, n_sessions)
+        sessions = self.describe(history, n_sessions)
         is_held = None if history.is_held is None else history.is_held[-n_sessions:]
         decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
-        is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
         names = tuple(label.name for label in labels)
-        return Predictions(is_risk_off, sessions.scores[-n_last:], decoded.high_volatility, names)
+        is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
+        scores, bear = sessions.scores[-n_last:], decoded.bear
+        if bear is None:
+            return Predictions(is_risk_off, scores, decoded.high_volatility, names)
+        scores = logit(decoded.high_volatility)
+        if self.by_bear_state:
+            return Predictions(bear.states, scores, decoded.high_volatility, None, bear.probabilities)
+        return Predictions(is_risk_off, scores, decoded.high_volatility, names, bear.probabilities)
+
+
+def core_labellers(vectors: VectorsByDate | None = None) -> list[Labeller]:
+    """Return what the product says, as its first version said it, and by its state of the bear market."""
+    now = PersistentLabeller(vectors=vectors)
+    first = replace(now, name=f"{now.name}, first forecast", settings=CalibrationSettings(forecast=FIRST_FORECAST))
+    return [now, first, replace(now, name=f"{now.name}, bear state", by_bear_state=True)]
 
 
 def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:
     """Return the frozen score of high volatility on the last `n_last` sessions, shape (n_last,); nothing is fitted."""
-    return _described(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM), history, n_last).scores
+    return WindowDescriber(ScaleFreeNumericEmbeddingModel(), np.ones(descriptors.DIM))(history, n_last).scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +198,7 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
         fitted = labeller.fit(visible.until(begin), limit)
         stop = min(end + HINDSIGHT_SESSIONS, len(visible))
         warm_up = fitted.calibration.decode_sessions - 1
-        sessions = _described(fitted.model, fitted.factors, visible.until(stop), stop - begin + warm_up)
+        sessions = fitted.describe(visible.until(stop), stop - begin + warm_up)
         decoded = decode(sessions.vectors, sessions.scores, fitted.prototypes, fitted.calibration)
         path = viterbi_path(decoded.distances, fitted.calibration.penalty)
         rows = visible.speaking_rows(len(visible) - begin)[: end - begin] == np.arange(begin, end)
@@ -158,17 +207,6 @@ def label_confidence(labeller: PersistentLabeller, history: MarketHistory, plan:
     confidences, is_right = np.concatenate(stated), np.concatenate(agreeing)
     error = figures.calibration_error(confidences, is_right)
     return LabelConfidence(len(is_right), float(confidences.mean()), float(is_right.mean()), error)
-
-
-def _described(
-    model: ScaleFreeNumericEmbeddingModel, factors: Float64Vector, history: MarketHistory, n_sessions: int
-) -> DescribedSessions:
-    recent = history.last(n_sessions + descriptors.WINDOW_DAYS - 1)
-    ends = np.arange(descriptors.WINDOW_DAYS, len(recent) + 1, dtype=np.int64)
-    vectors = model.encode_table(_table(recent), ends, descriptors.WINDOW_DAYS)
-    sessions = DescribedSessions.of(recent.dates[ends - 1], vectors)
-    is_whole = (factors == 1.0).all()
-    return sessions if is_whole else replace(sessions, vectors=(vectors * factors).astype(np.float32))
 
 
 def _table(history: MarketHistory) -> Float64Matrix:
@@ -184,117 +222,6 @@ def _factors_without(dropped: Collection[str]) -> Float64Vector:
         share = len(kept) / sum(kept) if any(kept) else 0.0
         factors += [np.sqrt(share) if is_kept else 0.0 for is_kept in kept]
     return np.array(factors)
-
-
-@dataclass(frozen=True, slots=True)
-class GridCell:
-    """One variant: what the labeller is made with, as JSON values, and how many sessions its trades lag behind."""
-
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    delay: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CellResult:
-    """What one variant came to; its Sharpe ratio is minus infinity where it is never in the market."""
-
-    cell: GridCell
-    sharpe: float
-    max_drawdown: float
-    turnover: float
-    switches_per_year: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        values = asdict(self)
-        return figures.json_values({**values.pop("cell"), **values})
-
-
-@dataclass(frozen=True, slots=True)
-class GridResult:
-    """All variants, in the order declared: the spread that remains when the best cell is not picked."""
-
-    cells: tuple[CellResult, ...]
-
-    @property
-    def median_sharpe(self) -> float:
-        """The Sharpe ratio that half of the variants reach."""
-        return median(result.sharpe for result in self.cells)
-
-    @property
-    def worst(self) -> CellResult:
-        """The variant of the smallest Sharpe ratio."""
-        return min(self.cells, key=lambda result: result.sharpe)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the spread and every cell as JSON values."""
-        median_and_worst = figures.json_values({"median_sharpe": self.median_sharpe, "worst_sharpe": self.worst.sharpe})
-        cells = [result.to_dict() for result in self.cells]
-        return {"n_cells": len(cells), **median_and_worst, "worst": self.worst.cell.name, "cells": cells}
-
-
-def declared_cells() -> tuple[GridCell, ...]:
-    """Return the default and every declared variant of it."""
-    dropped = {name: [name] for name in DECIDING}
-    for family in ("downside", "sortino"):
-        dropped[f"every {family}"] = [name for name in DECIDING if name.startswith(family)]
-    dropped["context and path"] = [name for group in descriptors.GROUPS[2:] for name in group.names]
-    return (
-        GridCell("default"),
-        *(GridCell(f"without {title}", {"dropped": names}) for title, names in dropped.items()),
-        *(GridCell(f"penalty {penalty}", {"settings": {"penalty": penalty}}) for penalty in PENALTIES),
-        *(GridCell(f"span {span}", {"span": span}) for span in (2_000, 2_500, 3_500, 4_000, 5_000)),
-        *(GridCell(f"{name} {n}", {"settings": {name: [n]}}) for name, lengths in STRETCHES.items() for n in lengths),
-        *(GridCell(f"cuts {cuts}", {"settings": {"cuts": cuts}}) for cuts in CUTS),
-        *(GridCell(f"constants {first}..{last}", {"constants_span": [first, last]}) for first, last in CONSTANTS),
-        *(GridCell(f"delay {delay}", delay=delay) for delay in range(1, 11)),
-    )
-
-
-def make_variant(arguments: Mapping[str, Any]) -> Labeller:
-    """Return the labeller of a cell, from its JSON values."""
-    chosen = _with_tuples(arguments)
-    settings = CalibrationSettings(**_with_tuples(chosen.pop("settings", {})))
-    if "constants_span" in chosen:
-        chosen["constants_span"] = tuple(map(date.fromisoformat, chosen["constants_span"]))
-    return PersistentLabeller(settings=settings, **chosen)
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def run_grid(
-    cells: Sequence[GridCell], make_labeller: Callable[[Mapping[str, Any]], Labeller], history: MarketHistory,
-    plan: EvaluationPlan, progress: Progress | None = None,
-) -> GridResult:  # fmt: skip
-    """Walk every variant, each under its own name, through the plan; those that differ in the delay share a walk."""
-    names = [cell.name for cell in cells]
-    if not cells or len(set(names)) < len(names):
-        raise UsageError("a grid needs at least one cell, each under its own name")
-    walks: dict[str, WalkForward] = {}
-    results = []
-    for n_done, cell in enumerate(cells):
-        if progress is not None:
-            progress(n_done, len(cells))
-        key = json.dumps(dict(cell.arguments), sort_keys=True)
-        if key not in walks:
-            walks[key] = walk_forward(make_labeller(cell.arguments), history, plan)
-        results.append(_result(cell, walks[key], history, plan))
-    return GridResult(tuple(results))
-
-
-def _result(cell: GridCell, walk: WalkForward, history: MarketHistory, plan: EvaluationPlan) -> CellResult:
-    trading = trade_walk(history, plan, walk, cell.delay)
-    sharpe = figures.sharpe_ratio(trading.returns)
-    return CellResult(
-        cell=cell,
-        sharpe=sharpe if math.isfinite(sharpe) else -math.inf,
-        max_drawdown=figures.max_drawdown(trading.returns),
-        turnover=trading.turnover,
-        switches_per_year=figures.switches_per_year(walk.predictions.is_risk_off),
-    )
 
 
 @dataclass(frozen=True, slots=True)

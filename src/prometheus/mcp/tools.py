@@ -24,7 +24,7 @@ from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import RegimeHistory
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.errors import for_clients, problem_of
-from prometheus.web.schemas import IsoDate, OptionalName, Parameters, parse_iso_date
+from prometheus.web.questions import IsoDate, OptionalName, Parameters, parse_iso_date
 
 logger = logging.getLogger(__name__)
 

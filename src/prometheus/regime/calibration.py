@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.bear import BearForecast
@@ -91,6 +91,10 @@ class DescribedSessions:
 
     def __len__(self) -> int:
         return len(self.dates)
+
+    def take(self, rows: Int64Vector) -> DescribedSessions:
+        """Return some of the sessions."""
+        return DescribedSessions(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

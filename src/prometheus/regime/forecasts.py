@@ -149,6 +149,12 @@ def sigmoid(logits: Float64Vector) -> Float64Vector:
     return probabilities
 
 
+def logit(probabilities: Float64Vector) -> Float64Vector:
+    """Return the log odds of probabilities, shape (n,); those of 0 and 1 are far, and finite."""
+    inside = np.clip(probabilities, 1e-12, 1.0 - 1e-12)
+    return np.log(inside) - np.log1p(-inside)
+
+
 def fit_logistic(
     features: Float64Matrix, outcomes: Float64Vector, prior: Float64Vector, precision: Float64Vector
 ) -> Float64Vector:

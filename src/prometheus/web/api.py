@@ -23,10 +23,10 @@ from prometheus.errors import NoRegimesError, NotFoundError, VectorError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
-from prometheus.web import schemas
+from prometheus.web import questions, schemas
 from prometheus.web.errors import for_clients
 from prometheus.web.middleware import ARROW, WebMetrics
-from prometheus.web.schemas import DatePath, Nothing, OfModel, RegionPath
+from prometheus.web.questions import DatePath, Nothing, OfModel, RegionPath
 
 
 class StrictJson(JSONResponse):
@@ -60,7 +60,7 @@ def list_regions(app: AppOf, _: Nothing) -> Any:
 
 
 @regimes.get("/regions/{region}/regimes", response_model=schemas.RegimePage, summary="Regimes of a range of dates")
-def list_regimes(request: Request, app: AppOf, region: RegionPath, query: schemas.RegimePageQuery) -> Any:
+def list_regimes(request: Request, app: AppOf, region: RegionPath, query: questions.RegimePageQuery) -> Any:
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
     found, shares = app.regimes.probabilities(region, span.start, span.end, query.model_id, query.limit + 1)
@@ -90,7 +90,7 @@ def get_regime(app: AppOf, region: RegionPath, as_of_date: DatePath, query: OfMo
 
 
 @regimes.get("/regimes/latest", response_model=schemas.RegimeDetails, summary="The newest regimes of several regions")
-def get_latest_regimes(app: AppOf, query: schemas.OfRegions) -> Any:
+def get_latest_regimes(app: AppOf, query: questions.OfRegions) -> Any:
     """Return what the question of one region does, of each; one that has no regimes is told beside them."""
     return _details(app, query)
 
@@ -98,7 +98,7 @@ def get_latest_regimes(app: AppOf, query: schemas.OfRegions) -> Any:
 @regimes.get(
     "/regimes/{as_of_date}", response_model=schemas.RegimeDetails, summary="The regimes of several regions on a date"
 )
-def get_regimes(app: AppOf, as_of_date: DatePath, query: schemas.OfRegions) -> Any:
+def get_regimes(app: AppOf, as_of_date: DatePath, query: questions.OfRegions) -> Any:
     """Return what the question of one region and date does, of each; one that has no regime is told beside them."""
     return _details(app, query, as_of_date)
 
@@ -120,7 +120,7 @@ def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
         200: {"model": schemas.EmbeddingPage, "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: schemas.EmbeddingPageQuery) -> Response:
+def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: questions.EmbeddingPageQuery) -> Response:
     """Return a page of vectors, or with `Accept: application/vnd.apache.arrow.stream` all of them as Arrow.
 
     The stream has the columns date, label, confidence, and `embedding` of type fixed_size_list<float>[dim].
@@ -134,13 +134,13 @@ def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: sch
 
 
 @search.get("/regions/{region}/analogs", response_model=schemas.AnalogList, summary="Past dates that looked like one")
-def find_analogs(app: AppOf, region: RegionPath, query: schemas.AnalogQuery) -> Any:
+def find_analogs(app: AppOf, region: RegionPath, query: questions.AnalogQuery) -> Any:
     """Return the nearest past dates, and what followed them against what followed all dates."""
     return app.analogs.find(AnalogRequest(region=region, **query.model_dump())).to_dict()
 
 
 @search.get("/texts/search", response_model=schemas.TextList, summary="Texts by meaning")
-def search_texts(app: AppOf, query: schemas.TextSearchQuery) -> Any:
+def search_texts(app: AppOf, query: questions.TextSearchQuery) -> Any:
     """Return the texts known by a date that are nearest in meaning to a question."""
     asked = query.model_dump(exclude={"q"})
     model_name = app.db_manager.config.hf_model_name
@@ -148,7 +148,7 @@ def search_texts(app: AppOf, query: schemas.TextSearchQuery) -> Any:
 
 
 @operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
-def list_runs(request: Request, app: AppOf, query: schemas.RunPageQuery) -> Any:
+def list_runs(request: Request, app: AppOf, query: questions.RunPageQuery) -> Any:
     """Return a page of the log of backfills, newest first."""
     found = app.wired.runs.newest(query.limit + 1, query.kind, query.cursor)
     items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
@@ -188,7 +188,7 @@ def _region(name: str, histories: list[RegimeHistory]) -> dict[str, Any]:
     return {"region": name, "default_model_id": preferred_history(histories).model_id, "models": models}
 
 
-def _details(app: App, query: schemas.RegionsParameters, as_of: date | None = None) -> dict[str, Any]:
+def _details(app: App, query: questions.RegionsParameters, as_of: date | None = None) -> dict[str, Any]:
     items, refused = [], []
     for name in dict.fromkeys(query.region):
         try:
@@ -212,7 +212,7 @@ def _rows(found: RegimeTimeline, shares: Float64Matrix, limit: int) -> list[dict
     ]  # fmt: skip
 
 
-def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageParameters) -> schemas.EmbeddingPage:
+def _page(request: Request, app: App, region: str, query: questions.EmbeddingPageParameters) -> schemas.EmbeddingPage:
     span = query.span()
     timeline = app.regimes.timeline(region, span.start, span.end, query.model_id, query.limit + 1)
     dates = timeline.dates[: query.limit].tolist()
@@ -227,7 +227,7 @@ def _page(request: Request, app: App, region: str, query: schemas.EmbeddingPageP
     )  # fmt: skip
 
 
-def _arrow(app: App, region: str, query: schemas.EmbeddingPageParameters) -> Response:
+def _arrow(app: App, region: str, query: questions.EmbeddingPageParameters) -> Response:
     span, history = query.span(), app.regimes.history(region, query.model_id)
     try:
         states = app.regimes.states(region, span.start, span.end, history.model_id)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError, DatabaseRefusedError
 from prometheus.web.figures import RegimeFigures
-from prometheus.web.schemas import HELD_SLASH
+from prometheus.web.questions import HELD_SLASH
 
 logger = logging.getLogger(__name__)
 

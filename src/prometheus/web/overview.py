@@ -16,8 +16,9 @@ from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf
+from prometheus.web.questions import IsoDate, OptionalDate, Parameters
 from prometheus.web.rendering import render
-from prometheus.web.schemas import Answer, IsoDate, OptionalDate, Parameters, Share
+from prometheus.web.schemas import Answer, Share
 
 api = APIRouter(prefix="/v1", tags=["regimes"])
 page = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)

@@ -21,8 +21,8 @@ from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.errors import Problem
+from prometheus.web.questions import DatePath, OfModel, RegionPath
 from prometheus.web.rendering import render, weekdays_since
-from prometheus.web.schemas import DatePath, OfModel, RegionPath
 from prometheus.web.svg import ALL_KINDS, ChartParameters, chart_values
 
 MEASURE_WORDS: Mapping[str, str] = {"return": "Return", "volatility": "Volatility", "drawdown": "Worst fall"}

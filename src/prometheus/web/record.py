@@ -11,8 +11,9 @@ from starlette.responses import HTMLResponse, Response
 
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf, next_page
+from prometheus.web.questions import PRINTABLE, OptionalDate, Parameters, RegionPath
 from prometheus.web.rendering import render
-from prometheus.web.schemas import PRINTABLE, Answer, OptionalDate, Parameters, RegionPath, Share
+from prometheus.web.schemas import Answer, Share
 
 MAX_STATEMENTS = 10_000
 MAX_NUMBER = 2**63 - 1
@@ -123,17 +124,12 @@ def show_record(
     request: Request, app: AppOf, region: RegionPath, query: Annotated[AsOfParameters, Query()]
 ) -> Response:
     """Show what was said of a region, what that was worth, and where the tables say otherwise today."""
-    said = app.statements.statements(region, query.as_of)
-    scores = app.statements.score(region, query.as_of)
-    today = {
-        (each.model_id, each.is_on_time): each.high_volatility.brier
-        for each in ([] if query.as_of else app.statements.score_of_tables(region))
-    }
+    record, as_of = app.statements, query.as_of
+    said = record.statements(region, as_of)
+    scores = [(each, None) for each in record.score(region, as_of)] if as_of else record.score_beside_tables(region)
     values = {
-        "region": region, "as_of": query.as_of, "n_statements": len(said), "newest": said[: -N_SHOWN - 1 : -1],
-        "n_on_time": sum(each.n_statements for each in scores if each.is_on_time),
-        "scores": [(each, today.get((each.model_id, each.is_on_time))) for each in scores],
-        "n_models": len({each.model_id for each in scores}),
-        "head": None if query.as_of else app.statements.head(),
+        "region": region, "as_of": as_of, "n_statements": len(said), "newest": said[: -N_SHOWN - 1 : -1],
+        "n_on_time": sum(each.n_statements for each, _ in scores if each.is_on_time), "scores": scores,
+        "n_models": len({each.model_id for each, _ in scores}), "head": None if as_of else record.head(),
     }  # fmt: skip
     return render(request, "record.html", values)

@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from prometheus.app import App
 from prometheus.web.api import AppOf, next_page
-from prometheus.web.schemas import Answer, ModelHistory, OptionalDate, OptionalName, Parameters, RegionPath
+from prometheus.web.questions import OptionalDate, OptionalName, Parameters, RegionPath
+from prometheus.web.schemas import Answer, ModelHistory
 from prometheus.web.tables import Suffix, table_answer, table_answers
 
 MAX_INSTRUMENTS = 1_000

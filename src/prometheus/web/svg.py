@@ -17,7 +17,7 @@ from prometheus.errors import UsageError
 from prometheus.market.bars import Closes
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.history import LABELS, RegimeTimeline
-from prometheus.web.schemas import IsoDate, ModelParameters, OptionalName
+from prometheus.web.questions import IsoDate, ModelParameters, OptionalName
 
 Theme = Literal["light", "dark"]
 Scale = Literal["log", "linear"]

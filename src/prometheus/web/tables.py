@@ -22,7 +22,7 @@ from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import RegimeTimeline
 from prometheus.web.api import AppOf
 from prometheus.web.middleware import ARROW, Middleware
-from prometheus.web.schemas import RegionPath, SpanParameters
+from prometheus.web.questions import RegionPath, SpanParameters
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -36,7 +36,8 @@ def run_workers(n_workers: int, config: PrometheusConfig, make: Make, listener: 
     context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
     with TemporaryDirectory(prefix="prometheus-figures-") as folder:
         os.environ[FIGURES_FOLDER] = folder  # read when a process imports the client library
-        workers = [context.Process(target=_work, args=(n_workers, config, make, listener)) for _ in range(n_workers)]
+        asked = (n_workers, config, make, listener)
+        workers = [context.Process(target=_work, args=asked, daemon=True) for _ in range(n_workers)]
         with _told_to_end(workers) as is_told:
             for worker in workers:
                 worker.start()

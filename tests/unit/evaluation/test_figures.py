@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 from tests.unit.evaluation.sample_market import sample_history
 
+from prometheus.evaluation.bears import bear_market_days
 from prometheus.evaluation.figures import (
     area_under_curve,
     balanced_accuracy,
-    bear_market_days,
     brier_skill,
     calibration_error,
     count_switches,

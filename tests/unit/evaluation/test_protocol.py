@@ -42,7 +42,9 @@ def test_each_year_is_fitted_on_what_precedes_it_and_labelled_once() -> None:
     walk = walk_forward(spy, sample_history(), SHORT_PLAN, lambda done, total: seen.append((done, total)))
 
     assert spy.fitted_until == [date(2007, 5, 31), date(2007, 12, 31), date(2008, 12, 31), date(2009, 12, 31)]
-    yearly = [asked for asked in spy.asked if asked[1] > 1]
+    yearly, read, newest = (spy.asked[kind::3] for kind in range(3))
+    assert [last for last, _ in read] == spy.fitted_until
+    assert {n_last for _, n_last in newest} == {1}
     assert [last for last, _ in yearly] == [
         date(2007, 12, 31), date(2008, 12, 31), date(2009, 12, 31), date(2010, 3, 31),
     ]  # fmt: skip

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 from tests.unit.evaluation.sample_market import sample_history
 
-from prometheus.evaluation.figures import max_drawdown, sharpe_difference_interval, sharpe_ratio, trade
+from prometheus.evaluation.bootstrap import sharpe_difference_interval
+from prometheus.evaluation.figures import max_drawdown, sharpe_ratio, trade
 
 
 def test_a_label_earns_from_the_close_after_it_is_traded() -> None:

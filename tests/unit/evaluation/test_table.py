@@ -17,14 +17,15 @@ from tests.unit.evaluation.sample_market import SHORT_PLAN, FullSampleLabeller, 
 from prometheus.errors import MissingExtraError, UsageError
 from prometheus.evaluation import peers
 from prometheus.evaluation.figures import sharpe_ratio
+from prometheus.evaluation.grid import GridCell, run_grid
 from prometheus.evaluation.history import MarketHistory
+from prometheus.evaluation.jump import StatisticalJump
 from prometheus.evaluation.labeller import Labeller, Predictions
-from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching, StatisticalJump
+from prometheus.evaluation.peers import GaussianHmm, MarkovSwitching
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import LabellerFigures, figures_of, figures_table, trade_walk
 from prometheus.evaluation.rules import ScoreRule, log_ewma_volatility, rule_labellers
-from prometheus.evaluation.v2 import GridCell, run_grid
 
 HOLDING, EWMA = rule_labellers()[0:3:2]
 LONG_PLAN = EvaluationPlan(start=date(2002, 1, 2), end=date(2018, 12, 31), warm_up_start=date(1990, 1, 1))
@@ -118,7 +119,7 @@ def test_a_grid_of_nothing_or_of_one_name_twice_is_refused() -> None:
 
 
 def test_the_roster_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(rule_labellers()) == 5
+    assert len(rule_labellers()) == 9
     assert len(peers.peer_labellers()) + len(peers.missing_peers()) == 3
     monkeypatch.setattr(peers, "find_spec", lambda _name: None)
     assert peers.peer_labellers() == []

@@ -11,16 +11,16 @@ from tests.unit.evaluation.sample_market import history_of, sample_history
 
 from prometheus.encoders.numeric import descriptors
 from prometheus.errors import InputRefusedError
+from prometheus.evaluation.grid import declared_cells, make_variant
 from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.evaluation.v2 import (
     PersistentLabeller,
-    declared_cells,
+    WindowDescriber,
     evaluate_panel,
     label_confidence,
-    make_variant,
     volatility_scores_of,
 )
 
@@ -78,7 +78,8 @@ def test_a_dropped_descriptor_cannot_move_a_label() -> None:
     everything = PersistentLabeller(dropped=tuple(name for name in descriptors.NAMES if name != "drawdown_128"))
     history = sample_history().until(4788)
     fitted = everything.fit(sample_history().until(4538), 0.25)
-    assert (fitted.factors > 0).sum() == 1
+    assert isinstance(fitted.describe, WindowDescriber)
+    assert (fitted.describe.factors > 0).sum() == 1
     labels = fitted.predictions(history, 250).labels
     highs = np.array([history.closes[end - 128 : end].max() for end in range(4539, 4789)])
     drawdowns = history.closes[4538:4788] / highs - 1.0

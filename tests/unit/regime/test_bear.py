@@ -16,10 +16,10 @@ from tests.unit.regime.sample_sessions import BEFORE_THE_CRISIS, calibrated_unti
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.errors import PrototypeError
+from prometheus.evaluation.bears import bear_market_days
 from prometheus.evaluation.figures import (
     area_under_curve,
     balanced_accuracy,
-    bear_market_days,
     f1_score,
     switches_per_year,
 )

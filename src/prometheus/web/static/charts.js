@@ -361,7 +361,7 @@ const charts = (() => {
     let plot = null;
     const style = (line) => {
       if (line === paths.today) return { stroke: colour("link"), width: 3 };
-      return line.day === "median" ? { stroke: colour("ink"), width: 2, dash: [7, 4] } : { stroke: colour("neutral"), width: 1.4 };
+      return line.day === "median" ? { stroke: colour("ink"), width: 2, dash: [7, 4] } : { stroke: colour("soft"), width: 1.2 };
     };
     const told = () => {
       const line = lines[plot.cursor.focused - 1], value = line && values[plot.cursor.focused - 1][plot.cursor.idx];

@@ -43,7 +43,7 @@
     setTimeout(once, 5_000);
     draws.push(once);
   };
-  const drawAll = () => Promise.all(draws.map((once) => once()));
+  const drawAll = () => Promise.allSettled(draws.map((once) => once()));
   let plots = null;
   const loadPlots = () => (plots ??= new Promise((done, failed) => {
     const script = document.createElement("script");
