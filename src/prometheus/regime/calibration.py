@@ -19,10 +19,18 @@ from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64V
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.bear import BearForecast
-from prometheus.regime.decoding import forward_costs, posterior, prototype_distances, viterbi_path
+from prometheus.regime.decoding import forward_costs_and_ages, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import BOOSTED_FORECAST, HighVolatilityForecast, volatility_scores
-from prometheus.regime.transitions import StayCounts, count_stays
+from prometheus.regime.transitions import (
+    SPELL_AGES,
+    ExitHazard,
+    StayCounts,
+    StaysByAge,
+    count_stays,
+    count_stays_by_age,
+    exit_hazards,
+)
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 SPAN_SESSIONS = 3_000
@@ -115,7 +123,8 @@ class RegimeCalibration:
 
     `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
     descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis, `bear` the bear market
-    whose chance is stated, None in the first version.
+    whose chance is stated, `stays_by_age` the stays of each label by the age of the spell; the first version has
+    neither.
     """
 
     start: date
@@ -130,12 +139,21 @@ class RegimeCalibration:
     calm: tuple[Stretch, ...]
     wild: tuple[Stretch, ...]
     bear: BearForecast | None = None
+    stays_by_age: Mapping[RegimeLabel, StaysByAge] | None = None
+
+    def exit_hazards(self, label: RegimeLabel, age: int) -> tuple[ExitHazard, ...]:
+        """Return how likely a label is to be left, its spell being `age` sessions old, or `SPELL_AGES` at most."""
+        by_age = None if self.stays_by_age is None else self.stays_by_age.get(label)
+        return exit_hazards(self.stays.get(label), by_age, age)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; a calibration of the first version has no word of bear markets."""
-        values = asdict(self)
-        if self.bear is None:
-            del values["bear"]
+        """Return JSON values; what an older version did not know has no key."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.stays_by_age is not None:
+            values["stays_by_age"] = {
+                label.name: {str(begin): asdict(counts) for begin, counts in by_age.items()}
+                for label, by_age in self.stays_by_age.items()
+            }
         return {
             **values,
             "high_volatility": self.high_volatility.to_dict(),
@@ -158,14 +176,12 @@ class RegimeCalibration:
                 decode_sessions=int(document["decode_sessions"]),
                 temperature=float(document["temperature"]),
                 high_volatility=HighVolatilityForecast.from_dict(document["high_volatility"]),
-                stays={
-                    RegimeLabel.parse(name): StayCounts(int(counts["n_sessions"]), int(counts["n_exits"]))
-                    for name, counts in document["stays"].items()
-                },
+                stays={RegimeLabel.parse(name): _counts(counts) for name, counts in document["stays"].items()},
                 norms={str(name): float(norm) for name, norm in document["norms"].items()},
                 calm=_stretches(document["calm"]),
                 wild=_stretches(document["wild"]),
                 bear=BearForecast.from_dict(document["bear"]) if "bear" in document else None,
+                stays_by_age=_counts_by_age(document["stays_by_age"]) if "stays_by_age" in document else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
@@ -186,8 +202,27 @@ class RegimeCalibration:
             return "needs a bear market's fall between 0 and 1"
         if not all(0 <= counts.n_exits <= counts.n_sessions for counts in self.stays.values()):
             return "counts more exits than sessions"
+        if self.stays_by_age is not None and self.stays != {
+            label: _added(by_age) for label, by_age in self.stays_by_age.items() if tuple(by_age) == SPELL_AGES
+        }:
+            return f"counts stays at the ages of {', '.join(map(str, SPELL_AGES))} sessions that do not add to all"
         missing = sorted(set(EXPLAINED_NAMES) - self.norms.keys())
         return f"has no norm of {', '.join(missing)}" if missing else None
+
+
+def _counts(document: Mapping[str, Any]) -> StayCounts:
+    return StayCounts(int(document["n_sessions"]), int(document["n_exits"]))
+
+
+def _counts_by_age(document: Mapping[str, Any]) -> dict[RegimeLabel, StaysByAge]:
+    return {
+        RegimeLabel.parse(name): {begin: _counts(by_age[str(begin)]) for begin in sorted(map(int, by_age))}
+        for name, by_age in document.items()
+    }
+
+
+def _added(by_age: StaysByAge) -> StayCounts:
+    return StayCounts(sum(each.n_sessions for each in by_age.values()), sum(each.n_exits for each in by_age.values()))
 
 
 def _stretches(pairs: Sequence[Sequence[str]]) -> tuple[Stretch, ...]:
@@ -228,7 +263,7 @@ def calibrate(
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = prototype_distances(sessions.vectors, prototypes)
-    values = forward_costs(costs, chosen.penalty, chosen.decode_sessions)
+    values, ages = forward_costs_and_ages(costs, chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
     hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
     calibration = RegimeCalibration(
@@ -247,6 +282,7 @@ def calibrate(
         calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
         bear=BearForecast.fit(sessions.vectors) if chosen.forecast >= BOOSTED_FORECAST else None,
+        stays_by_age=count_stays_by_age(labels, ages.tolist()) if chosen.forecast >= BOOSTED_FORECAST else None,
     )
     return prototypes, calibration
 

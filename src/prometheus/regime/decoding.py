@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float64Matrix
+from prometheus.arrays import Float32Matrix, Float64Matrix, Int64Vector
 from prometheus.errors import PrototypeError, WindowShapeError
 from prometheus.regime.types import RegimePrototype
 
@@ -56,29 +56,49 @@ def forward_costs(costs: Float64Matrix, penalty: float, n_sessions: int) -> Floa
     `costs`, shape (n, n_labels), are finite and ascend in time; each row looks back on `n_sessions` up to its own. The
     first row of the result, shape (n - n_sessions + 1, n_labels), belongs to session ``n_sessions - 1``.
     """
+    return forward_costs_and_ages(costs, penalty, n_sessions, 1)[0]
+
+
+def forward_costs_and_ages(
+    costs: Float64Matrix, penalty: float, n_sessions: int, oldest: int
+) -> tuple[Float64Matrix, Int64Vector]:
+    """Return the costs of `forward_costs`, and how many sessions each row's label has been the cheapest in a row.
+
+    Ages, shape (n - n_sessions + 1,), are 1 on the first session and counted up to `oldest` and `n_sessions`. Those of
+    a row come from its own `n_sessions` alone, each label among them from the sessions before it there.
+    """
     n_out = len(costs) - n_sessions + 1
     if n_out < 1:
         raise WindowShapeError("costs to decode", costs.shape, (f"at least {n_sessions}", "n_labels"))
     if n_out <= _FEW_SESSIONS:
         looked_back = [costs[first : first + n_sessions].tolist() for first in range(n_out)]
-        return np.array([_values_of_last(rows, penalty) for rows in looked_back])
+        decoded = [_decode_last(rows, penalty, oldest) for rows in looked_back]
+        return np.array([values for values, _ in decoded]), np.array([age for _, age in decoded], dtype=np.int64)
     by_label = np.ascontiguousarray(costs.T)
     values = np.zeros((by_label.shape[0], n_out))
+    ages, nearest = np.zeros(n_out, dtype=np.int64), np.full(n_out, -1)
     for first in range(n_sessions):
         values = np.minimum(values, values.min(axis=0) + penalty) + by_label[:, first : first + n_out]
         values -= values.min(axis=0)
-    return np.ascontiguousarray(values.T)
+        if first >= n_sessions - oldest:
+            before, nearest = nearest, values.argmin(axis=0)
+            ages = np.where(nearest == before, ages + 1, 1)
+    return np.ascontiguousarray(values.T), ages
 
 
-def _values_of_last(rows: list[list[float]], penalty: float) -> list[float]:
+def _decode_last(rows: list[list[float]], penalty: float, oldest: int) -> tuple[list[float], int]:
     """Do the same operations in plain floats, without numpy's cost per call."""
     values = [0.0] * len(rows[0])
-    for row in rows:
+    age, nearest = 0, -1
+    for to_come, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
         ceiling = min(values) + penalty
         values = [min(ceiling, value) + cost for value, cost in zip(values, row, strict=True)]
         least = min(values)
         values = [value - least for value in values]
-    return values
+        if to_come < oldest:
+            before, nearest = nearest, values.index(0.0)
+            age = age + 1 if nearest == before else 1
+    return values, age
 
 
 def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, as_float32
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, as_float32
 from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.errors import PrototypeError
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.bear import BearChances
 from prometheus.regime.calibration import RegimeCalibration
-from prometheus.regime.decoding import forward_costs, posterior, prototype_distances
+from prometheus.regime.decoding import forward_costs_and_ages, posterior, prototype_distances
 from prometheus.regime.explanation import Explainer
 from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
-from prometheus.regime.transitions import exit_hazards, hazards_to_dict
+from prometheus.regime.transitions import SPELL_AGES, hazards_to_dict
 from prometheus.regime.types import RegimePrototype
 
 FAMILY = "persistent"
@@ -31,14 +31,17 @@ class DecodedAssignment(Assignment):
     """Labels of a decoding, with what is said beside them.
 
     `posteriors`, shape (n, n_labels), add to 1 in each row; `high_volatility`, shape (n,), is the probability that the
-    volatility of the next 21 sessions exceeds `threshold`; `exit_hazard` is, by label, JSON values of the probability
-    of leaving it; `bear` is None where the calibration says nothing of bear markets.
+    volatility of the next 21 sessions exceeds `threshold`; `ages`, shape (n,), are those of the present spells in
+    sessions, up to the oldest of `SPELL_AGES`; `exit_hazards` are, by column of the label and age, JSON values of the
+    probability of leaving it. Of bear markets and of ages a calibration of the first version says nothing.
     """
 
     posteriors: Float64Matrix
     high_volatility: Float64Vector
     threshold: float
-    exit_hazard: Mapping[str, Mapping[str, Any]]
+    ages: Int64Vector
+    exit_hazards: Mapping[tuple[int, int], Mapping[str, Any]]
+    says_age: bool
     bear: BearChances | None = None
 
     def details(self, row: int) -> dict[str, Any]:
@@ -48,7 +51,8 @@ class DecodedAssignment(Assignment):
             "probabilities": self.by_label(self.posteriors[row]),
             "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
             **({} if self.bear is None else {"bear": self.bear.details(row)}),
-            "change_risk": self.exit_hazard[self.labels[self.nearest[row]].name],
+            **({"spell_sessions": int(self.ages[row])} if self.says_age else {}),
+            "change_risk": self.exit_hazards[int(self.nearest[row]), int(self.ages[row])],
         }
 
 
@@ -127,7 +131,7 @@ def decode(
     warm_up = calibration.decode_sessions - 1
     labels = tuple(prototype.label for prototype in prototypes)
     costs = distances if is_held is None else np.where(is_held[:, np.newaxis], 0.0, distances)
-    values = forward_costs(costs, calibration.penalty, calibration.decode_sessions)
+    values, ages = forward_costs_and_ages(costs, calibration.penalty, calibration.decode_sessions, max(SPELL_AGES))
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)
     return DecodedAssignment(
@@ -138,6 +142,11 @@ def decode(
         posteriors=posteriors,
         high_volatility=calibration.high_volatility.probabilities(scores[warm_up:], vectors[warm_up:]),
         threshold=calibration.high_volatility.threshold,
-        exit_hazard={label.name: hazards_to_dict(exit_hazards(calibration.stays.get(label))) for label in labels},
+        ages=ages,
+        exit_hazards={
+            (label, age): hazards_to_dict(calibration.exit_hazards(labels[label], age))
+            for label, age in set(zip(nearest.tolist(), ages.tolist(), strict=True))
+        },
+        says_age=calibration.stays_by_age is not None,
         bear=None if calibration.bear is None else calibration.bear.chances(vectors, calibration.decode_sessions),
     )

@@ -13,6 +13,10 @@ from prometheus.regime.types import RegimeLabel
 
 HORIZONS = (5, 21, 63)
 """Sessions ahead."""
+SPELL_AGES = (1, 5, 21)
+"""The session of a spell at which each of its ages begins (`benchmarks.exit_ages`)."""
+_BORROWED_SESSIONS = 200
+"""Sessions of the whole label that are added to those of each age, so that few of them say little."""
 _NORMAL_QUANTILE = 1.959963984540054
 """Of 97.5 %: intervals are of 95 %."""
 
@@ -80,6 +84,15 @@ class StayCounts:
     n_sessions: int
     n_exits: int
 
+    @classmethod
+    def of(cls, exits: Sequence[bool]) -> StayCounts:
+        """Return the counts of sessions of one label, each of which was its last or not."""
+        return cls(len(exits), sum(exits))
+
+
+StaysByAge = Mapping[int, StayCounts]
+"""Counts of one label by the first session of each of `SPELL_AGES`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExitHazard:
@@ -102,22 +115,50 @@ def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
     }
 
 
-def exit_hazards(counts: StayCounts | None) -> tuple[ExitHazard, ...]:
+def count_stays_by_age(labels: Sequence[RegimeLabel], ages: Sequence[int]) -> dict[RegimeLabel, StaysByAge]:
+    """Return the counts of `count_stays`, parted by the age of the spell (1 on its first session) on each session."""
+    exits: dict[RegimeLabel, dict[int, list[bool]]] = {}
+    for (label, following), age in zip(pairwise(labels), ages, strict=False):
+        of_label = exits.setdefault(label, {begin: [] for begin in SPELL_AGES})
+        of_label[max(begin for begin in SPELL_AGES if begin <= age)].append(following is not label)
+    return {
+        label: {begin: StayCounts.of(each) for begin, each in exits[label].items()}
+        for label in RegimeLabel
+        if label in exits
+    }
+
+
+def exit_hazards(counts: StayCounts | None, by_age: StaysByAge | None = None, age: int = 1) -> tuple[ExitHazard, ...]:
     """Return the hazard within 5, 21 and 63 sessions, each session taken to be left with the same probability.
 
     That is exits over sessions, with Wilson's interval (1927), which stays honest when there were few exits. A label
     never seen before has the widest interval and no better guess than one half.
 
+    With counts `by_age`, a spell that is `age` sessions old grows older on its way: each session ahead has the
+    probability of the age it will find, drawn towards that of the whole label where that age was seen on few.
+
     >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2))]
     [0.049, 0.19, 0.469]
+    >>> by_age = {1: StayCounts(8, 1), 5: StayCounts(32, 1), 21: StayCounts(160, 0)}
+    >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2), by_age, age=21)]
+    [0.028, 0.11, 0.296]
     """
     if counts is None or counts.n_sessions == 0:
         return tuple(ExitHazard(horizon, 0.5, 0.0, 1.0) for horizon in HORIZONS)
-    share = counts.n_exits / counts.n_sessions
-    low, high = _wilson(share, counts.n_sessions)
-    return tuple(
-        ExitHazard(horizon, *(1.0 - (1.0 - hazard) ** horizon for hazard in (share, low, high))) for horizon in HORIZONS
-    )
+    rates = {1: _rates(counts)} if by_age is None else {b: _rates(counts, own) for b, own in by_age.items()}
+    begins = list(rates)
+    found = []
+    for horizon in HORIZONS:
+        spent = [
+            max(0, min(end, age + horizon) - max(begin, age))
+            for begin, end in zip(begins, [*begins[1:], age + horizon], strict=True)
+        ]
+        stays = [
+            math.prod((1.0 - rate) ** n for rate, n in zip(kind, spent, strict=True))
+            for kind in zip(*rates.values(), strict=True)
+        ]
+        found.append(ExitHazard(horizon, *(1.0 - stay for stay in stays)))
+    return tuple(found)
 
 
 def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, float]]:
@@ -125,6 +166,16 @@ def hazards_to_dict(hazards: Sequence[ExitHazard]) -> dict[str, Mapping[str, flo
     return {
         str(each.horizon): {"probability": each.probability, "low": each.low, "high": each.high} for each in hazards
     }
+
+
+def _rates(counts: StayCounts, own: StayCounts | None = None) -> tuple[float, float, float]:
+    """Return the share of sessions that were left, with its interval: of the label, or of one age of its spells."""
+    share, n = counts.n_exits / counts.n_sessions, counts.n_sessions
+    if own is not None:
+        borrowed = min(_BORROWED_SESSIONS, counts.n_sessions)
+        share = (own.n_exits + borrowed * share) / (own.n_sessions + borrowed)
+        n = min(own.n_sessions + borrowed, counts.n_sessions)
+    return share, *_wilson(share, n)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
