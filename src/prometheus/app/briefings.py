@@ -160,7 +160,7 @@ class BriefRegion:
         return {
             "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
             "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
-            **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "change_risk")},
+            **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "bear", "change_risk")},
             "explanation": [reason.to_dict() for reason in reasons],
         }  # fmt: skip
 

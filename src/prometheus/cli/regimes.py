@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,8 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
         row["held"] = state.metadata["held"]
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
-        row |= {name: state.metadata[name] for name in ("probabilities", "high_volatility", "change_risk")}
+        said = ("probabilities", "high_volatility", "bear", "change_risk")
+        row |= {name: state.metadata[name] for name in said if name in state.metadata}
     return row
 
 
@@ -81,6 +82,7 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     lines = [
         f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
         f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
+        *_bear_line(state),
         f"  leaving {label} within {leaving}",
     ]
     if "held" in state.metadata:
@@ -88,6 +90,13 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
     lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
     return "\n".join(lines)
+
+
+def _bear_line(state: RegimeState) -> Iterator[str]:
+    bear = state.metadata.get("bear")
+    if bear is not None:
+        called = ", called one" if bear["is_bear"] else ""
+        yield f"  in a bear market of {bear['fall']:.0%}: {bear['probability']:.0%}{called}"
 
 
 @command("--region US_INDEX")

@@ -32,6 +32,10 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "CRISIS": ("Crisis", "Extreme volatility or fall from the highs."),
     "sure": ("Sure", "Probability of the label among the four, by the distance of the day to the prototype of each."),
     "leaving": ("Leaving", "Chance that another label is seen within the sessions named, and its 95 % interval."),
+    "bear": (
+        "Bear market",
+        "From a peak to a trough: closes fall by that share, then rise by it. On its day it is a chance, no fact.",
+    ),
     "wild": ("High volatility", "Above what a fifth of the calibration span exceeded, over the next 21 sessions."),
     "distance": ("Distance", "Between the vectors of two days: 0 for equal ones, small for like ones."),
     "nearer": ("Nearer pairs", "Share of all pairs of days that are as near as this one, or nearer."),

@@ -86,6 +86,14 @@ class HighVolatility(Answer):
     threshold: float = Field(description="Annualised volatility from which on it is called high.")
 
 
+class Bear(Answer):
+    """The chance that the session lies in a bear market, between its peak and its trough."""
+
+    probability: Share
+    is_bear: bool = Field(description="The state: what the last probability above .45 or below .1 said.")
+    fall: Share = Field(description="From a peak, and rise from a trough, that make one begin and end.")
+
+
 class Risk(Answer):
     """A probability and its 95 % interval."""
 
@@ -115,6 +123,7 @@ class RegimeDetail(Answer):
     encoder_model_id: str
     probabilities: dict[RegimeLabel, Share] | None
     high_volatility: HighVolatility | None
+    bear: Bear | None
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
     explanation: list[ReasonRow]
 
