@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from prometheus.analogs.search import AnalogRequest, Metric, Space
 from prometheus.app.text_search import Source, TextQuery
 from prometheus.backfill.plan import DateSpan
+from prometheus.regime.exposure import RULE
 from prometheus.regime.types import RegimeLabel
 
 MAX_REGIMES = 10_000
@@ -164,6 +165,7 @@ AnalogQuery = Annotated[AnalogParameters, Query()]
 TextSearchQuery = Annotated[TextParameters, Query()]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Exposure = Annotated[Share, Field(description=f"What is left in the market: {RULE}.")]
 _CRASH: dict[str, JsonValue] = {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "held": False}
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
@@ -219,6 +221,7 @@ class RegimeRow(Answer):
     confidence: Share
     high_volatility: Share | None = Field(description="Probability in the next 21 sessions; null where not said.")
     held: bool = Field(description="Whether the bar was suspect, and this is the label of the session before.")
+    exposure: Exposure
     probabilities: dict[RegimeLabel, Share] | None = Field(description="Of each label; null where not said.")
 
 
@@ -269,7 +272,9 @@ class RegimeDetail(Answer):
     encoder_model_id: str
     probabilities: dict[RegimeLabel, Share] | None
     high_volatility: HighVolatility | None
+    spell_sessions: int | None = Field(description="Sessions with this label in a row, counted up to 21.")
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
+    exposure: Exposure
     explanation: list[ReasonRow]
 
 
