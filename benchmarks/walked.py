@@ -80,5 +80,7 @@ def _said(hazards: list[tuple[ExitHazard, ...]]) -> Float64Matrix:
 
 
 def _taken(sessions: DescribedSessions, span: slice) -> DescribedSessions:
-    columns = (sessions.dates, sessions.vectors, sessions.stress, sessions.scores, sessions.explained)
-    return DescribedSessions(*(column[span] for column in columns))
+    return DescribedSessions(
+        sessions.dates[span], sessions.vectors[span], sessions.stress[span], sessions.scores[span],
+        sessions.explained[span],
+    )  # fmt: skip

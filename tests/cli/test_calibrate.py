@@ -14,6 +14,7 @@ from tests.fixtures.database import TableDigest
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
+from prometheus.regime.exposure import RULE
 from prometheus.regime.forecasts import SCORE_WEIGHTS
 
 SPX = ["--region", "SPX", "--instrument-id", "GSPC.INDX"]
@@ -127,10 +128,13 @@ def test_regimes_are_explained_in_plain_units_and_in_json(run: Run) -> None:
     leaving = [
         f"{n} sessions {risk[n]['probability']:.0%} ({risk[n]['low']:.0%} to {risk[n]['high']:.0%})" for n in risk
     ]
-    assert text[2] == f"  leaving CRISIS within {', '.join(leaving)}"
+    age = {1: "1 session", 21: "21 sessions or more"}.get(n := state["spell_sessions"], f"{n} sessions")
+    assert text[2] == f"  leaving CRISIS after {age} of it within {', '.join(leaving)}"
+    assert text[3] == f"  exposure 0.5 ({RULE})"
+    assert state["exposure"] == 0.5
     assert list(risk) == ["5", "21", "63"]
     reasons = state["explanation"]
-    assert [line.rpartition("  ")[2] for line in text[3:]] == [reason["text"] for reason in reasons]
+    assert [line.rpartition("  ")[2] for line in text[5:]] == [reason["text"] for reason in reasons]
     assert sum(abs(reason["share"] or 0) for reason in reasons) == pytest.approx(1, abs=1e-5)
     assert sum(reason["share"] or 0 for reason in reasons) > 0
     assert state["probabilities"]["CRISIS"] == state["confidence"]

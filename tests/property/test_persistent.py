@@ -103,7 +103,10 @@ def prototype_set() -> PrototypeSet:
         start=date(2000, 1, 3), end=date(2003, 1, 3), n_sessions=800, penalty=0.05, decode_sessions=DECODE_SESSIONS,
         temperature=0.1, high_volatility=HighVolatilityForecast(0.25, -1.0, 0.5),
         stays={label: StayCounts(100, 3) for label in (RegimeLabel.NEUTRAL, RegimeLabel.CRISIS)}, norms={}, calm=(),
-        wild=(),
+        wild=(), stays_by_age={
+            label: {1: StayCounts(20, 2), 5: StayCounts(40, 1), 21: StayCounts(40, 0)}
+            for label in (RegimeLabel.NEUTRAL, RegimeLabel.CRISIS)
+        },
     )  # fmt: skip
     return PrototypeSet("R", tuple(prototypes), {}, "num-regime-core-v2", 513, calibration)
 

@@ -17,6 +17,7 @@ from tests.web.serving import FIRST, LAST, REGION
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.text_search import TextQuery
+from prometheus.regime.exposure import EXPOSURES
 from prometheus.web.api import StrictJson
 from prometheus.web.middleware import ARROW
 from prometheus.web.questions import MAX_ANALOGS, MAX_REGIMES
@@ -61,6 +62,7 @@ def test_pages_of_regimes_joined_are_what_the_app_says(client: TestClient, readi
     assert [row["as_of_date"] for row in rows] == [str(state.as_of_date) for state in states]
     assert [row["label"] for row in rows] == [state.regime_label.name for state in states]
     assert [row["confidence"] for row in rows] == [state.confidence for state in states]
+    assert [row["exposure"] for row in rows] == [EXPOSURES[state.regime_label] for state in states]
     assert [row["high_volatility"] for row in rows] == [
         state.metadata["high_volatility"]["probability"] for state in states
     ]
@@ -82,8 +84,9 @@ def test_one_date_comes_with_its_explanation(client: TestClient, reading_app: Ap
     (reasons,) = reading_app.calibrations.explain([state])
     assert found["as_of_date"] == str(asked)
     assert found["label"] == state.regime_label.name
-    for name in ("probabilities", "high_volatility", "change_risk"):
+    for name in ("probabilities", "high_volatility", "spell_sessions", "change_risk"):
         assert found[name] == state.metadata[name]
+    assert found["exposure"] == EXPOSURES[state.regime_label]
     assert found["explanation"] == [reason.to_dict() for reason in reasons]
 
 

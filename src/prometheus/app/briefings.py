@@ -20,6 +20,7 @@ from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
 from prometheus.regime.explanation import Movement, Reason
+from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
 from prometheus.regime.record import Statement
 from prometheus.regime.transitions import outlook
@@ -160,7 +161,11 @@ class BriefRegion:
         return {
             "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
             "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
-            **{name: said.get(name) for name in ("held", "probabilities", "high_volatility", "bear", "change_risk")},
+            "exposure": EXPOSURES[state.regime_label],
+            **{
+                name: said.get(name)
+                for name in ("held", "probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
+            },
             "explanation": [reason.to_dict() for reason in reasons],
         }  # fmt: skip
 

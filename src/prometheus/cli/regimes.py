@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus.regime.prototypes import CalibrationWindow
     from prometheus.regime.types import RegimeState
 
-COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
+COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id", "exposure")
 
 
 @command(
@@ -56,7 +56,10 @@ def show_regimes(
 
 
 def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]:
-    return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id
+    from prometheus.regime.exposure import EXPOSURES
+
+    exposure = EXPOSURES[state.regime_label]
+    return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id, exposure
 
 
 def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
@@ -65,12 +68,14 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
         row["held"] = state.metadata["held"]
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
-        said = ("probabilities", "high_volatility", "bear", "change_risk")
-        row |= {name: state.metadata[name] for name in said if name in state.metadata}
+        names = ("probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
+        row |= {name: state.metadata[name] for name in names if name in state.metadata}
     return row
 
 
 def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
+    from prometheus.regime.exposure import EXPOSURES, RULE
+
     high, risk = state.metadata["high_volatility"], state.metadata["change_risk"]
     label = state.regime_label.name
     shares = sorted(state.metadata["probabilities"].items(), key=lambda item: -item[1])
@@ -83,7 +88,8 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
         f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
         f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
         *_bear_line(state),
-        f"  leaving {label} within {leaving}",
+        f"  leaving {label}{_after(state)} within {leaving}",
+        f"  exposure {EXPOSURES[state.regime_label]:g} ({RULE})",
     ]
     if "held" in state.metadata:
         lines.insert(1, f"  held: {state.metadata['held']}; this is the label of the session before")
@@ -97,6 +103,16 @@ def _bear_line(state: RegimeState) -> Iterator[str]:
     if bear is not None:
         called = ", called one" if bear["is_bear"] else ""
         yield f"  in a bear market of {bear['fall']:.0%}: {bear['probability']:.0%}{called}"
+
+
+def _after(state: RegimeState) -> str:
+    from prometheus.regime.transitions import SPELL_AGES
+
+    n_sessions = state.metadata.get("spell_sessions")
+    if n_sessions is None:
+        return ""
+    counted = {1: "1 session", max(SPELL_AGES): f"{n_sessions} sessions or more"}
+    return f" after {counted.get(n_sessions, f'{n_sessions} sessions')} of it"
 
 
 @command("--region US_INDEX")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from prometheus.arrays import DateVector
+from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import UsageError, no_regime_on_date, unknown_instrument
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
+from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
@@ -54,6 +55,11 @@ class RegimeRow(NamedTuple):
     confidence: float
     high_volatility: float | None
     probabilities: Mapping[str, float] | None = None
+
+    @property
+    def exposure(self) -> float:
+        """What `prometheus.regime.exposure` leaves in the market under the label, in [0, 1]: a rule, no advice."""
+        return EXPOSURES[self.regime_label]
 
 
 class Spell(NamedTuple):
@@ -143,6 +149,11 @@ class Regimes(ResultTable[RegimeRow]):
 
         index = pd.DatetimeIndex(self.dates.astype("M8[ms]"), name="as_of_date")
         return pd.DataFrame(self.evidence.probabilities.copy(), index=index, columns=list(EVIDENCE_LABELS))
+
+    @property
+    def exposure(self) -> Float64Vector:
+        """What `prometheus.regime.exposure` leaves in the market on each date, shape (n,), in [0, 1]."""
+        return np.array([EXPOSURES[label] for label in LABELS])[self.timeline.labels]
 
     def __len__(self) -> int:
         return len(self.timeline.dates)

@@ -21,6 +21,7 @@ from prometheus.app.text_search import TextQuery
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import NoRegimesError, NotFoundError, VectorError
 from prometheus.regime.explanation import EVIDENCE_LABELS
+from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, preferred_history
 from prometheus.regime.types import RegimeState
 from prometheus.web import questions, schemas
@@ -204,6 +205,7 @@ def _rows(found: RegimeTimeline, shares: Float64Matrix, limit: int) -> list[dict
         {
             "as_of_date": day, "label": LABELS[number], "confidence": confidence,
             "high_volatility": None if math.isnan(high) else high, "held": is_held,
+            "exposure": EXPOSURES[LABELS[number]],
             "probabilities": None if math.isnan(of_each[0]) else dict(zip(EVIDENCE_LABELS, of_each, strict=True)),
         }
         for day, number, confidence, high, is_held, of_each in zip(

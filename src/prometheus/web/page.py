@@ -17,6 +17,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.market.bars import Closes
 from prometheus.market.outcomes import Quantiles
 from prometheus.regime.colours import LOOKS
+from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.web.api import AppOf, StrictJson
 from prometheus.web.assets import Assets
@@ -151,7 +152,7 @@ def region_values(briefing: Briefing, model_id: str | None, asked: date | None =
         "briefing": briefing, "asked": asked, "model_suffix": suffix, "base": f"/regions/{region}",
         "regions": sorted({history.region for history in briefing.histories}),
         "models": [history for history in briefing.histories if history.region == briefing.region],
-        "layout": "base.html", "drawing": None,
+        "layout": "base.html", "drawing": None, "exposure": EXPOSURES[briefing.state.regime_label],
         "drawn": f"/regions/{region}/{briefing.as_of_date}", "shown_model": f"model_id={shown}",
         "paths": None if report is None else paths_document(report),
         "spreads": [] if report is None else _spread_rows(report),

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from prometheus.app.overview import WEEKDAYS_UNTIL_OLD
 from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
+from prometheus.regime.exposure import RULE
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
 from prometheus.spelling import spell_hours, spell_instant
@@ -36,6 +37,7 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
         "Bear market",
         "From a peak to a trough: closes fall by that share, then rise by it. On its day it is a chance, no fact.",
     ),
+    "exposure": ("Exposure", f"What one rule leaves in the market: {RULE}."),
     "wild": ("High volatility", "Above what a fifth of the calibration span exceeded, over the next 21 sessions."),
     "distance": ("Distance", "Between the vectors of two days: 0 for equal ones, small for like ones."),
     "nearer": ("Nearer pairs", "Share of all pairs of days that are as near as this one, or nearer."),

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from prometheus.regime.exposure import RULE
 from prometheus.regime.types import RegimeLabel
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Exposure = Annotated[Share, Field(description=f"What is left in the market: {RULE}.")]
 _CRASH: dict[str, JsonValue] = {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "held": False}
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
@@ -65,6 +67,7 @@ class RegimeRow(Answer):
     confidence: Share
     high_volatility: Share | None = Field(description="Probability in the next 21 sessions; null where not said.")
     held: bool = Field(description="Whether the bar was suspect, and this is the label of the session before.")
+    exposure: Exposure
     probabilities: dict[RegimeLabel, Share] | None = Field(description="Of each label; null where not said.")
 
 
@@ -124,7 +127,9 @@ class RegimeDetail(Answer):
     probabilities: dict[RegimeLabel, Share] | None
     high_volatility: HighVolatility | None
     bear: Bear | None
+    spell_sessions: int | None = Field(description="Sessions with this label in a row, counted up to 21.")
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
+    exposure: Exposure
     explanation: list[ReasonRow]
 
 

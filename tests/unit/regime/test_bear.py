@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,15 +131,15 @@ def test_a_wilder_market_must_fall_further() -> None:
     assert BearForecast.fit(vectors[:1]).fall >= 0.02
 
 
-def test_the_first_version_says_nothing_of_bear_markets_and_is_written_as_before() -> None:
+def test_the_first_version_says_nothing_of_bear_markets_or_ages_and_is_written_as_before() -> None:
     _, calibration = calibrated_until(BEFORE_THE_CRISIS)
-    first = replace(calibration, bear=None, high_volatility=replace(calibration.high_volatility, version=1))
-    assert "bear" not in first.to_dict()
+    first = calibrated_until(BEFORE_THE_CRISIS, CalibrationSettings(forecast=1))[1]
+    assert set(calibration.to_dict()) - set(first.to_dict()) == {"bear", "stays_by_age"}
+    assert first.stays == calibration.stays
     assert set(first.to_dict()["high_volatility"]) == {"threshold", "intercept", "slope"}
     for each in (first, calibration):
         document = json.loads(json.dumps(each.to_dict()))
         assert RegimeCalibration.from_dict(document, "file.json").to_dict() == each.to_dict()
-    assert CalibrationSettings(forecast=1).forecast == 1
 
 
 @pytest.mark.parametrize("fall", [0.0, 1.0, -0.2, float("nan")])

@@ -12,7 +12,7 @@ from tests.property.strategies import bounded
 from tests.reference.decoding import slow_cost, slow_forward_costs, slow_least_cost, slow_softmax
 
 from prometheus.errors import WindowShapeError
-from prometheus.regime.decoding import forward_costs, posterior, viterbi_path
+from prometheus.regime.decoding import forward_costs, forward_costs_and_ages, posterior, viterbi_path
 
 eighths = st.integers(0, 48).map(lambda n: n / 8)
 """Sums of these are exact, so the twins can be compared to the last bit."""
@@ -59,14 +59,32 @@ def test_hindsight_and_the_label_of_the_last_session_agree(costs: np.ndarray, pe
     assert values[viterbi_path(costs, penalty)[-1]] == 0
 
 
+@bounded(100)
+@given(costs=cost_tables(max_sessions=12), penalty=eighths, oldest=st.integers(1, 6), data=st.data())
+def test_an_age_counts_the_last_labels_of_its_own_stretch(
+    costs: np.ndarray, penalty: float, oldest: int, data: st.DataObject
+) -> None:
+    n_sessions = data.draw(st.integers(1, len(costs)))
+    values, ages = forward_costs_and_ages(costs, penalty, n_sessions, oldest)
+    assert values.tobytes() == forward_costs(costs, penalty, n_sessions).tobytes()
+    for first, age in enumerate(ages.tolist()):
+        stretch = costs[first : first + n_sessions]
+        told = [int(forward_costs(stretch[:n], penalty, n)[0].argmin()) for n in range(n_sessions, 0, -1)]
+        in_a_row = next((n for n, label in enumerate(told) if label != told[0]), len(told))
+        assert age == min(in_a_row, oldest)
+
+
 @pytest.mark.parametrize("n_alone", [1, 2, 3, 4, 50])
 def test_a_few_sessions_have_the_bytes_of_the_whole_run(n_alone: int) -> None:
     costs, n_sessions = random_costs(), 17
-    whole = forward_costs(costs, 1.0, n_sessions)
+    whole, ages = forward_costs_and_ages(costs, 1.0, n_sessions, 9)
     assert len(whole) == len(costs) - n_sessions + 1
+    assert set(ages.tolist()) > {1, 2, 3}
     for first in range(0, len(whole) - n_alone, 7):
-        alone = forward_costs(costs[first : first + n_sessions + n_alone - 1], 1.0, n_sessions)
+        stretch = costs[first : first + n_sessions + n_alone - 1]
+        alone, own_ages = forward_costs_and_ages(stretch, 1.0, n_sessions, 9)
         assert alone.tobytes() == whole[first : first + n_alone].tobytes()
+        assert own_ages.tobytes() == ages[first : first + n_alone].tobytes()
 
 
 def test_a_label_never_changes_when_sessions_are_appended() -> None:

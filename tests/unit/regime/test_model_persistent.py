@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_real_dates_alone_have_the_bytes_of_the_whole_run() -> None:
     assert len(whole.nearest) == 700 - 125
     for row in range(0, 575, 23):
         alone = model.assign(vectors[row : row + 126])
-        for name in ("nearest", "confidences", "distances", "posteriors", "high_volatility"):
+        for name in ("nearest", "confidences", "distances", "posteriors", "high_volatility", "ages"):
             assert getattr(alone, name).tobytes() == getattr(whole, name)[row : row + 1].tobytes(), name
         assert alone.details(0) == whole.details(row)
 
@@ -119,9 +120,37 @@ def test_a_state_says_how_likely_its_label_is_and_what_may_follow() -> None:
         high = state.metadata["high_volatility"]
         assert high["threshold"] == model.calibration.high_volatility.threshold
         assert 0 < high["probability"] < 1
-        risks = exit_hazards(model.calibration.stays[state.regime_label])
+        calibration, age = model.calibration, state.metadata["spell_sessions"]
+        assert calibration.stays_by_age is not None
+        by_age = calibration.stays_by_age[state.regime_label]
+        risks = exit_hazards(calibration.stays[state.regime_label], by_age, age)
         assert state.metadata["change_risk"] == hazards_to_dict(risks)
         assert json.loads(json.dumps(state.metadata, allow_nan=False)) == state.metadata
+
+
+def test_a_calibration_of_the_first_version_states_one_chance_at_every_age_and_tells_none() -> None:
+    prototypes, calibration = calibrated_until()
+    sessions = sample_sessions()
+    first = replace(calibration, stays_by_age=None)
+    decoded = decode(sessions.vectors, sessions.scores, prototypes, first)
+    assert np.bincount(decoded.ages)[[1, 4, 5, 20, 21]].all()
+    for row in range(0, len(decoded.nearest), 97):
+        said = decoded.details(row)
+        assert "spell_sessions" not in said
+        label = decoded.labels[decoded.nearest[row]]
+        assert said["change_risk"] == hazards_to_dict(exit_hazards(calibration.stays[label]))
+
+
+def test_the_age_is_how_long_the_label_has_been_told_of_nearly_every_session() -> None:
+    prototypes, calibration = calibrated_until()
+    sessions = sample_sessions()
+    decoded = decode(sessions.vectors, sessions.scores, prototypes, calibration)
+    places = np.arange(len(decoded.nearest))
+    starts = np.maximum.accumulate(np.where(np.diff(decoded.nearest, prepend=-1) != 0, places, 0))
+    told = np.minimum(places - starts + 1, 21)[125:]
+    # what was told a session ago had looked back one session further
+    assert np.mean(decoded.ages[125:] == told) > 0.98
+    assert (decoded.ages[125:][told == 21] >= 20).mean() > 0.99
 
 
 def test_a_label_the_calibration_never_saw_left_has_the_widest_risk() -> None:
