@@ -31,6 +31,9 @@ def test_regimes_as_csv_and_json_say_the_same(run: Run) -> None:
     rows = list(csv.DictReader(io.StringIO(text.stdout)))
     assert list(rows[0]) == ["as_of_date", "region", "regime_label", "confidence", "model_id"]
     assert [row["as_of_date"] for row in rows] == [row["as_of_date"] for row in json.loads(machine.stdout)]
+    assert [row["exposure"] for row in json.loads(machine.stdout)] == [
+        0.5 if row["regime_label"] == "CRISIS" else 1.0 for row in rows
+    ]
     assert len(rows) == 22
     assert {row["regime_label"] for row in rows} == {"NEUTRAL", "CRISIS"}
     assert all(len(row["confidence"].partition(".")[2]) == 6 for row in rows)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus.regime.prototypes import CalibrationWindow
     from prometheus.regime.types import RegimeState
 
-COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id", "exposure")
+COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 
 
 @command(
@@ -56,14 +56,14 @@ def show_regimes(
 
 
 def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]:
-    from prometheus.regime.exposure import EXPOSURES
-
-    exposure = EXPOSURES[state.regime_label]
-    return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id, exposure
+    return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id
 
 
 def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
+    from prometheus.regime.exposure import EXPOSURES
+
     row: dict[str, Any] = dict(zip(COLUMNS, _row(state, state.confidence), strict=True))
+    row["exposure"] = EXPOSURES[state.regime_label]
     if "held" in state.metadata:
         row["held"] = state.metadata["held"]
     if reasons:

@@ -14,7 +14,7 @@ from prometheus.regime.types import RegimeLabel
 HORIZONS = (5, 21, 63)
 """Sessions ahead."""
 SPELL_AGES = (1, 5, 21)
-"""The session of a spell at which each of its ages begins (`benchmarks.exit_ages`)."""
+"""The session of a spell at which each of its ages begins (`benchmarks.exit_ages` judges them)."""
 _BORROWED_SESSIONS = 200
 """Sessions of the whole label that are added to those of each age, so that few of them say little."""
 _NORMAL_QUANTILE = 1.959963984540054

@@ -223,6 +223,8 @@ def test_a_date_has_a_row_and_reasons(regimes: pm.Regimes) -> None:
     assert row.regime_label.name == "CRISIS"
     assert row.probabilities["CRISIS"] == row.confidence
     assert row == regimes[pd.Timestamp("2020-03-16")]
+    assert row.exposure == 0.5
+    assert regimes.exposure.tolist() == [each.exposure for each in regimes]
     reasons = regimes.explain("2020-03-16")
     assert "CRISIS on 2020-03-16 with probability 0.9" in repr(reasons)
     assert sum(abs(reason.share) for reason in reasons if not np.isnan(reason.share)) == pytest.approx(1.0)
