@@ -129,8 +129,11 @@ def test_regimes_are_explained_in_plain_units_and_in_json(run: Run) -> None:
         f"{n} sessions {risk[n]['probability']:.0%} ({risk[n]['low']:.0%} to {risk[n]['high']:.0%})" for n in risk
     ]
     age = {1: "1 session", 21: "21 sessions or more"}.get(n := state["spell_sessions"], f"{n} sessions")
-    assert text[2] == f"  leaving CRISIS after {age} of it within {', '.join(leaving)}"
-    assert text[3] == f"  exposure 0.5 ({RULE})"
+    assert (
+        text[2] == f"  in a bear market of {state['bear']['fall']:.0%}: {state['bear']['probability']:.0%}, called one"
+    )
+    assert text[3] == f"  leaving CRISIS after {age} of it within {', '.join(leaving)}"
+    assert text[4] == f"  exposure 0.5 ({RULE})"
     assert state["exposure"] == 0.5
     assert list(risk) == ["5", "21", "63"]
     reasons = state["explanation"]
