@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import count, pairwise
@@ -115,3 +116,15 @@ def test_a_cooldown_counts_from_what_was_sent_not_from_what_was_quiet(db_manager
     found = {(each.alert.as_of_date - FIRST).days: each.state for each in outbox.deliveries()}
     quiet, pending = DeliveryState.QUIET, DeliveryState.PENDING
     assert found == {0: pending, 6: quiet, 9: quiet, 10: pending, 12: quiet, 20: pending}
+
+
+def test_a_chance_of_a_bear_market_that_crosses_a_level_is_told(db_manager: DatabaseManager) -> None:
+    region, outbox = "BEARISH", Outbox(db_manager)
+    outbox.open_mark(region, MODEL, FIRST)
+    said = [{"bear": {"probability": 0.2}}, {}, {"bear": {"probability": 0.3}}, {"bear": {"probability": 0.6}}]
+    days = zip(states(region, "NNNN"), said, strict=True)
+    RegimeStorage(db_manager).save_regimes([replace(state, metadata=metadata) for state, metadata in days])
+    readings = outbox.readings(region, MODEL)
+    assert [each.probability("bear") for each in readings] == [0.2, None, 0.3, 0.6]
+    told = alerts_in(region, MODEL, readings, [("bear", 0.5)])
+    assert [(each.kind, each.as_of_date) for each in told] == [(AlertKind.PROBABILITY, FIRST + timedelta(days=3))]

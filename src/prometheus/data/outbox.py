@@ -23,7 +23,7 @@ Judge: TypeAlias = Callable[[str, str, Sequence[Reading]], Iterable[RoutedAlert]
 
 _READINGS = """
     SELECT as_of_date, regime_label, confidence, (metadata->'high_volatility'->>'probability')::float8,
-           coalesce(metadata->'probabilities', '{}'), metadata->>'held'
+           coalesce(metadata->'probabilities', '{}'), metadata->>'held', (metadata->'bear'->>'probability')::float8
     FROM regimes WHERE region = %(region)s AND model_id = %(model_id)s AND as_of_date >= (
         SELECT coalesce((
             SELECT max(as_of_date) FROM regimes

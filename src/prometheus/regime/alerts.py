@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 from prometheus.regime.types import RegimeLabel
 from prometheus.spelling import printable
 
-HIGH_VOLATILITY, CONFIDENCE = "high_volatility", "confidence"
-WATCHABLE = (HIGH_VOLATILITY, CONFIDENCE, *(label.name for label in RegimeLabel))
-"""Probabilities that may cross a level: of high volatility in the next 21 sessions, of the label given, of a label."""
+HIGH_VOLATILITY, BEAR, CONFIDENCE = "high_volatility", "bear", "confidence"
+WATCHABLE = (HIGH_VOLATILITY, BEAR, CONFIDENCE, *(label.name for label in RegimeLabel))
+"""Probabilities that may cross a level: of high volatility, of a bear market, of the label given, of a label."""
 MOST_DETAIL = 200
 """Characters of an alert's detail that its identity counts."""
 
@@ -40,10 +40,11 @@ class Reading(NamedTuple):
     high_volatility: float | None = None
     probabilities: Mapping[str, float] = {}
     held: str | None = None
+    bear: float | None = None
 
     def probability(self, of: str) -> float | None:
         """Return one of `WATCHABLE`; None where the model does not say it."""
-        own = {HIGH_VOLATILITY: self.high_volatility, CONFIDENCE: self.confidence}
+        own = {HIGH_VOLATILITY: self.high_volatility, BEAR: self.bear, CONFIDENCE: self.confidence}
         return own[of] if of in own else self.probabilities.get(of)
 
 

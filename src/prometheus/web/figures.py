@@ -46,6 +46,7 @@ class RegimeFigures(Collector):
         high = GaugeMetricFamily(
             "prometheus_regime_high_volatility_ratio", "P(high volatility) in the next 21 sessions.", labels=("region",)
         )
+        bear = GaugeMetricFamily("prometheus_regime_bear_ratio", "P(bear market).", labels=("region",))
         age = GaugeMetricFamily(
             "prometheus_regime_session_age_days", "Days since the newest session that has a label.", labels=("region",)
         )
@@ -57,10 +58,12 @@ class RegimeFigures(Collector):
             sure.add_metric((newest.region,), newest.confidence)
             if "high_volatility" in newest.metadata:
                 high.add_metric((newest.region,), newest.metadata["high_volatility"]["probability"])
+            if "bear" in newest.metadata:
+                bear.add_metric((newest.region,), newest.metadata["bear"]["probability"])
             age.add_metric((newest.region,), (today - newest.as_of_date).days)
         if self._n_pending is not None:
             waiting.add_metric((), self._n_pending)
-        yield from (label, sure, high, age, waiting)
+        yield from (label, sure, high, bear, age, waiting)
 
     def _read(self) -> None:
         try:
