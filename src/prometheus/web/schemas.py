@@ -15,7 +15,7 @@ Exposure = Annotated[Share, Field(description=f"What is left in the market: {RUL
 _CRASH: dict[str, JsonValue] = {"as_of_date": "2020-03-16", "label": "CRISIS", "confidence": 0.99, "held": False}
 _US_INDEX: JsonValue = {
     "region": "US_INDEX",
-    "model_id": "num-regime-core-v2@5cae794e",
+    "model_id": "num-regime-core-v2@f8383ce1",
     "items": [{**_CRASH, "high_volatility": 0.997, "probabilities": {"CRISIS": 0.99, "RISK_OFF": 0.01}}],
     "next": "/v1/regions/US_INDEX/regimes?limit=1&cursor=2020-03-17",
 }
@@ -37,7 +37,7 @@ class State(Answer):
 class ModelHistory(Answer):
     """What one regime model said of a region."""
 
-    model_id: str = Field(examples=["num-regime-core-v2@5cae794e"])
+    model_id: str = Field(examples=["num-regime-core-v2@f8383ce1"])
     encoder_model_id: str = Field(examples=[_ENCODER_EXAMPLE])
     has_prototypes: bool = Field(description="Without prototypes every label is NEUTRAL.")
     n_dates: int = Field(examples=[4026])
