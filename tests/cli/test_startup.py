@@ -17,7 +17,7 @@ REPORT = (
 )
 FORKED_HELP = """
 import json, os, sys
-from prometheus.cli import main, runner
+from prometheus.cli import main
 for command in {commands!r}:
     parent, child = os.pipe()
     if os.fork() == 0:
