@@ -40,7 +40,8 @@ def test_a_row_says_what_the_stored_states_say(client: TestClient, reading_app: 
     expected = {
         "label": state.regime_label.name, "as_of_date": DAY, "confidence": state.confidence,
         "high_volatility": state.metadata["high_volatility"]["probability"], "is_stale": False,
-        "change_risk": state.metadata["change_risk"]["21"]["probability"], "bear": state.metadata["bear"]["probability"],
+        "change_risk": state.metadata["change_risk"]["21"]["probability"],
+        "bear": state.metadata["bear"]["probability"],
         "since": str(timeline.dates[turns[-1]]), "is_calibrated": True, "instrument_id": "GSPC.INDX",
         "previous_label": timeline.label_names()[turns[-1] - 1],
         "strip": "".join(LOOKS[LABELS[number]].letter for number in timeline.labels[-N_STRIP:]),
