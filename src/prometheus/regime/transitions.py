@@ -140,8 +140,8 @@ def exit_hazards(counts: StayCounts | None, by_age: StaysByAge | None = None, ag
     >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2))]
     [0.049, 0.19, 0.469]
     >>> by_age = {1: StayCounts(8, 1), 5: StayCounts(32, 1), 21: StayCounts(160, 0)}
-    >>> [round(hazard.probability, 3) for hazard in exit_hazards(StayCounts(200, 2), by_age, age=21)]
-    [0.028, 0.11, 0.296]
+    >>> [round(hazard.probability, 2) for hazard in exit_hazards(StayCounts(200, 2), by_age, age=21)]
+    [0.03, 0.11, 0.3]
     """
     if counts is None or counts.n_sessions == 0:
         return tuple(ExitHazard(horizon, 0.5, 0.0, 1.0) for horizon in HORIZONS)
