@@ -27,7 +27,7 @@ for command in {commands!r}:
         os._exit(0)
     os.close(child)
     with os.fdopen(parent) as said:
-        print(json.dumps(said.read()))
+        print(json.dumps(said.read()), flush=True)  # or the next fork prints it again
     os.wait()
 """
 
