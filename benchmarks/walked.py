@@ -59,7 +59,7 @@ def _walk(market: DescribedMarket, since: np.datetime64 | None) -> Walk:
 def _label(market: DescribedMarket, sessions: DescribedSessions, year: Year) -> Walk:
     followed = market.followed[year.span].copy()
     followed[-HORIZON_SESSIONS:] = np.nan
-    prototypes, calibration = calibrate(_taken(sessions, year.span), followed, SETTINGS)
+    prototypes, calibration = calibrate(sessions.take(year.span), followed, SETTINGS)
     looked_at = slice(year.sessions.start - SETTINGS.decode_sessions + 1, year.sessions.stop)
     decoded = decode(market.vectors[looked_at], sessions.scores[looked_at], prototypes, calibration)
     labels = np.array([ORDER.index(label) for label in decoded.labels])[decoded.nearest]
@@ -77,10 +77,3 @@ def _label(market: DescribedMarket, sessions: DescribedSessions, year: Year) -> 
 
 def _said(hazards: list[tuple[ExitHazard, ...]]) -> Float64Matrix:
     return np.array([[each.probability for each in of_one] for of_one in hazards])
-
-
-def _taken(sessions: DescribedSessions, span: slice) -> DescribedSessions:
-    return DescribedSessions(
-        sessions.dates[span], sessions.vectors[span], sessions.stress[span], sessions.scores[span],
-        sessions.explained[span],
-    )  # fmt: skip

@@ -315,8 +315,7 @@ ambiguous_model = _case(NotFoundError, "ambiguous_model", (
     "region {region!r} has regimes of several models; name one (--model-id): {model_ids}"
 ))  # fmt: skip
 missing_vector_extension = _case(DatabaseError, "vector_extension", (
-    "historical database: {reason}; install pgvector 0.8 or newer there, and run CREATE EXTENSION vector as a "
-    "superuser once"
+    "historical database: {reason}; install pgvector 0.8 or newer, and CREATE EXTENSION vector as a superuser once"
 ))  # fmt: skip
 run_under_way = _case(RetryableError, "run_under_way", (
     "another {kind} run is under way since {since}; wait until it has ended"
@@ -329,9 +328,9 @@ worker_not_started = _case(PrometheusError, "worker_start", (
 server_process_ended = _case(PrometheusError, "server_process", (
     "a process of the server ended by itself, so all did; its last lines say why, or start with --workers 1"
 ))  # fmt: skip
-unusable_address = _case(PrometheusError, "address", (
-    "cannot listen on {address}: {reason}; choose another --port or --host"
-))  # fmt: skip
+unusable_address = _case(
+    PrometheusError, "address", "cannot listen on {address}: {reason}; choose another --port or --host"
+)
 
 
 def unknown_instrument(instrument_id: str, known: Collection[str] = ()) -> NotFoundError:

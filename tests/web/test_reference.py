@@ -15,8 +15,11 @@ from tests.web.test_tables import read
 
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
+from prometheus.arrays import Int64Vector
 from prometheus.data.instruments import InstrumentDefaults, register_instruments
 from prometheus.ingest.sample import PRICES
+from prometheus.market.bars import PriceBars
+from prometheus.market.quality import Judgement, judge
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app
 
@@ -140,6 +143,32 @@ def test_findings_say_what_the_judge_found_and_what_was_decided(
         (row,) = read(client.get("/v1/findings.csv").content, "csv").to_pylist()
         assert (row["first"], row["decision"]) == (DAYS[FAULTY].item(), "rejected")
         page = ask(client, "/v1/findings", limit=1)
-        assert client.get(page["next"]).json() == {"items": [], "next": None}
+        assert client.get(page["next"]).json() == {"items": [], "next": None, "failures": {}}
         assert client.get("/v1/findings?instrument=NONE").json()["error"] == "unknown_instrument"
         assert client.get("/v1/findings?instrument=BAD&region=US").json()["error"] == "usage"
+
+
+def test_a_defect_of_the_judge_costs_its_instrument_and_no_other(
+    db_manager: DatabaseManager, load_prices: LoadPrices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closes, volumes = random_walk(len(DAYS))
+    closes[FAULTY] *= 3
+    for name in ("BAD", "ODD"):
+        load_prices(name, DAYS, closes, volumes)
+    with db_manager.get_runtime_connection() as connection:
+        register_instruments(connection, {"BAD": "USD", "ODD": "USD"}, InstrumentDefaults("US_EQ", "EQUITY", None))
+
+    def broken(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
+        if bars.instrument_ids == ("ODD",):
+            raise IndexError("planted")
+        return judge(bars, n_missing)
+
+    monkeypatch.setattr("prometheus.app.findings.judge", broken)
+    with client_of(create_app(App(db_manager), AccessRules(LOOPBACK_HOSTS))) as client:
+        page = ask(client, "/v1/findings")
+        assert [each["instrument_id"] for each in page["items"]] == ["BAD"]
+        assert page["failures"] == {"ODD": "the judge of prices failed, IndexError: planted"}
+        refused = client.get("/v1/findings.csv")
+        assert 400 <= refused.status_code < 500
+        assert "IndexError: planted" in refused.text
+        assert client.get("/v1/findings.csv?instrument=BAD").status_code == 200

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from prometheus.app.findings import FIELDS, CheckPrices, JudgedFinding, judged_findings
+from prometheus.app.findings import FIELDS, CheckPrices, JudgedFinding, failure_text, judged_findings
 from prometheus.data.decisions import PriceDecision, PriceDecisions, Verdict
 from prometheus.data.reader import PriceRevision
 from prometheus.data.removal import Counts, Removal
@@ -19,6 +19,7 @@ from prometheus.errors import InputRefusedError, NotFoundError, unknown_instrume
 from prometheus.market.bars import DECISION, REJECTED, PriceBars
 from prometheus.market.calendar import US_EQ
 from prometheus.market.findings import Finding
+from prometheus.market.quality import DEFECTS
 
 
 class _Remove(Protocol):
@@ -67,22 +68,28 @@ class PriceFindings(CheckPrices):
         """Return every decision ever made."""
         return self._decisions.history(instrument_ids)
 
-    def listed(self, instrument_ids: Sequence[str], as_of: date | None = None) -> list[JudgedFinding]:
-        """Return what the judge finds, in all bars or those up to a date, decided or not, by instrument and first date.
+    def listed(
+        self, instrument_ids: Sequence[str], as_of: date | None = None
+    ) -> tuple[list[JudgedFinding], dict[str, str]]:
+        """Return what the judge finds, in all bars or those up to a date, decided or not, and where it failed, how.
 
-        A decided finding is told as it would be without any decision; a failure of the judge is raised.
+        By instrument and first date; a decided finding is told as it would be without any decision.
         """
         markets, until = self._wired.catalog.markets_of(instrument_ids), as_of or date.max
-        loaded = self._wired.reader.load_bars(instrument_ids, date.min, until, 1, FIELDS)
-        found = [
-            each
-            for bars in loaded.each() if len(bars)
-            for each in judged_findings(bars, markets.get(bars.instrument_ids[0], US_EQ))
-        ]  # fmt: skip
+        found: list[JudgedFinding] = []
+        failures: dict[str, str] = {}
+        for bars in self._wired.reader.load_bars(instrument_ids, date.min, until, 1, FIELDS).each():
+            if not len(bars):
+                continue
+            (name,) = bars.instrument_ids
+            try:
+                found += judged_findings(bars, markets.get(name, US_EQ))
+            except DEFECTS as error:
+                failures[name] = failure_text(error)
         if as_of is not None or not any(each.verdict for each in found):
-            return found
+            return found, failures
         made = [each for each in self.decisions(instrument_ids) if each.is_in_force]
-        return [_with_decision(each, made) for each in found]
+        return [_with_decision(each, made) for each in found], failures
 
     def revisions(
         self, instrument_ids: Sequence[str] | None, start: date, end: date, limit: int

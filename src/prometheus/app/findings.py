@@ -86,7 +86,7 @@ class CheckPrices(UseCase):
                 try:
                     found += [each for each in _findings(bars, markets[name]) if known_on(each, bars) >= since]
                 except DEFECTS as error:
-                    failures[name] = f"the judge of prices failed, {type(error).__name__}: {error}"
+                    failures[name] = failure_text(error)
         return PriceCheck(found, failures)
 
     def bars(self, instrument_id: str) -> PriceBars:
@@ -100,6 +100,11 @@ class CheckPrices(UseCase):
         """Return the open finding that a date lies in."""
         market = self._wired.catalog.markets_of(bars.instrument_ids).get(bars.instrument_ids[0], US_EQ)
         return next((each for each in _findings(bars, market) if each.first <= day <= each.last), None)
+
+
+def failure_text(error: Exception) -> str:
+    """Return how the judge failed on an instrument."""
+    return f"the judge of prices failed, {type(error).__name__}: {error}"
 
 
 def _findings(bars: PriceBars, market: str) -> Iterator[Finding]:

@@ -100,7 +100,7 @@ class DescribedSessions:
     def __len__(self) -> int:
         return len(self.dates)
 
-    def take(self, rows: Int64Vector) -> DescribedSessions:
+    def take(self, rows: Int64Vector | slice) -> DescribedSessions:
         """Return some of the sessions."""
         return DescribedSessions(*(getattr(self, each.name)[rows] for each in fields(self)))
 

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 from starlette.responses import Response
 
 from prometheus.app import App
+from prometheus.errors import InputRefusedError
 from prometheus.web.api import AppOf, next_page
 from prometheus.web.questions import OptionalDate, OptionalName, Parameters, RegionPath
 from prometheus.web.schemas import Answer, ModelHistory
@@ -121,6 +122,7 @@ class FindingPage(Answer):
     """Faults of prices by instrument and date; a page without any may have a next one."""
 
     items: list[FindingRow]
+    failures: dict[str, str] = Field(description="How the judge of prices failed, by instrument; usually none.")
     next: str | None = Field(description="Address of the next page; null on the last one.")
 
 
@@ -149,13 +151,17 @@ def get_instrument_table(request: Request, app: AppOf, suffix: Suffix, query: In
 @router.get("/findings", response_model=FindingPage, summary="Faults of prices, and what is decided of them")
 def list_findings(request: Request, app: AppOf, query: FindingQuery) -> Any:
     """Return the findings of some instruments, as the bars up to a date show them; bars and decisions as stored now."""
-    return _page(request, *_findings(app, query))
+    rows, cursor, failures = _findings(app, query)
+    return {**_page(request, rows, cursor), "failures": failures}
 
 
 @router.get("/findings.{suffix}", summary="The same as a table", response_class=Response, responses=table_answers())
 def get_finding_table(request: Request, app: AppOf, suffix: Suffix, query: FindingQuery) -> Response:
     """Return a page as CSV, an Arrow stream or Parquet; the header `Link` leads to the next one."""
-    return _table(request, *_findings(app, query), FindingRow, suffix, "findings")
+    rows, cursor, failures = _findings(app, query)
+    for name, failure in failures.items():  # a table has no place for it
+        raise InputRefusedError(f"{name}: {failure}; ask for JSON, which has the findings of the others")
+    return _table(request, rows, cursor, FindingRow, suffix, "findings")
 
 
 def _instruments(app: App, query: InstrumentPageParameters) -> tuple[list[dict[str, Any]], str | None]:
@@ -165,13 +171,13 @@ def _instruments(app: App, query: InstrumentPageParameters) -> tuple[list[dict[s
     return rows[: query.limit], rows[query.limit]["instrument_id"] if len(rows) > query.limit else None
 
 
-def _findings(app: App, query: FindingPageParameters) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the rows of a page, and the cursor of the next one."""
+def _findings(app: App, query: FindingPageParameters) -> tuple[list[dict[str, Any]], str | None, dict[str, str]]:
+    """Return the rows of a page, the cursor of the next one, and where the judge failed, how."""
     subjects = app.definitions.subjects(query.region, query.instrument, query.market, query.as_of)
     names = [name for name in subjects if name >= (query.cursor or "")]
-    found = app.findings.listed(names[: query.limit], query.as_of)
+    found, failures = app.findings.listed(names[: query.limit], query.as_of)
     rows = [each.to_dict() for each in found if query.open in (None, each.verdict is None)]
-    return rows, names[query.limit] if len(names) > query.limit else None
+    return rows, names[query.limit] if len(names) > query.limit else None, failures
 
 
 def _page(request: Request, rows: Sequence[Mapping[str, Any]], cursor: str | None) -> dict[str, Any]:

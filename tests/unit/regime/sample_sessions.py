@@ -46,17 +46,6 @@ def sessions_between(start: date, end: date) -> slice:
     return slice(first, int(np.searchsorted(dates, np.datetime64(end, "D"), side="right")))
 
 
-def taken(sessions: DescribedSessions, chosen: slice) -> DescribedSessions:
-    """Return some of the sessions."""
-    return DescribedSessions(
-        dates=sessions.dates[chosen],
-        vectors=sessions.vectors[chosen],
-        stress=sessions.stress[chosen],
-        scores=sessions.scores[chosen],
-        explained=sessions.explained[chosen],
-    )
-
-
 def followed(until: date = LAST_DATE) -> Float64Vector:
     """Return the forward log volatility of every session, as known on a date."""
     windows = sample_windows(until)
@@ -71,7 +60,7 @@ def calibrated_until(until: date = BEFORE_THE_CRISIS, settings: CalibrationSetti
     span = slice(max(0, stop - SPAN), stop)
     known = followed()[span].copy()
     known[-21:] = np.nan
-    return calibrate(taken(sample_sessions(), span), known, settings)
+    return calibrate(sample_sessions().take(span), known, settings)
 
 
 def sample_set(until: date = BEFORE_THE_CRISIS, settings: CalibrationSettings | None = None) -> PrototypeSet:

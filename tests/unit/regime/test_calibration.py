@@ -20,7 +20,6 @@ from tests.unit.regime.sample_sessions import (
     sample_sessions,
     sample_set,
     sessions_between,
-    taken,
 )
 
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
@@ -54,7 +53,7 @@ def labels_of(until: date, start: date, end: date) -> list[RegimeLabel]:
 
 def own_span(until: date) -> DescribedSessions:
     stop = sessions_between(date.min, until).stop
-    return taken(sample_sessions(), slice(stop - SPAN, stop))
+    return sample_sessions().take(slice(stop - SPAN, stop))
 
 
 @pytest.mark.parametrize("year", [2004, 2009, 2012, 2018])
@@ -126,11 +125,11 @@ def test_what_cannot_be_aligned_to_is_refused_with_what_it_has() -> None:
 
 def test_nothing_after_the_span_matters() -> None:
     stop = len(sample_sessions(BEFORE_THE_CRISIS))
-    cut, whole = sample_sessions(BEFORE_THE_CRISIS), taken(sample_sessions(), slice(0, stop))
+    cut, whole = sample_sessions(BEFORE_THE_CRISIS), sample_sessions().take(slice(0, stop))
     for name in ("dates", "vectors", "stress", "scores", "explained"):
         assert getattr(cut, name).tobytes() == getattr(whole, name).tobytes()
     last = slice(stop - SPAN, stop)
-    prototypes, calibration = calibrate(taken(cut, last), followed(BEFORE_THE_CRISIS)[last])
+    prototypes, calibration = calibrate(cut.take(last), followed(BEFORE_THE_CRISIS)[last])
     from_whole, calibration_from_whole = calibrated_until(BEFORE_THE_CRISIS)
     assert [each.center.tobytes() for each in prototypes] == [each.center.tobytes() for each in from_whole]
     assert calibration.to_dict() == calibration_from_whole.to_dict()
@@ -141,8 +140,8 @@ def test_nothing_after_the_span_matters() -> None:
 def test_too_short_a_span_is_refused_with_what_is_needed(settings: CalibrationSettings | None, n_needed: int) -> None:
     sessions, known = own_span(BEFORE_THE_CRISIS), followed()[:SPAN]
     with pytest.raises(InputRefusedError, match=rf"^{n_needed - 1} sessions .* too few .*, {n_needed} are needed: "):
-        calibrate(taken(sessions, slice(0, n_needed - 1)), known[: n_needed - 1], settings)
-    _, calibration = calibrate(taken(sessions, slice(0, n_needed)), known[:n_needed], settings)
+        calibrate(sessions.take(slice(0, n_needed - 1)), known[: n_needed - 1], settings)
+    _, calibration = calibrate(sessions.take(slice(0, n_needed)), known[:n_needed], settings)
     assert calibration.n_sessions == n_needed
 
 
