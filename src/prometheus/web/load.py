@@ -48,7 +48,7 @@ class Limits:
     most_texts: int = 3
     most_waiting: int = 240
     client_share: float = 0.75
-    most_of_a_client: int = 100
+    most_of_a_client: int = 180
 
     def shared_by(self, n_processes: int) -> Limits:
         """Return the limits of one of several processes, which together work on as much as these say."""
