@@ -28,7 +28,6 @@ KINDS = frozenset({
     "transitions",
 })  # fmt: skip
 """Of questions to the API; each of them, pages, and all others have a queue of their own."""
-VARYING = ("accept", "accept-encoding")
 
 _REGION_ROUTE = re.compile(r"/v1/regions/[^/]+/([a-z]+)")
 
@@ -248,7 +247,8 @@ class KeptAnswers(Middleware):
             return
         headers = Headers(scope=scope)
         query = scope["query_string"].decode("latin-1")
-        key = (scope["path"], query, *(headers.get(name, "") for name in VARYING))
+        form = headers.get("accept", "") if scope["path"].startswith("/v1/") else ""  # what is no API has one form
+        key = (scope["path"], query, form, headers.get("accept-encoding", ""))
         kept = self._kept.get(key)
         if kept is None or kept.state != state:
             await self._compute(key, state, scope, receive, send)

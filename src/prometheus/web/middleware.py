@@ -67,8 +67,24 @@ class WholeSegments(Middleware):
         await self._app(scope, receive, send)
 
 
+class HeadAsGet(Middleware):
+    """Answers HEAD as GET, without the body."""
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        asked = {**scope, "method": "GET"}
+        await self._app(asked, receive, send_head)
+        scope["route"] = asked.get("route")
+
+
 class Transfer(Middleware):
-    """An ETag for every complete answer, 304 where the client has it, gzip, HEAD as GET without body.
+    """An ETag for every complete answer, 304 where the client has it, and gzip.
 
     Tags are strong, and weak for clients that accept gzip: they stand for the compressed and the plain answer alike.
     """
@@ -79,15 +95,13 @@ class Transfer(Middleware):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         accepts_gzip = _accepts_gzip(Headers(scope=scope))
-        inner = {**scope, "method": "GET"}
+        inner = dict(scope)
         if not accepts_gzip:
             inner["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
 
         async def send_fitting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _fit_tag(MutableHeaders(scope=message), is_weak=accepts_gzip)
-            elif scope["method"] == "HEAD":
-                message = {**message, "body": b""}
             await send(message)
 
         await self._compressed(inner, receive, send_fitting)

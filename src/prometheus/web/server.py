@@ -65,7 +65,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
 
     limited = Limiter(middleware.Transfer(api), limits or Limits(), refuse)
     kept = KeptAnswers(limited, app.db_manager.visible_state, refuse, metrics.database_failed)
-    answering: ASGIApp = middleware.WholeSegments(tables.TablesByAccept(kept))
+    answering: ASGIApp = middleware.WholeSegments(tables.TablesByAccept(middleware.HeadAsGet(kept)))
     rate = app.db_manager.config.client_requests_per_minute
     if rate is not None:
         answering = ClientRate(answering, rate, refuse)

@@ -258,6 +258,14 @@
     document.addEventListener("visibilitychange", look);
   };
 
+  // Where a step leads is computed before it is taken: the server keeps the page, and only its head travels.
+  const prepareSteps = async () => {
+    for (const link of [byId("previous"), byId("next")]) {
+      if (link) await fetch(link.href, { method: "HEAD", priority: "low" }).catch(() => {});
+    }
+  };
+  addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(prepareSteps));
+
   listen();
   listenToTools();
   explainWords();
