@@ -15,7 +15,7 @@ from prometheus.web.middleware import digest
 
 STATIC = Path(__file__).parent / "static"
 VENDOR = "static/vendor"
-SUFFIXES = frozenset({".css", ".js", ".svg"})
+SUFFIXES = frozenset({".css", ".js", ".png"})
 
 
 class Assets(StaticFiles):

@@ -264,14 +264,20 @@
       if (link) await fetch(link.href, { method: "HEAD", priority: "low" }).catch(() => {});
     }
   };
-  addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(prepareSteps));
 
-  listen();
-  listenToTools();
-  explainWords();
-  watch();
-  keep();
-  if (host) whenSeen(host, drawHistory);
-  drawAnalogs();
-  if (byId("worth")) whenSeen(byId("worth"), showRecord);
+  // Each in a task of its own, so that none holds a key or a touch up.
+  const drawLater = () => {
+    if (host) whenSeen(host, drawHistory);
+    drawAnalogs();
+    if (byId("worth")) whenSeen(byId("worth"), showRecord);
+  };
+  const start = async () => {
+    for (const each of [listen, listenToTools, explainWords, watch, drawLater]) {
+      each();
+      await new Promise((done) => { setTimeout(done); });
+    }
+    (window.requestIdleCallback ?? setTimeout)(prepareSteps);
+  };
+  if (asked.size) keep();
+  start();
 })();
