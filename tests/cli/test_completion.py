@@ -80,6 +80,9 @@ def test_stored_names_are_offered_and_the_only_region_is_taken(run: Run) -> None
     assert alone.stdout.splitlines()[1:] == ["2025-07-23,US,NEUTRAL,1.000000,num-regime-core-v1"]
     assert "region US: the only one that is stored" in alone.stderr
     assert "latest is 2025-07-23, the newest date stored of US" in alone.stderr
+    for command in ("show_joint_regime_context", "backfill_joint_regime_context --as-of latest"):
+        taken = run(*command.split())
+        assert "region US: the only one that is stored" in taken.stderr, taken
     assert offered(f"{MODULE}show_regimes --region ") == ["US"]
     assert offered(f"{MODULE}show_regimes --region=") == ["--region=US"]
     assert offered(f"{MODULE}calibrate --instrument-id ") == ["AAPL.US", "GSPC.INDX"]

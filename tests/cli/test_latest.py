@@ -59,8 +59,13 @@ def test_latest_of_regions_is_that_of_their_members(run: Run, monkeypatch: pytes
     monkeypatch.setenv("PROMETHEUS_REGIONS", '{"SPX": {"instrument_id": "GSPC.INDX"}}')
     night = run("nightly", "--as-of", "latest", "--dry-run")
     assert "latest is 2023-12-28, the newest date stored" in night.stderr
-    alone = run("run_numeric_regime", "--region", "SPX", "--as-of", "latest", "--dry-run")
+    alone = run("run_numeric_regime", "--as-of", "latest", "--dry-run")
+    assert "region SPX: the only one that is configured" in alone.stderr
     assert "latest is 2023-12-28, the newest date stored of SPX" in alone.stderr
+    unnamed = run("run_numeric_regime", "--instrument-id", "AAPL.US", "--as-of", "latest", "--dry-run")
+    assert unnamed.errors == ["error: --instrument-id AAPL.US: name the region that it stands for (--region)"]
+    monkeypatch.delenv("PROMETHEUS_REGIONS")
+    assert "no region is configured; name one (--region)" in run("calibrate", "--until", "2010-12-31").errors[0]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,12 @@ def history(run: Run, prepare: Prepare) -> None:
 def test_similar_prints_the_same_for_people_and_for_machines(run: Run) -> None:
     asked = ("similar", "--region", "US", "--as-of", "2020-06-30", "--k", "3")
 
-    text, machine = run(*asked), run(*asked, "--json")
+    text, machine = run("similar", *asked[3:]), run(*asked, "--json")
 
+    taken = text.stderr.splitlines()
+    assert taken[0].endswith("region US: the only one that is stored")
+    assert taken[1:] == ["model num-regime-core-v1, the only one stored"]
+    assert "model num" not in run(*asked, "--model-id", "num-regime-core-v1").stderr
     found = json.loads(machine.stdout)
     lines = text.stdout.splitlines()
     assert lines[0].startswith("US 2020-06-30, numeric space of num-regime-core-v1: nearest of ")
@@ -52,7 +56,7 @@ def test_windows_of_all_instruments_are_searched_without_a_region(run: Run) -> N
         (["--region", "US", "--as-of", "2020-01-02", "--k", "0"], 2, "--k 0: name a number from 1 to 1000"),
         (["--region", "US", "--as-of", "2020-01-02", "--k", "1000000000"], 2, "name a number from 1 to 1000"),
         (["--region", "US", "--as-of", "yesterday"], 2, "'yesterday' is no date; write YYYY-MM-DD"),
-        (["--as-of", "2020-01-02"], 2, "give --region REGION, or --instrument-id ID"),
+        (["--region", "", "--as-of", "2020-01-02"], 2, "--region is empty; name a region, or leave the option out"),
         (["--instrument-id", "AAPL.US", "--as-of", "2020-01-02", "--metric", "cosine"], 2, "by Euclidean distance"),
         (["--instrument-id", "NOBODY", "--as-of", "2020-01-02"], 5, "NOBODY by num-regime-core-v2 has no embedding"),
         (["--region", "US", "--as-of", "2020-01-02", "--space", "joint"], 5, "build them with backfill_joint"),
@@ -81,8 +85,9 @@ def test_texts_are_found_by_meaning_and_only_once_known(run: Run, sample: None) 
     assert {hit["kind"] for hit in april["hits"]} <= {"CREDIT_HY", "CREDIT_IG"}
     similarities = [hit["similarity"] for hit in april["hits"]]
     assert similarities == sorted(similarities, reverse=True)
-    printed = run(*(each for each in asked if each != "--json"), "--as-of", "2025-04-30").stdout
-    assert printed.splitlines()[0] == f"{april['n_texts']} texts known on 2025-04-30, compared by text-macro-v1"
+    printed = run(*(each for each in asked if each != "--json"), "--as-of", "2025-04-30")
+    assert printed.stdout.splitlines()[0] == f"{april['n_texts']} texts known on 2025-04-30, compared by text-macro-v1"
+    assert printed.stderr.endswith("model text-macro-v1, the only one stored up to 2025-04-30\n")
 
 
 def test_text_searches_that_cannot_be_get_one_line(run: Run, sample: None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from prometheus.cli.options import StandsForRegion, file_of, wrote
-from prometheus.cli.parameters import date_option, option
+from prometheus.cli.parameters import ONLY_REGION, LabelledRegion, date_option, option
 from prometheus.cli.runner import Answer, command, command_app
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ N_DATES_SHOWN = 5
 
 @command("--region US_INDEX --instrument-id GSPC.INDX --until 2007-12-31", latest="prices")
 def calibrate(
-    region: Annotated[str, option("Region the prototypes are for.")],
     until: Annotated[date, date_option("Last date that may be used.", "--until", "--end")],
+    region: LabelledRegion = ONLY_REGION,
     output: Annotated[
         Path | None,
         option("Prototype file to write, for run_numeric_regime --prototypes; without it prototypes_REGION.json."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from prometheus.cli import options as opt
 from prometheus.cli.options import answer_of_run
-from prometheus.cli.parameters import option
+from prometheus.cli.parameters import ONLY_REGION, LabelledRegion, option
 from prometheus.cli.runner import Answer, command, command_app
 from prometheus.core import MINILM
 from prometheus.errors import UsageError
@@ -68,7 +68,7 @@ def backfill_numeric_embeddings(
     latest="prices",
 )
 def run_numeric_regime(
-    region: Annotated[str, option("Region the regime is stored for.")],
+    region: LabelledRegion = ONLY_REGION,
     instrument_id: opt.StandsForRegion = None,
     dates: opt.Sessions = opt.SESSIONS,
     window_days: opt.WindowDays = None,

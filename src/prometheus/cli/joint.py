@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from prometheus.cli import options as opt
 from prometheus.cli.options import TextSource
-from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option
+from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, OnlyRegions, date_option, option
 from prometheus.cli.runner import Answer, command, command_app, csv_text
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ JOINT_OPTIONS = JointOptions()
 class Listed:
     """The joint rows to list."""
 
-    region: Annotated[str, option("Region to show.")]
+    region: OnlyRegion = ONLY_REGION
     start: opt.First = opt.START
     end: opt.Last = opt.END
     model_id: JointModelId = "joint-regime-core-v1"
@@ -59,7 +59,7 @@ class Listed:
 class Join:
     """The regions and dates to join with macro texts, and the models."""
 
-    region: Annotated[list[str], option("Region to join; may be repeated.")]
+    region: OnlyRegions = ONLY_REGION
     text_model_id: TextModelId = "text-macro-v1"
     joint_model_id: JointModelId = "joint-regime-core-v1"
     numeric_model_id: NumericModelId = "num-regime-core-v1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, date, datetime
 from inspect import Parameter
@@ -55,6 +55,11 @@ def date_option(text: str, *names: str, metavar: str = "DATE") -> Any:
 
 
 OnlyRegion = Annotated[str, option("Region; may be left out if only one is stored.")]
+OnlyRegions = Annotated[list[str], option("Region; may be repeated, or left out if only one is stored.")]
+SearchedRegion = Annotated[
+    str, option("Region whose past is searched; without it and --instrument-id the only one stored.")
+]
+LabelledRegion = Annotated[str, option("Region; may be left out, as --instrument-id, if only one is configured.")]
 
 
 def expand(parameter: Parameter) -> Iterator[Parameter]:
@@ -92,13 +97,14 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
     """Put dates for texts, the newest date of some rows for ``latest``, and the only region for a missing one.
 
     The databases are opened only where they are needed, and what they put in is logged. UsageError where a command
-    cannot know the newest date, or there are several regions; NotFoundError where nothing is stored.
+    cannot know the newest date, there are several regions, or an instrument comes without the region it stands for;
+    NotFoundError where nothing is stored.
     """
     for name in filter(lambda each: _takes_dates(parameters[each]), parameters):
         value = given[name]
         given[name] = tuple(map(parse_date, value)) if isinstance(value, tuple) else value and parse_date(value)
     waiting = [name for name, value in given.items() if any(each is NEWEST for each in _several(value))]
-    lacks_region = any(each.annotation is OnlyRegion and given[name] is None for name, each in parameters.items())
+    lacks_region = _lacks_region(given, parameters)
     if waiting and rows is None:
         raise UsageError(f"{LATEST} is the newest date of what is stored, and nothing is read yet here; name a date")
     if not waiting and not lacks_region:
@@ -108,7 +114,9 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
 
     with open_app(load_config(), announce=logger.info) as app:
         if lacks_region:
-            given["region"] = _only_region(app)
+            kind = parameters["region"].annotation
+            only = _only_configured(app) if kind is LabelledRegion else _only_region(app)
+            given["region"] = [only] if kind is OnlyRegions else only
         if waiting and rows is not None:
             newest = _newest_of(app, given, rows)
     for name in waiting:
@@ -116,15 +124,44 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
         given[name] = newest if value is NEWEST else tuple(newest if each is NEWEST else each for each in value)
 
 
+def _lacks_region(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> bool:
+    if "region" not in parameters or given["region"]:
+        return False
+    kind, instrument = parameters["region"].annotation, given.get("instrument_id")
+    if kind in (OnlyRegion, SearchedRegion, LabelledRegion) and given["region"] is not None:
+        raise UsageError("--region is empty; name a region, or leave the option out")
+    if kind is LabelledRegion and instrument is not None:
+        raise UsageError(f"--instrument-id {instrument}: name the region that it stands for (--region)")
+    return kind in (OnlyRegion, OnlyRegions) or (kind in (SearchedRegion, LabelledRegion) and instrument is None)
+
+
 def _only_region(app: App) -> str:
     regions = app.stored.regions()
     if not regions:
         raise NotFoundError("no regimes are stored; make them from files of prices: python -m prometheus quick FILE")
+    return _only(regions, "stored")
+
+
+def _only_configured(app: App) -> str:
+    regions = sorted(app.db_manager.config.regions)
+    if not regions:
+        raise UsageError("no region is configured; name one (--region), and its instrument (--instrument-id)")
+    return _only(regions, "configured")
+
+
+def _only(regions: Sequence[str], state: str) -> str:
     if len(regions) > 1:
         more = f" and {len(regions) - MOST_LISTED} more" if len(regions) > MOST_LISTED else ""
-        raise UsageError(f"several regions are stored; name one (--region): {', '.join(regions[:MOST_LISTED])}{more}")
-    logger.info("region %s: the only one that is stored", regions[0])
+        raise UsageError(f"several regions are {state}; name one (--region): {', '.join(regions[:MOST_LISTED])}{more}")
+    logger.info("region %s: the only one that is %s", regions[0], state)
     return regions[0]
+
+
+def note_only_model(model_id: str | None, stored: Iterable[str], until: date | None = None) -> Sequence[str]:
+    """Return a line that names the only model stored, by a date if given; none where one was named or has rivals."""
+    names = set(stored)
+    by = f" up to {until}" if until is not None else ""
+    return [f"model {names.pop()}, the only one stored{by}"] if model_id is None and len(names) == 1 else []
 
 
 def _newest_of(app: App, given: Mapping[str, Any], rows: Rows) -> date:

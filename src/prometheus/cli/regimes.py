@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from prometheus.cli.options import END, START, AsOf, First, Last, file_of, require_order, wrote
-from prometheus.cli.parameters import ONLY_REGION, OnlyRegion, date_option, option, parse_known_date
+from prometheus.cli.parameters import (
+    ONLY_REGION,
+    OnlyRegion,
+    date_option,
+    note_only_model,
+    option,
+    parse_known_date,
+)
 from prometheus.cli.runner import Answer, command, command_app, csv_text
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.errors import UsageError
 
 if TYPE_CHECKING:
+    from prometheus.app import App
     from prometheus.app.histories import TransitionReport
     from prometheus.regime.explanation import Reason
     from prometheus.regime.prototypes import CalibrationWindow
@@ -163,9 +171,15 @@ def plot_regimes(
     path = output or file_of(region, "regimes", "png")
     with command_app() as app:
         n_dates = app.regimes.plot(region, instrument_id, start, end, model_id, path)
+        notes = note_only_model(model_id, _models_of(app, region))
     return Answer(
-        lambda: {"output": str(path), "region": region, "n_dates": n_dates}, lambda: f"wrote {path}: {n_dates} dates"
-    )
+        lambda: {"output": str(path), "region": region, "n_dates": n_dates}, lambda: f"wrote {path}: {n_dates} dates",
+        notes=notes,
+    )  # fmt: skip
+
+
+def _models_of(app: App, region: str) -> list[str]:
+    return [each.model_id for each in app.regimes.histories() if each.region == region]
 
 
 @command("--region US_INDEX", "--region US_INDEX --as-of 2020-03-16 --output march.html", latest="regimes")
@@ -180,12 +194,14 @@ def report(
 
     with command_app() as app:
         shown, text = write_report(app, region, as_of, model_id)
+        notes = note_only_model(model_id, _models_of(app, region))
     path = output or Path(f"{quote(region, safe='')}_{shown}.html")
     require_writable(path)
     is_changed = write_if_changed(path, text)
     return Answer(
         lambda: {"output": str(path), "is_changed": is_changed, "region": region, "as_of_date": shown},
         lambda: f"{wrote(path, is_changed=is_changed)}: {region} on {shown}",
+        notes=notes,
     )
 
 
@@ -195,8 +211,8 @@ def report(
     latest="regimes",
 )
 def compute_regime_prototypes(
-    region: Annotated[str, option("Region whose embeddings are averaged.")],
     output: Annotated[Path, option("JSON file to write.")],
+    region: OnlyRegion = ONLY_REGION,
     neutral_start: Annotated[date | None, date_option("First date of the NEUTRAL window.")] = None,
     neutral_end: Annotated[date | None, date_option("Last date of the NEUTRAL window.")] = None,
     crisis_start: Annotated[date | None, date_option("First date of the CRISIS window.")] = None,

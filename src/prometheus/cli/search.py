@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from prometheus.cli.options import HfModelName, TextSource
-from prometheus.cli.parameters import date_option, option
+from prometheus.cli.parameters import ONLY_REGION, SearchedRegion, date_option, note_only_model, option
 from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
 from prometheus.core import MINILM
 from prometheus.errors import UsageError
@@ -35,7 +35,7 @@ Metric = Literal["euclidean", "cosine"]
 @command("--region US_INDEX --as-of 2022-06-16 --k 5", "--instrument-id AAPL.US --as-of latest", latest="regimes")
 def similar(
     as_of: Annotated[date, date_option("The date; later data is ignored.")],
-    region: Annotated[str | None, option("Region whose past is searched.")] = None,
+    region: SearchedRegion = ONLY_REGION,
     instrument_id: Annotated[
         str | None,
         option(
@@ -55,7 +55,7 @@ def similar(
     country: Annotated[str | None, option("Only macro texts of it, in the text space.")] = None,
 ) -> Answer:
     """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
-    if region is not None:
+    if region or instrument_id is None:
         from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
@@ -63,11 +63,12 @@ def similar(
         )
         with command_app() as app:
             report = app.analogs.find(request)
-        return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)))
+            encoders = [each.encoder_model_id for each in app.regimes.histories() if each.region == region]
+        rivals, until = (encoders, None) if space == "numeric" else ([report.model_id], as_of)
+        notes = note_only_model(model_id, rivals, until)
+        return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)), notes=notes)
     from prometheus.app.window_search import DEFAULT_MODEL_ID, WindowRequest
 
-    if instrument_id is None:
-        raise UsageError("give --region REGION, or --instrument-id ID to search the windows of all instruments")
     if space != "numeric" or metric != "euclidean":
         raise UsageError("windows of instruments are compared in the numeric space, by Euclidean distance")
     wanted = WindowRequest(instrument_id, as_of, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
@@ -153,7 +154,8 @@ def similar_texts(
     wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name)
     with command_app() as app:
         report = app.text_search.find(wanted)
-    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)))
+    notes = note_only_model(model_id, [report.model_id], as_of)
+    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)), notes=notes)
 
 
 def _text_lines(report: TextSearchReport) -> Iterator[str]:
