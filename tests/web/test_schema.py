@@ -14,16 +14,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
+from starlette.testclient import TestClient
 from tests.fixtures.examples import share_of
-from tests.web.serving import serving
+from tests.web.serving import REGION, serving
 
 from prometheus.app import App
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.middleware import MEDIA_TYPES
 from prometheus.web.server import create_app
 
 pytest_plugins = ["tests.web.fixtures"]
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+CSV = MEDIA_TYPES["csv"].partition(";")[0]
+IN_PATHS = {"{region}": REGION, "{as_of_date}": "2020-03-16", ".{suffix}": ".parquet"}
+ASKED = {
+    "/v1/regimes/latest": {"region": REGION}, "/v1/regimes/{as_of_date}": {"region": REGION},
+    "/v1/regions/{region}/analogs": {"as_of": "2020-03-16"}, "/v1/changes": {"since": "2020-06-01"},
+    "/v1/texts/search": {"q": "banks", "as_of": "2025-01-31"}, "/v1/record": {"region": REGION},
+}  # fmt: skip
+"""What a question needs, by its route."""
 
 
 @pytest.fixture
@@ -54,6 +64,24 @@ def test_every_answer_is_as_documented(api: schemathesis.BaseSchema, mode: Gener
             ask()
             asked.append(operation.label)
     assert len(asked) >= 8
+
+
+def test_every_route_answers_in_the_forms_that_the_document_names_and_in_no_other(client: TestClient) -> None:
+    in_tables = []
+    for path, operations in client.get("/v1/openapi.json").json()["paths"].items():
+        documented = set(operations["get"]["responses"]["200"]["content"])
+        address = path
+        for name, value in IN_PATHS.items():
+            address = address.replace(name, value)
+        for form in {CSV, *documented}:
+            answer = client.get(address, params=ASKED.get(path, {}), headers={"Accept": form})
+            assert answer.status_code == 200, (address, answer.text)
+            given = answer.headers["content-type"].partition(";")[0]
+            assert given == form or form not in documented or "{suffix}" in path, (path, form)
+            assert given in documented, (path, form)
+        if len(documented) > 1:
+            in_tables.append(path)
+    assert {"/v1/instruments", "/v1/findings", "/v1/regions/{region}/regimes"} < set(in_tables)
 
 
 @pytest.mark.deep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
 from io import BytesIO
@@ -26,7 +26,7 @@ from prometheus.regime.history import LABELS, RegimeHistory, RegimeTimeline, pre
 from prometheus.regime.types import RegimeState
 from prometheus.web import questions, schemas
 from prometheus.web.errors import for_clients
-from prometheus.web.middleware import ARROW, WebMetrics
+from prometheus.web.middleware import ARROW, MEDIA_TYPES, WebMetrics
 from prometheus.web.questions import DatePath, Nothing, OfModel, RegionPath
 
 
@@ -42,6 +42,15 @@ def _state(name: str) -> Any:
 
     return Depends(of)
 
+
+def _answers_as(media_types: Iterable[str], told: str) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of an answer that may come in other forms than JSON."""
+    content = {each.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for each in media_types}
+    return {200: {"content": content, "description": told}}
+
+
+TABLE = _answers_as(MEDIA_TYPES.values(), "The table.")
+TABLE_TOO = _answers_as(MEDIA_TYPES.values(), "A page; as a table where `Accept` names its form first.")
 
 AppOf = Annotated[App, _state("prometheus")]
 MetricsOf = Annotated[WebMetrics, _state("metrics")]
@@ -60,7 +69,10 @@ def list_regions(app: AppOf, _: Nothing) -> Any:
     return {"items": [_region(name, list(histories)) for name, histories in by_region]}
 
 
-@regimes.get("/regions/{region}/regimes", response_model=schemas.RegimePage, summary="Regimes of a range of dates")
+@regimes.get(
+    "/regions/{region}/regimes", response_model=schemas.RegimePage, summary="Regimes of a range of dates",
+    responses=TABLE_TOO,
+)  # fmt: skip
 def list_regimes(request: Request, app: AppOf, region: RegionPath, query: questions.RegimePageQuery) -> Any:
     """Return a page of labels, oldest first; a span without dates is an empty page."""
     span = query.span()
@@ -118,7 +130,10 @@ def list_transitions(app: AppOf, region: RegionPath, query: OfModel) -> Any:
     summary="Vectors of a range of dates",
     response_model=None,
     responses={
-        200: {"model": schemas.EmbeddingPage, "content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
+        200: {
+            "model": schemas.EmbeddingPage,
+            **_answers_as([ARROW], "A page; all rows where `Accept` names Arrow.")[200],
+        }
     },
 )
 def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: questions.EmbeddingPageQuery) -> Response:

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +26,10 @@ from prometheus.web.questions import HELD_SLASH
 logger = logging.getLogger(__name__)
 
 ARROW = "application/vnd.apache.arrow.stream"
+MEDIA_TYPES: Mapping[str, str] = {
+    "csv": "text/csv; charset=utf-8", "arrow": ARROW, "parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+"""Of a table, by its suffix."""
 GZIP_FROM_BYTES = 1_000
 GZIP_LEVEL = 1
 """Of numbers, level 6 saves five hundredths more bytes and takes six times as long."""

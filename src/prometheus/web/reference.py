@@ -15,10 +15,10 @@ from starlette.responses import Response
 
 from prometheus.app import App
 from prometheus.errors import InputRefusedError
-from prometheus.web.api import AppOf, next_page
+from prometheus.web.api import TABLE, TABLE_TOO, AppOf, next_page
 from prometheus.web.questions import OptionalDate, OptionalName, Parameters, RegionPath
 from prometheus.web.schemas import Answer, ModelHistory
-from prometheus.web.tables import Suffix, table_answer, table_answers
+from prometheus.web.tables import Suffix, table_answer
 
 MAX_INSTRUMENTS = 1_000
 MAX_CHECKED = 50
@@ -136,26 +136,31 @@ def get_region(app: AppOf, region: RegionPath, query: Annotated[AsOfParameters, 
     return app.definitions.region(region, query.as_of).to_dict()
 
 
-@router.get("/instruments", response_model=InstrumentPage, summary="Instruments, their prices and regions")
+@router.get(
+    "/instruments", response_model=InstrumentPage, summary="Instruments, their prices and regions", responses=TABLE_TOO
+)
 def list_instruments(request: Request, app: AppOf, query: InstrumentQuery) -> Any:
     """Return a page of the instruments that have prices."""
     return _page(request, *_instruments(app, query))
 
 
-@router.get("/instruments.{suffix}", summary="The same as a table", response_class=Response, responses=table_answers())
+@router.get("/instruments.{suffix}", summary="The same as a table", response_class=Response, responses=TABLE)
 def get_instrument_table(request: Request, app: AppOf, suffix: Suffix, query: InstrumentQuery) -> Response:
     """Return a page as CSV, an Arrow stream or Parquet; the header `Link` leads to the next one."""
     return _table(request, *_instruments(app, query), InstrumentRow, suffix, "instruments")
 
 
-@router.get("/findings", response_model=FindingPage, summary="Faults of prices, and what is decided of them")
+@router.get(
+    "/findings", response_model=FindingPage, summary="Faults of prices, and what is decided of them",
+    responses=TABLE_TOO,
+)  # fmt: skip
 def list_findings(request: Request, app: AppOf, query: FindingQuery) -> Any:
     """Return the findings of some instruments, as the bars up to a date show them; bars and decisions as stored now."""
     rows, cursor, failures = _findings(app, query)
     return {**_page(request, rows, cursor), "failures": failures}
 
 
-@router.get("/findings.{suffix}", summary="The same as a table", response_class=Response, responses=table_answers())
+@router.get("/findings.{suffix}", summary="The same as a table", response_class=Response, responses=TABLE)
 def get_finding_table(request: Request, app: AppOf, suffix: Suffix, query: FindingQuery) -> Response:
     """Return a page as CSV, an Arrow stream or Parquet; the header `Link` leads to the next one."""
     rows, cursor, failures = _findings(app, query)

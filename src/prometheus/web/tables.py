@@ -20,8 +20,8 @@ from prometheus.arrays import Float64Matrix
 from prometheus.errors import UsageError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import RegimeTimeline
-from prometheus.web.api import AppOf
-from prometheus.web.middleware import ARROW, Middleware
+from prometheus.web.api import TABLE, AppOf
+from prometheus.web.middleware import MEDIA_TYPES, Middleware
 from prometheus.web.questions import RegionPath, SpanParameters
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 tables = APIRouter(prefix="/v1", tags=["regimes"])
 MAX_ROWS = 1_000_000
 Suffix = Annotated[Literal["csv", "arrow", "parquet"], Path(description="The form of the table.")]
-MEDIA_TYPES: Mapping[str, str] = {
-    "csv": "text/csv; charset=utf-8", "arrow": ARROW, "parquet": "application/vnd.apache.parquet",
-}  # fmt: skip
-
-
 _BY_MEDIA = {media.partition(";")[0]: suffix for suffix, media in MEDIA_TYPES.items()}
 _TABLE_PATH = re.compile(r"/v1/(?:regions/[^/]+/regimes|regimes|instruments|findings)")
 
@@ -64,14 +59,6 @@ class ManyParameters(SpanParameters):
     region: list[str] = Field([], max_length=2_000, description="A region; may be repeated. Default: all.")
 
 
-def table_answers() -> dict[int | str, dict[str, Any]]:
-    """Return what the OpenAPI document says of a table."""
-    content = {
-        media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()
-    }
-    return {200: {"content": content, "description": "The table."}}
-
-
 def table_answer(table: pa.Table, suffix: str, name: str) -> Response:
     """Return a table in the form of a suffix, for a file of that name."""
     safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)
@@ -81,7 +68,7 @@ def table_answer(table: pa.Table, suffix: str, name: str) -> Response:
 
 @tables.get(
     "/regions/{region}/regimes.{suffix}", summary="Regimes of a region as a table", response_class=Response,
-    responses=table_answers(),
+    responses=TABLE,
 )  # fmt: skip
 def get_table(app: AppOf, region: RegionPath, suffix: Suffix, query: Annotated[SpanParameters, Query()]) -> Response:
     """Return label, four probabilities and spell of every date, as CSV, an Arrow stream or Parquet."""
@@ -92,7 +79,7 @@ def get_table(app: AppOf, region: RegionPath, suffix: Suffix, query: Annotated[S
 
 @tables.get(
     "/regimes.{suffix}", summary="Regimes of many regions as one table", response_class=Response,
-    responses=table_answers(),
+    responses=TABLE,
 )  # fmt: skip
 def get_tables(app: AppOf, suffix: Suffix, query: Annotated[ManyParameters, Query()]) -> Response:
     """Return the same of the regions named, or of all, each by the model that answers for it."""
