@@ -145,6 +145,15 @@ def test_region_and_date_are_switched(window: Visit, evil_rows: None) -> None:
     assert page.locator("h1").inner_text().startswith("Neutral")
 
 
+def test_the_sessions_beside_a_page_are_prepared_once_it_rests(window: Visit) -> None:
+    with window.page.expect_response(
+        lambda answer: answer.request.method == "HEAD" and answer.url.endswith("/2020-03-17")
+    ) as after:
+        window.page.goto(f"{window.base}/regions/{REGION}/{DAY}#span=1y")
+    assert after.value.ok
+    assert f"{window.base}/regions/{REGION}/2020-03-13" in window.addresses
+
+
 def test_dragging_zooms_hovering_tells_and_the_address_keeps_the_span(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}")
     page.locator("#history-chart").scroll_into_view_if_needed()
@@ -392,7 +401,7 @@ def test_words_are_explained_on_hover_and_on_focus_until_escape(window: Visit) -
     page.locator(".term").nth(1).focus()
     assert "Probability of the label" in tip.inner_text()
     described = page.locator(".term").nth(1).get_attribute("aria-describedby")
-    assert page.locator(f"#{described}").inner_text() == tip.inner_text()
+    assert page.locator(f"#{described}").text_content() == tip.inner_text()
 
 
 def test_a_new_session_is_told_politely_and_only_on_the_newest_page(

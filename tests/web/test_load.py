@@ -77,6 +77,16 @@ def test_an_answer_is_kept_until_a_transaction_has_changed_something(
     assert client.get(LATEST).status_code == 500, "it was asked anew"
 
 
+def test_who_asks_for_the_head_of_a_page_has_it_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"/regions/{REGION}/2020-03-16"
+    head = client.head(address)
+    monkeypatch.setattr("prometheus.app.briefings.BriefRegion.of", None)
+    page = client.get(address, headers={"Accept": "text/html"})
+
+    assert (head.content, page.status_code) == (b"", 200)
+    assert page.headers["etag"] == head.headers["etag"]
+
+
 def test_a_read_leaves_answers_kept_and_a_write_never_serves_what_was(
     client: TestClient, filled_config: PrometheusConfig
 ) -> None:

@@ -272,7 +272,7 @@
     if (byId("worth")) whenSeen(byId("worth"), showRecord);
   };
   const start = async () => {
-    for (const each of [listen, listenToTools, explainWords, watch, drawLater]) {
+    for (const each of [listen, listenToTools, drawLater, explainWords, watch]) {
       each();
       await new Promise((done) => { setTimeout(done); });
     }
