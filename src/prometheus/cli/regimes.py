@@ -66,6 +66,8 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
     row["exposure"] = EXPOSURES[state.regime_label]
     if "held" in state.metadata:
         row["held"] = state.metadata["held"]
+    if "market_index" in state.metadata:
+        row["market_index"] = state.metadata["market_index"]
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
         names = ("probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
