@@ -124,8 +124,8 @@ class Calibrate(UseCase):
         """Raise `UsageError` for what is no index of a subject, InputRefusedError where it is not known on a day."""
         if subject.members != (subject.entity_id,):
             raise UsageError(
-                f"region {subject.entity_id} stands on several instruments; --market-index is for one: give --instrument-id, or "
-                "leave the index away"
+                f"region {subject.entity_id} stands on several instruments, --market-index is for one; "
+                "give --instrument-id, or leave the index away"
             )
         if instrument_id == subject.entity_id:
             raise UsageError(f"{instrument_id} is itself the --market-index; leave that away")
