@@ -15,6 +15,7 @@ from prometheus.app import App
 from prometheus.app.calibrations import CalibrationRequest
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.regimes import RegimeRequest
+from prometheus.backfill import plan
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.regime import RegimeReport
 from prometheus.data.postgres.binary_copy import copy_in
@@ -72,11 +73,10 @@ def run(db_manager: DatabaseManager, prototypes: Path, span: DateSpan = CRASH) -
     return App(db_manager).regimes.run(request).report
 
 
-def stored(db_manager: DatabaseManager, model_like: str = "%") -> dict[date, tuple[Any, ...]]:
+def stored(db_manager: DatabaseManager) -> dict[date, tuple[Any, ...]]:
     with db_manager.get_runtime_connection() as connection:
         rows = connection.execute(
-            "SELECT as_of_date, regime_label, confidence, metadata FROM regimes WHERE model_id LIKE %s ORDER BY 1",
-            (model_like,),
+            "SELECT as_of_date, regime_label, confidence, metadata FROM regimes ORDER BY 1"
         ).fetchall()
     return {row[0]: row[1:] for row in rows}
 
@@ -95,8 +95,9 @@ def change_index(db_manager: DatabaseManager, statement: str, after: date) -> No
 
 
 def test_the_chance_alone_moves_and_any_way_through_the_dates_leaves_equal_rows(
-    db_manager: DatabaseManager, prices: None, tmp_path: Path, table_digests: TableDigest
-) -> None:
+    db_manager: DatabaseManager, prices: None, tmp_path: Path, table_digests: TableDigest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     path, plain = tmp_path / "with.json", tmp_path / "without.json"
     calibrate(db_manager, path)
     calibrate(db_manager, plain, index=None)
@@ -120,6 +121,9 @@ def test_the_chance_alone_moves_and_any_way_through_the_dates_leaves_equal_rows(
     for day in days:
         run(db_manager, path, DateSpan.of_date(day))
     assert stored(db_manager) == {day: whole[day] for day in days}
+    monkeypatch.setattr(plan, "CHUNK_DAYS", 17)
+    assert run(db_manager, path).regimes.written == len(whole) - len(days)
+    assert stored(db_manager) == whole
     forget(db_manager)
     assert _engine(db_manager, path).get_regime(days[0], "AAPL").metadata == whole[days[0]][2]
 

@@ -82,6 +82,10 @@ class EvaluationRequest:
     vix: str | None = None
     market_index: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.instrument_id == self.market_index:
+            raise UsageError(f"{self.market_index} is itself the --market-index; leave that away")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationReport:

@@ -135,6 +135,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if not report.planned:
             raise report.refused[-1]
         _warn_without_prototypes(request)
+        _warn_without_index(work.model, report)
         return work.storage.get_history(request.region, date.min, date.max, work.model.model_id)
 
     def _work(self, request: RegimeRequest) -> tuple[RegimeBackfill, Subject, DateSpan]:

@@ -88,7 +88,7 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     )
     lines = [
         f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
-        f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
+        f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}{_lack(state)}",
         *_bear_line(state),
         f"  leaving {label}{_after(state)} within {leaving}",
         f"  exposure {EXPOSURES[state.regime_label]:g} ({RULE})",
@@ -98,6 +98,11 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
     lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
     return "\n".join(lines)
+
+
+def _lack(state: RegimeState) -> str:
+    index = state.metadata.get("market_index")
+    return "" if index is None or index["session"] else f", without {index['instrument_id']}, which was not known"
 
 
 def _bear_line(state: RegimeState) -> Iterator[str]:

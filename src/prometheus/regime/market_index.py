@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 
 RISE_WEIGHT = 2.1
-"""Log odds per unit of the log of ranges, pooled over US stocks (`python -m benchmarks.market_index`, ADR-0027)."""
+"""Log odds per unit of the log of ranges, pooled over US stocks (`python -m benchmarks.market_index`, ADR-0025)."""
 MAX_AGE = np.timedelta64(7, "D")
 """What was last known longer ago than this says nothing of a day."""
 
