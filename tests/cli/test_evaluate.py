@@ -101,6 +101,8 @@ def test_a_wrong_bar_is_held_told_and_part_of_no_figure(run: Run, db_manager: Da
             "learned from, up to 1989-12-29; give --start",
         ),
         ([*EVALUATE, *SPAN, "--vix", "NOBODY"], 5, "unknown instrument 'NOBODY'"),
+        ([*EVALUATE, *SPAN, "--market-index", "NOBODY"], 5, "unknown instrument 'NOBODY'"),
+        ([*EVALUATE, *SPAN, "--market-index", "GSPC.INDX"], 2, "GSPC.INDX is itself the --market-index"),
         ([*EVALUATE, *SPAN, "--warm-up-instrument-id", "AAPL.US"], 5, "cannot be joined"),
     ],
 )
@@ -137,6 +139,12 @@ def test_a_market_is_judged_instrument_by_instrument(run: Run) -> None:
     shown = run(*panel, "--labeller", "EWMA volatility", "--labeller", "holding").stdout
     assert "not worse than EWMA volatility on" in shown
     assert "EWMA volatility on 2 markets" in shown
+    both = ["--labeller", "num-regime-core-v2 with GSPC.INDX", "--labeller", "num-regime-core-v2"]
+    (member,) = json.loads(run(*panel, "--market-index", "GSPC.INDX", *both, "--json").stdout)["markets"]
+    beside, alone = member["labellers"]
+    assert (member["market"], beside["name"]) == ("AAPL.US", "num-regime-core-v2 with GSPC.INDX")
+    assert beside["auc_of_probability"] != alone["auc_of_probability"]
+    assert beside["eta2_of_labels"] == alone["eta2_of_labels"]
 
 
 @pytest.mark.usefixtures("sample")
@@ -170,4 +178,6 @@ def test_files_are_judged_without_a_database_from_the_first_start_that_works(run
     assert "num-regime-core-v2 on 1 market; high volatility" in shown.stdout
     assert "walk from 1997-01-01, the first start that works" in shown.stdout
     assert "not judged: ended: its bars end on 199" in shown.stdout
+    none = run("evaluate", "--markets", str(tmp_path), "--market-index", "NO.INDX")
+    assert (none.exit_code, none.errors) == (2, ["error: no file holds NO.INDX, the --market-index"])
     assert "not judged: short: 900 sessions are too few to judge: 1268 are needed" in shown.stdout

@@ -35,6 +35,7 @@ from prometheus.regime.calibration import (
 from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
 from prometheus.regime.explanation import Explainer, Movement, Reason
 from prometheus.regime.forecasts import fit_score_weights
+from prometheus.regime.market_index import MAX_AGE
 from prometheus.regime.model_persistent import explainer_of
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeState, require_region_name
@@ -97,6 +98,8 @@ class Calibrate(UseCase):
             request.region, request.instrument_id, request.model_id, None, NUM_REGIME_CORE_V2
         )
         windows = all_windows(self._wired, subject, date.min, request.until)
+        if request.settings.market_index is not None:
+            self._require_index(request.settings.market_index.instrument_id, subject, windows.as_of_dates[-1].item())
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
         if len(windows) < request.span:
             logger.warning(
@@ -116,6 +119,19 @@ class Calibrate(UseCase):
         )  # fmt: skip
         is_changed = write_prototypes(prototype_set, request.output)
         return CalibrationResult(prototype_set, is_changed, warnings, self._set_aside(subject, calibration))
+
+    def _require_index(self, instrument_id: str, subject: Subject, last: date) -> None:
+        """Raise `UsageError` for what is no index of a subject, InputRefusedError where it is not known on a day."""
+        if subject.members != (subject.entity_id,):
+            raise UsageError(
+                f"region {subject.entity_id} stands on several instruments, --market-index is for one; "
+                "give --instrument-id, or leave the index away"
+            )
+        if instrument_id == subject.entity_id:
+            raise UsageError(f"{instrument_id} is itself the --market-index; leave that away")
+        build = subject.builder.build_range([instrument_id], last - MAX_AGE.item(), last, subject.window_days)
+        if build.failures:
+            raise name_unknown(build.failures, self._wired.reader)[0]
 
     def _set_aside(self, subject: Subject, calibration: RegimeCalibration) -> dict[str, SetAside]:
         found = {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from prometheus.app.histories import Histories
 from prometheus.app.judged_markets import SetAside, load_all_bars, load_judged_market
-from prometheus.app.labellers import LabellerChoice
+from prometheus.app.labellers import LabellerChoice, index_until
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector
 from prometheus.errors import InputRefusedError, UsageError
@@ -67,7 +67,7 @@ class EvaluationRequest:
     `start` to `end` are judged: by default from the first year that works to the last bar. `repaint_every` counts the
     sessions between two re-runs on data cut there, None for no check; with `has_grid` the declared variants of
     num-regime-core-v2 are walked too. `event` says what is high volatility, the level of the instrument `vix` is a
-    peer.
+    peer; with a `market_index` so is what is said without it.
     """
 
     region: str
@@ -80,6 +80,11 @@ class EvaluationRequest:
     has_grid: bool = False
     event: Event = "own"
     vix: str | None = None
+    market_index: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.instrument_id == self.market_index:
+            raise UsageError(f"{self.market_index} is itself the --market-index; leave that away")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +144,10 @@ class EvaluationTasks(UseCase):
         NotFoundError, InputRefusedError or UsageError without bars, with too few of them, or for an unknown labeller.
         """
         levels = None if request.vix is None else load_all_bars(self._wired, request.vix)
-        choice = LabellerChoice(request.labellers, levels, leaves_out=())
+        index = None
+        if request.market_index is not None:
+            index = index_until(load_judged_market(self._wired, request.market_index), request.end)
+        choice = LabellerChoice(request.labellers, levels, index, leaves_out=())
         if request.start is not None:
             require_unseen(request.start, choice.of())
         if output_dir is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from prometheus.app.calibrations import all_windows, describe_windows
 from prometheus.app.judged_markets import load_all_bars, load_judged_market
-from prometheus.app.labellers import LabellerChoice
+from prometheus.app.labellers import LabellerChoice, index_until
 from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.backfill.work import Progress
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 class MarketsRequest:
     """How every market is judged: by default from the first start that works there, to its last bar.
 
-    An earlier `start` is moved to the first that works. `vix` is the instrument whose level is a peer, and no market.
+    An earlier `start` is moved to the first that works. `vix` is the instrument whose level is a peer, `market_index`
+    the one whose members the others are; neither is judged.
     """
 
     start: date | None = None
@@ -44,6 +45,7 @@ class MarketsRequest:
     labellers: tuple[str, ...] = ()
     event: Event = "own"
     vix: str | None = None
+    market_index: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ class Market:
 def evaluate_files(paths: Sequence[Path], request: MarketsRequest, progress: Progress) -> MarketsReport:
     """Judge labellers on every instrument of some files or folders of prices; no database is opened.
 
-    UsageError for an instrument that two of the files hold, or for a VIX that none does.
+    UsageError for an instrument that two of the files hold, or for a VIX or an index that none does.
     """
     bars: dict[str, PriceBars] = {}
     for path in find_sources(paths).paths:
@@ -67,12 +69,15 @@ def evaluate_files(paths: Sequence[Path], request: MarketsRequest, progress: Pro
             if name in bars:
                 raise UsageError(f"{path} holds {name}, which a file before it does; leave one of them out")
             bars[name] = each
-    if request.vix is not None and request.vix not in bars:
-        raise UsageError(f"no file holds {request.vix}, whose level is to be a peer")
-    levels = None if request.vix is None else bars.pop(request.vix)
+    roles = ((request.vix, "whose level is to be a peer"), (request.market_index, "the --market-index"))
+    for beside, role in roles:
+        if beside is not None and beside not in bars:
+            raise UsageError(f"no file holds {beside}, {role}")
     calendar = calendar_of(US_EQ)
+    levels = None if request.vix is None else bars.pop(request.vix)
+    index = None if request.market_index is None else JudgedMarket(bars.pop(request.market_index), calendar)
     markets = (Market(name, JudgedMarket(each, calendar)) for name, each in bars.items())
-    return _evaluate(markets, len(bars), request, levels, progress)
+    return _evaluate(markets, len(bars), request, levels, index, progress)
 
 
 class EvaluateMarkets(UseCase):
@@ -80,9 +85,10 @@ class EvaluateMarkets(UseCase):
 
     def evaluate_members(self, market_id: str, request: MarketsRequest) -> MarketsReport:
         """Judge labellers on every instrument of a market."""
-        listed = [each for each in self._wired.catalog.list_instruments(market_id, None, 0) if each != request.vix]
+        beside = (request.vix, request.market_index)
+        listed = [each for each in self._wired.catalog.list_instruments(market_id, None, 0) if each not in beside]
         markets = (Market(name, load_judged_market(self._wired, name)) for name in listed)
-        return _evaluate(markets, len(listed), request, self._levels(request), self._wired.progress)
+        return self._evaluate(markets, len(listed), request)
 
     def evaluate_regions(self, regions: Iterable[str], request: MarketsRequest) -> MarketsReport:
         """Judge labellers on configured regions, each by its instrument or by the vectors of its members.
@@ -91,7 +97,7 @@ class EvaluateMarkets(UseCase):
         """
         names = list(regions)
         markets = [self._region(name, request.end) for name in names]
-        return _evaluate(markets, len(names), request, self._levels(request), self._wired.progress)
+        return self._evaluate(markets, len(names), request)
 
     def _region(self, region: str, end: date | None) -> Market:
         subject = self._wired.subject_of(region, None, None, None, "")
@@ -102,8 +108,10 @@ class EvaluateMarkets(UseCase):
         windows = all_windows(self._wired, subject, date.min, until)
         return Market(region, bars, VectorsByDate(describe_windows(subject, windows)))
 
-    def _levels(self, request: MarketsRequest) -> PriceBars | None:
-        return None if request.vix is None else load_all_bars(self._wired, request.vix)
+    def _evaluate(self, markets: Iterable[Market], n_markets: int, request: MarketsRequest) -> MarketsReport:
+        levels = None if request.vix is None else load_all_bars(self._wired, request.vix)
+        index = None if request.market_index is None else load_judged_market(self._wired, request.market_index)
+        return _evaluate(markets, n_markets, request, levels, index, self._wired.progress)
 
 
 def draw_pooled(report: MarketsReport, folder: Path) -> None:
@@ -115,9 +123,10 @@ def draw_pooled(report: MarketsReport, folder: Path) -> None:
 
 
 def _evaluate(
-    markets: Iterable[Market], n_markets: int, request: MarketsRequest, levels: PriceBars | None, progress: Progress
-) -> MarketsReport:
-    choice = LabellerChoice(request.labellers, levels)
+    markets: Iterable[Market], n_markets: int, request: MarketsRequest, levels: PriceBars | None,
+    index: JudgedMarket | None, progress: Progress,
+) -> MarketsReport:  # fmt: skip
+    choice = LabellerChoice(request.labellers, levels, None if index is None else index_until(index, request.end))
     if request.start is not None:
         require_unseen(request.start, choice.of())
     judged: list[JudgedOne] = []

@@ -108,6 +108,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             raise done.report.refused[-1]
         _warn_without_prototypes(request)
         warn_of_sessions_left_out(done.report.embeddings.failures)
+        _warn_without_index(model, done.report)
         self._tell_findings(subject, span)
         if dry_run:
             return done
@@ -134,6 +135,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if not report.planned:
             raise report.refused[-1]
         _warn_without_prototypes(request)
+        _warn_without_index(work.model, report)
         return work.storage.get_history(request.region, date.min, date.max, work.model.model_id)
 
     def _work(self, request: RegimeRequest) -> tuple[RegimeBackfill, Subject, DateSpan]:
@@ -234,6 +236,16 @@ def _warn_without_prototypes(request: RegimeRequest) -> None:
         logger.warning(
             "no prototypes: always NEUTRAL; run: python -m prometheus calibrate, then give --prototypes FILE"
         )
+
+
+def _warn_without_index(model: EncodingRegimeModel, report: RegimeReport) -> None:
+    days = report.without_index
+    if days and model.index is not None:
+        logger.warning(
+            "%s was not known in the week before %d of the dates, the first %s: their chance of high volatility is "
+            "stated without it; load its bars and run again",
+            model.index.instrument_id, len(days), days[0],
+        )  # fmt: skip
 
 
 def _default_encoder(request: RegimeRequest, prototype_set: PrototypeSet | None) -> str:

@@ -42,13 +42,15 @@ class RegimeReport(BackfillReport):
 
     `embeddings` are the rows of the vectors, with the sessions of a region that were left out as failures; `newest` and
     `refused` hold per span the state of its newest date, or why it has no state; `joined_anew` counts joint rows
-    rewritten because their states changed, by joint model.
+    rewritten because their states changed, by joint model. `without_index` are dates written whose forecast lacks
+    an index that was not known.
     """
 
     embeddings: BackfillReport = field(default_factory=BackfillReport)
     newest: tuple[RegimeState, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
     joined_anew: Counter[str] = field(default_factory=Counter)
+    without_index: tuple[date, ...] = ()
 
     @property
     def regimes(self) -> BackfillReport:
@@ -68,7 +70,8 @@ class MissingRegimes:
 
     `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
     (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted;
-    `lost_states` and `lost_vectors` are stored dates without a window.
+    `lost_states` and `lost_vectors` are stored dates without a window; `index_windows` are of the market's index, where
+    the model reads it.
     """
 
     region: str
@@ -80,6 +83,7 @@ class MissingRegimes:
     lost_vectors: DateVector
     left_out: tuple[InputRefusedError, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
+    index_windows: HashedWindows | None = None
     batch: EmbeddingBatch | None = None
     states: Sequence[RegimeState] = ()
 
@@ -111,6 +115,10 @@ class RegimeBackfill:
         wanted = windows.take(slice(warm_up, None))
         hashes = _state_hashes(windows.input_hashes, warm_up, f"{spec.entity_type} {spec.entity_id} {spec.window_days}")
         dates = wanted.as_of_dates
+        index = self.model.index
+        index_windows = None if index is None else index.windows(dates)
+        if index_windows is not None:
+            hashes = _hashes_with_index(hashes, index_windows, dates)
         reach = np.append(dates, np.datetime64(chunk.span.end, "D")) if chunk.span.is_range else dates
         states = self.storage.load_input_hashes(chunk.region, self.model.model_id, reach)
         vectors = self._stored_vectors(wanted, reach)
@@ -125,7 +133,10 @@ class RegimeBackfill:
         if not len(missing):
             return found
         first, stop = int(missing[0]), int(missing[-1]) + 1
-        return replace(found, windows=windows.take(slice(first, stop + warm_up)), input_hashes=hashes[first:stop])
+        return replace(
+            found, windows=windows.take(slice(first, stop + warm_up)), input_hashes=hashes[first:stop],
+            index_windows=index_windows,
+        )  # fmt: skip
 
     def count(self, wanted: MissingRegimes) -> RegimeReport:
         """Return the number of states to compute; some may prove unchanged."""
@@ -138,7 +149,10 @@ class RegimeBackfill:
         if wanted.windows is None:
             return wanted
         batch = self.model.encoder.encode(wanted.windows)
-        states = self.model.states(batch, wanted.region)
+        index, seen = self.model.index, None
+        if index is not None and wanted.index_windows is not None:
+            seen = index.rises(wanted.index_windows, batch.as_of_dates[self.model.warm_up :])
+        states = self.model.states(batch, wanted.region, seen)
         return replace(wanted, batch=batch.take(slice(self.model.warm_up, None)), states=states)
 
     def write(self, encoded: MissingRegimes) -> RegimeReport:
@@ -150,7 +164,11 @@ class RegimeBackfill:
             n_embeddings = self.model.encoder.save(encoded.batch)
             n_states = self.storage.save_regimes(encoded.states, encoded.input_hashes)
         dropped = self._drop_lost(encoded)
-        return self._report(encoded, n_embeddings, n_states, *self._newest(encoded), dropped=dropped)
+        report = self._report(encoded, n_embeddings, n_states, *self._newest(encoded), dropped=dropped)
+        if self.model.index is None:
+            return report
+        without = (each.as_of_date for each in encoded.states if each.metadata["market_index"]["session"] is None)
+        return replace(report, without_index=tuple(without))
 
     def _drop_lost(self, found: MissingRegimes) -> int:
         """Delete what stands on bars that are gone; return how many states that were."""
@@ -219,6 +237,18 @@ def _state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int6
     owner = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
     starts = np.arange(len(window_hashes) - warm_up, dtype=np.int64)
     return digests_of_runs(window_hashes.view(np.uint64) ^ np.uint64(owner), starts, starts + warm_up + 1)
+
+
+def _hashes_with_index(hashes: Int64Vector, index: HashedWindows, days: DateVector) -> Int64Vector:
+    """Return the hashes of states, shape (n,), that stand on what was known of the market's index on their days, too.
+
+    A day on which nothing was known is told from all others.
+    """
+    from prometheus.regime.market_index import newest_rows  # noqa: PLC0415 -- most models read no index
+
+    known = np.append(index.input_hashes, np.int64(0))[newest_rows(index.as_of_dates, days)]
+    starts = np.arange(0, 2 * len(hashes), 2, dtype=np.int64)
+    return digests_of_runs(np.column_stack([hashes, known]).ravel().view(np.uint64), starts, starts + 2)
 
 
 def stale_joins(

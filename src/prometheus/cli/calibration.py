@@ -31,13 +31,18 @@ def calibrate(
     decode_sessions: Annotated[int, option("Sessions each label looks back on.", min=1)] = 126,
     align_to: Annotated[Path | None, option("Earlier prototype file whose labels are kept.")] = None,
     model_id: Annotated[str | None, option("Numeric encoder of the instrument; num-regime-core-v2 without it.")] = None,
+    market_index: Annotated[
+        str | None, option("Index of the instrument's market; its rising ranges enter the chance of high volatility.")
+    ] = None,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
     from prometheus.app.calibrations import CalibrationRequest
     from prometheus.regime.calibration import CalibrationSettings
+    from prometheus.regime.market_index import MarketIndex
 
     output = output or file_of(region, "prototypes", "json")
-    settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions)
+    index = None if market_index is None else MarketIndex(market_index)
+    settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions, market_index=index)
     request = CalibrationRequest(
         region, instrument_id, until, output, span, settings, align_to=align_to, model_id=model_id
     )
@@ -70,7 +75,8 @@ def _calibration_text(result: CalibrationResult) -> str:
         *(f"{name}, {line}" for name, each in result.set_aside.items() for line in each.lines(N_DATES_SHOWN)),
         f"calmest: {calm}",
         f"wildest: {wild}",
-        f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions",
+        f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions"
+        + ("" if calibration.market_index is None else f", with the index {calibration.market_index.instrument_id}"),
         *(f"{label:<10}{n_stays:>10}{n_exits:>8}" for label, n_stays, n_exits in [header, *stays]),
     ])  # fmt: skip
 

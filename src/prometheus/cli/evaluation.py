@@ -47,6 +47,9 @@ def evaluate(
         Literal["own", "test"], option("High volatility: the top fifth known on the day, or of the test span.")
     ] = "own",
     vix: Annotated[str | None, option("Instrument whose level is one more peer, such as the VIX.")] = None,
+    market_index: Annotated[
+        str | None, option("Index of the market, for one more labeller of its members; itself not judged.")
+    ] = None,
     labeller: Annotated[list[str] | None, option("Only this labeller; may be repeated.")] = None,
     repaint_every: Annotated[
         int | None, option("Run every N-th session again on data cut there; 1 for all.", min=1)
@@ -68,10 +71,12 @@ def evaluate(
     if instrument_id is None:
         if repaint_every is not None or grid or warm_up_instrument_id is not None:
             raise UsageError("--repaint-every, --grid and --warm-up-instrument-id need --instrument-id")
-        return _many(region, market_id, markets, MarketsRequest(start, end, names, event, vix), output_dir)
+        return _many(
+            region, market_id, markets, MarketsRequest(start, end, names, event, vix, market_index), output_dir
+        )
     request = EvaluationRequest(
         region, instrument_id, warm_up_instrument_id, start, end, names, repaint_every=repaint_every, has_grid=grid,
-        event=event, vix=vix,
+        event=event, vix=vix, market_index=market_index,
     )  # fmt: skip
     with command_app("evaluation") as app:
         report = app.evaluations.evaluate(request, output_dir)

@@ -74,6 +74,8 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
     row["exposure"] = EXPOSURES[state.regime_label]
     if "held" in state.metadata:
         row["held"] = state.metadata["held"]
+    if "market_index" in state.metadata:
+        row["market_index"] = state.metadata["market_index"]
     if reasons:
         row["explanation"] = [reason.to_dict() for reason in reasons]
         names = ("probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
@@ -94,7 +96,7 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     )
     lines = [
         f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
-        f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}",
+        f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}{_lack(state)}",
         *_bear_line(state),
         f"  leaving {label}{_after(state)} within {leaving}",
         f"  exposure {EXPOSURES[state.regime_label]:g} ({RULE})",
@@ -104,6 +106,11 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
     lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
     lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
     return "\n".join(lines)
+
+
+def _lack(state: RegimeState) -> str:
+    index = state.metadata.get("market_index")
+    return "" if index is None or index["session"] else f", without {index['instrument_id']}, which was not known"
 
 
 def _bear_line(state: RegimeState) -> Iterator[str]:

@@ -26,6 +26,7 @@ from prometheus.evaluation.labeller import (
     recalibrated,
 )
 from prometheus.regime.decoding import euclidean_distances
+from prometheus.regime.market_index import newest_rows
 
 VOLATILITY_SESSIONS = 21
 HALF_LIFE = 10
@@ -41,7 +42,6 @@ N_WILD = 42
 _KERNEL_HALF_LIVES = 25
 _SMALLEST_VARIANCE = 1e-16
 _SESSIONS_PER_YEAR = 252
-_OLDEST_LEVEL = np.timedelta64(7, "D")
 
 
 def log_realized_volatility(history: MarketHistory, n_last: int) -> Float64Vector:
@@ -148,10 +148,7 @@ def hindsight_ceiling(history: MarketHistory, span: int = DEFAULT_SPAN) -> Score
 
 
 def _log_level(dates: DateVector, logs: Float64Vector, history: MarketHistory, n_last: int) -> Float64Vector:
-    days = history.dates[len(history) - n_last :]
-    rows = np.searchsorted(dates, days, side="right") - 1
-    newest = np.maximum(rows, 0)
-    return np.where((rows >= 0) & (days - dates[newest] <= _OLDEST_LEVEL), logs[newest], np.nan)
+    return np.append(logs, np.nan)[newest_rows(dates, history.dates[len(history) - n_last :])]
 
 
 def rule_labellers(span: int = DEFAULT_SPAN) -> list[Labeller]:

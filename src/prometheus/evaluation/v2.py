@@ -18,7 +18,7 @@ from prometheus.encoders.numeric.scale_free import ScaleFreeConstants, ScaleFree
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation import figures
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions
+from prometheus.evaluation.labeller import DEFAULT_SPAN, Predictions
 from prometheus.evaluation.protocol import (
     EvaluationPlan,
     forward_threshold,
@@ -35,6 +35,7 @@ from prometheus.regime.calibration import (
 )
 from prometheus.regime.decoding import viterbi_path
 from prometheus.regime.forecasts import FIRST_FORECAST, logit
+from prometheus.regime.market_index import IndexRises, MarketIndex
 from prometheus.regime.model_persistent import decode
 from prometheus.regime.types import RegimePrototype
 
@@ -85,13 +86,27 @@ class VectorsByDate:
         return self.sessions.take(rows[rows >= 0])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexOfMarket:
+    """An index and its rises of ranges, each from the bars up to its session, as of `VectorsByDate`."""
+
+    instrument_id: str
+    rises: IndexRises
+
+    @classmethod
+    def of(cls, history: MarketHistory) -> IndexOfMarket:
+        """Return what the windows of an index say."""
+        sessions = VectorsByDate.of(history).sessions
+        return cls(history.instrument_id, IndexRises.of(sessions.dates, sessions.vectors))
+
+
 @dataclass(frozen=True, slots=True)
 class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
     `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
     are taken from the sessions of `constants_span`, first and last date, instead of those packaged. `by_bear_state`
-    takes the side from the state of the bear market instead of the label.
+    takes the side from the state of the bear market instead of the label. The forecast of a member uses the `index`.
     """
 
     span: int = DEFAULT_SPAN
@@ -101,6 +116,7 @@ class PersistentLabeller:
     name: str = "num-regime-core-v2"
     vectors: VectorsByDate | None = None
     by_bear_state: bool = False
+    index: IndexOfMarket | None = None
 
     @property
     def learned_until(self) -> date | None:
@@ -121,8 +137,12 @@ class PersistentLabeller:
             )
         sessions = describe(history, n_sessions)
         followed = forward_log_volatility(history.closes[-len(sessions) :])
-        prototypes, calibration = calibrate(sessions, followed, self.settings, threshold)
-        return FittedPersistentLabeller(describe, prototypes, calibration, self.by_bear_state)
+        settings = self.settings
+        if self.index is not None:
+            settings = replace(settings, market_index=MarketIndex(self.index.instrument_id))
+        prototypes, calibration = calibrate(sessions, followed, settings, threshold)
+        rises = None if self.index is None else self.index.rises
+        return FittedPersistentLabeller(describe, prototypes, calibration, self.by_bear_state, rises)
 
     def _constants(self, history: MarketHistory) -> ScaleFreeConstants | None:
         if self.constants_span is None:
@@ -144,13 +164,15 @@ class FittedPersistentLabeller:
     prototypes: tuple[RegimePrototype, ...]
     calibration: RegimeCalibration
     by_bear_state: bool = False
+    index_rises: IndexRises | None = None
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1
         sessions = self.describe(history, n_sessions)
         is_held = None if history.is_held is None else history.is_held[-n_sessions:]
-        decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held)
+        seen = None if self.index_rises is None else self.index_rises.on(sessions.dates[-n_last:])
+        decoded = decode(sessions.vectors, sessions.scores, self.prototypes, self.calibration, is_held, seen)
         labels = [decoded.labels[nearest] for nearest in decoded.nearest]
         names = tuple(label.name for label in labels)
         is_risk_off = np.array([label in RISK_OFF_SIDE for label in labels])
@@ -163,11 +185,17 @@ class FittedPersistentLabeller:
         return Predictions(is_risk_off, scores, decoded.high_volatility, names, bear.probabilities)
 
 
-def core_labellers(vectors: VectorsByDate | None = None) -> list[Labeller]:
-    """Return what the product says, as its first version said it, and by its state of the bear market."""
+def core_labellers(
+    vectors: VectorsByDate | None = None, index: IndexOfMarket | None = None
+) -> list[PersistentLabeller]:
+    """Return what the product says, as its first version said it, and by its state of the bear market.
+
+    With an index of the market, what it says of a member comes first.
+    """
     now = PersistentLabeller(vectors=vectors)
+    beside = [] if index is None else [replace(now, name=f"{now.name} with {index.instrument_id}", index=index)]
     first = replace(now, name=f"{now.name}, first forecast", settings=CalibrationSettings(forecast=FIRST_FORECAST))
-    return [now, first, replace(now, name=f"{now.name}, bear state", by_bear_state=True)]
+    return [*beside, now, first, replace(now, name=f"{now.name}, bear state", by_bear_state=True)]
 
 
 def volatility_scores_of(history: MarketHistory, n_last: int) -> Float64Vector:

@@ -22,6 +22,7 @@ from prometheus.regime.bear import BearForecast
 from prometheus.regime.decoding import forward_costs_and_ages, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import BOOSTED_FORECAST, HighVolatilityForecast, volatility_scores
+from prometheus.regime.market_index import MarketIndex
 from prometheus.regime.transitions import (
     SPELL_AGES,
     ExitHazard,
@@ -55,7 +56,8 @@ class CalibrationSettings:
     The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
     `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
     distance; each label looks back on `decode_sessions`. `forecast` is the version of the forecasts beside the labels:
-    the first states no chance of a bear market. Numbers out of range raise `UsageError`.
+    the first states no chance of a bear market. The chance of high volatility of a member of a market uses its
+    `market_index`. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -64,6 +66,7 @@ class CalibrationSettings:
     penalty: float = PENALTY
     decode_sessions: int = DECODE_SESSIONS
     forecast: int = BOOSTED_FORECAST
+    market_index: MarketIndex | None = None
 
     def __post_init__(self) -> None:
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
@@ -124,7 +127,7 @@ class RegimeCalibration:
     `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
     descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis, `bear` the bear market
     whose chance is stated, `stays_by_age` the stays of each label by the age of the spell; the first version has
-    neither.
+    neither. Only a member of a market has a `market_index`.
     """
 
     start: date
@@ -140,6 +143,7 @@ class RegimeCalibration:
     wild: tuple[Stretch, ...]
     bear: BearForecast | None = None
     stays_by_age: Mapping[RegimeLabel, StaysByAge] | None = None
+    market_index: MarketIndex | None = None
 
     def exit_hazards(self, label: RegimeLabel, age: int) -> tuple[ExitHazard, ...]:
         """Return how likely a label is to be left, its spell being `age` sessions old, or `SPELL_AGES` at most."""
@@ -182,6 +186,7 @@ class RegimeCalibration:
                 wild=_stretches(document["wild"]),
                 bear=BearForecast.from_dict(document["bear"]) if "bear" in document else None,
                 stays_by_age=_counts_by_age(document["stays_by_age"]) if "stays_by_age" in document else None,
+                market_index=_market_index(document["market_index"]) if "market_index" in document else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
@@ -194,7 +199,8 @@ class RegimeCalibration:
         """Return why labels cannot be decoded or explained by this, None where they can."""
         forecast = self.high_volatility
         numbers = (self.temperature, self.penalty, forecast.threshold, forecast.intercept, forecast.slope)
-        if not all(map(math.isfinite, (*numbers, *self.norms.values()))):
+        weights = () if self.market_index is None else (self.market_index.weight,)
+        if not all(map(math.isfinite, (*numbers, *weights, *self.norms.values()))):
             return "holds numbers that are not finite"
         if not (self.temperature > 0 and self.penalty >= 0 and self.decode_sessions >= 1):
             return "needs a positive temperature and no negative penalty"
@@ -212,6 +218,10 @@ class RegimeCalibration:
 
 def _counts(document: Mapping[str, Any]) -> StayCounts:
     return StayCounts(int(document["n_sessions"]), int(document["n_exits"]))
+
+
+def _market_index(document: Mapping[str, Any]) -> MarketIndex:
+    return MarketIndex(str(document["instrument_id"]), float(document["weight"]))
 
 
 def _counts_by_age(document: Mapping[str, Any]) -> dict[RegimeLabel, StaysByAge]:
@@ -283,6 +293,7 @@ def calibrate(
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
         bear=BearForecast.fit(sessions.vectors) if chosen.forecast >= BOOSTED_FORECAST else None,
         stays_by_age=count_stays_by_age(labels, ages.tolist()) if chosen.forecast >= BOOSTED_FORECAST else None,
+        market_index=chosen.market_index,
     )
     return prototypes, calibration
 

@@ -62,12 +62,17 @@ class HighVolatilityForecast:
         """Return the log odds of each score, shape (n,), that this market's past alone gives."""
         return self.intercept + self.slope * scores
 
-    def probabilities(self, scores: Float64Vector, vectors: Float32Matrix) -> Float64Vector:
-        """Return the probability of high volatility for each score and vector, shape (n,) and (n, 384)."""
+    def probabilities(
+        self, scores: Float64Vector, vectors: Float32Matrix, added: Float64Vector | None = None
+    ) -> Float64Vector:
+        """Return the probability of high volatility for each score and vector, shape (n,) and (n, 384).
+
+        Log odds from elsewhere are `added`, shape (n,).
+        """
         log_odds = self.curve(scores)
         if self.version == BOOSTED_FORECAST:
             log_odds = (log_odds + boosted_log_odds(vectors, self.threshold)) / 2.0
-        return sigmoid(log_odds)
+        return sigmoid(log_odds if added is None else log_odds + added)
 
     @classmethod
     def fit(

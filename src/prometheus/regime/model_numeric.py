@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from prometheus.protocols import StoringEncoder
 from prometheus.regime.decoding import prototype_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
+
+if TYPE_CHECKING:
+    from prometheus.regime.market_index import IndexReader, IndexRises
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +51,12 @@ class EncodingRegimeModel(ABC):
     """What the regime models share: what stands for a region, its window, and states made of embeddings.
 
     An instrument stands for a region, or the region itself where the encoder's windows are those of regions. A batch
-    must begin `warm_up` sessions before the first one to be judged.
+    must begin `warm_up` sessions before the first one to be judged. `index` reads that of the market, where it is
+    used.
     """
 
     warm_up = 0
+    index: IndexReader | None = None
 
     def __init__(
         self,
@@ -87,7 +92,8 @@ class EncodingRegimeModel(ABC):
         """
         spec = self.spec_of(region)
         batch = self.encoder.encode(self.encoder.builder.build_trailing(spec, as_of_date, self.warm_up + 1))
-        state = self.states(batch, region)[0]
+        seen = None if self.index is None else self.index.seen_on(batch.as_of_dates[self.warm_up :])
+        state = self.states(batch, region, seen)[0]
         self.encoder.save(batch.take(slice(self.warm_up, None)))
         return state
 
@@ -102,9 +108,12 @@ class EncodingRegimeModel(ABC):
         except KeyError:
             raise unknown_region(region, sorted(self.region_instruments)) from None
 
-    def states(self, batch: EmbeddingBatch, region: str) -> list[RegimeState]:
-        """Return the regime of each vector of a batch after the first `warm_up`, in its order."""
-        assignment = self.assign(batch.vectors, batch.is_held)
+    def states(self, batch: EmbeddingBatch, region: str, seen: IndexRises | None = None) -> list[RegimeState]:
+        """Return the regime of each vector of a batch after the first `warm_up`, in its order.
+
+        `seen` is what a model with an `index` had seen of it on those dates.
+        """
+        assignment = self.assign(batch.vectors, batch.is_held, seen)
         sources = self._sources(batch, region)
         dates: list[date] = batch.as_of_dates[self.warm_up :].tolist()
         return [
@@ -129,10 +138,13 @@ class EncodingRegimeModel(ABC):
         return [{**base, **source, **(HELD if is_held else {})} for source, is_held in zip(sources, held, strict=True)]
 
     @abstractmethod
-    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:
+    def assign(
+        self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None, seen: IndexRises | None = None, /
+    ) -> Assignment:
         """Return labels for vectors of shape (n, dim), from the one after the first `warm_up` on.
 
-        Those that are held, shape (n,), repeat the vector before and add nothing to what is known.
+        Those that are held, shape (n,), repeat the vector before and add nothing to what is known; `seen`, of the
+        market's index, are for the labelled ones.
         """
 
 
@@ -172,7 +184,7 @@ class NumericRegimeModel(EncodingRegimeModel):
         fingerprint = prototypes_fingerprint(self.prototypes)
         return {**super().config, "prototypes": fingerprint, "temperature": self.temperature}
 
-    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:  # noqa: ARG002
+    def assign(self, vectors: Float32Matrix, *_: Any) -> Assignment:
         """Return labels for vectors of shape (n, dim); those that are held have the label of the one before."""
         distances = prototype_distances(vectors, self.prototypes)
         return Assignment(
@@ -186,7 +198,7 @@ class NumericRegimeModel(EncodingRegimeModel):
 class SeedRegimeModel(EncodingRegimeModel):
     """The bootstrap model: every embedding is NEUTRAL, for sure; prototypes are made of what it stores."""
 
-    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> Assignment:  # noqa: ARG002
+    def assign(self, vectors: Float32Matrix, *_: Any) -> Assignment:
         """Return NEUTRAL at distance 0 for every vector."""
         n_vectors = len(vectors)
         return Assignment(

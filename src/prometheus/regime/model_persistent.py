@@ -18,6 +18,7 @@ from prometheus.regime.calibration import RegimeCalibration
 from prometheus.regime.decoding import forward_costs_and_ages, posterior, prototype_distances
 from prometheus.regime.explanation import Explainer
 from prometheus.regime.forecasts import volatility_scores
+from prometheus.regime.market_index import IndexReader, IndexRises, MarketIndex
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.transitions import SPELL_AGES, hazards_to_dict
@@ -33,7 +34,8 @@ class DecodedAssignment(Assignment):
     `posteriors`, shape (n, n_labels), add to 1 in each row; `high_volatility`, shape (n,), is the probability that the
     volatility of the next 21 sessions exceeds `threshold`; `ages`, shape (n,), are those of the present spells in
     sessions, up to the oldest of `SPELL_AGES`; `exit_hazards` are, by column of the label and age, JSON values of the
-    probability of leaving it. Of bear markets and of ages a calibration of the first version says nothing.
+    probability of leaving it. Of bear markets and of ages a calibration of the first version says nothing;
+    `index_rises`, shape (n,), are what was seen of the `index`, where there is one.
     """
 
     posteriors: Float64Matrix
@@ -43,6 +45,8 @@ class DecodedAssignment(Assignment):
     exit_hazards: Mapping[tuple[int, int], Mapping[str, Any]]
     says_age: bool
     bear: BearChances | None = None
+    index: MarketIndex | None = None
+    index_rises: IndexRises | None = None
 
     def details(self, row: int) -> dict[str, Any]:
         """Return JSON values that say how one label came about."""
@@ -52,8 +56,14 @@ class DecodedAssignment(Assignment):
             "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
             **({} if self.bear is None else {"bear": self.bear.details(row)}),
             **({"spell_sessions": int(self.ages[row])} if self.says_age else {}),
+            **self._index_details(row),
             "change_risk": self.exit_hazards[int(self.nearest[row]), int(self.ages[row])],
         }
+
+    def _index_details(self, row: int) -> dict[str, Any]:
+        if self.index is None or self.index_rises is None:
+            return {}
+        return {"market_index": self.index.said(self.index_rises.sessions[row])}
 
 
 class PersistentRegimeModel(EncodingRegimeModel):
@@ -86,6 +96,8 @@ class PersistentRegimeModel(EncodingRegimeModel):
             window_days=prototype_set.window_days,
             model_id=model_id,
         )
+        if self.calibration.market_index is not None:
+            self.index = IndexReader(self.calibration.market_index.instrument_id, self.encoder, self.window_days)
 
     def _default_model_id(self) -> str:
         return self.prototype_set.regime_model_id(self.encoder.model_id)
@@ -101,9 +113,12 @@ class PersistentRegimeModel(EncodingRegimeModel):
             "calibration": self.calibration.to_dict(),
         }
 
-    def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> DecodedAssignment:
+    def assign(
+        self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None, seen: IndexRises | None = None, /
+    ) -> DecodedAssignment:
         """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
-        return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration, is_held)
+        scores = volatility_scores(vectors)
+        return decode(vectors, scores, self.prototype_set.prototypes, self.calibration, is_held, seen)
 
 
 def explainer_of(config: Mapping[str, Any] | None) -> Explainer | None:
@@ -121,11 +136,14 @@ def decode(
     prototypes: Sequence[RegimePrototype],
     calibration: RegimeCalibration,
     is_held: NDArray[np.bool_] | None = None,
+    seen: IndexRises | None = None,
 ) -> DecodedAssignment:
     """Return the labels of all sessions but the first ``decode_sessions - 1``, which are only looked back on.
 
     Vectors, shape (n, dim), and scores of high volatility, shape (n,), are of consecutive sessions, oldest first; one
-    that is held says nothing for or against any label. `PrototypeError` if vectors and prototypes differ in dimension.
+    that is held says nothing for or against any label. `seen` of the market's index, where the calibration has one, are
+    the rises known on each labelled session; without them it was never seen. `PrototypeError` if vectors and prototypes
+    differ in dimension.
     """
     distances = prototype_distances(vectors, prototypes)
     warm_up = calibration.decode_sessions - 1
@@ -134,13 +152,17 @@ def decode(
     values, ages = forward_costs_and_ages(costs, calibration.penalty, calibration.decode_sessions, max(SPELL_AGES))
     posteriors = posterior(values, calibration.temperature)
     nearest = values.argmin(axis=1)
+    index, added = calibration.market_index, None
+    if index is not None:
+        seen = seen or IndexRises.nothing(len(nearest))
+        added = index.log_odds(vectors[warm_up:], seen)
     return DecodedAssignment(
         labels=labels,
         nearest=nearest,
         confidences=posteriors[np.arange(len(nearest)), nearest],
         distances=distances[warm_up:],
         posteriors=posteriors,
-        high_volatility=calibration.high_volatility.probabilities(scores[warm_up:], vectors[warm_up:]),
+        high_volatility=calibration.high_volatility.probabilities(scores[warm_up:], vectors[warm_up:], added),
         threshold=calibration.high_volatility.threshold,
         ages=ages,
         exit_hazards={
@@ -149,4 +171,6 @@ def decode(
         },
         says_age=calibration.stays_by_age is not None,
         bear=None if calibration.bear is None else calibration.bear.chances(vectors, calibration.decode_sessions),
+        index=index,
+        index_rises=seen,
     )

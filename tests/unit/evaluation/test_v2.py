@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -17,6 +18,7 @@ from prometheus.evaluation.protocol import EvaluationPlan, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.rules import log_ewma_volatility
 from prometheus.evaluation.v2 import (
+    IndexOfMarket,
     PersistentLabeller,
     WindowDescriber,
     evaluate_panel,
@@ -49,6 +51,20 @@ def test_no_date_of_a_walk_is_repainted() -> None:
     report = check_walk(PersistentLabeller(), history, PLAN, walk, every=9)
     assert report.n_checked > 50
     assert report.n_changed == 0
+
+
+def test_an_index_moves_the_chance_of_its_members_alone_and_not_before_it_moves() -> None:
+    history, usual = sample_history(), predictions_of(PersistentLabeller())
+    itself = predictions_of(PersistentLabeller(index=IndexOfMarket.of(history)))
+    assert itself.probabilities.tobytes() == usual.probabilities.tobytes()
+    end = history.position_of(np.datetime64("2009-01-02"))
+    calmer = IndexOfMarket.of(
+        replace(history, closes=np.where(np.arange(len(history)) < end - 50, history.closes, history.closes[end - 50]))
+    )
+    found = predictions_of(PersistentLabeller(index=calmer))
+    assert found.probabilities[:200].tobytes() == usual.probabilities[:200].tobytes()
+    assert (found.probabilities[-40:] != usual.probabilities[-40:]).any()
+    assert (found.labels, found.is_risk_off.tolist()) == (usual.labels, usual.is_risk_off.tolist())
 
 
 def test_every_declared_cell_is_one_step_from_the_default() -> None:
