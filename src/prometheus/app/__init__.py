@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
     from prometheus.app import market_evaluations as _market_evaluations
+    from prometheus.app import members as _members
     from prometheus.app import nightly as _nightly
     from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
@@ -50,6 +51,7 @@ class App:
     findings: _decisions.PriceFindings
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
+    members: _members.LabelMembers
     statements: _record.ReadRecord
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
