@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cli.test_quick import INDEX, closes_of, write_closes
 from tests.fixtures.commands import Prepare, Run, run_all
-from tests.fixtures.database import TableDigest
+from tests.fixtures.database import TableDigest, as_owner
 
 from prometheus.app.databases import DatabaseManager
 
@@ -65,7 +65,7 @@ def test_the_rows_are_those_of_one_region_after_another(run: Run, db_manager: Da
         ("A/B", "2023-12-28"), ("ONE", "2023-12-28"),
     ]  # fmt: skip
 
-    with db_manager.get_runtime_connection() as runtime, db_manager.get_historical_connection() as historical:
+    with as_owner(db_manager, "runtime") as runtime, as_owner(db_manager, "historical") as historical:
         runtime.execute("TRUNCATE regimes, regime_transitions, forward_record, forward_record_head")
         historical.execute("TRUNCATE numeric_window_embeddings")
     for name, file in (("A/B", "A%2FB"), ("ONE", "ONE")):

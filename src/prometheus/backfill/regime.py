@@ -66,9 +66,9 @@ class RegimeReport(BackfillReport):
 class MissingRegimes:
     """The part of a span to compute, and once encoded its rows for both tables.
 
-    `is_new` says that no vector of the span is stored. `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
+    `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
     (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted;
-    `lost_states` and `lost_vectors` are stored dates without a window.
+    `lost_states` and `lost_vectors` are stored dates without a window; `is_new`: no vector of the span is stored.
     """
 
     region: str
