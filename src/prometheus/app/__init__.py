@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prometheus.app import decisions as _decisions
     from prometheus.app import definitions as _definitions
     from prometheus.app import evaluations as _evaluations
+    from prometheus.app import event_studies as _event_studies
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
     from prometheus.app import market_evaluations as _market_evaluations
@@ -63,6 +64,7 @@ class App:
     stored: _stored.ListStored
     evaluations: _evaluations.EvaluationTasks
     markets: _market_evaluations.EvaluateMarkets
+    events: _event_studies.StudyEvents
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define
