@@ -29,7 +29,7 @@ def judged(walk: Walk) -> list[list[float]]:
     sharpe, drawdown = sharpe_ratio(returns), max_drawdown(returns)
     rows = []
     for out in OUT:
-        mixed = (1.0 - out) * returns + out * whole.returns
+        mixed = whole.share_out(out)
         rows.append([sharpe_ratio(mixed) - sharpe, max_drawdown(mixed) - drawdown, out * whole.turnover])
     return rows
 

@@ -69,6 +69,7 @@ def decode_vector(stored: bytes | memoryview, dim: int | None = None, name: str 
 
 def require_finite(values: NDArray[np.floating], name: str) -> None:
     """Raise `VectorError` if any value is NaN or infinite."""
-    n_bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
-    if n_bad:
+    is_good = np.isfinite(values)
+    if not is_good.all():
+        n_bad = int(np.size(values) - np.count_nonzero(is_good))
         raise VectorError(name, f"{n_bad} of {np.size(values)} values are NaN or infinite as float32")

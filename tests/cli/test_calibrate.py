@@ -301,3 +301,46 @@ def test_a_prototype_file_names_its_own_encoder(run: Run) -> None:
     found = run(*unnamed, "--as-of", "2008-10-10", "--json")
     assert found.exit_code == 0, found.stderr
     assert json.loads(found.stdout)["model_id"] == json.loads(named.stdout)["model_id"]
+
+
+@pytest.mark.usefixtures("history")
+def test_what_was_said_around_dates_in_a_table_json_and_a_picture(run: Run, table_digests: TableDigest) -> None:
+    Path("crises.csv").write_text("date,what\n2008-09-15,Lehman\n2010-05-06,flash crash\n2007-08-09,quants\n")
+    stored = table_digests()
+    shown = run("evaluate", "events", "--region", "SPX", "--dates", "crises.csv")
+    asked = ["evaluate_events", "--region", "SPX", "--dates", "crises.csv", "--before", "2", "--after", "5", "--json"]
+    said = json.loads(run(*asked).stdout)
+
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.startswith("2 events in 1 region (SPX), stored from 2008-01-02 to 2010-12-31\nsession  events")
+    assert shown.stdout.endswith("outside of what is stored: 1 (2007-08-09 quants)\n")
+    assert (said["n_events"], said["outside"]) == (2, ["2007-08-09 quants"])
+    assert [each["session"] for each in said["sessions"]] == list(range(-2, 6))
+    (lehman, flash) = (
+        json.loads(run("show_regimes", "--region", "SPX", "--start", day, "--end", day, "--explain", "--json").stdout)[
+            0
+        ]
+        for day in ("2008-09-15", "2010-05-06")
+    )
+    chances = [each["high_volatility"]["probability"] for each in (lehman, flash)]
+    assert said["sessions"][2]["high_volatility"]["mean"] == pytest.approx(sum(chances) / 2)
+    assert table_digests() == stored
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["--dates", "crises.csv"], 2, "give either --region or --market-id"),
+        (["--dates", "none.csv", "--region", "SPX"], 5, "none.csv: cannot be read"),
+        (["--dates", "crises.csv", "--region", "SPX"], 5, "none of 1 dates lies in what is stored, 2008-01-02 to"),
+        (["--dates", "crises.csv", "--region", "MARS"], 5, "MARS"),
+        (["--dates", "crises.csv", "--region", "SPX", "--before", "300"], 2, "name numbers from 0 to 252"),
+        (["--dates", "crises.csv", "--market-id", "US_EQ"], 5, "no member of US_EQ has regimes; run calibrate"),
+    ],
+)
+def test_events_that_cannot_be_studied_are_refused(run: Run, arguments: list[str], exit_code: int, said: str) -> None:
+    Path("crises.csv").write_text("1987-10-19\n")
+    outcome = run("evaluate", "events", *arguments)
+    assert (outcome.exit_code, len(outcome.errors)) == (exit_code, 1), outcome.stderr
+    assert said in outcome.errors[0]

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from prometheus.app import decisions as _decisions
     from prometheus.app import definitions as _definitions
     from prometheus.app import evaluations as _evaluations
+    from prometheus.app import event_studies as _event_studies
     from prometheus.app import face as _face
     from prometheus.app import joint as _joint
     from prometheus.app import market_evaluations as _market_evaluations
+    from prometheus.app import members as _members
     from prometheus.app import nightly as _nightly
     from prometheus.app import overview as _overview
     from prometheus.app import prices as _prices
@@ -50,6 +52,7 @@ class App:
     findings: _decisions.PriceFindings
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
+    members: _members.LabelMembers
     statements: _record.ReadRecord
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
@@ -61,6 +64,7 @@ class App:
     stored: _stored.ListStored
     evaluations: _evaluations.EvaluationTasks
     markets: _market_evaluations.EvaluateMarkets
+    events: _event_studies.StudyEvents
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define

@@ -70,6 +70,16 @@ class CalibrationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """The prototypes written, their calibration, whether the file changed, and each reason to doubt them."""
+
+    prototype_set: PrototypeSet
+    calibration: RegimeCalibration
+    is_changed: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationResult:
     """The prototypes written, whether the file changed, each reason to doubt them, and what the judge set aside.
 
@@ -90,6 +100,20 @@ class Calibrate(UseCase):
 
         InputRefusedError for too few sessions.
         """
+        subject, learned = self.learn(request)
+        calibration = learned.calibration
+        if calibration.n_sessions < request.span:
+            logger.warning(
+                "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
+                subject.entity_id, calibration.n_sessions, request.until, request.span,
+            )  # fmt: skip
+        for warning in learned.warnings:
+            logger.warning("%s: %s", subject.entity_id, warning)
+        set_aside = self._set_aside(subject, calibration)
+        return CalibrationResult(learned.prototype_set, learned.is_changed, learned.warnings, set_aside)
+
+    def learn(self, request: CalibrationRequest) -> tuple[Subject, Learned]:
+        """Do as `calibrate` does without a warning; return of whom and what was learned."""
         require_writable(request.output)
         earlier = None
         if request.align_to is not None:
@@ -101,24 +125,17 @@ class Calibrate(UseCase):
         if request.settings.market_index is not None:
             self._require_index(request.settings.market_index.instrument_id, subject, windows.as_of_dates[-1].item())
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
-        if len(windows) < request.span:
-            logger.warning(
-                "%s has %d sessions with a window up to %s; calibrating on those instead of %d",
-                subject.entity_id, len(windows), request.until, request.span,
-            )  # fmt: skip
         sessions = describe_windows(subject, windows)
         prototypes, calibration = calibrate(sessions, _followed(windows), request.settings, earlier=earlier)
         loudest = _loudest(subject, windows, sessions, request.settings)
         warnings = tuple(find_doubts(sessions, prototypes, calibration, request.settings, loudest))
-        for warning in warnings:
-            logger.warning("%s: %s", subject.entity_id, warning)
         ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
         prototype_set = PrototypeSet(
             region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
             window_days=subject.window_days, calibration=calibration,
         )  # fmt: skip
         is_changed = write_prototypes(prototype_set, request.output)
-        return CalibrationResult(prototype_set, is_changed, warnings, self._set_aside(subject, calibration))
+        return subject, Learned(prototype_set, calibration, is_changed, warnings)
 
     def _require_index(self, instrument_id: str, subject: Subject, last: date) -> None:
         """Raise `UsageError` for what is no index of a subject, InputRefusedError where it is not known on a day."""

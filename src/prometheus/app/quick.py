@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -15,13 +14,14 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from prometheus.app.calibrations import CalibrationRequest
+from prometheus.app.members import CALIBRATION, calibration_file, for_each, make_folder
 from prometheus.app.regimes import RegimeRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.plan import DateSpan
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
-from prometheus.errors import FileAccessError, InputRefusedError, MissingExtraError, PrometheusError
+from prometheus.errors import InputRefusedError, MissingExtraError, PrometheusError
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
 from prometheus.regime.calibration import MIN_SESSIONS, SPAN_SESSIONS, CalibrationSettings
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.ingest.report import IngestOptions, IngestReport
 
-CALIBRATION = "regime_calibration_"
-AT_ONCE = 2
 OURS = "# Made by quick; take this line out to keep changes of your own.\n"
 MIN_BARS = WINDOW_DAYS + MIN_SESSIONS
 """Bars of the shortest history that has a session to label: one more than is learned from."""
@@ -151,13 +149,9 @@ class AnswerQuickly:
         loaded = self._app.prices.ingest_prices(request.files, request.options)
         if is_dry:
             return QuickReport(loaded, (), regions_file)
-        _make_folder(request.folder)
+        make_folder(request.folder)
         names, progress = loaded.instrument_ids, self._app.wired.progress
-        regions = []
-        with ThreadPoolExecutor(AT_ONCE) as pool:  # one computes while the database writes the other's rows
-            for region in pool.map(lambda name: self._region(name, request), names):
-                regions.append(region)
-                progress(len(regions), len(names))
+        regions = for_each(names, lambda name: self._region(name, request), progress)
         report = QuickReport(loaded, tuple(regions), regions_file)
         if not report.labelled:
             more = f", and so for {len(regions) - 1} more" if len(regions) > 1 else ""
@@ -167,7 +161,7 @@ class AnswerQuickly:
 
     def _region(self, name: str, request: QuickRequest) -> QuickRegion:
         """Label one instrument; a failure stops no other."""
-        prototypes = request.folder / _calibration_file(name)
+        prototypes = request.folder / calibration_file(name)
         try:
             dates = self._app.wired.reader.load_bars([name], date.min, date.max, 1, ["close"]).dates
             if len(dates) < MIN_BARS:
@@ -241,13 +235,6 @@ def _learned_until(prototypes: Path) -> date | None:
     return None if calibration is None else calibration.end
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise FileAccessError(str(folder), f"cannot be made ({error.strerror}); choose another --folder") from error
-
-
 def _named(files: Sequence[Path]) -> str:
     return ", ".join(map(str, files))
 
@@ -261,9 +248,5 @@ def _write_regions(path: Path) -> None:
 
 
 def _region_table(name: str) -> str:
-    quoted, file = json.dumps(name, ensure_ascii=False), json.dumps(_calibration_file(name))
+    quoted, file = json.dumps(name, ensure_ascii=False), json.dumps(calibration_file(name))
     return f"[{quoted}]\ninstrument_id = {quoted}\nprototypes = {file}\n"
-
-
-def _calibration_file(name: str) -> str:
-    return f"{CALIBRATION}{quote(name, safe='')}.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -14,11 +14,12 @@ from prometheus.app.findings import CheckPrices
 from prometheus.app.histories import ReadRegimes
 from prometheus.app.wiring import Subject, warn_of_sessions_left_out
 from prometheus.backfill.plan import DateSpan, regime_chunks
-from prometheus.backfill.regime import RegimeBackfill, RegimeReport, stale_joins
+from prometheus.backfill.regime import MembersBackfill, RegimeBackfill, RegimeReport, stale_joins
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import is_numeric_model, stored_model_id
-from prometheus.encoders.identity import NUM_REGIME_CORE_V1
+from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import NotFoundError, PrototypeError, UsageError
 from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.regime.model_numeric import (
@@ -57,6 +58,19 @@ class RegimeRequest:
 
     def __post_init__(self) -> None:
         require_region_name(self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class MembersRequest:
+    """Regimes wanted of instruments of a market, each a region of its own name, by its own file of `prototypes`."""
+
+    market_id: str
+    span: DateSpan
+    prototypes: Mapping[str, Path]
+
+    def of_member(self, name: str) -> RegimeRequest:
+        """Return the request of one instrument alone."""
+        return RegimeRequest(name, name, self.span, None, None, self.prototypes[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +116,63 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         work, subject, span = self._work(request)
         model = work.model
         self._warn_of_other_sources(request, model)
+        _warn_in_sample(request.span, [model])
         chunks = regime_chunks(request.region, span)
         done = self._run_here(model.model_id, work, chunks, RegimeReport(), dry_run=dry_run)
         if not done.report.planned:
             raise done.report.refused[-1]
         _warn_without_prototypes(request)
         warn_of_sessions_left_out(done.report.embeddings.failures)
-        _warn_without_index(model, done.report)
-        self._tell_findings(subject, span)
-        if dry_run:
-            return done
-        if done.report.embeddings.written:
-            self._wired.sync_window_index(model.encoder.model_id)
-        branch = (request.region, model.encoder.model_id)
-        stale = stale_joins(self._wired.joint_vectors, self._wired.storage, *branch, span.start, span.end)
-        if not stale:
-            return done
-        from prometheus.app.joint import JoinTexts  # noqa: PLC0415 -- most runs have nothing to join
+        _warn_without_index([model], done.report)
+        market = subject.market if subject.members == (subject.anchor,) else None
+        self._tell_findings(subject.members, subject.window_days, span, market)
+        return done if dry_run else self._bring_in_step(done, [request.region], model.encoder.model_id, span)
 
-        joined_anew = JoinTexts(self._wired).join_anew(*branch, stale)
+    def run_members(self, request: MembersRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
+        """Compute and store the regimes of instruments of one market, each a region of its own name.
+
+        A member without a window to classify is among the report's `refused` and stops no other.
+        """
+        names = list(request.prototypes)
+        span = self._wired.at_session(request.span, request.market_id, names)
+        models: list[EncodingRegimeModel] = []
+
+        def open_member(name: str) -> RegimeBackfill:
+            own = replace(request.of_member(name), span=span)
+            work = self._work(own)[0]
+            self._warn_of_other_sources(own, work.model)
+            models.append(work.model)
+            return work
+
+        chunks = [chunk for name in names for chunk in regime_chunks(name, span)]
+        nothing = RegimeReport()
+        done = self._run_here(NUM_REGIME_CORE_V2, MembersBackfill(open_member), chunks, nothing, dry_run=dry_run)
+        _warn_in_sample(span, models)
+        _warn_without_index(models, done.report)
+        self._tell_findings(names, WINDOW_DAYS, span, request.market_id)
+        return done if dry_run else self._bring_in_step(done, names, NUM_REGIME_CORE_V2, span)
+
+    def _bring_in_step(
+        self, done: BackfillRun[RegimeReport], regions: Sequence[str], encoder_model_id: str, span: DateSpan
+    ) -> BackfillRun[RegimeReport]:
+        """Bring in step what is made of the regimes of a run: the index of windows, and joint rows."""
+        if done.report.embeddings.written:
+            self._wired.sync_window_index(encoder_model_id)
+        joined_anew = done.report.joined_anew
+        for region in regions:
+            branch = (region, encoder_model_id)
+            stale = stale_joins(self._wired.joint_vectors, self._wired.storage, *branch, span.start, span.end)
+            if stale:
+                from prometheus.app.joint import JoinTexts  # noqa: PLC0415 -- most runs have nothing to join
+
+                joined_anew = joined_anew + JoinTexts(self._wired).join_anew(*branch, stale)
         return replace(done, report=replace(done.report, joined_anew=joined_anew))
 
     def as_known(self, request: RegimeRequest, known_at: datetime) -> list[RegimeState]:
         """Return the regimes that the prices known at an instant give, oldest first; nothing is stored."""
         then = LabelRegimes(self._wired.as_known_at(known_at))
         work, subject, span = then._work(request)
+        _warn_in_sample(request.span, [work.model])
         if not then._wired.reader.known_instruments([subject.anchor]):
             raise NotFoundError(f"no bar of {subject.anchor} was stored at {known_at.isoformat(timespec='seconds')}")
         report = RegimeReport()
@@ -135,7 +181,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if not report.planned:
             raise report.refused[-1]
         _warn_without_prototypes(request)
-        _warn_without_index(work.model, report)
+        _warn_without_index([work.model], report)
         return work.storage.get_history(request.region, date.min, date.max, work.model.model_id)
 
     def _work(self, request: RegimeRequest) -> tuple[RegimeBackfill, Subject, DateSpan]:
@@ -150,12 +196,10 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         stores = (self._wired.storage, self._wired.registry, self._wired.reader)
         return RegimeBackfill(subject.builder, model, *stores), subject, span
 
-    def _tell_findings(self, subject: Subject, span: DateSpan) -> None:
+    def _tell_findings(self, names: Sequence[str], window_days: int, span: DateSpan, market: str | None) -> None:
         """Warn of open findings in the prices that the labels of a span stand on."""
-        since = max(span.start.toordinal() - subject.window_days * DAYS_PER_SESSION, 1)
-        market = subject.market if subject.members == (subject.anchor,) else None
-        known = CheckPrices(self._wired).check_known(subject.members, date.fromordinal(since), span.end, market)
-        found = known.findings
+        since = max(span.start.toordinal() - window_days * DAYS_PER_SESSION, 1)
+        found = CheckPrices(self._wired).check_known(names, date.fromordinal(since), span.end, market).findings
         if found:
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             logger.warning(
@@ -199,8 +243,8 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         if prototype_set is None:
             return SeedRegimeModel(**common, window_days=subject.window_days)
         prototype_set.require_space(str(request.prototypes), subject.encoder.model_id, subject.window_days)
-        temperature, calibration = request.temperature, prototype_set.calibration
-        if calibration is None:
+        temperature = request.temperature
+        if prototype_set.calibration is None:
             if temperature is None:
                 temperature = default_temperature(subject.encoder.model_id, prototype_set.prototypes)
             return NumericRegimeModel(
@@ -210,13 +254,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             raise UsageError(f"{request.prototypes} brings its own temperature; leave --temperature away")
         from prometheus.regime.model_persistent import PersistentRegimeModel  # noqa: PLC0415 -- for calibrated files
 
-        model = PersistentRegimeModel(**common, prototype_set=prototype_set)
-        if request.span.start <= calibration.end:
-            logger.warning(
-                "the prototypes were calibrated on sessions up to %s; labels of dates up to then are in-sample",
-                calibration.end,
-            )
-        return model
+        return PersistentRegimeModel(**common, prototype_set=prototype_set)
 
     def _warn_of_other_sources(self, request: RegimeRequest, model: EncodingRegimeModel) -> None:
         source = (model.spec_of(request.region).entity_id, str(model.window_days))
@@ -231,6 +269,18 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             )  # fmt: skip
 
 
+def _warn_in_sample(span: DateSpan, models: Iterable[EncodingRegimeModel]) -> None:
+    """Warn of dates that calibrated prototypes were learned from, once for all models."""
+    calibrations = [found for each in models if (found := getattr(each, "calibration", None)) is not None]
+    learned = [each.end for each in calibrations if span.start <= each.end]
+    if learned:
+        of_members = f" of {len(learned)} members" if len(calibrations) > 1 else ""
+        logger.warning(
+            "the prototypes%s were calibrated on sessions up to %s; labels of dates up to then are in-sample",
+            of_members, max(learned),
+        )  # fmt: skip
+
+
 def _warn_without_prototypes(request: RegimeRequest) -> None:
     if request.prototypes is None:
         logger.warning(
@@ -238,13 +288,13 @@ def _warn_without_prototypes(request: RegimeRequest) -> None:
         )
 
 
-def _warn_without_index(model: EncodingRegimeModel, report: RegimeReport) -> None:
+def _warn_without_index(models: Sequence[EncodingRegimeModel], report: RegimeReport) -> None:
     days = report.without_index
-    if days and model.index is not None:
+    if days:
         logger.warning(
             "%s was not known in the week before %d of the dates, the first %s: their chance of high volatility is "
             "stated without it; load its bars and run again",
-            model.index.instrument_id, len(days), days[0],
+            ", ".join(sorted({model.index.instrument_id for model in models if model.index})), len(days), min(days),
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -70,8 +70,8 @@ class MissingRegimes:
 
     `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
     (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted;
-    `lost_states` and `lost_vectors` are stored dates without a window; `index_windows` are of the market's index, where
-    the model reads it.
+    `lost_states` and `lost_vectors` are stored dates without a window; `is_new`: no vector of the span is stored;
+    `index_windows` are of the market's index, where the model reads it.
     """
 
     region: str
@@ -81,6 +81,7 @@ class MissingRegimes:
     n_wanted: int
     lost_states: DateVector
     lost_vectors: DateVector
+    is_new: bool = False
     left_out: tuple[InputRefusedError, ...] = ()
     refused: tuple[InputRefusedError, ...] = ()
     index_windows: HashedWindows | None = None
@@ -128,8 +129,9 @@ class RegimeBackfill:
         refused = [failure.as_of for failure in left_out if isinstance(failure, RegionMembersError)]
         lost_states, lost_vectors = (lost_dates(rows["as_of_date"], dates, refused) for rows in (states, vectors))
         found = MissingRegimes(
-            chunk.region, None, hashes[:0], dates[-1].item(), len(wanted), lost_states, lost_vectors, left_out
-        )
+            chunk.region, None, hashes[:0], dates[-1].item(), len(wanted), lost_states, lost_vectors, not len(vectors),
+            left_out,
+        )  # fmt: skip
         if not len(missing):
             return found
         first, stop = int(missing[0]), int(missing[-1]) + 1
@@ -161,7 +163,7 @@ class RegimeBackfill:
         if encoded.batch is not None:
             if self._is_named:
                 self.registry.register(self.model.model_id, "regime", self.model.config)
-            n_embeddings = self.model.encoder.save(encoded.batch)
+            n_embeddings = self.model.encoder.save(encoded.batch, is_new=encoded.is_new)
             n_states = self.storage.save_regimes(encoded.states, encoded.input_hashes)
         dropped = self._drop_lost(encoded)
         report = self._report(encoded, n_embeddings, n_states, *self._newest(encoded), dropped=dropped)
@@ -198,7 +200,8 @@ class RegimeBackfill:
     def _newest(self, encoded: MissingRegimes) -> Sequence[RegimeState]:
         newest = encoded.newest
         if newest is None or (encoded.states and encoded.states[-1].as_of_date == newest):
-            return encoded.states[-1:]
+            # a copy of its own, as a report outlives the vectors of its chunk
+            return [replace(each, regime_embedding=each.regime_embedding.copy()) for each in encoded.states[-1:]]
         return self.storage.get_history(encoded.region, newest, newest, self.model.model_id)
 
     def _stored_vectors(self, wanted: HashedWindows, reach: DateVector) -> NDArray[Any]:
@@ -227,6 +230,38 @@ class RegimeBackfill:
             found = len(build.windows) + spec.window_days - 1
             raise InsufficientHistoryError(spec.entity_id, span.end, spec.window_days + warm_up, found)
         return build.windows, build.failures
+
+
+@dataclass(frozen=True, slots=True)
+class MembersBackfill:
+    """The regimes of many regions, each by the steps that `open_member` gives for its name; a `ChunkWork`.
+
+    A region that cannot be opened is refused and stops no other.
+    """
+
+    open_member: Callable[[str], RegimeBackfill]
+
+    def read(self, chunk: RegimeChunk) -> tuple[RegimeBackfill, MissingRegimes] | RegimeReport:
+        """Open a region and read what is missing of it."""
+        try:
+            steps = self.open_member(chunk.region)
+        except InputRefusedError as error:
+            return RegimeReport(refused=(error,))
+        return steps, steps.read(chunk)
+
+    def count(self, wanted: tuple[RegimeBackfill, MissingRegimes] | RegimeReport) -> RegimeReport:
+        """Return the number of states to compute."""
+        return wanted if isinstance(wanted, RegimeReport) else wanted[0].count(wanted[1])
+
+    def encode(
+        self, wanted: tuple[RegimeBackfill, MissingRegimes] | RegimeReport
+    ) -> tuple[RegimeBackfill, MissingRegimes] | RegimeReport:
+        """Return the chunk with its embeddings and states."""
+        return wanted if isinstance(wanted, RegimeReport) else (wanted[0], wanted[0].encode(wanted[1]))
+
+    def write(self, encoded: tuple[RegimeBackfill, MissingRegimes] | RegimeReport) -> RegimeReport:
+        """Store the chunk, in one transaction for each of the two databases."""
+        return encoded if isinstance(encoded, RegimeReport) else encoded[0].write(encoded[1])
 
 
 def _state_hashes(window_hashes: Int64Vector, warm_up: int, source: str) -> Int64Vector:

@@ -39,6 +39,7 @@ COMMANDS = {
     "nightly": ("operations", "bring every configured region up to date"),
     "alerts": ("alerts", "send, test and list alerts of the nightly run"),
     "evaluate": ("evaluation", "judge labellers under one causal protocol"),
+    "evaluate_events": ("evaluation", "see what was stated around given dates"),
     "check_repaint": ("evaluation", "see whether a labeller of your own changes what it said"),
     "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),
     "config": ("operations", "print every setting and where it came from"),
@@ -60,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"prometheus-regime {__version__}\n")
         return 0
-    name = arguments[0].replace("-", "_")
+    name, rest = arguments[0].replace("-", "_"), arguments[1:]
+    if rest and f"{name}_{rest[0]}" in COMMANDS:  # such as: evaluate events
+        name, rest = f"{name}_{rest[0]}", rest[1:]
     if name not in COMMANDS:
         near = ", ".join(nearest(name, COMMANDS))
         way_out = f"the nearest: {near}" if near else "python -m prometheus --help lists all"
@@ -68,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from prometheus.cli.runner import run_named
 
-    return run_named(name, arguments[1:])
+    return run_named(name, rest)
 
 
 def _help() -> str:

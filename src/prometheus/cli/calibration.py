@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import StandsForRegion, file_of, wrote
+from prometheus.cli.options import REGIMES_FOLDER, MembersOf, StandsForRegion, file_of, require_no, wrote
 from prometheus.cli.parameters import ONLY_REGION, LabelledRegion, date_option, option
 from prometheus.cli.runner import Answer, command, command_app
 
@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 N_DATES_SHOWN = 5
 
 
-@command("--region US_INDEX --instrument-id GSPC.INDX --until 2007-12-31", latest="prices")
+@command(
+    "--region US_INDEX --instrument-id GSPC.INDX --until 2007-12-31",
+    "--market-id US_EQ --until 2019-12-31",
+    latest="prices",
+)
 def calibrate(
     until: Annotated[date, date_option("Last date that may be used.", "--until", "--end")],
     region: LabelledRegion = ONLY_REGION,
     output: Annotated[
         Path | None,
-        option("Prototype file to write, for run_numeric_regime --prototypes; without it prototypes_REGION.json."),
+        option(
+            "Prototype file to write, for run_numeric_regime --prototypes, without it prototypes_REGION.json; of a "
+            "market the folder of such files, without it regimes."
+        ),
     ] = None,
     instrument_id: StandsForRegion = None,
+    market_id: MembersOf = None,
     span: Annotated[int, option("Sessions up to then that are learned from.", min=1)] = 3_000,
     penalty: Annotated[float, option("Cost of a change of label, in standard deviations; 0 for none.", min=0.0)] = 1.0,
     decode_sessions: Annotated[int, option("Sessions each label looks back on.", min=1)] = 126,
@@ -40,9 +48,15 @@ def calibrate(
     from prometheus.regime.calibration import CalibrationSettings
     from prometheus.regime.market_index import MarketIndex
 
-    output = output or file_of(region, "prototypes", "json")
     index = None if market_index is None else MarketIndex(market_index)
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions, market_index=index)
+    if market_id is not None:
+        require_no("--market-id", region=region, instrument_id=instrument_id, align_to=align_to, model_id=model_id)
+        request = CalibrationRequest("members", None, until, output or REGIMES_FOLDER, span, settings)
+        with command_app("members") as app:
+            members = app.members.calibrate(market_id, request)
+        return Answer(members.to_dict, members.to_text)
+    output = output or file_of(region, "prototypes", "json")
     request = CalibrationRequest(
         region, instrument_id, until, output, span, settings, align_to=align_to, model_id=model_id
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.backfills import EngineChoice
     from prometheus.app.regimes import RegimeRequest
+    from prometheus.backfill.plan import DateSpan
     from prometheus.backfill.regime import RegimeReport
     from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.texts.documents import TextSourceType
@@ -65,18 +66,24 @@ def backfill_numeric_embeddings(
 @command(
     "--region US --instrument-id AAPL.US --as-of 2025-01-31 --window-days 63 --model-id num-regime-core-v1",
     "--region US_INDEX --instrument-id GSPC.INDX --prototypes prototypes_US_INDEX.json --start 2008-01-01 --end latest",
+    "--market-id US_EQ --start 2020-01-01 --end latest",
     latest="prices",
 )
 def run_numeric_regime(
     region: LabelledRegion = ONLY_REGION,
     instrument_id: opt.StandsForRegion = None,
+    market_id: opt.MembersOf = None,
     dates: opt.Sessions = opt.SESSIONS,
     window_days: opt.WindowDays = None,
     model_id: Annotated[
         str | None, option("Numeric encoder; without it the one the prototypes were made with, or num-regime-core-v1.")
     ] = None,
     prototypes: Annotated[
-        Path | None, option("Prototype file; without it each embedding is its own NEUTRAL prototype.")
+        Path | None,
+        option(
+            "Prototype file, without it each embedding is its own NEUTRAL prototype; of a market the folder of "
+            "calibrate --market-id, without it regimes."
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -89,9 +96,15 @@ def run_numeric_regime(
     ] = None,
     dry_run: opt.DryRun = False,
 ) -> Answer:
-    """Compute, store and print the regime of a region on one date or over a range of dates."""
+    """Compute, store and print the regime of a region, or of a market's members, on one date or over a range."""
     from prometheus.app.regimes import RegimeRequest
 
+    if market_id is not None:
+        opt.require_no(
+            "--market-id", region=region, instrument_id=instrument_id, window_days=window_days, model_id=model_id,
+            temperature=temperature, regime_model_id=regime_model_id, known_at=known_at,
+        )  # fmt: skip
+        return _of_members(market_id, dates.span(), prototypes or opt.REGIMES_FOLDER, dry_run=dry_run)
     request = RegimeRequest(
         region, instrument_id, dates.span(), window_days, model_id,
         prototypes=prototypes, temperature=temperature, regime_model_id=regime_model_id,
@@ -110,6 +123,15 @@ def run_numeric_regime(
     for joint_model_id, n_rows in report.joined_anew.items():
         logger.info("%d rows of %s were joined anew with these regimes", n_rows, joint_model_id)
     return Answer(lambda: _regime_facts(region, done), lambda: _regime_line(report.newest_state()))
+
+
+def _of_members(market_id: str, span: DateSpan, folder: Path, *, dry_run: bool) -> Answer:
+    with command_app(f"regimes of {market_id}") as app:
+        found = app.members.run(market_id, span, folder, dry_run=dry_run)
+    if dry_run:
+        subject = f"regimes of {market_id}: {found.run.report.planned} sessions"
+        return answer_of_run(found.run, {"market_id": market_id}, subject)
+    return Answer(found.to_dict, lambda: f"{found.to_text()}\n{opt.describe(found.run)}")
 
 
 def _regime_line(state: RegimeState) -> str:

@@ -128,6 +128,38 @@ def _panel_text(region: str, panel: PanelResult) -> str:
     return "\n".join([judged, verdict, f"furthest behind: {behind}"])
 
 
+@command(
+    "--region US_INDEX --dates crises.csv",
+    "--market-id US_EQ --dates fomc.txt --before 5 --after 21 --output fomc.png",
+)
+def evaluate_events(
+    dates: Annotated[Path, option("File of ISO dates, one a line; a second column names them.", metavar="FILE")],
+    region: Annotated[str | None, option("Region, or several separated by commas.")] = None,
+    market_id: Annotated[str | None, option("Instead: every member of a market that has regimes.")] = None,
+    before: Annotated[int, option("Sessions before the event.", min=0)] = 21,
+    after: Annotated[int, option("Sessions after the event.", min=0)] = 63,
+    model_id: Annotated[str | None, option("Regime model; the one that answers for each region without it.")] = None,
+    output: Annotated[Path | None, option("PNG file to write.")] = None,
+) -> Answer:
+    """See what was stated around given dates, session by session, against dates drawn at random from the same span.
+
+    Probabilities, labels, log return and volatility are those known on each session; sessions that a model learned from
+    are left out. Session 0 is the first on or after the date.
+    """
+    from prometheus.app.event_studies import EventsRequest
+    from prometheus.evaluation.event_report import events_text
+    from prometheus.evaluation.events import EventWindow
+    from prometheus.files.event_dates import read_event_dates
+
+    if (region is None) == (market_id is None):
+        raise UsageError("give either --region or --market-id")
+    regions = tuple(name.strip() for name in (region or "").split(","))
+    request = EventsRequest(regions, read_event_dates(dates), EventWindow(before, after), market_id, model_id)
+    with command_app("measures") as app:
+        study = app.events.study(request, output)
+    return Answer(study.to_dict, lambda: events_text(study))
+
+
 @command("--labeller my_labeller:label --instrument-id GSPC.INDX --start 2020-01-01", latest="prices")
 def check_repaint(
     labeller: Annotated[

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TextSource = Literal["macro", "news"]
 
 START, END = date.min, date.max
+REGIMES_FOLDER = Path("regimes")
+"""Where calibrations of many instruments are, and what is made of them."""
 
 First = Annotated[date, date_option("First date.")]
 Last = Annotated[date, date_option("Last date.")]
@@ -29,6 +31,9 @@ WindowDays = Annotated[
 ]
 StandsForRegion = Annotated[
     str | None, option("Instrument that stands for the region; without it the configured members do.")
+]
+MembersOf = Annotated[
+    str | None, option("Instead: every instrument of a market, each a region of its own name with its own calibration.")
 ]
 Country = Annotated[str | None, option("Only events of this country.")]
 EventType = Annotated[str | None, option("Only events of this type.")]
@@ -81,6 +86,13 @@ def require_order(start: date | None, end: date) -> None:
     """Raise UsageError if a span ends before it starts."""
     if start is not None and end < start:
         raise UsageError(f"--end {end} lies before --start {start}")
+
+
+def require_no(chosen: str, **others: Any) -> None:
+    """Raise UsageError where an option was given that does not go with the one chosen."""
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(f"{chosen} and --{name.replace('_', '-')} do not go together; leave one away")
 
 
 def file_of(region: str, beginning: str, ending: str) -> Path:

@@ -130,6 +130,8 @@ def _lacks_region(given: Mapping[str, Any], parameters: Mapping[str, Parameter])
     kind, instrument = parameters["region"].annotation, given.get("instrument_id")
     if kind in (OnlyRegion, SearchedRegion, LabelledRegion) and given["region"] is not None:
         raise UsageError("--region is empty; name a region, or leave the option out")
+    if given.get("market_id") is not None and kind is LabelledRegion:
+        return False
     if kind is LabelledRegion and instrument is not None:
         raise UsageError(f"--instrument-id {instrument}: name the region that it stands for (--region)")
     return kind in (OnlyRegion, OnlyRegions) or (kind in (SearchedRegion, LabelledRegion) and instrument is None)
@@ -145,7 +147,9 @@ def _only_region(app: App) -> str:
 def _only_configured(app: App) -> str:
     regions = sorted(app.db_manager.config.regions)
     if not regions:
-        raise UsageError("no region is configured; name one (--region), and its instrument (--instrument-id)")
+        raise UsageError(
+            "no region is configured; name one (--region) and its instrument (--instrument-id), or a market (--market-id)"
+        )
     return _only(regions, "configured")
 
 

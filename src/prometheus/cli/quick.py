@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from prometheus.cli import operations
 from prometheus.cli.ingest import CHECKS, PRICE_FORM, Checks, Files, PriceForm, find_files, notes_of, summary
+from prometheus.cli.options import REGIMES_FOLDER
 from prometheus.cli.parameters import date_option, given_options, option
 from prometheus.cli.runner import Answer, command, command_app, table
 
@@ -28,7 +29,7 @@ def quick(
         date | None,
         date_option("Last date to learn from; without it about half of each history.", "--until", "--end"),
     ] = None,
-    folder: Annotated[Path, option("Where prototypes, pictures and regions.toml go; it is made.")] = Path("regimes"),
+    folder: Annotated[Path, option("Where prototypes, pictures and regions.toml go; it is made.")] = REGIMES_FOLDER,
     serve: Annotated[bool, option("Then serve the page, until Ctrl-C.", "--serve")] = False,
     form: PriceForm = PRICE_FORM,
     checks: Checks = CHECKS,

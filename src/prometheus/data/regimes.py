@@ -16,17 +16,29 @@ from psycopg import sql
 
 from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
+from prometheus.data.postgres.row_copy import JSONB_VERSION, copy_rows_in, encode_fields
 from prometheus.data.record import HashedState, append
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
-from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
+from prometheus.regime.types import RegimeLabel, RegimeState, metadata_texts
 
 ROWS_PER_STATEMENT = 1_000
 
 OnSaved: TypeAlias = Callable[[psycopg.Cursor[Any], str, str], None]
 """Called in the transaction that stored states of a region and model, after them."""
 
+_COLUMNS = (
+    "region", "model_id", "as_of_date", "regime_label", "confidence", "encoder_model_id", "dim", "regime_embedding",
+    "metadata", "input_hash",
+)  # fmt: skip
+_COPY = sql.SQL("COPY regimes ({}) FROM STDIN (FORMAT BINARY)").format(
+    sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+)
+_INT_BYTES = 4
+_ANY_STORED = """
+    SELECT EXISTS (SELECT FROM regimes WHERE region = %s AND model_id = %s AND as_of_date BETWEEN %s AND %s)
+"""
 _STATES = """
     SELECT as_of_date, region, regime_label, confidence, regime_embedding, metadata, model_id, encoder_model_id, dim
     FROM regimes WHERE region = %s AND model_id = %s
@@ -173,10 +185,13 @@ def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState], o
     n_written = 0
     for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
         group = list(members)
+        first, last = group[0][0].as_of_date, group[-1][0].as_of_date
         _lock_history(cursor, region, model_id)
-        for first in range(0, len(group), ROWS_PER_STATEMENT):
-            n_written += _upsert_states(cursor, group[first : first + ROWS_PER_STATEMENT])
-        rebuild_transitions(cursor, region, model_id, group[0][0].as_of_date, group[-1][0].as_of_date)
+        is_new = not cursor.execute(_ANY_STORED, (region, model_id, first, last)).fetchall()[0][0]
+        save = _copy_states if is_new else _upsert_states
+        for begin in range(0, len(group), ROWS_PER_STATEMENT):
+            n_written += save(cursor, group[begin : begin + ROWS_PER_STATEMENT])
+        rebuild_transitions(cursor, region, model_id, first, last)
         if on_saved is not None:
             on_saved(cursor, region, model_id)
     append(cursor, ordered)
@@ -189,6 +204,21 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
         "SELECT pg_advisory_xact_lock(hashtextextended('regimes', 0) # hashtextextended(%s, 0))",
         (f"{region}\x1f{model_id}",),
     )
+
+
+def _copy_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -> int:
+    """Append states of which none is stored; the lock of their history keeps it so."""
+    rows = (
+        encode_fields((
+            str(state.region), str(state.model_id), date.fromordinal(state.as_of_date.toordinal()),
+            state.regime_label.value, float(state.confidence), str(state.encoder_model_id),
+            state.regime_embedding.size.to_bytes(_INT_BYTES), encode_vector(state.regime_embedding),
+            JSONB_VERSION + text.encode(), made_of,
+        ))
+        for (state, made_of), text in zip(hashed, metadata_texts([state for state, _ in hashed]), strict=True)
+    )  # fmt: skip
+    copy_rows_in(cursor, _COPY, len(_COLUMNS), rows)
+    return len(hashed)
 
 
 def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -> int:
@@ -220,7 +250,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -
             "encoders": [state.encoder_model_id for state in states],
             "dims": [int(state.regime_embedding.size) for state in states],
             "vectors": [encode_vector(state.regime_embedding) for state in states],
-            "metadata": [metadata_text(state) for state in states],
+            "metadata": metadata_texts(states),
             "hashes": [made_of for _, made_of in hashed],
         },
     )

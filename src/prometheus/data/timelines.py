@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from psycopg import sql
 
-from prometheus.arrays import Float32Matrix, Float64Matrix
+from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
 from prometheus.data.postgres.binary_copy import unpack_vectors
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
 from prometheus.regime.explanation import EVIDENCE_LABELS
@@ -116,6 +116,7 @@ _TIMELINE: Sequence[_Column] = (
     ("high_volatility", "f8", _PROBABILITY.format("high_volatility", "probability")),
     ("is_held", "b1", sql.SQL("metadata ? 'held'")),
 )
+_BEAR: _Column = ("bear", "f8", _PROBABILITY.format("bear", "probability"))
 _EVIDENCE: Sequence[_Column] = [(name, "f8", _PROBABILITY.format("probabilities", name)) for name in EVIDENCE_LABELS]
 
 
@@ -152,6 +153,11 @@ class RegimeTimelines:
         """Return a timeline with the probabilities of `EVIDENCE_LABELS`, shape (n, 4), NaN where not said."""
         rows = self._rows(region, model_id, (start, end), [*_TIMELINE, *_EVIDENCE], limit)
         return _to_timeline(region, model_id, rows), _probabilities_of(rows)
+
+    def bear_chances(self, region: str, model_id: str) -> tuple[RegimeTimeline, Float64Vector]:
+        """Return a timeline with the probabilities of a bear market, shape (n,), NaN where not said."""
+        rows = self._rows(region, model_id, (date.min, date.max), [*_TIMELINE, _BEAR])
+        return _to_timeline(region, model_id, rows), np.ascontiguousarray(rows["bear"])
 
     def newest_states(self, histories: Sequence[RegimeHistory], until: date) -> list[NewestState]:
         """Return the newest state up to a date of each history, in order; each has one by then."""

@@ -170,6 +170,11 @@ class Trading:
     returns: Float64Vector
     holding_returns: Float64Vector
 
+    def share_out(self, share: float) -> Float64Vector:
+        """Return the simple returns, after costs, of being out with a share of the position instead of all of it."""
+        mixed: Float64Vector = (1.0 - share) * self.holding_returns + share * self.returns
+        return mixed
+
     @property
     def turnover(self) -> float:
         """Round trips a year."""

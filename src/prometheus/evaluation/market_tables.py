@@ -16,6 +16,7 @@ _MEDIANS = {
     "bear F1": ("bear_f1", ".3f"), "bear AUC": ("bear_auc", ".3f"), "bear Brier": ("bear_brier_skill", "+.3f"),
     "bear ECE": ("bear_calibration_error", ".3f"), "lag": ("lag", ".0f"), "switches/y": ("switches_per_year", ".2f"),
     "less holding": ("sharpe_difference", "+.3f"), "drawdown": ("max_drawdown", ".3f"),
+    "half out": ("sharpe_difference_half_out", "+.3f"), "its drawdown": ("max_drawdown_half_out", ".3f"),
 }  # fmt: skip
 """Title, figure and format of each column; the event is the plan's, the area that of the stated probability."""
 _ROW_PEERS = ("EWMA volatility", HAR_ON_RANGE)

@@ -25,6 +25,7 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "r2": True, "qlike": False, "eta2": True, "eta2_of_labels": True, "bear_balanced_accuracy": True, "bear_f1": True,
     "bear_auc": True, "bear_brier_skill": True, "bear_calibration_error": False, "lag": False,
     "switches_per_year": False, "sharpe_difference": True, "max_drawdown": True,
+    "sharpe_difference_half_out": True, "max_drawdown_half_out": True,
 }  # fmt: skip
 """The figures compared across markets, and which way they are better."""
 

@@ -21,6 +21,7 @@ from prometheus.evaluation.labeller import BoolVector, Predictions
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, forward_threshold
 from prometheus.evaluation.repaint import RepaintReport
 from prometheus.market.outcomes import forward_log_volatility
+from prometheus.regime.exposure import SHARE_OUT
 from prometheus.regime.picture import BAND_COLOURS, PRICE_AXIS, add_legend, new_figure, open_frame, paint_bands
 from prometheus.regime.types import RegimeLabel
 
@@ -43,7 +44,8 @@ class LabellerFigures:
     """The figures a labeller is judged by; NaN where one cannot be had.
 
     AUC is of the score and of the stated probability, for high forward volatility as the plan's event defines it, and
-    of the score for that of the test span. The interval of 95 % is of the Sharpe ratio less that of holding. `repaint`
+    of the score for that of the test span. The interval of 95 % is of the Sharpe ratio less that of holding, of being
+    all out of the market on risk-off labels; half out is the rule of `prometheus.regime.exposure`, no advice. `repaint`
     is the share of the dates run again whose label had changed. R squared is of log forward volatility, QLIKE of its
     square, eta squared between the two sides and between all labels. `lag` is the median of `lags`, infinite where half
     of the bear markets saw no risk-off label.
@@ -79,6 +81,8 @@ class LabellerFigures:
     bear_calibration_error: float = field(metadata=_column("bear ECE", ".3f", "more"))
     lag: float = field(metadata=_column("lag", ".0f", "more"))
     sharpe_difference: float = field(metadata=_column("less holding", "+.3f", "more"))
+    sharpe_difference_half_out: float = field(metadata=_column("half out", "+.3f", "more"))
+    max_drawdown_half_out: float = field(metadata=_column("its drawdown", ".3f", "more"))
     lags: tuple[PeakLag, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +144,8 @@ def figures_of(
     targets, predictions, says = Targets.of(history, plan, walk), walk.predictions, walk.predictions.is_risk_off
     trading = figures.trade(says, targets.returns, plan.cost, plan.delay)
     low, high = sharpe_difference_interval(trading)
-    sharpe = figures.sharpe_ratio(trading.returns)
+    sharpe, holding = figures.sharpe_ratio(trading.returns), figures.sharpe_ratio(trading.holding_returns)
+    half_out = trading.share_out(SHARE_OUT)
     return LabellerFigures(
         name=walk.name,
         n_sessions=len(predictions),
@@ -152,7 +157,9 @@ def figures_of(
         switches_per_year=figures.switches_per_year(says),
         mean_duration=figures.mean_duration(says),
         sharpe=sharpe,
-        sharpe_difference=sharpe - figures.sharpe_ratio(trading.holding_returns),
+        sharpe_difference=sharpe - holding,
+        sharpe_difference_half_out=figures.sharpe_ratio(half_out) - holding,
+        max_drawdown_half_out=figures.max_drawdown(half_out),
         sharpe_difference_low=low,
         sharpe_difference_high=high,
         max_drawdown=figures.max_drawdown(trading.returns),

@@ -40,7 +40,7 @@ class Assignment:
 
     def by_label(self, values: Float64Vector) -> dict[str, float]:
         """Return values, shape (n_labels,), by the names of the labels."""
-        return dict(zip([label.name for label in self.labels], values.tolist(), strict=True))
+        return dict(zip(map(str, self.labels), values.tolist(), strict=True))
 
 
 HELD = {"held": "the newest bar is suspect"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -20,6 +20,7 @@ __all__ = ["DEFAULT_MODEL_ID", "RegimeLabel", "RegimeModel", "RegimePrototype", 
 
 DEFAULT_MODEL_ID = "num-regime-core-v1"
 MAX_REGION_NAME = 200
+_SHARED = "change_risk"
 
 
 class RegimeLabel(StrEnum):
@@ -76,7 +77,7 @@ class RegimeState:
 
     def __post_init__(self) -> None:
         name = f"{self.region} {self.as_of_date}"
-        if not isinstance(self.confidence, Real) or not 0.0 <= self.confidence <= 1.0:
+        if not isinstance(self.confidence, (float, Real)) or not 0.0 <= self.confidence <= 1.0:
             raise InputRefusedError(f"{name}: confidence {self.confidence} is not in [0, 1]")
         if self.regime_embedding is None:
             raise VectorError(name, "there is no regime embedding")
@@ -85,7 +86,8 @@ class RegimeState:
             raise VectorError(name, f"{embedding.dtype} of shape {embedding.shape} is not a vector")
         require_finite(embedding, name)
         object.__setattr__(self, "regime_embedding", embedding)
-        object.__setattr__(self, "regime_label", RegimeLabel.parse(str(self.regime_label)))
+        if type(self.regime_label) is not RegimeLabel:
+            object.__setattr__(self, "regime_label", RegimeLabel.parse(str(self.regime_label)))
         object.__setattr__(self, "metadata", dict(self.metadata))
         if not self.encoder_model_id:
             object.__setattr__(self, "encoder_model_id", self.model_id.partition("@")[0])
@@ -109,8 +111,28 @@ class RegimePrototype:
 
 def metadata_text(state: RegimeState) -> str:
     """Return the metadata of a state as JSON, as stores keep it; `InputRefusedError` if JSON cannot hold it."""
+    return _json_text(state, state.metadata)
+
+
+def metadata_texts(states: Sequence[RegimeState]) -> list[str]:
+    """Return what `metadata_text` does of each state; risks of change that several states share are written once."""
+    shared: dict[int, str] = {}
+    texts = []
+    for state in states:
+        risk = state.metadata.get(_SHARED)
+        if not risk:
+            texts.append(metadata_text(state))
+            continue
+        if id(risk) not in shared:
+            shared[id(risk)] = _json_text(state, {_SHARED: risk})
+        own = _json_text(state, {name: value for name, value in state.metadata.items() if name != _SHARED})
+        texts.append(f"{own[:-1]}, {shared[id(risk)][1:]}" if len(own) > len("{}") else shared[id(risk)])
+    return texts
+
+
+def _json_text(state: RegimeState, values: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(state.metadata, allow_nan=False)
+        return json.dumps(values, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputRefusedError(f"{state.region} {state.as_of_date}: the metadata is not JSON ({error})") from error
 

@@ -15,7 +15,7 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.errors import UsageError, no_regime_on_date, unknown_instrument
 from prometheus.market.bars import Closes, PriceBars
 from prometheus.regime.explanation import EVIDENCE_LABELS, Evidence, Reason
-from prometheus.regime.exposure import EXPOSURES
+from prometheus.regime.exposure import EXPOSURES, exposures_of
 from prometheus.regime.history import LABELS, RegimeTimeline
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
@@ -153,7 +153,7 @@ class Regimes(ResultTable[RegimeRow]):
     @property
     def exposure(self) -> Float64Vector:
         """What `prometheus.regime.exposure` leaves in the market on each date, shape (n,), in [0, 1]."""
-        return np.array([EXPOSURES[label] for label in LABELS])[self.timeline.labels]
+        return exposures_of(self.timeline)
 
     def __len__(self) -> int:
         return len(self.timeline.dates)
@@ -257,6 +257,7 @@ class Regimes(ResultTable[RegimeRow]):
             Column("regime_label", "label", found.label_names()),
             Column("confidence", "number", found.confidences),
             Column("high_volatility", "number", found.high_volatilities),
+            Column("exposure", "number", self.exposure),
         )
 
     def _headline(self) -> str:

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import UsageError
 from prometheus.regime.explanation import EVIDENCE_LABELS
+from prometheus.regime.exposure import exposures_of
 from prometheus.regime.history import RegimeTimeline
 from prometheus.web.api import TABLE, AppOf
 from prometheus.web.middleware import MEDIA_TYPES, Middleware
@@ -71,7 +72,7 @@ def table_answer(table: pa.Table, suffix: str, name: str) -> Response:
     responses=TABLE,
 )  # fmt: skip
 def get_table(app: AppOf, region: RegionPath, suffix: Suffix, query: Annotated[SpanParameters, Query()]) -> Response:
-    """Return label, four probabilities and spell of every date, as CSV, an Arrow stream or Parquet."""
+    """Return label, four probabilities, spell and exposure of every date, as CSV, an Arrow stream or Parquet."""
     span = query.span()
     found = app.regimes.probabilities(region, date.min, span.end, query.model_id)  # the whole spells
     return table_answer(_table_of([found], span.start), suffix, f"regimes_{region}")
@@ -98,7 +99,7 @@ def _table_of(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date
     """Return the rows from `start` on, by region and date.
 
     Columns: region, model_id, as_of_date, label, confidence, one probability for each label, high_volatility, held,
-    spell_start and spell_session (1 on the first).
+    spell_start, spell_session (1 on the first) and exposure.
     """
     import pyarrow as pa  # noqa: PLC0415 -- slow to import, and rarely needed
 
@@ -107,6 +108,7 @@ def _table_of(found: Sequence[tuple[RegimeTimeline, Float64Matrix]], start: date
         ("region", texts), ("model_id", texts), ("as_of_date", days), ("label", texts), ("confidence", numbers),
         *((f"probability_{name.lower()}", numbers) for name in EVIDENCE_LABELS),
         ("high_volatility", numbers), ("held", pa.bool_()), ("spell_start", days), ("spell_session", pa.int64()),
+        ("exposure", numbers),
     ])  # fmt: skip
     parts = [
         pa.table([pa.array(each, kind, from_pandas=True) for each, kind in zip(columns, schema.types, strict=True)],
@@ -122,7 +124,7 @@ def _columns_of(timeline: RegimeTimeline, shares: Float64Matrix, start: date) ->
     columns = (
         np.full(n, timeline.region, dtype=object), np.full(n, timeline.model_id, dtype=object), timeline.dates,
         np.array(timeline.label_names(), dtype=object), timeline.confidences, *shares.T, timeline.high_volatilities,
-        timeline.is_held, timeline.dates[starts], np.arange(n) - starts + 1,
+        timeline.is_held, timeline.dates[starts], np.arange(n) - starts + 1, exposures_of(timeline),
     )  # fmt: skip
     is_asked = timeline.dates >= np.datetime64(start, "D")
     return [column[is_asked] for column in columns]

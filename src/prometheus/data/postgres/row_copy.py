@@ -17,6 +17,8 @@ from psycopg import sql
 
 from prometheus.data.postgres.binary_copy import HEADER, TRAILER
 
+JSONB_VERSION = b"\x01"
+"""What the text of a ``jsonb`` column stands behind."""
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 _MICROSECOND = timedelta(microseconds=1)

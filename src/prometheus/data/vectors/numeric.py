@@ -16,12 +16,12 @@ from psycopg.types.json import Jsonb
 from prometheus.arrays import DateVector, Float32Vector, decode_vector
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_blocks_in, copy_in
+from prometheus.data.postgres.row_copy import JSONB_VERSION
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
 
 logger = logging.getLogger(__name__)
-_JSONB_VERSION = b"\x01"
 
 
 class NumericEmbeddingStore(VectorTable):
@@ -114,7 +114,7 @@ def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
 def _blocks(batch: EmbeddingBatch) -> Iterator[Mapping[str, NDArray[Any]]]:
     # ids of one length make rows of one width; the order is that of `upsert_rows`, so that two runs cannot deadlock
     hashes = np.zeros(len(batch), dtype=np.int64) if batch.input_hashes is None else batch.input_hashes
-    spec = _JSONB_VERSION + json.dumps(_window_spec(batch)).encode()
+    spec = JSONB_VERSION + json.dumps(_window_spec(batch)).encode()
     ids = np.array([entity_id.encode() for entity_id in batch.entity_ids])
     lengths = np.char.str_len(ids)
     ranks = np.argsort(np.lexsort((ids, lengths)))
