@@ -19,6 +19,7 @@ from prometheus.arrays import DateVector
 from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
+from prometheus.regime.drift import Drift
 from prometheus.regime.explanation import Movement, Reason
 from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
@@ -67,7 +68,8 @@ class Briefing:
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
     said. `before` is the state of the session before, `movements` what moved since, `spell_movements` since the
-    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
+    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is
+    that from the calibration span, None where it is not watched.
     """
 
     region: str
@@ -95,6 +97,7 @@ class Briefing:
     said: Statement | None
     previous_session: date | None
     next_session: date | None
+    drift: Drift | None
 
 
 class BriefRegion:
@@ -144,6 +147,7 @@ class BriefRegion:
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
+            drift=self._app.drift.on(region, day, history.model_id, asked),
         )  # fmt: skip
 
     def detail(self, history: RegimeHistory, as_of: date | None = None) -> dict[str, Any]:

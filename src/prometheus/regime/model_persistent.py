@@ -21,7 +21,7 @@ from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.transitions import SPELL_AGES, hazards_to_dict
-from prometheus.regime.types import RegimePrototype
+from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 FAMILY = "persistent"
 
@@ -104,6 +104,17 @@ class PersistentRegimeModel(EncodingRegimeModel):
     def assign(self, vectors: Float32Matrix, is_held: NDArray[np.bool_] | None = None) -> DecodedAssignment:
         """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
         return decode(vectors, volatility_scores(vectors), self.prototype_set.prototypes, self.calibration, is_held)
+
+
+def calibrated_of(
+    config: Mapping[str, Any] | None, source: str
+) -> tuple[tuple[RegimePrototype, ...], RegimeCalibration] | None:
+    """Return prototypes and calibration of a recorded configuration; None if its model was not calibrated."""
+    if config is None or config.get("family") != FAMILY:
+        return None
+    centers = config["centers"].items()
+    prototypes = tuple(RegimePrototype(RegimeLabel.parse(name), as_float32(values)) for name, values in centers)
+    return prototypes, RegimeCalibration.from_dict(config["calibration"], source)
 
 
 def explainer_of(config: Mapping[str, Any] | None) -> Explainer | None:
