@@ -32,6 +32,8 @@ _SEED = 20_080_915
 _YEAR = 252
 _AT_ONCE = 100
 _DIGITS = 6
+_SLACK = 1e-5
+"""Beyond each limit, in any unit: a figure that did not move in the span has no width of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,6 @@ def _a_year(log_deviation: float) -> str:
 _DESCRIPTORS: Mapping[str, _Figure] = {
     "volatility_32": _Figure("volatility", _a_year),
     "downside_32": _Figure("downside volatility", _a_year),
-    "range_ratio": _Figure("the ratio of ranges to absolute returns", lambda mean: f"{math.exp(mean):.2f}"),
     "sortino_64": _Figure("return per unit of downside", "{:+.2f}".format),
     "drawdown_128": _Figure("the distance from the 128-session high", lambda mean: f"{math.expm1(mean):.1%}"),
     "momentum_128": _Figure("momentum over 128 sessions, in units of volatility,", "{:+.2f}".format),
@@ -65,7 +66,7 @@ _FIGURES = {**_DESCRIPTORS, **_SAID}
 def drift_figures(
     vectors: Float32Matrix, confidences: Float64Vector, stated: Float64Vector, came: Float64Vector
 ) -> Float64Matrix:
-    """Return what is watched of n sessions, shape (n, 9).
+    """Return what is watched of n sessions, shape (n, 8).
 
     `vectors` have the shape (n, 384), the others (n,): the probability of the label, that of high volatility, and
     whether it came, 1 or 0, NaN where that is not known yet.
@@ -108,7 +109,7 @@ class WatchedFigure:
         if self.value is None:
             return 0.0
         limit = self.norm.high if self.value > self.norm.mean else self.norm.low
-        return abs(self.value - self.norm.mean) / max(abs(limit - self.norm.mean), 1e-12)
+        return abs(self.value - self.norm.mean) / abs(limit - self.norm.mean)
 
     @property
     def text(self) -> str:
@@ -116,11 +117,12 @@ class WatchedFigure:
         if self.value is None:
             return ""
         norm, figure = self.norm, _FIGURES[self.norm.figure]
-        deviations = (self.value - norm.mean) / max(norm.deviation, 1e-12)
+        above = self.value - norm.mean
+        size = f"{abs(above) / norm.deviation:.1f} standard deviations " if norm.deviation > _SLACK else ""
         sessions = "sessions" if norm.figure in _DESCRIPTORS or norm.figure == "confidence" else "known outcomes"
         return (
-            f"{figure.text} of the last {norm.n_sessions} {sessions} is {abs(deviations):.1f} standard deviations "
-            f"{'above' if deviations > 0 else 'below'} the calibration span ({figure.show(self.value)} against "
+            f"{figure.text} of the last {norm.n_sessions} {sessions} is {size}"
+            f"{'above' if above > 0 else 'below'} the calibration span ({figure.show(self.value)} against "
             f"{figure.show(norm.mean)})"
         )
 
@@ -153,7 +155,7 @@ class Drift:
 
 
 def fit_norms(figures: Float64Matrix) -> tuple[DriftNorm, ...]:
-    """Return norms and limits of a calibration span, shape (n, 9), without NaN; the same rows give the same ones.
+    """Return norms and limits of a calibration span, shape (n, 8), without NaN; the same rows give the same ones.
 
     Every figure, window and side has the same share of the false alarms.
     """
@@ -161,6 +163,7 @@ def fit_norms(figures: Float64Matrix) -> tuple[DriftNorm, ...]:
     paths = rows.reshape(N_SIMULATED, 2 * _YEAR)
     parts = [_extremes(figures[paths[at : at + _AT_ONCE]]) for at in range(0, N_SIMULATED, _AT_ONCE)]
     lows, highs = _limits(np.concatenate(parts))
+    lows, highs = lows - _SLACK, highs + _SLACK
     pairs = ((name, n) for n in WINDOWS for name in _FIGURES)
     columns = (np.tile(each, len(WINDOWS)) for each in (figures.mean(axis=0), figures.std(axis=0)))
     return tuple(
@@ -170,7 +173,7 @@ def fit_norms(figures: Float64Matrix) -> tuple[DriftNorm, ...]:
 
 
 def watch(norms: Sequence[DriftNorm], figures: Float64Matrix) -> tuple[WatchedFigure, ...]:
-    """Return the means of the last sessions, given what is watched of them, shape (n, 9), oldest first."""
+    """Return the means of the last sessions, given what is watched of them, shape (n, 8), oldest first."""
     columns = dict(zip(_FIGURES, figures.T, strict=True))
     found = []
     for norm in norms:
@@ -191,9 +194,9 @@ def norms_of(document: Mapping[str, Any]) -> tuple[DriftNorm, ...]:
 
 
 def _extremes(paths: Float64Matrix) -> Float64Matrix:
-    """Return the least and greatest means of each window and figure in each path's second year, shape (n, 36).
+    """Return the least and greatest means of each window and figure in each path's second year, shape (n, 32).
 
-    Paths have the shape (n, 504, 9). The least come first, as their negatives: then greater is rarer.
+    Paths have the shape (n, 504, 8). The least come first, as their negatives: then greater is rarer.
     """
     sums = np.cumsum(paths, axis=1)
     means = [(sums[:, _YEAR:] - sums[:, _YEAR - n : -n]) / n for n in WINDOWS]
@@ -201,7 +204,7 @@ def _extremes(paths: Float64Matrix) -> Float64Matrix:
 
 
 def _limits(extremes: Float64Matrix) -> tuple[Float64Vector, Float64Vector]:
-    """Return the limits that one simulated year of `YEARS` leaves, each left equally often, shape (18,) both."""
+    """Return the limits that one simulated year of `YEARS` leaves, each left equally often, shape (16,) both."""
     rarest_first = np.argsort(-extremes, axis=0, kind="stable")
     ranks = np.argsort(rarest_first, axis=0).min(axis=1)
     n_beyond = int(np.sort(ranks)[len(extremes) // YEARS])

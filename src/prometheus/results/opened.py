@@ -126,8 +126,9 @@ class Prometheus:
         instrument_id: str | None = None,
         source: TextSource = "macro",
         country: str | None = None,
+        least: bool = False,
     ) -> Analogs:
-        """Return the past dates most like one, and what followed them; nothing after the date counts.
+        """Return the past dates most like one, or least, and what followed them; nothing after the date counts.
 
         A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
         `prometheus.app.analogs.AnalogRequest`.
@@ -135,7 +136,7 @@ class Prometheus:
         request = AnalogRequest(
             region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
             metric=metric, model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id,
-            source=source, country=country,
+            source=source, country=country, least=least,
         )  # fmt: skip
         return Analogs(self._app.analogs.find(request))
 
