@@ -22,11 +22,13 @@ from prometheus.regime.calibration import MIN_SESSIONS, SPAN_SESSIONS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedMarket:
-    """Sessions with a vector, shape (n,), and the vectors, shape (n, 384)."""
+    """Sessions with a vector, shape (n,), and the vectors, shape (n, 384); highs and lows are over the close."""
 
     dates: DateVector
     closes: Float64Vector
     vectors: Float32Matrix
+    highs: Float64Vector
+    lows: Float64Vector
 
     @property
     def followed(self) -> Float64Vector:
@@ -48,21 +50,37 @@ class Year(NamedTuple):
 
 def read_markets(file: Path, until: str = "2100-01-01") -> dict[str, DescribedMarket]:
     """Return the markets of a file that are long enough to calibrate, by name."""
-    table = pq.read_table(file, columns=["instrument_id", "trade_date", "close", "high", "low"])
+    names = pc.unique(pq.read_table(file, columns=["instrument_id"])["instrument_id"]).to_pylist()
     markets = {}
-    for name in sorted(pc.unique(table["instrument_id"]).to_pylist()):
-        rows = table.filter(pc.equal(table["instrument_id"], name)).sort_by("trade_date")
-        dates = rows["trade_date"].to_numpy().astype("M8[D]")
-        is_read = dates < np.datetime64(until)
-        dates = dates[is_read]
-        closes, highs, lows = (rows[each].to_numpy().astype(np.float64)[is_read] for each in ("close", "high", "low"))
-        if len(dates) < WINDOW_DAYS + MIN_SESSIONS + HORIZON_SESSIONS:
-            continue
-        features = log_prices(closes, highs / closes, lows / closes)
-        ends = np.arange(WINDOW_DAYS, len(dates) + 1)
-        vectors = ScaleFreeNumericEmbeddingModel().encode_table(features, ends, WINDOW_DAYS)
-        markets[name] = DescribedMarket(dates[WINDOW_DAYS - 1 :], closes[WINDOW_DAYS - 1 :], vectors)
+    for name in sorted(names):
+        bars = read_bars(file, name, until=until)
+        if len(bars[0]) >= WINDOW_DAYS + MIN_SESSIONS + HORIZON_SESSIONS:
+            markets[name] = describe_market(*bars)
     return markets
+
+
+Bars = tuple[DateVector, Float64Vector, Float64Vector, Float64Vector]
+"""Dates, closes, and highs and lows over the close."""
+
+
+def read_bars(file: Path, name: str, since: str = "1900-01-01", until: str = "2100-01-01") -> Bars:
+    """Return the bars of one market of a file, oldest first."""
+    table = pq.read_table(file, columns=["instrument_id", "trade_date", "close", "high", "low"])
+    rows = table.filter(pc.equal(table["instrument_id"], name)).sort_by("trade_date")
+    dates = rows["trade_date"].to_numpy().astype("M8[D]")
+    is_read = (dates >= np.datetime64(since)) & (dates < np.datetime64(until))
+    closes, highs, lows = (rows[each].to_numpy().astype(np.float64)[is_read] for each in ("close", "high", "low"))
+    return dates[is_read], closes, highs / closes, lows / closes
+
+
+def describe_market(
+    dates: DateVector, closes: Float64Vector, highs: Float64Vector, lows: Float64Vector
+) -> DescribedMarket:
+    """Return what is known of a market's sessions that have a vector; highs and lows are over the close."""
+    ends = np.arange(WINDOW_DAYS, len(dates) + 1)
+    vectors = ScaleFreeNumericEmbeddingModel().encode_table(log_prices(closes, highs, lows), ends, WINDOW_DAYS)
+    seen = slice(WINDOW_DAYS - 1, None)
+    return DescribedMarket(dates[seen], closes[seen], vectors, highs[seen], lows[seen])
 
 
 def years_of(dates: DateVector) -> Iterator[Year]:

@@ -273,18 +273,24 @@ def test_a_text_model_that_cannot_be_used_leaves_the_regimes_alone(run: Run, mon
     assert report["regions"]["US_INDEX"]["sessions_added"] == N_SESSIONS
 
 
-def test_a_calibrated_region_begins_after_its_calibration(
+def test_a_calibrated_region_begins_after_its_calibration_and_says_when_to_repeat_it(
     run: Run, monkeypatch: pytest.MonkeyPatch, db_manager: DatabaseManager
 ) -> None:
     configure(monkeypatch, {"US_INDEX": REGIONS["US_INDEX"]})
-    calibrate = ["calibrate", "--region", "US_INDEX", "--until", "2023-09-29", "--span", "1500"]
+    calibrate = ["calibrate", "--region", "US_INDEX", "--until", "2019-12-31", "--span", "1500"]
     assert run(*calibrate, "--output", "p.json").exit_code == 0
-    assert report_of(run, "nightly", "--as-of", AS_OF)["regions"]["US_INDEX"]["sessions_added"] == 62
+    as_of = "2020-04-30"
+    night = report_of(run, "nightly", "--as-of", as_of)["regions"]["US_INDEX"]
+    assert night["sessions_added"] == 83
+    assert night["drift"]["calibrated_until"] == "2019-12-31"
+    strongest, *more = night["drift"]["reasons"]
+    told = f"US_INDEX: calibrate again: {strongest}, and {len(more)} more"
+    assert told in run("nightly", "--as-of", as_of).stdout.splitlines()
     with db_manager.get_runtime_connection() as connection:
-        assert connection.execute("SELECT min(as_of_date) FROM regimes").fetchone() == (date(2023, 10, 2),)
-    too_early = report_of(run, "nightly", "--as-of", "2023-09-29", exit_code=3)["regions"]["US_INDEX"]["failures"]
-    assert "which labels sessions from 2023-09-30 on, leaves nothing up to 2023-09-29" in too_early[0]
-    alone = run("run_numeric_regime", "--region", "US_INDEX", "--as-of", AS_OF, "--prototypes", "p.json", "--json")
+        assert connection.execute("SELECT min(as_of_date) FROM regimes").fetchone() == (date(2020, 1, 2),)
+    too_early = report_of(run, "nightly", "--as-of", "2019-12-31", exit_code=3)["regions"]["US_INDEX"]["failures"]
+    assert "which labels sessions from 2020-01-01 on, leaves nothing up to 2019-12-31" in too_early[0]
+    alone = run("run_numeric_regime", "--region", "US_INDEX", "--as-of", as_of, "--prototypes", "p.json", "--json")
     assert json.loads(alone.stdout)["regimes"]["written"] == 0, "the same region, asked for by name alone"
 
 

@@ -39,6 +39,21 @@ def test_similar_prints_the_same_for_people_and_for_machines(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("history")
+def test_the_dates_least_alike_are_printed_too(run: Run) -> None:
+    asked = ("similar", "--region", "US", "--as-of", "2020-06-30", "--k", "3")
+
+    text, nearest, least = run(*asked, "--least"), run(*asked, "--json"), run(*asked, "--least", "--json")
+
+    assert text.stdout.startswith("US 2020-06-30, numeric space of num-regime-core-v1: least alike of ")
+    found = json.loads(least.stdout)
+    assert found["least"] is True
+    assert "least" not in json.loads(nearest.stdout)
+    distances = [each["distance"] for each in found["analogs"]]
+    assert distances == sorted(distances, reverse=True)
+    assert min(distances) > max(each["distance"] for each in json.loads(nearest.stdout)["analogs"])
+
+
+@pytest.mark.usefixtures("history")
 def test_windows_of_all_instruments_are_searched_without_a_region(run: Run) -> None:
     text = run("similar", "--instrument-id", "AAPL.US", "--as-of", "2020-06-30", "--model-id", "num-regime-core-v1")
 
@@ -58,6 +73,7 @@ def test_windows_of_all_instruments_are_searched_without_a_region(run: Run) -> N
         (["--region", "US", "--as-of", "yesterday"], 2, "'yesterday' is no date; write YYYY-MM-DD"),
         (["--region", "", "--as-of", "2020-01-02"], 2, "--region is empty; name a region, or leave the option out"),
         (["--instrument-id", "AAPL.US", "--as-of", "2020-01-02", "--metric", "cosine"], 2, "by Euclidean distance"),
+        (["--instrument-id", "AAPL.US", "--as-of", "2020-01-02", "--least"], 2, "give --region for --least"),
         (["--instrument-id", "NOBODY", "--as-of", "2020-01-02"], 5, "NOBODY by num-regime-core-v2 has no embedding"),
         (["--region", "US", "--as-of", "2020-01-02", "--space", "joint"], 5, "build them with backfill_joint"),
     ],

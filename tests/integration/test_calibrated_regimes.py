@@ -13,6 +13,7 @@ import pytest
 from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
+import prometheus
 from prometheus.app import App
 from prometheus.app.calibrations import CalibrationRequest
 from prometheus.app.databases import DatabaseManager
@@ -273,3 +274,48 @@ def test_a_broken_file_stores_nothing(db_manager: DatabaseManager, path: Path, t
     with pytest.raises(PrototypeError, match=r"p\.json: 'calibration' needs a positive temperature"):
         run(db_manager, path)
     assert table_digests() == before
+
+
+def test_a_drift_is_told_as_it_was_known_and_its_limits_are_kept_once(
+    db_manager: DatabaseManager, path: Path, table_digests: TableDigest
+) -> None:
+    day, end = date(2008, 11, 14), CRASH.end
+    run(db_manager, path, DateSpan.of_range(CRASH.start, day))
+    model_id = read_prototypes(path).regime_model_id("num-regime-core-v2")
+    watch = App(db_manager).drift
+    assert watch.on("SPX", day, model_id) is None, "no night has kept limits"
+    simulated = watch.on("SPX", day, model_id, only_kept=False)
+    assert watch.on("SPX", UNTIL, model_id, only_kept=False) is None, "the model was made of that date"
+
+    watch.keep_norms("SPX", model_id, day)
+    kept, before = watch.on("SPX", day, model_id), table_digests()["historical.models"]
+
+    assert kept is not None
+    assert kept == simulated
+    assert kept.advice is not None
+    assert kept.advice.startswith("calibrate again: ")
+    known = {(each.norm.figure, each.norm.n_sessions): each.value for each in kept.figures}
+    assert known["confidence", 63] is not None
+    assert known["bias", 63] is None, "of 75 sessions the last 21 have no outcome yet"
+    assert known["volatility_32", 252] is None
+
+    run(db_manager, path)
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE prices_daily SET adjusted_close = 1 + random() WHERE trade_date > %s", (day,))
+    later = App(db_manager).drift
+    later.keep_norms("SPX", model_id, end)
+    assert later.on("SPX", day, model_id) == kept
+    assert later.on("SPX", end, model_id) != kept
+    assert table_digests()["historical.models"] == before
+
+
+def test_python_is_told_of_a_drift_or_why_there_is_none(db_manager: DatabaseManager, path: Path) -> None:
+    run(db_manager, path)
+    with prometheus.open(db_manager.config) as opened:
+        told = opened.drift("SPX")
+        assert {row.n_sessions for row in told if row.is_out} == {63}
+        assert "calibrate again: " in str(told)
+        with pytest.raises(
+            InputRefusedError, match=r"SPX: the drift of num-regime-core-v2@\w+ is not known on 2008-08"
+        ):
+            opened.drift("SPX", "2008-08-29")

@@ -17,11 +17,13 @@ def distance(first: Sequence[float], second: Sequence[float], metric: str) -> fl
     return 1.0 - math.fsum(a * b for a, b in zip(first, second, strict=True)) / lengths
 
 
-def nearest(vectors: np.ndarray, at: int, k: int, exclude: int, metric: str) -> list[tuple[int, float]]:
-    """Return rows before `at` and their distances, the next one always the nearest that is free."""
+def nearest(
+    vectors: np.ndarray, at: int, k: int, exclude: int, metric: str, *, least: bool = False
+) -> list[tuple[int, float]]:
+    """Return rows before `at` and their distances, the next one always the nearest, or most distant, that is free."""
     found: list[tuple[int, float]] = []
     rows = [(distance(vectors[row].tolist(), vectors[at].tolist(), metric), row) for row in range(at)]
-    for measured, row in sorted(rows):
+    for measured, row in sorted(rows, key=lambda each: (-each[0] if least else each[0], each[1])):
         if len(found) < k and all(abs(row - taken) > exclude for taken in [at, *(each for each, _ in found)]):
             found.append((row, measured))
     return found

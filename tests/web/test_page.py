@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from tests.integration.test_forward_record import state
 from tests.web.serving import FIRST, LAST, REGION, client_of
 
-from prometheus.app import App
+from prometheus.app import App, open_app
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeState, RegimeStorage
@@ -51,6 +51,20 @@ def text_of(client: TestClient, path: str, status: int = 200) -> str:
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     visible = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", response.text, flags=re.DOTALL)
     return " ".join(html.unescape(visible).split())
+
+
+def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
+    client: TestClient, filled_config: PrometheusConfig
+) -> None:
+    early, wild = f"/regions/{REGION}/2019-02-28", f"/regions/{REGION}/2020-04-30"
+    with open_app(filled_config) as writing:
+        history = writing.regimes.history(REGION)
+        writing.drift.keep_norms(REGION, history.model_id, history.last)
+        drift = writing.drift.on(REGION, date(2020, 4, 30))
+
+    assert drift is not None
+    assert f"C{str(drift.advice)[1:]}. The calibration knows sessions up to 2007-12-31." in text_of(client, wild)
+    assert "Calibrate again" not in text_of(client, early)
 
 
 def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: App) -> None:

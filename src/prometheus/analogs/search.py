@@ -28,6 +28,8 @@ PAIRED_DATES = 1_000  # dates whose pairs a percentile is taken of; more are thi
 class AnalogSearch:
     """The nearest dates of a date's own past, by exact distance; the metric ``cosine`` is 1 less the cosine, in [0, 2].
 
+    With `least` it is the most distant ones, the most distant first.
+
     Examples
     --------
     >>> dates = np.arange("2024-01-01", "2024-01-07", dtype="M8[D]")
@@ -37,13 +39,14 @@ class AnalogSearch:
     (['2024-01-02', '2024-01-04'], [0.5, 0.5])
     """
 
-    def __init__(self, *, metric: Metric = "euclidean", exclude_sessions: int = 63) -> None:
+    def __init__(self, *, metric: Metric = "euclidean", exclude_sessions: int = 63, least: bool = False) -> None:
         if metric not in METRICS:
             raise UsageError(f"unknown metric {metric!r}; choose from {', '.join(METRICS)}")
         if not 0 <= exclude_sessions <= MAX_EXCLUDED_SESSIONS:
             raise UsageError(f"--exclude-sessions {exclude_sessions}: name a number from 0 to {MAX_EXCLUDED_SESSIONS}")
         self.metric = metric
         self.exclude_sessions = exclude_sessions
+        self.least = least
         self._dates: DateVector = np.empty(0, dtype="M8[D]")
         self._sessions: Int64Vector = np.empty(0, dtype=np.int64)
         self._vectors: Float32Matrix | Float64Matrix = np.empty((0, 0), dtype=np.float32)
@@ -65,12 +68,12 @@ class AnalogSearch:
         return self
 
     def predict(self, as_of_date: date, k: int = 10) -> tuple[DateVector, Float64Vector]:
-        """Return up to `k` dates and their distances, nearest first; of equally near ones the earlier comes first."""
+        """Return up to `k` dates and their distances, best first; of equally good ones the earlier comes first."""
         if not 1 <= k <= MAX_ANALOGS:
             raise UsageError(f"--k {k}: name a number from 1 to {MAX_ANALOGS}")
         at = self._position(as_of_date)
         distances = self._distances(self._vectors[: self.n_candidates(as_of_date)], self._vectors[at])
-        chosen = self._spread_out(np.argsort(distances, kind="stable"), k)
+        chosen = self._spread_out(np.argsort(-distances if self.least else distances, kind="stable"), k)
         return self._dates[chosen], distances[chosen]
 
     def n_candidates(self, as_of_date: date) -> int:
@@ -146,7 +149,10 @@ TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
 
 @dataclass(frozen=True, slots=True)
 class AnalogRequest:
-    """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region."""
+    """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region.
+
+    With `least` it is the dates least like it.
+    """
 
     region: str
     as_of: date
@@ -159,6 +165,7 @@ class AnalogRequest:
     instrument_id: str | None = None
     source: TextSource = "macro"
     country: str | None = None
+    least: bool = False
 
     def __post_init__(self) -> None:
         if self.space not in SPACES:
@@ -200,7 +207,7 @@ class Analog:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalogReport:
-    """The analogs of one date, nearest first, and how what followed them is spread against all dates.
+    """The analogs of one date, nearest or least alike first, and how what followed them is spread against all dates.
 
     `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one.
     """
@@ -226,6 +233,7 @@ class AnalogReport:
             "space": asked.space,
             "metric": asked.metric,
             "exclude_sessions": asked.exclude_sessions,
+            **({"least": True} if asked.least else {}),
             "model_id": self.model_id,
             "regime_model_id": self.regime_model_id,
             "instrument_id": self.instrument_id,

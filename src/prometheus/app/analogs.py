@@ -85,7 +85,7 @@ class FindAnalogs:
         asked = asked or Histories(self._wired)
         if request.model_id is not None and request.space == "numeric":
             request = replace(request, model_id=stored_model_id(request.model_id))
-        search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions)
+        search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions, least=request.least)
         histories = _histories(request, asked)
         searched = self._searched(request, histories, asked)
         asked.require_known(searched.model_id, request.as_of)
@@ -180,7 +180,7 @@ class FindAnalogs:
 
         if searched.key is None:
             return measure()
-        asked = (search.metric, search.exclude_sessions, as_of_date, k, followed.sessions.tobytes())
+        asked = (search.metric, search.exclude_sessions, search.least, as_of_date, k, followed.sessions.tobytes())
         return self._kept_answers.get((searched.key, asked), measure)
 
 

@@ -19,6 +19,7 @@ from prometheus.arrays import DateVector
 from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
+from prometheus.regime.drift import Drift
 from prometheus.regime.explanation import Movement, Reason
 from prometheus.regime.exposure import EXPOSURES
 from prometheus.regime.history import RegimeHistory, RegimeTimeline
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from prometheus.app import App
 
 N_ANALOGS = 8
+N_UNLIKE = 3
+"""Dates least like the one shown."""
 N_SIMILAR_TEXTS = 6
 N_COMPARED_TEXTS = 48
 """Texts of which the nearest of each kind is shown."""
@@ -67,7 +70,9 @@ class Briefing:
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
     said. `before` is the state of the session before, `movements` what moved since, `spell_movements` since the
-    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`.
+    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is
+    that from the calibration span, None where it is not watched. `unlike` are the dates least like it, None without
+    `analogs`.
     """
 
     region: str
@@ -86,6 +91,7 @@ class Briefing:
     instrument_id: str
     analogs: AnalogReport | None
     no_analogs: str
+    unlike: AnalogReport | None
     texts_date: date | None
     texts: tuple[ToldText, ...]
     similar_texts: TextSearchReport | None
@@ -95,6 +101,7 @@ class Briefing:
     said: Statement | None
     previous_session: date | None
     next_session: date | None
+    drift: Drift | None
 
 
 class BriefRegion:
@@ -130,6 +137,8 @@ class BriefRegion:
         with ThreadPoolExecutor(1, thread_name_prefix="prometheus-briefing") as pool:  # the two slowest at once
             likeness = pool.submit(_said_or_why, lambda: self._similar(texts_date or day))
             analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
+            far = replace(wanted, k=N_UNLIKE, least=True)
+            unlike, _ = _said_or_why(lambda: self._app.analogs.find(far, asked)) if analogs else (None, "")
             checked = self._app.findings.check_known(asked.instruments_behind(region, day), until=day)
             similar, no_similar = likeness.result()
         return Briefing(
@@ -138,12 +147,13 @@ class BriefRegion:
             spell_movements=spell_movements or (),
             outlook=outlook(transitions.matrix, state.regime_label), changes=changes,
             transitions=transitions, instrument_id=instrument_id, analogs=analogs,
-            no_analogs=no_analogs, texts_date=texts_date,
+            no_analogs=no_analogs, unlike=unlike, texts_date=texts_date,
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
+            drift=self._app.drift.on(region, day, history.model_id, asked),
         )  # fmt: skip
 
     def detail(self, history: RegimeHistory, as_of: date | None = None) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Calibrate(UseCase):
             self._require_index(request.settings.market_index.instrument_id, subject, windows.as_of_dates[-1].item())
         windows = windows.take(slice(max(0, len(windows) - request.span), None))
         sessions = describe_windows(subject, windows)
-        prototypes, calibration = calibrate(sessions, _followed(windows), request.settings, earlier=earlier)
+        prototypes, calibration = calibrate(sessions, followed_by(windows), request.settings, earlier=earlier)
         loudest = _loudest(subject, windows, sessions, request.settings)
         warnings = tuple(find_doubts(sessions, prototypes, calibration, request.settings, loudest))
         ordered = tuple(sorted(prototypes, key=lambda each: each.label.name))
@@ -188,7 +188,7 @@ class Calibrate(UseCase):
         constants = ScaleFreeConstants.fit(describe(windows.features, windows.ends), source)
         model = ScaleFreeNumericEmbeddingModel(constants)
         vectors = model.encode_table(windows.features, windows.ends, windows.window_days)
-        weights = fit_score_weights(vectors, _followed(windows))
+        weights = fit_score_weights(vectors, followed_by(windows))
         return constants, weights, write_if_changed(output, constants.to_json())
 
 
@@ -221,7 +221,7 @@ def _loudest(
     return LoudestBar(row, float(log_returns[row]), describe_windows(subject, without_bar(windows, row)))
 
 
-def _followed(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
+def followed_by(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:
     """Return the forward log volatility of each window's last session, of the instrument or the region's anchor."""
     closes = windows.closes[: int(windows.close_ends[-1])]
     return forward_log_volatility(closes)[windows.close_ends - 1]

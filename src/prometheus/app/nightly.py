@@ -31,6 +31,7 @@ from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
 from prometheus.market.quality import DEFECTS
 from prometheus.regime.alerts import RegimeChange
+from prometheus.regime.drift import Drift
 from prometheus.regime.record import Head
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class RegionNight:
     spaces are counted if either. `skipped` are the instruments whose history has ended, or has not begun; if the region
     depends on one of them it `is_skipped`, and nothing was computed. `findings` are the open ones in the prices of its
     instruments, `new_findings` those of sessions that the night came to first. `changes` are those of label since the
-    last night that ended, oldest first; the first night of a model has none.
+    last night that ended, oldest first; the first night of a model has none. `drift` is that of its last sessions away
+    from the calibration span, None where it is not watched.
     """
 
     region: str
@@ -70,6 +72,7 @@ class RegionNight:
     findings: tuple[Finding, ...] = ()
     new_findings: tuple[Finding, ...] = ()
     changes: tuple[RegimeChange, ...] = ()
+    drift: Drift | None = None
 
     @property
     def n_written(self) -> int:
@@ -86,6 +89,7 @@ class RegionNight:
             "joint_rows_written": self.n_joint_rows, "seconds": round(self.seconds, 3),
             "run_ids": list(self.run_ids), "failures": list(self.failures), "skipped": self.is_skipped,
             "open_findings": len(self.findings), "new_findings": [each.to_dict() for each in self.new_findings],
+            "drift": None if self.drift is None else self.drift.to_dict(),
         }  # fmt: skip
 
 
@@ -333,6 +337,8 @@ class RunNight:
         else:
             n_added = len(np.setdiff1d(self._stored_dates(plan, model_id), wanted.stored))
         newest = self._app.wired.storage.get_history(plan.region, end - RECENT, end, model_id)
+        if newest and not dry_run:
+            self._app.drift.keep_norms(plan.region, model_id, end)
         return replace(
             night,
             model_id=model_id,
@@ -343,6 +349,7 @@ class RunNight:
             n_joint_rows=sum(report.joined_anew.values()),
             run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
             changes=told.changes(plan.region, model_id),
+            drift=self._app.drift.on(plan.region, end, model_id) if newest else None,
         )
 
     def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, *, dry_run: bool) -> RegionNight:

@@ -159,6 +159,9 @@ def _night_lines(report: NightlyReport) -> Iterator[str]:
         if skipped:
             yield f"skipped: {skipped.describe(noun)}"
     yield from (f"changed: {change}" for change in report.changes)
+    yield from (
+        f"{night.region}: {night.drift.advice}" for night in report.regions if night.drift and night.drift.advice
+    )
     alerts = report.alerts
     if alerts.n_sent or alerts.n_pending or alerts.failed:
         yield f"alerts: {alerts.n_sent} sent, {alerts.n_pending} pending, {len(alerts.failed)} channels failed"

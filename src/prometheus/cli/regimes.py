@@ -25,6 +25,7 @@ from prometheus.errors import UsageError
 if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.histories import TransitionReport
+    from prometheus.regime.drift import Drift
     from prometheus.regime.explanation import Reason
     from prometheus.regime.prototypes import CalibrationWindow
     from prometheus.regime.types import RegimeState
@@ -53,21 +54,22 @@ def show_regimes(
         states = app.regimes.states(region, span.start, span.end, model_id)
         chosen = states[-limit:] if limit else states[-1:] if explain else states
         reasons = app.calibrations.explain(chosen) if explain else [[] for _ in chosen]
-    pairs = list(zip(chosen, reasons, strict=True))
+        drifts = [app.drift.on(region, each.as_of_date, each.model_id) if explain else None for each in chosen]
+    rows = list(zip(chosen, reasons, drifts, strict=True))
 
     def text() -> str:
         if explain:
-            return "\n\n".join(_explanation(state, why) for state, why in pairs)
+            return "\n\n".join(_explanation(*row) for row in rows)
         return csv_text([COLUMNS, *(_row(state, f"{state.confidence:.6f}") for state in chosen)])
 
-    return Answer(lambda: [_state_facts(state, why) for state, why in pairs], text)
+    return Answer(lambda: [_state_facts(*row) for row in rows], text)
 
 
 def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]:
     return str(state.as_of_date), state.region, state.regime_label.name, confidence, state.model_id
 
 
-def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
+def _state_facts(state: RegimeState, reasons: list[Reason], drift: Drift | None) -> dict[str, Any]:
     from prometheus.regime.exposure import EXPOSURES
 
     row: dict[str, Any] = dict(zip(COLUMNS, _row(state, state.confidence), strict=True))
@@ -80,10 +82,12 @@ def _state_facts(state: RegimeState, reasons: list[Reason]) -> dict[str, Any]:
         row["explanation"] = [reason.to_dict() for reason in reasons]
         names = ("probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
         row |= {name: state.metadata[name] for name in names if name in state.metadata}
+    if drift is not None:
+        row["drift"] = drift.to_dict()
     return row
 
 
-def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
+def _explanation(state: RegimeState, reasons: list[Reason], drift: Drift | None) -> str:
     from prometheus.regime.exposure import EXPOSURES, RULE
 
     high, risk = state.metadata["high_volatility"], state.metadata["change_risk"]
@@ -105,6 +109,8 @@ def _explanation(state: RegimeState, reasons: list[Reason]) -> str:
         lines.insert(1, f"  held: {state.metadata['held']}; this is the label of the session before")
     lines += [f"  {reason.text}" for reason in reasons if math.isnan(reason.share)]
     lines += [f"  {reason.share:+5.0%}  {reason.text}" for reason in reasons if not math.isnan(reason.share)]
+    if drift is not None and drift.advice is not None:
+        lines.append(f"  {drift.advice}")
     return "\n".join(lines)
 
 

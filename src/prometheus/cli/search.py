@@ -53,13 +53,25 @@ def similar(
     regime_model_id: Annotated[str | None, option("Whose labels the analogs carry.")] = None,
     source: Annotated[TextSource, option("Of the texts, for the joint and the text space.")] = "macro",
     country: Annotated[str | None, option("Only macro texts of it, in the text space.")] = None,
+    least: Annotated[bool, option("The dates least like it instead.", "--least")] = False,
 ) -> Answer:
     """Print the past dates nearest to a date, a minimum gap apart, and what followed each."""
     if region or instrument_id is None:
         from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
-            region, as_of, space, k, exclude_sessions, metric, model_id, regime_model_id, instrument_id, source, country
+            region,
+            as_of,
+            space,
+            k,
+            exclude_sessions,
+            metric,
+            model_id,
+            regime_model_id,
+            instrument_id,
+            source,
+            country,
+            least,
         )
         with command_app() as app:
             report = app.analogs.find(request)
@@ -71,6 +83,8 @@ def similar(
 
     if space != "numeric" or metric != "euclidean":
         raise UsageError("windows of instruments are compared in the numeric space, by Euclidean distance")
+    if least:
+        raise UsageError("of all instruments' windows only the nearest are found; give --region for --least")
     wanted = WindowRequest(instrument_id, as_of, k, exclude_sessions, model_id or DEFAULT_MODEL_ID)
     with command_app("instruments") as app:
         found = app.window_search.find(wanted)
@@ -79,19 +93,20 @@ def similar(
 
 def _report_lines(report: AnalogReport) -> Iterator[str]:
     asked = report.request
+    how, named = ("least alike", "dates") if asked.least else ("nearest", "analogs")
     yield (
-        f"{asked.region} {report.as_of_date}, {asked.space} space of {report.model_id}: nearest of "
+        f"{asked.region} {report.as_of_date}, {asked.space} space of {report.model_id}: {how} of "
         f"{report.n_candidates:,} earlier dates, more than {asked.exclude_sessions} sessions apart"
     )
     header = ["date", "distance", "nearer pairs", "regime", "sure", *_outcome_header(report.analogs[0].outcomes)]
     yield from table([header, *(_analog_row(analog) for analog in report.analogs)])
-    yield f"closes of {report.instrument_id}; spread over the analogs, and over all dates (10 % / median / 90 %):"
+    yield f"closes of {report.instrument_id}; spread over the {named}, and over all dates (10 % / median / 90 %):"
     rows = [
         [f"{spread.measure} of the next {spread.horizon}", _spread_text(spread), _spread_text(base)]
         for spread, base in zip(report.spreads, report.base_spreads, strict=True)
     ]
     n_known = max(base.n_dates for base in report.base_spreads)
-    yield from table([["", f"{len(report.analogs)} analogs", f"{n_known:,} dates"], *rows])
+    yield from table([["", f"{len(report.analogs)} {named}", f"{n_known:,} dates"], *rows])
 
 
 def _window_lines(report: WindowReport) -> Iterator[str]:

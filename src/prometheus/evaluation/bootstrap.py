@@ -1,8 +1,6 @@
 """Intervals by a stationary bootstrap: whole blocks of sessions are drawn, what is compared is drawn together.
 
-Blocks have geometric lengths, the series is taken as a circle (Politis and Romano, The Stationary Bootstrap, Journal of
-the American Statistical Association 89, 1994). A resample is kept as how often each session was drawn: every statistic
-here is a function of sums over sessions.
+A resample is kept as how often each session was drawn: every statistic here is a function of sums over sessions.
 """
 
 from __future__ import annotations
@@ -13,9 +11,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.evaluation.figures import SESSIONS_PER_YEAR, Trading
 from prometheus.evaluation.labeller import BoolVector
+from prometheus.market.resampling import stationary_rows
 
 MEAN_BLOCK = 63
 N_RESAMPLES = 1_000
@@ -37,7 +36,7 @@ def draw_counts(
     generator = np.random.default_rng(seed)
     counts = np.empty((n_resamples, n_sessions), dtype=np.uint16)
     for resample in counts:
-        resample[:] = np.bincount(_stationary_rows(generator, n_sessions, mean_block), minlength=n_sessions)
+        resample[:] = np.bincount(stationary_rows(generator, n_sessions, mean_block), minlength=n_sessions)
     counts.setflags(write=False)
     return counts
 
@@ -63,15 +62,6 @@ def interval_of(statistics: Float64Vector) -> Interval:
         return math.nan, math.nan
     low, high = np.quantile(known, _BOUNDS)
     return float(low), float(high)
-
-
-def _stationary_rows(generator: np.random.Generator, n_rows: int, mean_block: int) -> Int64Vector:
-    begins = np.flatnonzero(generator.random(n_rows) < 1.0 / mean_block)
-    begins = np.concatenate([[0], begins[begins > 0]])
-    lengths = np.diff(np.append(begins, n_rows))
-    starts = generator.integers(0, n_rows, len(begins))
-    rows: Int64Vector = (np.repeat(starts - begins, lengths) + np.arange(n_rows)) % n_rows
-    return rows
 
 
 def _sums(counts: Counts, columns: Float64Matrix) -> Float64Matrix:

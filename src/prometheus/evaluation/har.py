@@ -18,7 +18,7 @@ import numpy as np
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.evaluation.history import MarketHistory, trailing_windows
 from prometheus.evaluation.labeller import DEFAULT_SPAN, FittedScore, high_outcomes, recalibrated
-from prometheus.market.outcomes import forward_log_volatility
+from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
 
 HAR_ON_RANGE = "HAR on the range"
 SPANS = (1, 5, 22)
@@ -50,23 +50,27 @@ def range_variances(history: MarketHistory) -> Float64Vector:
 
 @dataclass(frozen=True, slots=True)
 class Har:
-    """Risk-off where the forecast lies above the top fifth of those on the fit span; the score is log volatility."""
+    """Risk-off where the forecast lies above the top fifth of those on the fit span; the score is log volatility.
+
+    That is of the next `horizon` sessions.
+    """
 
     name: str
     variances: DailyVariances
     span: int = DEFAULT_SPAN
+    horizon: int = HORIZON_SESSIONS
 
     def fit(self, history: MarketHistory, threshold: float) -> FittedScore:
         """Learn line, limit and probabilities from the last `span` sessions."""
         n_last = min(self.span, len(history) - SPANS[-1])
         seen = history.last(n_last)
-        regressors, followed = self._regressors(history, n_last), forward_log_volatility(seen.closes)
+        regressors, followed = self._regressors(history, n_last), forward_log_volatility(seen.closes, self.horizon)
         is_known = np.isfinite(followed)
         weights = np.linalg.lstsq(regressors[is_known], followed[is_known], rcond=None)[0]
         score = partial(self._forecasts, np.asarray(weights, dtype=np.float64))
         scores = score(history, n_last)
         limit = float(np.quantile(scores, RISK_OFF_QUANTILE))
-        return FittedScore(score, limit, recalibrated(scores, high_outcomes(seen, threshold)))
+        return FittedScore(score, limit, recalibrated(scores, high_outcomes(seen, threshold, self.horizon)))
 
     def _forecasts(self, weights: Float64Vector, history: MarketHistory, n_last: int) -> Float64Vector:
         forecasts: Float64Vector = (self._regressors(history, n_last) * weights).sum(axis=1)

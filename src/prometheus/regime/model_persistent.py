@@ -22,7 +22,7 @@ from prometheus.regime.market_index import IndexReader, IndexRises, MarketIndex
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.transitions import SPELL_AGES, hazards_to_dict
-from prometheus.regime.types import RegimePrototype
+from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 FAMILY = "persistent"
 
@@ -119,6 +119,17 @@ class PersistentRegimeModel(EncodingRegimeModel):
         """Return labels for vectors of consecutive sessions, shape (n, dim), after the first `warm_up`."""
         scores = volatility_scores(vectors)
         return decode(vectors, scores, self.prototype_set.prototypes, self.calibration, is_held, seen)
+
+
+def calibrated_of(
+    config: Mapping[str, Any] | None, source: str
+) -> tuple[tuple[RegimePrototype, ...], RegimeCalibration] | None:
+    """Return prototypes and calibration of a recorded configuration; None if its model was not calibrated."""
+    if config is None or config.get("family") != FAMILY:
+        return None
+    centers = config["centers"].items()
+    prototypes = tuple(RegimePrototype(RegimeLabel.parse(name), as_float32(values)) for name, values in centers)
+    return prototypes, RegimeCalibration.from_dict(config["calibration"], source)
 
 
 def explainer_of(config: Mapping[str, Any] | None) -> Explainer | None:

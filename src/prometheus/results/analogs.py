@@ -22,7 +22,7 @@ _OUTCOMES = (("return", "total_return", "+.1%"), ("volatility", "volatility", ".
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Analogs(ResultTable[Analog]):
-    """The analogs of one date, nearest first; nothing after the date was known to the search.
+    """The analogs of one date, nearest first, or the dates least like it; nothing after the date counted.
 
     `report` has all that was found: how what followed is spread over the analogs and over all dates, and the paths of
     closes.
@@ -78,8 +78,9 @@ class Analogs(ResultTable[Analog]):
 
     def _headline(self) -> str:
         report, asked = self.report, self.report.request
+        what = "Dates least like" if asked.least else "Analogs of"
         return (
-            f"Analogs of {report.as_of_date} in {self.region}, {asked.space} space of {report.model_id}: "
+            f"{what} {report.as_of_date} in {self.region}, {asked.space} space of {report.model_id}: "
             f"{len(self)} of {report.n_candidates:,} dates"
         )
 

@@ -24,12 +24,13 @@ from prometheus.core.config import PrometheusConfig, load_config
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.frames import UNNAMED
+from prometheus.regime.drift import FEWEST_SESSIONS, WINDOWS
 from prometheus.regime.explanation import Reason
 from prometheus.regime.history import preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
 from prometheus.results.regimes import DateLike, Regimes, as_date
-from prometheus.results.stored import Embeddings, Prices, Regions, Texts, Transitions
+from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Texts, Transitions
 from prometheus.results.table import Listing
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ class Prometheus:
         instrument_id: str | None = None,
         source: TextSource = "macro",
         country: str | None = None,
+        least: bool = False,
     ) -> Analogs:
-        """Return the past dates most like one, and what followed them; nothing after the date counts.
+        """Return the past dates most like one, or least, and what followed them; nothing after the date counts.
 
         A date without a vector, as a weekend, is answered by the last one before it. The parameters are those of
         `prometheus.app.analogs.AnalogRequest`.
@@ -134,7 +136,7 @@ class Prometheus:
         request = AnalogRequest(
             region=region, as_of=as_date("as_of", as_of), space=space, k=k, exclude_sessions=exclude_sessions,
             metric=metric, model_id=model_id, regime_model_id=regime_model_id, instrument_id=instrument_id,
-            source=source, country=country,
+            source=source, country=country, least=least,
         )  # fmt: skip
         return Analogs(self._app.analogs.find(request))
 
@@ -162,6 +164,25 @@ class Prometheus:
         if not len(timeline.dates):
             raise no_regime_on_date(region, history.model_id, day, history.first, history.last)
         return Regimes(timeline, Closes(None, timeline.dates[:0], timeline.confidences[:0]), evidence).explain(day)
+
+    def drift(self, region: str, as_of: DateLike | None = None, model_id: str | None = None) -> Listing[DriftRow]:
+        """Return how the last sessions up to a date, by default the newest, differ from the calibration span.
+
+        Limits that no night has kept are simulated, which takes a second or two.
+
+        `InputRefusedError`: the model was not calibrated before that date, or too few sessions are stored.
+        """
+        history = self._app.regimes.history(region, model_id)
+        day = as_date("as_of", as_of, history.last)
+        found = self._app.drift.on(region, day, history.model_id, only_kept=False)
+        if found is None:
+            raise InputRefusedError(
+                f"{region}: the drift of {history.model_id} is not known on {day}; it takes a calibration before that "
+                f"date, {FEWEST_SESSIONS} stored sessions of its span, and {min(WINDOWS)} labelled ones since"
+            )
+        rows = tuple(DriftRow.of(each) for each in found.figures)
+        title = f"Drift of {region} on {day} from the sessions up to {found.calibrated_until}"
+        return Listing(DriftRow, rows, title, notes=(found.advice or "no reason to calibrate again",))
 
     def prices(
         self,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from prometheus.app.histories import TransitionReport
     from prometheus.app.text_search import TextHit, TextSearchReport
+    from prometheus.regime.drift import WatchedFigure
 
 _REGION_COLUMNS: dict[str, Kind] = {
     "region": "text", "model_id": "text", "encoder_model_id": "text", "n_dates": "count", "first": "date",
@@ -192,6 +193,33 @@ class Embeddings(ResultTable[EmbeddingRow]):
     def _headline(self) -> str:
         made = f"{self.encoder_model_id}, {self.rows.vectors.shape[1]} values each"
         return f"Embeddings of {self.region} by {made}: {describe_span('sessions', self.dates)}"
+
+
+class DriftRow(NamedTuple):
+    """The mean of one figure over its last sessions, None where too few are known, against the calibration span.
+
+    `mean` and `deviation` are those of single sessions there; outside of `low` and `high` it is time to calibrate
+    again, and `text` says why.
+    """
+
+    figure: str
+    n_sessions: int
+    value: float | None
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    is_out: bool
+    text: str
+
+    @classmethod
+    def of(cls, watched: WatchedFigure) -> DriftRow:
+        """Return the row of a figure."""
+        norm = watched.norm
+        return cls(
+            norm.figure, norm.n_sessions, watched.value, norm.mean, norm.deviation, norm.low, norm.high,
+            watched.is_out, watched.text,
+        )  # fmt: skip
 
 
 class PriceRow(NamedTuple):

@@ -20,13 +20,13 @@ VECTORS = np.random.default_rng(3).normal(size=(len(DAYS), 6)).astype(np.float32
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @settings(max_examples=share_of(25), deadline=None)
-@given(at=st.integers(20, 119), k=st.integers(1, 12), exclude=st.integers(0, 15))
-def test_it_finds_what_comparing_every_pair_finds(metric: Metric, at: int, k: int, exclude: int) -> None:
-    search = AnalogSearch(metric=metric, exclude_sessions=exclude).fit(DAYS[:120], VECTORS[:120])
+@given(at=st.integers(20, 119), k=st.integers(1, 12), exclude=st.integers(0, 15), least=st.booleans())
+def test_it_finds_what_comparing_every_pair_finds(metric: Metric, at: int, k: int, exclude: int, least: bool) -> None:
+    search = AnalogSearch(metric=metric, exclude_sessions=exclude, least=least).fit(DAYS[:120], VECTORS[:120])
 
     dates, distances = search.predict(DAYS[at].item(), k)
 
-    wanted = reference.nearest(VECTORS, at, k, exclude, metric)
+    wanted = reference.nearest(VECTORS, at, k, exclude, metric, least=least)
     assert dates.tolist() == [DAYS[row].item() for row, _ in wanted]
     np.testing.assert_allclose(distances, [measured for _, measured in wanted], rtol=1e-12)
 
