@@ -90,8 +90,9 @@ class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
     `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
-    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. `by_bear_state`
-    takes the side from the state of the bear market instead of the label.
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. Either makes
+    another space, in which there are no pooled prototypes. `by_bear_state` takes the side from the state of the bear
+    market instead of the label.
     """
 
     span: int = DEFAULT_SPAN
@@ -121,7 +122,8 @@ class PersistentLabeller:
             )
         sessions = describe(history, n_sessions)
         followed = forward_log_volatility(history.closes[-len(sessions) :])
-        prototypes, calibration = calibrate(sessions, followed, self.settings, threshold)
+        is_pooled = self.settings.is_pooled and not self.dropped and self.constants_span is None
+        prototypes, calibration = calibrate(sessions, followed, replace(self.settings, is_pooled=is_pooled), threshold)
         return FittedPersistentLabeller(describe, prototypes, calibration, self.by_bear_state)
 
     def _constants(self, history: MarketHistory) -> ScaleFreeConstants | None:
