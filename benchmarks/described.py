@@ -17,7 +17,10 @@ from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.encoders.numeric.features import log_prices
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
-from prometheus.regime.calibration import MIN_SESSIONS, SPAN_SESSIONS
+from prometheus.regime.calibration import SPAN_SESSIONS
+
+LEARNED_FROM = 756
+"""Sessions before the first year that is judged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +57,7 @@ def read_markets(file: Path, until: str = "2100-01-01") -> dict[str, DescribedMa
     markets = {}
     for name in sorted(names):
         bars = read_bars(file, name, until=until)
-        if len(bars[0]) >= WINDOW_DAYS + MIN_SESSIONS + HORIZON_SESSIONS:
+        if len(bars[0]) >= WINDOW_DAYS + LEARNED_FROM + HORIZON_SESSIONS:
             markets[name] = describe_market(*bars)
     return markets
 
@@ -86,6 +89,6 @@ def describe_market(
 def years_of(dates: DateVector) -> Iterator[Year]:
     """Return the years after the first 756 sessions."""
     years = dates.astype("M8[Y]")
-    begins = [MIN_SESSIONS, *(i for i in range(MIN_SESSIONS + 1, len(dates)) if years[i] != years[i - 1]), len(dates)]
+    begins = [LEARNED_FROM, *(i for i in range(LEARNED_FROM + 1, len(dates)) if years[i] != years[i - 1]), len(dates)]
     for begin, end in pairwise(begins):
         yield Year(slice(max(0, begin - SPAN_SESSIONS), begin), slice(begin, end))

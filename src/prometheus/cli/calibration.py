@@ -89,10 +89,15 @@ def _calibration_text(result: CalibrationResult) -> str:
         *(f"{name}, {line}" for name, each in result.set_aside.items() for line in each.lines(N_DATES_SHOWN)),
         f"calmest: {calm}",
         f"wildest: {wild}",
+        *([] if calibration.own_share is None else [_share_text(calibration.own_share)]),
         f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions"
         + ("" if calibration.market_index is None else f", with the index {calibration.market_index.instrument_id}"),
         *(f"{label:<10}{n_stays:>10}{n_exits:>8}" for label, n_stays, n_exits in [header, *stays]),
     ])  # fmt: skip
+
+
+def _share_text(own_share: float) -> str:
+    return f"prototypes: {own_share:.0%} of these sessions, {1 - own_share:.0%} pooled from other markets' past"
 
 
 @command("--instrument-id GSPC.INDX --start 1928-01-01 --end 1989-12-31", latest="prices")

@@ -105,8 +105,9 @@ class PersistentLabeller:
     """The scale-free encoder with online decoding, and the variations a grid makes of it.
 
     `dropped` descriptors take no part in distances: the others of their group share their weight. The scaling constants
-    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. `by_bear_state`
-    takes the side from the state of the bear market instead of the label. The forecast of a member uses the `index`.
+    are taken from the sessions of `constants_span`, first and last date, instead of those packaged. Either makes
+    another space, in which there are no pooled prototypes. `by_bear_state` takes the side from the state of the bear
+    market instead of the label. The forecast of a member uses the `index`.
     """
 
     span: int = DEFAULT_SPAN
@@ -137,7 +138,8 @@ class PersistentLabeller:
             )
         sessions = describe(history, n_sessions)
         followed = forward_log_volatility(history.closes[-len(sessions) :])
-        settings = self.settings
+        is_pooled = self.settings.is_pooled and not self.dropped and self.constants_span is None
+        settings = replace(self.settings, is_pooled=is_pooled)
         if self.index is not None:
             settings = replace(settings, market_index=MarketIndex(self.index.instrument_id))
         prototypes, calibration = calibrate(sessions, followed, settings, threshold)

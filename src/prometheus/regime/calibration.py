@@ -1,7 +1,7 @@
 """Prototypes found in a market's own past, without being told where its calm and its crises lie.
 
 The calmest and the wildest stretches of the span give an axis; the mean vector of the sessions that fall on one part of
-it is a prototype.
+it is a prototype. As one span is partly chance, it is drawn towards that of the pooled markets (`regime.pooled`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from prometheus.regime.decoding import forward_costs_and_ages, posterior, protot
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import BOOSTED_FORECAST, HighVolatilityForecast, volatility_scores
 from prometheus.regime.market_index import MarketIndex
+from prometheus.regime.pooled import WHOLE_SESSIONS, packaged_pooled
 from prometheus.regime.transitions import (
     SPELL_AGES,
     ExitHazard,
@@ -34,8 +35,9 @@ from prometheus.regime.transitions import (
 )
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
-SPAN_SESSIONS = 3_000
-MIN_SESSIONS = 756
+SPAN_SESSIONS = WHOLE_SESSIONS
+MIN_SESSIONS = 252
+"""The longest calm stretch, and the shortest span whose prototypes were weighed against the pooled ones."""
 PENALTY = 1.0
 """Cost of a change of label, in standard deviations of the encoder's space."""
 DECODE_SESSIONS = 126
@@ -56,8 +58,8 @@ class CalibrationSettings:
     The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
     `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
     distance; each label looks back on `decode_sessions`. `forecast` is the version of the forecasts beside the labels:
-    the first states no chance of a bear market. The chance of high volatility of a member of a market uses its
-    `market_index`. Numbers out of range raise `UsageError`.
+    the first states no chance of a bear market. Prototypes that are not `is_pooled` are the span's own alone. The chance
+    of high volatility of a member of a market uses its `market_index`. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
@@ -67,12 +69,18 @@ class CalibrationSettings:
     decode_sessions: int = DECODE_SESSIONS
     forecast: int = BOOSTED_FORECAST
     market_index: MarketIndex | None = None
+    is_pooled: bool = True
 
     def __post_init__(self) -> None:
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
             raise UsageError(f"penalty must be finite and not negative, got {self.penalty}")
         if self.decode_sessions < 1:
             raise UsageError(f"decode_sessions must be at least 1, got {self.decode_sessions}")
+
+    @property
+    def least_sessions(self) -> int:
+        """How many sessions a calibration needs: 252, or what a stretch or a label needs if that is more."""
+        return max(MIN_SESSIONS, self.decode_sessions, *self.calm_lengths, *self.wild_lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,8 +134,9 @@ class RegimeCalibration:
 
     `temperature` makes the costs of the decoding a probability of the label, `norms` are median standard scores by
     descriptor, `calm` and `wild` the first and last dates of the stretches that made the axis, `bear` the bear market
-    whose chance is stated, `stays_by_age` the stays of each label by the age of the spell; the first version has
-    neither. Only a member of a market has a `market_index`.
+    whose chance is stated, `stays_by_age` the stays of each label by the age of the spell, `own_share` the weight of
+    the span's own prototypes beside the pooled ones; the first version has none of the three. Only a member of a market
+    has a `market_index`.
     """
 
     start: date
@@ -144,6 +153,7 @@ class RegimeCalibration:
     bear: BearForecast | None = None
     stays_by_age: Mapping[RegimeLabel, StaysByAge] | None = None
     market_index: MarketIndex | None = None
+    own_share: float | None = None
 
     def exit_hazards(self, label: RegimeLabel, age: int) -> tuple[ExitHazard, ...]:
         """Return how likely a label is to be left, its spell being `age` sessions old, or `SPELL_AGES` at most."""
@@ -187,6 +197,7 @@ class RegimeCalibration:
                 bear=BearForecast.from_dict(document["bear"]) if "bear" in document else None,
                 stays_by_age=_counts_by_age(document["stays_by_age"]) if "stays_by_age" in document else None,
                 market_index=_market_index(document["market_index"]) if "market_index" in document else None,
+                own_share=float(document["own_share"]) if "own_share" in document else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PrototypeError(source, f"'calibration' cannot be read ({error!r})") from error
@@ -204,8 +215,10 @@ class RegimeCalibration:
             return "holds numbers that are not finite"
         if not (self.temperature > 0 and self.penalty >= 0 and self.decode_sessions >= 1):
             return "needs a positive temperature and no negative penalty"
-        if self.bear is not None and not 0 < self.bear.fall < 1:
-            return "needs a bear market's fall between 0 and 1"
+        fall = None if self.bear is None else self.bear.fall
+        for name, share in (("bear market's fall", fall), ("share of the span's own prototypes", self.own_share)):
+            if share is not None and not 0 < share < 1:
+                return f"needs a {name} between 0 and 1"
         if not all(0 <= counts.n_exits <= counts.n_sessions for counts in self.stays.values()):
             return "counts more exits than sessions"
         if self.stays_by_age is not None and self.stays != {
@@ -260,22 +273,29 @@ def calibrate(
     Raises
     ------
     InputRefusedError, PrototypeError
-        Fewer than 756 sessions, or than each label looks back on; earlier prototypes that `aligned` refuses.
+        Fewer than 252 sessions, or than each label looks back on; earlier prototypes that `aligned` refuses.
     """
     chosen = CalibrationSettings() if settings is None else settings
-    n_needed = max(MIN_SESSIONS, chosen.decode_sessions)
-    if len(sessions) < n_needed:
+    if len(sessions) < chosen.least_sessions:
         raise InputRefusedError(
-            f"{len(sessions)} sessions with a vector are too few to calibrate on, {n_needed} are needed: "
-            "load older bars or calibrate at a later date"
+            f"{len(sessions)} sessions with a vector are too few to calibrate on, {chosen.least_sessions} are needed: "
+            "load older bars, calibrate at a later date or label it with prototypes of another instrument"
         )
     prototypes, calm, wild = find_prototypes(sessions, chosen)
+    pooled = packaged_pooled() if chosen.is_pooled else None
+    if pooled is not None:
+        prototypes = pooled.blend(prototypes, len(sessions))
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = prototype_distances(sessions.vectors, prototypes)
     values, ages = forward_costs_and_ages(costs, chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
     labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
-    hindsight = viterbi_path(costs, chosen.penalty)[chosen.decode_sessions - 1 :]
+    others = [] if pooled is None else pooled.alternatives(prototypes, len(sessions))
+    all_costs = [(1.0 - sum(weight for weight, _ in others), costs)]
+    all_costs += [(weight, prototype_distances(sessions.vectors, each)) for weight, each in others]
+    hindsight = [
+        (weight, viterbi_path(each, chosen.penalty)[chosen.decode_sessions - 1 :]) for weight, each in all_costs
+    ]
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),
         end=sessions.dates[-1].item(),
@@ -294,6 +314,7 @@ def calibrate(
         bear=BearForecast.fit(sessions.vectors) if chosen.forecast >= BOOSTED_FORECAST else None,
         stays_by_age=count_stays_by_age(labels, ages.tolist()) if chosen.forecast >= BOOSTED_FORECAST else None,
         market_index=chosen.market_index,
+        own_share=None if pooled is None else pooled.own_share(len(sessions)),
     )
     return prototypes, calibration
 
@@ -357,14 +378,18 @@ def _dated(dates: DateVector, stretch: slice) -> Stretch:
     return dates[stretch.start].item(), dates[stretch.stop - 1].item()
 
 
-def _likeliest_temperature(values: Float64Matrix, hindsight: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+def _likeliest_temperature(
+    values: Float64Matrix, hindsight: Sequence[tuple[float, np.ndarray[Any, np.dtype[np.intp]]]]
+) -> float:
+    """Return the temperature at which labels of hindsight, each series with its weight, are likeliest."""
     rows = np.arange(len(values))
     known: dict[int, float] = {}
 
     def loss(place: int) -> float:
         if place not in known:
-            shares = posterior(values, float(_TEMPERATURES[place]))[rows, hindsight]
-            known[place] = float(-np.log(shares + 1e-12).mean())
+            shares = posterior(values, float(_TEMPERATURES[place]))
+            losses = [weight * float(-np.log(shares[rows, labels] + 1e-12).mean()) for weight, labels in hindsight]
+            known[place] = sum(losses)
         return known[place]
 
     low, high = 0, len(_TEMPERATURES) - 1

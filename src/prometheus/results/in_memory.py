@@ -23,7 +23,6 @@ from prometheus.market.calendar import TradingCalendar
 from prometheus.market.outcomes import ForwardReturns, forward_log_volatility
 from prometheus.market.quality import CONTEXT
 from prometheus.regime.calibration import (
-    MIN_SESSIONS,
     CalibrationSettings,
     DescribedSessions,
     PrototypeSource,
@@ -140,7 +139,7 @@ def _windows(
 
 def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier: PrototypeSource | None) -> Fit:
     """Return what ``calibrate`` learns of the last `span` sessions with a window."""
-    n_least = max(MIN_SESSIONS, settings.decode_sessions)
+    n_least = settings.least_sessions
     n_needed = WINDOW_DAYS - 1 + n_least
     if span < n_least:
         raise UsageError(f"span={span}: name at least {n_least} sessions")
@@ -148,7 +147,7 @@ def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier:
         raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
     windows = _windows(bars)
     windows = windows.take(slice(max(0, len(windows) - span), None))
-    if len(windows) < max(MIN_SESSIONS, settings.decode_sessions):
+    if len(windows) < n_least:
         raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
     sessions = DescribedSessions.of(windows.as_of_dates, windows.vectors(ScaleFreeNumericEmbeddingModel()))
     followed = forward_log_volatility(windows.closes)[windows.close_ends - 1]
