@@ -50,14 +50,14 @@ def news_texts(n_articles: int) -> list[str]:
     return [text for text in texts if text][:n_articles]
 
 
-def chunk_strings(texts: list[str]) -> list[str]:
+def chunk_strings(texts: list[str], folder: Path | None = None) -> list[str]:
     """Return the pieces of the texts that the model reads one by one, as strings."""
-    tokenizer: Any = read_tokenizer(find_text_folder(NAME) / "tokenizer.json")
+    tokenizer: Any = read_tokenizer((folder or find_text_folder(NAME)) / "tokenizer.json")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     pieces = []
-    for text in texts:
-        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
+        offsets = encoding.offsets
         for start in range(0, len(offsets), BODY_TOKENS):
             part = offsets[start : start + BODY_TOKENS]
             pieces.append(text[part[0][0] : part[-1][1]])

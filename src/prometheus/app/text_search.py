@@ -18,7 +18,7 @@ from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.identity import PLUGIN, model_config
-from prometheus.encoders.texts.chunks import checked_long_text
+from prometheus.encoders.texts.chunks import FLOAT32, checked_long_text
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
 from prometheus.encoders.texts.service import KIND
@@ -254,7 +254,8 @@ class TextModels:
             model = open_recorded_text_model(str(recorded))
         else:
             runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
-            model = open_text_model(hf_model_name, runtime, str(config.get("long_text", MEAN)), self._cache_dir)
+            long_text, precision = str(config.get("long_text", MEAN)), str(config.get("precision", FLOAT32))
+            model = open_text_model(hf_model_name, runtime, long_text, self._cache_dir, precision=precision)
         self._registry.require_same(model_id, KIND, model_config(model))
         return model
 
@@ -266,7 +267,9 @@ def is_own(name: str) -> bool:
     return not Path(name).expanduser().is_dir() and is_own_text_model(name)
 
 
-def open_text_model(name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1) -> TextEmbeddingModel:
+def open_text_model(
+    name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1, precision: str = FLOAT32
+) -> TextEmbeddingModel:
     """Return a text model: the user's own by entry point or ``module:Class``, else from a folder or the hub.
 
     InputRefusedError, RetryableError, MissingExtraError or UsageError if there is no such model, or it cannot run.
@@ -274,12 +277,13 @@ def open_text_model(name: str, runtime: str, long_text: str, cache_dir: Path, th
     if runtime == "torch" and not is_reference(name):  # it has threads of its own; fewer might change the last bits
         from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
 
-        return TorchTextEmbeddingModel(name, long_text=long_text)
+        return TorchTextEmbeddingModel(name, long_text=long_text, precision=precision)
     if is_own(name):
         from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
 
-        if long_text != MEAN:
-            raise UsageError(f"text model {name}: it reads texts in its own way; leave --long-text {long_text} away")
+        for option, value, default in (("long-text", long_text, MEAN), ("precision", precision, FLOAT32)):
+            if value != default:
+                raise UsageError(f"text model {name}: it reads texts in its own way; leave --{option} {value} away")
         return open_own_text_model(name)
     from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
     from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import

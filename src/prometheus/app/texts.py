@@ -17,8 +17,9 @@ from prometheus.backfill.work import BackfillRun
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.texts.chunks import available_cores
+from prometheus.encoders.texts.chunks import FLOAT32, available_cores, checked_precision
 from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.portions import GPU_SCALE
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import UsageError
 from prometheus.plugins import is_reference
@@ -36,7 +37,7 @@ class TextRequest:
     """Text embeddings wanted, and by which model: of the hub, a local folder, or the user's own, by `hf_model_name`.
 
     `long_text` is ``mean`` of all chunks of a long text, or ``truncate`` to its first one; `runtime` is ``onnx``, or
-    ``torch`` for any model of sentence-transformers (extra ``torch``).
+    ``torch`` for any model of sentence-transformers (extra ``torch``), whose GPU computes at a `precision`.
     """
 
     span: DateSpan
@@ -47,10 +48,18 @@ class TextRequest:
     timezone: str = "UTC"
     filters: Mapping[str, str | None] = field(default_factory=dict)
     runtime: str = "onnx"
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
             raise UsageError(f"--runtime {self.runtime!r}: choose from {', '.join(RUNTIMES)}")
+        if checked_precision(self.precision) != FLOAT32 and not self.wants_gpu:
+            raise UsageError(f"--precision {self.precision} needs --runtime torch, and a GPU")
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the model uses a GPU if there is one: torch does."""
+        return self.runtime == "torch"
 
 
 class TextWorkFactory(DatabaseWorkFactory[TextRequest]):
@@ -58,15 +67,15 @@ class TextWorkFactory(DatabaseWorkFactory[TextRequest]):
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether the work uses a GPU if there is one: torch does."""
-        return self.request.runtime == "torch"
+        """Whether the work uses a GPU if there is one."""
+        return self.request.wants_gpu
 
     def work(self, databases: DatabaseManager, n_processes: int) -> TextBackfill:
         """Return the steps over some databases and an own model."""
         request = self.request
         model = open_text_model(
             request.hf_model_name, request.runtime, request.long_text, self.config.home / "models",
-            max(1, available_cores() // n_processes),
+            max(1, available_cores() // n_processes), request.precision,
         )  # fmt: skip
         store = TextEmbeddingStore(db_manager=databases)
         service = TextEmbeddingService(model=model, store=store, model_id=request.model_id)
@@ -109,7 +118,8 @@ class EmbedTexts(BackfillCase):
         factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
         if not factory.wants_gpu or is_reference(request.hf_model_name):
             is_own(request.hf_model_name)  # raises if the user's own text model lacks a method
-        chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id))
+        scale = GPU_SCALE if factory.wants_gpu else 1
+        chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id, scale))
         if factory.wants_gpu and chosen.name == "local" and chosen.workers is None:
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
         done = self._run(request.model_id, factory, chunks, TextCounts(), chosen)

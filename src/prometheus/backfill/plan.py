@@ -263,9 +263,11 @@ def regime_chunks(region: str, span: DateSpan) -> list[RegimeChunk]:
     return [RegimeChunk(region, piece) for piece in span.pieces(CHUNK_DAYS)]
 
 
-def text_chunks(source_type: TextSourceType, keys: Iterable[TextKey], model_id: str) -> Iterator[TextChunk]:
-    """Cut texts into chunks of bounded size, in the order given."""
-    for portion in portions_of(keys, lambda key: key.n_characters):
+def text_chunks(
+    source_type: TextSourceType, keys: Iterable[TextKey], model_id: str, scale: int = 1
+) -> Iterator[TextChunk]:
+    """Cut texts into chunks of bounded size, in the order given; see `portions_of` for `scale`."""
+    for portion in portions_of(keys, lambda key: key.n_characters, scale):
         yield TextChunk(source_type, tuple(key.source_id for key in portion), model_id)
 
 

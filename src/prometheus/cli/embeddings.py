@@ -181,6 +181,9 @@ class TextOptions:
     runtime: Annotated[
         str | None, option("onnx (default), or torch for any sentence-transformers model (extra: torch).")
     ] = None
+    precision: Annotated[
+        str, option("Of torch on a GPU: float32, tf32 or bf16, which are faster; each needs a --model-id of its own.")
+    ] = "float32"
     timezone: Annotated[str, option("In which a timestamp becomes a calendar date.")] = "UTC"
     workers: Annotated[
         int | None,
@@ -246,7 +249,7 @@ def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOption
     model_id = options.model_id
     request = TextRequest(
         dates.span(), model_id, options.hf_model_name, options.long_text, options.limit,
-        options.timezone, filters, runtime,
+        options.timezone, filters, runtime, options.precision,
     )  # fmt: skip
     with command_app("macro events" if source_type == "MACRO" else "articles") as app:
         done = app.texts.embed(source_type, request, choice)

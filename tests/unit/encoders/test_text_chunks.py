@@ -58,6 +58,19 @@ def test_a_text_without_tokens_is_one_blank_chunk(tokenizer: ChunkTokenizer) -> 
     assert (chunk.token_ids.tolist(), chunk.is_blank) == ([CLS, SEP], True)
 
 
+@pytest.mark.parametrize("long_text", ["mean", "truncate"])
+def test_many_texts_at_once_have_the_chunks_they_have_alone(
+    tokenizer: ChunkTokenizer, long_text: LongText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut_into_segments, "__defaults__", (12,))
+    texts = ["rate bank rate bank", " ", "rate", "the rate of growth rose . policy , high"]
+    alone = [chunk for at, text in enumerate(texts) for chunk in tokenizer.chunks(at, text, long_text)]
+    together = tokenizer.chunks_together(list(enumerate(texts)), long_text)
+    for chunk, other in zip(alone, together, strict=True):
+        assert chunk.token_ids.tolist() == other.token_ids.tolist()
+        assert (chunk.document, chunk.is_blank, chunk.is_cut) == (other.document, other.is_blank, other.is_cut)
+
+
 def test_a_length_without_room_for_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputRefusedError, match="tiny: a maximum length of 2 leaves no room for text"):
         tokenizer_of(tmp_path, 2)

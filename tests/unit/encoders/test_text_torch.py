@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from tests.fixtures.text_models import MINILM, needs_minilm
 
-from prometheus.encoders.texts.chunks import Chunk
+from prometheus.encoders.texts import batches
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.encoders.texts.sources import find_text_folder
-from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel, _batches
+from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel
 from prometheus.errors import MissingExtraError, UsageError
 
 needs_torch = pytest.mark.skipif(
@@ -33,15 +32,8 @@ def test_without_the_extra_the_command_that_installs_it_is_named(missing: str, m
 def test_parameters_are_checked_before_anything_is_loaded() -> None:
     with pytest.raises(UsageError, match="long_text"):
         TorchTextEmbeddingModel("some/model", long_text="middle")
-
-
-def chunks_of(lengths: Sequence[int]) -> list[Chunk]:
-    return [Chunk(number, np.zeros(length, dtype=np.int64), is_blank=False) for number, length in enumerate(lengths)]
-
-
-def test_chunks_of_one_length_go_together_a_few_at_a_time() -> None:
-    assert list(_batches(chunks_of([5, 3, 5, 5, 3]), 2)) == [[0, 2], [3], [1, 4]]
-    assert list(_batches(chunks_of([5, 5]), 1)) == [[0], [1]]
+    with pytest.raises(UsageError, match="precision must be one of float32, tf32, bf16, not 'int8'"):
+        TorchTextEmbeddingModel("some/model", precision="int8")
 
 
 @needs_minilm
@@ -58,3 +50,23 @@ def test_torch_gives_the_same_bytes_alone_and_together_and_nearly_those_of_onnx(
     np.testing.assert_allclose(together.vectors, other.vectors, atol=5e-7)
     assert model.config["family"] == "sentence-torch"
     assert model.embed_batch([]).shape == (0, 0)
+
+
+@needs_minilm
+@needs_torch
+@pytest.mark.filterwarnings("default")
+def test_batches_of_fixed_shapes_on_the_cpu_keep_rows_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "TOKENS_AT_ONCE", 0)
+    monkeypatch.setattr(batches, "MIN_ROWS", 3)
+    folder = find_text_folder(MINILM)
+    docs = [TextDoc("TEST", text, text) for text in ("growth", "The bank cut its rate. " * 60, "High rates.", "low")]
+    model = TorchTextEmbeddingModel(folder, device="cpu", in_batches=True)
+    together = model.encode(docs)
+    assert model.embed_batch(docs[::-1])[::-1].tobytes() == together.vectors.tobytes()
+    assert model.embed_batch(docs[:1]).tobytes() == together.vectors[:1].tobytes()
+    alone = TorchTextEmbeddingModel(folder, device="cpu")
+    np.testing.assert_allclose(together.vectors, alone.embed_batch(docs), atol=5e-7)
+    differing = {key for key, value in model.config.items() if value != alone.config[key]}
+    assert differing == {"code_version"}
+    with pytest.raises(UsageError, match="precision 'bf16' needs a GPU"):
+        TorchTextEmbeddingModel(folder, device="cpu", precision="bf16")

@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 LongText: TypeAlias = Literal["mean", "truncate"]
 """``mean``: of the vectors of all pieces, brought back to unit length; ``truncate``: the first piece alone."""
+
+Precision: TypeAlias = Literal["float32", "tf32", "bf16"]
+"""Of a model on a GPU: ``float32`` throughout, products of matrices in ``tf32``, or in ``bf16`` all but the pooling."""
+FLOAT32: Precision = "float32"
 
 SEGMENT_CHARACTERS = 64_000
 CHUNKING_VERSION = 1  # raised whenever the same text would be cut or pooled differently; part of every fingerprint
@@ -54,7 +58,20 @@ class ChunkTokenizer:
 
     def chunks(self, document: int, text: str, long_text: LongText) -> Iterator[Chunk]:
         """Yield the chunks of one text, at least one; all but the last are full."""
-        bodies = self._bodies(text)
+        return self._cut(document, self._tokenized(cut_into_segments(text)), long_text)
+
+    def chunks_together(self, texts: Sequence[tuple[int, str]], long_text: LongText) -> list[Chunk]:
+        """Return the chunks of many numbered texts, tokenized on all cores in one call."""
+        segments = [cut_into_segments(text) for _, text in texts]
+        firsts = self._tokenizer.encode_batch_fast([next(each, "") for each in segments], add_special_tokens=False)
+        return [
+            chunk
+            for (document, _), first, others in zip(texts, firsts, segments, strict=True)
+            for chunk in self._cut(document, chain([first.ids], self._tokenized(others)), long_text)
+        ]
+
+    def _cut(self, document: int, tokenized: Iterable[list[int]], long_text: LongText) -> Iterator[Chunk]:
+        bodies = self._bodies(tokenized)
         if long_text == "truncate":
             yield self._chunk(document, next(bodies), is_cut=next(bodies, None) is not None)
         else:
@@ -63,24 +80,27 @@ class ChunkTokenizer:
     def longest_chunk(self) -> Chunk:
         """Return a chunk of full length made of the highest token id; a model that takes it takes any."""
         highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
-        return self._chunk(0, np.full(self._body_length, highest, dtype=np.int64))
+        return self._chunk(0, [highest] * self._body_length)
 
-    def _bodies(self, text: str) -> Iterator[Int64Vector]:
-        waiting = np.empty(0, dtype=np.int64)
+    def _tokenized(self, segments: Iterable[str]) -> Iterator[list[int]]:
+        return (self._tokenizer.encode(segment, add_special_tokens=False).ids for segment in segments)
+
+    def _bodies(self, tokenized: Iterable[list[int]]) -> Iterator[list[int]]:
+        waiting: list[int] = []
         n_yielded = 0
-        for segment in cut_into_segments(text):
-            found = self._tokenizer.encode(segment, add_special_tokens=False).ids
-            waiting = np.concatenate([waiting, np.array(found, dtype=np.int64)])
-            while len(waiting) >= self._body_length:
-                yield waiting[: self._body_length]
-                n_yielded += 1
-                waiting = waiting[self._body_length :]
-        if len(waiting) or not n_yielded:
+        for found in tokenized:
+            waiting += found
+            n_full = len(waiting) // self._body_length
+            for number in range(n_full):
+                yield waiting[number * self._body_length : (number + 1) * self._body_length]
+            n_yielded += n_full
+            waiting = waiting[n_full * self._body_length :]
+        if waiting or not n_yielded:
             yield waiting
 
-    def _chunk(self, document: int, body: Int64Vector, *, is_cut: bool = False) -> Chunk:
-        token_ids = np.concatenate([self._prefix, body, self._suffix])
-        return Chunk(document, token_ids, is_blank=len(body) == 0, is_cut=is_cut)
+    def _chunk(self, document: int, body: list[int], *, is_cut: bool = False) -> Chunk:
+        token_ids = np.array([*self._prefix, *body, *self._suffix], dtype=np.int64)
+        return Chunk(document, token_ids, is_blank=not body, is_cut=is_cut)
 
 
 class ChunkedTextModel(ABC):
@@ -95,6 +115,7 @@ class ChunkedTextModel(ABC):
     _pooling: str
     _is_normalized: bool
     _dim: int
+    _precision: Precision = FLOAT32
 
     def __init__(self, long_text: str) -> None:
         self._long_text = checked_long_text(long_text)
@@ -110,7 +131,7 @@ class ChunkedTextModel(ABC):
             "pooling": self._pooling,
             "normalize": self._is_normalized,
             "long_text": self._long_text,
-            "precision": "float32",
+            "precision": self._precision,
             "code_version": f"{self._code_version}.{CHUNKING_VERSION}",
             "dim": self._dim,
         }
@@ -133,17 +154,17 @@ class ChunkedTextModel(ABC):
         if not docs:
             return TextEncoding(no_vectors(), (), ())
         distinct = {text: position for position, text in enumerate(dict.fromkeys(doc.text for doc in docs))}
-        chunks = (
-            chunk
-            for text, position in distinct.items()
-            for chunk in self._tokenizer.chunks(position, text, self._long_text)
-        )
         joined = [
             _join(pieces, normalize=self._is_normalized)
-            for _, pieces in groupby(self._embed(chunks), key=lambda piece: piece[0].document)
+            for _, pieces in groupby(self._embed(self._chunks(distinct)), key=lambda piece: piece[0].document)
         ]
         vectors, n_chunks, flags = zip(*(joined[distinct[doc.text]] for doc in docs), strict=True)
         return TextEncoding(vectors=np.stack(vectors), n_chunks=n_chunks, flags=flags)
+
+    def _chunks(self, texts: Iterable[str]) -> Iterator[Chunk]:
+        """Yield the chunks of texts, numbered from 0."""
+        for document, text in enumerate(texts):
+            yield from self._tokenizer.chunks(document, text, self._long_text)
 
 
 def available_cores() -> int:
@@ -173,9 +194,18 @@ def cut_into_segments(text: str, size: int = SEGMENT_CHARACTERS) -> Iterator[str
 
 def checked_long_text(value: str) -> LongText:
     """Return `value` if it is one of the ways to read a long text, else raise `UsageError`."""
-    if value not in get_args(LongText):
-        raise UsageError(f"long_text must be one of {', '.join(get_args(LongText))}, not {value!r}")
-    return cast("LongText", value)
+    return cast("LongText", _one_of("long_text", value, get_args(LongText)))
+
+
+def checked_precision(value: str) -> Precision:
+    """Return `value` if it is a precision, else raise `UsageError`."""
+    return cast("Precision", _one_of("precision", value, get_args(Precision)))
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
 
 
 def _join(
@@ -184,14 +214,14 @@ def _join(
     """Return the vector of a text, the number of its chunks and its flags; one chunk's vector is left as it is."""
     remaining = iter(pieces)
     first, vector = next(remaining)
-    total, count = vector.astype(np.float64), 1
+    total, count = None, 1
     for _, further in remaining:
-        total, count = total + further, count + 1
-    if count > 1:
+        total, count = (vector.astype(np.float64) if total is None else total) + further, count + 1
+    if total is not None:
         mean = total / count
         vector = (unit_length(mean) if normalize else mean).astype(np.float32)
-    flags = {NO_TOKENS: first.is_blank, TRUNCATED: first.is_cut}
-    return vector, count, tuple(flag for flag, is_set in sorted(flags.items()) if is_set)
+    flags = ((NO_TOKENS, first.is_blank), (TRUNCATED, first.is_cut))
+    return vector, count, tuple(flag for flag, is_set in flags if is_set)
 
 
 def unit_length(vector: Float64Vector) -> Float64Vector:
@@ -200,11 +230,11 @@ def unit_length(vector: Float64Vector) -> Float64Vector:
     return vector / max(length, 1e-12)
 
 
-def _special_tokens(tokenizer: Tokenizer, source: str) -> tuple[Int64Vector, Int64Vector]:
-    bare = tokenizer.encode("a", add_special_tokens=False).ids
-    full = tokenizer.encode("a", add_special_tokens=True).ids
+def _special_tokens(tokenizer: Tokenizer, source: str) -> tuple[list[int], list[int]]:
+    bare: list[int] = tokenizer.encode("a", add_special_tokens=False).ids
+    full: list[int] = tokenizer.encode("a", add_special_tokens=True).ids
     for start in range(len(full) - len(bare) + 1):
         end = start + len(bare)
         if full[start:end] == bare:
-            return np.array(full[:start], dtype=np.int64), np.array(full[end:], dtype=np.int64)
+            return full[:start], full[end:]
     raise InputRefusedError(f"{source}: the tokenizer changes a text when it adds its special tokens")

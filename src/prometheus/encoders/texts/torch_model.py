@@ -1,39 +1,60 @@
 """Text embeddings with torch, for sentence-transformers models that have no graph; needs the extra ``[torch]``.
 
-The shape of a batch decides how a GPU adds up: there chunks of one length are computed together, always the same number
-of them, the last batch filled up with copies. A CPU computes each chunk alone. The device is part of the fingerprint.
+A GPU computes batches of fixed shapes (`prometheus.encoders.texts.batches`), a CPU each chunk alone. Device and
+precision are part of the fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector
-from prometheus.encoders.texts.chunks import Chunk, ChunkedTextModel, ChunkTokenizer
+from prometheus.arrays import Float32Vector
+from prometheus.encoders.texts.batches import ShapedBatches
+from prometheus.encoders.texts.chunks import FLOAT32, Chunk, ChunkedTextModel, ChunkTokenizer, checked_precision
+from prometheus.encoders.texts.portions import portions_of
 from prometheus.encoders.texts.sources import first_line
-from prometheus.errors import InputRefusedError, MissingExtraError
+from prometheus.encoders.texts.torch_device import TorchDevice, narrow_to_bf16
+from prometheus.errors import InputRefusedError, MissingExtraError, UsageError
 
-CHUNKS_AT_ONCE = 512
-ROWS_ON_GPU = 32
+T = TypeVar("T")
+
+TOKENIZED_AT_ONCE = 8  # portions of texts
+BATCHES_VERSION = "2"  # raised whenever a GPU could give other bytes; part of every fingerprint of one
 
 
 class TorchTextEmbeddingModel(ChunkedTextModel):
-    """A sentence-transformers model, a local folder or a hub name, run by torch; only its safetensors are loaded."""
+    """A sentence-transformers model, a local folder or a hub name, run by torch; only its safetensors are loaded.
+
+    `in_batches`: whether chunks are computed in batches of fixed shapes, by default on any device but a CPU. Only there
+    `precision` may differ from float32.
+    """
 
     _family, _code_version = "sentence-torch", "1"
 
-    def __init__(self, name: str | Path, long_text: str = "mean", device: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | Path,
+        long_text: str = "mean",
+        device: str | None = None,
+        precision: str = FLOAT32,
+        in_batches: bool | None = None,
+    ) -> None:
         from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
 
         super().__init__(long_text)
+        self._precision = checked_precision(precision)
         self._model = _load(str(name), device)
-        self._rows = 1 if self._model.device.type == "cpu" else ROWS_ON_GPU
+        if in_batches is None:
+            in_batches = self._model.device.type != "cpu"
+        if not in_batches and precision != FLOAT32:
+            raise UsageError(f"precision {precision!r} needs a GPU, and torch finds none here; leave it at {FLOAT32}")
         self._is_normalized = type(self._model[-1]).__name__ == "Normalize"
         self._max_length = int(self._model.max_seq_length)
         self._pooling = "+".join(type(module).__name__ + _pooling_mode(module) for module in self._model)
@@ -41,7 +62,15 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
         self._tokenizer = ChunkTokenizer(Tokenizer.from_str(serialised), self._max_length, str(name))
         self._tokenizer_sha256 = hashlib.sha256(serialised.encode()).hexdigest()
         self._weights_sha256 = _weights_sha256(self._model)
-        self._dim = len(self._compute([self._tokenizer.longest_chunk()])[0])
+        longest = self._tokenizer.longest_chunk()
+        self._batches: ShapedBatches | None = None
+        if in_batches:
+            self._code_version = BATCHES_VERSION
+            if precision == "bf16":
+                narrow_to_bf16(self._model)
+            submit = TorchDevice(self._compute, self._model.device, self._precision).submit
+            self._batches = ShapedBatches(submit, longest, self._model.tokenizer.pad_token_id or 0, str(name))
+        self._dim = self._batches.dim if self._batches else len(self._vector(longest))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -49,26 +78,31 @@ class TorchTextEmbeddingModel(ChunkedTextModel):
         return {**super().config, "device": self._model.device.type}
 
     def _embed(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Float32Vector]]:
-        remaining = iter(chunks)
-        while window := list(islice(remaining, CHUNKS_AT_ONCE)):
-            vectors: dict[int, Float32Vector] = {}
-            for positions in _batches(window, self._rows):
-                found = self._compute([window[position] for position in positions])
-                vectors |= dict(zip(positions, found, strict=True))
-            yield from ((chunk, vectors[position]) for position, chunk in enumerate(window))
+        if self._batches is not None:
+            return self._batches.embed(chunks)
+        return ((chunk, self._vector(chunk)) for chunk in chunks)
 
-    def _compute(self, chunks: Sequence[Chunk]) -> Float32Matrix:
+    def _chunks(self, texts: Iterable[str]) -> Iterator[Chunk]:
+        if self._batches is None:
+            return super()._chunks(texts)
+        portions = portions_of(enumerate(texts), lambda each: len(each[1]), TOKENIZED_AT_ONCE)
+        cut = (self._tokenizer.chunks_together(portion, self._long_text) for portion in portions)
+        return chain.from_iterable(_one_ahead(cut))
+
+    def _vector(self, chunk: Chunk) -> Float32Vector:
         import torch  # noqa: PLC0415 -- the extra
 
-        filled = [*chunks, *[chunks[-1]] * (self._rows - len(chunks))]
-        ids = torch.from_numpy(np.stack([chunk.token_ids for chunk in filled])).to(self._model.device)
-        features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if "token_type_ids" in self._model.tokenizer.model_input_names:
-            features["token_type_ids"] = torch.zeros_like(ids)
+        token_ids = torch.from_numpy(chunk.token_ids[np.newaxis]).to(self._model.device)
         with torch.inference_mode():
-            found = self._model(features)["sentence_embedding"]
-        vectors: Float32Matrix = found.to("cpu", torch.float32).numpy()[: len(chunks)]
-        return vectors
+            found = self._compute(token_ids, torch.ones_like(token_ids))
+        vector: Float32Vector = found.to("cpu", torch.float32).numpy()[0]
+        return vector
+
+    def _compute(self, token_ids: Any, mask: Any) -> Any:
+        features = {"input_ids": token_ids, "attention_mask": mask}
+        if "token_type_ids" in self._model.tokenizer.model_input_names:
+            features["token_type_ids"] = token_ids.new_zeros(token_ids.shape)
+        return self._model(features)["sentence_embedding"]
 
 
 def _load(name: str, device: str | None) -> Any:
@@ -88,13 +122,14 @@ def _load(name: str, device: str | None) -> Any:
     return model.eval()
 
 
-def _batches(chunks: Sequence[Chunk], n_rows: int) -> Iterator[list[int]]:
-    by_length: dict[int, list[int]] = {}
-    for position, chunk in enumerate(chunks):
-        by_length.setdefault(len(chunk.token_ids), []).append(position)
-    for positions in by_length.values():
-        for start in range(0, len(positions), n_rows):
-            yield positions[start : start + n_rows]
+def _one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items; the next is made in another thread meanwhile."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="prometheus-tokens") as pool:
+        upcoming = pool.submit(next, remaining, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, remaining, None)
+            yield item
 
 
 def _serialised_tokenizer(tokenizer: Any, source: str) -> str:
