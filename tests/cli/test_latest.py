@@ -65,7 +65,7 @@ def test_latest_of_regions_is_that_of_their_members(run: Run, monkeypatch: pytes
     unnamed = run("run_numeric_regime", "--instrument-id", "AAPL.US", "--as-of", "latest", "--dry-run")
     assert unnamed.errors == ["error: --instrument-id AAPL.US: name the region that it stands for (--region)"]
     monkeypatch.delenv("PROMETHEUS_REGIONS")
-    assert "no region is configured; name one (--region)" in run("calibrate", "--until", "2010-12-31").errors[0]
+    assert "no region is configured; name one and its" in run("calibrate", "--until", "2010-12-31").errors[0]
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ class CalibrationSettings:
     The ends of the axis are the stretches, of these lengths in sessions, whose mean stress is least and greatest;
     `cuts` part the four groups, as shares of the way from calm to wild. `penalty` is the cost of a change of label, in
     distance; each label looks back on `decode_sessions`. `forecast` is the version of the forecasts beside the labels:
-    the first states no chance of a bear market. Prototypes that are not `is_pooled` are the span's own alone. The chance
-    of high volatility of a member of a market uses its `market_index`. Numbers out of range raise `UsageError`.
+    the first states no chance of a bear market. Prototypes that are not `is_pooled` are the span's own alone. A member
+    of a market has its chance of high volatility from the `market_index`, too. Numbers out of range raise `UsageError`.
     """
 
     calm_lengths: tuple[int, ...] = (126, 252)
