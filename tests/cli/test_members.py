@@ -95,11 +95,11 @@ def test_members_are_named_once_and_a_rerun_changes_nothing(run: Run) -> None:
         ([*CALIBRATE, "--instrument-id", "ONE"], "--market-id and --instrument-id do not go together"),
         (
             ["calibrate", "--until", "2022-12-30"],
-            "name one and its instrument (--region, --instrument-id), or a market (--market-id)",
+            "name one and its instrument (--region, --instrument-id), or a --market-id",
         ),
         (
             ["run_numeric_regime", *SPAN],
-            "name one and its instrument (--region, --instrument-id), or a market (--market-id)",
+            "name one and its instrument (--region, --instrument-id), or a --market-id",
         ),
         (["calibrate", "--market-id", "US_EQ", "--until", "2015-01-02"], "no member can be calibrated; A/B: "),
     ],

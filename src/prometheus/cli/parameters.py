@@ -148,7 +148,7 @@ def _only_configured(app: App) -> str:
     regions = sorted(app.db_manager.config.regions)
     if not regions:
         raise UsageError(
-            "no region is configured; name one and its instrument (--region, --instrument-id), or a market (--market-id)"
+            "no region is configured; name one and its instrument (--region, --instrument-id), or a --market-id"
         )
     return _only(regions, "configured")
 
