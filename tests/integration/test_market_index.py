@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 from tests.reference.windows import sample_bars
 
@@ -68,7 +70,7 @@ def calibrate(
     App(db_manager).calibrations.calibrate(request)
 
 
-def run(db_manager: DatabaseManager, prototypes: Path, span: DateSpan = CRASH) -> RegimeReport:
+def label(db_manager: DatabaseManager, prototypes: Path, span: DateSpan = CRASH) -> RegimeReport:
     request = RegimeRequest("AAPL", MEMBER, span, None, "num-regime-core-v2", prototypes)
     return App(db_manager).regimes.run(request).report
 
@@ -101,10 +103,10 @@ def test_the_chance_alone_moves_and_any_way_through_the_dates_leaves_equal_rows(
     path, plain = tmp_path / "with.json", tmp_path / "without.json"
     calibrate(db_manager, path)
     calibrate(db_manager, plain, index=None)
-    run(db_manager, plain)
+    label(db_manager, plain)
     before = stored(db_manager)
     forget(db_manager)
-    assert run(db_manager, path).regimes.written == len(before)
+    assert label(db_manager, path).regimes.written == len(before)
     whole = stored(db_manager)
     assert [row[:2] for row in whole.values()] == [row[:2] for row in before.values()]
     gaps = [abs(_chance(whole[day]) - _chance(before[day])) for day in whole]
@@ -113,37 +115,37 @@ def test_the_chance_alone_moves_and_any_way_through_the_dates_leaves_equal_rows(
         str(day): {"instrument_id": INDEX, "session": str(day)} for day in whole
     }
     digests = table_digests()
-    assert run(db_manager, path).regimes.written == 0
+    assert label(db_manager, path).regimes.written == 0
     assert table_digests() == digests
 
     forget(db_manager)
     days = list(whole)[::40]
     for day in days:
-        run(db_manager, path, DateSpan.of_date(day))
+        label(db_manager, path, DateSpan.of_date(day))
     assert stored(db_manager) == {day: whole[day] for day in days}
     monkeypatch.setattr(plan, "CHUNK_DAYS", 17)
-    assert run(db_manager, path).regimes.written == len(whole) - len(days)
+    assert label(db_manager, path).regimes.written == len(whole) - len(days)
     assert stored(db_manager) == whole
     forget(db_manager)
     assert _engine(db_manager, path).get_regime(days[0], "AAPL").metadata == whole[days[0]][2]
 
 
 def test_later_bars_of_the_index_change_nothing_and_missing_ones_are_told_and_mended(
-    db_manager: DatabaseManager, prices: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    db_manager: DatabaseManager, prices: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, run: Run
 ) -> None:
     path, plain = tmp_path / "with.json", tmp_path / "without.json"
     calibrate(db_manager, path)
     calibrate(db_manager, plain, index=None)
-    run(db_manager, plain)
+    label(db_manager, plain)
     without = stored(db_manager)
     forget(db_manager)
-    run(db_manager, path)
+    label(db_manager, path)
     whole = stored(db_manager)
 
     cut = date(2008, 10, 10)
     change_index(db_manager, "UPDATE prices_daily SET close = close * 1.5, high = high * 3", cut)
     forget(db_manager)
-    run(db_manager, path)
+    label(db_manager, path)
     poisoned = stored(db_manager)
     assert {day: row for day, row in poisoned.items() if day <= cut} == {
         day: row for day, row in whole.items() if day <= cut
@@ -151,7 +153,7 @@ def test_later_bars_of_the_index_change_nothing_and_missing_ones_are_told_and_me
     assert poisoned != whole
 
     change_index(db_manager, "DELETE FROM prices_daily", cut)
-    report = run(db_manager, path)
+    report = label(db_manager, path)
     lacking = [day for day in whole if (day - cut).days > 7]
     assert report.without_index == tuple(lacking)
     told = f"{INDEX} was not known in the week before {len(lacking)} of the dates, the first {lacking[0]}"
@@ -159,6 +161,10 @@ def test_later_bars_of_the_index_change_nothing_and_missing_ones_are_told_and_me
     now = stored(db_manager)
     assert {day: _chance(now[day]) for day in lacking} == {day: _chance(without[day]) for day in lacking}
     assert {now[day][2]["market_index"]["session"] for day in lacking} == {None}
+    assert label(db_manager, path, DateSpan.of_date(CRASH.end)).regimes.written == 0
+    (told_newest,) = json.loads(run("show_regimes", "--region", "AAPL", "--start", "2008-11-28", "--json").stdout)
+    assert told_newest["market_index"] == {"instrument_id": INDEX, "session": None}
+    assert f"%, without {INDEX}, which was not known\n" in run("show_regimes", "--region", "AAPL", "--explain").stdout
     assert now[date(2008, 10, 15)][2]["market_index"]["session"] == str(cut)
     assert {day: row for day, row in now.items() if day <= cut} == {
         day: row for day, row in whole.items() if day <= cut
