@@ -37,8 +37,11 @@ def as_float32(values: ArrayLike) -> NDArray[np.float32]:
     >>> as_float32([0.5, 1e300])
     array([0.5, inf], dtype=float32)
     """
+    found = np.asarray(values)
+    if found.dtype == np.float32:
+        return found
     with np.errstate(over="ignore"):
-        return np.asarray(values, dtype=np.float32)
+        return found.astype(np.float32)
 
 
 def encode_vector(vector: NDArray[np.floating], name: str = "vector") -> bytes:

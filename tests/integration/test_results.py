@@ -95,7 +95,9 @@ def test_an_unknown_number_is_missing_in_every_form(p: pm.Prometheus, odd_region
 
     assert [row.high_volatility for row in regimes] == [None, None]
     assert regimes.to_arrow()["high_volatility"].null_count == 2
-    assert regimes.to_pandas()["high_volatility"].isna().all()
+    frame = regimes.to_pandas()
+    assert frame["high_volatility"].isna().all()
+    np.testing.assert_array_equal(frame["exposure"], regimes.exposure)
     assert repr(regimes).splitlines()[-1].split() == ["2020-01-03", "CRISIS", "0.500", "-"]
 
 

@@ -66,8 +66,8 @@ def test_the_examples_of_all_commands_are_read() -> None:
 def test_examples_end_the_help_and_none_is_broken_within_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run_numeric_regime", "--help"]) == 0
     shown = capsys.readouterr().out.partition("\nExamples:\n")[2]
-    first, second = examples_of({words[0]: each for words, each in ALL}["run_numeric_regime"])
-    whole = [f"python -m prometheus run_numeric_regime {each}" for each in (first, second)]
+    examples = examples_of({words[0]: each for words, each in ALL}["run_numeric_regime"])
+    whole = [f"python -m prometheus run_numeric_regime {each}" for each in examples]
     assert [line.strip() for line in re.sub(r" \\\n +", " ", shown).splitlines()] == whole
     assert main(["data", "--help"]) == 0
     assert "Examples:\n  python -m prometheus data report\n" in capsys.readouterr().out

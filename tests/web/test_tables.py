@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from tests.web.serving import LAST, REGION
 
 from prometheus.app import App
+from prometheus.regime.exposure import EXPOSURES
 
 pytest_plugins = ["tests.web.fixtures"]
 
@@ -35,6 +36,7 @@ def test_a_table_holds_what_the_states_say(client: TestClient, reading_app: App,
     assert table["as_of_date"].to_pylist() == [state.as_of_date for state in states]
     assert table["label"].to_pylist() == [state.regime_label.name for state in states]
     assert table["confidence"].to_pylist() == [state.confidence for state in states]
+    assert table["exposure"].to_pylist() == [EXPOSURES[state.regime_label] for state in states]
     for name in ("CARRY", "CRISIS"):
         assert table[f"probability_{name.lower()}"].to_pylist() == [
             state.metadata["probabilities"][name] for state in states

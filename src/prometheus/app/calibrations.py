@@ -23,6 +23,7 @@ from prometheus.encoders.numeric.scale_free import RECOMPUTE_COMMAND, ScaleFreeC
 from prometheus.encoders.numeric.windows import WindowBatch
 from prometheus.encoders.numeric.without import without_bar
 from prometheus.errors import InputRefusedError, UsageError
+from prometheus.evaluation.bears import find_bear_markets
 from prometheus.files.prototypes import read_prototypes, write_prototypes
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
@@ -71,25 +72,31 @@ class CalibrationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The prototypes written, their calibration, whether the file changed, and each reason to doubt them."""
+    """The prototypes written, their calibration, whether the file changed, and each reason to doubt them.
+
+    `n_bear_markets` are those of the calibration's fall among the sessions learned from.
+    """
 
     prototype_set: PrototypeSet
     calibration: RegimeCalibration
     is_changed: bool
     warnings: tuple[str, ...]
+    n_bear_markets: int
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
     """The prototypes written, whether the file changed, each reason to doubt them, and what the judge set aside.
 
-    `set_aside` is by instrument, over the sessions that the calibration's windows reach back to.
+    `set_aside` is by instrument, over the sessions that the calibration's windows reach back to; `n_bear_markets` as in
+    `Learned`.
     """
 
     prototype_set: PrototypeSet
     is_changed: bool
     warnings: tuple[str, ...]
     set_aside: Mapping[str, SetAside]
+    n_bear_markets: int
 
 
 class Calibrate(UseCase):
@@ -110,7 +117,9 @@ class Calibrate(UseCase):
         for warning in learned.warnings:
             logger.warning("%s: %s", subject.entity_id, warning)
         set_aside = self._set_aside(subject, calibration)
-        return CalibrationResult(learned.prototype_set, learned.is_changed, learned.warnings, set_aside)
+        return CalibrationResult(
+            learned.prototype_set, learned.is_changed, learned.warnings, set_aside, learned.n_bear_markets
+        )
 
     def learn(self, request: CalibrationRequest) -> tuple[Subject, Learned]:
         """Do as `calibrate` does without a warning; return of whom and what was learned."""
@@ -135,7 +144,7 @@ class Calibrate(UseCase):
             window_days=subject.window_days, calibration=calibration,
         )  # fmt: skip
         is_changed = write_prototypes(prototype_set, request.output)
-        return subject, Learned(prototype_set, calibration, is_changed, warnings)
+        return subject, Learned(prototype_set, calibration, is_changed, warnings, _count_bears(windows, calibration))
 
     def _require_index(self, instrument_id: str, subject: Subject, last: date) -> None:
         """Raise `UsageError` for what is no index of a subject, InputRefusedError where it is not known on a day."""
@@ -219,6 +228,13 @@ def _loudest(
     log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
     row = loudest_row(sessions, log_returns, settings)
     return LoudestBar(row, float(log_returns[row]), describe_windows(subject, without_bar(windows, row)))
+
+
+def _count_bears(windows: WindowBatch | RegionWindowBatch, calibration: RegimeCalibration) -> int:
+    if calibration.bear is None:
+        return 0
+    closes = windows.closes[int(windows.close_ends[0]) - 1 : int(windows.close_ends[-1])]
+    return len(find_bear_markets(closes, calibration.bear.fall, calibration.bear.fall)[0])
 
 
 def followed_by(windows: WindowBatch | RegionWindowBatch) -> Float64Vector:

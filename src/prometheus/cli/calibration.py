@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +14,11 @@ from prometheus.cli.runner import Answer, command, command_app
 
 if TYPE_CHECKING:
     from prometheus.app.calibrations import CalibrationResult
+    from prometheus.regime.bear import BearForecast
 
 N_DATES_SHOWN = 5
+FEWEST_BEARS = 3
+"""Fewer are called too few: a word for readers, no threshold of any computation."""
 
 
 @command(
@@ -69,7 +73,7 @@ def calibrate(
         lambda: {
             "output": str(output), "is_changed": is_changed, "region": region, "regime_model_id": name,
             "calibration": None if calibration is None else calibration.to_dict(),
-            "warnings": list(result.warnings),
+            "warnings": list(result.warnings), "n_bear_markets": result.n_bear_markets,
             "set_aside": {instrument: each.to_dict() for instrument, each in result.set_aside.items()},
         },
         lambda: f"{wrote(output, is_changed=is_changed)}: {name}\n{_calibration_text(result)}",
@@ -92,12 +96,20 @@ def _calibration_text(result: CalibrationResult) -> str:
         *([] if calibration.own_share is None else [_share_text(calibration.own_share)]),
         f"high volatility: above {calibration.high_volatility.threshold:.1%} a year over the next 21 sessions"
         + ("" if calibration.market_index is None else f", with the index {calibration.market_index.instrument_id}"),
+        *_bear_line(result.n_bear_markets, calibration.bear),
         *(f"{label:<10}{n_stays:>10}{n_exits:>8}" for label, n_stays, n_exits in [header, *stays]),
     ])  # fmt: skip
 
 
 def _share_text(own_share: float) -> str:
     return f"prototypes: {own_share:.0%} of these sessions, {1 - own_share:.0%} pooled from other markets' past"
+
+
+def _bear_line(n_bears: int, bear: BearForecast | None) -> Iterator[str]:
+    if bear is not None:
+        few = ", too few to learn its chance from" if n_bears < FEWEST_BEARS else ""
+        counted = f"{n_bears} in these sessions{few}"
+        yield f"bear market: a fall of {bear.fall:.1%}, {counted}; its chance is by odds pooled over many markets"
 
 
 @command("--instrument-id GSPC.INDX --start 1928-01-01 --end 1989-12-31", latest="prices")

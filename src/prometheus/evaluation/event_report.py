@@ -11,8 +11,8 @@ import numpy as np
 from prometheus.arrays import Int64Vector
 from prometheus.evaluation.events import BEAR, HIGH, RETURN, VOLATILITY, EventPath, EventStudy
 from prometheus.evaluation.report import aligned_table, shown
+from prometheus.regime.calibration import ORDER
 from prometheus.regime.picture import BAND_COLOURS, new_figure, open_frame
-from prometheus.regime.types import RegimeLabel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,12 +51,12 @@ def _rows_shown(offsets: Int64Vector) -> Int64Vector:
 
 
 def _header() -> list[str]:
-    return ["session", "events", *(title for title, _ in _TITLES.values()), *(label.name for label in RegimeLabel)]
+    return ["session", "events", *(title for title, _ in _TITLES.values()), *(label.name for label in ORDER)]
 
 
 def _row(study: EventStudy, row: int) -> list[str]:
     paths = study.paths
-    shares = [f"{shown(paths[label.name].mean[row], '.0%')}{_mark(paths[label.name], row)}" for label in RegimeLabel]
+    shares = [f"{shown(paths[label.name].mean[row], '.0%')}{_mark(paths[label.name], row)}" for label in ORDER]
     cells = [_cell(paths[name], row, form) for name, (_, form) in _TITLES.items()]
     return [f"{study.window.offsets[row]:+d}", str(paths[RETURN].n[row]), *cells, *shares]
 
@@ -86,11 +86,11 @@ def draw_events(study: EventStudy) -> Figure:
         axes.plot(offsets, path.median, color="#1d2b3a", linewidth=0.8, linestyle="--", label="median")
         _finish(axes, title)
         if not place:
-            axes.legend(fontsize=7, framealpha=1)
+            axes.legend(fontsize=7, framealpha=0.6, loc="upper left")
     below: Any = figure.add_subplot(grid[2, :])
-    shares = [study.paths[label.name].mean for label in RegimeLabel]
-    colours = [BAND_COLOURS[label] for label in RegimeLabel]
-    below.stackplot(offsets, shares, colors=colours, labels=[label.name for label in RegimeLabel])
+    shares = [study.paths[label.name].mean for label in ORDER]
+    colours = [BAND_COLOURS[label] for label in ORDER]
+    below.stackplot(offsets, shares, colors=colours, labels=[label.name for label in ORDER])
     below.legend(fontsize=7, framealpha=1, loc="lower left")
     _finish(below, f"shares of the labels, {len(study.used)} events, {len(study.spans)} regions")
     below.set_xlabel("sessions from the event")

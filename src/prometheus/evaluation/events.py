@@ -110,10 +110,12 @@ class StatedSessions:
         return self._around(self._measure(measure), at, window)
 
     def _measure(self, measure: str) -> Float64Vector:
-        if measure in RegimeLabel.__members__:
-            is_label = self.labels == LABELS.index(RegimeLabel[measure])
-            return is_label.astype(np.float64)
-        values: Float64Vector = getattr(self, measure)
+        is_share = measure in RegimeLabel.__members__
+        values: Float64Vector = (
+            (self.labels == LABELS.index(RegimeLabel[measure])).astype(np.float64)
+            if is_share
+            else getattr(self, measure)
+        )
         return values
 
     def _around(self, values: Float64Vector, at: Int64Vector, window: EventWindow) -> Float64Matrix:

@@ -56,7 +56,7 @@ class EvaluationPlan:
         if not self.warm_up_start < self.start <= self.end:
             raise UsageError(
                 f"the test span {self.start} to {self.end} must follow the start of the warm-up, {self.warm_up_start}; "
-                "give a later --start, or an --end after it"
+                "give a later --start, none for the first that works, or an --end after it"
             )
         if min(self.calibration_span, self.horizon, self.min_sessions_before) < 1 or self.delay < 0:
             raise UsageError("calibration span, horizon and sessions before must be at least 1, the delay at least 0")

@@ -257,7 +257,7 @@ class Regimes(ResultTable[RegimeRow]):
             Column("regime_label", "label", found.label_names()),
             Column("confidence", "number", found.confidences),
             Column("high_volatility", "number", found.high_volatilities),
-            Column("exposure", "number", self.exposure),
+            Column("exposure", "number", self.exposure, is_shown=False),
         )
 
     def _headline(self) -> str:

@@ -40,12 +40,15 @@ class Column:
         Shape (n,), None, NaN and NaT are unknown; of vectors (n, dim), float32.
     form
         How a number is shown, as in ``format(value, form)``.
+    is_shown
+        Whether it is printed, too.
     """
 
     name: str
     kind: Kind
     values: Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
     form: str = ",.3f"
+    is_shown: bool = True
 
     @property
     def is_number(self) -> bool:
@@ -155,7 +158,8 @@ class ResultTable(ABC, Generic[Row]):
 
     def _shown(self) -> tuple[Sequence[Column], list[list[str]]]:
         """Return the columns, and their names and the first and last rows as texts."""
-        columns, table, n_rows = self._columns(), self.to_arrow(), len(self)
+        columns, n_rows = [column for column in self._columns() if column.is_shown], len(self)
+        table = self.to_arrow().select([column.name for column in columns])
         rows = [[column.name for column in columns]]
         is_cut = n_rows > N_HEAD + N_TAIL + 2
         for part in [table[:N_HEAD], table[n_rows - N_TAIL :]] if is_cut else [table]:

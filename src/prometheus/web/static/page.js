@@ -44,14 +44,19 @@
     draws.push(once);
   };
   const drawAll = () => Promise.allSettled(draws.map((once) => once()));
+  const fetched = (kind, properties) => new Promise((done, failed) => {
+    const element = Object.assign(document.createElement(kind), properties);
+    element.addEventListener("load", done);
+    element.addEventListener("error", () => failed(new Error("its script did not come")));
+    document.head.append(element);
+  });
   let plots = null;
-  const loadPlots = () => (plots ??= new Promise((done, failed) => {
-    const script = document.createElement("script");
-    script.src = byId("plots").href;
-    script.addEventListener("load", done);
-    script.addEventListener("error", () => failed(new Error("its script did not come")));
-    document.head.append(script);
-  }));
+  const loadPlots = () => {
+    const { href, dataset } = byId("plots");
+    return (plots ??= Promise.all([
+      fetched("link", { rel: "stylesheet", href: dataset.styles }), fetched("script", { src: href }), fetched("script", { src: dataset.charts }),
+    ]));
+  };
 
   const shown = { chart: null, series: null, other: null, marks: null };
   const press = () => {
@@ -247,6 +252,7 @@
       try {
         const newest = await load(host.dataset.newest);
         if (newest.session === host.dataset.day && newest.label === host.dataset.label) return;
+        await loadPlots();
         const link = document.createElement("a");
         link.href = `${host.dataset.base}${location.search}${hash()}`;
         link.textContent = `${newest.session === host.dataset.day ? "Computed anew" : "New session"}: ${newest.session}, ${charts.words(newest.label)}`;
