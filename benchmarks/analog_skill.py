@@ -3,7 +3,7 @@
     python -m benchmarks.analog_skill GSPC_1927_2020 MARKETS_DEV_TO_2020
 
 Both are files of ../shared/data/prices; of ^GSPC the years 1990 to 2023 are judged, the last three of them from the
-packaged sample. Every fifth session the ten nearest sessions of the market's own past, and the ten least alike, are
+packaged sample. Once a month the ten nearest sessions of the market's own past, and the ten least alike, are
 found as `similar` finds them; the median of what followed each, all of it known by then, is held against what came.
 HAR is fitted each year on the 3,000 sessions before, on the horizon it is judged on. Skill is Spearman's rank
 correlation; intervals are of 95 %, by a stationary bootstrap of 63-session blocks drawn for both together.
@@ -34,7 +34,7 @@ from prometheus.regime.calibration import MIN_SESSIONS
 INDEX = "^GSPC"
 JOINT = "2020-01-01"
 """Where the packaged sample goes on with the index."""
-EVERY = 5
+EVERY = 21
 K = 10
 MEASURES: tuple[Measure, ...] = ("volatility", "drawdown")
 TARGETS = [(measure, horizon) for horizon in HORIZONS for measure in MEASURES]
@@ -133,6 +133,8 @@ def main() -> None:
         found[name] = judged(market, since)
         print(f"{name:15}" + "".join(_cells(found[name], at) for at in range(len(TARGETS))), flush=True)
     others = [each for name, each in found.items() if name != INDEX]
+    if not others:
+        return
     print(f"{'median':15}" + "".join(_medians(others, at) for at in range(len(TARGETS))))
     print(f"{'better than HAR':15}" + "".join(_won(others, at) for at in range(len(TARGETS))))
 

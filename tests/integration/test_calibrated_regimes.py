@@ -305,8 +305,17 @@ def test_a_drift_is_told_as_it_was_known_and_its_limits_are_kept_once(
     later = App(db_manager).drift
     later.keep_norms("SPX", model_id, end)
     assert later.on("SPX", day, model_id) == kept
-    assert later.on("SPX", end, model_id) != kept
     assert table_digests()["historical.models"] == before
+
+    days = [day, date(2008, 11, 28), date(2008, 12, 15), end]
+    whole = {each: later.on("SPX", each, model_id) for each in days}
+    assert len({told.figures for told in whole.values() if told is not None}) == len(days)
+    for last in reversed(days):
+        with db_manager.get_historical_connection() as connection:
+            connection.execute("DELETE FROM prices_daily WHERE trade_date > %s", (last,))
+        with db_manager.get_runtime_connection() as connection:
+            connection.execute("DELETE FROM regimes WHERE as_of_date > %s", (last,))
+        assert App(db_manager).drift.on("SPX", last, model_id) == whole[last]
 
 
 def test_python_is_told_of_a_drift_or_why_there_is_none(db_manager: DatabaseManager, path: Path) -> None:

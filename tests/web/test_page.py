@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 from tests.integration.test_forward_record import state
 from tests.web.serving import FIRST, LAST, REGION, client_of
 
+from prometheus.analogs.worth import WORTH
 from prometheus.app import App, open_app
+from prometheus.app.briefings import N_UNLIKE
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeState, RegimeStorage
@@ -271,6 +273,21 @@ def test_the_paths_of_analogs_lie_in_the_page_as_data(client: TestClient, readin
     assert [each["day"] for each in paths["analogs"]] == [str(each.as_of_date) for each in report.analogs]
     assert len(paths["today"]["path"]) == paths["today"]["before"] + 1  # nothing after the day
     assert paths["today"]["path"][-1] == 0
+
+
+def test_the_days_least_alike_and_what_analogs_are_worth_are_told(client: TestClient, reading_app: App) -> None:
+    briefing = reading_app.briefings.of(REGION, date.fromisoformat(DAY))
+    assert briefing.analogs is not None
+    assert briefing.unlike is not None
+    days = [str(each.as_of_date) for each in briefing.unlike.analogs]
+    assert len(days) == N_UNLIKE
+    assert min(each.distance for each in briefing.unlike.analogs) > briefing.analogs.analogs[-1].distance
+
+    text = text_of(client, f"/regions/{REGION}/{DAY}")
+
+    told = text[text.index("Least like this day:") :]
+    assert all(day in told[:200] for day in days)
+    assert WORTH in told
 
 
 def test_a_weekend_shows_the_friday_and_says_so(client: TestClient) -> None:

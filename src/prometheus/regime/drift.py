@@ -22,7 +22,7 @@ from prometheus.regime.forecasts import logit
 WINDOWS = (63, 252)
 """Sessions: a quarter and a year."""
 YEARS = 20
-"""A market that goes on as in its calibration span gives a false alarm in one year of so many."""
+"""A market that goes on as in its calibration span gives a false alarm in one year of this number."""
 MEAN_BLOCK = 252
 """Sessions: shorter blocks would mix calm and wild years more than markets do."""
 N_SIMULATED = 2_000
@@ -38,26 +38,35 @@ _SLACK = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """How a reason names what is watched, and how it writes a mean of it."""
+    """How a reason names what is watched, how it writes a mean, and whether more is written as less."""
 
     text: str
     show: Callable[[float], str]
+    is_inverted: bool = False
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _a_year(log_deviation: float) -> str:
-    return f"{math.exp(log_deviation) * math.sqrt(_YEAR):.0%} a year"
+    return f"{_percent(math.exp(log_deviation) * math.sqrt(_YEAR))} a year"
+
+
+def _fall(log_return: float) -> str:
+    return _percent(-math.expm1(log_return))
 
 
 _DESCRIPTORS: Mapping[str, _Figure] = {
     "volatility_32": _Figure("volatility", _a_year),
     "downside_32": _Figure("downside volatility", _a_year),
     "sortino_64": _Figure("return per unit of downside", "{:+.2f}".format),
-    "drawdown_128": _Figure("the distance from the 128-session high", lambda mean: f"{math.expm1(mean):.1%}"),
+    "drawdown_128": _Figure("the drawdown from the 128-session high", _fall, is_inverted=True),
     "momentum_128": _Figure("momentum over 128 sessions, in units of volatility,", "{:+.2f}".format),
 }
 _SAID: Mapping[str, _Figure] = {
-    "confidence": _Figure("the confidence in the label", "{:.0%}".format),
-    "bias": _Figure("the stated probability of high volatility less what came", "{:+.0%}".format),
+    "confidence": _Figure("the confidence in the label", _percent),
+    "bias": _Figure("the stated probability of high volatility less its frequency", _percent),
     "log_loss": _Figure("the log loss of that probability less what it implies", "{:+.2f}".format),
 }
 _FIGURES = {**_DESCRIPTORS, **_SAID}
@@ -120,10 +129,10 @@ class WatchedFigure:
         above = self.value - norm.mean
         size = f"{abs(above) / norm.deviation:.1f} standard deviations " if norm.deviation > _SLACK else ""
         sessions = "sessions" if norm.figure in _DESCRIPTORS or norm.figure == "confidence" else "known outcomes"
+        side = "above" if (above > 0) != figure.is_inverted else "below"
         return (
-            f"{figure.text} of the last {norm.n_sessions} {sessions} is {size}"
-            f"{'above' if above > 0 else 'below'} the calibration span ({figure.show(self.value)} against "
-            f"{figure.show(norm.mean)})"
+            f"{figure.text} of the last {norm.n_sessions} {sessions} is {size}{side} the calibration span "
+            f"({figure.show(self.value)} against {figure.show(norm.mean)})"
         )
 
 

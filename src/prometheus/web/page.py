@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from prometheus.analogs.search import Analog, AnalogReport
+from prometheus.analogs.worth import WORTH
 from prometheus.app.briefings import Briefing
 from prometheus.arrays import DateVector, Float64Vector
 from prometheus.market.bars import Closes
@@ -155,7 +156,7 @@ def region_values(briefing: Briefing, model_id: str | None, asked: date | None =
         "layout": "base.html", "drawing": None, "exposure": EXPOSURES[briefing.state.regime_label],
         "drawn": f"/regions/{region}/{briefing.as_of_date}", "shown_model": f"model_id={shown}",
         "paths": None if report is None else paths_document(report),
-        "spreads": [] if report is None else _spread_rows(report),
+        "worth": WORTH, "spreads": [] if report is None else _spread_rows(report),
         "age": weekdays_since(briefing.as_of_date) if briefing.next_session is None else 0,
     }  # fmt: skip
 
