@@ -134,12 +134,13 @@ class ShapedBatches:
 
     def _started(self, chunks: Sequence[Chunk], length: int, n_tokens_at_once: int) -> Pending:
         n_rows = n_tokens_at_once // length
-        token_ids = np.full((n_rows, length), self._pad_id, dtype=np.int64)
+        n_texts = len(chunks)
         n_tokens = np.ones(n_rows, dtype=np.int64)
-        for row, chunk in enumerate(chunks):
-            n_tokens[row] = len(chunk.token_ids)
-            token_ids[row, : n_tokens[row]] = chunk.token_ids
-        pending, n_texts = self._submit(token_ids, n_tokens), len(chunks)
+        n_tokens[:n_texts] = [len(chunk.token_ids) for chunk in chunks]
+        token_ids = np.full((n_rows, length), self._pad_id, dtype=np.int64)
+        is_text = np.arange(length) < n_tokens[:n_texts, np.newaxis]
+        token_ids[:n_texts][is_text] = np.concatenate([chunk.token_ids for chunk in chunks])
+        pending = self._submit(token_ids, n_tokens)
         return lambda: pending()[:n_texts]
 
     def _n_texts(self, length: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,10 +55,12 @@ class TorchDevice:
                     return _to_host(
                         self._started(*(torch.from_numpy(each).pin_memory() for each in (token_ids, n_tokens)))
                     )
-        except torch.OutOfMemoryError as error:
-            self._recordings.clear()
-            torch.cuda.empty_cache()
-            raise MemoryError from error
+        except torch.OutOfMemoryError:
+            pass  # until the end of this block its traceback holds what has to be freed
+        self._recordings.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+        raise MemoryError
 
     def _computed_here(self, token_ids: Any, n_tokens: Any) -> Pending:
         found = self._vectors(token_ids.to(self._device), n_tokens.to(self._device)).cpu()
