@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders.texts.batches import Pending
 from prometheus.encoders.texts.chunks import Precision
+from prometheus.encoders.texts.sources import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class _Recording:
 class TorchDevice:
     """Computes batches by `compute`, from token ids and mask, shape (n_rows, length), to vectors, shape (n_rows, dim).
 
-    On CUDA the kernels of each shape are recorded as a graph; a model that cannot be is called for every batch. Threads
-    take turns.
+    On CUDA the kernels of each shape are recorded as a graph. A model that cannot be recorded, or for whose recordings
+    there is no memory, is called for every batch: that starts the same kernels. Threads take turns.
     """
 
     def __init__(self, compute: Callable[[Any, Any], Any], device: Any, precision: Precision) -> None:
@@ -100,10 +101,9 @@ class TorchDevice:
         try:
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 found = self._vectors(token_ids, n_tokens)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # the call before shows that the model itself works
-            logger.info("the kernels of the text model cannot be recorded (%s); it is called for each batch", error)
+            reason = first_line(error)
+            logger.info("the kernels of the text model cannot be recorded (%s); it is called for each batch", reason)
             self._records = False
             self._recordings.clear()
         else:
