@@ -148,6 +148,8 @@ def test_a_plan_writes_nothing_and_a_run_is_summed_up(run: Run, table_digests: T
         ("--engine dask", ["dask", "local, ray"]),
         ("--runtime jax", ["jax", "onnx, torch"]),
         ("--engine torch --runtime onnx", ["leave --engine away"]),
+        ("--runtime torch --precision int8", ["int8", "float32, tf32, bf16"]),
+        ("--precision bf16", ["--precision bf16 needs --runtime torch, and a GPU"]),
         ("--workers 0", ["--workers 0"]),
         ("--engine onnx --ray-address auto", ["--engine ray"]),
     ],

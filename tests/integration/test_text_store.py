@@ -145,6 +145,8 @@ def test_a_chunk_is_also_bounded_by_its_characters(monkeypatch: pytest.MonkeyPat
     docs = docs_of("a" * 4, "b" * 20, "c", "d" * 9, "e", "f" * 9, "g" * 2)
     cut = portions_of(docs, lambda doc: len(doc.text))
     assert ["".join(doc.text[0] for doc in portion) for portion in cut] == ["a", "b", "cd", "ef", "g"]
+    larger = portions_of(docs, lambda doc: len(doc.text), scale=2)
+    assert ["".join(doc.text[0] for doc in portion) for portion in larger] == ["a", "b", "cdef", "g"]
 
 
 def test_a_model_id_means_one_model_for_ever(store: TextEmbeddingStore, db_manager: DatabaseManager) -> None:

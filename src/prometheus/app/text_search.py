@@ -254,7 +254,8 @@ class TextModels:
             model = open_recorded_text_model(str(recorded))
         else:
             runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
-            long_text, precision = str(config.get("long_text", MEAN)), str(config.get("precision", FLOAT32))
+            long_text = str(config.get("long_text", MEAN))
+            precision = str(config.get("precision", FLOAT32)) if runtime == "torch" else FLOAT32
             model = open_text_model(hf_model_name, runtime, long_text, self._cache_dir, precision=precision)
         self._registry.require_same(model_id, KIND, model_config(model))
         return model

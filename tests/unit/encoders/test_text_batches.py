@@ -51,17 +51,18 @@ class Processor:
         return wait
 
     def values(self, token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return token_ids.sum(axis=1)
+        values: NDArray[np.int64] = token_ids.sum(axis=1)
+        return values
 
 
 class PlaceMatters(Processor):
     def values(self, token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return token_ids.sum(axis=1) + np.arange(len(token_ids))
+        return super().values(token_ids) + np.arange(len(token_ids))
 
 
 class SizeMatters(Processor):
     def values(self, token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return token_ids.sum(axis=1) + (len(token_ids) < 5)
+        return super().values(token_ids) + (len(token_ids) < 5)
 
 
 def opened(processor: Processor) -> ShapedBatches:
@@ -140,15 +141,22 @@ def test_out_of_memory_on_the_way_gives_smaller_batches_and_is_said_once(caplog:
     assert processor.shapes[-1] == (10, 16)
 
 
-def test_a_model_that_never_fits_whole_is_opened_with_smaller_batches(caplog: pytest.LogCaptureFixture) -> None:
-    model = opened(Processor(room=170))
-    assert len(caplog.records) == 1
-    chunks = chunks_of([3, 40, 17] * 20)
-    check(model.embed(iter(chunks)), chunks)
+@pytest.mark.parametrize(
+    ("processor", "room", "named"),
+    [
+        (SizeMatters(), 170, "smaller batches would change the vectors; end what else uses it"),
+        (Processor(), 10, "tiny: the memory that is free on the GPU holds no text"),
+    ],
+)
+def test_smaller_batches_with_other_bytes_are_refused_and_so_is_no_room(
+    processor: Processor, room: int, named: str
+) -> None:
+    model = opened(processor)
+    processor.room = room
+    with pytest.raises(RetryableError, match=named):
+        list(model.embed(chunks_of([3])))
 
 
-def test_smaller_batches_with_other_bytes_are_refused_and_so_is_no_room_at_all() -> None:
-    with pytest.raises(RetryableError, match="smaller batches would change the vectors; end what else uses it"):
-        opened(SizeMatters(room=170))
-    with pytest.raises(RetryableError, match="tiny: the memory that is free on the GPU holds no batch"):
-        opened(Processor(room=10))
+def test_a_model_whose_full_batch_does_not_fit_is_not_opened() -> None:
+    with pytest.raises(RetryableError, match="tiny: a batch does not fit into the memory that is free on the GPU"):
+        opened(Processor(room=500))

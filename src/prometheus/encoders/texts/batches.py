@@ -67,9 +67,10 @@ class _Batch:
 class ShapedBatches:
     """Computes chunks by `submit`, which is asked for more while earlier batches are under way.
 
-    Opening it computes one full batch of every shape; `InputRefusedError` if equal rows of one get different bytes.
-    Where memory runs out, then or later, smaller batches go on, which is said once; RetryableError unless they give the
-    same bytes as full ones, or, where no full one ever fitted, as ones of half their size.
+    Opening it computes one full batch of every shape; RetryableError if it does not fit, `InputRefusedError` if equal
+    rows of one get different bytes. Where memory runs out later, smaller batches go on, which is said once;
+    RetryableError unless they give the same bytes. A float32 model on an H200 was seen to give others, so a size that
+    was never compared with the full one is not used.
     """
 
     def __init__(self, submit: Submit, longest: Chunk, pad_id: int, source: str) -> None:
@@ -82,11 +83,10 @@ class ShapedBatches:
             for length in dict.fromkeys(self._length_of)
         }
         self._has_shrunk = False
-        self._expected: dict[int, Float32Vector] = {}
         try:
-            self._expected = self._probe(self._n_tokens)
-        except MemoryError:
-            self._shrink()
+            self._expected = self._probe()
+        except MemoryError as error:
+            raise self._unfit("a batch does not fit into the memory that is free on the GPU") from error
 
     @property
     def dim(self) -> int:
@@ -126,31 +126,31 @@ class ShapedBatches:
         while done < len(batch.chunks):
             part = batch.chunks[done : done + self._n_texts(batch.length)]
             try:
-                batch.parts.append(self._started(part, batch.length, self._n_tokens))
+                batch.parts.append(self._started(part, batch.length))
             except MemoryError:
                 self._shrink()
             else:
                 done += len(part)
 
-    def _started(self, chunks: Sequence[Chunk], length: int, n_tokens_at_once: int) -> Pending:
-        n_rows = n_tokens_at_once // length
-        token_ids = np.full((n_rows, length), self._pad_id, dtype=np.int64)
+    def _started(self, chunks: Sequence[Chunk], length: int) -> Pending:
+        n_rows, n_texts = self._n_texts(length) + 1, len(chunks)
         n_tokens = np.ones(n_rows, dtype=np.int64)
-        for row, chunk in enumerate(chunks):
-            n_tokens[row] = len(chunk.token_ids)
-            token_ids[row, : n_tokens[row]] = chunk.token_ids
-        pending, n_texts = self._submit(token_ids, n_tokens), len(chunks)
+        n_tokens[:n_texts] = [len(chunk.token_ids) for chunk in chunks]
+        token_ids = np.full((n_rows, length), self._pad_id, dtype=np.int64)
+        is_text = np.arange(length) < n_tokens[:n_texts, np.newaxis]
+        token_ids[:n_texts][is_text] = np.concatenate([chunk.token_ids for chunk in chunks])
+        pending = self._submit(token_ids, n_tokens)
         return lambda: pending()[:n_texts]
 
     def _n_texts(self, length: int) -> int:
         """Return how many texts a batch holds; the last row is padding: models treat a batch without any otherwise."""
         return self._n_tokens // length - 1
 
-    def _probe(self, n_tokens_at_once: int) -> dict[int, Float32Vector]:
+    def _probe(self) -> dict[int, Float32Vector]:
         """Return the vector that each shape gives to a chunk, whatever its row."""
         found: dict[int, Float32Vector] = {}
         for length, probe in self._probes.items():
-            vectors = self._started([probe] * (n_tokens_at_once // length - 1), length, n_tokens_at_once)()
+            vectors = self._started([probe] * self._n_texts(length), length)()
             if (vectors.view(np.uint32) != vectors[0].view(np.uint32)).any():
                 raise InputRefusedError(
                     f"{self._source}: on this GPU a vector's bytes depend on its place in a batch of {length} tokens a "
@@ -162,17 +162,15 @@ class ShapedBatches:
     def _shrink(self) -> None:
         """Halve the batches, until they fit."""
         self._n_tokens //= 2
-        if self._n_tokens < MIN_ROWS * max(self._probes) // 2:
-            raise self._unfit("the memory that is free on the GPU holds no batch")
+        if not self._n_texts(max(self._probes)):
+            raise self._unfit("the memory that is free on the GPU holds no text")
         try:
-            found = self._probe(self._n_tokens)
-            expected = self._expected or self._probe(self._n_tokens // 2)
+            found = self._probe()
         except MemoryError:
             self._shrink()
             return
-        if any(found[length].tobytes() != vector.tobytes() for length, vector in expected.items()):
+        if any(found[length].tobytes() != vector.tobytes() for length, vector in self._expected.items()):
             raise self._unfit("the GPU's memory ran out, and smaller batches would change the vectors")
-        self._expected = expected
         if not self._has_shrunk:
             logger.warning("%s: the GPU's memory ran out; going on with smaller batches, same vectors", self._source)
         self._has_shrunk = True

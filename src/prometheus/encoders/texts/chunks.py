@@ -62,13 +62,16 @@ class ChunkTokenizer:
 
     def chunks_together(self, texts: Sequence[tuple[int, str]], long_text: LongText) -> list[Chunk]:
         """Return the chunks of many numbered texts, tokenized on all cores in one call."""
-        segments = [cut_into_segments(text) for _, text in texts]
-        firsts = self._tokenizer.encode_batch_fast([next(each, "") for each in segments], add_special_tokens=False)
-        return [
-            chunk
-            for (document, _), first, others in zip(texts, firsts, segments, strict=True)
-            for chunk in self._cut(document, chain([first.ids], self._tokenized(others)), long_text)
-        ]
+        segments = [list(cut_into_segments(text)) or [""] for _, text in texts]
+        firsts = self._tokenizer.encode_batch_fast([each[0] for each in segments], add_special_tokens=False)
+        chunks: list[Chunk] = []
+        for (document, _), first, pieces in zip(texts, firsts, segments, strict=True):
+            found: list[int] = first.ids
+            if len(pieces) == 1 and len(found) <= self._body_length:
+                chunks.append(self._chunk(document, found))
+            else:
+                chunks += self._cut(document, chain([found], self._tokenized(pieces[1:])), long_text)
+        return chunks
 
     def _cut(self, document: int, tokenized: Iterable[list[int]], long_text: LongText) -> Iterator[Chunk]:
         bodies = self._bodies(tokenized)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders.texts.batches import Pending
 from prometheus.encoders.texts.chunks import Precision
+from prometheus.encoders.texts.sources import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,8 @@ class _Recording:
 class TorchDevice:
     """Computes batches by `compute`, from token ids and mask, shape (n_rows, length), to vectors, shape (n_rows, dim).
 
-    On CUDA the kernels of each shape are recorded as a graph; a model that cannot be is called for every batch. Threads
-    take turns.
+    On CUDA the kernels of each shape are recorded as a graph. A model that cannot be recorded, or for whose recordings
+    there is no memory, is called for every batch: that starts the same kernels. Threads take turns.
     """
 
     def __init__(self, compute: Callable[[Any, Any], Any], device: Any, precision: Precision) -> None:
@@ -54,10 +56,12 @@ class TorchDevice:
                     return _to_host(
                         self._started(*(torch.from_numpy(each).pin_memory() for each in (token_ids, n_tokens)))
                     )
-        except torch.OutOfMemoryError as error:
-            self._recordings.clear()
-            torch.cuda.empty_cache()
-            raise MemoryError from error
+        except torch.OutOfMemoryError:
+            pass  # until the end of this block its traceback holds what has to be freed
+        self._recordings.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+        raise MemoryError
 
     def _computed_here(self, token_ids: Any, n_tokens: Any) -> Pending:
         found = self._vectors(token_ids.to(self._device), n_tokens.to(self._device)).cpu()
@@ -97,10 +101,9 @@ class TorchDevice:
         try:
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 found = self._vectors(token_ids, n_tokens)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # the call before shows that the model itself works
-            logger.info("the kernels of the text model cannot be recorded (%s); it is called for each batch", error)
+            reason = first_line(error)
+            logger.info("the kernels of the text model cannot be recorded (%s); it is called for each batch", reason)
             self._records = False
             self._recordings.clear()
         else:
