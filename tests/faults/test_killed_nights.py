@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,10 +63,11 @@ class Nights:
             cwd=self._folder, env=dict(os.environ),
         )  # fmt: skip
 
-    def kill_after(self, seconds: float) -> bool:
-        """Kill a night after a time; False if it had ended by then."""
+    def kill_when(self, is_time: Callable[[], bool]) -> bool:
+        """Kill a night once it is time; False if it had ended by then."""
         night = self.start()
-        time.sleep(seconds)
+        while night.poll() is None and not is_time():
+            time.sleep(0.002)
         was_running = night.poll() is None
         night.kill()
         night.communicate()
@@ -126,16 +127,30 @@ def killed_nights(nights: Nights, receiver: Receiver, n_kills: int, seed: int) -
     assert n_requests - receiver.n_busy == len(receiver.taken) == sum(map(len, expected.values())) > 5
 
     moments, n_repeated, n_mid_run = random.Random(seed), 0, 0
-    for _ in range(n_kills):
+    for turn in range(n_kills):
         nights.forget()
         receiver.forget()
-        n_mid_run += nights.kill_after(moments.uniform(0.2, 1.0) * duration)
+        n_mid_run += nights.kill_when(
+            while_sent(receiver, moments.randint(1, n_requests))
+            if turn % 2
+            else after(moments.uniform(0.2, 1) * duration)
+        )
         nights.complete()
         assert {region: receiver.of(region) for region in REGIONS} == expected, LOST
         assert not receiver.forged
         n_repeated += receiver.n_requests - receiver.n_busy - len(receiver.taken)
     assert n_mid_run >= n_kills / 2, "hardly a kill came before the end"
     assert n_repeated <= n_kills, "a kill repeats at most the request that was under way"
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until
+
+
+def while_sent(receiver: Receiver, n: int) -> Callable[[], bool]:
+    """Return whether the alerts under way are so many, however slow the machine is."""
+    return lambda: receiver.n_requests >= n
 
 
 @pytest.mark.parametrize(("n_kills", "seed"), [(3, 3), pytest.param(200, 17, marks=pytest.mark.deep)])
