@@ -35,7 +35,7 @@ CASES = {
     "stale history": (arguments(SINGLE, as_of="2025-08-29"), 5, ["2025-07-23", "27 sessions old", "at most 5"]),
     "no date at all": (["run_numeric_regime", *US], 2, ["--as-of", "--date-range"]),
     "both kinds of date": ([*SINGLE, "--date-range", "2025-01-01", "2025-01-31"], 2, ["either"]),
-    "several options missing": (["calibrate"], 2, ["--region, --until", "calibrate --help"]),
+    "several options missing": (["check_repaint"], 2, ["--labeller, --instrument-id", "check_repaint --help"]),
     "one option missing": (["calibrate", "--region", "US"], 2, ["--until"]),
     "misspelt option": (["calibrate", "--regon", "US"], 2, ["--regon", "--region"]),
     "no such day": (arguments(SINGLE, as_of="tomorrow"), 2, ["'tomorrow'", "YYYY-MM-DD", "today"]),
