@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of the model; default: the installed MiniLM")
     folder = parser.parse_args().model or find_text_folder(NAME)
     if importlib.util.find_spec("sentence_transformers") is None:
-        print("nothing was run on a GPU: install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
+        print("nothing was run; install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
         return
     import torch  # noqa: PLC0415 -- an extra
 
