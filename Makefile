@@ -84,6 +84,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.numeric_encoding
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.regime_labels
 	@$(BIN)/python -m benchmarks.text_encoding
+	@$(BIN)/python -m benchmarks.text_gpu
 	@$(BIN)/python -m benchmarks.numeric_backfill
 	@$(BIN)/python -m benchmarks.one_date
 	@$(BIN)/python -m benchmarks.joint_backfill

@@ -162,7 +162,8 @@ def main() -> None:
     share_of_peak(chunks[:300], ours)
     peak_memory()
     if importlib.util.find_spec("sentence_transformers") is None:
-        sys.exit("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
+        print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
+        return
     reference = reference_encoder()
     compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
     compare(f"{arguments.articles} news articles", articles, ours, reference)

@@ -185,7 +185,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of the model; default: the installed MiniLM")
     folder = parser.parse_args().model or find_text_folder(NAME)
     if importlib.util.find_spec("sentence_transformers") is None:
-        sys.exit("install sentence-transformers, best in a venv of its own: pip install '.[torch]'; nothing was run")
+        print("nothing was run; install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
+        return
     import torch  # noqa: PLC0415 -- an extra
 
     (on_gpu if torch.cuda.is_available() else on_cpu)(folder)
