@@ -61,9 +61,13 @@ class PooledPrototypes:
         )
 
     def deviation(self, n_sessions: int) -> float:
-        """Return how far, in distance, blended prototypes may lie from those of a whole span; 0 for a whole one."""
-        more = self.own_share(WHOLE_SESSIONS) - self.own_share(min(n_sessions, WHOLE_SESSIONS))
-        return math.sqrt(self.lasting / len(self.centers) * more)
+        """Return the standard deviation, in distance, of a whole span's blended prototypes from those of a part of it.
+
+        It is 0 for a whole span. What the others do not explain is of the sessions that were not seen.
+        """
+        whole = self.own_share(WHOLE_SESSIONS)
+        unexplained = whole * self.lasting * (1.0 - whole * self.own_share(n_sessions)) / len(self.centers)
+        return math.sqrt(unexplained * max(0.0, 1.0 - n_sessions / WHOLE_SESSIONS))
 
     def alternatives(
         self, prototypes: Sequence[RegimePrototype], n_sessions: int
