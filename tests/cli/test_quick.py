@@ -118,7 +118,7 @@ def test_each_column_of_a_wide_table_is_a_region_and_a_short_one_is_named(run: R
     done = run("quick", wide, "--currency", "USD", "--until", "2021-12-31")
 
     assert done.exit_code == 3
-    assert "failed: NEW has 40 sessions, and 1,269 are needed" in done.stderr
+    assert "failed: NEW has 40 sessions, and 765 are needed" in done.stderr
     assert read_prototypes(Path("regimes/regime_calibration_TWO.json")).calibration is not None
     listed = run("show_regimes", "--region", "TWO", "--start", "2022-01-01", "--end", "2022-01-03").stdout
     assert listed.splitlines()[1].startswith("2022-01-03,TWO,")
@@ -149,7 +149,7 @@ def test_a_dry_run_leaves_nothing(run: Run, short: str, table_digests: TableDige
     [
         ("", "empty"),
         ("Dear all,\nthe meeting is at nine.\n", "notes.csv"),
-        ("Date,Close\n2024-01-02,1\n2024-01-03,2\n", "X has 2 sessions, and 1,269 are needed"),
+        ("Date,Close\n2024-01-02,1\n2024-01-03,2\n", "X has 2 sessions, and 765 are needed"),
     ],
 )
 def test_what_cannot_be_labelled_is_one_line(run: Run, tmp_path: Path, content: str, said: str) -> None:
@@ -200,4 +200,4 @@ def test_a_day_more_does_not_move_the_date() -> None:
     chosen = {choose_until(dates[: len(dates) - n]) for n in range(0, 200, 20)}
 
     assert len(chosen) <= 2
-    assert "1,269" in too_short("X", 30)
+    assert "765" in too_short("X", 30)

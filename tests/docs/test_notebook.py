@@ -60,7 +60,7 @@ def test_the_lines_of_the_document_print_what_stands_below_them() -> None:
     names["p"].close()
     for script in re.findall(r"```python\n(.*?)```", document, re.DOTALL):
         exec(script, names)
-    assert names["crisis"].shape == (397, 384)
+    assert names["crisis"].shape == (312, 384)
 
 
 def test_the_notebook_is_small_and_every_cell_was_run_in_order() -> None:

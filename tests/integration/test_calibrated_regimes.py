@@ -240,7 +240,7 @@ def test_labels_of_the_calibration_span_are_warned_of(
     [
         (UNTIL, "NOPE", NotFoundError, "'NOPE'"),
         (date(1997, 12, 31), "GSPC.INDX", InsufficientHistoryError, "GSPC.INDX: .* found 0;"),
-        (date(2002, 12, 31), "GSPC.INDX", InputRefusedError, "sessions with a vector are too few to calibrate on"),
+        (date(2000, 12, 29), "GSPC.INDX", InputRefusedError, "sessions with a vector are too few to calibrate on"),
     ],
 )
 def test_what_cannot_be_calibrated_leaves_no_file(

@@ -200,7 +200,7 @@ class AnswerQuickly:
 
 
 def choose_until(dates: DateVector) -> date:
-    """Return the last date to learn from: of the sessions with a whole window about half, at least 756.
+    """Return the last date to learn from: of the sessions with a whole window about half, at least 252.
 
     It is the last session of a year where one leaves enough before it, so that bars that come later do not move it.
 

@@ -12,10 +12,10 @@ from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller
 from prometheus.evaluation.protocol import WARM_UP_START
-from prometheus.regime.calibration import DECODE_SESSIONS, MIN_SESSIONS
+from prometheus.regime.calibration import DECODE_SESSIONS
 
-LEAST_SESSIONS = WINDOW_DAYS - 1 + MIN_SESSIONS
-"""Before the first session judged: what a calibration needs."""
+LEAST_SESSIONS = WINDOW_DAYS - 1 + 756
+"""Before the first session judged: windows of three years, so that scores can be read beside what followed them."""
 _WHOLE_SPAN = DEFAULT_SPAN + WINDOW_DAYS + DECODE_SESSIONS
 
 
@@ -40,7 +40,7 @@ def first_start(dates: DateVector, labellers: Iterable[Labeller], n_before: int 
     """Return the first 1 January on which a test works.
 
     Before it lie `n_before` sessions since 1960, by default those of a whole fit span or half of a shorter history, and
-    always as many as a calibration needs; after it, no year that a labeller's constants saw. `InputRefusedError` where
+    always `LEAST_SESSIONS`; after it, no year that a labeller's constants saw. `InputRefusedError` where
     no session is left.
     """
     usable = dates[dates >= np.datetime64(WARM_UP_START)]

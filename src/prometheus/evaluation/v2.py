@@ -25,6 +25,7 @@ from prometheus.evaluation.protocol import (
     year_spans,
 )
 from prometheus.evaluation.rules import log_ewma_volatility
+from prometheus.evaluation.spans import LEAST_SESSIONS
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
     RISK_OFF_SIDE,
@@ -131,12 +132,12 @@ class PersistentLabeller:
         describe = self.vectors or WindowDescriber(
             ScaleFreeNumericEmbeddingModel(self._constants(history)), _factors_without(self.dropped)
         )
-        n_sessions = min(self.span, len(history) - descriptors.WINDOW_DAYS + 1)
-        if n_sessions < 1:
+        if len(history) < LEAST_SESSIONS:
             raise InputRefusedError(
-                f"{history.instrument_id}: {len(history)} sessions are fewer than a window of {descriptors.WINDOW_DAYS}"
+                f"{history.instrument_id}: {len(history)} sessions are too few to fit on, {LEAST_SESSIONS} are needed: "
+                "load older bars or start later"
             )
-        sessions = describe(history, n_sessions)
+        sessions = describe(history, min(self.span, len(history) - descriptors.WINDOW_DAYS + 1))
         followed = forward_log_volatility(history.closes[-len(sessions) :])
         is_pooled = self.settings.is_pooled and not self.dropped and self.constants_span is None
         settings = replace(self.settings, is_pooled=is_pooled)

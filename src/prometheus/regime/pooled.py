@@ -24,7 +24,7 @@ from prometheus.regime.types import RegimeLabel, RegimePrototype
 POOLED_FILE = "pooled_prototypes.json"
 RECOMPUTE_COMMAND = "python -m benchmarks.pooled_prototypes FILES"
 WHOLE_SESSIONS = 3_000
-"""A span of so many sessions counts as whole: its labels are what those of a shorter one are unsure of."""
+"""A span of this number of sessions is a whole one; those of a shorter one may differ from what it would say."""
 _OUTER_POINTS = ((-math.sqrt(3.0), 1 / 6), (math.sqrt(3.0), 1 / 6))
 """Places and weights that stand, with 0, for a normal distribution of unit deviation (Gauss and Hermite)."""
 
@@ -49,7 +49,7 @@ class PooledPrototypes:
                 raise WindowShapeError(f"pooled prototype of {label.name}", center.shape, (descriptors.DIM,))
 
     def own_share(self, n_sessions: int) -> float:
-        """Return the weight, between 0 and 1, of the prototypes of a span of so many sessions."""
+        """Return the weight, between 0 and 1, of the prototypes of a span of this number of sessions."""
         return round(self.lasting / (self.lasting + self.passing + self.sampling / n_sessions), 6)
 
     def blend(self, prototypes: Sequence[RegimePrototype], n_sessions: int) -> tuple[RegimePrototype, ...]:
@@ -61,9 +61,13 @@ class PooledPrototypes:
         )
 
     def deviation(self, n_sessions: int) -> float:
-        """Return how far, in distance, blended prototypes may lie from those of a whole span; 0 for a whole one."""
-        more = self.own_share(WHOLE_SESSIONS) - self.own_share(min(n_sessions, WHOLE_SESSIONS))
-        return math.sqrt(self.lasting / len(self.centers) * more)
+        """Return the standard deviation, in distance, of a whole span's blended prototypes from those of a part of it.
+
+        It is 0 for a whole span. What the others do not explain is of the sessions that were not seen.
+        """
+        whole = self.own_share(WHOLE_SESSIONS)
+        unexplained = whole * self.lasting * (1.0 - whole * self.own_share(n_sessions)) / len(self.centers)
+        return math.sqrt(unexplained * max(0.0, 1.0 - n_sessions / WHOLE_SESSIONS))
 
     def alternatives(
         self, prototypes: Sequence[RegimePrototype], n_sessions: int

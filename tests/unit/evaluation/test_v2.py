@@ -120,7 +120,7 @@ def test_constants_need_sessions_with_a_window() -> None:
 
 
 def test_a_history_shorter_than_a_window_is_refused() -> None:
-    with pytest.raises(InputRefusedError, match="300 sessions are fewer than a window of 513"):
+    with pytest.raises(InputRefusedError, match="300 sessions are too few to fit on, 1268 are needed"):
         PersistentLabeller().fit(sample_history().until(300), 0.25)
 
 

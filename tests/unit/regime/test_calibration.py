@@ -136,7 +136,7 @@ def test_nothing_after_the_span_matters() -> None:
     assert calibration.end <= BEFORE_THE_CRISIS
 
 
-@pytest.mark.parametrize(("settings", "n_needed"), [(None, 756), (CalibrationSettings(decode_sessions=800), 800)])
+@pytest.mark.parametrize(("settings", "n_needed"), [(None, 252), (CalibrationSettings(decode_sessions=800), 800)])
 def test_too_short_a_span_is_refused_with_what_is_needed(settings: CalibrationSettings | None, n_needed: int) -> None:
     sessions, known = own_span(BEFORE_THE_CRISIS), followed()[:SPAN]
     with pytest.raises(InputRefusedError, match=rf"^{n_needed - 1} sessions .* too few .*, {n_needed} are needed: "):

@@ -207,7 +207,7 @@ def test_parameters_are_those_of_the_command(close: Any, tmp_path: Path) -> None
 
 
 def test_too_few_prices_are_refused(model: pm.RegimeClassifier, close: Any) -> None:
-    message = r"prices: 30 sessions from 1990-01-02 to 1990-02-12 are too few, 1268 are needed .*; give older prices"
+    message = r"prices: 30 sessions from 1990-01-02 to 1990-02-12 are too few, 764 are needed .*; give older prices"
     with pytest.raises(InputRefusedError, match=message):
         pm.RegimeClassifier().fit(close.iloc[:30])
     with pytest.raises(InputRefusedError, match=r"30 sessions .* are too few, 638 are needed"):
