@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_joint_rows_follow_the_regimes_they_were_joined_from(app: App) -> None:
 def test_a_run_killed_before_the_joint_rows_is_made_good_by_the_next(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     correct_a_price(app)
     with monkeypatch.context() as patch:
-        patch.setattr(type(app.joint), "join_anew", lambda *_: {})
+        patch.setattr(type(app.joint), "join_anew", lambda *_: Counter())
         app.regimes.run(WANTED)
     again = app.regimes.run(WANTED).report
     assert again.regimes.written == 0

@@ -69,5 +69,5 @@ def visit(browser: Browser, base: str, width: str = "desktop", theme: str = "lig
         yield visited
     finally:
         context.close()
-    assert visited.complaints == []
+    assert not visited.complaints, visited.complaints
     assert [address for address in visited.addresses if not address.startswith((base, "data:", "blob:"))] == []

@@ -132,7 +132,7 @@ def test_every_width_and_theme_shows_all_without_scrolling_sideways(
         window.complaints = [each for each in window.complaints if "404" not in each]  # the page that is not there
 
 
-def test_region_and_date_are_switched(window: Visit, evil_rows: None) -> None:
+def test_region_and_date_are_switched(evil_rows: None, window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
 
     page.locator("#day").fill("2019-07-03")
@@ -349,7 +349,7 @@ def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
     assert {"theme", "png", "svg", "print", "analog", "quiet", "history-chart"} <= reached
 
 
-def test_another_market_is_laid_over_and_its_names_are_text(window: Visit, evil_rows: None) -> None:
+def test_another_market_is_laid_over_and_its_names_are_text(evil_rows: None, window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/2020-05-29")
     before = pixels(window)
 
@@ -373,7 +373,7 @@ def test_another_market_is_laid_over_and_its_names_are_text(window: Visit, evil_
     window.complaints.clear()
 
 
-def test_macro_texts_are_marked_and_told_by_their_session(window: Visit, evil_rows: None) -> None:
+def test_macro_texts_are_marked_and_told_by_their_session(evil_rows: None, window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/2020-06-01#span=1y")
     page.wait_for_selector("#marks option:nth-child(3)", state="attached")
     before = pixels(window)
@@ -538,7 +538,7 @@ def test_the_date_is_written_as_iso_and_anything_else_is_refused_in_place(window
     assert page.get_by_role("button", name="Theme: switch between light and dark").is_visible()
 
 
-def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(window: Visit, evil_rows: None) -> None:
+def test_markup_in_names_and_texts_is_shown_as_text_on_every_view(evil_rows: None, window: Visit) -> None:
     page = window.open("/")
     assert EVIL_REGION in page.locator("main").inner_text()
     with page.expect_navigation():
