@@ -144,7 +144,9 @@ DOWN: dict[str, Fault] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", DOWN)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=[] if fault in {"500", "drip"} else [pytest.mark.deep]) for fault in DOWN]
+)
 def test_what_a_receiver_does_not_take_waits_and_comes_later_in_order(
     fault: str, run: Run, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

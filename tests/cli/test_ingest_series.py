@@ -52,7 +52,10 @@ def levels() -> pd.DataFrame:
     return pd.read_csv(MACRO_LEVELS, dtype=str)
 
 
-@pytest.mark.parametrize("form", ["packaged", "fred long", "fred wide", "parquet"])
+@pytest.mark.parametrize(
+    "form",
+    ["packaged", *(pytest.param(form, marks=pytest.mark.deep) for form in ("fred long", "fred wide", "parquet"))],
+)
 def test_the_packaged_levels_give_the_packaged_events_byte_for_byte(
     run: Run, db_manager: DatabaseManager, form: str
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_run_that_is_asked_to_stop_ends_cleanly_and_says_how_to_go_on(
     assert backfill.complete()["written"] == backfill.n_rows - n_stored
 
 
+@pytest.mark.deep
 def test_two_runs_at_once_share_the_work(playground: Playground) -> None:
     backfill = Backfill(playground.server(), n_instruments=60)
     runs = [backfill.start() for _ in range(2)]

@@ -202,6 +202,7 @@ def test_an_unused_server_stops_by_itself(playground: Playground) -> None:
     assert "database system is shut down" in server.layout.log.read_text()
 
 
+@pytest.mark.deep
 def test_an_open_session_keeps_it_up(playground: Playground) -> None:
     server = playground.server(idle_minutes=SOON)
     server.ensure_running()
@@ -211,6 +212,7 @@ def test_an_open_session_keeps_it_up(playground: Playground) -> None:
     wait_until(server.is_gone, 20)
 
 
+@pytest.mark.deep
 def test_short_use_between_two_looks_keeps_it_up(playground: Playground) -> None:
     commanded, asked = playground.server(idle_minutes=SOON), playground.server(idle_minutes=SOON)
     for server in (commanded, asked):

@@ -56,7 +56,10 @@ def test_the_label_of_a_suspect_day_is_held_and_the_others_stay(
     }
 
 
-@pytest.mark.parametrize("starts_anew", [False, True], ids=["on one scale", "after a new start"])
+@pytest.mark.parametrize(
+    "starts_anew",
+    [pytest.param(False, id="on one scale", marks=pytest.mark.deep), pytest.param(True, id="after a new start")],
+)
 def test_one_date_alone_says_what_the_range_says_around_a_fault(
     db_manager: DatabaseManager, path: Path, starts_anew: bool
 ) -> None:

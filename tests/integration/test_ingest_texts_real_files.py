@@ -81,6 +81,7 @@ REUTERS = RealFile(
     rejected=(("missing value", 3),),
 )
 FILES = [CENTRAL_BANKS, SPEECHES, PRESS_CONFERENCES, CALENDAR, REUTERS]
+LARGE = {CENTRAL_BANKS.name, SPEECHES.name}
 
 
 def load(db_manager: DatabaseManager, path: Path, file: RealFile, **more: Any) -> IngestReport:
@@ -96,7 +97,10 @@ def n_distinct(path: Path, file: RealFile) -> tuple[int, int]:
     return len(rows), len(set(rows))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[pytest.mark.deep] if file.name in LARGE else [], id=file.name) for file in FILES],
+)
 def test_a_real_file_loads_once(db_manager: DatabaseManager, shared_data: Path, tmp_path: Path, file: RealFile) -> None:
     path = shared_data / file.name
     more = {"on_error": "quarantine", "quarantine_path": tmp_path / "bad.csv"}
@@ -109,6 +113,7 @@ def test_a_real_file_loads_once(db_manager: DatabaseManager, shared_data: Path, 
     assert (again.rows_written, again.rows_unchanged) == (0, n_stored)
 
 
+@pytest.mark.deep
 def test_no_document_and_no_article_is_lost(db_manager: DatabaseManager, shared_data: Path, tmp_path: Path) -> None:
     load(db_manager, shared_data / CENTRAL_BANKS.name, CENTRAL_BANKS)
     bad = tmp_path / "bad.csv"
