@@ -87,6 +87,14 @@ def test_members_are_named_once_and_a_rerun_changes_nothing(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("members")
+def test_the_index_of_the_market_may_be_a_member_and_does_not_read_itself(run: Run) -> None:
+    run_all(run, [*CALIBRATE, "--market-index", "ONE"], LABEL)
+
+    seen = [json.loads(run("show_regimes", "--region", name, "--json").stdout)[-1] for name in ("A/B", "ONE")]
+    assert [each.get("market_index", {}).get("instrument_id") for each in seen] == ["ONE", None]
+
+
+@pytest.mark.usefixtures("members")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -17,6 +17,7 @@ from prometheus.backfill.plan import SKIPPED_SHOWN, DateSpan
 from prometheus.backfill.regime import RegimeReport
 from prometheus.backfill.work import BackfillRun
 from prometheus.errors import FileAccessError, InputRefusedError, UsageError
+from prometheus.regime.calibration import CalibrationSettings
 from prometheus.regime.types import RegimeLabel, RegimeState
 
 CALIBRATION = "regime_calibration_"
@@ -138,6 +139,12 @@ def _named(what: str, names: Sequence[str]) -> list[str]:
     return [f"{what}: {len(names)} ({', '.join(names[:SKIPPED_SHOWN])}{more})"] if names else []
 
 
+def _settings_of(name: str, settings: CalibrationSettings) -> CalibrationSettings:
+    """Return the settings for a member; the index of the market may be one, and does not read itself."""
+    index = settings.market_index
+    return replace(settings, market_index=None) if index is not None and index.instrument_id == name else settings
+
+
 class LabelMembers(UseCase):
     """Calibrates and labels all members of a market."""
 
@@ -151,7 +158,10 @@ class LabelMembers(UseCase):
         make_folder(request.output)
 
         def learn(name: str) -> tuple[bool, tuple[str, ...]] | str:
-            own = replace(request, region=name, instrument_id=name, output=request.output / calibration_file(name))
+            own = replace(
+                request, region=name, instrument_id=name, output=request.output / calibration_file(name),
+                settings=_settings_of(name, request.settings),
+            )  # fmt: skip
             try:
                 _, learned = calibrations.learn(own)
             except InputRefusedError as error:
