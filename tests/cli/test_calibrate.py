@@ -47,6 +47,7 @@ def test_a_file_is_written_once_and_says_what_was_found(run: Run) -> None:
     assert re.match(r"wrote p\.json: num-regime-core-v2@[0-9a-f]{8}\n", first.stdout)
     assert second.stdout == first.stdout.replace("wrote ", "unchanged: ", 1)
     assert "learned from 3000 sessions, 1996-01-31 to 2007-12-31" in first.stdout
+    assert "prototypes: 52% of these sessions, 48% of ^GSPC until 1989-12-31" in first.stdout
     assert re.search(r"^bear market: a fall of [\d.]+%, \d in these sessions", first.stdout, re.MULTILINE)
     assert re.search(r"wildest: 2002-\d\d-\d\d\.\.2002-\d\d-\d\d, ", first.stdout)
     assert (Path("p.json").read_bytes(), Path("p.json").stat().st_mtime_ns) == (text, written)

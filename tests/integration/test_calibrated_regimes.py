@@ -308,7 +308,7 @@ def test_a_drift_is_told_as_it_was_known_and_its_limits_are_kept_once(
     assert table_digests()["historical.models"] == before
 
     days = [day, date(2008, 11, 28), date(2008, 12, 15), end]
-    whole = {each: later.on("SPX", each, model_id) for each in days}
+    whole = dict(zip(days, later.over("SPX", days, model_id), strict=True))
     assert len({told.figures for told in whole.values() if told is not None}) == len(days)
     for last in reversed(days):
         with db_manager.get_historical_connection() as connection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from prometheus.app.calibrations import all_windows, describe_windows, followed_by
 from prometheus.app.histories import Histories
 from prometheus.app.wiring import Subject, UseCase
-from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.errors import DatabaseError, PrometheusError
 from prometheus.market.bars import Closes
@@ -28,7 +29,7 @@ from prometheus.regime.drift import (
     norms_to_dict,
     watch,
 )
-from prometheus.regime.history import RegimeHistory
+from prometheus.regime.history import RegimeHistory, RegimeTimeline
 from prometheus.regime.model_persistent import calibrated_of, decode
 from prometheus.regime.types import RegimePrototype
 
@@ -37,6 +38,29 @@ logger = logging.getLogger(__name__)
 KIND = "drift"
 _REACH = timedelta(days=2 * max(WINDOWS))
 """Holds the sessions of the longest window and those whose outcome is not known yet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """The sessions of a span, their vectors, shape (n, 384), and the closes behind them."""
+
+    timeline: RegimeTimeline
+    vectors: Float32Matrix
+    closes: Closes
+    calibration: RegimeCalibration
+
+    def drift_on(self, day: date, norms: Sequence[DriftNorm]) -> Drift | None:
+        """Return the drift as known on a day; None where the sessions up to it are too few."""
+        rows, known = (_between(dates, day - _REACH, day) for dates in (self.timeline.dates, self.closes.dates))
+        dates = self.timeline.dates[rows]
+        if len(dates) < min(WINDOWS):
+            return None
+        closes = Closes(self.closes.instrument_id, self.closes.dates[known], self.closes.values[known])
+        came = _came(_followed_on(closes, dates), self.calibration)
+        confidences, stated = self.timeline.confidences[rows], self.timeline.high_volatilities[rows]
+        return Drift(
+            day, self.calibration.end, watch(norms, drift_figures(self.vectors[rows], confidences, stated, came))
+        )
 
 
 class WatchDrift(UseCase):
@@ -61,17 +85,25 @@ class WatchDrift(UseCase):
         simulated now, which takes a second or two and the bars of the calibration span; and where fewer sessions are
         stored than the shortest window holds. NoRegimesError without the model.
         """
+        return self.over(region, [as_of], model_id, asked, only_kept=only_kept)[0]
+
+    def over(
+        self, region: str, days: Sequence[date], model_id: str | None = None, asked: Histories | None = None,
+        *, only_kept: bool = True,
+    ) -> list[Drift | None]:  # fmt: skip
+        """Return the drift as known on each of some dates, ascending, of the model that answers on the last of them."""
         asked = asked or Histories(self._wired)
-        history, calibrated = self._calibrated(region, model_id, as_of, asked)
-        if calibrated is None or calibrated[1].end >= as_of:
-            return None
+        nothing: list[Drift | None] = [None] * len(days)
+        history, calibrated = self._calibrated(region, model_id, days[-1], asked)
+        if calibrated is None or calibrated[1].end >= days[-1]:
+            return nothing
         norms = self._stored(history)
         if norms is None and not only_kept:
             norms = self._fit(history, *calibrated)
         if not norms:
-            return None
-        figures = self._figures(history, calibrated[1], as_of, asked)
-        return None if figures is None else Drift(as_of, calibrated[1].end, watch(norms, figures))
+            return nothing
+        seen = self._seen(history, calibrated[1], (days[0] - _REACH, days[-1]), asked)
+        return [seen.drift_on(day, norms) if calibrated[1].end < day else None for day in days]
 
     def _calibrated(
         self, region: str, model_id: str | None, as_of: date, asked: Histories
@@ -84,17 +116,11 @@ class WatchDrift(UseCase):
         kept = self._wired.registry.load_config(_norms_id(history))
         return None if kept is None else norms_of(kept)
 
-    def _figures(
-        self, history: RegimeHistory, calibration: RegimeCalibration, as_of: date, asked: Histories
-    ) -> Float64Matrix | None:
-        """Return what is watched of the last sessions up to a date, as known on it; None where they are too few."""
-        start = as_of - _REACH
-        timeline, _, vectors = self._wired.timelines.evidence(history.region, history.model_id, start, as_of)
-        if len(timeline.dates) < min(WINDOWS):
-            return None
-        closes = asked.closes_behind(history, start, as_of)
-        came = _came(_followed_on(closes, timeline.dates), calibration)
-        return drift_figures(vectors, timeline.confidences, timeline.high_volatilities, came)
+    def _seen(
+        self, history: RegimeHistory, calibration: RegimeCalibration, span: tuple[date, date], asked: Histories
+    ) -> _Seen:
+        timeline, _, vectors = self._wired.timelines.evidence(history.region, history.model_id, *span)
+        return _Seen(timeline, vectors, asked.closes_behind(history, *span), calibration)
 
     def _fit(
         self, history: RegimeHistory, prototypes: tuple[RegimePrototype, ...], calibration: RegimeCalibration
@@ -127,6 +153,12 @@ class WatchDrift(UseCase):
 
 def _norms_id(history: RegimeHistory) -> str:
     return f"{KIND}:{history.region}:{history.model_id}"
+
+
+def _between(dates: DateVector, first: date, last: date) -> slice:
+    """Return the rows of ascending dates from one to another."""
+    start, stop = np.searchsorted(dates, [np.datetime64(first), np.datetime64(last + timedelta(days=1))])
+    return slice(int(start), int(stop))
 
 
 def _came(followed: Float64Vector, calibration: RegimeCalibration) -> Float64Vector:

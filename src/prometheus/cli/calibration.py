@@ -102,7 +102,11 @@ def _calibration_text(result: CalibrationResult) -> str:
 
 
 def _share_text(own_share: float) -> str:
-    return f"prototypes: {own_share:.0%} of these sessions, {1 - own_share:.0%} pooled from other markets' past"
+    from prometheus.regime.pooled import packaged_pooled
+
+    return (
+        f"prototypes: {own_share:.0%} of these sessions, {1 - own_share:.0%} of {packaged_pooled().source['centers']}"
+    )
 
 
 def _bear_line(n_bears: int, bear: BearForecast | None) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +54,7 @@ def show_regimes(
         states = app.regimes.states(region, span.start, span.end, model_id)
         chosen = states[-limit:] if limit else states[-1:] if explain else states
         reasons = app.calibrations.explain(chosen) if explain else [[] for _ in chosen]
-        drifts = [app.drift.on(region, each.as_of_date, each.model_id) if explain else None for each in chosen]
+        drifts = _drifts(app, chosen) if explain else [None] * len(chosen)
     rows = list(zip(chosen, reasons, drifts, strict=True))
 
     def text() -> str:
@@ -63,6 +63,16 @@ def show_regimes(
         return csv_text([COLUMNS, *(_row(state, f"{state.confidence:.6f}") for state in chosen)])
 
     return Answer(lambda: [_state_facts(*row) for row in rows], text)
+
+
+def _drifts(app: App, states: Sequence[RegimeState]) -> list[Drift | None]:
+    """Return the drift on the date of each state of a region, in their order."""
+    found: dict[tuple[str, date], Drift | None] = {}
+    for model_id in {state.model_id for state in states}:
+        days = [state.as_of_date for state in states if state.model_id == model_id]
+        drifts = app.drift.over(states[0].region, days, model_id)
+        found |= {(model_id, day): drift for day, drift in zip(days, drifts, strict=True)}
+    return [found[state.model_id, state.as_of_date] for state in states]
 
 
 def _row(state: RegimeState, confidence: float | str) -> tuple[str | float, ...]:

@@ -60,19 +60,9 @@ def similar(
         from prometheus.analogs.search import AnalogRequest
 
         request = AnalogRequest(
-            region,
-            as_of,
-            space,
-            k,
-            exclude_sessions,
-            metric,
-            model_id,
-            regime_model_id,
-            instrument_id,
-            source,
-            country,
-            least,
-        )
+            region, as_of, space, k, exclude_sessions, metric, model_id, regime_model_id, instrument_id, source,
+            country, least,
+        )  # fmt: skip
         with command_app() as app:
             report = app.analogs.find(request)
             encoders = [each.encoder_model_id for each in app.regimes.histories() if each.region == region]
