@@ -23,6 +23,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.regime import RegimeState, RegimeStorage
 from prometheus.regime.types import RegimeLabel
+from prometheus.spelling import spell_chance
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.rendering import _age
 from prometheus.web.server import create_app
@@ -75,7 +76,7 @@ def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: 
     text = text_of(client, "/")
 
     word = state.regime_label.name.replace("_", "-").capitalize()
-    assert re.search(rf"{REGION} GSPC.INDX {word}( changed)? {state.confidence:.0%}".replace("%", " %"), text)
+    assert re.search(rf"{REGION} GSPC.INDX {word}( changed)? {spell_chance(state.confidence, unit=' %')}", text)
     assert "Old: the newest session is more than 5 weekdays before" in text
     assert re.search(r"These are the newest data, \d+ years old\.", text_of(client, f"/regions/{REGION}"))
 
@@ -119,7 +120,7 @@ def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: A
         assert f"{moved.driver[0].upper()}{moved.driver[1:]}" in text
     for sessions, chances in briefing.outlook.items():
         assert f"In {sessions} sessions" in text
-        assert f"Crisis {chances[RegimeLabel.CRISIS]:.0%}".replace("%", " %") in text
+        assert f"Crisis {spell_chance(chances[RegimeLabel.CRISIS], unit=' %')}" in text
 
 
 def test_what_moved_since_a_regime_began_is_shown_from_its_third_session_on(
