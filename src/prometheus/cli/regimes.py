@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 
 
-@command(
-    "--region US_INDEX --limit 5", "--region US_INDEX --start 2020-03-16 --end 2020-03-16 --explain", latest="regimes"
-)
+@command("--region US_INDEX --limit 5", "--region US_INDEX --as-of 2020-03-16 --explain", latest="regimes")
 def show_regimes(
     region: OnlyRegion = ONLY_REGION,
     start: First = START,
     end: Last = END,
+    as_of: AsOf = None,
     model_id: Annotated[str | None, option("Only this regime model; all of them without it.")] = None,
     limit: Annotated[
         int | None, option("Maximum number of rows, newest first; 1 by default with --explain.", min=1)
@@ -50,9 +49,14 @@ def show_regimes(
     """Print the stored regimes of a region as CSV, oldest first."""
     from prometheus.backfill.plan import DateSpan
 
+    if as_of is not None and (start, end) != (START, END):
+        raise UsageError("--as-of is one date, --start and --end a range; leave one of them away")
     span = DateSpan.of_range(start, end)
     with command_app() as app:
-        states = app.regimes.states(region, span.start, span.end, model_id)
+        if as_of is None:
+            states = app.regimes.states(region, span.start, span.end, model_id)
+        else:
+            states = app.regimes.all_on_or_before(region, as_of, model_id)
         chosen = states[-limit:] if limit else states[-1:] if explain else states
         reasons = app.calibrations.explain(chosen) if explain else [[] for _ in chosen]
         drifts = _drifts(app, chosen) if explain else [None] * len(chosen)
@@ -63,7 +67,9 @@ def show_regimes(
             return "\n\n".join(_explanation(*row) for row in rows)
         return csv_text([COLUMNS, *(_row(state, f"{state.confidence:.6f}") for state in chosen)])
 
-    return Answer(lambda: [_state_facts(*row) for row in rows], text)
+    shown = states[-1].as_of_date
+    notes = [f"no regime on {as_of}; the last one before it is of {shown}"] if as_of not in (None, shown) else []
+    return Answer(lambda: [_state_facts(*row) for row in rows], text, notes=notes)
 
 
 def _drifts(app: App, states: Sequence[RegimeState]) -> list[Drift | None]:
