@@ -21,6 +21,7 @@ from prometheus.app import App, open_app
 from prometheus.app.briefings import N_UNLIKE
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
+from prometheus.mcp.tools import call
 from prometheus.regime import RegimeState, RegimeStorage
 from prometheus.regime.types import RegimeLabel
 from prometheus.spelling import spell_chance
@@ -57,7 +58,7 @@ def text_of(client: TestClient, path: str, status: int = 200) -> str:
 
 
 def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
-    client: TestClient, filled_config: PrometheusConfig
+    client: TestClient, filled_config: PrometheusConfig, reading_app: App
 ) -> None:
     early, wild = f"/regions/{REGION}/2019-02-28", f"/regions/{REGION}/2020-04-30"
     with open_app(filled_config) as writing:
@@ -68,6 +69,15 @@ def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
     assert drift is not None
     assert f"C{str(drift.advice)[1:]}. The calibration knows sessions up to 2007-12-31." in text_of(client, wild)
     assert "Calibrate again" not in text_of(client, early)
+    told, too_early = (
+        client.get(f"/v1/regions/{REGION}/regimes/{path[-10:]}").json()["drift"] for path in (wild, early)
+    )
+    assert told == drift.to_dict()
+    assert too_early is None
+    for tool in ("get_regime", "explain_regime"):
+        answer, is_answer = call(reading_app, tool, {"region": REGION, "as_of": wild[-10:]})
+        assert is_answer
+        assert answer["drift"] == told
 
 
 def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: App) -> None:
