@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders.numeric.descriptors import PATH_LAGS
+from prometheus.encoders.numeric.descriptors import N_RETURNS, PATH_LAGS, SMALLEST_MOVE, trailing_means
 from prometheus.encoders.numeric.scale_free import raw_descriptors
 from prometheus.regime.forecasts import sigmoid
 
@@ -32,6 +32,7 @@ UNDECIDED = (ENTER + LEAVE) / 2.0
 _LEAST_FALL, _GREATEST_FALL = 0.02, 0.8
 _EDGE = 0.05
 _SESSIONS_PER_YEAR = 252
+_HALF_LIFE = 128
 _PATH = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
 _ROOTS = np.sqrt(np.array(PATH_LAGS, dtype=np.float64))
 
@@ -60,8 +61,7 @@ class BearForecast:
     @classmethod
     def fit(cls, vectors: Float32Matrix) -> BearForecast:
         """Return the fall that suits a span's volatility, of its vectors of the scale-free encoder, shape (n, 384)."""
-        variance = float(np.exp(2.0 * raw_descriptors(vectors, ("volatility_128",))).mean()) * _SESSIONS_PER_YEAR
-        return cls(round(min(max(FALL_IN_DEVIATIONS * math.sqrt(variance), _LEAST_FALL), _GREATEST_FALL), 3))
+        return cls(_fall_of(np.exp(2.0 * raw_descriptors(vectors, (f"volatility_{_HALF_LIFE}",)))))
 
     def odds(self, vectors: Float32Matrix) -> Float64Vector:
         """Return the odds of first passage on each date, shape (n,), in [0, 1].
@@ -110,6 +110,23 @@ class BearForecast:
     def from_dict(cls, document: Mapping[str, Any]) -> BearForecast:
         """Return the forecast of a JSON object."""
         return cls(float(document["fall"]))
+
+
+def known_fall(log_returns: Float64Vector, n_sessions: int) -> float:
+    """Return the fall that `BearForecast.fit` finds for the last sessions, from the log returns up to them, shape (n,).
+
+    Their mean square stands for returns that the windows lack.
+    """
+    squares = log_returns**2
+    n_missing = max(N_RETURNS + n_sessions - 1 - len(squares), 0)
+    whole = np.concatenate([np.full(n_missing, squares.mean()), squares])[np.newaxis]
+    return _fall_of(trailing_means(whole, [_HALF_LIFE], N_RETURNS, n_sessions) + SMALLEST_MOVE**2)
+
+
+def _fall_of(variances: Float64Matrix) -> float:
+    """Return the fall for the mean of variances of daily returns."""
+    deviation = math.sqrt(float(variances.mean()) * _SESSIONS_PER_YEAR)
+    return round(min(max(FALL_IN_DEVIATIONS * deviation, _LEAST_FALL), _GREATEST_FALL), 3)
 
 
 def log_odds(odds: Float64Vector) -> Float64Vector:

@@ -219,7 +219,7 @@ def test_a_date_has_a_row_and_reasons(regimes: pm.Regimes) -> None:
     assert row.exposure == 0.5
     assert regimes.exposure.tolist() == [each.exposure for each in regimes]
     reasons = regimes.explain("2020-03-16")
-    assert "CRISIS on 2020-03-16 with probability 0.9" in repr(reasons)
+    assert "CRISIS on 2020-03-16 with probability 9" in repr(reasons)
     assert sum(abs(reason.share) for reason in reasons if not np.isnan(reason.share)) == pytest.approx(1.0)
     with pytest.raises(NotFoundError, match="2020-03-15"):
         regimes["2020-03-15"]
