@@ -45,11 +45,9 @@ class BearChances:
     states: NDArray[np.bool_]
     fall: float
 
-    def details(self, row: int) -> dict[str, Any]:
-        """Return JSON values of one date."""
-        return {
-            "probability": float(self.probabilities[row]), "is_bear": bool(self.states[row]), "fall": self.fall,
-        }  # fmt: skip
+    def columns(self) -> dict[str, Any]:
+        """Return JSON values, those of every date as arrays."""
+        return {"probability": self.probabilities, "is_bear": self.states, "fall": self.fall}
 
 
 @dataclass(frozen=True, slots=True)

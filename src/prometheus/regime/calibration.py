@@ -289,7 +289,7 @@ def calibrate(
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     costs = prototype_distances(sessions.vectors, prototypes)
     values, ages = forward_costs_and_ages(costs, chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
-    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
+    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1).tolist()]
     others = [] if pooled is None else pooled.alternatives(prototypes, len(sessions))
     all_costs = [(1.0 - sum(weight for weight, _ in others), costs)]
     all_costs += [(weight, prototype_distances(sessions.vectors, each)) for weight, each in others]
