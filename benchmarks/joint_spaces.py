@@ -8,7 +8,8 @@ whose dates, 2006 to 2023, all is compared (embedding them takes two minutes of 
 than a year away it asks: was the policy rate in the same phase (its change from half a year before to half a year
 after: more than a quarter point up, down, or neither), and how far apart were its changes of the next twelve months, in
 points? "Past" asks of earlier dates alone. Volatility of the next month is forecast as `check_joint_harm` does it.
-Differences are to prices alone, intervals of 95 %, by a circular bootstrap of blocks of half a year, drawn for both.
+Differences are to prices alone, of texts in the place of numbers to v3 with as much of numbers; intervals are of 95 %,
+by a circular bootstrap of blocks of half a year, drawn for both spaces together.
 
 The phase shares half a year with the twelve-month change of the policy rate, which is one of the numbers; the change of
 the next twelve months is in no vector. ``--constants`` prints means and deviations of the numbers, of the shared files.
@@ -48,8 +49,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 CURVE_COLUMNS = {"2 Yr": "DGS2", "10 Yr": "DGS10"}
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Of the numbers in v3 without texts; 1 is numbers alone."""
-TEXT_SHARES = (0.1, 0.25)
-"""Of the texts in v3, beside a quarter of numbers."""
+TEXT_SHARES = (0.1, 0.25, 0.4)
+"""Of the texts in v3, in the place of numbers: both hold a half."""
 CENTRED_WEIGHTS = (0.75, 0.5, 0.0)
 """Of prices in v2: its default, equal weights, and texts alone."""
 K = 10
@@ -59,11 +60,15 @@ TURN = 0.25
 BLOCK, N_RESAMPLES, SEED = 26, 1_000, 20_060_106
 
 
+PRICES_ALONE = "prices"
+
+
 class Space(NamedTuple):
-    """A space to be judged and its vectors, shape (n_dates, dim)."""
+    """A space to be judged, its vectors, shape (n_dates, dim), and the space it is compared with."""
 
     name: str
     vectors: Float64Matrix | Float32Matrix
+    against: str = PRICES_ALONE
 
 
 class Judged(NamedTuple):
@@ -166,7 +171,7 @@ def spaces_of(sample: Sample, past: Sequence[JointExample]) -> Iterator[Space]:
     """Yield the declared grid, prices alone first."""
     examples = sample.examples
     centres = BranchCentres.fit(past, FROZEN_UNTIL, {"sample": "GSPC.INDX and its facts"})
-    yield Space("prices", sample.prices)
+    yield Space(PRICES_ALONE, sample.prices)
     yield Space("prices, as v2 has them", unit_rows(sample.prices - centres.numeric))
     for weight in CENTRED_WEIGHTS:
         name = f"v2, weight {weight:g}" if weight else "texts"
@@ -175,8 +180,8 @@ def spaces_of(sample: Sample, past: Sequence[JointExample]) -> Iterator[Space]:
         name = f"v3, numbers {share:g}" if share < 1.0 else "numbers"
         yield Space(name, MacroJointModel(SERIES, Shares(share)).embed_batch(examples))
     for share in TEXT_SHARES:
-        model = MacroJointModel(SERIES, Shares(0.25, share), centres)
-        yield Space(f"v3, numbers 0.25, texts {share:g}", model.embed_batch(examples))
+        model = MacroJointModel(SERIES, Shares(0.5 - share, share), centres)
+        yield Space(f"v3, numbers {0.5 - share:g}, texts {share:g}", model.embed_batch(examples), "v3, numbers 0.5")
 
 
 def interval(differences: Float64Vector) -> tuple[float, float]:
@@ -191,19 +196,21 @@ def interval(differences: Float64Vector) -> tuple[float, float]:
 def measure(sample: Sample, past: Sequence[JointExample]) -> dict[str, float]:
     """Print a line for each space, and return the figures by name."""
     figures: dict[str, float] = {"dates": len(sample.dates)}
-    base: dict[bool, Judged] = {}
+    judged: dict[tuple[str, bool], Judged] = {}
+    vectors: dict[str, Float64Matrix | Float32Matrix] = {}
     print(f"{'':32}  same phase               gap of rates               past: same, gap       next month R2")
     for space in spaces_of(sample, past):
         cells = []
+        vectors[space.name] = space.vectors
         for is_past in (False, True):
             found = sample.judge(space, is_past=is_past)
-            first = base.setdefault(is_past, found)
-            for what, ours, theirs in zip(("same", "gap"), found, first, strict=True):
+            judged[space.name, is_past] = found
+            for what, ours, theirs in zip(Judged._fields, found, judged[space.against, is_past], strict=True):
                 low, high = interval(ours - theirs)
                 key = f"{space.name}: {'past ' if is_past else ''}{what}"
                 figures |= {key: float(np.nanmean(ours)), f"{key}, low": low, f"{key}, high": high}
                 cells.append(f"{np.nanmean(ours):.3f} {np.nanmean(ours - theirs):+.3f} ({low:+.3f}..{high:+.3f})")
-        harm = check_harm(sample.prices, space.vectors, sample.followed, sample.sessions)
+        harm = check_harm(vectors[space.against], space.vectors, sample.followed, sample.sessions)
         key = f"{space.name}: R2"
         figures |= {key: harm.r2_joint, f"{key}, low": harm.low, f"{key}, high": harm.high}
         cells.append(f"{harm.r2_joint:.3f} {harm.difference:+.3f} ({harm.low:+.3f}..{harm.high:+.3f})")
