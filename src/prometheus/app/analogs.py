@@ -25,6 +25,7 @@ from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
+from prometheus.encoders.joint.macro_model import MACRO_MODEL_ID
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows
 from prometheus.market.outcomes import ForwardReturns
@@ -127,6 +128,8 @@ class FindAnalogs:
         ]
         if not stored:
             raise no_joint_rows(request.region, joint_type, request.model_id or "any model")
+        with_numbers = [each for each in stored if each.model_id.startswith(MACRO_MODEL_ID)]
+        stored = with_numbers or stored
         model_ids = sorted({each.model_id for each in stored})
         if len(model_ids) > 1:
             raise ambiguous_model(request.region, model_ids)
