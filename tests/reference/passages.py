@@ -22,6 +22,23 @@ def slow_spans(tokenizer: Tokenizer, text: str, body_length: int) -> list[Span]:
     return [(run[0][0], run[-1][1]) for run in runs]
 
 
+def slow_words(text: str) -> list[tuple[Span, str]]:
+    """Return each word of a text, letters and digits with single joints between them, and where it stands."""
+    found: list[tuple[Span, str]] = []
+    at = 0
+    while at < len(text):
+        end = at
+        while end < len(text) and (
+            text[end].isalnum()
+            or (end > at and text[end] in "'\u2019./-" and end + 1 < len(text) and text[end + 1].isalnum())
+        ):
+            end += 1
+        if end > at:
+            found.append(((at, end), text[at:end]))
+        at = end + 1
+    return found
+
+
 def slow_best(
     question: Vector, texts: Mapping[str, Vector], passages: Mapping[str, Sequence[tuple[Span, Vector]]]
 ) -> dict[str, tuple[float, Span | None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -19,7 +19,9 @@ Span: TypeAlias = tuple[int, int]
 PASSAGE_CHARACTERS = 1_000
 """How long passages are of texts that no model has cut."""
 LONGEST_WORD = 40
-_WORD = re.compile(r"[^\W_]+(?:['\u2019./-][^\W_]+)*")
+_LETTER, _JOINT = r"[^\W_]", r"['\u2019./-]"
+_WORD = re.compile(f"{_LETTER}+(?:{_JOINT}{_LETTER}+)*")
+_NO_WORD_BEFORE, _NO_WORD_BEHIND = f"(?<!{_LETTER})(?<!{_LETTER}{_JOINT})", f"(?!{_JOINT}?{_LETTER})"
 _SPACE = re.compile(r"\s+")
 
 
@@ -71,9 +73,24 @@ class Passage:
         yield _SPACE.sub(" ", text[at : self.last_char]), False
 
 
-def words_of(text: str) -> Iterator[tuple[Span, str]]:
-    """Yield where each word of a text stands, and the word in small letters."""
-    return ((found.span(), found[0].lower()) for found in _WORD.finditer(text))
+def words_of(text: str) -> set[str]:
+    """Return the different words of a text, as they are written."""
+    return set(_WORD.findall(text))
+
+
+def places_of(text: str, words: Collection[str]) -> list[Span]:
+    """Return where a text says some of its `words_of`, in order.
+
+    Examples
+    --------
+    >>> places_of("Rates: the rate of euro-rate swaps at 2.5", {"rate", "5"})
+    [(11, 15)]
+    """
+    if not words:
+        return []
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    found = re.compile(f"{_NO_WORD_BEFORE}(?:{'|'.join(map(re.escape, longest_first))}){_NO_WORD_BEHIND}")
+    return [each.span() for each in found.finditer(text)]
 
 
 def cut_to_show(text: str) -> list[Span]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector
 
 
 def standardised(scores: Float64Vector) -> Float64Vector:
@@ -33,4 +33,13 @@ def standardised_by(groups: NDArray[np.integer], scores: Float64Vector) -> Float
     for group in np.unique(groups):
         members = groups == group
         found[members] = standardised(scores[members])
+    return found
+
+
+def cosines(vectors: Float32Matrix, vector: Float32Vector) -> Float64Vector:
+    """Return the cosine of each row with a vector, shape (n,), row by row, so that no row depends on others."""
+    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
+    products = (wide * query).sum(axis=1)
+    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
+    found: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
     return found

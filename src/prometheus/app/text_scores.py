@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.analogs.passages import best_of_each
+from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
@@ -74,20 +77,27 @@ class WordScores:
 
 
 class MeaningScores:
-    """The cosine of each text's vector with the question's."""
+    """The cosine of each text's vectors with the question's."""
 
     def __init__(self, wired: Wiring) -> None:
         self._vectors = wired.daily_texts
 
     def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
-        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector."""
-        cosines = np.full(len(known), np.nan)
+        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector.
+
+        That of a text in several passages is the one of its nearest passage.
+        """
+        found = np.full(len(known), np.nan)
         for kind, (model_id, vector) in vectors.items():
-            for rows in self._vectors.iter_rows(TextSelection(kind, model_id, {}, known_by=as_of), date.min, as_of):
+            wanted = TextSelection(kind, model_id, {}, known_by=as_of)
+            pages = (self._vectors.iter_rows, self._vectors.iter_passages)  # what passages say replaces what texts do
+            for rows in chain.from_iterable(read(wanted, date.min, as_of) for read in pages):
                 stored = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), len(vector))
                 at, is_known = positions_of(kind, rows["text_id"], known)
-                cosines[at] = _cosines(stored, vector)[is_known]
-        return cosines
+                similar = cosines(stored[is_known], vector)
+                best = best_of_each(at, similar)
+                found[at[best]] = similar[best]
+        return found
 
 
 def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
@@ -104,12 +114,3 @@ def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[I
 def _most_said(stems: Mapping[str, int]) -> dict[str, int]:
     kept = sorted(stems, key=lambda stem: (-stems[stem], stem))[:MAX_STEMS]
     return {stem: stems[stem] for stem in sorted(kept)}
-
-
-def _cosines(vectors: NDArray[np.float32], vector: Float32Vector) -> Float64Vector:
-    """Return the cosine of each row with a vector, row by row, so that no row depends on others."""
-    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
-    products = (wide * query).sum(axis=1)
-    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
-    cosines: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
-    return cosines

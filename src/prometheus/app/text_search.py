@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.analogs.passages import Passage
 from prometheus.analogs.ranking import standardised, standardised_by
 from prometheus.app.text_models import TextModels
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores
+from prometheus.app.text_passages import ShownPassages
+from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, positions_of
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
@@ -71,7 +73,8 @@ class TextHit:
 
     `similarity` is the cosine in [-1, 1] between its vector and the question's, `words` its BM25 score; None where the
     search, or the text, has none. `score` is what it was ranked by: one of the two, or by both their sum, each in
-    standard deviations above the mean of the texts compared.
+    standard deviations above the mean of the texts compared. `passage` is the part of the text that matched: by both,
+    the sum of nearness and words decides.
     """
 
     similarity: float | None
@@ -79,6 +82,7 @@ class TextHit:
     n_copies: int = 0
     words: float | None = None
     score: float | None = None
+    passage: Passage | None = None
 
     @property
     def copies(self) -> str:
@@ -88,7 +92,27 @@ class TextHit:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         scores = {"score": self.score, "similarity": self.similarity, "words": self.words}
-        return {**scores, "n_copies": self.n_copies, **self.text.to_dict()}
+        passage = None if self.passage is None else self.passage.to_dict()
+        return {**scores, "n_copies": self.n_copies, "passage": passage, **self.text.to_dict()}
+
+    def excerpt(self, n_characters: int) -> list[tuple[str, bool]]:
+        """Return what to show of the text, in pieces, and whether each is a word of the question.
+
+        It is the part of the passage with most of these words, of about `n_characters`; dots stand for the rest.
+        """
+        text = self.text.text
+        part = (self.passage or Passage(0, len(text))).shortened(text, n_characters)
+        before = [("… ", False)] if text[: part.first_char].strip() else []
+        behind = [(" …", False)] if text[part.last_char :].strip() else []
+        return [*before, *part.parts(text), *behind]
+
+    def passage_text(self, n_characters: int | None = None) -> str:
+        """Return the passage, or about `n_characters` of it; the whole text if that is no longer."""
+        text = self.text.text
+        if self.passage is None or (n_characters is not None and len(text) <= n_characters):
+            return text
+        part = self.passage if n_characters is None else self.passage.shortened(text, n_characters)
+        return text[part.first_char : part.last_char]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,7 @@ class SearchTexts:
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired)
         self._words, self._meaning = WordScores(wired), MeaningScores(wired)
+        self._passages = ShownPassages(wired)
         self._vectors = wired.daily_texts
         self._texts = wired.texts
 
@@ -196,9 +221,8 @@ class SearchTexts:
             kinds = np.unique(compared["kind"]).tolist()
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
-        return TextSearchReport(
-            as_of, model_id or None, n_compared, tuple(self._first_distinct(ranked, k)), by, n_without
-        )
+        hits = self._with_passages(self._first_distinct(ranked, k), question, vectors, compared, by)
+        return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without)
 
     def _score(
         self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By
@@ -217,6 +241,14 @@ class SearchTexts:
             n_models = len({model_id for model_id, _ in vectors.values()})
             scored["score"] = _standardised_of_models(scored, vectors) if n_models > 1 else scored["similarity"]
         return scored
+
+    def _with_passages(
+        self, hits: Sequence[TextHit], question: str, vectors: QuestionVectors, compared: KnownTexts, by: By
+    ) -> tuple[TextHit, ...]:
+        places = [positions_of(hit.text.source_type, np.array([hit.text.source_id]), compared)[0][0] for hit in hits]
+        found = [(hit.text, int(compared["configuration"][at])) for hit, at in zip(hits, places, strict=True)]
+        passages = self._passages.of(found, question, vectors, ranks_words=by == "both")
+        return tuple(replace(hit, passage=passage) for hit, passage in zip(hits, passages, strict=True))
 
     def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
         """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""

@@ -33,6 +33,10 @@ _STEMS = """
     FROM unnest(%s::text[]) AS configuration, count_stems(configuration, %s),
          unnest(stems, counts) AS counted(stem, n)
 """
+_STEMS_OF_WORDS = """
+    SELECT word, tsvector_to_array(to_tsvector(chosen, word))
+    FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
+"""
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
     FROM unnest({configurations}::text[], {stems}::text[]) WITH ORDINALITY AS asked(configuration, stem, number)
@@ -81,6 +85,11 @@ class TextWords(HistoricalTables):
         for name, stem, n in sorted(self._db.rows(_STEMS, (names, question))):
             found.setdefault(self.configurations.index(name), {})[stem] = n
         return found
+
+    def stems_of(self, words: Sequence[str], configuration: int) -> dict[str, tuple[str, ...]]:
+        """Return the stems of each word; several of a compound one, none of a stop word."""
+        found = self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
+        return {word: tuple(stems) for word, stems in found}
 
     def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
         """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.
