@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -116,11 +117,11 @@ def best_of_each(owners: Int64Vector, scores: Float64Vector) -> Int64Vector:
 def word_scores(spans: Sequence[Span], said: Sequence[tuple[Span, str]]) -> Float64Vector:
     """Return for each passage how many different words of the question it says and, by less than one, how often.
 
-    `said` are the words of the question in the text, with their stems.
+    `said` are the words of the question in the text, in order, with their stems.
     """
-    scores = np.zeros(len(spans))
+    scores, starts = np.zeros(len(spans)), [start for (start, _), _ in said]
     for at, (first, last) in enumerate(spans):
-        stems = [stem for (start, _), stem in said if first <= start < last]
+        stems = [stem for _, stem in said[bisect_left(starts, first) : bisect_left(starts, last)]]
         scores[at] = len(set(stems)) + len(stems) / (1 + len(stems))
     return scores
 
@@ -129,7 +130,8 @@ def shown(text: str, span: Span, words: Sequence[Span]) -> Passage:
     """Return a passage, widened to whole words and without white space around it, with those of the words in it."""
     first, last = _word_end(text, span[0], -1), _word_end(text, span[1], 1)
     part = text[first:last]
-    first, last = first + len(part) - len(part.lstrip()), last - (len(part) - len(part.rstrip()))
+    if part.strip():
+        first, last = first + len(part) - len(part.lstrip()), last - (len(part) - len(part.rstrip()))
     return Passage(first, last, tuple(each for each in words if first <= each[0] and each[1] <= last))
 
 

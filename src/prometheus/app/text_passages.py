@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from prometheus.analogs.passages import Passage, Span, cut_to_show, places_of, shown, word_scores, words_of
@@ -14,13 +15,18 @@ from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.data.words import TextWords
 from prometheus.encoders.texts.documents import Passages, TextDoc, TextSourceType
 
-Stems: TypeAlias = dict[str, tuple[str, ...]]
-"""The stems of words; none of a stop word."""
 Found: TypeAlias = tuple[DatedText, int]
 """A text found, and the number of the configuration that its words are stemmed by."""
 
 MAX_WORDS_KEPT = 200_000
-LONGEST_WORD_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words whose stems were looked up, and those that have each stem."""
+
+    words: set[str]
+    by_stem: dict[str, set[str]]
 
 
 class ShownPassages:
@@ -29,7 +35,7 @@ class ShownPassages:
     def __init__(self, wired: Wiring) -> None:
         self._words = TextWords(wired.db_manager)
         self._store = TextEmbeddingStore(db_manager=wired.db_manager)
-        self._stems: dict[int, Stems] = {}
+        self._known: dict[int, Vocabulary] = {}
 
     def of(
         self, found: Sequence[Found], question: str, vectors: QuestionVectors, *, ranks_words: bool
@@ -69,17 +75,19 @@ class ShownPassages:
         """Return where a text says a word of the question, and its stem."""
         if not asked:
             return []
-        words = {word for word in words_of(text) if len(word) <= LONGEST_WORD_CHARACTERS}
-        stems = self._stems_of(words, configuration)
-        meant = {word: next(filter(asked.__contains__, stems[word]), None) for word in words}
-        said = {word: stem for word, stem in meant.items() if stem is not None}
+        words = words_of(text)
+        known = self._learned(words, configuration)
+        said = {word: stem for stem in asked for word in known.by_stem.get(stem, set()) & words}
         return [((first, last), said[text[first:last]]) for first, last in places_of(text, said)]
 
-    def _stems_of(self, words: set[str], configuration: int) -> Stems:
-        known = self._stems.setdefault(configuration, {})
-        if len(known) > MAX_WORDS_KEPT:
-            known = self._stems[configuration] = {}
-        missing = words - known.keys()
-        if missing:
-            known |= self._words.stems_of(sorted(missing), configuration)
+    def _learned(self, words: set[str], configuration: int) -> Vocabulary:
+        """Return what is known of words, after a look at the stems of new ones."""
+        known = self._known.get(configuration)
+        if known is None or len(known.words) > MAX_WORDS_KEPT:
+            known = self._known[configuration] = Vocabulary(set(), {})
+        missing = words - known.words
+        for word, stems in self._words.stems_of(sorted(missing), configuration) if missing else ():
+            for stem in stems:
+                known.by_stem.setdefault(stem, set()).add(word)
+        known.words.update(missing)
         return known

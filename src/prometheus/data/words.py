@@ -36,6 +36,7 @@ _STEMS = """
 _STEMS_OF_WORDS = """
     SELECT word, tsvector_to_array(to_tsvector(chosen, word))
     FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
+    WHERE octet_length(word) < 2047
 """
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
@@ -86,10 +87,9 @@ class TextWords(HistoricalTables):
             found.setdefault(self.configurations.index(name), {})[stem] = n
         return found
 
-    def stems_of(self, words: Sequence[str], configuration: int) -> dict[str, tuple[str, ...]]:
-        """Return the stems of each word; several of a compound one, none of a stop word."""
-        found = self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
-        return {word: tuple(stems) for word, stems in found}
+    def stems_of(self, words: Sequence[str], configuration: int) -> list[tuple[str, list[str]]]:
+        """Return each word with its stems: several of a compound one, none of a stop word or an endless one."""
+        return self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
 
     def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
         """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.
