@@ -76,6 +76,10 @@ def test_a_question_without_a_way_asks_for_none(question: str) -> None:
         ("oil prices rose", "Prices of shares rose.", ["up"]),
         ("oil prices rose", "Prices of shares rose. Oil prices fell.", ["down"]),
         ("oil prices rose", "Oil prices rose. Oil prices then fell.\n\nOil demand fell.", ["up", "down"]),
+        ("oil prices fell", "Prices of clothes rose while prices of heating oil fell.", ["down"]),
+        ("house prices rose", "House prices were discussed. Share prices rose.", []),
+        ("house prices rose", "House prices were discussed. Prices rose.", ["up"]),
+        ("the dollar rose", "The strengthening of the shekel against the dollar went on.", []),
         ("rates fell", "", []),
     ],
 )

@@ -25,6 +25,7 @@ _VALUED = ("improv", "worsen", "deteriorat")
 _TOKENS = re.compile(r"[a-z]+(?:'[a-z]+)?|\d[\d.,/]*|[,;:.!?()]")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 _REACH = 16
+_MOST = 0.75
 _STRETCH, _WEAK, _DENIED, _PAST, _CLOSE = 4, 8, 3, 6, 1
 
 
@@ -43,13 +44,18 @@ class _Sign(NamedTuple):
     is_denied: bool
 
 
+class _Subject(NamedTuple):
+    head: str
+    nouns: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a question asks for: which `way` its `head` went; `subject` holds the roots of all its nouns."""
+    """What a question asks for: which `way` its `head` went; `nouns` are the roots of all that the subject has."""
 
     way: Way
     head: str
-    subject: frozenset[str]
+    nouns: frozenset[str]
 
 
 def asked_direction(question: str) -> Ask | None:
@@ -70,16 +76,19 @@ def asked_direction(question: str) -> Ask | None:
     if not reached:
         return None
     _, at, _ = min(reached, key=lambda each: (each[0], each[1]))
-    head = _root(tokens[_head_of(tokens, at, signs)])
-    way = _way_of(tokens, head)
-    subject = frozenset(_root(tokens[each]) for each in _subjects(tokens, signs))
-    return None if way is None else Ask(way, head, subject)
+    nouns = _subjects(tokens, signs)
+    at = _head_of(tokens, at, nouns)
+    subject = frozenset(_root(tokens[each]) for each in _phrase_of(tokens, at, nouns))
+    asked = _Subject(_root(tokens[at]), subject)
+    way = _way_of(tokens, asked)
+    return None if way is None else Ask(way, *asked)
 
 
 def told_directions(text: str, ask: Ask) -> list[Way]:
     """Return which way the head went by each sentence that tells, in their order.
 
-    Sentences with all nouns of the subject are asked first; where none of them tells, those with half of them.
+    Sentences with the nouns of the subject are asked first; where none of them tells, those that say the head alone:
+    "prices fell" in a text on house prices, but not "share prices fell".
 
     Examples
     --------
@@ -87,14 +96,10 @@ def told_directions(text: str, ask: Ask) -> list[Way]:
     >>> told_directions("Spreads on corporate bonds narrowed. Yields rose.", asked)
     ['down']
     """
-    told: dict[bool, list[Way]] = {True: [], False: []}
-    for tokens in map(_tokens, _SENTENCES.split(text)):
-        roots = set(map(_root, tokens))
-        n_found = len(ask.subject & roots)
-        way = _way_of(tokens, ask.head) if ask.head in roots and 2 * n_found >= len(ask.subject) else None
-        if way is not None:
-            told[n_found == len(ask.subject)].append(way)
-    return told[True] or told[False]
+    sentences = [tokens for tokens in map(_tokens, _SENTENCES.split(text)) if ask.head in map(_root, tokens)]
+    whole = [each for each in sentences if len(ask.nouns & set(map(_root, each))) >= _MOST * len(ask.nouns)]
+    told = [way for tokens in whole if (way := _way_of(tokens, ask)) is not None]
+    return told or [way for tokens in sentences if (way := _way_of(tokens, ask, is_alone=True)) is not None]
 
 
 def agreement(told: Sequence[Way], ask: Ask) -> int:
@@ -104,14 +109,23 @@ def agreement(told: Sequence[Way], ask: Ask) -> int:
     return (counts[ask.way] > other) - (counts[ask.way] < other)
 
 
-def _way_of(tokens: Sequence[str], head: str) -> Way | None:
-    """Return which way a sentence tells of a head: by the sign nearest to it, None where two tell as near."""
+def _way_of(tokens: Sequence[str], ask: _Subject | Ask, *, is_alone: bool = False) -> Way | None:
+    """Return which way a sentence tells of a head: by the sign nearest to it, None where two tell as near.
+
+    A head after "against" is not what moved; where it `is_alone`, no noun may stand before it.
+    """
     signs = _signs(tokens)
-    heads = [at for at, token in enumerate(tokens) if _root(token) == head]
+    barred = set(_subjects(tokens, signs)) if is_alone else set()
+    heads = [
+        at
+        for at, token in enumerate(tokens)
+        if _root(token) == ask.head and at - 1 not in barred and _VERSUS.isdisjoint(tokens[max(0, at - 2) : at])
+    ]
+    heads = _nearest(heads, [at for at, token in enumerate(tokens) if _root(token) in ask.nouns - {ask.head}])
     heads += [at for at, token in enumerate(tokens) if heads and at > heads[0] and token in _LISTED["pronoun"]]
     best: dict[Way, int] = {}
     for sign in signs:
-        way = _meant(sign, tokens, head)
+        way = _meant(sign, tokens, ask.head)
         cost = min((_cost(tokens, sign, at) for at in heads), default=_REACH + 1)
         if way is not None and cost <= _REACH:
             cost += _DENIED * sign.is_denied + _PAST * sign.is_background
@@ -120,6 +134,12 @@ def _way_of(tokens: Sequence[str], head: str) -> Way | None:
     if not ranked or (len(ranked) > 1 and ranked[1][1] - ranked[0][1] < _CLOSE):
         return None
     return ranked[0][0]
+
+
+def _nearest(heads: list[int], others: Sequence[int]) -> list[int]:
+    """Return the heads that stand nearest to the other nouns of the subject, all where there is none."""
+    away = {at: min((abs(at - other) for other in others), default=0) for at in heads}
+    return [at for at in heads if away[at] == min(away.values())]
 
 
 def _meant(sign: _Sign, tokens: Sequence[str], head: str) -> Way | None:
@@ -237,9 +257,8 @@ def _subjects(tokens: Sequence[str], signs: Iterable[_Sign]) -> list[int]:
     ]
 
 
-def _head_of(tokens: Sequence[str], at: int, signs: Iterable[_Sign]) -> int:
+def _head_of(tokens: Sequence[str], at: int, nouns: Sequence[int]) -> int:
     """Return the noun that another belongs to: of "spreads of risky bonds" the spreads, of "house prices" prices."""
-    nouns = _subjects(tokens, signs)
     while at + 1 in nouns:
         at += 1
     for earlier in reversed([each for each in nouns if each < at]):
@@ -249,6 +268,21 @@ def _head_of(tokens: Sequence[str], at: int, signs: Iterable[_Sign]) -> int:
         if between and not between[0].isalpha():
             break
     return at
+
+
+def _phrase_of(tokens: Sequence[str], at: int, nouns: Sequence[int]) -> list[int]:
+    """Return a head with the nouns right before it, and those that it is said to be of."""
+    first, last = at, at
+    while first - 1 in nouns:
+        first -= 1
+    while tokens[last + 1 : last + 2] and tokens[last + 1] in _OF:
+        after = [each for each in nouns if each > last + 1]
+        if not after or not _FUNCTION_WORDS.issuperset(tokens[last + 2 : after[0]]):
+            break
+        last = after[0]
+        while last + 1 in nouns:
+            last += 1
+    return [each for each in nouns if first <= each <= last]
 
 
 def _tokens(text: str) -> list[str]:
