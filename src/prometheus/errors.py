@@ -307,6 +307,12 @@ model_not_known_yet = _case(NotFoundError, "model_not_known_yet", (
     "{model_id} was made from data up to {known_from}, so it did not exist on {as_of}; "
     "ask for a later date or another --model-id"
 ))  # fmt: skip
+no_texts = _case(NotFoundError, "no_texts", (
+    "there are no {kinds} texts known on {as_of}; load some with: python -m prometheus ingest macro FILE, or news FILE"
+))  # fmt: skip
+no_words_found = _case(NotFoundError, "no_words_found", (
+    "no text known on {as_of} has a word of {question!r}, stop words left out; ask in other words, or by meaning"
+))  # fmt: skip
 missing_index = _case(NotFoundError, "missing_index", (
     "there is no index of the windows of {model_id}; make it with: "
     "python -m prometheus similar_index build --model-id {model_id}"
@@ -355,12 +361,6 @@ def no_text_embeddings(kinds: Collection[str], model_id: str | None = None, as_o
     until = "" if as_of is None else f" for {as_of}"
     way_out = "make them with backfill_macro_text_embeddings or backfill_text_embeddings"
     return NotFoundError(f"there are no {wanted}text embeddings{of_model}{until}; {way_out}", code="no_text_embeddings")
-
-
-def unnamed_text_model(kinds: Collection[str], model_ids: Collection[str]) -> NotFoundError:
-    """Say that several text models have vectors and one must be named: vectors of two models are never compared."""
-    said = f"several models have embedded {' and '.join(kinds)} texts; name one (--model-id): {', '.join(model_ids)}"
-    return NotFoundError(said, code="unnamed_text_model")
 
 
 def stale_prices(stale: Collection[str]) -> InputRefusedError:

@@ -167,7 +167,7 @@ def test_a_text_model_embeds_and_is_found_again_to_search(
     for option in ([], ["--hf-model-name", f"{MODULE}:Letters"], ["--hf-model-name", "letters"]):
         found = run(*asked, *option)
         assert found.exit_code == 0, found.stderr
-        assert "compared by letters-v1" in found.stdout
+        assert "compared by words and letters-v1" in found.stdout
         assert TEXTS[0] in found.stdout
     other = run(*asked, "--hf-model-name", "sentence-transformers/all-MiniLM-L6-v2", "--model-id", "letters-v1")
     assert other.exit_code == 0  # the name by default: what is recorded counts

@@ -99,10 +99,14 @@ def test_texts_are_found_by_meaning_and_only_once_known(run: Run, sample: None) 
     assert max(hit["timestamp"] for hit in march["hits"]) < "2025-04"
     assert march["n_texts"] < april["n_texts"]
     assert {hit["kind"] for hit in april["hits"]} <= {"CREDIT_HY", "CREDIT_IG"}
-    similarities = [hit["similarity"] for hit in april["hits"]]
-    assert similarities == sorted(similarities, reverse=True)
+    scores = [hit["score"] for hit in april["hits"]]
+    assert scores == sorted(scores, reverse=True)
     printed = run(*(each for each in asked if each != "--json"), "--as-of", "2025-04-30")
-    assert printed.stdout.splitlines()[0] == f"{april['n_texts']} texts known on 2025-04-30, compared by text-macro-v1"
+    assert printed.stdout.splitlines()[0] == (
+        f"{april['n_texts']:,} texts known on 2025-04-30, compared by words and text-macro-v1; "
+        f"{april['n_without_vector']:,} without a vector, by words alone"
+    )
+    assert 20 < april["n_texts"] - april["n_without_vector"] < 60
     assert printed.stderr.endswith("model text-macro-v1, the only one stored up to 2025-04-30\n")
 
 
@@ -111,7 +115,7 @@ def test_text_searches_that_cannot_be_get_one_line(run: Run, sample: None) -> No
     empty = run("similar_texts", " ", "--as-of", "2025-01-31")
 
     assert (nothing.exit_code, empty.exit_code) == (5, 2)
-    assert "there are no MACRO or NEWS text embeddings; make them with" in nothing.errors[-1]
+    assert "there are no MACRO or NEWS texts known on 2025-01-31; load some with" in nothing.errors[-1]
     assert "the question is empty" in empty.errors[-1]
 
 

@@ -20,13 +20,13 @@ from prometheus.analogs.search import (
     find_nearest,
 )
 from prometheus.app.histories import Histories
-from prometheus.app.text_search import TextModels
+from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
-from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows
+from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows, no_text_embeddings
 from prometheus.market.outcomes import ForwardReturns
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
@@ -137,7 +137,9 @@ class FindAnalogs:
 
     def _texts(self, request: AnalogRequest) -> _Searched:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
-        model_id = request.model_id or TextModels(self._wired).only_one([kind])
+        model_id = request.model_id or TextModels(self._wired).newest(kind, request.as_of)
+        if model_id is None:
+            raise no_text_embeddings([kind])
         filters = {"country": request.country} if kind == "MACRO" else {}
         texts = self._wired.daily_texts.load(TextSelection(kind, model_id, filters), date.min, request.as_of)
         if not len(texts.dates):

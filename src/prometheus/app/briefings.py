@@ -219,7 +219,7 @@ class BriefRegion:
         """Return the earlier texts nearest to those of a day, the nearest one of each kind."""
         found = self._app.text_search.like_day(day, "macro", k=N_COMPARED_TEXTS)
         firsts = {hit.text.kind: hit for hit in reversed(found.hits)}
-        hits = sorted(firsts.values(), key=lambda hit: -hit.similarity)
+        hits = sorted(firsts.values(), key=lambda hit: -(hit.score or 0.0))
         return replace(found, hits=tuple(hits[:N_SIMILAR_TEXTS]))
 
 

@@ -1,46 +1,43 @@
-"""Texts by meaning: texts known by a date that are near to a question, or to the texts of a day."""
+"""Texts like a question, or like the texts of a day: by their words, by their meaning, or by both."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.analogs.ranking import standardised, standardised_by
+from prometheus.app.text_models import TextModels
+from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
-from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.identity import PLUGIN, model_config
-from prometheus.encoders.texts.chunks import FLOAT32, checked_long_text
 from prometheus.encoders.texts.copies import Stories, describe_copies
-from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
-from prometheus.encoders.texts.service import KIND
-from prometheus.errors import UsageError, VectorError, no_text_embeddings, unnamed_text_model
-from prometheus.plugins import is_reference
-from prometheus.protocols import TextEmbeddingModel
+from prometheus.encoders.texts.documents import TextSelection, TextSourceType
+from prometheus.errors import UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
 _MIN_PAGE = 50
-ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
-MEAN = "mean"
 Source = Literal["macro", "news"]
+By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
-_COMPARED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), ("similarity", "f8")])
+_RANKED = np.dtype(
+    [("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in ("score", "words", "similarity"))]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """A search of texts by the meaning of a question; only texts dated up to `as_of` and known on it.
+    """A search of texts like a question; only texts dated up to `as_of` and known on it.
 
-    None is both sources, and the only model with vectors; `hf_model_name` is the hub model, or folder, of `model_id`.
+    They are ranked `by` the words of the question, by its meaning, or by both. A source of None is both sources; a
+    model of None the newest that has vectors of each. `hf_model_name` is the hub model, or folder, of `model_id`.
     """
 
     query: str
@@ -49,14 +46,17 @@ class TextQuery:
     source: Source | None = None
     model_id: str | None = None
     hf_model_name: str = MINILM
+    by: By = "both"
 
     def __post_init__(self) -> None:
         if not self.query.strip():
             raise UsageError("the question is empty; say what the texts should mean")
         if len(self.query) > MAX_QUERY_CHARACTERS:
             raise UsageError(f"the question has {len(self.query)} characters; {MAX_QUERY_CHARACTERS} are the limit")
-        if self.source not in (None, *_KINDS):
-            raise UsageError(f"unknown source {self.source!r}; choose from {', '.join(_KINDS)}")
+        if "\0" in self.query or any("\ud800" <= letter <= "\udfff" for letter in self.query):
+            raise UsageError("the question has a NUL, or is no valid Unicode; leave such characters out")
+        _require_choice("source", self.source, (None, *_KINDS))
+        _require_choice("by", self.by, get_args(By))
         _require_k(self.k)
 
     @property
@@ -67,11 +67,18 @@ class TextQuery:
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """One text, the cosine in [-1, 1] between its vector and the question's, and how many near-copies it stands for."""
+    """One text, and how many near-copies it stands for.
 
-    similarity: float
+    `similarity` is the cosine in [-1, 1] between its vector and the question's, `words` its BM25 score; None where the
+    search, or the text, has none. `score` is what it was ranked by: one of the two, or by both their sum, each in
+    standard deviations above the mean of the texts compared.
+    """
+
+    similarity: float | None
     text: DatedText
     n_copies: int = 0
+    words: float | None = None
+    score: float | None = None
 
     @property
     def copies(self) -> str:
@@ -80,7 +87,8 @@ class TextHit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"similarity": self.similarity, "n_copies": self.n_copies, **self.text.to_dict()}
+        scores = {"score": self.score, "similarity": self.similarity, "words": self.words}
+        return {**scores, "n_copies": self.n_copies, **self.text.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,70 +106,122 @@ class ToldText:
 
 @dataclass(frozen=True, slots=True)
 class TextSearchReport:
-    """The texts found, nearest first, of `n_texts` compared."""
+    """The texts found, the best first, of `n_texts` compared; `n_without_vector` of them by their words alone.
+
+    `model_id` is whose vectors were compared: of several, which have embedded texts of different sources, all; None
+    for a search by words alone.
+    """
 
     as_of_date: date
-    model_id: str
+    model_id: str | None
     n_texts: int
     hits: tuple[TextHit, ...]
+    by: By = "meaning"
+    n_without_vector: int = 0
+
+    @property
+    def means(self) -> str:
+        """What the texts were compared by, in words."""
+        by_words = [] if self.by == "meaning" else ["words"]
+        return " and ".join([*by_words, *([self.model_id] if self.model_id else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        hits = [hit.to_dict() for hit in self.hits]
-        return {"as_of_date": str(self.as_of_date), "model_id": self.model_id, "n_texts": self.n_texts, "hits": hits}
+        return {
+            "as_of_date": str(self.as_of_date), "by": self.by, "model_id": self.model_id, "n_texts": self.n_texts,
+            "n_without_vector": self.n_without_vector, "hits": [hit.to_dict() for hit in self.hits],
+        }  # fmt: skip
 
 
 class SearchTexts:
-    """Compares all stored text vectors; nothing is written."""
+    """Ranks all texts known on a date; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired)
+        self._words, self._meaning = WordScores(wired), MeaningScores(wired)
         self._vectors = wired.daily_texts
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
-        """Return the texts nearest in meaning to a question; NotFoundError without any, or for several models."""
-        model_id = query.model_id or self._models.only_one(query.kinds, query.as_of)
-        vector = self._models.encode(query.query, model_id, query.hf_model_name)
-        return self._nearest(vector, model_id, query.kinds, query.as_of, date.max, query.k)
+        """Return the texts most like a question.
 
-    def like_day(self, day: date, source: Source, model_id: str | None = None, k: int = 10) -> TextSearchReport:
-        """Return the earlier texts nearest to the mean of a day's own; NotFoundError if the day has none."""
+        NotFoundError: no text is known by the date; none has a vector, by meaning; none has a word of it, by words.
+        """
+        known = self._words.known(query.kinds, query.as_of)
+        if not len(known):
+            raise no_texts(" or ".join(query.kinds), query.as_of)
+        vectors = {} if query.by == "words" else self._read(query)
+        return self._ranked(query.query, vectors, known, query.as_of, query.by, query.k)
+
+    def like_day(
+        self, day: date, source: Source, model_id: str | None = None, k: int = 10, by: By = "both"
+    ) -> TextSearchReport:
+        """Return the earlier texts most like those of a day, by their words and mean; NotFoundError without any."""
         _require_k(k)
         kind = _KINDS[source]
-        chosen = model_id or self._models.only_one([kind])
-        own = self._vectors.load(TextSelection(kind, chosen, {}), day, day)
-        if not len(own.dates):
-            raise no_text_embeddings([kind], chosen, day)
-        return self._nearest(own.vectors[0], chosen, [kind], day, day, k)
+        own = self._texts.texts_of(kind, day, day)
+        known = self._words.known([kind], day)
+        earlier = known[known["day"] < np.datetime64(day, "D")]
+        if not own or not len(earlier):
+            raise no_texts(kind, day)
+        chosen = model_id or self._models.newest(kind)
+        means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
+        vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
+        return self._ranked("\n\n".join(text.text for text in own), vectors, earlier, day, by, k)
 
-    def _nearest(
-        self, vector: Float32Vector, model_id: str, kinds: Sequence[TextSourceType], as_of: date, before: date, k: int
+    def _read(self, query: TextQuery) -> dict[TextSourceType, tuple[str, Float32Vector]]:
+        """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
+        vectors = {}
+        for kind in query.kinds:
+            model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name)
+            if model_id is not None:
+                vectors[kind] = model_id, self._models.encode(query.query, model_id, query.hf_model_name)
+        if not vectors and query.by == "meaning":
+            raise no_text_embeddings(query.kinds)
+        return vectors
+
+    def _ranked(
+        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, k: int
     ) -> TextSearchReport:
-        compared = np.concatenate([self._compare(vector, kind, model_id, as_of, before) for kind in kinds])
-        if not len(compared):
-            raise no_text_embeddings(kinds, model_id, as_of)
-        ranked = compared[np.lexsort((compared["text_id"], compared["day"], -compared["similarity"]))]
-        return TextSearchReport(as_of, model_id, len(compared), tuple(self._first_distinct(ranked, k)))
+        scored = self._score(question, vectors, compared, as_of, by)
+        has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
+        n_compared, n_without = len(scored), 0
+        if by == "meaning":
+            n_compared = int(has_vector.sum())
+        elif by == "both":
+            n_without = int((~has_vector).sum())
+        model_id = ", ".join(sorted({vectors[kind][0] for kind in np.unique(scored["kind"][has_vector]).tolist()}))
+        scored = scored[has_vector | has_word]
+        if not len(scored):
+            kinds = np.unique(compared["kind"]).tolist()
+            raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
+        ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
+        return TextSearchReport(
+            as_of, model_id or None, n_compared, tuple(self._first_distinct(ranked, k)), by, n_without
+        )
 
-    def _compare(
-        self, vector: Float32Vector, kind: TextSourceType, model_id: str, as_of: date, before: date
+    def _score(
+        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By
     ) -> NDArray[Any]:
-        """Return every text of one kind known by a date and dated before another, with its similarity."""
-        pages = [np.empty(0, _COMPARED)]
-        for rows in self._vectors.iter_rows(TextSelection(kind, model_id, {}, known_by=as_of), date.min, as_of):
-            earlier = rows[rows["day"] < np.datetime64(before, "D")]
-            vectors = np.ascontiguousarray(earlier["vector"]).view("<f4").reshape(len(earlier), len(vector))
-            page = np.empty(len(earlier), _COMPARED)
-            page["kind"], page["day"], page["text_id"] = kind, earlier["day"], earlier["text_id"]
-            page["similarity"] = _cosines(vectors, vector)
-            pages.append(page)
-        return np.concatenate(pages)
+        """Return each text compared with its scores; NaN stands for one that it does not have."""
+        scored = np.empty(len(compared), _RANKED)
+        for name in ("kind", "day", "text_id"):
+            scored[name] = compared[name]
+        scored["words"] = np.nan if by == "meaning" else self._words.of(question, compared)
+        scored["similarity"] = self._meaning.of(vectors, compared, as_of)
+        if by == "both":
+            scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
+        elif by == "words":
+            scored["score"] = scored["words"]
+        else:
+            n_models = len({model_id for model_id, _ in vectors.values()})
+            scored["score"] = _standardised_of_models(scored, vectors) if n_models > 1 else scored["similarity"]
+        return scored
 
     def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
         """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""
         stories = Stories()
-        found: list[tuple[float, DatedText]] = []
+        found: list[tuple[DatedText, list[float]]] = []
         n_rows = max(2 * k, _MIN_PAGE)
         for first in range(0, len(ranked), n_rows):
             page = ranked[first : first + n_rows]
@@ -171,13 +231,13 @@ class SearchTexts:
                 if kind in page["kind"]
                 for text in self._texts.load_dated(kind, page["text_id"][page["kind"] == kind].tolist())
             }
-            for kind, _, text_id, similarity in page.tolist():
+            for kind, _, text_id, *scores in page.tolist():
                 text = texts.get((kind, text_id))
                 if text is not None and stories.add(text, may_open=len(found) < k):
-                    found.append((similarity, text))
+                    found.append((text, scores))
             if len(found) == k:
                 break
-        return [TextHit(*hit, n_copies) for hit, n_copies in zip(found, stories.n_copies, strict=True)]
+        return [_hit(*each, n_copies) for each, n_copies in zip(found, stories.n_copies, strict=True)]
 
 
 def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
@@ -187,107 +247,24 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
     return tuple(map(ToldText, first, stories.n_copies))
 
 
-def _cosines(vectors: np.ndarray[Any, np.dtype[np.float32]], vector: Float32Vector) -> Float64Vector:
-    """Return the cosine of each row with a vector, row by row, so that no row depends on others."""
-    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
-    products = (wide * query).sum(axis=1)
-    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
-    cosines: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
-    return cosines
+def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> Float64Vector:
+    """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
+    models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
+    numbers = {kind: models.index(model_id) for kind, (model_id, _) in vectors.items()}
+    kinds, inverse = np.unique(scored["kind"], return_inverse=True)
+    return standardised_by(np.array([numbers.get(kind, -1) for kind in kinds.tolist()])[inverse], scored["similarity"])
+
+
+def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
+    score, words, similarity = (None if np.isnan(each) else each for each in scores)
+    return TextHit(similarity, text, n_copies, words, score)
+
+
+def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:
+    if given not in choices:
+        raise UsageError(f"unknown {name} {given!r}; choose from {', '.join(str(each) for each in choices if each)}")
 
 
 def _require_k(k: int) -> None:
     if not 1 <= k <= MAX_TEXTS:
         raise UsageError(f"--k {k}: name a number from 1 to {MAX_TEXTS}")
-
-
-class TextModels:
-    """The text models of a historical database."""
-
-    def __init__(self, wired: Wiring) -> None:
-        self._registry = wired.registry
-        self._vectors = wired.daily_texts
-        self._store = TextEmbeddingStore(db_manager=wired.db_manager)
-        self._cache_dir = wired.config.home / "models"
-        self._opened: dict[tuple[str, str], TextEmbeddingModel] = {}
-        self._lock = threading.Lock()
-
-    def only_one(self, kinds: Sequence[TextSourceType], as_of: date | None = None) -> str:
-        """Return the one model with vectors of these kinds; NotFoundError for no such model, or several.
-
-        Of several, those count that have a vector of a text known by `as_of`.
-        """
-        registered = self._registry.ids_of_kind(KIND)
-        found = sorted({each for kind in kinds for each in self._store.model_ids(kind, registered)})
-        if not found:
-            raise no_text_embeddings(kinds)
-        if len(found) > 1 and as_of is not None:
-            found = [each for each in found if self._has_text(each, kinds, as_of)] or found[:1]
-        if len(found) > 1:
-            raise unnamed_text_model(kinds, found)
-        return found[0]
-
-    def _has_text(self, model_id: str, kinds: Sequence[TextSourceType], as_of: date) -> bool:
-        wanted = (TextSelection(kind, model_id, {}, known_by=as_of) for kind in kinds)
-        return any(True for each in wanted for _ in self._vectors.iter_rows(each, date.min, as_of))
-
-    def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
-        """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models."""
-        with self._lock:
-            model = self._opened.get((model_id, hf_model_name))
-            if model is None:
-                model = self._opened[model_id, hf_model_name] = self._open(model_id, hf_model_name)
-            vector: Float32Vector = model.embed_batch([TextDoc("QUERY", "0", text)])[0]
-        if not np.isfinite(vector).all():
-            raise VectorError(f"vector of the question by {model_id}", "some of its values are NaN or infinite")
-        return vector
-
-    def _open(self, model_id: str, hf_model_name: str) -> TextEmbeddingModel:
-        config = self._registry.load_config(model_id)
-        if config is None or model_id not in self._registry.ids_of_kind(KIND):
-            raise no_text_embeddings([], model_id)
-        recorded, is_named = config.get(PLUGIN), is_own(hf_model_name)
-        model: TextEmbeddingModel
-        if recorded is not None and not is_named:
-            from prometheus.encoders.own import open_recorded_text_model  # noqa: PLC0415 -- rarely needed
-
-            model = open_recorded_text_model(str(recorded))
-        else:
-            runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
-            long_text = str(config.get("long_text", MEAN))
-            precision = str(config.get("precision", FLOAT32)) if runtime == "torch" else FLOAT32
-            model = open_text_model(hf_model_name, runtime, long_text, self._cache_dir, precision=precision)
-        self._registry.require_same(model_id, KIND, model_config(model))
-        return model
-
-
-def is_own(name: str) -> bool:
-    """Return whether a name, unless of a folder, is a user's own text model; UsageError if that cannot be used."""
-    from prometheus.encoders.own import is_own_text_model  # noqa: PLC0415 -- the text runtime is slow to import
-
-    return not Path(name).expanduser().is_dir() and is_own_text_model(name)
-
-
-def open_text_model(
-    name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1, precision: str = FLOAT32
-) -> TextEmbeddingModel:
-    """Return a text model: the user's own by entry point or ``module:Class``, else from a folder or the hub.
-
-    InputRefusedError, RetryableError, MissingExtraError or UsageError if there is no such model, or it cannot run.
-    """
-    if runtime == "torch" and not is_reference(name):  # it has threads of its own; fewer might change the last bits
-        from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
-
-        return TorchTextEmbeddingModel(name, long_text=long_text, precision=precision)
-    if is_own(name):
-        from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
-
-        for option, value, default in (("long-text", long_text, MEAN), ("precision", precision, FLOAT32)):
-            if value != default:
-                raise UsageError(f"text model {name}: it reads texts in its own way; leave --{option} {value} away")
-        return open_own_text_model(name)
-    from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
-    from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import
-
-    checked_long_text(long_text)
-    return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)

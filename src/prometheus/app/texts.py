@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus.app.backfills import BackfillCase, DatabaseWorkFactory, EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_search import is_own, open_text_model
+from prometheus.app.text_models import is_own, open_text_model
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun

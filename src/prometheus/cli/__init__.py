@@ -34,7 +34,7 @@ COMMANDS = {
     "show_joint_regime_macro_context": ("joint", "print joint embeddings of regimes and macro texts"),
     "show_joint_regime_context": ("joint", "print joint embeddings of regimes and news"),
     "similar": ("search", "find past dates that looked like one, and what followed"),
-    "similar_texts": ("search", "find texts by meaning"),
+    "similar_texts": ("search", "find texts like a question"),
     "similar_index": ("search", "make and check the index of similar windows"),
     "nightly": ("operations", "bring every configured region up to date"),
     "alerts": ("alerts", "send, test and list alerts of the nightly run"),

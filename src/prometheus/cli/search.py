@@ -30,6 +30,7 @@ WhoseVectors = Annotated[str | None, option("Whose vectors; needed where there a
 WhoseWindows = Annotated[str, option("Whose windows.")]
 Space = Literal["numeric", "joint", "text"]
 Metric = Literal["euclidean", "cosine"]
+By = Literal["both", "words", "meaning"]
 
 
 @command("--region US_INDEX --as-of 2022-06-16 --k 5", "--instrument-id AAPL.US --as-of latest", latest="regimes")
@@ -146,25 +147,27 @@ def _spread_text(spread: Quantiles) -> str:
 
 @command("'credit spreads widen' --as-of 2023-12-28 --k 3", latest="texts")
 def similar_texts(
-    query: Annotated[str, typer.Argument(help="What the texts should mean, in words.")],
+    query: Annotated[str, typer.Argument(help="What the texts should say or mean.")],
     as_of: Annotated[date, date_option("Only texts dated up to it and known on it.")],
     k: Annotated[int, option("How many texts.")] = 10,
     source: Annotated[TextSource | None, option("Only these; both without it.")] = None,
-    model_id: WhoseVectors = None,
+    model_id: Annotated[str | None, option("Whose vectors; those of the newest model without it.")] = None,
     hf_model_name: HfModelName = MINILM,
+    by: Annotated[By, option("Rank by the words of the question, by its meaning, or by both.")] = "both",
 ) -> Answer:
-    """Print the texts known by a date that are nearest in meaning to a question; of equal texts the earliest."""
+    """Print the texts known by a date that are most like a question; of equal texts the earliest."""
     from prometheus.app.text_search import TextQuery
 
-    wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name)
+    wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name, by)
     with command_app() as app:
         report = app.text_search.find(wanted)
-    notes = note_only_model(model_id, [report.model_id], as_of)
+    notes = note_only_model(model_id, filter(None, [report.model_id]), as_of)
     return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)), notes=notes)
 
 
 def _text_lines(report: TextSearchReport) -> Iterator[str]:
-    yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.model_id}"
+    without = f"; {report.n_without_vector:,} without a vector, by words alone" if report.n_without_vector else ""
+    yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.means}{without}"
     yield "\n".join(map(_hit_text, report.hits))
 
 
@@ -173,7 +176,7 @@ def _hit_text(hit: TextHit) -> str:
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies) if part)
     body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
-    return f"{hit.similarity:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
+    return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 
 similar_index = new_group("The index that finds similar windows among millions (pgvector, HNSW).")

@@ -16,7 +16,7 @@ from prometheus.analogs.search import AnalogRequest, Metric, Space, TextSource
 from prometheus.app import App, FolderApp
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.face import InstrumentReport, Saved, StoredInstrument, StoredSeries
-from prometheus.app.text_search import Source, TextQuery
+from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
 from prometheus.core import MINILM
@@ -149,12 +149,13 @@ class Prometheus:
         *,
         model_id: str | None = None,
         hf_model_name: str = MINILM,
+        by: By = "both",
     ) -> Texts:
-        """Return the texts known on a date that are nearest in meaning to a question.
+        """Return the texts known on a date that are most like a question, in words, meaning or both.
 
         The parameters are those of `prometheus.app.text_search.TextQuery`.
         """
-        asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name)
+        asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name, by)
         return Texts(query, self._app.text_search.find(asked))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:

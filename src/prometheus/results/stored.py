@@ -271,7 +271,7 @@ class Prices(ResultTable[PriceRow]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Texts(ResultTable["TextHit"]):
-    """The texts nearest in meaning to a question, nearest first; all of them known on the date asked about."""
+    """The texts most like a question, the best first; all of them known on the date asked about."""
 
     query: str
     report: TextSearchReport
@@ -279,8 +279,8 @@ class Texts(ResultTable["TextHit"]):
     _index: ClassVar[None] = None
 
     @property
-    def model_id(self) -> str:
-        """Whose vectors were compared."""
+    def model_id(self) -> str | None:
+        """Whose vectors were compared; None for a search by words."""
         return self.report.model_id
 
     def __len__(self) -> int:
@@ -292,7 +292,10 @@ class Texts(ResultTable["TextHit"]):
     def _columns(self) -> Sequence[Column]:
         found = [hit.text for hit in self]
         return (
-            Column("similarity", "number", [hit.similarity for hit in self]),
+            *(
+                Column(name, "number", [getattr(hit, name) for hit in self])
+                for name in ("score", "similarity", "words")
+            ),
             Column("timestamp", "instant", [text.timestamp for text in found]),
             Column("source", "text", [text.source_type.lower() for text in found]),
             Column("n_copies", "count", [hit.n_copies for hit in self], ",d"),
@@ -301,7 +304,7 @@ class Texts(ResultTable["TextHit"]):
 
     def _headline(self) -> str:
         found = f"{len(self)} of {self.report.n_texts:,}"
-        return f"Texts like {self.query!r} known on {self.report.as_of_date}, by {self.model_id}: {found}"
+        return f"Texts like {self.query!r} known on {self.report.as_of_date}, by {self.report.means}: {found}"
 
     def _named(self) -> Mapping[str, str]:
-        return {"query": self.query, "as_of_date": str(self.report.as_of_date), "model_id": self.model_id}
+        return {"query": self.query, "as_of_date": str(self.report.as_of_date), "model_id": self.model_id or ""}

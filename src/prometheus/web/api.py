@@ -155,9 +155,9 @@ def find_analogs(app: AppOf, region: RegionPath, query: questions.AnalogQuery) -
     return app.analogs.find(AnalogRequest(region=region, **query.model_dump())).to_dict()
 
 
-@search.get("/texts/search", response_model=schemas.TextList, summary="Texts by meaning")
+@search.get("/texts/search", response_model=schemas.TextList, summary="Texts like a question")
 def search_texts(app: AppOf, query: questions.TextSearchQuery) -> Any:
-    """Return the texts known by a date that are nearest in meaning to a question."""
+    """Return the texts known by a date that are most like a question, in words, meaning or both."""
     asked = query.model_dump(exclude={"q"})
     model_name = app.db_manager.config.hf_model_name
     return app.text_search.find(TextQuery(query.q, **asked, hf_model_name=model_name)).to_dict()

@@ -32,7 +32,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.MissingExtraError, 409),
     (errors.InputRefusedError, 409),
 )
-_INCOMPLETE = {"ambiguous_model", "unnamed_text_model"}
+_INCOMPLETE = {"ambiguous_model"}
 """Codes of questions that leave out what would decide between several answers."""
 _REASONS = {
     400: "The question contradicts itself, or is asked of the wrong host.",

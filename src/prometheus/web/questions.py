@@ -11,7 +11,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from prometheus.analogs.search import AnalogRequest, Metric, Space
-from prometheus.app.text_search import Source, TextQuery
+from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 
 MAX_REGIMES = 10_000
@@ -149,8 +149,9 @@ class TextParameters(Parameters):
         TextQuery, "source", description="Only these texts."
     )
     model_id: OptionalName = _as_in(
-        TextQuery, "model_id", description="Whose vectors are compared; needed where several models answer."
+        TextQuery, "model_id", description="Whose vectors are compared; without it those of the newest model."
     )
+    by: By = _as_in(TextQuery, "by", description="Ranked by the words of the question, by its meaning, or by both.")
 
 
 Nothing = Annotated[Parameters, Query()]

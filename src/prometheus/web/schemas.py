@@ -240,7 +240,11 @@ class AnalogList(Answer):
 class TextRow(Answer):
     """A text found."""
 
-    similarity: float = Field(description="Cosine, in [-1, 1].")
+    score: float = Field(
+        description="What the texts are ranked by; by both, in standard deviations, words and meaning added."
+    )
+    similarity: float | None = Field(description="Cosine, in [-1, 1]; null for a text without a vector.")
+    words: float | None = Field(description="BM25 score of the question's words; null where only meaning was asked.")
     n_copies: int = Field(description="Near-copies that it stands for; none of them is listed.")
     source_type: str = Field(examples=["MACRO"])
     source_id: int
@@ -253,11 +257,15 @@ class TextRow(Answer):
 
 
 class TextList(Answer):
-    """Texts nearest in meaning first."""
+    """The texts most like the question, the best first."""
 
     as_of_date: date
-    model_id: str = Field(examples=["text-macro-v1"])
+    by: Literal["both", "words", "meaning"]
+    model_id: str | None = Field(
+        description="Whose vectors were compared; null where none were.", examples=["text-macro-v1"]
+    )
     n_texts: int = Field(description="Texts that were compared.")
+    n_without_vector: int = Field(description="Of these, texts ranked by their words alone.")
     hits: list[TextRow]
 
 

@@ -72,13 +72,15 @@ class TextEmbeddingStore(VectorTable):
         stored = self.load_many(source_type, [source_id], model_id).get(source_id)
         return None if stored is None else stored.vector
 
-    def model_ids(self, source_type: str, registered: Sequence[str]) -> list[str]:
-        """Return those of the registered text models that have a vector of a source type."""
+    def model_ids(self, source_type: str) -> list[str]:
+        """Return the registered text models that have a vector of a source type, the newest first."""
         query = """
-            SELECT wanted.id FROM unnest(%s::text[]) AS wanted(id)
-            WHERE EXISTS (SELECT FROM text_embeddings WHERE source_type = %s AND model_id = wanted.id) ORDER BY 1
+            SELECT models.model_id FROM models
+            WHERE kind = 'text' AND EXISTS (
+                SELECT FROM text_embeddings WHERE source_type = %s AND text_embeddings.model_id = models.model_id
+            ) ORDER BY created_at DESC, models.model_id
         """
-        return self._db.column(query, (list(registered), source_type))
+        return self._db.column(query, (source_type,))
 
     def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
         """Return what is stored for these sources, by source id."""

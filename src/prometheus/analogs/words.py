@@ -1,0 +1,67 @@
+"""How well texts answer to the words of a question: BM25 over counts of stems.
+
+Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, equations 3.14 and 3.15,
+with the inverse document frequency kept above 0 by adding 1 inside its logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prometheus.arrays import Float64Vector, Int64Vector
+
+K1, B = 1.2, 0.75
+"""How soon further mentions of a word count less, and how much of a text's length is held against it; usual values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Postings:
+    """Which texts of a collection have a stem, by position, each once, and how often; both shape (n,).
+
+    `weight` is how often the question says it.
+    """
+
+    positions: Int64Vector
+    counts: Int64Vector
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Texts whose words are stemmed alike: their number, and the words of all of them, stop words left out."""
+
+    n_texts: int
+    n_words: int
+
+
+def bm25(asked: Sequence[Postings], n_words: Int64Vector, collection: Collection) -> Float64Vector:
+    """Return the score of each text, shape (n,), 0 for one without a word of the question.
+
+    The score of a text depends on its own counts and length, on the collection, and on how many of its texts have each
+    stem; to the last bit also on the order of the stems asked, so give them in one of your own.
+
+    Parameters
+    ----------
+    n_words
+        Shape (n,): the length of each text. The positions of the postings are places in it, all of one collection.
+
+    Examples
+    --------
+    >>> twice, once = np.array([0]), np.array([1])
+    >>> asked = [Postings(np.array([0, 1]), np.array([2, 1]))]
+    >>> bm25(asked, np.array([10, 10, 10]), Collection(3, 30)).round(3).tolist()
+    [0.646, 0.47, 0.0]
+    """
+    scores = np.zeros(len(n_words))
+    if not collection.n_words:
+        return scores
+    mean = collection.n_words / collection.n_texts
+    for each in asked:
+        n_with = len(each.positions)
+        rarity = np.log1p((collection.n_texts - n_with + 0.5) / (n_with + 0.5))
+        held_back = K1 * (1.0 - B + B * n_words[each.positions] / mean)
+        scores[each.positions] += each.weight * rarity * each.counts * (K1 + 1.0) / (each.counts + held_back)
+    return scores

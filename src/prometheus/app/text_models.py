@@ -1,0 +1,133 @@
+"""Text models: those of a historical database, opened to read a question, and new ones by name."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from prometheus.app.wiring import Wiring
+from prometheus.arrays import Float32Vector
+from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.encoders.identity import PLUGIN, fingerprint, model_config
+from prometheus.encoders.texts.chunks import FLOAT32, checked_long_text
+from prometheus.encoders.texts.documents import TextDoc, TextSelection, TextSourceType
+from prometheus.encoders.texts.service import KIND
+from prometheus.errors import ModelFingerprintError, UsageError, VectorError, no_text_embeddings
+from prometheus.plugins import is_reference
+from prometheus.protocols import TextEmbeddingModel
+
+logger = logging.getLogger(__name__)
+
+ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
+MEAN = "mean"
+
+
+class TextModels:
+    """The text models of a historical database."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._registry = wired.registry
+        self._vectors = wired.daily_texts
+        self._store = TextEmbeddingStore(db_manager=wired.db_manager)
+        self._cache_dir = wired.config.home / "models"
+        self._opened: dict[tuple[str, str], TextEmbeddingModel] = {}
+        """By model id or fingerprint, and hub model."""
+        self._lock = threading.Lock()
+
+    def newest(self, source_type: TextSourceType, as_of: date | None = None, hf_model_name: str = "") -> str | None:
+        """Return the newest model with vectors of texts of a source; None without any.
+
+        Of several, those count that have a vector of a text known by `as_of`, and that the hub model named, if one is,
+        stands for.
+        """
+        found = self._store.model_ids(source_type)
+        if len(found) > 1 and as_of is not None:
+            found = [each for each in found if self._has_text(each, source_type, as_of)] or found[:1]
+        if len(found) > 1:
+            fitting = [each for each in found if not hf_model_name or self._is_of(each, hf_model_name)]
+            chosen = (fitting or found)[0]
+            others = ", ".join(each for each in found if each != chosen)
+            logger.info("%s texts: %s, the newest of several models; others: %s", source_type, chosen, others)
+            return chosen
+        return found[0] if found else None
+
+    def _has_text(self, model_id: str, source_type: TextSourceType, as_of: date) -> bool:
+        wanted = TextSelection(source_type, model_id, {}, known_by=as_of)
+        return any(True for _ in self._vectors.iter_rows(wanted, date.min, as_of))
+
+    def _is_of(self, model_id: str, hf_model_name: str) -> bool:
+        try:
+            with self._lock:
+                self._model(model_id, hf_model_name)
+        except ModelFingerprintError:
+            return False
+        return True
+
+    def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
+        """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models."""
+        with self._lock:
+            vector: Float32Vector = self._model(model_id, hf_model_name).embed_batch([TextDoc("QUERY", "0", text)])[0]
+        if not np.isfinite(vector).all():
+            raise VectorError(f"vector of the question by {model_id}", "some of its values are NaN or infinite")
+        return vector
+
+    def _model(self, model_id: str, hf_model_name: str) -> TextEmbeddingModel:
+        """Return a model as it is recorded; ids that mean one model share it."""
+        opened = self._opened.get((model_id, hf_model_name))
+        if opened is not None:
+            return opened
+        config = self._registry.load_config(model_id)
+        if config is None or model_id not in self._registry.ids_of_kind(KIND):
+            raise no_text_embeddings([], model_id)
+        meaning = fingerprint(config), hf_model_name
+        model = self._opened.get(meaning) or self._open(config, hf_model_name)
+        self._registry.require_same(model_id, KIND, model_config(model))
+        self._opened[meaning] = self._opened[model_id, hf_model_name] = model
+        return model
+
+    def _open(self, config: dict[str, object], hf_model_name: str) -> TextEmbeddingModel:
+        recorded, is_named = config.get(PLUGIN), is_own(hf_model_name)
+        if recorded is not None and not is_named:
+            from prometheus.encoders.own import open_recorded_text_model  # noqa: PLC0415 -- rarely needed
+
+            return open_recorded_text_model(str(recorded))
+        runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
+        long_text = str(config.get("long_text", MEAN))
+        precision = str(config.get("precision", FLOAT32)) if runtime == "torch" else FLOAT32
+        return open_text_model(hf_model_name, runtime, long_text, self._cache_dir, precision=precision)
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name, unless of a folder, is a user's own text model; UsageError if that cannot be used."""
+    from prometheus.encoders.own import is_own_text_model  # noqa: PLC0415 -- the text runtime is slow to import
+
+    return not Path(name).expanduser().is_dir() and is_own_text_model(name)
+
+
+def open_text_model(
+    name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1, precision: str = FLOAT32
+) -> TextEmbeddingModel:
+    """Return a text model: the user's own by entry point or ``module:Class``, else from a folder or the hub.
+
+    InputRefusedError, RetryableError, MissingExtraError or UsageError if there is no such model, or it cannot run.
+    """
+    if runtime == "torch" and not is_reference(name):  # it has threads of its own; fewer might change the last bits
+        from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
+
+        return TorchTextEmbeddingModel(name, long_text=long_text, precision=precision)
+    if is_own(name):
+        from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
+
+        for option, value, default in (("long-text", long_text, MEAN), ("precision", precision, FLOAT32)):
+            if value != default:
+                raise UsageError(f"text model {name}: it reads texts in its own way; leave --{option} {value} away")
+        return open_own_text_model(name)
+    from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
+    from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import
+
+    checked_long_text(long_text)
+    return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)

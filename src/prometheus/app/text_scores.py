@@ -1,0 +1,115 @@
+"""What each text known on a date scores against a question: by its words, and by its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.analogs.words import Collection, Postings, bm25
+from prometheus.app.wiring import Wiring
+from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.data.words import FOUND, TextWords
+from prometheus.encoders.texts.documents import TextSelection, TextSourceType
+
+KnownTexts: TypeAlias = NDArray[Any]
+"""The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
+QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
+"""Of each kind of text the model that its question is read by, and the question's vector, shape (dim,)."""
+
+MAX_STEMS = 256
+"""Of a longer question those stems are asked that it says most."""
+_KNOWN = np.dtype([("kind", "U5"), *FOUND])
+
+
+class WordScores:
+    """BM25 over the texts known on a date: rarity and mean length are those of that date, too."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._table = TextWords(wired.db_manager)
+
+    def known(self, kinds: Sequence[TextSourceType], as_of: date) -> KnownTexts:
+        """Return the texts of some kinds dated up to a date and known on it, each event in its newest version."""
+        parts = [(kind, self._table.known(kind, as_of)) for kind in kinds]
+        known = np.empty(sum(len(rows) for _, rows in parts), _KNOWN)
+        known["kind"] = np.repeat([kind for kind, _ in parts], [len(rows) for _, rows in parts])
+        for name, _ in FOUND:
+            known[name] = np.concatenate([rows[name] for _, rows in parts])
+        return known
+
+    def of(self, question: str, known: KnownTexts) -> Float64Vector:
+        """Return the BM25 score of each known text, shape (n,); texts of each language are a collection of their own.
+
+        A text that has no word of the question scores 0.
+        """
+        scores = np.zeros(len(known))
+        asked = self._table.stems(question, np.unique(known["configuration"]).tolist())
+        asked = {number: _most_said(stems) for number, stems in asked.items()}
+        found = self._postings(asked, known)
+        for number, stems in asked.items():
+            lengths = known["n_words"][known["configuration"] == number]
+            collection = Collection(len(lengths), int(lengths.sum()))
+            postings = [Postings(*found[number, stem], n) for stem, n in stems.items()]
+            scores += bm25(postings, known["n_words"], collection)
+        return scores
+
+    def _postings(
+        self, asked: Mapping[int, Mapping[str, int]], known: KnownTexts
+    ) -> dict[tuple[int, str], tuple[Int64Vector, Int64Vector]]:
+        """Return the positions among the known texts of those that have each stem, and how often they have it."""
+        pairs = [(number, stem) for number, stems in asked.items() for stem in stems]
+        found: dict[tuple[int, str], list[tuple[Int64Vector, Int64Vector]]] = {pair: [] for pair in pairs}
+        for kind in np.unique(known["kind"]).tolist():
+            rows = self._table.postings(kind, {number: list(stems) for number, stems in asked.items()})
+            for pair, each in zip(pairs, rows, strict=True):
+                at, is_known = positions_of(kind, each["text_id"], known)
+                found[pair].append((at, each["count"][is_known].astype(np.int64)))
+        return {
+            pair: (np.concatenate([at for at, _ in parts]), np.concatenate([counts for _, counts in parts]))
+            for pair, parts in found.items()
+        }
+
+
+class MeaningScores:
+    """The cosine of each text's vector with the question's."""
+
+    def __init__(self, wired: Wiring) -> None:
+        self._vectors = wired.daily_texts
+
+    def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
+        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector."""
+        cosines = np.full(len(known), np.nan)
+        for kind, (model_id, vector) in vectors.items():
+            for rows in self._vectors.iter_rows(TextSelection(kind, model_id, {}, known_by=as_of), date.min, as_of):
+                stored = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), len(vector))
+                at, is_known = positions_of(kind, rows["text_id"], known)
+                cosines[at] = _cosines(stored, vector)[is_known]
+        return cosines
+
+
+def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
+    """Return where the known ones of some texts stand, and which of them are known."""
+    first, last = np.searchsorted(known["kind"], kind), np.searchsorted(known["kind"], kind, side="right")
+    ids = known["text_id"][first:last]
+    at = np.searchsorted(ids, text_ids)
+    is_known = np.zeros(len(text_ids), dtype=bool)
+    inside = at < len(ids)
+    is_known[inside] = ids[at[inside]] == text_ids[inside]
+    return first + at[is_known], is_known
+
+
+def _most_said(stems: Mapping[str, int]) -> dict[str, int]:
+    kept = sorted(stems, key=lambda stem: (-stems[stem], stem))[:MAX_STEMS]
+    return {stem: stems[stem] for stem in sorted(kept)}
+
+
+def _cosines(vectors: NDArray[np.float32], vector: Float32Vector) -> Float64Vector:
+    """Return the cosine of each row with a vector, row by row, so that no row depends on others."""
+    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
+    products = (wide * query).sum(axis=1)
+    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
+    cosines: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
+    return cosines

@@ -1,0 +1,96 @@
+"""The table ``text_words``, which the database keeps itself, and the texts of a search with what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from prometheus.data.postgres.connections import HistoricalTables
+from prometheus.data.text_reader import compose_text_query, newest_version
+from prometheus.encoders.texts.documents import TextSourceType
+
+FOUND = [("text_id", "i8"), ("day", "M8[D]"), ("configuration", "i2"), ("n_words", "i8")]
+_POSTING = [("asked", "i4"), ("text_id", "i8"), ("count", "i4")]
+
+_KNOWN = """
+    SELECT {key}, ({timestamp} AT TIME ZONE 'UTC')::date,
+           (array_position({configurations}::text[], words.configuration) - 1)::int2, words.n_words
+    FROM {table} JOIN text_words AS words ON words.source_type = {source} AND words.source_id = {table}.{key}
+    WHERE {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after} {newest_version}
+"""
+_CONFIGURATIONS = """
+    SELECT cfgname::text FROM pg_ts_config WHERE cfgnamespace = 'pg_catalog'::regnamespace
+    ORDER BY cfgname <> 'english', cfgname
+"""
+_STEMS = """
+    SELECT configuration, stem, n
+    FROM unnest(%s::text[]) AS configuration, count_stems(configuration, %s),
+         unnest(stems, counts) AS counted(stem, n)
+"""
+_POSTINGS = """
+    SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
+    FROM unnest({configurations}::text[], {stems}::text[]) WITH ORDINALITY AS asked(configuration, stem, number)
+    JOIN text_words AS words
+      ON words.source_type = {source} AND words.configuration = asked.configuration
+     AND words.stems @> ARRAY[asked.stem]
+"""
+
+
+class TextWords(HistoricalTables):
+    """Reads ``text_words``: the stems of each text and how often it has each.
+
+    A stem is of a configuration, PostgreSQL's word for how a language is stemmed; configurations go by their number.
+    """
+
+    _names: tuple[str, ...] = ()
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """All configurations of the server, in the order of their numbers."""
+        if not self._names:
+            self._names = tuple(self._db.column(_CONFIGURATIONS))
+        return self._names
+
+    def known(self, source_type: TextSourceType, as_of: date) -> NDArray[Any]:
+        """Return the texts dated up to a date and known on it (UTC), of versions of an event the newest, by id.
+
+        Structured, shape (n,), as `FOUND`: its number, date, number of its configuration, and length in words.
+        """
+        after = sql.SQL("({}::date + 1)::timestamp AT TIME ZONE 'UTC'").format(as_of)
+        is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < {}").format(after)
+        query = compose_text_query(
+            _KNOWN,
+            source_type,
+            configurations=list(self.configurations),
+            after=after,
+            newest_version=newest_version(source_type, is_known),
+        )
+        rows = self._db.packed(query, FOUND)
+        return rows[np.argsort(rows["text_id"])]
+
+    def stems(self, question: str, configurations: Sequence[int]) -> dict[int, dict[str, int]]:
+        """Return how often a question has each stem, by configuration, the stems in order; stop words have none."""
+        names = [self.configurations[number] for number in configurations]
+        found: dict[int, dict[str, int]] = {}
+        for name, stem, n in sorted(self._db.rows(_STEMS, (names, question))):
+            found.setdefault(self.configurations.index(name), {})[stem] = n
+        return found
+
+    def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
+        """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.
+
+        Structured, shape (n,): ``text_id`` (i8) and ``count`` (i4).
+        """
+        pairs = [(self.configurations[number], stem) for number, stems in asked.items() for stem in stems]
+        names, stems = zip(*pairs, strict=True) if pairs else ((), ())
+        query = sql.SQL(_POSTINGS).format(source=source_type, configurations=list(names), stems=list(stems))
+        rows = self._db.packed(query, _POSTING)
+        rows = rows[np.lexsort((rows["text_id"], rows["asked"]))]
+        firsts = np.searchsorted(rows["asked"], np.arange(len(pairs) + 1))
+        return [rows[["text_id", "count"]][first:last] for first, last in pairwise(firsts.tolist())]

@@ -1,0 +1,49 @@
+"""BM25 and standardised sums against their slow twins."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.reference import words as reference
+
+from prometheus.analogs.ranking import standardised, standardised_by
+from prometheus.analogs.words import Collection, Postings, bm25
+
+STEMS = st.sampled_from("abcdefgh")
+COUNTS = st.dictionaries(STEMS, st.integers(1, 9), max_size=6)
+SCORES = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda value: round(value, 6))
+
+
+@given(question=COUNTS, texts=st.lists(COUNTS, min_size=1, max_size=12).filter(any))
+def test_bm25_is_what_its_twin_says(question: dict[str, int], texts: list[dict[str, int]]) -> None:
+    asked = []
+    for stem in sorted(question):
+        there = [at for at, text in enumerate(texts) if stem in text]
+        counts = np.array([texts[at][stem] for at in there], dtype=np.int64)
+        asked.append(Postings(np.array(there, dtype=np.int64), counts, question[stem]))
+    lengths = np.array([sum(text.values()) for text in texts])
+
+    scores = bm25(asked, lengths, Collection(len(texts), int(lengths.sum())))
+
+    np.testing.assert_allclose(scores, [reference.bm25(question, text, texts) for text in texts], rtol=1e-12)
+    assert all((score > 0) == bool(set(text) & set(question)) for score, text in zip(scores, texts, strict=True))
+
+
+@given(rows=st.lists(st.tuples(SCORES, st.none() | SCORES), min_size=1, max_size=20))
+def test_the_sum_is_what_its_twin_says(rows: list[tuple[float, float | None]]) -> None:
+    words, cosines = [word for word, _ in rows], [cosine for _, cosine in rows]
+
+    found = standardised(np.array(words)) + standardised(np.array(cosines, dtype=np.float64))
+
+    np.testing.assert_allclose(found, reference.z_sum(words, cosines), rtol=1e-6, atol=1e-6)
+
+
+def test_empty_texts_and_no_stems_score_nothing() -> None:
+    assert bm25([], np.zeros(2, dtype=np.int64), Collection(2, 0)).tolist() == [0.0, 0.0]
+    assert standardised(np.full(3, np.nan)).tolist() == standardised(np.full(3, 0.1)).tolist() == [0.0] * 3
+
+
+def test_each_group_is_standardised_alone() -> None:
+    groups, scores = np.array([0, 1, 0, 1, 2]), np.array([1.0, 10.0, 3.0, 30.0, 7.0])
+    assert standardised_by(groups, scores).tolist() == [-1.0, -1.0, 1.0, 1.0, 0.0]
