@@ -76,6 +76,7 @@ def rows_of(db_manager: DatabaseManager, model_id: str = V3.joint_model_id) -> l
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     logging.getLogger("prometheus").propagate = True
+    caplog.set_level(logging.INFO, logger="prometheus")
     return caplog
 
 
