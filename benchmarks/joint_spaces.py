@@ -78,7 +78,7 @@ class Judged(NamedTuple):
     gap: Float64Vector
 
 
-@dataclass(frozen=True, slots=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Dates with a price, texts and numbers, their sessions in the market's closes, and the daily policy rate."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 from tests.integration.test_joint import SaveText, at, save_macro
 
@@ -76,6 +78,7 @@ def rows_of(db_manager: DatabaseManager, model_id: str = V3.joint_model_id) -> l
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     logging.getLogger("prometheus").propagate = True
+    caplog.set_level(logging.INFO, logger="prometheus")
     return caplog
 
 
@@ -148,6 +151,27 @@ def test_gaps_and_missing_series_are_named_and_nothing_is_filled(
     more = replace(V3, joint_model_id="joint-regime-core-v3-more")
     assert join(db_manager, more).report.written == 27
     assert rows_of(db_manager, more.joint_model_id)[0].entity_scope["series"] == list(SERIES)
+
+
+def test_the_command_tells_shares_and_gaps_and_takes_the_encoder_of_v3(run: Run, db_manager: DatabaseManager) -> None:
+    save_regimes(db_manager)
+    store(db_manager, [row for row in history() if row[0] != "DGS2" or row[1] < DAYS[10]])
+    line = ["backfill_joint_regime_macro_context", "--region", "US", "--date-range", str(FIRST), str(DAYS[-1])]
+    line += ["--joint-model-id", V3.joint_model_id]
+
+    told = run(*line, "--verbose")
+    facts = json.loads(run(*line, "--json").stdout)[0]
+
+    assert told.exit_code == 0, told.stderr
+    assert "17 dates joined, 17 written" in told.stdout
+    assert "without regime, 13 without a macro number; macro numbers hold 0." in told.stdout
+    assert f"skipped: US {DAYS[17]}: no DGS2" in told.stderr
+    assert "DGS2 left out 13 dates from 2024-12-19 to 2024-12-31" in told.stderr
+    assert facts["without_numbers"] == [str(day) for day in DAYS[17:]]
+    assert 0 < facts["numbers_share"] < 1
+    refused = run(*line, "--numbers-share", "2")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.errors == ["error: --numbers-share must be above 0 and at most 1, got 2.0"]
 
 
 def test_what_cannot_be_joined_is_refused_and_nothing_is_stored(

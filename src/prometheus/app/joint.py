@@ -259,7 +259,7 @@ class JoinTexts(BackfillCase):
             return replace(request, series=series)
         ignored = ", ".join(f"--{key.replace('_', '-')} {value}" for key, value in request.filters.items() if value)
         if ignored:
-            logger.warning("texts hold no share of %s: %s chooses none", name, ignored)
+            logger.info("texts hold no share of %s: %s chooses none", name, ignored)
         return replace(request, series=series, text_model_id=None, filters={})
 
     def _chosen_model(self, choice: JointModelChoice, request: JointRequest) -> JointEmbeddingModel:
