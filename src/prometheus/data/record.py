@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
@@ -18,7 +20,6 @@ from prometheus.data.postgres.row_copy import (
     copy_rows_in,
     copy_rows_out,
     encode_column,
-    encode_fields,
     joined_rows,
     split_field,
 )
@@ -150,13 +151,13 @@ def append(cursor: psycopg.Cursor[Any], histories: Sequence[History]) -> None:
     cursor.execute(_MOVE_HEAD, (head.n_statements, head.hash))
 
 
-def _extend(head: Head, columns: Sequence[Column]) -> tuple[Head, list[bytes]]:
-    """Return the head behind further statements, and their rows."""
-    number, before, rows = head.n_statements, head.hash, []
-    for number, said in enumerate(joined_rows(map(encode_column, columns)), head.n_statements + 1):
-        before = link(before, said)
-        rows.append(encode_fields((number, before)) + said)
-    return Head(number, before), rows
+def _extend(head: Head, columns: Sequence[Column]) -> tuple[Head, Iterator[bytes]]:
+    """Return the head behind further statements, at least one, and their rows."""
+    said = list(joined_rows(map(encode_column, columns)))
+    hashes = list(accumulate(said, link, initial=head.hash))[1:]
+    numbers = np.arange(head.n_statements + 1, head.n_statements + len(said) + 1)
+    rows = joined_rows([encode_column(numbers), encode_column(hashes), said])
+    return Head(head.n_statements + len(said), hashes[-1]), rows
 
 
 def _date_of(cursor: psycopg.Cursor[Any], query: str, *parameters: str) -> date | None:

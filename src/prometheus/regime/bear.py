@@ -96,9 +96,15 @@ class BearForecast:
         return sigmoid(INTERCEPT + SLOPE * log_odds(self.odds(vectors)))
 
     def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
-        """Return what is said of each date after the first ``n_back - 1``, on which the states look back."""
-        stated = self.probabilities(vectors)
-        return BearChances(stated[n_back - 1 :], bear_states(stated, n_back), self.fall)
+        """Return what is said of each date after the first ``n_back - 1``, on which the states look back.
+
+        Of a few dates the sessions before are read only if the first date does not decide its state itself.
+        """
+        n_dates = len(vectors) - n_back + 1
+        stated = self.probabilities(vectors[n_back - 1 :] if n_dates < n_back else vectors)
+        if n_dates == len(stated) and not _turns(stated[:1]).any():
+            stated = self.probabilities(vectors)
+        return BearChances(stated[-n_dates:], bear_states(stated, n_back, n_dates), self.fall)
 
     def to_dict(self) -> dict[str, float]:
         """Return JSON values."""
@@ -132,18 +138,23 @@ def log_odds(odds: Float64Vector) -> Float64Vector:
     return np.log((odds + _EDGE) / (1.0 + _EDGE - odds))
 
 
-def bear_states(probabilities: Float64Vector, n_back: int) -> NDArray[np.bool_]:
-    """Return whether each date after the first ``n_back - 1`` is called a bear market's, shape (n - n_back + 1,).
+def bear_states(probabilities: Float64Vector, n_back: int, n_dates: int | None = None) -> NDArray[np.bool_]:
+    """Return whether each of the last dates is called a bear market's, shape (n_dates,).
 
     It is what the last probability above `ENTER` or below `LEAVE` among the `n_back` up to a date says; without one,
-    whether its own lies above their middle.
+    whether its own lies above their middle. Without `n_dates` all but the first ``n_back - 1`` are meant.
     """
-    turns = np.where(probabilities > ENTER, 1, np.where(probabilities < LEAVE, -1, 0))
+    turns = _turns(probabilities)
     rows = np.arange(len(turns))
     last = np.maximum.accumulate(np.where(turns != 0, rows, -1))
     is_known = (last >= 0) & (last > rows - n_back)
     states: NDArray[np.bool_] = np.where(is_known, turns[last] > 0, probabilities > UNDECIDED)
-    return states[n_back - 1 :]
+    return states[n_back - 1 if n_dates is None else len(states) - n_dates :]
+
+
+def _turns(probabilities: Float64Vector) -> NDArray[np.int64]:
+    """Return 1 above `ENTER`, -1 below `LEAVE`, 0 between, shape (n,)."""
+    return np.where(probabilities > ENTER, 1, np.where(probabilities < LEAVE, -1, 0))
 
 
 def _path_and_high(vectors: Float32Matrix) -> tuple[Float64Matrix, Float64Vector]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.regime.history import LABELS
-from prometheus.regime.states import RegimeStates
+from prometheus.regime.states import RegimeStates, made_once
 from prometheus.regime.types import RegimeState
 
 FIELDS = (
@@ -137,7 +137,7 @@ def columns_of(
         [states.region] * n, [states.model_id] * n, states.dates, [names[at] for at in states.labels.tolist()],
         states.confidences, *[_numbers(probabilities.get(label.value), n) for label in LABELS],
         _numbers(high.get("probability"), n), [_number(high, "threshold", float_info.max)] * n,
-        ["held" in source for source in states.sources], [_instruments(source) for source in states.sources],
+        made_once(states.sources, lambda source: "held" in source), made_once(states.sources, _instruments),
         input_hashes, [said_at] * n,
     ]  # fmt: skip
 

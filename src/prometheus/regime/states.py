@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, overload
+from functools import partial
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
+T = TypeVar("T")
 JsonColumns = Mapping[str, Any]
 """JSON values by name: an array, shape (n,), or a list has one for each row, a mapping more names, all else is shared
 by every row."""
@@ -71,11 +73,14 @@ def _texts(column: NDArray[Any] | list[Any]) -> list[Any]:
         if not np.isfinite(column).all():
             raise ValueError("a number is not finite")
         return values
-    shared: dict[int, str] = {}
-    for each in values:
-        if id(each) not in shared:
-            shared[id(each)] = json.dumps(each, allow_nan=False)
-    return [shared[id(each)] for each in values]
+    return made_once(values, partial(json.dumps, allow_nan=False))
+
+
+def made_once(values: Sequence[Any], make: Callable[[Any], T]) -> list[T]:
+    """Return what `make` gives of each value; of an object that several rows share it is made once."""
+    ids = list(map(id, values))
+    made = {key: make(value) for key, value in dict(zip(ids, values, strict=True)).items()}
+    return [made[key] for key in ids]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

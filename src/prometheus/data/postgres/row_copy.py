@@ -48,16 +48,11 @@ def copy_rows_out(cursor: psycopg.Cursor[Any], statement: sql.Composed) -> Itera
                 yield row[_COUNT.size :]
 
 
-def encode_fields(values: Iterable[Any]) -> bytes:
-    """Return values behind their lengths: None, float, int (as bigint), bool, str, bytes, date, datetime, or texts.
-
-    A tuple of texts goes into a column ``text[]``.
-    """
-    return b"".join([_ENCODERS[type(value)](value) for value in values])
-
-
 def encode_column(values: Column) -> list[bytes]:
-    """Return each value behind its length: of an array as in `binary_copy.copy_in`, else as `encode_fields` does."""
+    """Return each value behind its length: of an array as `binary_copy.copy_in` sends it, else by the type of each.
+
+    None, float, int (as bigint), bool, str, bytes, date, datetime, or a tuple of texts, for a column ``text[]``.
+    """
     if not isinstance(values, np.ndarray):
         return [_ENCODERS[type(value)](value) for value in values]
     records = encode_rows({"value": values}).view(np.uint8).reshape(len(values), -1)[:, _COUNT.size :]
