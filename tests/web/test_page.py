@@ -140,7 +140,11 @@ def test_one_text_of_a_kind_is_shown_as_said_before(client: TestClient, reading_
         kinds = [hit.text.kind for hit in report.hits] if report else []
         assert len(kinds) == len(set(kinds))
     body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
-    marked = [hit.text.text[slice(*hit.passage.words[0])] for hit in whole.hits if hit.passage.words] if whole else []
+    marked = (
+        [hit.text.text[slice(*hit.passage.words[0])] for hit in whole.hits if hit.passage and hit.passage.words]
+        if whole
+        else []
+    )
     assert marked
     assert all(f"<mark>{word}</mark>" in body for word in marked)
 

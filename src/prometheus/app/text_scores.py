@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from prometheus.analogs.passages import best_of_each
 from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25
+from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.data.words import FOUND, TextWords
@@ -80,7 +80,7 @@ class MeaningScores:
     """The cosine of each text's vectors with the question's."""
 
     def __init__(self, wired: Wiring) -> None:
-        self._vectors = wired.daily_texts
+        self._vectors = TextVectors(wired)
 
     def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
         """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector.
@@ -89,12 +89,10 @@ class MeaningScores:
         """
         found = np.full(len(known), np.nan)
         for kind, (model_id, vector) in vectors.items():
-            wanted = TextSelection(kind, model_id, {}, known_by=as_of)
-            pages = (self._vectors.iter_rows, self._vectors.iter_passages)  # what passages say replaces what texts do
-            for rows in chain.from_iterable(read(wanted, date.min, as_of) for read in pages):
-                stored = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), len(vector))
-                at, is_known = positions_of(kind, rows["text_id"], known)
-                similar = cosines(stored[is_known], vector)
+            # passages come behind the texts: what they say replaces what the text says as a whole
+            for page in self._vectors.pages(TextSelection(kind, model_id, {}, known_by=as_of), as_of):
+                at, is_known = positions_of(kind, page.text_ids, known)
+                similar = cosines(page.vectors, vector, page.norms)[is_known]
                 best = best_of_each(at, similar)
                 found[at[best]] = similar[best]
         return found

@@ -270,7 +270,8 @@ class TextCounts:
 class TextSelection:
     """Which texts' vectors are wanted; `filters` maps a column to its value, None for any.
 
-    A text has the calendar date of its timestamp in `timezone`; it counts if known on `known_by`, or on its own date.
+    A text has the calendar date of its timestamp in `timezone`; it counts if known on `known_by`, or on its own date;
+    of the versions of an event the newest known, or `every_version`.
     """
 
     source: TextSourceType
@@ -278,6 +279,7 @@ class TextSelection:
     filters: Mapping[str, str | None]
     timezone: str = "UTC"
     known_by: date | None = None
+    every_version: bool = False
 
     def __post_init__(self) -> None:
         try:
