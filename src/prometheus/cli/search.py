@@ -162,22 +162,22 @@ def similar_texts(
     with command_app() as app:
         report = app.text_search.find(wanted)
     notes = note_only_model(model_id, filter(None, [report.model_id]), as_of)
-    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)), notes=notes)
+    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report, marks=sys.stdout.isatty())), notes=notes)
 
 
-def _text_lines(report: TextSearchReport) -> Iterator[str]:
+def _text_lines(report: TextSearchReport, *, marks: bool) -> Iterator[str]:
     without = f"; {report.n_without_vector:,} without a vector, by words alone" if report.n_without_vector else ""
     yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.means}{without}"
-    yield "\n".join(map(_hit_text, report.hits))
+    yield "\n".join(hit_text(hit, marks=marks) for hit in report.hits)
 
 
-def _hit_text(hit: TextHit) -> str:
+def hit_text(hit: TextHit, *, marks: bool) -> str:
+    """Return two lines for people; with the words of the question in bold, if `marks`."""
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies) if part)
-    is_terminal = sys.stdout.isatty()
     parts = hit.excerpt(SHOWN_CHARACTERS)
-    body = "".join(typer.style(part, bold=True) if is_word and is_terminal else part for part, is_word in parts)
+    body = "".join(typer.style(part, bold=True) if is_word and marks else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 
