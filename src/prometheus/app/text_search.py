@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.analogs.ranking import standardised, standardised_by
+from prometheus.analogs.closeness import LEAST_RANK
+from prometheus.analogs.ranking import nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores
 from prometheus.app.wiring import Wiring
@@ -18,6 +19,7 @@ from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
+from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import UsageError, no_text_embeddings, no_texts, no_words_found
 
@@ -28,7 +30,12 @@ Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _RANKED = np.dtype(
-    [("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in ("score", "words", "similarity"))]
+    [
+        ("kind", "U5"),
+        ("day", "M8[D]"),
+        ("text_id", "i8"),
+        *((name, "f8") for name in ("score", "words", "similarity", "rank")),
+    ]
 )
 
 
@@ -71,7 +78,9 @@ class TextHit:
 
     `similarity` is the cosine in [-1, 1] between its vector and the question's, `words` its BM25 score; None where the
     search, or the text, has none. `score` is what it was ranked by: one of the two, or by both their sum, each in
-    standard deviations above the mean of the texts compared.
+    standard deviations above the mean of the texts compared. `rank` is how many random questions of the same length
+    find nothing that has so many of their words, in [0, 1]; None where it was not asked. `way` is which way the text
+    says that the question's subject went; None where the question asks for none, or the text does not tell.
     """
 
     similarity: float | None
@@ -79,6 +88,8 @@ class TextHit:
     n_copies: int = 0
     words: float | None = None
     score: float | None = None
+    rank: float | None = None
+    way: Way | None = None
 
     @property
     def copies(self) -> str:
@@ -87,8 +98,8 @@ class TextHit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        scores = {"score": self.score, "similarity": self.similarity, "words": self.words}
-        return {**scores, "n_copies": self.n_copies, **self.text.to_dict()}
+        scores = {"score": self.score, "similarity": self.similarity, "words": self.words, "rank": self.rank}
+        return {**scores, "way": self.way, "n_copies": self.n_copies, **self.text.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ class TextSearchReport:
     """The texts found, the best first, of `n_texts` compared; `n_without_vector` of them by their words alone.
 
     `model_id` is whose vectors were compared: of several, which have embedded texts of different sources, all; None
-    for a search by words alone.
+    for a search by words alone. `best_rank` is the highest of all texts compared, None where it was not asked.
     """
 
     as_of_date: date
@@ -118,6 +129,12 @@ class TextSearchReport:
     hits: tuple[TextHit, ...]
     by: By = "meaning"
     n_without_vector: int = 0
+    best_rank: float | None = None
+
+    @property
+    def is_nothing_close(self) -> bool:
+        """Whether no text has more of the question's words than most random questions find of theirs."""
+        return self.best_rank is not None and self.best_rank < LEAST_RANK
 
     @property
     def means(self) -> str:
@@ -129,7 +146,8 @@ class TextSearchReport:
         """Return JSON values."""
         return {
             "as_of_date": str(self.as_of_date), "by": self.by, "model_id": self.model_id, "n_texts": self.n_texts,
-            "n_without_vector": self.n_without_vector, "hits": [hit.to_dict() for hit in self.hits],
+            "n_without_vector": self.n_without_vector, "nothing_close": self.is_nothing_close,
+            "hits": [hit.to_dict() for hit in self.hits],
         }  # fmt: skip
 
 
@@ -167,7 +185,7 @@ class SearchTexts:
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
         vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        return self._ranked("\n\n".join(text.text for text in own), vectors, earlier, day, by, k)
+        return self._ranked("\n\n".join(text.text for text in own), vectors, earlier, day, by, k, is_asked=False)
 
     def _read(self, query: TextQuery) -> dict[TextSourceType, tuple[str, Float32Vector]]:
         """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
@@ -181,9 +199,10 @@ class SearchTexts:
         return vectors
 
     def _ranked(
-        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, k: int
-    ) -> TextSearchReport:
-        scored = self._score(question, vectors, compared, as_of, by)
+        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, k: int,
+        *, is_asked: bool = True,
+    ) -> TextSearchReport:  # fmt: skip
+        scored = self._score(question, vectors, compared, as_of, by, is_asked=is_asked)
         has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
         n_compared, n_without = len(scored), 0
         if by == "meaning":
@@ -197,17 +216,23 @@ class SearchTexts:
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
         return TextSearchReport(
-            as_of, model_id or None, n_compared, tuple(self._first_distinct(ranked, k)), by, n_without
-        )
+            as_of, model_id or None, n_compared, tuple(self._first_distinct(ranked, k)), by, n_without,
+            float(scored["rank"].max()) if is_asked else None,
+        )  # fmt: skip
 
     def _score(
-        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By
+        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, *, is_asked: bool
     ) -> NDArray[Any]:
         """Return each text compared with its scores; NaN stands for one that it does not have."""
         scored = np.empty(len(compared), _RANKED)
         for name in ("kind", "day", "text_id"):
             scored[name] = compared[name]
-        scored["words"] = np.nan if by == "meaning" else self._words.of(question, compared)
+        if is_asked:
+            scored["words"], scored["rank"] = self._words.ranked(question, compared)
+        else:
+            scored["words"], scored["rank"] = self._words.of(question, compared), np.nan
+        if by == "meaning":
+            scored["words"] = np.nan
         scored["similarity"] = self._meaning.of(vectors, compared, as_of)
         if by == "both":
             scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
@@ -256,8 +281,8 @@ def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> F
 
 
 def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
-    score, words, similarity = (None if np.isnan(each) else each for each in scores)
-    return TextHit(similarity, text, n_copies, words, score)
+    score, words, similarity, rank = (None if np.isnan(each) else each for each in scores)
+    return TextHit(similarity, text, n_copies, words, score, rank)
 
 
 def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:

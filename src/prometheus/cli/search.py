@@ -168,13 +168,16 @@ def similar_texts(
 def _text_lines(report: TextSearchReport) -> Iterator[str]:
     without = f"; {report.n_without_vector:,} without a vector, by words alone" if report.n_without_vector else ""
     yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.means}{without}"
+    if report.is_nothing_close:
+        yield "nothing close: random questions of this length find texts with as many of their words"
     yield "\n".join(map(_hit_text, report.hits))
 
 
 def _hit_text(hit: TextHit) -> str:
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
-    labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies) if part)
+    way = f"(tells: {hit.way})" if hit.way else ""
+    labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies, way) if part)
     body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 

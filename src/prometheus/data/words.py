@@ -33,6 +33,7 @@ _STEMS = """
     FROM unnest(%s::text[]) AS configuration, count_stems(configuration, %s),
          unnest(stems, counts) AS counted(stem, n)
 """
+_STEMS_OF = "SELECT stems FROM text_words WHERE source_type = %s AND source_id = ANY(%s) ORDER BY source_id"
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
     FROM unnest({configurations}::text[], {stems}::text[]) WITH ORDINALITY AS asked(configuration, stem, number)
@@ -81,6 +82,10 @@ class TextWords(HistoricalTables):
         for name, stem, n in sorted(self._db.rows(_STEMS, (names, question))):
             found.setdefault(self.configurations.index(name), {})[stem] = n
         return found
+
+    def stems_of(self, source_type: TextSourceType, text_ids: Sequence[int]) -> list[list[str]]:
+        """Return the stems that each of some texts has, by id."""
+        return self._db.column(_STEMS_OF, (source_type, list(text_ids)))
 
     def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
         """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.
