@@ -22,6 +22,7 @@ FeatureCube: TypeAlias = NDArray[np.floating]
 Float64Vector: TypeAlias = NDArray[np.float64]
 Float64Matrix: TypeAlias = NDArray[np.float64]
 Int64Vector: TypeAlias = NDArray[np.int64]
+Int64Matrix: TypeAlias = NDArray[np.int64]
 UInt64Vector: TypeAlias = NDArray[np.uint64]
 DateVector: TypeAlias = NDArray[np.datetime64]
 """Shape (n,), dtype datetime64[D]."""

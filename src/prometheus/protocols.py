@@ -216,7 +216,10 @@ class TextEmbeddingModel(Protocol):
 
 @runtime_checkable
 class ChunkingTextEmbeddingModel(TextEmbeddingModel, Protocol):
-    """A model that reads long texts in pieces, and says in how many."""
+    """A model that reads long texts in pieces, and says in how many.
+
+    One whose encodings hold the `prometheus.encoders.texts.documents.Passages` has a true attribute `makes_passages`.
+    """
 
     def encode(self, docs: Sequence[TextDoc]) -> documents.TextEncoding:
         """Return one vector per text with its number of chunks and its flags."""
@@ -283,7 +286,11 @@ class StoringEncoder(Protocol):
 
 
 class TextVectorStore(VectorStore, Protocol):
-    """Keeps text vectors; `prometheus.encoders.TextEmbeddingStore` is one."""
+    """Keeps text vectors; `prometheus.encoders.TextEmbeddingStore` is one.
+
+    A store with a true attribute `keeps_passages` is given the `prometheus.encoders.texts.documents.Passages`, too: as
+    `passages` of `save_embeddings`, one per text, None for one of one chunk. It returns them with what it loads.
+    """
 
     def save_embeddings(
         self,

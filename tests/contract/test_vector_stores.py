@@ -17,7 +17,7 @@ from tests.property.strategies import bounded, finite_float32
 from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
-from prometheus.encoders.texts.documents import TextSelection
+from prometheus.encoders.texts.documents import Passages, TextSelection
 from prometheus.errors import UsageError, VectorError, WindowShapeError
 
 FRIDAY = date(2025, 1, 31)
@@ -296,6 +296,34 @@ def test_what_a_model_says_about_a_text_vector_is_kept_and_corrected(stores: Sto
     assert said() == [(1, ()), (5, ())]
     assert stores.texts.save_embeddings(docs, MODEL, -vectors) == 2
     assert said() == [(None, ()), (None, ())]
+
+
+def test_passages_are_kept_with_their_text_and_replaced_with_it(stores: Stores) -> None:
+    docs, vectors = docs_of("a long text", "b"), vectors_of(2, 3)
+    long = Passages(np.array([[0, 6], [7, 11]]), vectors_of(2, 3))
+    short = Passages(np.array([[0, 11]] * 3), vectors_of(3, 3))
+    save, other = stores.texts.save_embeddings, docs_of("x", "y", "a long text")[2:]
+    assert save(docs, MODEL, vectors, n_chunks=[2, 1]) == 2
+    assert save(docs, MODEL, vectors, n_chunks=[2, 1], passages=[long, None]) == 1
+    before = stores.snapshot()
+    assert save(docs, MODEL, vectors, n_chunks=[2, 1], passages=[long, None]) == 0
+    assert save(docs, MODEL, vectors, n_chunks=[2, 1]) == 0
+    assert save(docs, MODEL, vectors) == 0
+    assert stores.snapshot() == before
+    assert save(other, MODEL, vectors[:1], n_chunks=[2]) == 1
+    found = [
+        stores.texts.load_many("MACRO", ["0", "1"], MODEL)["0"].passages,
+        stores.texts.load_same_texts([docs[0].text_hash], MODEL)[docs[0].text_hash].passages,
+    ]
+    assert [each is not None and each.is_same(long) for each in found] == [True, True]
+    assert save(docs[:1], MODEL, vectors[:1], n_chunks=[3], passages=[short]) == 1
+    loaded = stores.texts.load_many("MACRO", ["0"], MODEL)["0"].passages
+    assert loaded is not None
+    assert loaded.is_same(short)
+    assert save(docs[:1], MODEL, -vectors[:1], n_chunks=[2]) == 1
+    assert stores.texts.load_many("MACRO", ["0"], MODEL)["0"].passages is None
+    with pytest.raises(WindowShapeError):
+        save(docs[:1], MODEL, vectors[:1], n_chunks=[4], passages=[short])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -24,10 +25,11 @@ from prometheus.backfill.plan import DateSpan, TextChunk, text_chunks
 from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.provenance import self_contained
+from prometheus.data.removal import Removal
 from prometheus.data.text_reader import TextReader
-from prometheus.data.vectors.texts import TextEmbeddingStore
+from prometheus.data.vectors.texts import TextEmbeddingStore, TextVectorReader
 from prometheus.encoders.texts import portions
-from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.documents import Passages, TextDoc, TextEncoding, TextSelection
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import InputRefusedError, ModelFingerprintError, UsageError, VectorError
 
@@ -71,7 +73,10 @@ def backfill(db_manager: DatabaseManager, model: Any = None, *, dry_run: bool = 
 def vectors_of(db_manager: DatabaseManager) -> dict[str, tuple[Any, ...]]:
     """What is stored, by text."""
     query = """
-        SELECT description || source, vector, text_hash, n_chunks, flags
+        SELECT description || source, vector, text_hash, n_chunks, flags, (
+            SELECT array_agg((first_char, last_char, vector)::text ORDER BY position) FROM text_passages
+            WHERE text_passages.source_id = text_embeddings.source_id
+        )
         FROM text_embeddings JOIN macro_events ON source_id = event_id::text
     """
     with db_manager.get_historical_connection() as connection:
@@ -161,7 +166,8 @@ def test_two_workers_or_one_and_any_chunks_leave_the_same_bytes(
     for n_workers, docs_per_chunk in ((None, 256), (2, 3), (1, 1)):
         monkeypatch.setattr(portions, "TEXTS_PER_PORTION", docs_per_chunk)
         run = app.texts.embed("MACRO", request_of(), EngineChoice(workers=n_workers))
-        assert (run.report.planned, run.report.written, run.report.n_bytes) == (5, 5, 5 * 384 * 4)
+        assert (run.report.planned, run.report.written, run.report.passages) == (5, 5, 2)
+        assert run.report.n_bytes == 7 * 384 * 4
         assert 4 <= run.report.encoded <= 5  # an equal text in the neighbouring chunk may not be stored yet
         if n_workers == 2:
             assert app.texts.embed("MACRO", request_of()).report.written == 0
@@ -170,6 +176,79 @@ def test_two_workers_or_one_and_any_chunks_leave_the_same_bytes(
             connection.execute("DELETE FROM text_embeddings")
     assert found[0] == found[1] == found[2]
     assert max(row[2] for row in found[0].values()) == 2, "one text is long"
+
+
+class PieceModel(LetterModel):
+    """A model that reads texts in pieces of ten letters."""
+
+    makes_passages = True
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        passages = [_pieces(doc.text) if len(doc.text) > 10 else None for doc in docs]
+        n_chunks = tuple(1 if found is None else len(found) for found in passages)
+        return TextEncoding(self.embed_batch(docs), n_chunks, ((),) * len(docs), tuple(passages))
+
+
+def _pieces(text: str) -> Passages:
+    firsts = np.arange(0, len(text), 10)
+    vectors = np.array([[ord(text[first]), first] for first in firsts], dtype=np.float32)
+    return Passages(np.stack([firsts, np.minimum(firsts + 10, len(text))], axis=1), vectors)
+
+
+class ChunkOnly(PieceModel):
+    """As the model was before it made passages."""
+
+    makes_passages = False
+
+    def encode(self, docs: Sequence[TextDoc]) -> TextEncoding:
+        return replace(super().encode(docs), passages=())
+
+
+def test_texts_embedded_before_get_their_passages_and_keep_their_vectors(
+    db_manager: DatabaseManager, table_digests: TableDigest
+) -> None:
+    store_events(db_manager, "The policy rate is high.", "Growth", "The policy rate is high.", "Growth of the GDP")
+    first = backfill(db_manager, ChunkOnly()).report
+    assert (first.written, first.passages) == (4, 0)
+    assert backfill(db_manager, ChunkOnly()).report.written == 0
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE text_embeddings SET vector = substr(vector, 5) || substr(vector, 1, 4)")
+    before = vectors_of(db_manager)
+    planned = backfill(db_manager, PieceModel(), dry_run=True).report
+    assert (planned.texts, planned.encoded, planned.written, planned.passages) == (4, 2, 3, 3 + 3 + 2)
+    model = PieceModel()
+    done = backfill(db_manager, model).report
+    assert (done.texts, done.encoded, done.written, done.passages) == (4, 2, 3, 3 + 3 + 2)
+    assert model.seen == ["The policy rate is high.", "Growth of the GDP"]
+    after = vectors_of(db_manager)
+    assert {name: row[:4] for name, row in after.items()} == {name: row[:4] for name, row in before.items()}
+    assert {name: None if row[4] is None else len(row[4]) for name, row in after.items()} == {
+        "The policy rate is high.0": 3, "Growth1": None, "The policy rate is high.2": 3, "Growth of the GDP3": 2,
+    }  # fmt: skip
+    digests = table_digests()
+    again = backfill(db_manager, model).report
+    assert (again.written, again.passages, len(model.seen), table_digests()) == (0, 0, 2, digests)
+
+
+def test_passages_are_read_with_the_date_of_their_text_and_go_with_it(db_manager: DatabaseManager) -> None:
+    store_events(db_manager, "Caf&eacute;s of the policy", "Growth", "The policy rate is high.")
+    backfill(db_manager, PieceModel())
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE macro_events SET known_at = timestamp + interval '2 days' WHERE source = '2'")
+        connection.execute("UPDATE macro_events SET description = 'Growth of' WHERE source = '1'")
+    reader, day = TextVectorReader(db_manager), DAY.date()
+    (rows,) = reader.iter_passages(TextSelection("MACRO", MODEL, {}, known_by=day), date.min, date.max)
+    assert set(rows["day"].tolist()) == {day}
+    (text,) = TextReader(db_manager).load_dated("MACRO", [int(rows["text_id"][0])])
+    shown = [text.text[row["first_char"] : row["last_char"]] for row in rows]
+    assert shown == ["Caf\u00e9s of t", "he policy"]
+    assert np.stack([np.frombuffer(row["vector"], "<f4") for row in rows]).tolist() == [[ord("C"), 0], [ord("h"), 10]]
+    (rows,) = reader.iter_passages(TextSelection("MACRO", MODEL, {}, known_by=day + timedelta(2)), date.min, date.max)
+    assert len(rows) == 2 + 3
+    removal = Removal(db_manager, is_plan=False)
+    assert removal.texts("MACRO", day, day, {}) == {"macro_events": 3, "text_embeddings": 3, "joint_embeddings": 0}
+    with db_manager.get_historical_connection() as connection:
+        assert connection.execute("SELECT count(*) FROM text_passages").fetchone() == (0,)
 
 
 def test_a_run_is_logged_and_a_dry_run_estimates_its_time(

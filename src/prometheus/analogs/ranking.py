@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector
 
 NUDGE = 1.5
 """How far a second cue moves a text, in standard deviations of the scores."""
@@ -50,3 +50,12 @@ def nudged(scores: Float64Vector, agreements: NDArray[np.integer], deviation: fl
     [4.5, 5.0, 2.5]
     """
     return scores + NUDGE * deviation * agreements
+
+
+def cosines(vectors: Float32Matrix, vector: Float32Vector) -> Float64Vector:
+    """Return the cosine of each row with a vector, shape (n,), row by row, so that no row depends on others."""
+    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
+    products = (wide * query).sum(axis=1)
+    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
+    found: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
+    return found

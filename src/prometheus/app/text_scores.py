@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.analogs.closeness import drawn_texts, random_questions, rank_among
+from prometheus.analogs.passages import best_of_each
+from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25, most_possible
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
@@ -64,7 +66,7 @@ class WordScores:
         alike = np.flatnonzero(known["configuration"] == number)
         drawn = known[alike[drawn_texts(len(alike))]]
         kinds = np.unique(drawn["kind"]).tolist()
-        texts = [self._table.stems_of(kind, drawn["text_id"][drawn["kind"] == kind].tolist()) for kind in kinds]
+        texts = [self._table.distinct_stems(kind, drawn["text_id"][drawn["kind"] == kind].tolist()) for kind in kinds]
         questions = random_questions(chain.from_iterable(texts), n_stems)
         found = self._postings({number: sorted({stem for each in questions for stem in each})}, known)
         collection = _collection(number, known)
@@ -108,20 +110,27 @@ class WordScores:
 
 
 class MeaningScores:
-    """The cosine of each text's vector with the question's."""
+    """The cosine of each text's vectors with the question's."""
 
     def __init__(self, wired: Wiring) -> None:
         self._vectors = wired.daily_texts
 
     def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
-        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector."""
-        cosines = np.full(len(known), np.nan)
+        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector.
+
+        That of a text in several passages is the one of its nearest passage.
+        """
+        found = np.full(len(known), np.nan)
         for kind, (model_id, vector) in vectors.items():
-            for rows in self._vectors.iter_rows(TextSelection(kind, model_id, {}, known_by=as_of), date.min, as_of):
+            wanted = TextSelection(kind, model_id, {}, known_by=as_of)
+            pages = (self._vectors.iter_rows, self._vectors.iter_passages)  # what passages say replaces what texts do
+            for rows in chain.from_iterable(read(wanted, date.min, as_of) for read in pages):
                 stored = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), len(vector))
                 at, is_known = positions_of(kind, rows["text_id"], known)
-                cosines[at] = _cosines(stored, vector)[is_known]
-        return cosines
+                similar = cosines(stored[is_known], vector)
+                best = best_of_each(at, similar)
+                found[at[best]] = similar[best]
+        return found
 
 
 def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
@@ -143,12 +152,3 @@ def _collection(number: int, known: KnownTexts) -> Collection:
 def _most_said(stems: Mapping[str, int]) -> dict[str, int]:
     kept = sorted(stems, key=lambda stem: (-stems[stem], stem))[:MAX_STEMS]
     return {stem: stems[stem] for stem in sorted(kept)}
-
-
-def _cosines(vectors: NDArray[np.float32], vector: Float32Vector) -> Float64Vector:
-    """Return the cosine of each row with a vector, row by row, so that no row depends on others."""
-    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
-    products = (wide * query).sum(axis=1)
-    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
-    cosines: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
-    return cosines

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal, get_args
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.analogs.closeness import LEAST_RANK
+from prometheus.analogs.passages import Passage
 from prometheus.analogs.ranking import nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores
+from prometheus.app.text_passages import ShownPassages
+from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, positions_of
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
@@ -26,6 +28,8 @@ from prometheus.errors import UsageError, no_text_embeddings, no_texts, no_words
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
 _MIN_PAGE = 50
+N_RESORTED = 20
+"""Hits beyond those wanted that may come forward because they tell the direction that was asked for."""
 Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
@@ -78,9 +82,10 @@ class TextHit:
 
     `similarity` is the cosine in [-1, 1] between its vector and the question's, `words` its BM25 score; None where the
     search, or the text, has none. `score` is what it was ranked by: one of the two, or by both their sum, each in
-    standard deviations above the mean of the texts compared. `rank` is how many random questions of the same length
-    find nothing that has so many of their words, in [0, 1]; None where it was not asked. `way` is which way the text
-    says that the question's subject went; None where the question asks for none, or the text does not tell.
+    standard deviations above the mean of the texts compared. `passage` is the part of the text that matched: by both,
+    the sum of nearness and words decides. `rank` is how many random questions of the same length find nothing that has
+    as many of their words, in [0, 1]; None where it was not asked. `way` is which way the passage says that the
+    question's subject went; None where the question asks for none, or it does not tell.
     """
 
     similarity: float | None
@@ -88,6 +93,7 @@ class TextHit:
     n_copies: int = 0
     words: float | None = None
     score: float | None = None
+    passage: Passage | None = None
     rank: float | None = None
     way: Way | None = None
 
@@ -99,7 +105,27 @@ class TextHit:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         scores = {"score": self.score, "similarity": self.similarity, "words": self.words, "rank": self.rank}
-        return {**scores, "way": self.way, "n_copies": self.n_copies, **self.text.to_dict()}
+        passage = None if self.passage is None else self.passage.to_dict()
+        return {**scores, "way": self.way, "n_copies": self.n_copies, "passage": passage, **self.text.to_dict()}
+
+    def excerpt(self, n_characters: int) -> list[tuple[str, bool]]:
+        """Return what to show of the text, in pieces, and whether each is a word of the question.
+
+        It is the part of the passage with most of these words, of about `n_characters`; dots stand for the rest.
+        """
+        text = self.text.text
+        part = (self.passage or Passage(0, len(text))).shortened(text, n_characters)
+        before = [("… ", False)] if text[: part.first_char].strip() else []
+        behind = [(" …", False)] if text[part.last_char :].strip() else []
+        return [*before, *part.parts(text), *behind]
+
+    def passage_text(self, n_characters: int | None = None) -> str:
+        """Return the passage, or about `n_characters` of it; the whole text if that is no longer."""
+        text = self.text.text
+        if self.passage is None or (n_characters is not None and len(text) <= n_characters):
+            return text
+        part = self.passage if n_characters is None else self.passage.shortened(text, n_characters)
+        return text[part.first_char : part.last_char]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +183,7 @@ class SearchTexts:
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired)
         self._words, self._meaning = WordScores(wired), MeaningScores(wired)
+        self._passages = ShownPassages(wired)
         self._vectors = wired.daily_texts
         self._texts = wired.texts
 
@@ -215,10 +242,13 @@ class SearchTexts:
             kinds = np.unique(compared["kind"]).tolist()
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
-        return TextSearchReport(
-            as_of, model_id or None, n_compared, tuple(self._first_distinct(ranked, k)), by, n_without,
-            float(scored["rank"].max()) if is_asked else None,
-        )  # fmt: skip
+        ask = asked_direction(question) if is_asked else None
+        found = self._first_distinct(ranked, k if ask is None else k + N_RESORTED)
+        hits = self._with_passages(found, question, vectors, compared, by)
+        if ask is not None:
+            hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
+        best_rank = float(scored["rank"].max()) if is_asked else None
+        return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
     def _score(
         self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, *, is_asked: bool
@@ -242,6 +272,14 @@ class SearchTexts:
             n_models = len({model_id for model_id, _ in vectors.values()})
             scored["score"] = _standardised_of_models(scored, vectors) if n_models > 1 else scored["similarity"]
         return scored
+
+    def _with_passages(
+        self, hits: Sequence[TextHit], question: str, vectors: QuestionVectors, compared: KnownTexts, by: By
+    ) -> tuple[TextHit, ...]:
+        places = [positions_of(hit.text.source_type, np.array([hit.text.source_id]), compared)[0][0] for hit in hits]
+        found = [(hit.text, int(compared["configuration"][at])) for hit, at in zip(hits, places, strict=True)]
+        passages = self._passages.of(found, question, vectors, ranks_words=by == "both")
+        return tuple(replace(hit, passage=passage) for hit, passage in zip(hits, passages, strict=True))
 
     def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
         """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""
@@ -282,7 +320,16 @@ def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> F
 
 def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
     score, words, similarity, rank = (None if np.isnan(each) else each for each in scores)
-    return TextHit(similarity, text, n_copies, words, score, rank)
+    return TextHit(similarity, text, n_copies, words, score, rank=rank)
+
+
+def _resorted(hits: Sequence[TextHit], ask: Ask, deviation: float) -> tuple[TextHit, ...]:
+    """Return hits with what their passages tell; those that tell the way asked for before others nearly as good."""
+    told = [replace(hit, way=main_way(told_directions(hit.passage_text(), ask))) for hit in hits]
+    scores = np.array([hit.score for hit in told], dtype=np.float64)
+    agreements = np.array([agreement(hit.way, ask) for hit in told], dtype=np.int64)
+    order = np.argsort(-nudged(scores, agreements, deviation), kind="stable")
+    return tuple(told[at] for at in order.tolist())
 
 
 def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:

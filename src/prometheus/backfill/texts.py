@@ -35,8 +35,12 @@ class TextBackfill:
     def count(self, wanted: WantedTexts) -> TextCounts:
         """Return the number of texts to encode and write; flags are known of stored vectors only."""
         n_missing = len(wanted.docs) - len(wanted.current)
-        stored = count_texts(EncodedTexts(wanted, {}), n_missing, n_missing * self._vector_bytes(wanted))
-        return replace(stored, texts=len(wanted.docs), encoded=len(wanted.fresh))
+        n_passages = sum(
+            wanted.known[text_hash].n_chunks or 0 for text_hash in wanted.hashes if text_hash in wanted.lacking
+        )
+        n_bytes = (n_missing + n_passages) * self._vector_bytes(wanted)
+        stored = count_texts(EncodedTexts(wanted, {}), n_missing, n_bytes)
+        return replace(stored, texts=len(wanted.docs), encoded=len(wanted.fresh), passages=n_passages)
 
     def encode(self, wanted: WantedTexts) -> EncodedTexts:
         """Return the vectors; each text the model refuses is a failure of its own."""

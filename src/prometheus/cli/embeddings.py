@@ -256,7 +256,9 @@ def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOption
     counts = done.report
     facts = {
         "model_id": model_id, "texts": counts.texts, "encoded": counts.encoded, "flags": dict(counts.flags),
-        "flagged": counts.flagged,
+        "flagged": counts.flagged, "passages": counts.passages,
     }  # fmt: skip
     subject = f"{model_id}: {counts.texts} texts, {counts.encoded} {'to encode' if done.is_dry else 'encoded'}"
+    if counts.passages:
+        subject += f", {counts.passages} passages"
     return answer_of_run(done, facts, subject, "".join(f", {n} {flag}" for flag, n in sorted(counts.flags.items())))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -178,7 +178,9 @@ def _hit_text(hit: TextHit) -> str:
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     way = f"(tells: {hit.way})" if hit.way else ""
     labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies, way) if part)
-    body = textwrap.shorten(text.text, SHOWN_CHARACTERS, placeholder=" …")
+    is_terminal = sys.stdout.isatty()
+    parts = hit.excerpt(SHOWN_CHARACTERS)
+    body = "".join(typer.style(part, bold=True) if is_word and is_terminal else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 

@@ -33,7 +33,12 @@ _STEMS = """
     FROM unnest(%s::text[]) AS configuration, count_stems(configuration, %s),
          unnest(stems, counts) AS counted(stem, n)
 """
-_STEMS_OF = "SELECT stems FROM text_words WHERE source_type = %s AND source_id = ANY(%s) ORDER BY source_id"
+_DISTINCT_STEMS = "SELECT stems FROM text_words WHERE source_type = %s AND source_id = ANY(%s) ORDER BY source_id"
+_STEMS_OF_WORDS = """
+    SELECT word, tsvector_to_array(to_tsvector(chosen, word))
+    FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
+    WHERE octet_length(word) < 2047
+"""
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
     FROM unnest({configurations}::text[], {stems}::text[]) WITH ORDINALITY AS asked(configuration, stem, number)
@@ -83,9 +88,13 @@ class TextWords(HistoricalTables):
             found.setdefault(self.configurations.index(name), {})[stem] = n
         return found
 
-    def stems_of(self, source_type: TextSourceType, text_ids: Sequence[int]) -> list[list[str]]:
+    def distinct_stems(self, source_type: TextSourceType, text_ids: Sequence[int]) -> list[list[str]]:
         """Return the stems that each of some texts has, by id."""
-        return self._db.column(_STEMS_OF, (source_type, list(text_ids)))
+        return self._db.column(_DISTINCT_STEMS, (source_type, list(text_ids)))
+
+    def stems_of(self, words: Sequence[str], configuration: int) -> list[tuple[str, list[str]]]:
+        """Return each word with its stems: several of a compound one, none of a stop word or an endless one."""
+        return self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
 
     def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
         """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.

@@ -240,9 +240,10 @@ def _search_texts(app: App, asked: TextsParameters, day: date) -> Mapping[str, A
         kinds = [asked.source.upper()] if asked.source else []
         raise no_text_embeddings(kinds, as_of=day) from None  # without a model that read later texts alone
     told = found.to_dict()
-    for hit in told["hits"]:
-        hit["is_cut"] = len(hit["text"]) > TEXT_CHARACTERS
-        hit["text"] = hit["text"][:TEXT_CHARACTERS]
+    for hit, row in zip(found.hits, told["hits"], strict=True):
+        row["is_cut"] = len(row["text"]) > TEXT_CHARACTERS
+        row["text"] = hit.passage_text(TEXT_CHARACTERS)
+        del row["passage"]  # places in a text that is not told
     return told
 
 

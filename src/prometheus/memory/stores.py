@@ -23,7 +23,7 @@ from prometheus.encoders.joint.examples import (
 )
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
-from prometheus.encoders.texts.documents import StoredText, TextDoc, text_rows
+from prometheus.encoders.texts.documents import Passages, StoredText, TextDoc, text_rows
 from prometheus.errors import ambiguous_model
 from prometheus.memory.series import Place, Row, Rows, SeriesKey, SeriesWrite
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
@@ -124,7 +124,12 @@ def _between(rows: Rows, first: date, last: date) -> Rows:
 
 
 class MemoryTextStore(_VectorStore):
-    """Text vectors; a `prometheus.protocols.TextVectorStore`. A row is (vector, text hash, number of chunks, flags)."""
+    """Text vectors; a `prometheus.protocols.TextVectorStore`.
+
+    A row is (vector, text hash, number of chunks, flags, passages); these as bytes of their spans and vectors, or None.
+    """
+
+    keeps_passages = True
 
     def save_embeddings(
         self,
@@ -134,11 +139,15 @@ class MemoryTextStore(_VectorStore):
         *,
         n_chunks: Sequence[int | None] | None = None,
         flags: Sequence[Sequence[str]] | None = None,
+        passages: Sequence[Passages | None] | None = None,
     ) -> int:
-        """Store one vector per text whole or not at all; return how many rows were new or changed."""
+        """Store one vector per text whole or not at all, and its passages; return how many texts were new or changed.
+
+        Passages of None leave those of an equal text alone.
+        """
         rows = {
-            key: (encode_vector(text.vector), text.text_hash, text.n_chunks, text.flags)
-            for key, text in text_rows(docs, model_id, vectors, n_chunks, flags).items()
+            key: (encode_vector(text.vector), text.text_hash, text.n_chunks, text.flags, _kept(text.passages))
+            for key, text in text_rows(docs, model_id, vectors, n_chunks, flags, passages).items()
         }
         return self._place.write(SeriesWrite(("texts", model_id), rows, _is_known_text))
 
@@ -155,19 +164,29 @@ class MemoryTextStore(_VectorStore):
     def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, StoredText]:
         """Return what is stored for these texts, whatever their source, by text hash."""
         wanted, found = set(text_hashes), dict[str, StoredText]()
-        for row in self._place.rows("texts", model_id).values():
+        for row in sorted(self._place.rows("texts", model_id).values(), key=lambda row: row[4] is None):
             if row[1] in wanted:
                 found.setdefault(row[1], _to_text(row))
         return found
 
 
+def _kept(passages: Passages | None) -> tuple[bytes, bytes] | None:
+    return None if passages is None else (passages.spans.tobytes(), passages.vectors.tobytes())
+
+
 def _to_text(row: Row) -> StoredText:
-    vector, text_hash, n_chunks, flags = row
-    return StoredText(text_hash, decode_vector(vector), n_chunks, flags)
+    vector, text_hash, n_chunks, flags, kept = row
+    passages = None
+    if kept is not None:
+        spans = np.frombuffer(kept[0], dtype=np.int64).reshape(-1, 2)
+        passages = Passages(spans, decode_vector(kept[1]).reshape(len(spans), -1))
+    return StoredText(text_hash, decode_vector(vector), n_chunks, flags, passages)
 
 
 def _is_known_text(stored: Row, new: Row) -> bool:
-    return stored[:2] == new[:2] and (new[2] is None or stored[2:] == new[2:])
+    """Rows of unknown chunks, or without passages, leave those of an equal vector alone."""
+    is_known = stored[:2] == new[:2] and (new[2] is None or stored[2:4] == new[2:4])
+    return is_known and new[4] in (None, stored[4])
 
 
 class MemoryJointStore(_VectorStore):

@@ -299,6 +299,7 @@ class Texts(ResultTable["TextHit"]):
             Column("timestamp", "instant", [text.timestamp for text in found]),
             Column("source", "text", [text.source_type.lower() for text in found]),
             Column("n_copies", "count", [hit.n_copies for hit in self], ",d"),
+            Column("passage", "text", [hit.passage_text() for hit in self]),
             *columns_of(found, {"kind": "text", "place": "text", "origin": "text", "text": "text"}),
         )
 

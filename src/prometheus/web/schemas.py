@@ -237,6 +237,14 @@ class AnalogList(Answer):
     spread_over_all_dates: list[SpreadRow]
 
 
+class PassageRow(Answer):
+    """A part of a text, as characters of `text`, half open, counted as Unicode code points from 0 on."""
+
+    first_char: int
+    last_char: int
+    words: list[tuple[int, int]] = Field(description="Where words of the question stand in it.")
+
+
 class TextRow(Answer):
     """A text found."""
 
@@ -253,6 +261,7 @@ class TextRow(Answer):
         description="Which way the text says that the question's subject went; null where it does not tell."
     )
     n_copies: int = Field(description="Near-copies that it stands for; none of them is listed.")
+    passage: PassageRow = Field(description="The part of the text that matched the question.")
     source_type: str = Field(examples=["MACRO"])
     source_id: int
     timestamp: datetime

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.fixtures.text_models import write_tokenizer
+from tests.reference.passages import slow_spans
 
 from prometheus.arrays import Float32Vector
 from prometheus.encoders.texts.chunks import (
@@ -63,12 +65,14 @@ def test_many_texts_at_once_have_the_chunks_they_have_alone(
     tokenizer: ChunkTokenizer, long_text: LongText, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cut_into_segments, "__defaults__", (12,))
-    texts = ["rate bank rate bank", " ", "rate", "the rate of growth rose . policy , high"]
+    texts = ["rate bank rate bank", " ", "rate", ". . . . . .", "the rate of growth rose . policy , high"]
     alone = [chunk for at, text in enumerate(texts) for chunk in tokenizer.chunks(at, text, long_text)]
     together = tokenizer.chunks_together(list(enumerate(texts)), long_text)
+    n_chunks = Counter(chunk.document for chunk in alone)
     for chunk, other in zip(alone, together, strict=True):
         assert chunk.token_ids.tolist() == other.token_ids.tolist()
         assert (chunk.document, chunk.is_blank, chunk.is_cut) == (other.document, other.is_blank, other.is_cut)
+        assert chunk.span == other.span or (other.span == (0, 0) and n_chunks[chunk.document] == 1)
 
 
 def test_a_length_without_room_for_text_is_refused(tmp_path: Path) -> None:
@@ -91,6 +95,20 @@ def test_where_segments_are_cut_changes_no_token(tmp_path: Path, monkeypatch: py
     for size in (7, 20, 64):
         monkeypatch.setattr(cut_into_segments, "__defaults__", (size,))
         assert ids_of(tokenizer, text) == whole
+
+
+@pytest.mark.parametrize("size", [7, 20, 64, 64_000])
+def test_a_chunk_knows_its_place_in_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(cut_into_segments, "__defaults__", (size,))
+    tokenizer, plain = tokenizer_of(tmp_path, 9), read_tokenizer(tmp_path / "tokenizer.json")
+    for n_words in (1, 6, 7, 8, 14, 40):
+        text = " \n" + " \u20ac rate,  \U0001f600\n\ncaf\u00e9"[: 2 * n_words] * n_words
+        spans = [chunk.span for chunk in tokenizer.chunks(0, text, "mean")]
+        assert spans == slow_spans(plain, text, 7)
+
+
+def test_a_text_without_tokens_has_no_place(tokenizer: ChunkTokenizer) -> None:
+    assert [chunk.span for chunk in tokenizer.chunks(0, " ", "mean")] == [(0, 0)]
 
 
 class CountsOfTwoWords(ChunkedTextModel):
@@ -117,6 +135,17 @@ def test_a_long_text_is_the_mean_of_its_chunks_at_unit_length(tokenizer: ChunkTo
     unit = CountsOfTwoWords(tokenizer, "mean", normalize=True).encode(docs_of(text))
     np.testing.assert_allclose(unit.vectors, [[0.5**0.5, 0.5**0.5]], rtol=1e-7)
     assert unit.n_chunks == (2,)
+
+
+def test_the_passages_of_a_long_text_are_its_chunks_and_a_short_text_has_none(tokenizer: ChunkTokenizer) -> None:
+    text = "rate rate rate bank bank bank"
+    long, short, twin = CountsOfTwoWords(tokenizer, "mean", normalize=True).encode(docs_of(text, "rate", text)).passages
+    assert long is not None
+    assert short is None
+    assert [text[first:last] for first, last in long.spans.tolist()] == ["rate rate rate", "bank bank bank"]
+    assert long.vectors.tolist() == [[3, 0], [0, 3]]
+    assert long.is_same(twin)
+    assert CountsOfTwoWords(tokenizer, "truncate", normalize=True).encode(docs_of(text)).passages == (None,)
 
 
 def test_texts_keep_their_order_and_equal_ones_are_embedded_once(tokenizer: ChunkTokenizer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -13,7 +13,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
+from prometheus.arrays import (
+    DateVector,
+    Float32Matrix,
+    Float32Vector,
+    Int64Matrix,
+    Int64Vector,
+    as_float32,
+    require_finite,
+)
 from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 
 TextSourceType = Literal["MACRO", "NEWS"]
@@ -121,12 +129,43 @@ class SourceText:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Passages:
+    """The n pieces that a model read a long text in, in order: `spans`, shape (n, 2), and `vectors`, shape (n, dim).
+
+    A span is the first character and the one after the last, of the text as readers give it and hits show it.
+    """
+
+    spans: Int64Matrix
+    vectors: Float32Matrix
+
+    def __post_init__(self) -> None:
+        if self.spans.shape != (len(self.vectors), 2) or self.vectors.ndim != 2:
+            raise WindowShapeError("passages", self.spans.shape, (len(self.vectors), 2))
+        require_finite(self.vectors, "passages")
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def is_same(self, other: Passages | None) -> bool:
+        """Return whether both say the same, the vectors byte for byte."""
+        return (
+            other is not None
+            and self.spans.tolist() == other.spans.tolist()
+            and self.vectors.tobytes() == other.vectors.tobytes()
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TextEncoding:
-    """What a model made of n texts, in their order: `vectors`, shape (n, dim), number of chunks, and flags, sorted."""
+    """What a model made of n texts, in their order: `vectors`, shape (n, dim), number of chunks, and flags, sorted.
+
+    `passages` are those of each text, None for a text of one chunk; they may be absent.
+    """
 
     vectors: Float32Matrix
     n_chunks: tuple[int, ...]
     flags: tuple[tuple[str, ...], ...]
+    passages: tuple[Passages | None, ...] = ()
 
     def __post_init__(self) -> None:
         n_texts = len(self.n_chunks)
@@ -140,36 +179,50 @@ class TextEncoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredText:
-    """A vector, shape (dim,), as it is stored, or as it will be; None stands for what is not known about it."""
+    """A vector, shape (dim,), as it is stored, or as it will be; None stands for what is not known about it.
+
+    `passages` are None, too, of a text of one chunk.
+    """
 
     text_hash: str | None
     vector: Float32Vector
     n_chunks: int | None
     flags: tuple[str, ...]
+    passages: Passages | None = None
 
     def is_same(self, other: StoredText) -> bool:
         """Return whether two rows say the same, the vectors byte for byte."""
         said, others = ((each.text_hash, each.n_chunks, each.flags) for each in (self, other))
-        return said == others and self.vector.tobytes() == other.vector.tobytes()
+        return said == others and self.vector.tobytes() == other.vector.tobytes() and self.has_passages_of(other)
+
+    def has_passages_of(self, other: StoredText) -> bool:
+        """Return whether two rows have the same passages, or none."""
+        return other.passages is None if self.passages is None else self.passages.is_same(other.passages)
+
+    def added_to(self, stored: StoredText | None) -> StoredText:
+        """Return what stands after this was made: of a vector that is stored already only the passages are new."""
+        return self if stored is None else replace(stored, passages=self.passages)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WantedTexts:
     """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
-    The rows at the `current` positions were made of these very texts; `known` holds all their vectors by hash.
+    The rows at the `current` positions were made of these very texts; `known` holds all their vectors by hash. Of those
+    of `lacking` the passages are wanted, too.
     """
 
     docs: tuple[TextDoc, ...]
     hashes: tuple[str, ...]
     current: frozenset[int]
     known: Mapping[str, StoredText]
+    lacking: frozenset[str] = frozenset()
 
     @property
     def fresh(self) -> dict[str, TextDoc]:
-        """The texts that no stored vector was made of, each once, by hash."""
+        """The texts to encode: no stored vector was made of them, or they lack passages; each once, by hash."""
         pairs = zip(self.hashes, self.docs, strict=True)
-        return {text_hash: doc for text_hash, doc in pairs if text_hash not in self.known}
+        return {text_hash: doc for text_hash, doc in pairs if text_hash not in self.known or text_hash in self.lacking}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,13 +236,17 @@ class EncodedTexts:
     @property
     def found(self) -> dict[int, StoredText]:
         """What each text has, by its position; those that failed are left out."""
-        every = {**self.wanted.known, **self.fresh}
+        known = self.wanted.known
+        every = {**known, **{text_hash: made.added_to(known.get(text_hash)) for text_hash, made in self.fresh.items()}}
         return {at: every[text_hash] for at, text_hash in enumerate(self.wanted.hashes) if text_hash in every}
 
 
 @dataclass(frozen=True, slots=True)
 class TextCounts:
-    """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any."""
+    """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any.
+
+    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking.
+    """
 
     texts: int = 0
     encoded: int = 0
@@ -198,6 +255,7 @@ class TextCounts:
     flagged: int = 0
     n_bytes: int = 0
     failures: tuple[InputRefusedError, ...] = ()
+    passages: int = 0
 
     @property
     def planned(self) -> int:
@@ -262,16 +320,22 @@ def text_rows(
     vectors: Float32Matrix,
     n_chunks: Sequence[int | None] | None = None,
     flags: Sequence[Sequence[str]] | None = None,
+    passages: Sequence[Passages | None] | None = None,
 ) -> dict[tuple[str, str], StoredText]:
     """Return what a store keeps of texts, by source type and id, sorted: two writers never wait in a circle."""
     values = as_float32(vectors)
     if values.ndim != 2 or len(values) != len(docs) or (docs and not values.shape[1]):
         raise WindowShapeError(f"{model_id} vectors", values.shape, (len(docs), "dim"))
     rows: dict[tuple[str, str], StoredText] = {}
-    said = zip(n_chunks or [None] * len(docs), flags or [()] * len(docs), strict=True)
-    for doc, vector, (count, names) in zip(docs, values, said, strict=True):
+    nothing = [None] * len(docs)
+    said = zip(n_chunks or nothing, flags or [()] * len(docs), passages or nothing, strict=True)
+    for doc, vector, (count, names, pieces) in zip(docs, values, said, strict=True):
         require_finite(vector, f"{model_id} vector of {doc.name}")
-        row = StoredText(doc.text_hash, vector, count, tuple(sorted(names)))
+        if pieces is not None and pieces.vectors.shape != (count, len(vector)):
+            raise WindowShapeError(
+                f"{model_id} passages of {doc.name}", pieces.vectors.shape, (count or 0, len(vector))
+            )
+        row = StoredText(doc.text_hash, vector, count, tuple(sorted(names)), pieces)
         first = rows.setdefault((doc.source_type, doc.source_id), row)
         if first is not row and not first.is_same(row):
             raise UsageError(f"{doc.name} stands for two different texts")

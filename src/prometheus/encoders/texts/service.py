@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -79,12 +80,14 @@ class TextEmbeddingService(RegisteredModel):
         """Return texts with what is stored of them: their own rows, and rows of equal texts."""
         self.require_same()
         hashes = tuple(doc.text_hash for doc in docs)
-        current = self._load_current(docs, hashes)
-        known = {hashes[position]: text for position, text in current.items()}
+        own = self._load_own(docs, hashes)
+        current = {position: text for position, text in own.items() if not self._lacks_passages(text)}
+        known = {hashes[position]: text for rows in (own, current) for position, text in rows.items()}
         elsewhere = sorted(set(hashes) - known.keys())
         if elsewhere:
             known |= self.store.load_same_texts(elsewhere, self.model_id)
-        return WantedTexts(tuple(docs), hashes, frozenset(current), known)
+        lacking = frozenset(text_hash for text_hash, text in known.items() if self._lacks_passages(text))
+        return WantedTexts(tuple(docs), hashes, frozenset(current), known, lacking)
 
     def encode(self, fresh: Mapping[str, TextDoc]) -> dict[str, StoredText]:
         """Return what the model makes of texts, by text hash; `InputRefusedError` if it makes no vector of one."""
@@ -95,10 +98,11 @@ class TextEmbeddingService(RegisteredModel):
             encoding = self.model.encode(docs)
         else:
             encoding = TextEncoding(as_float32(self.model.embed_batch(docs)), (1,) * len(docs), ((),) * len(docs))
-        texts = zip(fresh.items(), encoding.vectors, encoding.n_chunks, encoding.flags, strict=True)
+        passages = encoding.passages or (None,) * len(docs)
+        texts = zip(fresh.items(), encoding.vectors, encoding.n_chunks, encoding.flags, passages, strict=True)
         return {
-            text_hash: StoredText(text_hash, vector, n_chunks, _all_flags(doc, flags))
-            for (text_hash, doc), vector, n_chunks, flags in texts
+            text_hash: StoredText(text_hash, vector, n_chunks, _all_flags(doc, flags), pieces)
+            for (text_hash, doc), vector, n_chunks, flags, pieces in texts
         }
 
     def write(self, encoded: EncodedTexts) -> TextCounts:
@@ -106,9 +110,11 @@ class TextEmbeddingService(RegisteredModel):
         found = encoded.found
         self._require_one_dim(found.values())
         current, docs = encoded.wanted.current, encoded.wanted.docs
-        n_written = self._save([(docs[at], text) for at, text in found.items() if at not in current])
-        n_bytes = n_written * next((text.vector.nbytes for text in found.values()), 0)
-        return count_texts(encoded, n_written, n_bytes)
+        missing = [(docs[at], text) for at, text in found.items() if at not in current]
+        n_written = self._save(missing)
+        n_passages = sum(len(text.passages) for _, text in missing if text.passages) if n_written else 0
+        n_bytes = (n_written + n_passages) * next((text.vector.nbytes for text in found.values()), 0)
+        return replace(count_texts(encoded, n_written, n_bytes), passages=n_passages)
 
     def _run(self, docs: Iterable[TextDoc]) -> Iterator[tuple[EncodedTexts, TextCounts]]:
         for portion in portions_of(docs, lambda doc: len(doc.text)):
@@ -117,7 +123,12 @@ class TextEmbeddingService(RegisteredModel):
             encoded = EncodedTexts(wanted, self.encode(wanted.fresh))
             yield encoded, self.write(encoded)
 
-    def _load_current(self, docs: Sequence[TextDoc], hashes: Sequence[str]) -> dict[int, StoredText]:
+    def _lacks_passages(self, text: StoredText) -> bool:
+        """Return whether passages of a stored text could be stored, too, and are not."""
+        can_have = getattr(self.model, "makes_passages", False) and getattr(self.store, "keeps_passages", False)
+        return bool(can_have) and text.passages is None and (text.n_chunks or 1) > 1
+
+    def _load_own(self, docs: Sequence[TextDoc], hashes: Sequence[str]) -> dict[int, StoredText]:
         by_type: dict[str, list[str]] = {}
         for doc in docs:
             by_type.setdefault(doc.source_type, []).append(doc.source_id)
@@ -141,12 +152,15 @@ class TextEmbeddingService(RegisteredModel):
         if not texts:
             return 0
         self.register()
+        keeps_passages = getattr(self.store, "keeps_passages", False)
+        further = {"passages": [text.passages for _, text in texts]} if keeps_passages else {}
         return self.store.save_embeddings(
             [doc for doc, _ in texts],
             self.model_id,
             np.stack([text.vector for _, text in texts]),
             n_chunks=[text.n_chunks for _, text in texts],
             flags=[text.flags for _, text in texts],
+            **further,
         )
 
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 TEXTS = {
     "macro_events": ("MACRO", "event_id", "{0}.metadata->>'language'", "{0}.description"),
