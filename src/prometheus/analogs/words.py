@@ -60,8 +60,17 @@ def bm25(asked: Sequence[Postings], n_words: Int64Vector, collection: Collection
         return scores
     mean = collection.n_words / collection.n_texts
     for each in asked:
-        n_with = len(each.positions)
-        rarity = np.log1p((collection.n_texts - n_with + 0.5) / (n_with + 0.5))
         held_back = K1 * (1.0 - B + B * n_words[each.positions] / mean)
-        scores[each.positions] += each.weight * rarity * each.counts * (K1 + 1.0) / (each.counts + held_back)
+        most = _most(each, collection)
+        scores[each.positions] += most * each.counts / (each.counts + held_back)
     return scores
+
+
+def most_possible(asked: Sequence[Postings], collection: Collection) -> float:
+    """Return what a text would score that says nothing but the words of a question, and those without end."""
+    return sum(_most(each, collection) for each in asked)
+
+
+def _most(asked: Postings, collection: Collection) -> float:
+    n_with = len(asked.positions)
+    return float(asked.weight * np.log1p((collection.n_texts - n_with + 0.5) / (n_with + 0.5)) * (K1 + 1.0))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.analogs.closeness import drawn_texts, random_questions, rank_among
 from prometheus.analogs.passages import best_of_each
 from prometheus.analogs.ranking import cosines
-from prometheus.analogs.words import Collection, Postings, bm25
+from prometheus.analogs.words import Collection, Postings, bm25, most_possible
 from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
@@ -55,19 +57,51 @@ class WordScores:
 
         A text that has no word of the question scores 0.
         """
-        scores = np.zeros(len(known))
+        return self._score(self._asked(question, known), known)[0]
+
+    def ranked(self, question: str, known: KnownTexts) -> tuple[Float64Vector, Float64Vector]:
+        """Return the scores, and what each means: its rank in [0, 1] among random questions, both shape (n,)."""
+        asked = self._asked(question, known)
+        scores, most = self._score(asked, known)
+        shares = np.divide(scores, most, out=np.zeros(len(known)), where=most > 0)
+        if not shares.any():
+            return scores, shares
+        number = int(np.bincount(known["configuration"]).argmax())
+        return scores, rank_among(shares, self._best_of_random(number, len(asked.get(number, ())), known))
+
+    def _best_of_random(self, number: int, n_stems: int, known: KnownTexts) -> Float64Vector:
+        """Return the best share of each random question in one configuration, shape (n_questions,)."""
+        alike = np.flatnonzero(known["configuration"] == number)
+        drawn = known[alike[drawn_texts(len(alike))]]
+        kinds = np.unique(drawn["kind"]).tolist()
+        texts = [self._table.distinct_stems(kind, drawn["text_id"][drawn["kind"] == kind].tolist()) for kind in kinds]
+        questions = random_questions(chain.from_iterable(texts), n_stems)
+        found = self._postings({number: sorted({stem for each in questions for stem in each})}, known)
+        collection = _collection(number, known)
+        best = []
+        for stems in questions:
+            postings = [Postings(*found[number, stem]) for stem in stems]
+            most = most_possible(postings, collection)
+            best.append(bm25(postings, known["n_words"], collection).max() / most if most else 0.0)
+        return np.array(best)
+
+    def _asked(self, question: str, known: KnownTexts) -> dict[int, dict[str, int]]:
         asked = self._table.stems(question, np.unique(known["configuration"]).tolist())
-        asked = {number: most_said(stems) for number, stems in asked.items()}
+        return {number: most_said(stems) for number, stems in asked.items()}
+
+    def _score(self, asked: Mapping[int, Mapping[str, int]], known: KnownTexts) -> tuple[Float64Vector, Float64Vector]:
+        """Return the score of each known text, and the most that one of its language could have, both shape (n,)."""
+        scores, most = np.zeros(len(known)), np.zeros(len(known))
         found = self._postings(asked, known)
         for number, stems in asked.items():
-            lengths = known["n_words"][known["configuration"] == number]
-            collection = Collection(len(lengths), int(lengths.sum()))
+            collection = _collection(number, known)
             postings = [Postings(*found[number, stem], n) for stem, n in stems.items()]
             scores += bm25(postings, known["n_words"], collection)
-        return scores
+            most[known["configuration"] == number] = most_possible(postings, collection)
+        return scores, most
 
     def _postings(
-        self, asked: Mapping[int, Mapping[str, int]], known: KnownTexts
+        self, asked: Mapping[int, Iterable[str]], known: KnownTexts
     ) -> dict[tuple[int, str], tuple[Int64Vector, Int64Vector]]:
         """Return the positions among the known texts of those that have each stem, and how often they have it."""
         pairs = [(number, stem) for number, stems in asked.items() for stem in stems]
@@ -114,6 +148,11 @@ def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[I
     inside = at < len(ids)
     is_known[inside] = ids[at[inside]] == text_ids[inside]
     return first + at[is_known], is_known
+
+
+def _collection(number: int, known: KnownTexts) -> Collection:
+    lengths = known["n_words"][known["configuration"] == number]
+    return Collection(len(lengths), int(lengths.sum()))
 
 
 def most_said(stems: Mapping[str, int]) -> dict[str, int]:

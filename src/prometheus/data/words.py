@@ -38,6 +38,7 @@ _STEMS = """
     FROM unnest(%s::text[]) AS configuration, count_stems(configuration, %s),
          unnest(stems, counts) AS counted(stem, n)
 """
+_DISTINCT_STEMS = "SELECT stems FROM text_words WHERE source_type = %s AND source_id = ANY(%s) ORDER BY source_id"
 _STEMS_OF_WORDS = """
     SELECT word, tsvector_to_array(to_tsvector(chosen, word))
     FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
@@ -98,6 +99,10 @@ class TextWords(HistoricalTables):
         for name, stem, n in sorted(self._db.rows(_STEMS, (names, question))):
             found.setdefault(self.configurations.index(name), {})[stem] = n
         return found
+
+    def distinct_stems(self, source_type: TextSourceType, text_ids: Sequence[int]) -> list[list[str]]:
+        """Return the stems that each of some texts has, by id."""
+        return self._db.column(_DISTINCT_STEMS, (source_type, list(text_ids)))
 
     def stems_of(self, words: Sequence[str], configuration: int) -> list[tuple[str, list[str]]]:
         """Return each word with its stems: several of a compound one, none of a stop word or an endless one."""

@@ -269,6 +269,13 @@ class TextRow(Answer):
     )
     similarity: float | None = Field(description="Cosine, in [-1, 1]; null for a text without a vector.")
     words: float | None = Field(description="BM25 score of the question's words; null where only meaning was asked.")
+    rank: float | None = Field(
+        description="Share of random questions of the same length whose best text has fewer of their words; null where "
+        "no question was asked."
+    )
+    way: Literal["up", "down", "unchanged"] | None = Field(
+        description="Which way the text says that the question's subject went; null where it does not tell."
+    )
     n_copies: int = Field(description="Near-copies that it stands for; none of them is listed.")
     passage: PassageRow = Field(description="The part of the text that matched the question.")
     source_type: str = Field(examples=["MACRO"])
@@ -291,6 +298,7 @@ class TextList(Answer):
     )
     n_texts: int = Field(description="Texts that were compared.")
     n_without_vector: int = Field(description="Of these, texts ranked by their words alone.")
+    nothing_close: bool = Field(description="Whether no text has more of its words than most random questions find.")
     hits: list[TextRow]
 
 

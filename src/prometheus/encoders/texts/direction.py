@@ -102,11 +102,16 @@ def told_directions(text: str, ask: Ask) -> list[Way]:
     return told or [way for tokens in sentences if (way := _way_of(tokens, ask, is_alone=True)) is not None]
 
 
-def agreement(told: Sequence[Way], ask: Ask) -> int:
-    """Return 1 where a text tells the way that was asked for, -1 where it tells another, 0 where it does not say."""
-    counts = Counter(told)
-    other = max((count for way, count in counts.items() if way != ask.way), default=0)
-    return (counts[ask.way] > other) - (counts[ask.way] < other)
+def main_way(told: Sequence[Way]) -> Way | None:
+    """Return what most sentences tell, None where two ways are told as often."""
+    counts = Counter(told).most_common(2)
+    is_clear = len(counts) == 1 or (len(counts) == 2 and counts[0][1] > counts[1][1])
+    return counts[0][0] if is_clear else None
+
+
+def agreement(way: Way | None, ask: Ask) -> int:
+    """Return 1 for the way that was asked for, -1 for another, 0 where a text does not say."""
+    return 0 if way is None else 1 if way == ask.way else -1
 
 
 def _way_of(tokens: Sequence[str], ask: _Subject | Ask, *, is_alone: bool = False) -> Way | None:
