@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,22 @@ def news_texts(n_articles: int) -> list[str]:
 
 def chunk_strings(texts: list[str], folder: Path | None = None) -> list[str]:
     """Return the pieces of the texts that the model reads one by one, as strings."""
+    return [
+        text[first:last] for text, cuts in zip(texts, chunk_cuts(texts, folder), strict=True) for first, last in cuts
+    ]
+
+
+def chunk_cuts(texts: Sequence[str], folder: Path | None = None) -> list[list[tuple[int, int]]]:
+    """Return where the pieces of each text begin and end, in characters; none of a text without a token."""
     tokenizer: Any = read_tokenizer((folder or find_text_folder(NAME)) / "tokenizer.json")
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    pieces = []
-    for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
+    found = []
+    for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
         offsets = encoding.offsets
-        for start in range(0, len(offsets), BODY_TOKENS):
-            part = offsets[start : start + BODY_TOKENS]
-            pieces.append(text[part[0][0] : part[-1][1]])
-    return pieces
+        parts = (offsets[start : start + BODY_TOKENS] for start in range(0, len(offsets), BODY_TOKENS))
+        found.append([(part[0][0], part[-1][1]) for part in parts])
+    return found
 
 
 def our_encoder(long_text: str = "truncate", cache_dir: Path | None = None) -> Encode:

@@ -11,6 +11,9 @@ from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, Float
 
 ROWS_IN_CACHE = 256
 
+NUDGE = 1.5
+"""How far a second cue moves a text, in standard deviations of the scores."""
+
 
 def standardised(scores: Float64Vector) -> Float64Vector:
     """Return scores in standard deviations from their mean, shape (n,); 0 for NaN, and where all are equal.
@@ -38,6 +41,19 @@ def standardised_by(groups: NDArray[np.integer], scores: Float64Vector) -> Float
         members = groups == group
         found[members] = standardised(scores[members])
     return found
+
+
+def nudged(scores: Float64Vector, agreements: NDArray[np.integer], deviation: float) -> Float64Vector:
+    """Return scores, shape (n,), moved by what a second cue says: 1 for, -1 against, 0 nothing.
+
+    A cue moves a text by one and a half standard deviations of the scores, so it sorts hits that are nearly equal.
+
+    Examples
+    --------
+    >>> nudged(np.array([6.0, 5.0, 1.0]), np.array([-1, 0, 1]), 1.0).tolist()
+    [4.5, 5.0, 2.5]
+    """
+    return scores + NUDGE * deviation * agreements
 
 
 def cosines(vectors: Float32Matrix, vector: Float32Vector, norms: Float64Vector | None = None) -> Float64Vector:

@@ -11,28 +11,37 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.analogs.closeness import LEAST_RANK
 from prometheus.analogs.passages import Passage
-from prometheus.analogs.ranking import standardised, standardised_by
+from prometheus.analogs.ranking import nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, positions_of
+from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, kinds_of, positions_of
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
+from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
 from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
 from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
 _MIN_PAGE = 50
+N_RESORTED = 20
+"""Hits beyond those wanted that may come forward because they tell the direction that was asked for."""
 Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
 _RANKED = np.dtype(
-    [("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in ("score", "words", "similarity"))]
+    [
+        ("kind", "U5"),
+        ("day", "M8[D]"),
+        ("text_id", "i8"),
+        *((name, "f8") for name in ("score", "words", "similarity", "rank")),
+    ]
 )
 
 
@@ -89,7 +98,9 @@ class TextHit:
     `similarity` is the cosine in [-1, 1] between its vector and the question's, `words` its BM25 score; None where the
     search, or the text, has none. `score` is what it was ranked by: one of the two, or by both their sum, each in
     standard deviations above the mean of the texts compared. `passage` is the part of the text that matched: by both,
-    the sum of nearness and words decides.
+    the sum of nearness and words decides. `rank` is how many random questions of the same length find nothing that has
+    as many of their words, in [0, 1]; None where it was not asked. `way` is which way the passage says that the
+    question's subject went; None where the question asks for none, or it does not tell.
     """
 
     similarity: float | None
@@ -98,6 +109,8 @@ class TextHit:
     words: float | None = None
     score: float | None = None
     passage: Passage | None = None
+    rank: float | None = None
+    way: Way | None = None
 
     @property
     def copies(self) -> str:
@@ -106,9 +119,9 @@ class TextHit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        scores = {"score": self.score, "similarity": self.similarity, "words": self.words}
+        scores = {"score": self.score, "similarity": self.similarity, "words": self.words, "rank": self.rank}
         passage = None if self.passage is None else self.passage.to_dict()
-        return {**scores, "n_copies": self.n_copies, "passage": passage, **self.text.to_dict()}
+        return {**scores, "way": self.way, "n_copies": self.n_copies, "passage": passage, **self.text.to_dict()}
 
     def excerpt(self, n_characters: int) -> list[tuple[str, bool]]:
         """Return what to show of the text, in pieces, and whether each is a word of the question.
@@ -148,7 +161,7 @@ class TextSearchReport:
     """The texts found, the best first, of `n_texts` compared; `n_without_vector` of them by their words alone.
 
     `model_id` is whose vectors were compared: of several, which have embedded texts of different sources, all; None
-    for a search by words alone.
+    for a search by words alone. `best_rank` is the highest of all texts compared, None where it was not asked.
     """
 
     as_of_date: date
@@ -157,6 +170,12 @@ class TextSearchReport:
     hits: tuple[TextHit, ...]
     by: By = "meaning"
     n_without_vector: int = 0
+    best_rank: float | None = None
+
+    @property
+    def is_nothing_close(self) -> bool:
+        """Whether no text has more of the question's words than most random questions find of theirs."""
+        return self.best_rank is not None and self.best_rank < LEAST_RANK
 
     @property
     def means(self) -> str:
@@ -168,8 +187,18 @@ class TextSearchReport:
         """Return JSON values."""
         return {
             "as_of_date": str(self.as_of_date), "by": self.by, "model_id": self.model_id, "n_texts": self.n_texts,
-            "n_without_vector": self.n_without_vector, "hits": [hit.to_dict() for hit in self.hits],
+            "n_without_vector": self.n_without_vector, "nothing_close": self.is_nothing_close,
+            "hits": [hit.to_dict() for hit in self.hits],
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """The texts known on a date, shape (n,), and which of them may be found."""
+
+    rows: KnownTexts
+    is_wanted: NDArray[np.bool_]
+    as_of: date
 
 
 class SearchTexts:
@@ -190,9 +219,13 @@ class SearchTexts:
         """
         known = self._known(query)
         liked = self._liked(query, known)
-        question = liked.text if liked else query.query
+        wanted, question = known["is_wanted"], query.query
+        if liked is not None:
+            wanted = wanted & ~((known["kind"] == liked.source_type) & (known["text_id"] == liked.source_id))
+            question = liked.text
         vectors = {} if query.by == "words" else self._read(query, question, liked)
-        return self._ranked(question, vectors, known, query.as_of, query.by, query.k)
+        texts = _Known(known, wanted, query.as_of)
+        return self._ranked(question, vectors, texts, query.by, query.k, is_asked=liked is None)
 
     def _known(self, query: TextQuery) -> KnownTexts:
         known = self._words.known(query.kinds, query.as_of, query.filters)
@@ -206,15 +239,13 @@ class SearchTexts:
         return known
 
     def _liked(self, query: TextQuery, known: KnownTexts) -> DatedText | None:
-        """Return the text that others are like, and take it out of those wanted; None for a question."""
+        """Return the text that others are like; None for a question."""
         if query.liked is None:
             return None
         kind, text_id = query.liked
-        is_itself = (known["kind"] == kind) & (known["text_id"] == text_id)
         others = known if kind in query.kinds else self._words.known([kind], query.as_of)
         if not positions_of(kind, np.array([text_id]), others)[1].all():
             raise NotFoundError(f"there is no text {query.like} known on {query.as_of}", code="no_texts")
-        known["is_wanted"] &= ~is_itself
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
 
@@ -228,13 +259,14 @@ class SearchTexts:
         if not own:
             raise no_texts(kind, day)
         known = self._words.known([kind], day)
-        known["is_wanted"] = known["day"] < np.datetime64(day, "D")
-        if not known["is_wanted"].any():
+        is_earlier = known["day"] < np.datetime64(day, "D")
+        if not is_earlier.any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
         vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        return self._ranked("\n\n".join(text.text for text in own), vectors, known, day, by, k)
+        texts, question = _Known(known, is_earlier, day), "\n\n".join(text.text for text in own)
+        return self._ranked(question, vectors, texts, by, k, is_asked=False)
 
     def _read(
         self, query: TextQuery, question: str, liked: DatedText | None
@@ -253,32 +285,42 @@ class SearchTexts:
         return vectors
 
     def _ranked(
-        self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By, k: int
+        self, question: str, vectors: QuestionVectors, known: _Known, by: By, k: int, *, is_asked: bool
     ) -> TextSearchReport:
-        scored = self._score(question, vectors, known, as_of, by)
+        scored, as_of = self._score(question, vectors, known, by, is_asked=is_asked), known.as_of
         has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
         n_compared, n_without = len(scored), 0
         if by == "meaning":
             n_compared = int(has_vector.sum())
         elif by == "both":
             n_without = int((~has_vector).sum())
-        model_id = ", ".join(sorted({vectors[kind][0] for kind in np.unique(scored["kind"][has_vector]).tolist()}))
+        model_id = ", ".join(sorted({vectors[kind][0] for kind in kinds_of(scored[has_vector])}))
         scored = scored[has_vector | has_word]
         if not len(scored):
-            kinds = np.unique(known["kind"]).tolist()
+            kinds = kinds_of(known.rows)
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
-        hits = self._with_passages(self._first_distinct(ranked, k), question, vectors, known, by)
-        return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without)
+        ask = asked_direction(question) if is_asked else None
+        found = self._first_distinct(ranked, k if ask is None else k + N_RESORTED)
+        hits = self._with_passages(found, question, vectors, known.rows, by)
+        if ask is not None:
+            hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
+        best_rank = float(scored["rank"].max()) if is_asked else None
+        return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
-    def _score(self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By) -> NDArray[Any]:
+    def _score(self, question: str, vectors: QuestionVectors, known: _Known, by: By, *, is_asked: bool) -> NDArray[Any]:
         """Return each text wanted with its scores; NaN stands for one that it does not have."""
-        scored = np.empty(len(known), _RANKED)
+        scored = np.empty(len(known.rows), _RANKED)
         for name in ("kind", "day", "text_id"):
-            scored[name] = known[name]
-        scored["words"] = np.nan if by == "meaning" else self._words.of(question, known)
-        scored["similarity"] = self._meaning.of(vectors, known, as_of)
-        scored = np.compress(known["is_wanted"], scored)
+            scored[name] = known.rows[name]
+        if is_asked:
+            scored["words"], scored["rank"] = self._words.ranked(question, known.rows)
+        else:
+            scored["words"], scored["rank"] = self._words.of(question, known.rows), np.nan
+        if by == "meaning":
+            scored["words"] = np.nan
+        scored["similarity"] = self._meaning.of(vectors, known.rows, known.as_of)
+        scored = np.compress(known.is_wanted, scored)
         if by == "both":
             scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
         elif by == "words":
@@ -329,13 +371,24 @@ def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> F
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
     models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
     numbers = {kind: models.index(model_id) for kind, (model_id, _) in vectors.items()}
-    kinds, inverse = np.unique(scored["kind"], return_inverse=True)
-    return standardised_by(np.array([numbers.get(kind, -1) for kind in kinds.tolist()])[inverse], scored["similarity"])
+    groups = np.full(len(scored), -1)
+    for kind, number in numbers.items():
+        groups[scored["kind"] == kind] = number
+    return standardised_by(groups, scored["similarity"])
 
 
 def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
-    score, words, similarity = (None if np.isnan(each) else each for each in scores)
-    return TextHit(similarity, text, n_copies, words, score)
+    score, words, similarity, rank = (None if np.isnan(each) else each for each in scores)
+    return TextHit(similarity, text, n_copies, words, score, rank=rank)
+
+
+def _resorted(hits: Sequence[TextHit], ask: Ask, deviation: float) -> tuple[TextHit, ...]:
+    """Return hits with what their passages tell; those that tell the way asked for before others nearly as good."""
+    told = [replace(hit, way=main_way(told_directions(hit.passage_text(), ask))) for hit in hits]
+    scores = np.array([hit.score for hit in told], dtype=np.float64)
+    agreements = np.array([agreement(hit.way, ask) for hit in told], dtype=np.int64)
+    order = np.argsort(-nudged(scores, agreements, deviation), kind="stable")
+    return tuple(told[at] for at in order.tolist())
 
 
 def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:

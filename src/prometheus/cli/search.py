@@ -15,7 +15,7 @@ from prometheus.cli.parameters import ONLY_REGION, SearchedRegion, date_option, 
 from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
 from prometheus.core import MINILM
 from prometheus.errors import UsageError
-from prometheus.spelling import spell_instant
+from prometheus.spelling import spell_chance, spell_instant
 
 if TYPE_CHECKING:
     from prometheus.analogs.search import Analog, AnalogReport
@@ -123,7 +123,7 @@ def _outcome_header(outcomes: Sequence[ForwardReturn]) -> list[str]:
 
 def _analog_row(analog: Analog) -> list[str]:
     nearer = "" if analog.percentile is None else f"{analog.percentile:.2%}"
-    label, sure = analog.regime_label or "", "" if analog.confidence is None else f"{analog.confidence:.0%}"
+    label, sure = analog.regime_label or "", "" if analog.confidence is None else spell_chance(analog.confidence)
     distance = f"{analog.distance:.3f}"
     return [str(analog.as_of_date), distance, nearer, label, sure, *_outcome_cells(analog.outcomes)]
 
@@ -172,6 +172,8 @@ def similar_texts(
 def _text_lines(report: TextSearchReport, *, marks: bool) -> Iterator[str]:
     without = f"; {report.n_without_vector:,} without a vector, by words alone" if report.n_without_vector else ""
     yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.means}{without}"
+    if report.is_nothing_close:
+        yield "nothing close: random questions of this length find texts with as many of their words"
     yield "\n".join(hit_text(hit, marks=marks) for hit in report.hits)
 
 
@@ -179,9 +181,9 @@ def hit_text(hit: TextHit, *, marks: bool) -> str:
     """Return two lines for people; with the words of the question in bold, if `marks`."""
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
-    labels = " ".join(
-        filter(None, (f"{text.source_type}:{text.source_id}", text.kind, text.place, text.origin, hit.copies))
-    )
+    way = f"(tells: {hit.way})" if hit.way else ""
+    name = f"{text.source_type}:{text.source_id}"
+    labels = " ".join(filter(None, (name, text.kind, text.place, text.origin, hit.copies, way)))
     parts = hit.excerpt(SHOWN_CHARACTERS)
     body = "".join(typer.style(part, bold=True) if is_word and marks else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"

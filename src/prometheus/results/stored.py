@@ -294,7 +294,7 @@ class Texts(ResultTable["TextHit"]):
         return (
             *(
                 Column(name, "number", [getattr(hit, name) for hit in self])
-                for name in ("score", "similarity", "words")
+                for name in ("score", "similarity", "words", "rank")
             ),
             Column("timestamp", "instant", [text.timestamp for text in found]),
             Column("source", "text", [text.source_type.lower() for text in found]),

@@ -114,6 +114,20 @@ class ReasonRow(Answer):
     )
 
 
+class MarketIndex(Answer):
+    """The index of a member's market, which the probability of high volatility takes into account."""
+
+    instrument_id: str = Field(examples=["GSPC.INDX"])
+    session: date | None = Field(description="Its newest session known that day; null where none was, nor is it in it.")
+
+
+class Drift(Answer):
+    """How far the sessions up to the date have moved from those that the model was calibrated on."""
+
+    calibrated_until: date
+    reasons: list[str] = Field(description="Why to calibrate again, the strongest first; none while all is in limits.")
+
+
 class RegimeDetail(Answer):
     """The regime of one date with all that its model says; what it does not say is null or empty."""
 
@@ -130,6 +144,8 @@ class RegimeDetail(Answer):
     spell_sessions: int | None = Field(description="Sessions with this label in a row, counted up to 21.")
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
     exposure: Exposure
+    market_index: MarketIndex | None = Field(description="Null where the model reads none.")
+    drift: Drift | None = Field(description="Null where it is not watched; `nightly` begins to.")
     explanation: list[ReasonRow]
 
 
@@ -253,6 +269,13 @@ class TextRow(Answer):
     )
     similarity: float | None = Field(description="Cosine, in [-1, 1]; null for a text without a vector.")
     words: float | None = Field(description="BM25 score of the question's words; null where only meaning was asked.")
+    rank: float | None = Field(
+        description="Share of random questions of the same length whose best text has fewer of their words; null where "
+        "no question was asked."
+    )
+    way: Literal["up", "down", "unchanged"] | None = Field(
+        description="Which way the text says that the question's subject went; null where it does not tell."
+    )
     n_copies: int = Field(description="Near-copies that it stands for; none of them is listed.")
     passage: PassageRow = Field(description="The part of the text that matched the question.")
     source_type: str = Field(examples=["MACRO"])
@@ -275,6 +298,7 @@ class TextList(Answer):
     )
     n_texts: int = Field(description="Texts that were compared.")
     n_without_vector: int = Field(description="Of these, texts ranked by their words alone.")
+    nothing_close: bool = Field(description="Whether no text has more of its words than most random questions find.")
     hits: list[TextRow]
 
 
