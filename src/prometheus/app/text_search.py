@@ -256,9 +256,11 @@ class SearchTexts:
         _require_k(k)
         kind = _KINDS[source]
         own = self._texts.texts_of(kind, day, day)
+        if not own:
+            raise no_texts(kind, day)
         known = self._words.known([kind], day)
         is_earlier = known["day"] < np.datetime64(day, "D")
-        if not own or not is_earlier.any():
+        if not is_earlier.any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
