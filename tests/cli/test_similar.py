@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import US, Prepare, Run, run_all
 
+from prometheus.analogs.passages import Passage
+from prometheus.app.text_search import TextHit
+from prometheus.cli.search import hit_text
+from prometheus.data.text_reader import DatedText
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
 
 
@@ -106,8 +111,16 @@ def test_texts_are_found_by_meaning_and_only_once_known(run: Run, sample: None) 
         f"{april['n_texts']:,} texts known on 2025-04-30, compared by words and text-macro-v1; "
         f"{april['n_without_vector']:,} without a vector, by words alone"
     )
+    assert "\x1b" not in printed.stdout
     assert 20 < april["n_texts"] - april["n_without_vector"] < 60
     assert printed.stderr.endswith("model text-macro-v1, the only one stored up to 2025-04-30\n")
+
+
+def test_words_of_the_question_are_bold_where_marks_are_wanted() -> None:
+    text = DatedText("MACRO", 1, datetime(2024, 1, 3, tzinfo=UTC), None, "CPI", "US", "", "Rates\n rose, and fell.")
+    hit = TextHit(0.5, text, score=1.0, passage=Passage(0, 12, ((0, 5),)))
+    assert hit_text(hit, marks=False).splitlines()[1] == "       Rates rose, …"
+    assert hit_text(hit, marks=True).splitlines()[1] == "       \x1b[1mRates\x1b[0m rose, …"
 
 
 def test_text_searches_that_cannot_be_get_one_line(run: Run, sample: None) -> None:
@@ -141,6 +154,6 @@ def test_one_story_of_several_agencies_is_shown_once(run: Run) -> None:
     embedded = run("backfill_text_embeddings", "--date-range", "2024-01-01", "2024-02-01", "--language", "en")
     assert "4 texts" in embedded.stdout
     found = run("similar_texts", "no change of rates", "--as-of", "2024-02-01", "--source", "news", "--k", "2").stdout
-    assert "2024-01-31 19:09 UTC  eng and 2 near-copies\n" in found
+    assert " eng and 2 near-copies\n" in found
     assert found.count("policy rate") == 1
     assert "Oil fell" in found

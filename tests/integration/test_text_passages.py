@@ -11,7 +11,7 @@ import pytest
 from tests.fixtures.text_models import write_folder
 from tests.reference.passages import slow_best
 
-from prometheus.app import App
+from prometheus.app import App, text_vectors
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import By, TextHit, TextQuery, TextSearchReport
 from prometheus.app.texts import TextRequest
@@ -116,3 +116,20 @@ def test_every_hit_shows_a_part_of_its_text(db_manager: DatabaseManager, folder:
                 each.lower() for each in marked(hit)
             ]
             assert hit.to_dict()["passage"]["first_char"] == (hit.passage and hit.passage.first_char)
+
+
+def test_what_is_kept_in_memory_says_what_the_tables_say(
+    db_manager: DatabaseManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, asked = App(db_manager), TextQuery("the rate", date(2024, 1, 31), 20, None, MODEL, str(folder), "meaning")
+    kept = app.text_search.find(asked)
+    assert app.text_search.find(asked) == kept
+    with monkeypatch.context() as patch:
+        patch.setattr(text_vectors, "MOST_BYTES", 0)
+        assert search(db_manager, folder, "the rate", "meaning") == kept
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM text_embeddings WHERE source_id = '1'")
+        connection.execute("UPDATE text_passages SET vector = decode(repeat('00', 32), 'hex') WHERE source_id = '3'")
+    fewer = {hit.text.source_id: hit.similarity for hit in app.text_search.find(asked).hits}
+    assert fewer.keys() == {0, 2, 3, 4}
+    assert fewer[3] == 0.0

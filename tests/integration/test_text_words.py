@@ -17,7 +17,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import By, TextQuery, TextSearchReport
 from prometheus.arrays import encode_vector
 from prometheus.data.models import ModelRegistry
-from prometheus.encoders.texts.documents import VERSION
+from prometheus.encoders.texts.documents import VERSION, TextFilters
 from prometheus.errors import NotFoundError, UsageError
 
 START = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -98,6 +98,70 @@ def test_counts_of_long_and_dense_texts_are_exact(db_manager: DatabaseManager) -
         connection.rollback()
     assert len(found.pop(many)) == 600
     assert found == keys
+
+
+def test_filters_choose_what_is_found_and_leave_scores_of_words_alone(db_manager: DatabaseManager) -> None:
+    texts = [
+        {"country": "US", "source": "Fed", "metadata": '{"speaker": "Jerome H. Powell"}'},
+        {"country": "usa", "source": "fed", "event_type": "SPEECH"},
+        {"country": "DE", "source": "ECB", "metadata": '{"author": "Isabel Schnabel", "language": "de"}'},
+        {"source": "ECB", "metadata": '{"language": "de-AT"}'},
+    ]
+    with db_manager.get_historical_connection() as connection:
+        keys = [write_macro(connection, f"bank rates {day}", day, **each) for day, each in enumerate(texts)]
+        write_macro(connection, "bank of a later day", day=40, country="FR")
+        connection.execute(
+            "INSERT INTO news_articles (published_at, headline, metadata) VALUES (%s, 'bank', %s)",
+            (START, '{"country": "U.S."}'),
+        )
+
+    def found(**filters: Any) -> list[int]:
+        query = TextQuery("bank", AS_OF, filters=TextFilters(**filters), by="words")
+        hits = App(db_manager).text_search.find(query).hits
+        assert all(hit.words == whole[hit.text.source_type, hit.text.source_id] for hit in hits)
+        return sorted(hit.text.source_id for hit in hits if hit.text.source_type == "MACRO")
+
+    report = search(db_manager, "bank")
+    whole = {(hit.text.source_type, hit.text.source_id): hit.words for hit in report.hits}
+    one, two, three, four = keys
+    assert found(country="US") == found(country="United States") == [one, two]
+    assert found(publisher="FED", event_type="speech") == [two]
+    assert found(author="powell") == [one]
+    assert found(language="German", end=date(2024, 1, 4)) == [three]
+    assert found(start=date(2024, 1, 3), language="en") == [two]
+    assert found(language="de") == [three, four]
+    with pytest.raises(NotFoundError, match=r"passes country 'FR'; country is DE or U\.S\. or US or usa"):
+        found(country="FR")
+    with pytest.raises(NotFoundError, match=r"passes start 2024-01-30$"):
+        found(start=date(2024, 1, 30))
+    for wrong, fault in (
+        ({"start": date(2024, 2, 1), "end": AS_OF}, "before they start"),
+        ({"author": " "}, "nothing"),
+    ):
+        with pytest.raises(UsageError, match=fault):
+            TextFilters(**wrong)
+    with pytest.raises(UsageError, match="texts have no filter 'colour'"):
+        TextFilters.of({"colour": "red"})
+
+
+def test_texts_like_a_stored_one_are_others_and_known(db_manager: DatabaseManager) -> None:
+    with db_manager.get_historical_connection() as connection:
+        one = write_macro(connection, "oil prices fell as producers pumped more")
+        near = write_macro(connection, "producers pump oil again", day=1)
+        write_macro(connection, "nothing of the kind", day=1)
+        late = write_macro(connection, "oil producers", day=40)
+    find = App(db_manager).text_search.find
+
+    report = find(TextQuery("", AS_OF, like=f"macro:{one}"))
+
+    assert [hit.text.source_id for hit in report.hits] == [near]
+    assert find(TextQuery("", AS_OF, like=f"MACRO:{one}", by="words")).n_texts == 2
+    for key in (late, 99_999):
+        with pytest.raises(NotFoundError, match=f"no text MACRO:{key} known on 2024-01-31"):
+            find(TextQuery("", AS_OF, like=f"MACRO:{key}"))
+    for question, like, fault in (("oil", f"MACRO:{one}", "not both"), ("", "MACRO:x", "such as MACRO:123")):
+        with pytest.raises(UsageError, match=fault):
+            TextQuery(question, AS_OF, like=like)
 
 
 text = st.lists(st.sampled_from(["bank", "rate", "rise", "fall", "oil", "the"]), min_size=1, max_size=8).map(" ".join)

@@ -142,6 +142,7 @@ def test_what_is_not_there_is_named_with_what_there_is(client: TestClient, addre
         (f"/v1/regions/{REGION}/analogs", "query parameter 'as_of': Field required"),
         (f"/v1/regions/{REGION}/analogs?as_of=2020-03-16&space=time", "'numeric', 'joint' or 'text'"),
         ("/v1/texts/search?q=&as_of=2025-01-31", "at least 1 character"),
+        ("/v1/texts/search?like=NEWS&as_of=2025-01-31", "match pattern"),
         (f"/v1/texts/search?q={'x' * 3000}&as_of=2025-01-31", "at most 2000 characters"),
         ("/v1/texts/search?q=a%00b&as_of=2025-01-31", "match pattern"),
         ("/v1/regions/a%00b/regimes", "match pattern"),
@@ -184,6 +185,10 @@ def test_texts_are_what_the_app_says(client: TestClient, reading_app: App) -> No
     assert set(report) == set(TextList.model_fields)
     assert [hit["text"] for hit in found["hits"]] == [hit["text"] for hit in report["hits"]]
     assert [set(hit) for hit in found["hits"]] == [set(hit) for hit in report["hits"]]
+    first = found["hits"][0]
+    like = answer(client, f"/v1/texts/search?like=MACRO:{first['source_id']}&as_of=2025-01-31&k=2&by=words&country=us")
+    assert like["n_texts"] < found["n_texts"]
+    assert first["source_id"] not in [hit["source_id"] for hit in like["hits"]]
 
 
 def test_embeddings_as_json_and_as_arrow_are_the_stored_ones(client: TestClient, reading_app: App) -> None:

@@ -133,12 +133,20 @@ def test_what_moved_since_a_regime_began_is_shown_from_its_third_session_on(
     assert "began, on" not in text_of(client, f"/regions/{REGION}/{began}")
 
 
-def test_one_text_of_a_kind_is_shown_as_said_before(reading_app: App) -> None:
+def test_one_text_of_a_kind_is_shown_as_said_before(client: TestClient, reading_app: App) -> None:
     found = reading_app.briefings.of(REGION, date(2020, 6, 30)).similar_texts
     whole = reading_app.briefings.of(REGION, date.fromisoformat(DAY)).similar_texts
     for report in (found, whole):
         kinds = [hit.text.kind for hit in report.hits] if report else []
         assert len(kinds) == len(set(kinds))
+    body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
+    marked = (
+        [hit.text.text[slice(*hit.passage.words[0])] for hit in whole.hits if hit.passage and hit.passage.words]
+        if whole
+        else []
+    )
+    assert marked
+    assert all(f"<mark>{word}</mark>" in body for word in marked)
 
 
 def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Matrix, Float64Vector
+
+ROWS_IN_CACHE = 256
 
 NUDGE = 1.5
 """How far a second cue moves a text, in standard deviations of the scores."""
@@ -52,10 +56,28 @@ def nudged(scores: Float64Vector, agreements: NDArray[np.integer], deviation: fl
     return scores + NUDGE * deviation * agreements
 
 
-def cosines(vectors: Float32Matrix, vector: Float32Vector) -> Float64Vector:
-    """Return the cosine of each row with a vector, shape (n,), row by row, so that no row depends on others."""
-    wide, query = vectors.astype(np.float64), vector.astype(np.float64)
-    products = (wide * query).sum(axis=1)
-    lengths = np.sqrt((wide * wide).sum(axis=1)) * np.sqrt((query * query).sum())
-    found: Float64Vector = np.divide(products, lengths, out=np.zeros(len(wide)), where=lengths > 0)
+def cosines(vectors: Float32Matrix, vector: Float32Vector, norms: Float64Vector | None = None) -> Float64Vector:
+    """Return the cosine of each row with a vector, shape (n,), row by row, so that no row depends on others.
+
+    `norms` are the lengths of the rows, if they are known already.
+    """
+    query = vector.astype(np.float64)
+    products = _sums_of_rows(vectors, lambda rows: rows * query)
+    lengths = (lengths_of(vectors) if norms is None else norms) * np.sqrt((query * query).sum())
+    found: Float64Vector = np.divide(products, lengths, out=np.zeros(len(vectors)), where=lengths > 0)
     return found
+
+
+def lengths_of(vectors: Float32Matrix) -> Float64Vector:
+    """Return the length of each row, shape (n,)."""
+    squares: Float64Vector = np.sqrt(_sums_of_rows(vectors, lambda rows: rows * rows))
+    return squares
+
+
+def _sums_of_rows(vectors: Float32Matrix, change: Callable[[Float64Matrix], Float64Matrix]) -> Float64Vector:
+    """Return the sum of each row, changed in float64, some rows at a time: as many as stay in the processor's cache."""
+    sums = np.empty(len(vectors))
+    for first in range(0, len(vectors), ROWS_IN_CACHE):
+        rows = slice(first, first + ROWS_IN_CACHE)
+        sums[rows] = change(vectors[rows].astype(np.float64)).sum(axis=1)
+    return sums

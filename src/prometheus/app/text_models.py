@@ -67,6 +67,10 @@ class TextModels:
             return False
         return True
 
+    def stored(self, source_type: TextSourceType, source_id: int, model_id: str) -> Float32Vector | None:
+        """Return a model's stored vector of a text, shape (dim,); None if not found."""
+        return self._store.load_embedding(source_type, str(source_id), model_id)
+
     def encode(self, text: str, model_id: str, hf_model_name: str) -> Float32Vector:
         """Return a model's vector of a text, shape (dim,); ModelFingerprintError if the two names mean other models."""
         with self._lock:

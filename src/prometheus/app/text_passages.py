@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from prometheus.analogs.passages import Passage, Span, cut_to_show, places_of, shown, word_scores, words_of
 from prometheus.analogs.ranking import cosines, standardised
-from prometheus.app.text_scores import QuestionVectors
+from prometheus.app.text_scores import QuestionVectors, most_said
 from prometheus.app.wiring import Wiring
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
@@ -45,7 +45,8 @@ class ShownPassages:
         `vectors` is empty for a search by words, and `ranks_words` false for one by meaning. A text without vectors of
         its passages is cut into some of a thousand characters, and shown by its words.
         """
-        asked = self._words.stems(question, sorted({configuration for _, configuration in found}))
+        stems = self._words.stems(question, sorted({configuration for _, configuration in found}))
+        asked = {configuration: most_said(said) for configuration, said in stems.items()}
         pieces = self._pieces([text for text, _ in found], vectors)
         passages = []
         for (text, configuration), stored in zip(found, pieces, strict=True):

@@ -14,10 +14,11 @@ from prometheus.analogs.closeness import drawn_texts, random_questions, rank_amo
 from prometheus.analogs.passages import best_of_each
 from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25, most_possible
+from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
-from prometheus.data.words import FOUND, TextWords
-from prometheus.encoders.texts.documents import TextSelection, TextSourceType
+from prometheus.data.words import FOUND, MOST_SAID, TextWords
+from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
 
 KnownTexts: TypeAlias = NDArray[Any]
 """The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
@@ -35,14 +36,21 @@ class WordScores:
     def __init__(self, wired: Wiring) -> None:
         self._table = TextWords(wired.db_manager)
 
-    def known(self, kinds: Sequence[TextSourceType], as_of: date) -> KnownTexts:
-        """Return the texts of some kinds dated up to a date and known on it, each event in its newest version."""
-        parts = [(kind, self._table.known(kind, as_of)) for kind in kinds]
+    def known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters = ANY_TEXT) -> KnownTexts:
+        """Return the texts of some kinds dated up to a date and known on it, each event in its newest version.
+
+        Those that do not pass the filters are there, too, as words are rare among all texts known.
+        """
+        parts = [(kind, self._table.known(kind, as_of, filters)) for kind in kinds]
         known = np.empty(sum(len(rows) for _, rows in parts), _KNOWN)
         known["kind"] = np.repeat([kind for kind, _ in parts], [len(rows) for _, rows in parts])
         for name, _ in FOUND:
             known[name] = np.concatenate([rows[name] for _, rows in parts])
         return known
+
+    def said(self, kinds: Sequence[TextSourceType], name: str, as_of: date) -> list[str]:
+        """Return some of what texts known on a date say of a filter, in order."""
+        return sorted({value for kind in kinds for value in self._table.said(kind, name, as_of)})[:MOST_SAID]
 
     def of(self, question: str, known: KnownTexts) -> Float64Vector:
         """Return the BM25 score of each known text, shape (n,); texts of each language are a collection of their own.
@@ -79,7 +87,7 @@ class WordScores:
 
     def _asked(self, question: str, known: KnownTexts) -> dict[int, dict[str, int]]:
         asked = self._table.stems(question, np.unique(known["configuration"]).tolist())
-        return {number: _most_said(stems) for number, stems in asked.items()}
+        return {number: most_said(stems) for number, stems in asked.items()}
 
     def _score(self, asked: Mapping[int, Mapping[str, int]], known: KnownTexts) -> tuple[Float64Vector, Float64Vector]:
         """Return the score of each known text, and the most that one of its language could have, both shape (n,)."""
@@ -113,7 +121,7 @@ class MeaningScores:
     """The cosine of each text's vectors with the question's."""
 
     def __init__(self, wired: Wiring) -> None:
-        self._vectors = wired.daily_texts
+        self._vectors = TextVectors(wired)
 
     def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
         """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector.
@@ -122,12 +130,10 @@ class MeaningScores:
         """
         found = np.full(len(known), np.nan)
         for kind, (model_id, vector) in vectors.items():
-            wanted = TextSelection(kind, model_id, {}, known_by=as_of)
-            pages = (self._vectors.iter_rows, self._vectors.iter_passages)  # what passages say replaces what texts do
-            for rows in chain.from_iterable(read(wanted, date.min, as_of) for read in pages):
-                stored = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), len(vector))
-                at, is_known = positions_of(kind, rows["text_id"], known)
-                similar = cosines(stored[is_known], vector)
+            # passages come behind the texts: what they say replaces what the text says as a whole
+            for page in self._vectors.pages(TextSelection(kind, model_id, {}, known_by=as_of), as_of):
+                at, is_known = positions_of(kind, page.text_ids, known)
+                similar = cosines(page.vectors, vector, page.norms)[is_known]
                 best = best_of_each(at, similar)
                 found[at[best]] = similar[best]
         return found
@@ -149,6 +155,7 @@ def _collection(number: int, known: KnownTexts) -> Collection:
     return Collection(len(lengths), int(lengths.sum()))
 
 
-def _most_said(stems: Mapping[str, int]) -> dict[str, int]:
+def most_said(stems: Mapping[str, int]) -> dict[str, int]:
+    """Return the stems of a question that it is asked by, at most `MAX_STEMS`, in order."""
     kept = sorted(stems, key=lambda stem: (-stems[stem], stem))[:MAX_STEMS]
     return {stem: stems[stem] for stem in sorted(kept)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -22,8 +23,8 @@ from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
-from prometheus.encoders.texts.documents import TextSelection, TextSourceType
-from prometheus.errors import UsageError, no_text_embeddings, no_texts, no_words_found
+from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
+from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
@@ -33,6 +34,7 @@ N_RESORTED = 20
 Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
+_STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
 _RANKED = np.dtype(
     [
         ("kind", "U5"),
@@ -49,6 +51,7 @@ class TextQuery:
 
     They are ranked `by` the words of the question, by its meaning, or by both. A source of None is both sources; a
     model of None the newest that has vectors of each. `hf_model_name` is the hub model, or folder, of `model_id`.
+    Instead of a question, `like` names a stored text, such as MACRO:123, to find others like it.
     """
 
     query: str
@@ -58,9 +61,15 @@ class TextQuery:
     model_id: str | None = None
     hf_model_name: str = MINILM
     by: By = "both"
+    like: str | None = None
+    filters: TextFilters = ANY_TEXT
 
     def __post_init__(self) -> None:
-        if not self.query.strip():
+        if self.like is not None and self.query:
+            raise UsageError("give either a question or a text that others are like (--like), not both")
+        if self.like is not None and not _STORED.fullmatch(self.like):
+            raise UsageError(f"--like {self.like[:40]!r}: name a text by its source and number, such as MACRO:123")
+        if self.like is None and not self.query.strip():
             raise UsageError("the question is empty; say what the texts should mean")
         if len(self.query) > MAX_QUERY_CHARACTERS:
             raise UsageError(f"the question has {len(self.query)} characters; {MAX_QUERY_CHARACTERS} are the limit")
@@ -74,6 +83,12 @@ class TextQuery:
     def kinds(self) -> tuple[TextSourceType, ...]:
         """The kinds of text searched."""
         return tuple(_KINDS.values()) if self.source is None else (_KINDS[self.source],)
+
+    @property
+    def liked(self) -> tuple[TextSourceType, int] | None:
+        """The source and number of the text that others are like; None for a question."""
+        named = _STORED.fullmatch(self.like or "")
+        return None if named is None else (_KINDS[named[1].lower()], int(named[2]))  # type: ignore[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +203,40 @@ class SearchTexts:
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
-        """Return the texts most like a question.
+        """Return the texts most like a question, or like a stored text.
 
-        NotFoundError: no text is known by the date; none has a vector, by meaning; none has a word of it, by words.
+        NotFoundError: no text is known by the date, or passes the filters; none has a vector, by meaning; none has a
+        word of the question, by words.
         """
-        known = self._words.known(query.kinds, query.as_of)
+        known = self._known(query)
+        liked = self._liked(query, known)
+        question = liked.text if liked else query.query
+        vectors = {} if query.by == "words" else self._read(query, question, liked)
+        return self._ranked(question, vectors, known, query.as_of, query.by, query.k, is_asked=liked is None)
+
+    def _known(self, query: TextQuery) -> KnownTexts:
+        known = self._words.known(query.kinds, query.as_of, query.filters)
         if not len(known):
             raise no_texts(" or ".join(query.kinds), query.as_of)
-        vectors = {} if query.by == "words" else self._read(query)
-        return self._ranked(query.query, vectors, known, query.as_of, query.by, query.k)
+        if not known["is_wanted"].any():
+            said = {name: self._words.said(query.kinds, name, query.as_of) for name in query.filters.named}
+            listed = "; ".join(f"{name} is {' or '.join(values) or 'never said'}" for name, values in said.items())
+            passing = f"no text known on {query.as_of} passes {query.filters}"
+            raise NotFoundError(f"{passing}{f'; {listed}' if listed else ''}", code="no_texts")
+        return known
+
+    def _liked(self, query: TextQuery, known: KnownTexts) -> DatedText | None:
+        """Return the text that others are like, and take it out of those wanted; None for a question."""
+        if query.liked is None:
+            return None
+        kind, text_id = query.liked
+        is_itself = (known["kind"] == kind) & (known["text_id"] == text_id)
+        others = known if kind in query.kinds else self._words.known([kind], query.as_of)
+        if not positions_of(kind, np.array([text_id]), others)[1].all():
+            raise NotFoundError(f"there is no text {query.like} known on {query.as_of}", code="no_texts")
+        known["is_wanted"] &= ~is_itself
+        (found,) = self._texts.load_dated(kind, [text_id])
+        return found
 
     def like_day(
         self, day: date, source: Source, model_id: str | None = None, k: int = 10, by: By = "both"
@@ -206,30 +246,35 @@ class SearchTexts:
         kind = _KINDS[source]
         own = self._texts.texts_of(kind, day, day)
         known = self._words.known([kind], day)
-        earlier = known[known["day"] < np.datetime64(day, "D")]
-        if not own or not len(earlier):
+        known["is_wanted"] = known["day"] < np.datetime64(day, "D")
+        if not own or not known["is_wanted"].any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
         vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        return self._ranked("\n\n".join(text.text for text in own), vectors, earlier, day, by, k, is_asked=False)
+        return self._ranked("\n\n".join(text.text for text in own), vectors, known, day, by, k, is_asked=False)
 
-    def _read(self, query: TextQuery) -> dict[TextSourceType, tuple[str, Float32Vector]]:
+    def _read(
+        self, query: TextQuery, question: str, liked: DatedText | None
+    ) -> dict[TextSourceType, tuple[str, Float32Vector]]:
         """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
-        vectors = {}
+        vectors: dict[TextSourceType, tuple[str, Float32Vector]] = {}
         for kind in query.kinds:
             model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name)
             if model_id is not None:
-                vectors[kind] = model_id, self._models.encode(query.query, model_id, query.hf_model_name)
+                vector = self._models.stored(liked.source_type, liked.source_id, model_id) if liked else None
+                if vector is None:
+                    vector = self._models.encode(question, model_id, query.hf_model_name)
+                vectors[kind] = model_id, vector
         if not vectors and query.by == "meaning":
             raise no_text_embeddings(query.kinds)
         return vectors
 
     def _ranked(
-        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, k: int,
+        self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By, k: int,
         *, is_asked: bool = True,
     ) -> TextSearchReport:  # fmt: skip
-        scored = self._score(question, vectors, compared, as_of, by, is_asked=is_asked)
+        scored = self._score(question, vectors, known, as_of, by, is_asked=is_asked)
         has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
         n_compared, n_without = len(scored), 0
         if by == "meaning":
@@ -239,31 +284,32 @@ class SearchTexts:
         model_id = ", ".join(sorted({vectors[kind][0] for kind in np.unique(scored["kind"][has_vector]).tolist()}))
         scored = scored[has_vector | has_word]
         if not len(scored):
-            kinds = np.unique(compared["kind"]).tolist()
+            kinds = np.unique(known["kind"]).tolist()
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
         ask = asked_direction(question) if is_asked else None
         found = self._first_distinct(ranked, k if ask is None else k + N_RESORTED)
-        hits = self._with_passages(found, question, vectors, compared, by)
+        hits = self._with_passages(found, question, vectors, known, by)
         if ask is not None:
             hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
         best_rank = float(scored["rank"].max()) if is_asked else None
         return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
     def _score(
-        self, question: str, vectors: QuestionVectors, compared: KnownTexts, as_of: date, by: By, *, is_asked: bool
+        self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By, *, is_asked: bool
     ) -> NDArray[Any]:
-        """Return each text compared with its scores; NaN stands for one that it does not have."""
-        scored = np.empty(len(compared), _RANKED)
+        """Return each text wanted with its scores; NaN stands for one that it does not have."""
+        scored = np.empty(len(known), _RANKED)
         for name in ("kind", "day", "text_id"):
-            scored[name] = compared[name]
+            scored[name] = known[name]
         if is_asked:
-            scored["words"], scored["rank"] = self._words.ranked(question, compared)
+            scored["words"], scored["rank"] = self._words.ranked(question, known)
         else:
-            scored["words"], scored["rank"] = self._words.of(question, compared), np.nan
+            scored["words"], scored["rank"] = self._words.of(question, known), np.nan
         if by == "meaning":
             scored["words"] = np.nan
-        scored["similarity"] = self._meaning.of(vectors, compared, as_of)
+        scored["similarity"] = self._meaning.of(vectors, known, as_of)
+        scored = np.compress(known["is_wanted"], scored)
         if by == "both":
             scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
         elif by == "words":
@@ -274,10 +320,10 @@ class SearchTexts:
         return scored
 
     def _with_passages(
-        self, hits: Sequence[TextHit], question: str, vectors: QuestionVectors, compared: KnownTexts, by: By
+        self, hits: Sequence[TextHit], question: str, vectors: QuestionVectors, known: KnownTexts, by: By
     ) -> tuple[TextHit, ...]:
-        places = [positions_of(hit.text.source_type, np.array([hit.text.source_id]), compared)[0][0] for hit in hits]
-        found = [(hit.text, int(compared["configuration"][at])) for hit, at in zip(hits, places, strict=True)]
+        places = [positions_of(hit.text.source_type, np.array([hit.text.source_id]), known)[0][0] for hit in hits]
+        found = [(hit.text, int(known["configuration"][at])) for hit, at in zip(hits, places, strict=True)]
         passages = self._passages.of(found, question, vectors, ranks_words=by == "both")
         return tuple(replace(hit, passage=passage) for hit, passage in zip(hits, passages, strict=True))
 

@@ -79,7 +79,20 @@ class CalendarDates(Sessions):
     ] = None
 
 
-SESSIONS, CALENDAR_DATES = Sessions(), CalendarDates()
+@dataclass(frozen=True, slots=True)
+class FoundTexts:
+    """Which texts a search may find."""
+
+    start: Annotated[date | None, date_option("First date of the texts.", "--start", "--from")] = None
+    end: Annotated[date | None, date_option("Last date of the texts.", "--end", "--to")] = None
+    country: Annotated[str | None, option("Only texts of this country.")] = None
+    publisher: Annotated[str | None, option("Only texts of this source.")] = None
+    event_type: Annotated[str | None, option("Only texts of this type.", "--event-type", "--type")] = None
+    author: Annotated[str | None, option("Only texts by this author or speaker, who may be named in part.")] = None
+    language: Annotated[str | None, option("Only texts in this language.")] = None
+
+
+SESSIONS, CALENDAR_DATES, FOUND_TEXTS = Sessions(), CalendarDates(), FoundTexts()
 
 
 def require_order(start: date | None, end: date) -> None:

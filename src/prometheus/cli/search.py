@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from prometheus.cli.options import HfModelName, TextSource
+from prometheus.cli.options import FOUND_TEXTS, FoundTexts, HfModelName, TextSource
 from prometheus.cli.parameters import ONLY_REGION, SearchedRegion, date_option, note_only_model, option
 from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
 from prometheus.core import MINILM
@@ -147,40 +147,46 @@ def _spread_text(spread: Quantiles) -> str:
 
 @command("'credit spreads widen' --as-of 2023-12-28 --k 3", latest="texts")
 def similar_texts(
-    query: Annotated[str, typer.Argument(help="What the texts should say or mean.")],
     as_of: Annotated[date, date_option("Only texts dated up to it and known on it.")],
+    query: Annotated[str, typer.Argument(help="What the texts should say or mean; none with --like.")] = "",
     k: Annotated[int, option("How many texts.")] = 10,
     source: Annotated[TextSource | None, option("Only these; both without it.")] = None,
     model_id: Annotated[str | None, option("Whose vectors; those of the newest model without it.")] = None,
     hf_model_name: HfModelName = MINILM,
     by: Annotated[By, option("Rank by the words of the question, by its meaning, or by both.")] = "both",
+    like: Annotated[str | None, option("Instead of a question: a stored text, such as MACRO:123.")] = None,
+    found: FoundTexts = FOUND_TEXTS,
 ) -> Answer:
     """Print the texts known by a date that are most like a question; of equal texts the earliest."""
     from prometheus.app.text_search import TextQuery
+    from prometheus.encoders.texts.documents import TextFilters
 
-    wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name, by)
+    filters = TextFilters(**asdict(found))
+    wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name, by, like, filters)
     with command_app() as app:
         report = app.text_search.find(wanted)
     notes = note_only_model(model_id, filter(None, [report.model_id]), as_of)
-    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report)), notes=notes)
+    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report, marks=sys.stdout.isatty())), notes=notes)
 
 
-def _text_lines(report: TextSearchReport) -> Iterator[str]:
+def _text_lines(report: TextSearchReport, *, marks: bool) -> Iterator[str]:
     without = f"; {report.n_without_vector:,} without a vector, by words alone" if report.n_without_vector else ""
     yield f"{report.n_texts:,} texts known on {report.as_of_date}, compared by {report.means}{without}"
     if report.is_nothing_close:
         yield "nothing close: random questions of this length find texts with as many of their words"
-    yield "\n".join(map(_hit_text, report.hits))
+    yield "\n".join(hit_text(hit, marks=marks) for hit in report.hits)
 
 
-def _hit_text(hit: TextHit) -> str:
+def hit_text(hit: TextHit, *, marks: bool) -> str:
+    """Return two lines for people; with the words of the question in bold, if `marks`."""
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     way = f"(tells: {hit.way})" if hit.way else ""
-    labels = " ".join(part for part in (text.kind, text.place, text.origin, hit.copies, way) if part)
-    is_terminal = sys.stdout.isatty()
+    labels = " ".join(
+        filter(None, (f"{text.source_type}:{text.source_id}", text.kind, text.place, text.origin, hit.copies, way))
+    )
     parts = hit.excerpt(SHOWN_CHARACTERS)
-    body = "".join(typer.style(part, bold=True) if is_word and is_terminal else part for part, is_word in parts)
+    body = "".join(typer.style(part, bold=True) if is_word and marks else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 
 

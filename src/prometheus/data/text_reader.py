@@ -16,6 +16,7 @@ from prometheus.encoders.texts.documents import (
     TEXT_TABLES,
     VERSION,
     SourceText,
+    TextFilters,
     TextKey,
     TextSourceType,
     TextTableName,
@@ -264,15 +265,44 @@ def compose_text_query(
     )
 
 
-def _means(column: str, wanted: str, spellings: sql.Composable) -> sql.Composed:
-    """Return the condition that a column says what is wanted, in one of the `spellings`; as `is_alike` of a text."""
+def _means(column: str, wanted: str, spellings: sql.Composable, said: sql.Composable | None = None) -> sql.Composed:
+    """Return the condition that a column, or what is `said`, is what is wanted; as `is_alike` of a text."""
     folded = "{}"
     if column == COUNTRY:
         folded = "replace(lower({}), '.', '')"
     elif column == LANGUAGE:
         tag = "replace(lower({}), '_', '-')"
         folded = tag if is_tag(column, wanted) else f"split_part({tag}, '-', 1)"
-    return sql.SQL(f"{folded} = ANY({{}}::text[])").format(sql.Identifier(column), spellings)
+    return sql.SQL(f"{folded} = ANY({{}}::text[])").format(said or sql.Identifier(column), spellings)
+
+
+def said_of(source_type: TextSourceType, name: str) -> sql.Composed:
+    """Return what a text says of a filter: in its column, or in its metadata where the table has none."""
+    if name == "publisher":
+        return sql.SQL("{}").format(sql.Identifier("source"))
+    said = sql.SQL("{}").format(sql.Identifier(name))
+    if name == "author":
+        said = sql.SQL("coalesce(metadata->>'author', metadata->>'speaker')").format()
+    elif name not in TEXT_TABLES[source_type].names:
+        said = sql.SQL("metadata->>{}").format(name)
+    return sql.SQL("coalesce({}, 'en')").format(said) if name == LANGUAGE else said
+
+
+def passes(source_type: TextSourceType, filters: TextFilters) -> sql.Composed:
+    """Return the condition that a text passes filters; never NULL."""
+    conditions = [sql.SQL("true").format()]
+    own_date = compose_text_query("({timestamp} AT TIME ZONE 'UTC')::date", source_type)
+    for sign, day in ((">=", filters.start), ("<=", filters.end)):
+        if day is not None:
+            conditions.append(sql.SQL(f"{{}} {sign} {{}}").format(own_date, day))
+    for name, wanted in filters.named.items():
+        said = said_of(source_type, name)
+        if name in (COUNTRY, LANGUAGE):
+            conditions.append(_means(name, wanted, sql.Literal(spellings_of(name, wanted)), said))
+        else:
+            form = "position(lower({}) in lower({})) > 0" if name == "author" else "lower({}) = lower({})"
+            conditions.append(sql.SQL(form).format(wanted, said))
+    return sql.SQL("coalesce({}, false)").format(sql.SQL(" AND ").join(conditions))
 
 
 def newest_version(source_type: TextSourceType, is_known: sql.Composable) -> sql.Composable:

@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalTables
-from prometheus.data.text_reader import compose_text_query, newest_version
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.data.text_reader import compose_text_query, newest_version, passes, said_of
+from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
 
-FOUND = [("text_id", "i8"), ("day", "M8[D]"), ("configuration", "i2"), ("n_words", "i8")]
+FOUND = [("text_id", "i8"), ("day", "M8[D]"), ("configuration", "i2"), ("n_words", "i8"), ("is_wanted", "?")]
+MOST_SAID = 8
 _POSTING = [("asked", "i4"), ("text_id", "i8"), ("count", "i4")]
 
 _KNOWN = """
     SELECT {key}, ({timestamp} AT TIME ZONE 'UTC')::date,
-           (array_position({configurations}::text[], words.configuration) - 1)::int2, words.n_words
+           (array_position({configurations}::text[], words.configuration) - 1)::int2, words.n_words, {is_wanted}
     FROM {table} JOIN text_words AS words ON words.source_type = {source} AND words.source_id = {table}.{key}
     WHERE {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after} {newest_version}
+"""
+_SAID = """
+    SELECT DISTINCT {said} FROM {table}
+    WHERE {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after} AND {said} <> '' ORDER BY 1 LIMIT {most}
 """
 _CONFIGURATIONS = """
     SELECT cfgname::text FROM pg_ts_config WHERE cfgnamespace = 'pg_catalog'::regnamespace
@@ -63,22 +68,29 @@ class TextWords(HistoricalTables):
             self._names = tuple(self._db.column(_CONFIGURATIONS))
         return self._names
 
-    def known(self, source_type: TextSourceType, as_of: date) -> NDArray[Any]:
+    def known(self, source_type: TextSourceType, as_of: date, filters: TextFilters = ANY_TEXT) -> NDArray[Any]:
         """Return the texts dated up to a date and known on it (UTC), of versions of an event the newest, by id.
 
-        Structured, shape (n,), as `FOUND`: its number, date, number of its configuration, and length in words.
+        Structured, shape (n,), as `FOUND`: its number, date, number of its configuration, length in words, and
+        whether it passes the filters.
         """
-        after = sql.SQL("({}::date + 1)::timestamp AT TIME ZONE 'UTC'").format(as_of)
+        after = _end_of(as_of)
         is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < {}").format(after)
         query = compose_text_query(
             _KNOWN,
             source_type,
             configurations=list(self.configurations),
             after=after,
+            is_wanted=passes(source_type, filters),
             newest_version=newest_version(source_type, is_known),
         )
         rows = self._db.packed(query, FOUND)
         return rows[np.argsort(rows["text_id"])]
+
+    def said(self, source_type: TextSourceType, name: str, as_of: date) -> list[str]:
+        """Return what texts known on a date say of a filter, in order, at most `MOST_SAID`."""
+        said, after = said_of(source_type, name), _end_of(as_of)
+        return self._db.column(compose_text_query(_SAID, source_type, said=said, after=after, most=MOST_SAID))
 
     def stems(self, question: str, configurations: Sequence[int]) -> dict[int, dict[str, int]]:
         """Return how often a question has each stem, by configuration, the stems in order; stop words have none."""
@@ -108,3 +120,7 @@ class TextWords(HistoricalTables):
         rows = rows[np.lexsort((rows["text_id"], rows["asked"]))]
         firsts = np.searchsorted(rows["asked"], np.arange(len(pairs) + 1))
         return [rows[["text_id", "count"]][first:last] for first, last in pairwise(firsts.tolist())]
+
+
+def _end_of(day: date) -> sql.Composed:
+    return sql.SQL("({}::date + 1)::timestamp AT TIME ZONE 'UTC'").format(day)

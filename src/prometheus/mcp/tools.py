@@ -18,13 +18,12 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError,
 from prometheus.analogs.search import MAX_DAYS_BACK, AnalogRequest
 from prometheus.app import App
 from prometheus.app.histories import Histories
-from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.errors import NotFoundError, PrometheusError, UsageError, no_text_embeddings, unknown_instrument
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.history import RegimeHistory
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.errors import for_clients, problem_of
-from prometheus.web.questions import IsoDate, OptionalName, Parameters, parse_iso_date
+from prometheus.web.questions import IsoDate, OptionalName, Parameters, RankedTextParameters, parse_iso_date
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +31,7 @@ LATEST = "latest"
 TEXT_CHARACTERS = 600
 DIGITS = 6
 N_SPELLS = 5
+_WORDS = r"^[^\x00]*\S[^\x00]*$"
 _DATES = re.compile(r"\d{4}-\d{2}-\d{2}")
 _WITHOUT = ("strip", "strip_start")
 """Parts of a row of the overview that only a picture needs."""
@@ -105,15 +105,12 @@ class AnalogsParameters(RegionParameters):
     k: int = Field(5, ge=1, le=20, description="Past dates wanted.")
 
 
-class TextsParameters(AsOfParameters):
+class TextsParameters(AsOfParameters, RankedTextParameters):
     """A question to the texts."""
 
-    question: str = Field(
-        min_length=1, max_length=2_000, pattern=r"^[^\x00]*\S[^\x00]*$",
-        description="What the texts should say or mean.", examples=["banks in trouble"],
-    )  # fmt: skip
-    source: Source | None = Field(None, description="Only macro events, or only news.")
-    by: By = Field("both", description="Ranked by the words of the question, by its meaning, or by both.")
+    question: Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=_WORDS)] | None = Field(
+        None, description="What the texts should say or mean; left out with `like`.", examples=["banks in trouble"]
+    )
     k: int = Field(5, ge=1, le=20, description="Texts wanted.")
 
 
@@ -232,8 +229,7 @@ def _find_analogs(app: App, asked: AnalogsParameters, day: date) -> Mapping[str,
 def _search_texts(app: App, asked: TextsParameters, day: date) -> Mapping[str, Any]:
     named = app.db_manager.config.hf_model_name
     try:
-        query = TextQuery(asked.question, day, asked.k, asked.source, hf_model_name=named, by=asked.by)
-        found = app.text_search.find(query)
+        found = app.text_search.find(asked.asked(asked.question, day, asked.k, named))
     except NotFoundError as error:
         if error.code != "no_text_embeddings":
             raise

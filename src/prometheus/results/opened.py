@@ -21,6 +21,7 @@ from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
 from prometheus.core import MINILM
 from prometheus.core.config import PrometheusConfig, load_config
+from prometheus.encoders.texts.documents import TextFilters
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.frames import UNNAMED
@@ -150,13 +151,18 @@ class Prometheus:
         model_id: str | None = None,
         hf_model_name: str = MINILM,
         by: By = "both",
+        like: str | None = None,
+        **filters: DateLike | None,
     ) -> Texts:
         """Return the texts known on a date that are most like a question, in words, meaning or both.
 
-        The parameters are those of `prometheus.app.text_search.TextQuery`.
+        The parameters are those of `prometheus.app.text_search.TextQuery`, and `filters` those of
+        `prometheus.encoders.texts.documents.TextFilters`, such as ``country="US"``.
         """
-        asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name, by)
-        return Texts(query, self._app.text_search.find(asked))
+        dates = {name: as_date(name, filters[name]) for name in ("start", "end") if filters.get(name) is not None}
+        passing = TextFilters.of({**filters, **dates})
+        asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name, by, like, passing)
+        return Texts(query or like or "", self._app.text_search.find(asked))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
         """Return why a date has its regime; see `Regimes.explain`."""

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
-from prometheus.app.text_search import TextQuery
 from prometheus.arrays import Float64Matrix
 from prometheus.errors import NoRegimesError, NotFoundError, VectorError
 from prometheus.regime.explanation import EVIDENCE_LABELS
@@ -158,9 +157,8 @@ def find_analogs(app: AppOf, region: RegionPath, query: questions.AnalogQuery) -
 @search.get("/texts/search", response_model=schemas.TextList, summary="Texts like a question")
 def search_texts(app: AppOf, query: questions.TextSearchQuery) -> Any:
     """Return the texts known by a date that are most like a question, in words, meaning or both."""
-    asked = query.model_dump(exclude={"q"})
-    model_name = app.db_manager.config.hf_model_name
-    return app.text_search.find(TextQuery(query.q, **asked, hf_model_name=model_name)).to_dict()
+    named = app.db_manager.config.hf_model_name
+    return app.text_search.find(query.asked(query.q, query.as_of, query.k, named, model_id=query.model_id)).to_dict()
 
 
 @operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")

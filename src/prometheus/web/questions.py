@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from prometheus.analogs.search import AnalogRequest, Metric, Space
 from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.backfill.plan import DateSpan
+from prometheus.encoders.texts.documents import TextFilters
 
 MAX_REGIMES = 10_000
 MAX_REGIONS = 50
@@ -25,6 +26,8 @@ MAX_QUESTION = 2_000
 HELD_SLASH = "\ue000"
 """Of Unicode's private use: stands for a slash within one part of a path."""
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+QUESTION = r"^[^\x00]*$"
+LIKE = r"^(MACRO|NEWS|macro|news):[0-9]{1,18}$"
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _DATE = {"type": "string", "format": "date"}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": PRINTABLE}
@@ -136,22 +139,51 @@ class AnalogParameters(Parameters):
     model_id: OptionalName = _as_in(AnalogRequest, "model_id", description="Whose vectors are compared.")
 
 
-class TextParameters(Parameters):
+class RankedTextParameters(Parameters):
+    """How texts are ranked, and which may be found."""
+
+    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = _as_in(
+        TextQuery, "source", description="Only macro events, or only news."
+    )
+    by: By = _as_in(TextQuery, "by", description="Ranked by the words of the question, by its meaning, or by both.")
+    like: Annotated[
+        Annotated[str, StringConstraints(pattern=LIKE)] | None, WithJsonSchema({"type": "string", "pattern": LIKE})
+    ] = _as_in(
+        TextQuery, "like", description="Instead of a question: a stored text, by source and number.",
+        examples=["MACRO:123"],
+    )  # fmt: skip
+    start: OptionalDate = _as_in(TextFilters, "start", description="First date of the texts.")
+    end: OptionalDate = _as_in(TextFilters, "end", description="Last date of the texts.")
+    country: OptionalName = _as_in(TextFilters, "country", description="Only texts of this country.")
+    publisher: OptionalName = _as_in(TextFilters, "publisher", description="Only texts of this source.")
+    event_type: OptionalName = _as_in(TextFilters, "event_type", description="Only texts of this type.")
+    author: OptionalName = _as_in(
+        TextFilters, "author", description="Only texts by this author or speaker, who may be named in part."
+    )
+    language: OptionalName = _as_in(TextFilters, "language", description="Only texts in this language.")
+
+    def asked(self, question: str | None, as_of: date, k: int, hf_model_name: str, **more: Any) -> TextQuery:
+        """Return what the app is asked; `UsageError` for neither a question nor a text that others are like."""
+        names = {field.name for field in dataclasses.fields(TextFilters)}
+        filters = TextFilters(**{name: getattr(self, name) for name in names})
+        chosen = {"source": self.source, "by": self.by, "like": self.like, **more}
+        return TextQuery(question or "", as_of, k, hf_model_name=hf_model_name, filters=filters, **chosen)
+
+
+class TextParameters(RankedTextParameters):
     """A question to the texts."""
 
-    q: str = Field(
-        description="What the texts should mean.", min_length=1, max_length=MAX_QUESTION, pattern=r"^[^\x00]*$",
-        examples=["banks in trouble"],
-    )  # fmt: skip
+    q: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUESTION, pattern=QUESTION)] | None,
+        WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_QUESTION, "pattern": QUESTION}),
+    ] = Field(
+        None, description="What the texts should say or mean; left out with `like`.", examples=["banks in trouble"]
+    )
     as_of: IsoDate = Field(description="Texts known on this date.", examples=["2025-01-31"])
     k: int = _as_in(TextQuery, "k", ge=1, le=MAX_TEXTS, description="Texts wanted.")
-    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = _as_in(
-        TextQuery, "source", description="Only these texts."
-    )
     model_id: OptionalName = _as_in(
         TextQuery, "model_id", description="Whose vectors are compared; without it those of the newest model."
     )
-    by: By = _as_in(TextQuery, "by", description="Ranked by the words of the question, by its meaning, or by both.")
 
 
 Nothing = Annotated[Parameters, Query()]

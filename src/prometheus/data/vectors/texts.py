@@ -307,7 +307,7 @@ def _query(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         own_date=own_date,
         known_by=known_by,
-        newest_version=newest_version(wanted.source, is_known),
+        newest_version=sql.SQL("") if wanted.every_version else newest_version(wanted.source, is_known),
         zone=wanted.timezone,
         model=wanted.model_id,
         first=first,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache, partial
 from typing import Protocol
 
 WORDS_AT_ONCE = 5
@@ -70,13 +72,13 @@ class Stories:
     def __init__(self) -> None:
         self.n_copies: list[int] = []
         self._equal: dict[tuple[str, str], int] = {}
-        self._near: dict[tuple[str, date | None], list[tuple[int, Shingles]]] = {}
+        self._near: dict[tuple[str, date | None], list[tuple[int, Callable[[], Shingles]]]] = {}
 
     def add(self, told: Told, *, may_open: bool = True) -> bool:
         """Return whether a text opens a story, which it does only where it `may_open` one; else count it as a copy."""
         rivals = self._near.setdefault((told.source_type, _day_of(told)), [])
-        shingles = Shingles.of(told.text)
-        near = (at for at, each in rivals if is_near_copy(each, shingles))
+        shingles = cache(partial(Shingles.of, told.text))  # of a long text they take a while, and most have no rival
+        near = (at for at, each in rivals if is_near_copy(each(), shingles()))
         story = self._equal.get((told.source_type, told.text), next(near, None))
         if story is not None:
             self.n_copies[story] += 1

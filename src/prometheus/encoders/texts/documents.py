@@ -75,6 +75,52 @@ TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 
 
 @dataclass(frozen=True, slots=True)
+class TextFilters:
+    """Which texts a search may find: dated `start` to `end`, both included (UTC), and saying what is named; None: any.
+
+    `publisher` is the source of a text. What its table has no column for, such as `author`, stands in its metadata;
+    there a speaker is an author. An author may be named in part; a text that says no language is English.
+    """
+
+    start: date | None = None
+    end: date | None = None
+    country: str | None = None
+    publisher: str | None = None
+    event_type: str | None = None
+    author: str | None = None
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start and self.end and self.end < self.start:
+            raise UsageError(f"the texts end ({self.end}) before they start ({self.start})")
+        for name, value in self.named.items():
+            if not value.strip() or not value.isprintable():
+                raise UsageError(f"{name} {value[:40]!r} names nothing; give a name, or leave it out")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> TextFilters:
+        """Return those given by name; `UsageError` for a name that is no filter."""
+        names = [each.name for each in fields(cls)]
+        unknown = sorted(set(given) - set(names))
+        if unknown:
+            raise UsageError(f"texts have no filter {unknown[0]!r}; choose from {', '.join(names)}")
+        return cls(**given)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the texts must say, by name."""
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in said.items() if isinstance(value, str)}
+
+    def __str__(self) -> str:
+        dates = [f"{name} {day}" for name, day in (("start", self.start), ("end", self.end)) if day is not None]
+        return ", ".join([*dates, *(f"{name} {value!r}" for name, value in self.named.items())])
+
+
+ANY_TEXT = TextFilters()
+
+
+@dataclass(frozen=True, slots=True)
 class TextDoc:
     """One text and the name it is stored under; `InputRefusedError` if it is blank or no valid Unicode."""
 
@@ -270,7 +316,8 @@ class TextCounts:
 class TextSelection:
     """Which texts' vectors are wanted; `filters` maps a column to its value, None for any.
 
-    A text has the calendar date of its timestamp in `timezone`; it counts if known on `known_by`, or on its own date.
+    A text has the calendar date of its timestamp in `timezone`; it counts if known on `known_by`, or on its own date;
+    of the versions of an event the newest known, or `every_version`.
     """
 
     source: TextSourceType
@@ -278,6 +325,7 @@ class TextSelection:
     filters: Mapping[str, str | None]
     timezone: str = "UTC"
     known_by: date | None = None
+    every_version: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -97,8 +97,7 @@ TRIGGERS = (
                    stems, counts
             FROM new_texts AS n, text_configuration({new_language}) AS configuration,
                  count_stems(configuration, {new_body})
-            WHERE NOT EXISTS (SELECT FROM text_words AS w WHERE w.source_type = '{source}' AND w.source_id = n.{key})
-            ORDER BY {key};
+            WHERE NOT EXISTS (SELECT FROM text_words AS w WHERE w.source_type = '{source}' AND w.source_id = n.{key});
         END IF;
         RETURN NULL;
     END $$
