@@ -384,11 +384,11 @@ def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
 
 def _resorted(hits: Sequence[TextHit], ask: Ask, deviation: float) -> tuple[TextHit, ...]:
     """Return hits with what their passages tell; those that tell the way asked for before others nearly as good."""
-    told = [replace(hit, way=main_way(told_directions(hit.passage_text(), ask))) for hit in hits]
-    scores = np.array([hit.score for hit in told], dtype=np.float64)
-    agreements = np.array([agreement(hit.way, ask) for hit in told], dtype=np.int64)
+    told = [told_directions(hit.passage_text(), ask) for hit in hits]
+    scores = np.array([hit.score for hit in hits], dtype=np.float64)
+    agreements = np.array([agreement(each, ask) for each in told], dtype=np.int64)
     order = np.argsort(-nudged(scores, agreements, deviation), kind="stable")
-    return tuple(told[at] for at in order.tolist())
+    return tuple(replace(hits[at], way=main_way(told[at])) for at in order.tolist())
 
 
 def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:
