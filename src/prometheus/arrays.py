@@ -21,6 +21,7 @@ FeatureCube: TypeAlias = NDArray[np.floating]
 """Shape (n_windows, window_days, n_features), float32 or float64."""
 Float64Vector: TypeAlias = NDArray[np.float64]
 Float64Matrix: TypeAlias = NDArray[np.float64]
+Int32Vector: TypeAlias = NDArray[np.int32]
 Int64Vector: TypeAlias = NDArray[np.int64]
 Int64Matrix: TypeAlias = NDArray[np.int64]
 UInt64Vector: TypeAlias = NDArray[np.uint64]

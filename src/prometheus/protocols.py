@@ -18,6 +18,7 @@ from prometheus.errors import InputRefusedError, UsageError
 if TYPE_CHECKING:
     from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
     from prometheus.encoders.joint.examples import JointGroup, JointSpace, StoredJointEmbedding
+    from prometheus.encoders.joint.numbers import KnownLevel
     from prometheus.encoders.numeric.features import FeatureSet
     from prometheus.encoders.texts import documents
     from prometheus.market.bars import PriceBars
@@ -332,7 +333,7 @@ class JointVectorStore(VectorStore, Protocol):
         examples: Sequence[JointExample],
         model_id: str,
         vectors: Float32Matrix,
-        branch_models: tuple[str, str] | None = None,
+        branch_models: tuple[str, str | None] | None = None,
     ) -> int:
         """Store one vector per example whole or not at all; return how many rows were new or changed."""
 
@@ -391,6 +392,13 @@ class TextSource(Protocol):
         self, source_type: documents.TextSourceType, source_ids: Sequence[int], /
     ) -> Sequence[documents.SourceText]:
         """Return the texts of these rows, in that order."""
+
+
+class SeriesSource(Protocol):
+    """Values of series as they became known; `prometheus.data.series.SeriesReader` is one."""
+
+    def load(self, names: Sequence[str], since: date, until: date, timezone: str) -> Sequence[KnownLevel]:
+        """Return the values of days from `since` on that were known by `until`, in order of knowing."""
 
 
 class DailyTextSource(Protocol):

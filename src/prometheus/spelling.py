@@ -1,4 +1,4 @@
-"""The names that a misspelt one may have meant, and instants as people read them."""
+"""The names that a misspelt one may have meant, and instants and probabilities as people read them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,22 @@ def printable(text: str) -> str:
     'no  room '
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def spell_chance(probability: float, digits: int = 0, unit: str = "%") -> str:
+    """Return a probability in per cent, never as certain: what would round to 0 or 100 is told by the step beside it.
+
+    Examples
+    --------
+    >>> [spell_chance(each) for each in (0.996, 0.92, 0.004)]
+    ['>99%', '92%', '<1%']
+    """
+    text, step = f"{100.0 * probability:.{digits}f}", 10.0**-digits
+    if float(text) >= 100.0:
+        text = f">{100.0 - step:.{digits}f}"
+    elif float(text) <= 0.0:
+        text = f"<{step:.{digits}f}"
+    return f"{text}{unit}"
 
 
 def spell_hours(hours: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from prometheus.app.databases import DatabaseManager
 from prometheus.encoders.numeric.scale_free import CONSTANTS_FILE, RECOMPUTE_COMMAND
 from prometheus.regime.exposure import RULE
 from prometheus.regime.forecasts import SCORE_WEIGHTS
+from prometheus.spelling import spell_chance
 
 SPX = ["--region", "SPX", "--instrument-id", "GSPC.INDX"]
 CALIBRATE = ["calibrate", *SPX, "--until", "2007-12-31"]
@@ -117,23 +119,25 @@ def test_sessions_that_the_judge_sets_aside_are_told(run: Run, db_manager: Datab
     assert "WARNING" not in spoilt.stderr
 
 
+def said_of(risk: Mapping[str, float], between: str) -> tuple[str, str]:
+    """Return a probability and its interval as people read them."""
+    return spell_chance(risk["probability"]), between.join(spell_chance(risk[name]) for name in ("low", "high"))
+
+
 @pytest.mark.usefixtures("history")
 def test_regimes_are_explained_in_plain_units_and_in_json(run: Run) -> None:
     text = run("show_regimes", "--region", "SPX", *CRASH, "--explain").stdout.splitlines()
     (state,) = json.loads(run("show_regimes", "--region", "SPX", *CRASH, "--explain", "--json").stdout)
 
     assert text[0].startswith("2008-10-10 SPX: CRISIS, ")
-    assert f"{state['confidence']:.0%} sure" in text[0]
+    assert f"{spell_chance(state['confidence'])} sure" in text[0]
     assert all(name in text[0] for name in NAMES)
-    high, risk = state["high_volatility"], state["change_risk"]
-    assert text[1] == f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}"
-    leaving = [
-        f"{n} sessions {risk[n]['probability']:.0%} ({risk[n]['low']:.0%} to {risk[n]['high']:.0%})" for n in risk
-    ]
+    high, bear, risk = state["high_volatility"], state["bear"], state["change_risk"]
+    wild = f"volatility above {high['threshold']:.0%} in the next 21 sessions"
+    assert text[1] == f"  {wild}: {spell_chance(high['probability'])}"
+    leaving = [f"{n} sessions {' ('.join(said_of(each, ' to '))})" for n, each in risk.items()]
     age = {1: "1 session", 21: "21 sessions or more"}.get(n := state["spell_sessions"], f"{n} sessions")
-    assert (
-        text[2] == f"  in a bear market of {state['bear']['fall']:.0%}: {state['bear']['probability']:.0%}, called one"
-    )
+    assert text[2] == f"  in a bear market of {bear['fall']:.0%}: {spell_chance(bear['probability'])}, called one"
     assert text[3] == f"  leaving CRISIS after {age} of it within {', '.join(leaving)}"
     assert text[4] == f"  exposure 0.5 ({RULE})"
     assert state["exposure"] == 0.5
@@ -169,8 +173,7 @@ def test_transitions_say_how_likely_a_regime_is_left(run: Run) -> None:
         assert stays[label] > 0
         for horizon in ("5", "21", "63"):
             assert risks[horizon]["probability"] == pytest.approx(1 - row[label] ** int(horizon))
-            shown = f"{risks[horizon]['probability']:.0%} ({risks[horizon]['low']:.0%}-{risks[horizon]['high']:.0%})"
-            assert shown in line
+            assert f"{' ('.join(said_of(risks[horizon], '-'))})" in line
     assert len(table) - 2 == len(report["counts"]) >= 3
 
 

@@ -55,6 +55,7 @@ def test_a_joint_space_without_texts_forecasts_as_its_numbers_do_and_one_of_text
     assert texts["low"] < texts["difference"] < texts["high"]
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("joined")
 def test_the_volatility_is_that_of_adjusted_closes(run: Run, db_manager: DatabaseManager) -> None:
     check = ["check_joint_harm", "--region", "US", "--instrument-id", "AAPL.US", "--model-id"]

@@ -327,6 +327,7 @@ def stop_when_locked(db_manager: DatabaseManager, night: subprocess.Popen[str]) 
     raise AssertionError("no night took the lock")
 
 
+@pytest.mark.deep
 def test_of_two_at_once_one_works_and_the_other_says_since_when(run: Run, db_manager: DatabaseManager) -> None:
     working = start_night()
     try:
@@ -346,6 +347,7 @@ def test_of_two_at_once_one_works_and_the_other_says_since_when(run: Run, db_man
     assert report_of(run, *NIGHT)["written"] == 0
 
 
+@pytest.mark.deep
 def test_the_lock_of_a_night_that_was_killed_is_gone(run: Run, db_manager: DatabaseManager) -> None:
     killed = start_night()
     try:

@@ -179,6 +179,7 @@ def test_a_text_model_embeds_and_is_found_again_to_search(
     assert report.hits[0].text.text.endswith(TEXTS[1])
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("package")
 def test_texts_by_a_model_of_ones_own_in_two_processes(run: Run, db_manager: DatabaseManager, tmp_path: Path) -> None:
     rows = [

@@ -48,6 +48,25 @@ def test_without_a_model_all_of_them_are_shown_and_a_limit_takes_the_newest(run:
 
 
 @pytest.mark.usefixtures("history")
+def test_one_date_is_shown_of_every_model_or_the_session_before_it(run: Run) -> None:
+    session, weekend = (run("show_regimes", "--region", "US", "--as-of", day) for day in ("2020-03-13", "2020-03-15"))
+
+    rows = list(csv.DictReader(io.StringIO(session.stdout)))
+    assert [(row["as_of_date"], row["model_id"]) for row in rows] == [
+        ("2020-03-13", "num-regime-core-v1"), ("2020-03-13", "two"),
+    ]  # fmt: skip
+    assert session.stderr == ""
+    assert weekend.stdout == session.stdout
+    assert weekend.stderr == "no regime on 2020-03-15; the last one before it is of 2020-03-13\n"
+    both = run("show_regimes", "--region", "US", "--as-of", "2020-03-13", "--start", "2020-03-01")
+    assert (both.exit_code, both.stdout) == (2, "")
+    assert both.errors == ["error: --as-of is one date, --start and --end a range; leave one of them away"]
+    late = run("show_regimes", "--region", "US", "--as-of", "2021-03-13")
+    assert (late.exit_code, late.stdout) == (5, "")
+    assert "region 'US' has no regimes from 2021-03-06 to 2021-03-13" in late.errors[0]
+
+
+@pytest.mark.usefixtures("history")
 def test_transitions_follow_from_the_labels_that_show_regimes_prints(run: Run) -> None:
     rows = json.loads(run("show_regimes", "--region", "US", "--model-id", "two", "--json").stdout)
     labels = [row["regime_label"] for row in rows]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.fixtures.commands import US, Prepare, Run, run_all, run_process
 from tests.fixtures.database import TableDigest
+from tests.fixtures.text_models import write_folder
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
@@ -122,6 +123,28 @@ def test_news_go_the_same_way(run: Run, sample: None) -> None:
     (row,) = json.loads(shown.stdout)
     assert row["as_of_date"] == "2025-01-03"
     assert row["entity_scope"] == {"region": "US", "source": "regime+news", "news_filters": {"language": "en"}}
+
+
+@pytest.mark.usefixtures("cli_environment")
+def test_words_alone_are_a_model_of_their_own_and_are_searched_by_it(run: Run, tmp_path: Path) -> None:
+    headlines = ["bank rates rose", "the policy of growth", "rates fell"]
+    rows = [{"published_at": f"2025-01-0{day}T15:00:00Z", "headline": each} for day, each in enumerate(headlines, 1)]
+    Path("news.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("ingest", "news", "news.jsonl").exit_code == 0
+    folder = ["--hf-model-name", str(write_folder(tmp_path / "model"))]
+    embed = ["backfill_text_embeddings", "--date-range", "2025-01-01", "2025-01-31", "--runtime", "static", *folder]
+
+    first, second = run(*embed), run(*embed)
+    found = run("similar_texts", "rates fell", "--as-of", "2025-01-31", "--source", "news", *folder, "--json")
+
+    assert "text-static-v1: 3 texts, 3 encoded, 3 written" in first.stdout
+    assert "0 encoded, 0 written" in second.stdout
+    answer = json.loads(found.stdout)
+    assert answer["model_id"] == "text-static-v1"
+    assert answer["hits"][0]["text"].startswith("rates fell")
+    mixed = run(*embed, "--long-text", "truncate")
+    assert mixed.exit_code == 2
+    assert "it reads texts in its own way; leave --long-text truncate away" in mixed.stderr
 
 
 @pytest.mark.usefixtures("macro")

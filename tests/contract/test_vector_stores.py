@@ -405,13 +405,13 @@ def test_joint_rows_are_written_again_only_where_they_changed(stores: Stores) ->
 def test_joint_rows_are_grouped_by_what_they_were_joined_from(stores: Stores) -> None:
     examples, vectors = [example(), example(THURSDAY)], vectors_of(2, 3)
     stores.joint.save_embeddings(examples, MODEL, vectors, ("num-v1", "text-v1"))
-    stores.joint.save_embeddings(examples[:1], "m-v2", vectors[:1], ("num-v1", "text-v2"))
+    stores.joint.save_embeddings(examples[:1], "m-v2", vectors[:1], ("num-v1", None))
     stores.joint.save_embeddings([example(scope={**SCOPE, "region": "EU"})], MODEL, vectors[:1], ("num-v1", "t"))
     stores.joint.save_embeddings(examples, "m-v3", vectors, ("num-v2", "text-v1"))
     stores.joint.save_embeddings(examples, "m-v4", vectors)
     groups = stores.joint.groups("US", "num-v1", THURSDAY, FRIDAY)
     said = [(each.joint_type, each.model_id, each.entity_scope, each.text_model_id) for each in groups]
-    assert said == [("REGIME_MACRO_V0", MODEL, SCOPE, "text-v1"), ("REGIME_MACRO_V0", "m-v2", SCOPE, "text-v2")]
+    assert said == [("REGIME_MACRO_V0", MODEL, SCOPE, "text-v1"), ("REGIME_MACRO_V0", "m-v2", SCOPE, None)]
     assert [set(each.written) for each in groups] == [{FRIDAY, THURSDAY}, {FRIDAY}]
     assert groups[0].written[FRIDAY] == groups[0].written[THURSDAY] < groups[1].written[FRIDAY]
     assert stores.joint.groups("US", "num-v1", date(2025, 2, 1), date.max) == []

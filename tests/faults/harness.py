@@ -1,14 +1,15 @@
 """Backfills that are killed, and what is left of them.
 
-A run is one real command in a process of its own, with two workers, on an embedded server of its own. How long it takes
-undisturbed from the first stored chunk to the last is measured first; the moments of the kills are drawn from that. A
-kill counts only if it lands mid-run: the command is still running, some chunk is stored, and not all of them are.
+A run is one real command in a process of its own, with two workers, on an embedded server of its own. A kill falls once
+a random share of the rows is stored, and a moment later, however fast the machine is. It counts only if it lands
+mid-run: the command is still running, some chunk is stored, and not all of them are.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ WINDOW_DAYS = 63
 N_DATES = 2_500
 COMMAND = (sys.executable, "-m", "prometheus", "backfill_numeric_embeddings")
 PATIENCE_S = 120.0
+LONGEST_CHUNK_S = 0.1
 _DIGEST = """
     SELECT count(*), md5(string_agg(md5(vector) || entity_id || as_of_date || input_hash || dim || window_spec, ''
                                     ORDER BY entity_id, as_of_date))
@@ -102,22 +104,18 @@ class Backfill:
         assert row is not None
         return int(row[0]), str(row[1])
 
-    def measure(self) -> tuple[float, Digest]:
-        """Run undisturbed from nothing: seconds from the first stored chunk to the last, and what is stored then."""
+    def undisturbed(self) -> Digest:
+        """Run from nothing to the end, and return what is stored then."""
         self.forget()
-        run = self.start()
-        first = wait_for(lambda: self.n_stored() > 0 or run.poll() is not None)
-        last = wait_for(lambda: self.n_stored() == self.n_rows or run.poll() is not None)
-        _, words = run.communicate(timeout=PATIENCE_S)
-        assert run.returncode == 0, words
-        return last - first, self.digest()
+        self.complete()
+        return self.digest()
 
     def kill_at(self, moment: float, kill: Kill) -> Killed | None:
-        """Run from nothing, kill so many seconds after the first stored chunk, run again; None for a kill in vain."""
+        """Run from nothing, kill once a share of the rows is stored, run again; None for a kill in vain."""
         self.forget()
         run = self.start()
-        wait_for(lambda: self.n_stored() > 0 or run.poll() is not None)
-        time.sleep(moment)
+        wait_for(lambda: self.n_stored() > moment * self.n_rows or run.poll() is not None)
+        time.sleep(random.Random(moment).uniform(0, LONGEST_CHUNK_S))
         is_mid_run = run.poll() is None and 0 < self.n_stored() < self.n_rows
         workers = workers_of(run.pid)
         is_mid_run = is_mid_run and kill(run)

@@ -27,7 +27,7 @@ DISK_MIB = 400
 def test_a_run_that_is_asked_to_stop_ends_cleanly_and_says_how_to_go_on(
     playground: Playground, number: signal.Signals, exit_code: int
 ) -> None:
-    backfill = Backfill(playground.server(), n_instruments=60)
+    backfill = Backfill(playground.server(), n_instruments=25)
     run = backfill.start()
     wait_for(lambda: backfill.n_stored() > 0 or run.poll() is not None)
     workers = workers_of(run.pid)

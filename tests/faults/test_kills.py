@@ -25,18 +25,19 @@ pytestmark = [needs_linux, pytest.mark.timeout(1_200)]
 
 PLANTED = (sys.executable, "-m", "tests.faults.planted")
 MAX_ATTEMPTS_PER_KILL = 5
+LATEST = 0.8  # so that most kills leave rows to compute
 
 
 def kills(backfill: Backfill, kinds: dict[str, Kill], n_kills: int, seed: int) -> Iterator[tuple[str, Killed, Digest]]:
-    """Kill so many runs mid-run, one kind after the other, at moments drawn from the measured duration."""
-    duration, expected = backfill.measure()
+    """Kill so many runs mid-run, one kind after the other, each once a random share of the rows is stored."""
+    expected = backfill.undisturbed()
     moments = random.Random(seed)
     for kind in islice(cycle(kinds), n_kills):
-        for attempt in range(MAX_ATTEMPTS_PER_KILL):  # the machine may be faster by now than when it was measured
-            killed = backfill.kill_at(moments.uniform(0, duration * 0.6**attempt), kinds[kind])
+        for _ in range(MAX_ATTEMPTS_PER_KILL):
+            killed = backfill.kill_at(moments.uniform(0, LATEST), kinds[kind])
             if killed is not None:
                 break
-        assert killed is not None, f"{kind}: no moment of {duration:.1f} s was mid-run"
+        assert killed is not None, f"{kind}: no moment was mid-run"
         yield kind, killed, expected
 
 
@@ -51,12 +52,6 @@ def check(kind: str, killed: Killed, expected: Digest) -> None:
 
 def all_kinds(backfill: Backfill) -> dict[str, Kill]:
     return {"client": kill_client, "worker": kill_worker, "server": killer_of(backfill.server)}
-
-
-def test_a_killed_server(playground: Playground) -> None:
-    backfill = Backfill(playground.server(), n_instruments=40)
-    for kind, killed, expected in kills(backfill, {"server": killer_of(backfill.server)}, 1, seed=5):
-        check(kind, killed, expected)
 
 
 @pytest.mark.deep
@@ -83,11 +78,11 @@ def test_a_bug_that_marks_progress_before_the_rows_is_caught(playground: Playgro
     backfill = Backfill(server, n_instruments=40, command=PLANTED)
     progress = progress_file(server.settings.home)
 
-    duration, expected = backfill.measure()
+    expected = backfill.undisturbed()
     moments = random.Random(3)
     for _ in range(2 * MAX_ATTEMPTS_PER_KILL):
         progress.unlink(missing_ok=True)
-        killed = backfill.kill_at(moments.uniform(0, duration), kill_client)
+        killed = backfill.kill_at(moments.uniform(0, LATEST), kill_client)
         if killed is not None and killed.digest != expected:
             return
     pytest.fail("the kill test does not see rows that are missing")

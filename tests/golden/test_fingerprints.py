@@ -7,7 +7,9 @@ import pytest
 from prometheus.core.config import RegionDefinition
 from prometheus.encoders.catalogue import NUMERIC_MODELS, create_numeric_model
 from prometheus.encoders.identity import fingerprint, model_config
+from prometheus.encoders.joint.macro_model import MacroJointModel, Shares
 from prometheus.encoders.joint.models import IdentityNumericJointModel, SimpleAverageJointModel
+from prometheus.encoders.joint.numbers import SERIES
 from prometheus.encoders.numeric.regions import RegionMeanModel
 
 NUMERIC = {
@@ -35,3 +37,9 @@ def test_a_region_and_the_joint_models_mean_what_they_always_meant() -> None:
         "c49c1b1803e4df7f3b9fb1ea6f8e22b4d9e8e4dcb1fb3e7d985926f77b9a9ad8",
         "a84942f34428ee73e3b028f83519249854bf632173c5248732f2aaeedf2cfdd3",
     ]
+
+
+def test_the_third_joint_model_means_what_it_meant_when_it_was_added() -> None:
+    assert fingerprint(model_config(MacroJointModel(SERIES, Shares()))) == (
+        "f405e471f59227953a3605715faf2b3de53c9045cfdf1231b2b39ca16d9e2d1d"
+    )

@@ -61,13 +61,16 @@ def save_texts(db_manager: DatabaseManager, days: np.ndarray, seed: int = 0) -> 
         save_text(db_manager, datetime(day.year, day.month, day.day, 14, tzinfo=UTC), None, f"text of {day}", seed + at)
 
 
-def save_joint(db_manager: DatabaseManager, days: np.ndarray, seed: int, branches: tuple[str, str]) -> None:
+def save_joint(
+    db_manager: DatabaseManager, days: np.ndarray, seed: int, branches: tuple[str, str | None],
+    model_id: str = "joint-regime-core-v1",
+) -> None:  # fmt: skip
     vectors = np.random.default_rng(seed).normal(size=(len(days), DIM)).astype(np.float32)
     scope = {"region": "US", "source": "regime+macro", "macro_filters": {}}
     examples = [
         JointExample("REGIME_MACRO_V0", day, scope, row, row) for day, row in zip(days.tolist(), vectors, strict=True)
     ]
-    JointEmbeddingStore(db_manager).save_embeddings(examples, "joint-regime-core-v1", vectors, branches)
+    JointEmbeddingStore(db_manager).save_embeddings(examples, model_id, vectors, branches)
 
 
 BRANCHES = ("num-regime-core-v1", "text-macro-v1")
@@ -231,6 +234,13 @@ def test_vectors_of_several_models_are_never_mixed(db_manager: DatabaseManager, 
     store = JointEmbeddingStore(db_manager)
     store.save_embeddings(examples, "joint-regime-core-v2", np.ones((1, 3), dtype=np.float32), BRANCHES)
     with pytest.raises(NotFoundError, match="joint-regime-core-v1, joint-regime-core-v2"):
+        find(space="joint")
+    save_joint(db_manager, DAYS[:350], 3, ("num-regime-core-v2", None), "joint-regime-core-v3")
+    assert find(space="joint").model_id == "joint-regime-core-v3"
+    save_joint(db_manager, DAYS[:350], 4, ("num-regime-core-v2", None), "joint-regime-core-v3-half")
+    with pytest.raises(
+        NotFoundError, match="name one \\(--model-id\\): joint-regime-core-v3, joint-regime-core-v3-half"
+    ):
         find(space="joint")
 
     ModelRegistry(db_manager).register("text-other", "text", {"family": "made up"})

@@ -52,6 +52,7 @@ def test_a_killed_postmaster_alone_is_replaced(playground: Playground) -> None:
     assert server.pid != first
 
 
+@pytest.mark.deep
 @needs_linux
 def test_a_start_waits_for_what_a_killed_server_left(playground: Playground) -> None:
     server = playground.server()
@@ -161,6 +162,7 @@ def test_a_stranger_with_a_dead_servers_id_is_left_alone(
         stranger.wait()
 
 
+@pytest.mark.deep
 @needs_linux
 def test_another_postgres_with_a_dead_servers_id_is_left_alone(playground: Playground) -> None:
     server, other = playground.server(), playground.server()
@@ -176,6 +178,7 @@ def test_another_postgres_with_a_dead_servers_id_is_left_alone(playground: Playg
     assert other.query("SELECT 1") == 1
 
 
+@pytest.mark.deep
 def test_a_start_that_fails_quotes_the_servers_last_word(playground: Playground) -> None:
     server = playground.server()
     server.ensure_running()
@@ -225,6 +228,7 @@ def test_short_use_between_two_looks_keeps_it_up(playground: Playground) -> None
     assert (commanded.pid, asked.pid) == first
 
 
+@pytest.mark.deep
 def test_a_command_during_idle_shutdown_finds_a_server(playground: Playground) -> None:
     server = playground.server(idle_minutes=0.01)
     chance = random.Random(20250101)
@@ -237,6 +241,7 @@ def test_a_command_during_idle_shutdown_finds_a_server(playground: Playground) -
     assert len(seen) > 1
 
 
+@pytest.mark.deep
 @needs_linux
 def test_without_its_supervisor_the_server_stops(playground: Playground) -> None:
     server = playground.server()
@@ -285,6 +290,7 @@ def test_a_server_without_supervisor_gets_one(playground: Playground) -> None:
     assert not server.status().socket_directory.exists()
 
 
+@pytest.mark.deep
 def test_stop_ends_a_server_without_supervisor(playground: Playground) -> None:
     server = playground.server()
     orphan = start_without_supervisor(server)
@@ -296,6 +302,7 @@ def test_stop_ends_a_server_without_supervisor(playground: Playground) -> None:
     assert not server.status().socket_directory.exists()
 
 
+@pytest.mark.deep
 def test_stop_copes_with_a_supervisor_that_does_not_say_who_it_is(playground: Playground) -> None:
     server = playground.server()
     server.ensure_running()
@@ -323,6 +330,7 @@ def test_stop_ends_sessions_and_leaves_nothing(playground: Playground) -> None:
     assert server.query("SELECT n FROM kept") == 1
 
 
+@pytest.mark.deep
 def test_stop_gives_up_waiting_after_its_time(playground: Playground) -> None:
     server = playground.server()
     server.ensure_running()
@@ -350,6 +358,7 @@ def test_a_start_that_is_stopped_says_so(playground: Playground) -> None:
     assert server.is_gone()
 
 
+@pytest.mark.deep
 def test_starting_and_stopping_at_once_ends_well(playground: Playground) -> None:
     home = playground.home()
     failures: list[BaseException] = []
@@ -402,6 +411,7 @@ def test_a_home_moved_under_a_running_server_must_be_stopped_first(playground: P
     assert moved.query("SELECT 1") == 1
 
 
+@pytest.mark.deep
 def test_a_home_removed_under_a_running_server_can_be_made_anew(playground: Playground) -> None:
     server = playground.server()
     server.ensure_running()

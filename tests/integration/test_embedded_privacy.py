@@ -87,6 +87,7 @@ def test_under_root_every_process_of_the_server_is_the_accounts(running: Driver)
                 }
 
 
+@pytest.mark.deep
 @needs_root
 def test_another_account_can_be_chosen(playground: Playground) -> None:
     server = playground.server(playground.home(prepared=False), account="daemon")
@@ -135,6 +136,7 @@ def test_what_is_made_is_private_and_what_was_there_is_unchanged(playground: Pla
     assert others == []
 
 
+@pytest.mark.deep
 def test_a_strict_umask_does_no_harm(playground: Playground) -> None:
     home = playground.home(prepared=False)
     umask = os.umask(0o077)
@@ -159,6 +161,7 @@ def test_a_home_the_account_cannot_reach_is_refused(playground: Playground) -> N
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.deep
 @needs_root
 @needs_linux
 def test_binaries_the_account_cannot_reach_are_copied_once(

@@ -209,6 +209,7 @@ def test_processes_that_start_at_once_share_one_server(playground: Playground) -
     assert sum("creating" in stdout for stdout, _ in outputs) == 1
 
 
+@pytest.mark.deep
 def test_threads_that_start_at_once_share_one_server(playground: Playground) -> None:
     home = playground.home()
     with ThreadPoolExecutor(4) as pool:
@@ -285,6 +286,7 @@ def test_a_server_directory_that_is_a_link_is_refused(playground: Playground) ->
     assert "symbolic link" in refusal(playground.server(home))
 
 
+@pytest.mark.deep
 def test_a_home_reached_through_a_link_is_the_same_home(playground: Playground) -> None:
     home = playground.home()
     alias = home.with_name("alias")

@@ -83,6 +83,7 @@ def test_a_killed_write_leaves_the_old_rows_or_the_new_ones(tmp_path: Path, n_ki
     assert len(list(tmp_path.iterdir())) == 4, "what killed writers left behind is removed by the next one"
 
 
+@pytest.mark.deep
 def test_two_writers_at_once_lose_no_row(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path, first, 40) for first in (0, 40)]
     for writer in writers:

@@ -28,9 +28,11 @@ from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.errors import InputRefusedError, PrometheusError, UsageError
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.calendar import TradingCalendar
+from prometheus.mcp import tools
 from prometheus.regime import PersistentRegimeModel, RegimeEngine, RegimeStorage
 from prometheus.regime.calibration import CalibrationSettings
 from prometheus.regime.market_index import MarketIndex
+from prometheus.web import schemas
 
 UNTIL = date(2007, 12, 31)
 CRASH = DateSpan.of_range(date(2008, 8, 1), date(2008, 11, 28))
@@ -164,6 +166,11 @@ def test_later_bars_of_the_index_change_nothing_and_missing_ones_are_told_and_me
     assert label(db_manager, path, DateSpan.of_date(CRASH.end)).regimes.written == 0
     (told_newest,) = json.loads(run("show_regimes", "--region", "AAPL", "--start", "2008-11-28", "--json").stdout)
     assert told_newest["market_index"] == {"instrument_id": INDEX, "session": None}
+    app, asked = App(db_manager), {"region": "AAPL", "as_of": "2008-11-28"}
+    detail = schemas.RegimeDetail.model_validate(app.briefings.detail(app.regimes.history("AAPL")))
+    assert detail.model_dump(mode="json")["market_index"] == told_newest["market_index"]
+    for tool in ("get_regime", "explain_regime"):
+        assert tools.call(app, tool, asked)[0]["market_index"] == told_newest["market_index"]
     assert f"%, without {INDEX}, which was not known\n" in run("show_regimes", "--region", "AAPL", "--explain").stdout
     assert now[date(2008, 10, 15)][2]["market_index"]["session"] == str(cut)
     assert {day: row for day, row in now.items() if day <= cut} == {

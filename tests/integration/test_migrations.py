@@ -47,6 +47,7 @@ def test_a_second_upgrade_changes_nothing(fresh_dsn: FreshDsn) -> None:
     assert schema(dsn) == before
 
 
+@pytest.mark.deep
 def test_upgrades_at_the_same_time_all_succeed(fresh_dsn: FreshDsn) -> None:
     dsn = fresh_dsn()
     upgrade = "from prometheus.app.databases import get_db_manager; print(get_db_manager().upgrade())"

@@ -335,6 +335,7 @@ def test_nothing_can_be_written(p: pm.Prometheus) -> None:
         connection.execute("DELETE FROM regimes")
 
 
+@pytest.mark.deep
 def test_a_forgotten_one_ends_with_python_and_without_a_word() -> None:
     forgotten = (
         "import sys, prometheus as pm; p = pm.open(); print(len(p.regimes('US_INDEX')));"

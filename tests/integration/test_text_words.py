@@ -236,6 +236,44 @@ def test_scores_are_those_of_the_twin_over_the_texts_known(db_manager: DatabaseM
     assert (report.n_texts, report.model_id, len(report.hits)) == (6, None, 4)  # the German one among them
 
 
+changes = st.lists(st.tuples(st.sampled_from(["add", "change", "remove", "date"]), text, st.integers(0, 9)), max_size=4)
+
+
+@settings(max_examples=share_of(8), deadline=None, suppress_health_check=list(HealthCheck))
+@given(rounds=st.lists(changes, min_size=1, max_size=10))
+def test_words_in_memory_answer_as_the_table_does(db_manager: DatabaseManager, rounds: list[Any]) -> None:
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("DELETE FROM macro_events")
+        keys = [
+            write_macro(connection, body, day) for day, body in enumerate(["bank rate", "rise", "fall oil", "bank"])
+        ]
+    long_lived = App(db_manager).text_search
+    query = TextQuery("bank rates fall", AS_OF, by="words")
+    long_lived.find(query)
+    for number, changed in enumerate(rounds):
+        with db_manager.get_historical_connection() as connection:
+            for what, body, at in changed:
+                key = keys[at % len(keys)]
+                if what == "add":
+                    keys.append(write_macro(connection, f"{body} rate", at, source=f"{number} {len(keys)}"))
+                elif what == "change":
+                    query_of_text = "UPDATE macro_events SET description = %s WHERE event_id = %s"
+                    connection.execute(query_of_text, (f"{body} rate {number}", key))
+                elif what == "date":
+                    query_of_date = "UPDATE macro_events SET known_at = now() WHERE event_id = %s"
+                    connection.execute(query_of_date, (key,))
+                elif len(keys) > 2:
+                    keys.remove(key)
+                    connection.execute("DELETE FROM macro_events WHERE event_id = %s", (key,))
+        try:
+            expected = App(db_manager).text_search.find(query).to_dict()
+        except NotFoundError:
+            with pytest.raises(NotFoundError):
+                long_lived.find(query)
+        else:
+            assert long_lived.find(query).to_dict() == expected
+
+
 @pytest.mark.parametrize(
     "question",
     ["'; DROP TABLE text_words; --", "bank & !rate | (oil <-> :*", "\\", '"quoted bank', "利率 上升", "bank " * 1_999],

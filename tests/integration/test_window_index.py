@@ -119,6 +119,7 @@ def test_windows_after_the_date_change_nothing(db_manager: DatabaseManager) -> N
     assert find(db_manager, as_of=day).to_dict() == before
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("windows")
 def test_two_runs_may_bring_it_in_step_at_once(db_manager: DatabaseManager) -> None:
     App(db_manager).window_search.build_index(MODEL)

@@ -88,6 +88,9 @@ def test_one_date_comes_with_its_explanation(client: TestClient, reading_app: Ap
         assert found[name] == state.metadata[name]
     assert found["exposure"] == EXPOSURES[state.regime_label]
     assert found["explanation"] == [reason.to_dict() for reason in reasons]
+    drift = reading_app.drift.on(REGION, asked)
+    assert found["drift"] == (None if drift is None else drift.to_dict())
+    assert found["market_index"] is None
 
 
 def test_a_weekend_is_answered_by_the_session_before_it(client: TestClient) -> None:

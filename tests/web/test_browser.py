@@ -145,6 +145,7 @@ def test_region_and_date_are_switched(evil_rows: None, window: Visit) -> None:
     assert page.locator("h1").inner_text().startswith("Neutral")
 
 
+@pytest.mark.deep
 def test_the_sessions_beside_a_page_are_prepared_once_it_rests(window: Visit) -> None:
     with window.page.expect_response(
         lambda answer: answer.request.method == "HEAD" and answer.url.endswith("/2020-03-17")
@@ -240,6 +241,7 @@ def test_the_scale_is_logarithmic_or_linear_and_stands_in_the_address(window: Vi
     assert page.locator("#linear").get_attribute("aria-pressed") == "true"
 
 
+@pytest.mark.deep
 def test_ticks_of_a_logarithmic_axis_do_not_overlap_whatever_the_prices(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
     generator = np.random.default_rng(1)
@@ -256,6 +258,7 @@ def test_ticks_of_a_logarithmic_axis_do_not_overlap_whatever_the_prices(window: 
         assert not len(pixels_apart) or pixels_apart.min() >= 16  # a label is 12 high
 
 
+@pytest.mark.deep
 def test_sixty_years_are_drawn(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
     before = pixels(window)
@@ -298,6 +301,7 @@ def test_a_tap_tells_a_day_and_offers_to_open_it(browser: Browser, served: Serve
     context.close()
 
 
+@pytest.mark.deep
 def test_a_print_asked_for_at_once_has_its_charts_and_what_the_record_was_worth(window: Visit) -> None:
     page = window.page
     page.goto(f"{window.base}/regions/{REGION}")
@@ -327,6 +331,7 @@ def test_an_analog_opens_as_a_page_of_its_own(window: Visit) -> None:
     assert day in page.locator(".today").inner_text()
 
 
+@pytest.mark.deep
 def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/{DAY}")
 
@@ -349,6 +354,7 @@ def test_the_keyboard_alone_leads_everywhere(window: Visit) -> None:
     assert {"theme", "png", "svg", "print", "analog", "quiet", "history-chart"} <= reached
 
 
+@pytest.mark.deep
 def test_another_market_is_laid_over_and_its_names_are_text(evil_rows: None, window: Visit) -> None:
     page = window.open(f"/regions/{REGION}/2020-05-29")
     before = pixels(window)

@@ -26,6 +26,7 @@ pytest_plugins = ["tests.web.fixtures"]
 LATEST = f"/v1/regions/{REGION}/regimes/latest"
 
 
+@pytest.mark.deep
 def test_a_greedy_client_leaves_the_others_their_answers(breakable_home: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         set_environment(patch, {"PROMETHEUS_HOME": str(breakable_home)})

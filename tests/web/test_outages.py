@@ -100,12 +100,14 @@ def test_a_server_that_is_stopped_in_its_tracks_costs_nobody_more_than_two_secon
     assert "regime_database_ready 1.0" in served.get("/metrics").text
 
 
+@pytest.mark.deep
 def test_a_restart_by_somebody_else_is_survived(served: Served, database: Driver) -> None:
     database.stop()
     database.ensure_running()
     assert wait_for(lambda: is_answered(served)) < 10
 
 
+@pytest.mark.deep
 def test_being_told_to_stop_while_the_database_hangs_ends_in_time(served: Served, database: Driver) -> None:
     pids = process.users_of(database.layout.data)
     for pid in pids:

@@ -182,6 +182,7 @@ def test_what_changed_is_found_filtered_and_sorted(browser: Browser, board: Serv
         assert page.url.endswith(f"/regions/MARKET_30/{LAST}")
 
 
+@pytest.mark.deep
 @needs_chromium
 def test_without_scripts_every_region_stands_there(browser: Browser, board: Served) -> None:
     context = browser.new_context(java_script_enabled=False)

@@ -21,8 +21,10 @@ from prometheus.app import App, open_app
 from prometheus.app.briefings import N_UNLIKE
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
+from prometheus.mcp.tools import call
 from prometheus.regime import RegimeState, RegimeStorage
 from prometheus.regime.types import RegimeLabel
+from prometheus.spelling import spell_chance
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.rendering import _age
 from prometheus.web.server import create_app
@@ -56,7 +58,7 @@ def text_of(client: TestClient, path: str, status: int = 200) -> str:
 
 
 def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
-    client: TestClient, filled_config: PrometheusConfig
+    client: TestClient, filled_config: PrometheusConfig, reading_app: App
 ) -> None:
     early, wild = f"/regions/{REGION}/2019-02-28", f"/regions/{REGION}/2020-04-30"
     with open_app(filled_config) as writing:
@@ -67,6 +69,15 @@ def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
     assert drift is not None
     assert f"C{str(drift.advice)[1:]}. The calibration knows sessions up to 2007-12-31." in text_of(client, wild)
     assert "Calibrate again" not in text_of(client, early)
+    told, too_early = (
+        client.get(f"/v1/regions/{REGION}/regimes/{path[-10:]}").json()["drift"] for path in (wild, early)
+    )
+    assert told == drift.to_dict()
+    assert too_early is None
+    for tool in ("get_regime", "explain_regime"):
+        answer, is_answer = call(reading_app, tool, {"region": REGION, "as_of": wild[-10:]})
+        assert is_answer
+        assert answer["drift"] == told
 
 
 def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: App) -> None:
@@ -75,7 +86,7 @@ def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: 
     text = text_of(client, "/")
 
     word = state.regime_label.name.replace("_", "-").capitalize()
-    assert re.search(rf"{REGION} GSPC.INDX {word}( changed)? {state.confidence:.0%}".replace("%", " %"), text)
+    assert re.search(rf"{REGION} GSPC.INDX {word}( changed)? {spell_chance(state.confidence, unit=' %')}", text)
     assert "Old: the newest session is more than 5 weekdays before" in text
     assert re.search(r"These are the newest data, \d+ years old\.", text_of(client, f"/regions/{REGION}"))
 
@@ -119,7 +130,7 @@ def test_a_date_shows_what_the_app_says_of_it(client: TestClient, reading_app: A
         assert f"{moved.driver[0].upper()}{moved.driver[1:]}" in text
     for sessions, chances in briefing.outlook.items():
         assert f"In {sessions} sessions" in text
-        assert f"Crisis {chances[RegimeLabel.CRISIS]:.0%}".replace("%", " %") in text
+        assert f"Crisis {spell_chance(chances[RegimeLabel.CRISIS], unit=' %')}" in text
 
 
 def test_what_moved_since_a_regime_began_is_shown_from_its_third_session_on(

@@ -128,6 +128,7 @@ def test_it_imports_no_pandas(filled_home: Path) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.deep
 def test_several_processes_answer_as_one_and_end_together(filled_home: Path) -> None:
     addresses = [f"/v1/regions/{REGION}/regimes?limit={n}" for n in range(1, 31)]
     route = "/v1/regions/{region}/regimes"

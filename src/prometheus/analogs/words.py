@@ -6,12 +6,13 @@ with the inverse document frequency kept above 0 by adding 1 inside its logarith
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from prometheus.arrays import Float64Vector, Int64Vector
+from prometheus.arrays import Float64Vector, Int32Vector, Int64Vector
 
 K1, B = 1.2, 0.75
 """How soon further mentions of a word count less, and how much of a text's length is held against it; usual values."""
@@ -74,3 +75,44 @@ def most_possible(asked: Sequence[Postings], collection: Collection) -> float:
 def _most(asked: Postings, collection: Collection) -> float:
     n_with = len(asked.positions)
     return float(asked.weight * np.log1p((collection.n_texts - n_with + 0.5) / (n_with + 0.5)) * (K1 + 1.0))
+
+
+class _Numbers(dict[str, int]):
+    """The number of each stem, given at first sight."""
+
+    def __missing__(self, stem: str) -> int:
+        number = self[stem] = len(self)
+        return number
+
+
+class WordIndex:
+    """The postings of texts in memory, by stem; a text goes by its number, in the order of the pages."""
+
+    def __init__(self, pages: Iterable[tuple[Sequence[Sequence[str]], Sequence[Sequence[int]]]]) -> None:
+        """Take pages of texts: the stems of each, each once, and how often it has them."""
+        self._numbers = _Numbers()
+        none = np.empty(0, np.int32)
+        parts, n_texts = [(none, none, none)], 0
+        for stems, counts in pages:
+            sizes = [len(each) for each in stems]
+            texts = np.repeat(np.arange(n_texts, n_texts + len(sizes), dtype=np.int32), sizes)
+            numbers = np.fromiter(map(self._numbers.__getitem__, chain.from_iterable(stems)), np.int32, len(texts))
+            parts.append((numbers, texts, np.fromiter(chain.from_iterable(counts), np.int32, len(texts))))
+            n_texts += len(sizes)
+        numbers, texts, counted = (np.concatenate(each) for each in zip(*parts, strict=True))
+        order = np.argsort(numbers, kind="stable")
+        self._texts, self._counts = texts[order], counted[order]
+        self._firsts = np.append(0, np.cumsum(np.bincount(numbers, minlength=len(self._numbers))))
+
+    def texts_with(self, stem: str) -> tuple[Int32Vector, Int32Vector]:
+        """Return the numbers of the texts that have a stem, ascending, and how often they have it."""
+        number = self._numbers.get(stem)
+        if number is None:
+            return self._texts[:0], self._counts[:0]
+        first, last = self._firsts[number], self._firsts[number + 1]
+        return self._texts[first:last], self._counts[first:last]
+
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory it takes; a stem with its place in a dict is taken to need 150 bytes."""
+        return self._texts.nbytes + self._counts.nbytes + 150 * len(self._numbers)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from prometheus.analogs.search import (
     AnalogReport,
@@ -19,12 +17,14 @@ from prometheus.analogs.search import (
     date_with_vector,
     find_nearest,
 )
+from prometheus.app.caches import Cache
 from prometheus.app.histories import Histories
 from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
+from prometheus.encoders.joint.macro_model import MACRO_MODEL_ID
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
 from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows, no_text_embeddings
 from prometheus.market.outcomes import ForwardReturns
@@ -48,32 +48,14 @@ class _Searched:
     key: Hashable = None
 
 
-class _Cache(Generic[T]):
-    """Keeps the newest results by key; a key holds all inputs."""
-
-    def __init__(self, n_kept: int) -> None:
-        self._n_kept = n_kept
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = make()
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._n_kept:
-                self._kept.popitem(last=False)
-            return self._kept[key]
-
-
 class FindAnalogs:
     """Searches the stored vectors of a region; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
-        self._kept_rows: _Cache[DatedVectors] = _Cache(_SPACES_KEPT)
-        self._kept_closes: _Cache[ForwardReturns] = _Cache(_SPACES_KEPT)
-        self._kept_answers: _Cache[Nearest] = _Cache(_ANSWERS_KEPT)
+        self._kept_rows: Cache[DatedVectors] = Cache(_SPACES_KEPT)
+        self._kept_closes: Cache[ForwardReturns] = Cache(_SPACES_KEPT)
+        self._kept_answers: Cache[Nearest] = Cache(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
         """Return the analogs of a date; nothing dated later, or learned from later data, counts.
@@ -127,6 +109,8 @@ class FindAnalogs:
         ]
         if not stored:
             raise no_joint_rows(request.region, joint_type, request.model_id or "any model")
+        with_numbers = [each for each in stored if each.model_id.startswith(MACRO_MODEL_ID)]
+        stored = with_numbers or stored
         model_ids = sorted({each.model_id for each in stored})
         if len(model_ids) > 1:
             raise ambiguous_model(request.region, model_ids)

@@ -38,6 +38,8 @@ N_COMPARED_TEXTS = 48
 """Texts of which the nearest of each kind is shown."""
 N_CHANGES = 12
 N_GAPS_SHOWN = 5
+_SAID = ("held", "probabilities", "high_volatility", "market_index", "bear", "spell_sessions", "change_risk")
+"""Parts of a state's metadata that its detail tells."""
 T = TypeVar("T")
 
 
@@ -167,15 +169,15 @@ class BriefRegion:
         except NoRegimesError:
             raise no_regime_on_date(region, model_id, day, history.first, history.last) from None
         said = state.metadata
-        reasons = self._app.calibrations.explain([state])[0] if "probabilities" in said else []
+        asked = self.read()
+        reasons = self._app.calibrations.explain([state], asked)[0] if "probabilities" in said else []
+        drift = self._app.drift.on(region, state.as_of_date, model_id, asked)
         return {
             "region": region, "as_of_date": state.as_of_date, "label": state.regime_label,
             "confidence": state.confidence, "model_id": model_id, "encoder_model_id": state.encoder_model_id,
             "exposure": EXPOSURES[state.regime_label],
-            **{
-                name: said.get(name)
-                for name in ("held", "probabilities", "high_volatility", "bear", "spell_sessions", "change_risk")
-            },
+            **{name: said.get(name) for name in _SAID},
+            "drift": None if drift is None else drift.to_dict(),
             "explanation": [reason.to_dict() for reason in reasons],
         }  # fmt: skip
 

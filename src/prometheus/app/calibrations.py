@@ -32,6 +32,7 @@ from prometheus.regime.calibration import (
     PrototypeSource,
     RegimeCalibration,
     calibrate,
+    wild_stretches,
 )
 from prometheus.regime.doubts import LoudestBar, find_doubts, loudest_row
 from prometheus.regime.explanation import Explainer, Movement, Reason
@@ -227,7 +228,11 @@ def _loudest(
         return None
     log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
     row = loudest_row(sessions, log_returns, settings)
-    return LoudestBar(row, float(log_returns[row]), describe_windows(subject, without_bar(windows, row)))
+    stretches = wild_stretches(sessions, settings)
+    wild = np.unique(np.concatenate([np.arange(each.start, each.stop) for each in stretches]))
+    stress = sessions.stress.copy()
+    stress[wild] = describe_windows(subject, without_bar(windows, row).take(wild)).stress
+    return LoudestBar(row, float(log_returns[row]), stress)
 
 
 def _count_bears(windows: WindowBatch | RegionWindowBatch, calibration: RegimeCalibration) -> int:

@@ -33,6 +33,7 @@ from prometheus.evaluation.peers import missing_peers
 from prometheus.evaluation.protocol import EvaluationPlan, Event, WalkForward, walk_forward
 from prometheus.evaluation.repaint import check_walk
 from prometheus.evaluation.report import (
+    BEAR_NOTE,
     LabellerFigures,
     Targets,
     draw_labels,
@@ -117,7 +118,8 @@ class EvaluationReport:
             f"{self.request.region}, {self.request.instrument_id}: {self.figures[0].n_sessions} sessions from "
             f"{self.plan.start} to {self.plan.end}, refitted yearly on the {self.plan.calibration_span} before"
         )
-        lines = [heading, *self.set_aside.lines(), figures_table(self.figures), figures_table(self.figures, "more")]
+        tables = (figures_table(self.figures, each) for each in ("use", "more", "bear"))
+        lines = [heading, *self.set_aside.lines(), *tables, self._bear_line()]
         if self.request.start is None:
             lines.insert(1, f"no --start was given: {self.plan.start} is the first that works")
         if self.confidence is not None:
@@ -133,6 +135,11 @@ class EvaluationReport:
         if self.missing:
             lines.append(f"not installed: {', '.join(self.missing)} (pip install 'prometheus-regime[evaluation]')")
         return "\n".join(lines)
+
+    def _bear_line(self) -> str:
+        falls = sorted({row.own_bear_fall for row in self.figures})
+        shown = " to ".join(f"{fall:.1%}" for fall in dict.fromkeys((falls[0], falls[-1])))
+        return f"{BEAR_NOTE} (here {shown} at the median)"
 
 
 class EvaluationTasks(UseCase):

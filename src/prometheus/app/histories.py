@@ -236,10 +236,15 @@ class ReadRegimes(UseCase):
 
     def on_or_before(self, region: str, as_of: date, model_id: str) -> RegimeState:
         """Return the state of a date, or the newest of the week before it; NoRegimesError without any."""
+        return self.all_on_or_before(region, as_of, model_id)[-1]
+
+    def all_on_or_before(self, region: str, as_of: date, model_id: str | None) -> list[RegimeState]:
+        """Return the states, of one model or of all, of a date or of the last with any in the week before it."""
         from prometheus.analogs.search import MAX_DAYS_BACK  # noqa: PLC0415 -- labelling looks for no analogs
 
         first = date.fromordinal(max(1, as_of.toordinal() - MAX_DAYS_BACK))
-        return self.states(region, first, as_of, model_id)[-1]
+        states = self.states(region, first, as_of, model_id)
+        return [state for state in states if state.as_of_date == states[-1].as_of_date]
 
     def embeddings(self, region: str, start: date, end: date, model_id: str | None = None) -> RegimeEmbeddings:
         """Return the vectors from `start` to `end`, both included; see `timeline` for the errors.

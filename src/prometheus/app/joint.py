@@ -1,7 +1,8 @@
-"""The joint space: regimes joined with texts, read, judged, and updated with the regimes."""
+"""The joint space: regimes joined with texts and macro numbers, read, judged, and updated with the regimes."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,11 @@ from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, 
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import BackfillRun
 from prometheus.core.config import PrometheusConfig, RegionDefinition
+from prometheus.data.series import list_series
+from prometheus.encoders.catalogue import knowledge_end
+from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointGroup, JointSpace, StoredJointEmbedding
+from prometheus.encoders.joint.macro_model import FROZEN_UNTIL, MACRO_FAMILY, MACRO_MODEL_ID, MacroJointModel, Shares
 from prometheus.encoders.joint.models import (
     DEFAULT_NUMERIC_WEIGHT,
     FAMILY,
@@ -26,14 +31,18 @@ from prometheus.encoders.joint.models import (
     numeric_weight_of,
     unit_rows,
 )
+from prometheus.encoders.joint.numbers import SERIES
+from prometheus.encoders.numeric.regions import NUM_REGIME_REGION_V1
 from prometheus.encoders.texts.codes import canonical, spellings_of
 from prometheus.encoders.texts.documents import TEXT_TABLES
-from prometheus.errors import UsageError, no_joint_rows, unknown_instrument
+from prometheus.errors import InputRefusedError, UsageError, no_joint_rows, unknown_instrument
 from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.protocols import JointEmbeddingModel
 
 CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +56,16 @@ class JointModelChoice:
     text_weight: float | None = None
     text_share: float | None = None
     centre_until: date | None = None
+    numbers_share: float | None = None
 
     def __post_init__(self) -> None:
+        if self.has_numbers:
+            if (self.numeric_weight, self.text_weight) != (None, None):
+                raise UsageError(f"{MACRO_MODEL_ID} takes no weights; give --numbers-share and --text-share")
+            self.shares({})
+            return
+        if self.numbers_share is not None:
+            raise UsageError(f"--numbers-share belongs to {MACRO_MODEL_ID}")
         if self.text_share is not None and (self.numeric_weight is not None or self.text_weight is not None):
             raise UsageError("give either --text-share or weights")
         if not self.is_centred:
@@ -61,9 +78,24 @@ class JointModelChoice:
             SimpleAverageJointModel(*self._weights())
 
     @property
+    def has_numbers(self) -> bool:
+        """Whether the joint model joins macro numbers."""
+        return self.joint_model_id.startswith(MACRO_MODEL_ID)
+
+    def shares(self, stored: Mapping[str, Any]) -> Shares:
+        """Return the shares of v3: those given, else those of its stored configuration, else the default ones."""
+        given = {"numbers": self.numbers_share, "texts": self.text_share}
+        return Shares(**stored.get("shares", {}) | {name: share for name, share in given.items() if share is not None})
+
+    @property
     def is_centred(self) -> bool:
         """Whether the joint model centres its branches."""
         return self.joint_model_id.startswith(CENTRED_FAMILY_PREFIX)
+
+    @property
+    def family_id(self) -> str:
+        """The id that those of models of this kind begin with."""
+        return MACRO_MODEL_ID if self.has_numbers else CENTRED_FAMILY_PREFIX
 
     def simple_model(self) -> SimpleAverageJointModel:
         """Return the v1 model with these weights."""
@@ -104,7 +136,9 @@ class JoinTexts(BackfillCase):
     def backfill(
         self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool = False
     ) -> BackfillRun[JointReport]:
-        """Join and store the rows of each request; UsageError or InputRefusedError if the model lacks its means."""
+        """Join and store the rows of each request; UsageError or InputRefusedError if the model lacks what it needs."""
+        if choice.has_numbers:
+            requests = [self._with_series(request, choice) for request in requests]
         for request in requests:
             self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
@@ -130,10 +164,12 @@ class JoinTexts(BackfillCase):
 
     def joinable(self, span: DateSpan, joint_model_id: str) -> DateSpan | None:
         """Return the dates of a span that a joint model may join: those after its frozen means, if it has any."""
-        centres = self._centres(joint_model_id)
-        if centres is None:
+        config = self._wired.registry.load_config(joint_model_id)
+        until = FROZEN_UNTIL if joint_model_id.startswith(MACRO_MODEL_ID) else None
+        until = until if config is None else knowledge_end(config)
+        if until is None:
             return span
-        start = max(span.start, centres.until + timedelta(days=1))
+        start = max(span.start, until + timedelta(days=1))
         return DateSpan.of_range(start, span.end) if start <= span.end else None
 
     def rows(
@@ -150,7 +186,8 @@ class JoinTexts(BackfillCase):
 
         The volatility is that of the instrument's adjusted closes. NotFoundError without joint rows or bars.
         """
-        request = self._spelled(request, joint_model_id)
+        config = self._wired.registry.load_config(joint_model_id) or {}
+        request = replace(self._spelled(request, joint_model_id), series=tuple(config.get("series", ())))
         start, end = request.span.start, request.span.end
         rows = self._wired.joint_vectors.load(request.space, request.region, joint_model_id, start, end)
         rows = [row for row in rows if row.entity_scope == request.entity_scope]
@@ -196,34 +233,72 @@ class JoinTexts(BackfillCase):
         only: Collection[date] | None = None,
     ) -> JointBackfill:  # fmt: skip
         wired = self._wired
-        return JointBackfill(wired.storage, wired.daily_texts, wired.joint_vectors, model_id, model_of, only=only)
+        stores = (wired.storage, wired.daily_texts, wired.joint_vectors)
+        return JointBackfill(*stores, model_id, model_of, only=only, series=wired.series)
+
+    def _with_series(self, request: JointRequest, choice: JointModelChoice) -> JointRequest:
+        """Return a request of v3 with the series of its model, and without texts where these hold no share."""
+        name, numeric = choice.joint_model_id, request.numeric_model_id
+        if numeric != NUM_REGIME_CORE_V2 and not numeric.startswith(NUM_REGIME_REGION_V1):
+            raise UsageError(
+                f"{name} joins standard scores, which {numeric} does not give; choose --numeric-model-id "
+                f"{NUM_REGIME_CORE_V2}, or a region's own"
+            )
+        config = self._wired.registry.load_config(name) or {}
+        stored = {each.series_id for each in list_series(self._wired.db_manager)}
+        series = tuple(config.get("series") or (each for each in SERIES if each in stored))
+        if not series:
+            raise InputRefusedError(
+                f"{name} needs macro series, and none is stored; load some of {', '.join(SERIES)} with ingest series"
+            )
+        absent = ", ".join(each for each in SERIES if each not in series)
+        if absent:
+            new_id = f" and choose a new --joint-model-id, such as {name}-more" if config else ""
+            logger.warning("%s is made without %s; to have them, load them with ingest series%s", name, absent, new_id)
+        if choice.shares(config).texts:
+            return replace(request, series=series)
+        ignored = ", ".join(f"--{key.replace('_', '-')} {value}" for key, value in request.filters.items() if value)
+        if ignored:
+            logger.info("texts hold no share of %s: %s chooses none", name, ignored)
+        return replace(request, series=series, text_model_id=None, filters={})
 
     def _chosen_model(self, choice: JointModelChoice, request: JointRequest) -> JointEmbeddingModel:
+        stored = self._wired.registry.load_config(choice.joint_model_id) or {}
+        if choice.has_numbers:
+            shares = choice.shares(stored)
+            if choice.centre_until is not None and not shares.texts:
+                raise UsageError(f"--centre-until is for texts, which hold no share of {choice.joint_model_id}")
+            centres = self._means(choice, request, stored) if shares.texts else None
+            return MacroJointModel(request.series, shares, centres)
         if not choice.is_centred:
             return choice.simple_model()
-        weight = choice.centred_weight()
-        stored = self._wired.registry.load_config(choice.joint_model_id)
-        if stored is not None and stored.get("family") == FAMILY:
+        weight, is_known = choice.centred_weight(), stored.get("family") == FAMILY
+        if weight is None:
+            weight = stored["numeric_weight"] if is_known else DEFAULT_NUMERIC_WEIGHT
+        return CentredJointModel(self._means(choice, request, stored if is_known else {}), weight)
+
+    def _means(self, choice: JointModelChoice, request: JointRequest, stored: Mapping[str, Any]) -> BranchCentres:
+        """Return the frozen means of a stored configuration, or those of the dates that the user names."""
+        name = choice.joint_model_id
+        if "centres" in stored:
             centres = BranchCentres.from_config(stored["centres"])
             if dict(centres.source) != request.source:
                 made_of = ", ".join(centres.source.get(key, "?") for key in request.source)
                 raise UsageError(
-                    f"the means of {choice.joint_model_id} were taken of {made_of}; for others choose a new "
-                    f"--joint-model-id, such as {CENTRED_FAMILY_PREFIX}-{request.region}"
+                    f"the means of {name} were taken of {made_of}; for others choose a new --joint-model-id, such as "
+                    f"{choice.family_id}-{request.region}"
                 )
             if choice.centre_until not in (None, centres.until):
                 raise UsageError(
-                    f"the means of {choice.joint_model_id} are frozen on dates up to {centres.until}; for others "
-                    f"choose a new --joint-model-id, such as {CENTRED_FAMILY_PREFIX}-{choice.centre_until}"
+                    f"the means of {name} are frozen on dates up to {centres.until}; for others choose a new "
+                    f"--joint-model-id, such as {choice.family_id}-{choice.centre_until}"
                 )
-            return CentredJointModel(centres, stored["numeric_weight"] if weight is None else weight)
+            return centres
         if choice.centre_until is None:
-            way_out = "give --centre-until DATE, earlier than all dates joined"
-            raise UsageError(f"{choice.joint_model_id} has no frozen means yet; {way_out}")
-        past = replace(request, span=DateSpan.of_range(date.min, choice.centre_until))
+            raise UsageError(f"{name} has no frozen means yet; give --centre-until DATE, earlier than all dates joined")
+        past = replace(request, span=DateSpan.of_range(date.min, choice.centre_until), series=())
         examples = load_examples(self._wired.storage, self._wired.daily_texts, past).examples
-        centres = BranchCentres.fit(examples, choice.centre_until, request.source)
-        return CentredJointModel(centres, DEFAULT_NUMERIC_WEIGHT if weight is None else weight)
+        return BranchCentres.fit(examples, choice.centre_until, request.source)
 
 
 def text_branches(config: PrometheusConfig, region: str, definition: RegionDefinition) -> tuple[TextBranch, TextBranch]:
@@ -244,6 +319,7 @@ def _same_model(model: JointEmbeddingModel, _request: JointRequest) -> JointEmbe
 
 
 _MODELS: Mapping[str, Callable[[Mapping[str, Any]], JointEmbeddingModel]] = {
+    MACRO_FAMILY: MacroJointModel.from_config,
     FAMILY: lambda config: CentredJointModel(BranchCentres.from_config(config["centres"]), config["numeric_weight"]),
     "weighted-average": lambda config: SimpleAverageJointModel(config["numeric_weight"], config["text_weight"]),
 }
@@ -253,4 +329,5 @@ def _request_of(group: JointGroup, region: str, numeric_model_id: str, span: Dat
     space = REGIME_MACRO if group.joint_type == REGIME_MACRO.joint_type else REGIME_NEWS
     filters = dict(group.entity_scope[space.filters_key])
     timezone = filters.pop("timezone", "UTC")
-    return JointRequest(space, region, span, numeric_model_id, group.text_model_id, filters, timezone)
+    series = tuple(group.entity_scope.get("series", ()))
+    return JointRequest(space, region, span, numeric_model_id, group.text_model_id, filters, timezone, series)

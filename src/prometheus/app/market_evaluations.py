@@ -116,7 +116,10 @@ class EvaluateMarkets(UseCase):
 
 def draw_pooled(report: MarketsReport, folder: Path) -> None:
     """Draw the pooled calibration of every labeller, of high volatility and of bear markets; needs matplotlib."""
-    for name, event in (("reliability", "high volatility"), ("reliability_bear", "a bear market")):
+    for name, event in (
+        ("reliability", "high volatility"),
+        ("reliability_bear", "a bear market of the labeller's own"),
+    ):
         title = f"{len(report.markets)} markets together"
         curves = report.curves(of_bear=name != "reliability")
         save_figure(draw_reliability(title, curves, event), folder / f"{name}.png")

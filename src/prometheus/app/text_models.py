@@ -22,7 +22,11 @@ from prometheus.protocols import TextEmbeddingModel
 
 logger = logging.getLogger(__name__)
 
-ONNX_FAMILIES = ("sentence-onnx", "sentence-bert")
+STATIC = "static"
+STATIC_MODEL_ID = "text-static-v1"
+"""What the vectors of `STATIC` are stored under where no other name is given."""
+RUNTIME_OF = {"sentence-onnx": "onnx", "sentence-bert": "onnx", "word-vectors": STATIC}
+"""How a recorded model is run, by its family; any other one by torch."""
 MEAN = "mean"
 
 
@@ -99,7 +103,7 @@ class TextModels:
             from prometheus.encoders.own import open_recorded_text_model  # noqa: PLC0415 -- rarely needed
 
             return open_recorded_text_model(str(recorded))
-        runtime = "onnx" if is_named or config.get("family") in ONNX_FAMILIES else "torch"
+        runtime = "onnx" if is_named else RUNTIME_OF.get(str(config.get("family")), "torch")
         long_text = str(config.get("long_text", MEAN))
         precision = str(config.get("precision", FLOAT32)) if runtime == "torch" else FLOAT32
         return open_text_model(hf_model_name, runtime, long_text, self._cache_dir, precision=precision)
@@ -123,15 +127,20 @@ def open_text_model(
         from prometheus.encoders.texts.torch_model import TorchTextEmbeddingModel  # noqa: PLC0415 -- optional
 
         return TorchTextEmbeddingModel(name, long_text=long_text, precision=precision)
-    if is_own(name):
-        from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
-
+    if runtime == STATIC or is_own(name):
         for option, value, default in (("long-text", long_text, MEAN), ("precision", precision, FLOAT32)):
             if value != default:
                 raise UsageError(f"text model {name}: it reads texts in its own way; leave --{option} {value} away")
+    if is_own(name):
+        from prometheus.encoders.own import open_own_text_model  # noqa: PLC0415
+
         return open_own_text_model(name)
     from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel  # noqa: PLC0415 -- slow to import
     from prometheus.encoders.texts.sources import find_text_folder  # noqa: PLC0415 -- slow to import
 
     checked_long_text(long_text)
+    if runtime == STATIC:
+        from prometheus.encoders.texts.word_vectors import StaticTextModel  # noqa: PLC0415 -- slow to import
+
+        return StaticTextModel(find_text_folder(name), cache_dir)
     return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)

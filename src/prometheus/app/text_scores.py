@@ -14,11 +14,13 @@ from prometheus.analogs.closeness import drawn_texts, random_questions, rank_amo
 from prometheus.analogs.passages import best_of_each
 from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25, most_possible
+from prometheus.app.caches import Cache
+from prometheus.app.text_memory import KeptWords
 from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.data.words import FOUND, MOST_SAID, TextWords
-from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSelection, TextSourceType
 
 KnownTexts: TypeAlias = NDArray[Any]
 """The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
@@ -27,25 +29,38 @@ QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
 
 MAX_STEMS = 256
 """Of a longer question those stems are asked that it says most."""
+_KNOWN_KEPT = 8
 _KNOWN = np.dtype([("kind", "U5"), *FOUND])
 
 
 class WordScores:
-    """BM25 over the texts known on a date: rarity and mean length are those of that date, too."""
+    """BM25 over the texts known on a date: rarity and mean length are those of that date, too.
+
+    The first question reads the postings of its own words; from the second on the words of all texts are in memory.
+    """
 
     def __init__(self, wired: Wiring) -> None:
         self._table = TextWords(wired.db_manager)
+        self._visible_state = wired.db_manager.visible_state
+        self._known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
+        self._kept: dict[TextSourceType, KeptWords] | None = None
 
     def known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters = ANY_TEXT) -> KnownTexts:
         """Return the texts of some kinds dated up to a date and known on it, each event in its newest version.
 
-        Those that do not pass the filters are there, too, as words are rare among all texts known.
+        Those that do not pass the filters are there, too, as words are rare among all texts known. The rows are shared:
+        do not write to them.
         """
+        key = self._visible_state(), tuple(kinds), as_of, filters
+        return self._known.get(key, lambda: self._load_known(kinds, as_of, filters))
+
+    def _load_known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters) -> KnownTexts:
         parts = [(kind, self._table.known(kind, as_of, filters)) for kind in kinds]
         known = np.empty(sum(len(rows) for _, rows in parts), _KNOWN)
         known["kind"] = np.repeat([kind for kind, _ in parts], [len(rows) for _, rows in parts])
         for name, _ in FOUND:
             known[name] = np.concatenate([rows[name] for _, rows in parts])
+        known.setflags(write=False)
         return known
 
     def said(self, kinds: Sequence[TextSourceType], name: str, as_of: date) -> list[str]:
@@ -106,15 +121,26 @@ class WordScores:
         """Return the positions among the known texts of those that have each stem, and how often they have it."""
         pairs = [(number, stem) for number, stems in asked.items() for stem in stems]
         found: dict[tuple[int, str], list[tuple[Int64Vector, Int64Vector]]] = {pair: [] for pair in pairs}
-        for kind in np.unique(known["kind"]).tolist():
-            rows = self._table.postings(kind, {number: list(stems) for number, stems in asked.items()})
-            for pair, each in zip(pairs, rows, strict=True):
-                at, is_known = positions_of(kind, each["text_id"], known)
-                found[pair].append((at, each["count"][is_known].astype(np.int64)))
+        kept, self._kept = self._kept, self._kept or self._memory()
+        for kind in kinds_of(known):
+            for pair, (ids, counts) in zip(pairs, self._read(kind, pairs, kept), strict=True):
+                at, is_known = positions_of(kind, ids, known)
+                found[pair].append((at, counts[is_known]))
         return {
             pair: (np.concatenate([at for at, _ in parts]), np.concatenate([counts for _, counts in parts]))
             for pair, parts in found.items()
         }
+
+    def _memory(self) -> dict[TextSourceType, KeptWords]:
+        return {kind: KeptWords(self._table, kind, self._visible_state) for kind in TEXT_TABLES}
+
+    def _read(
+        self, kind: TextSourceType, pairs: Sequence[tuple[int, str]], kept: Mapping[TextSourceType, KeptWords] | None
+    ) -> list[tuple[Int64Vector, Int64Vector]]:
+        if kept is None:
+            return self._table.postings(kind, pairs)
+        kept[kind].refresh()
+        return [kept[kind].texts_with(*pair) for pair in pairs]
 
 
 class MeaningScores:
@@ -139,9 +165,20 @@ class MeaningScores:
         return found
 
 
+def kinds_of(known: KnownTexts) -> list[TextSourceType]:
+    """Return the kinds of text that there are, in order."""
+    spans = {kind: _span(kind, known) for kind in sorted(TEXT_TABLES)}
+    return [kind for kind, (first, last) in spans.items() if first < last]
+
+
+def _span(kind: str, known: KnownTexts) -> tuple[int, int]:
+    first, last = (int(np.searchsorted(known["kind"], kind, side=side)) for side in ("left", "right"))
+    return first, last
+
+
 def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
     """Return where the known ones of some texts stand, and which of them are known."""
-    first, last = np.searchsorted(known["kind"], kind), np.searchsorted(known["kind"], kind, side="right")
+    first, last = _span(kind, known)
     ids = known["text_id"][first:last]
     at = np.searchsorted(ids, text_ids)
     is_known = np.zeros(len(text_ids), dtype=bool)

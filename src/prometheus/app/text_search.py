@@ -16,7 +16,7 @@ from prometheus.analogs.passages import Passage
 from prometheus.analogs.ranking import nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, positions_of
+from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, kinds_of, positions_of
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector
 from prometheus.core import MINILM
@@ -192,6 +192,15 @@ class TextSearchReport:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """The texts known on a date, shape (n,), and which of them may be found."""
+
+    rows: KnownTexts
+    is_wanted: NDArray[np.bool_]
+    as_of: date
+
+
 class SearchTexts:
     """Ranks all texts known on a date; nothing is written."""
 
@@ -210,9 +219,13 @@ class SearchTexts:
         """
         known = self._known(query)
         liked = self._liked(query, known)
-        question = liked.text if liked else query.query
+        wanted, question = known["is_wanted"], query.query
+        if liked is not None:
+            wanted = wanted & ~((known["kind"] == liked.source_type) & (known["text_id"] == liked.source_id))
+            question = liked.text
         vectors = {} if query.by == "words" else self._read(query, question, liked)
-        return self._ranked(question, vectors, known, query.as_of, query.by, query.k, is_asked=liked is None)
+        texts = _Known(known, wanted, query.as_of)
+        return self._ranked(question, vectors, texts, query.by, query.k, is_asked=liked is None)
 
     def _known(self, query: TextQuery) -> KnownTexts:
         known = self._words.known(query.kinds, query.as_of, query.filters)
@@ -226,15 +239,13 @@ class SearchTexts:
         return known
 
     def _liked(self, query: TextQuery, known: KnownTexts) -> DatedText | None:
-        """Return the text that others are like, and take it out of those wanted; None for a question."""
+        """Return the text that others are like; None for a question."""
         if query.liked is None:
             return None
         kind, text_id = query.liked
-        is_itself = (known["kind"] == kind) & (known["text_id"] == text_id)
         others = known if kind in query.kinds else self._words.known([kind], query.as_of)
         if not positions_of(kind, np.array([text_id]), others)[1].all():
             raise NotFoundError(f"there is no text {query.like} known on {query.as_of}", code="no_texts")
-        known["is_wanted"] &= ~is_itself
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
 
@@ -245,14 +256,17 @@ class SearchTexts:
         _require_k(k)
         kind = _KINDS[source]
         own = self._texts.texts_of(kind, day, day)
+        if not own:
+            raise no_texts(kind, day)
         known = self._words.known([kind], day)
-        known["is_wanted"] = known["day"] < np.datetime64(day, "D")
-        if not own or not known["is_wanted"].any():
+        is_earlier = known["day"] < np.datetime64(day, "D")
+        if not is_earlier.any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
         vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        return self._ranked("\n\n".join(text.text for text in own), vectors, known, day, by, k, is_asked=False)
+        texts, question = _Known(known, is_earlier, day), "\n\n".join(text.text for text in own)
+        return self._ranked(question, vectors, texts, by, k, is_asked=False)
 
     def _read(
         self, query: TextQuery, question: str, liked: DatedText | None
@@ -271,45 +285,42 @@ class SearchTexts:
         return vectors
 
     def _ranked(
-        self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By, k: int,
-        *, is_asked: bool = True,
-    ) -> TextSearchReport:  # fmt: skip
-        scored = self._score(question, vectors, known, as_of, by, is_asked=is_asked)
+        self, question: str, vectors: QuestionVectors, known: _Known, by: By, k: int, *, is_asked: bool
+    ) -> TextSearchReport:
+        scored, as_of = self._score(question, vectors, known, by, is_asked=is_asked), known.as_of
         has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
         n_compared, n_without = len(scored), 0
         if by == "meaning":
             n_compared = int(has_vector.sum())
         elif by == "both":
             n_without = int((~has_vector).sum())
-        model_id = ", ".join(sorted({vectors[kind][0] for kind in np.unique(scored["kind"][has_vector]).tolist()}))
+        model_id = ", ".join(sorted({vectors[kind][0] for kind in kinds_of(scored[has_vector])}))
         scored = scored[has_vector | has_word]
         if not len(scored):
-            kinds = np.unique(known["kind"]).tolist()
+            kinds = kinds_of(known.rows)
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
         ask = asked_direction(question) if is_asked else None
         found = self._first_distinct(ranked, k if ask is None else k + N_RESORTED)
-        hits = self._with_passages(found, question, vectors, known, by)
+        hits = self._with_passages(found, question, vectors, known.rows, by)
         if ask is not None:
             hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
         best_rank = float(scored["rank"].max()) if is_asked else None
         return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
-    def _score(
-        self, question: str, vectors: QuestionVectors, known: KnownTexts, as_of: date, by: By, *, is_asked: bool
-    ) -> NDArray[Any]:
+    def _score(self, question: str, vectors: QuestionVectors, known: _Known, by: By, *, is_asked: bool) -> NDArray[Any]:
         """Return each text wanted with its scores; NaN stands for one that it does not have."""
-        scored = np.empty(len(known), _RANKED)
+        scored = np.empty(len(known.rows), _RANKED)
         for name in ("kind", "day", "text_id"):
-            scored[name] = known[name]
+            scored[name] = known.rows[name]
         if is_asked:
-            scored["words"], scored["rank"] = self._words.ranked(question, known)
+            scored["words"], scored["rank"] = self._words.ranked(question, known.rows)
         else:
-            scored["words"], scored["rank"] = self._words.of(question, known), np.nan
+            scored["words"], scored["rank"] = self._words.of(question, known.rows), np.nan
         if by == "meaning":
             scored["words"] = np.nan
-        scored["similarity"] = self._meaning.of(vectors, known, as_of)
-        scored = np.compress(known["is_wanted"], scored)
+        scored["similarity"] = self._meaning.of(vectors, known.rows, known.as_of)
+        scored = np.compress(known.is_wanted, scored)
         if by == "both":
             scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
         elif by == "words":
@@ -360,8 +371,10 @@ def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> F
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
     models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
     numbers = {kind: models.index(model_id) for kind, (model_id, _) in vectors.items()}
-    kinds, inverse = np.unique(scored["kind"], return_inverse=True)
-    return standardised_by(np.array([numbers.get(kind, -1) for kind in kinds.tolist()])[inverse], scored["similarity"])
+    groups = np.full(len(scored), -1)
+    for kind, number in numbers.items():
+        groups[scored["kind"] == kind] = number
+    return standardised_by(groups, scored["similarity"])
 
 
 def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus.app.backfills import BackfillCase, DatabaseWorkFactory, EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_models import is_own, open_text_model
+from prometheus.app.text_models import STATIC, is_own, open_text_model
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
     from prometheus.ingest.series import SeriesOptions
     from prometheus.ingest.texts import TextIngest
 
-RUNTIMES = ("onnx", "torch")
+RUNTIMES = ("onnx", "torch", STATIC)
 
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
     """Text embeddings wanted, and by which model: of the hub, a local folder, or the user's own, by `hf_model_name`.
 
-    `long_text` is ``mean`` of all chunks of a long text, or ``truncate`` to its first one; `runtime` is ``onnx``, or
-    ``torch`` for any model of sentence-transformers (extra ``torch``), whose GPU computes at a `precision`.
+    `long_text` is ``mean`` of all chunks of a long text, or ``truncate`` to its first one; `runtime` is ``onnx``,
+    ``static`` for the model's words without its network, or ``torch`` for any model of sentence-transformers (extra
+    ``torch``), whose GPU computes at a `precision`.
     """
 
     span: DateSpan

@@ -31,6 +31,7 @@ from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarCo
 from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
+    from prometheus.data.series import SeriesReader
     from prometheus.data.text_reader import TextReader
     from prometheus.data.timelines import RegimeTimelines
     from prometheus.data.vectors.texts import TextVectorReader
@@ -99,6 +100,13 @@ class Wiring:
         from prometheus.data.text_reader import TextReader  # noqa: PLC0415 -- only where texts are asked for
 
         return TextReader(self.db_manager)
+
+    @cached_property
+    def series(self) -> SeriesReader:
+        """Values of series, as they became known."""
+        from prometheus.data.series import SeriesReader  # noqa: PLC0415 -- only where numbers are joined
+
+        return SeriesReader(self.db_manager)
 
     @cached_property
     def daily_texts(self) -> TextVectorReader:

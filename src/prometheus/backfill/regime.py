@@ -71,7 +71,8 @@ class MissingRegimes:
     `windows` run from the model's warm-up before the first missing date to the last missing one; `input_hashes`, shape
     (n_windows - warm_up,), int64, hash the inputs of each state, warm-up included; `newest` is the last date wanted;
     `lost_states` and `lost_vectors` are stored dates without a window; `is_new`: no vector of the span is stored;
-    `index_windows` are of the market's index, where the model reads it.
+    `index_windows` are of the market's index, where the model reads it; `without_index` are dates on which it was not
+    known.
     """
 
     region: str
@@ -87,6 +88,7 @@ class MissingRegimes:
     index_windows: HashedWindows | None = None
     batch: EmbeddingBatch | None = None
     states: Sequence[RegimeState] = ()
+    without_index: tuple[date, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class RegimeBackfill:
         if index is not None and wanted.index_windows is not None:
             seen = index.rises(wanted.index_windows, batch.as_of_dates[self.model.warm_up :])
         states = self.model.states(batch, wanted.region, seen)
-        return replace(wanted, batch=batch.take(slice(self.model.warm_up, None)), states=states)
+        batch = batch.take(slice(self.model.warm_up, None))
+        unseen = () if seen is None else tuple(batch.as_of_dates[np.isnat(seen.sessions)].tolist())
+        return replace(wanted, batch=batch, states=states, without_index=unseen)
 
     def write(self, encoded: MissingRegimes) -> RegimeReport:
         """Store embeddings, states and transitions; one transaction for each of the two databases."""
@@ -167,10 +171,7 @@ class RegimeBackfill:
             n_states = self.storage.save_regimes(encoded.states, encoded.input_hashes)
         dropped = self._drop_lost(encoded)
         report = self._report(encoded, n_embeddings, n_states, *self._newest(encoded), dropped=dropped)
-        if self.model.index is None:
-            return report
-        without = (each.as_of_date for each in encoded.states if each.metadata["market_index"]["session"] is None)
-        return replace(report, without_index=tuple(without))
+        return replace(report, without_index=encoded.without_index)
 
     def _drop_lost(self, found: MissingRegimes) -> int:
         """Delete what stands on bars that are gone; return how many states that were."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUNTIMES = ("onnx", "torch")
+RUNTIMES = ("onnx", "torch", "static")
 
 
 @command(
@@ -179,7 +179,11 @@ class TextOptions:
     hf_model_name: opt.HfModelName = MINILM
     long_text: Annotated[str, option("mean: of all 256-token chunks of a long text; truncate: its first one.")] = "mean"
     runtime: Annotated[
-        str | None, option("onnx (default), or torch for any sentence-transformers model (extra: torch).")
+        str | None,
+        option(
+            "onnx (default); torch for any sentence-transformers model (extra: torch); static, the model's words "
+            "without its network, for news by the million, stored under text-static-v1 unless a --model-id is given."
+        ),
     ] = None
     precision: Annotated[
         str, option("Of torch on a GPU: float32, tf32 or bf16, which are faster; each needs a --model-id of its own.")
@@ -243,10 +247,12 @@ def backfill_text_embeddings(
 
 
 def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOptions, **filters: str | None) -> Answer:
+    from prometheus.app.text_models import STATIC, STATIC_MODEL_ID
     from prometheus.app.texts import TextRequest
 
     choice, runtime = options.choices()
-    model_id = options.model_id
+    is_unnamed = options.model_id in (MACRO.model_id, NEWS.model_id)
+    model_id = STATIC_MODEL_ID if runtime == STATIC and is_unnamed else options.model_id
     request = TextRequest(
         dates.span(), model_id, options.hf_model_name, options.long_text, options.limit,
         options.timezone, filters, runtime, options.precision,

@@ -1,4 +1,4 @@
-"""Join regimes with macro texts or news, list the joint rows, and judge their forecasts."""
+"""Join regimes with macro texts, news or macro numbers, list the joint rows, and judge their forecasts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
 _OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 
 TextModelId = Annotated[str, option("Text encoder.")]
-JointModelId = Annotated[str, option("joint-regime-core-v1, or joint-regime-core-v2 and names after it.")]
-NumericModelId = Annotated[str, option("Encoder whose regime embeddings are joined.")]
+JointModelId = Annotated[str, option("joint-regime-core-v1, or -v2, -v3 and names after them.")]
+NumericModelId = Annotated[
+    str | None, option("Encoder whose regime embeddings are joined; without it num-regime-core-v1, of v3 -v2.")
+]
 BuiltWith = Annotated[str | None, option("As the rows were built with.")]
 
 
@@ -33,8 +35,9 @@ class JointOptions:
     numeric_weight: Annotated[float | None, option("Weight of the numeric branch.")] = None
     text_weight: Annotated[float | None, option("Weight of the text branch.")] = None
     text_share: Annotated[float | None, option("Share of the texts in squared distance, instead of weights.")] = None
+    numbers_share: Annotated[float | None, option("v3: share of the macro numbers in squared distance.")] = None
     centre_until: Annotated[
-        date | None, date_option("v2, first run: take the frozen means of dates up to this one.")
+        date | None, date_option("v2, or texts in v3, first run: take the frozen means of dates up to this one.")
     ] = None
     timezone: Annotated[str, option("In which a text's timestamp becomes a calendar date.")] = "UTC"
     verbose: Annotated[bool, option("Name the dates that were skipped.", "--verbose")] = False
@@ -62,7 +65,7 @@ class Join:
     region: OnlyRegions = ONLY_REGION
     text_model_id: TextModelId = "text-macro-v1"
     joint_model_id: JointModelId = "joint-regime-core-v1"
-    numeric_model_id: NumericModelId = "num-regime-core-v1"
+    numeric_model_id: NumericModelId = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,12 @@ def _backfill(
     from prometheus.app.joint import JointModelChoice
     from prometheus.backfill.joint import JointRequest
 
+    numeric_model_id = join.numeric_model_id or _numeric_model_of(join.joint_model_id)
     models = JointModelChoice(
-        join.numeric_model_id, join.text_model_id, join.joint_model_id, options.numeric_weight, options.text_weight,
-        options.text_share, options.centre_until,
+        numeric_model_id, join.text_model_id, join.joint_model_id, options.numeric_weight, options.text_weight,
+        options.text_share, options.centre_until, options.numbers_share,
     )  # fmt: skip
-    of_all = (dates.span(), join.numeric_model_id, join.text_model_id, filters, options.timezone)
+    of_all = (dates.span(), numeric_model_id, join.text_model_id, filters, options.timezone)
     requests = [JointRequest(_space(source), region, *of_all) for region in dict.fromkeys(join.region)]
     with command_app("regions") as app:
         done = app.joint.backfill(requests, models, dry_run=options.dry_run)
@@ -117,7 +121,11 @@ def _backfill(
     skipped = [
         f"skipped: {run.region} {day}: {reason}"
         for run in done.report.runs
-        for reason, days in (("no text", run.without_text), ("no regime", run.without_regime))
+        for reason, days in (
+            ("no text", run.without_text),
+            ("no regime", run.without_regime),
+            *((f"no {series}", days) for series, days in run.without_numbers.items()),
+        )
         for day in days
     ]
     notes = skipped if options.verbose else []
@@ -128,11 +136,14 @@ def _run_lines(done: BackfillRun[JointReport], model_id: str) -> Iterator[str]:
     if done.is_dry:
         yield f"{model_id}: {opt.describe(done)}"
     for run in done.report.runs:
-        share = "" if run.text_share is None else f"; texts hold {run.text_share:.3g} of the squared distance"
+        shares = {"texts": run.text_share, "macro numbers": run.numbers_share}
+        said = [f"{part} hold {share:.3g}" for part, share in shares.items() if share is not None]
+        share = f"; {' and '.join(said)} of the squared distance" if said else ""
+        gaps = f", {len(run.days_without_numbers)} without a macro number" if run.without_numbers else ""
         yield (
             f"{model_id}: {run.region}, {run.report.planned} dates joined, {run.report.written} "
             f"{'to write' if done.is_dry else 'written'}, {run.report.unchanged} unchanged; "
-            f"skipped {len(run.without_text)} without text, {len(run.without_regime)} without regime{share}"
+            f"skipped {len(run.without_text)} without text, {len(run.without_regime)} without regime{gaps}{share}"
         )
 
 
@@ -143,7 +154,8 @@ def _run_facts(done: BackfillRun[JointReport], model_id: str) -> list[dict[str, 
             "model_id": model_id, "region": run.region, "planned": run.report.planned, "written": run.report.written,
             "unchanged": run.report.unchanged, "failed": 0, "bytes": run.report.n_bytes,
             "without_text": list(map(str, run.without_text)), "without_regime": list(map(str, run.without_regime)),
-            "text_share": run.text_share, **closing,
+            "without_numbers": list(map(str, run.days_without_numbers)), "text_share": run.text_share,
+            "numbers_share": run.numbers_share, **closing,
         }
         for run in done.report.runs
     ]  # fmt: skip
@@ -183,7 +195,7 @@ def check_joint_harm(
     start: opt.First = opt.START,
     end: opt.Last = opt.END,
     model_id: JointModelId = "joint-regime-core-v2",
-    numeric_model_id: NumericModelId = "num-regime-core-v1",
+    numeric_model_id: NumericModelId = None,
     country: BuiltWith = None,
     event_type: BuiltWith = None,
     language: BuiltWith = None,
@@ -198,7 +210,8 @@ def check_joint_harm(
     is_macro = space == "macro"
     filters = {"country": country, "event_type": event_type} if is_macro else {"language": language}
     span = DateSpan.of_range(start, end)
-    request = JointRequest(_space(space), region, span, numeric_model_id, "", filters)
+    numeric = numeric_model_id or _numeric_model_of(model_id)
+    request = JointRequest(_space(space), region, span, numeric, "", filters)
     with command_app() as application:
         check = application.joint.check_harm(request, model_id, instrument_id)
     verdict = "no harm" if check.is_harmless else "harm cannot be ruled out"
@@ -209,6 +222,13 @@ def check_joint_harm(
     )
     facts = {**asdict(check), "difference": check.difference, "is_harmless": check.is_harmless}
     return Answer(lambda: facts, lambda: line)
+
+
+def _numeric_model_of(joint_model_id: str) -> str:
+    from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
+    from prometheus.encoders.joint.macro_model import MACRO_MODEL_ID
+
+    return NUM_REGIME_CORE_V2 if joint_model_id.startswith(MACRO_MODEL_ID) else NUM_REGIME_CORE_V1
 
 
 def _space(source: TextSource) -> JointSpace:

@@ -14,6 +14,7 @@ from prometheus.cli.ingest import CHECKS, PRICE_FORM, Checks, Files, PriceForm, 
 from prometheus.cli.options import REGIMES_FOLDER
 from prometheus.cli.parameters import date_option, given_options, option
 from prometheus.cli.runner import Answer, command, command_app, table
+from prometheus.spelling import spell_chance
 
 if TYPE_CHECKING:
     from prometheus.app.quick import QuickRegion, QuickReport
@@ -83,10 +84,10 @@ def _lines(report: QuickReport, load: str) -> Iterator[str]:
 
 
 def _row(region: QuickRegion) -> tuple[str, ...]:
-    high = "-" if region.high_volatility is None else f"{region.high_volatility:.0%}"
+    high = "-" if region.high_volatility is None else spell_chance(region.high_volatility)
     days = (region.since, region.last, region.until)
     counts = (f"{region.n_sessions:,}", str(len(region.findings)))
-    return (region.instrument_id, region.label, f"{region.confidence:.0%}", high, *map(str, days), *counts)
+    return (region.instrument_id, region.label, spell_chance(region.confidence), high, *map(str, days), *counts)
 
 
 def _and_more(names: list[str]) -> str:

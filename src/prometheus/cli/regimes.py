@@ -21,6 +21,7 @@ from prometheus.cli.parameters import (
 from prometheus.cli.runner import Answer, command, command_app, csv_text
 from prometheus.core.files import require_writable, write_if_changed
 from prometheus.errors import UsageError
+from prometheus.spelling import spell_chance
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -33,13 +34,12 @@ if TYPE_CHECKING:
 COLUMNS = ("as_of_date", "region", "regime_label", "confidence", "model_id")
 
 
-@command(
-    "--region US_INDEX --limit 5", "--region US_INDEX --start 2020-03-16 --end 2020-03-16 --explain", latest="regimes"
-)
+@command("--region US_INDEX --limit 5", "--region US_INDEX --as-of 2020-03-16 --explain", latest="regimes")
 def show_regimes(
     region: OnlyRegion = ONLY_REGION,
     start: First = START,
     end: Last = END,
+    as_of: AsOf = None,
     model_id: Annotated[str | None, option("Only this regime model; all of them without it.")] = None,
     limit: Annotated[
         int | None, option("Maximum number of rows, newest first; 1 by default with --explain.", min=1)
@@ -49,9 +49,14 @@ def show_regimes(
     """Print the stored regimes of a region as CSV, oldest first."""
     from prometheus.backfill.plan import DateSpan
 
+    if as_of is not None and (start, end) != (START, END):
+        raise UsageError("--as-of is one date, --start and --end a range; leave one of them away")
     span = DateSpan.of_range(start, end)
     with command_app() as app:
-        states = app.regimes.states(region, span.start, span.end, model_id)
+        if as_of is None:
+            states = app.regimes.states(region, span.start, span.end, model_id)
+        else:
+            states = app.regimes.all_on_or_before(region, as_of, model_id)
         chosen = states[-limit:] if limit else states[-1:] if explain else states
         reasons = app.calibrations.explain(chosen) if explain else [[] for _ in chosen]
         drifts = _drifts(app, chosen) if explain else [None] * len(chosen)
@@ -62,7 +67,9 @@ def show_regimes(
             return "\n\n".join(_explanation(*row) for row in rows)
         return csv_text([COLUMNS, *(_row(state, f"{state.confidence:.6f}") for state in chosen)])
 
-    return Answer(lambda: [_state_facts(*row) for row in rows], text)
+    shown = states[-1].as_of_date
+    notes = [f"no regime on {as_of}; the last one before it is of {shown}"] if as_of not in (None, shown) else []
+    return Answer(lambda: [_state_facts(*row) for row in rows], text, notes=notes)
 
 
 def _drifts(app: App, states: Sequence[RegimeState]) -> list[Drift | None]:
@@ -103,14 +110,16 @@ def _explanation(state: RegimeState, reasons: list[Reason], drift: Drift | None)
     high, risk = state.metadata["high_volatility"], state.metadata["change_risk"]
     label = state.regime_label.name
     shares = sorted(state.metadata["probabilities"].items(), key=lambda item: -item[1])
-    others = [f"{name} {share:.0%}" for name, share in shares if name != label]
+    others = [f"{name} {spell_chance(share)}" for name, share in shares if name != label]
     leaving = ", ".join(
-        f"{days} sessions {each['probability']:.0%} ({each['low']:.0%} to {each['high']:.0%})"
+        f"{days} sessions {spell_chance(each['probability'])} "
+        f"({spell_chance(each['low'])} to {spell_chance(each['high'])})"
         for days, each in risk.items()
     )
+    wild = f"volatility above {high['threshold']:.0%} in the next 21 sessions"
     lines = [
-        f"{state.as_of_date} {state.region}: {label}, {state.confidence:.0%} sure ({', '.join(others)})",
-        f"  volatility above {high['threshold']:.0%} in the next 21 sessions: {high['probability']:.0%}{_lack(state)}",
+        f"{state.as_of_date} {state.region}: {label}, {spell_chance(state.confidence)} sure ({', '.join(others)})",
+        f"  {wild}: {spell_chance(high['probability'])}{_lack(state)}",
         *_bear_line(state),
         f"  leaving {label}{_after(state)} within {leaving}",
         f"  exposure {EXPOSURES[state.regime_label]:g} ({RULE})",
@@ -133,7 +142,7 @@ def _bear_line(state: RegimeState) -> Iterator[str]:
     bear = state.metadata.get("bear")
     if bear is not None:
         called = ", called one" if bear["is_bear"] else ""
-        yield f"  in a bear market of {bear['fall']:.0%}: {bear['probability']:.0%}{called}"
+        yield f"  in a bear market of {bear['fall']:.0%}: {spell_chance(bear['probability'])}{called}"
 
 
 def _after(state: RegimeState) -> str:
@@ -175,7 +184,10 @@ def _transition_table(report: TransitionReport) -> str:
     for before in labels:
         shares = report.matrix.get(before)
         cells = [f"{shares[after]:.4f}" if shares else "-" for after in labels]
-        risks = [f"{risk.probability:.0%} ({risk.low:.0%}-{risk.high:.0%})" for risk in report.exit_hazards[before]]
+        risks = [
+            f"{spell_chance(risk.probability)} ({spell_chance(risk.low)}-{spell_chance(risk.high)})"
+            for risk in report.exit_hazards[before]
+        ]
         lines.append(line(before.name, cells, f"{report.mean_durations[before]:.1f} dates", risks))
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from prometheus.cli.parameters import ONLY_REGION, SearchedRegion, date_option, 
 from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
 from prometheus.core import MINILM
 from prometheus.errors import UsageError
-from prometheus.spelling import spell_instant
+from prometheus.spelling import spell_chance, spell_instant
 
 if TYPE_CHECKING:
     from prometheus.analogs.search import Analog, AnalogReport
@@ -123,7 +123,7 @@ def _outcome_header(outcomes: Sequence[ForwardReturn]) -> list[str]:
 
 def _analog_row(analog: Analog) -> list[str]:
     nearer = "" if analog.percentile is None else f"{analog.percentile:.2%}"
-    label, sure = analog.regime_label or "", "" if analog.confidence is None else f"{analog.confidence:.0%}"
+    label, sure = analog.regime_label or "", "" if analog.confidence is None else spell_chance(analog.confidence)
     distance = f"{analog.distance:.3f}"
     return [str(analog.as_of_date), distance, nearer, label, sure, *_outcome_cells(analog.outcomes)]
 
@@ -182,9 +182,8 @@ def hit_text(hit: TextHit, *, marks: bool) -> str:
     text = hit.text
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     way = f"(tells: {hit.way})" if hit.way else ""
-    labels = " ".join(
-        filter(None, (f"{text.source_type}:{text.source_id}", text.kind, text.place, text.origin, hit.copies, way))
-    )
+    name = f"{text.source_type}:{text.source_id}"
+    labels = " ".join(filter(None, (name, text.kind, text.place, text.origin, hit.copies, way)))
     parts = hit.excerpt(SHOWN_CHARACTERS)
     body = "".join(typer.style(part, bold=True) if is_word and marks else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from itertools import groupby
-from typing import Any, TypeAlias
+from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
+from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
-from prometheus.data.postgres.row_copy import copy_rows_in, copy_rows_out, encode_fields, split_field
+from prometheus.data.postgres.row_copy import (
+    Column,
+    copy_rows_in,
+    copy_rows_out,
+    encode_column,
+    joined_rows,
+    split_field,
+)
 from prometheus.regime.history import LABELS
-from prometheus.regime.record import EMPTY, FIELDS, Head, Link, Statement, Verdict, fields_of, link, verify
+from prometheus.regime.record import EMPTY, FIELDS, Head, Link, Statement, Verdict, columns_of, link, verify
 from prometheus.regime.types import RegimeState
-
-HashedState: TypeAlias = tuple[RegimeState, int | None]
-"""A state, and the hash of what it was made of."""
 
 _NEWEST_OF_MODEL = "SELECT max(as_of_date) FROM forward_record WHERE region = %s AND model_id = %s"
 _NEWEST_OF_REGION = "SELECT max(as_of_date) FROM forward_record WHERE region = %s"
@@ -46,6 +53,33 @@ _STATEMENTS = sql.SQL("""
          AND (stored.region, stored.model_id, stored.as_of_date) = (record.region, record.model_id, record.as_of_date)
     ORDER BY record.number
 """).format(sql.SQL(", ").join(sql.Identifier("record", name) for name in FIELDS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """States of one region and model, ascending in time, and the hash of what each was made of; at least one state."""
+
+    states: Sequence[RegimeState]
+    input_hashes: Sequence[int | None] | Int64Vector
+
+    @property
+    def region(self) -> str:
+        """That of every state."""
+        return self.states[0].region
+
+    @property
+    def model_id(self) -> str:
+        """That of every state."""
+        return self.states[0].model_id
+
+    def take(self, rows: slice) -> History:
+        """Return some of the states."""
+        return History(self.states[rows], self.input_hashes[rows])
+
+    def after(self, day: date | None) -> History:
+        """Return the states after a day, perhaps none; all without it."""
+        first = 0 if day is None else bisect_right(self.states, day, key=lambda state: state.as_of_date)
+        return self.take(slice(first, None))
 
 
 class ForwardRecord:
@@ -92,46 +126,43 @@ class ForwardRecord:
         return [_to_statement(row, is_compared=is_compared) for row in self._db.rows(_STATEMENTS, asked)]
 
 
-def append(cursor: psycopg.Cursor[Any], states: Sequence[HashedState]) -> None:
-    """Add the states that are said for the first time, of states ordered by region, model and date.
+def append(cursor: psycopg.Cursor[Any], histories: Sequence[History]) -> None:
+    """Add the states that are said for the first time, of histories ordered by region and model.
 
     A model goes on from its own last date in a region; one that is new to the region begins after the last date of all.
     The last step of a transaction that holds the locks of these histories: until it ends, others wait to append.
     """
     unsaid = [
-        (region, newest, later)
-        for (region, model_id), members in groupby(states, key=lambda each: (each[0].region, each[0].model_id))
-        for newest in [_date_of(cursor, _NEWEST_OF_MODEL, region, model_id)]
-        if (later := _later_than(newest, list(members)))
+        (newest, later)
+        for history in histories
+        for newest in [_date_of(cursor, _NEWEST_OF_MODEL, history.region, history.model_id)]
+        if (later := history.after(newest)).states
     ]
     if not unsaid:
         return
     n_statements, last_hash, said_at = cursor.execute(_LOCK_HEAD, (EMPTY.n_statements, EMPTY.hash)).fetchall()[0]
     head = Head(n_statements, last_hash)
-    for region, newest, later in unsaid:
-        said = later if newest else _later_than(_date_of(cursor, _NEWEST_OF_REGION, region), later)
-        head, rows = _extend(head, (fields_of(*each, said_at) for each in said))
+    for newest, later in unsaid:
+        said = later if newest else later.after(_date_of(cursor, _NEWEST_OF_REGION, later.region))
+        if not said.states:
+            continue
+        head, rows = _extend(head, columns_of(said.states, said.input_hashes, said_at))
         copy_rows_in(cursor, _APPEND, 2 + len(FIELDS), rows)
     cursor.execute(_MOVE_HEAD, (head.n_statements, head.hash))
 
 
-def _extend(head: Head, statements: Iterable[Sequence[Any]]) -> tuple[Head, list[bytes]]:
-    """Return the head behind further statements, and their rows."""
-    number, before, rows = head.n_statements, head.hash, []
-    for number, fields in enumerate(statements, head.n_statements + 1):
-        said = encode_fields(fields)
-        before = link(before, said)
-        rows.append(encode_fields((number, before)) + said)
-    return Head(number, before), rows
+def _extend(head: Head, columns: Sequence[Column]) -> tuple[Head, Iterator[bytes]]:
+    """Return the head behind further statements, at least one, and their rows."""
+    said = list(joined_rows(map(encode_column, columns)))
+    hashes = list(accumulate(said, link, initial=head.hash))[1:]
+    numbers = np.arange(head.n_statements + 1, head.n_statements + len(said) + 1)
+    rows = joined_rows([encode_column(numbers), encode_column(hashes), said])
+    return Head(head.n_statements + len(said), hashes[-1]), rows
 
 
 def _date_of(cursor: psycopg.Cursor[Any], query: str, *parameters: str) -> date | None:
     row = cursor.execute(query, parameters).fetchone()
     return None if row is None else row[0]
-
-
-def _later_than(newest: date | None, states: Sequence[HashedState]) -> list[HashedState]:
-    return [each for each in states if newest is None or each[0].as_of_date > newest]
 
 
 def _to_link(row: bytes) -> Link:

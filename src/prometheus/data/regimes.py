@@ -5,23 +5,25 @@ What is said for the first time goes into the forward record in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any, TypeAlias
 
+import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import DateVector, Int64Vector, decode_vector, encode_vector
+from prometheus.arrays import VECTOR_DTYPE, DateVector, Int64Vector, as_float32, decode_vector, encode_vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
-from prometheus.data.postgres.row_copy import JSONB_VERSION, copy_rows_in, encode_fields
-from prometheus.data.record import HashedState, append
+from prometheus.data.postgres.row_copy import JSONB_VERSION, Column, copy_rows_in, encode_column, joined_rows
+from prometheus.data.record import History, append
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
+from prometheus.regime.states import RegimeStates
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
-from prometheus.regime.types import RegimeLabel, RegimeState, metadata_texts
+from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 ROWS_PER_STATEMENT = 1_000
 
@@ -35,7 +37,6 @@ _COLUMNS = (
 _COPY = sql.SQL("COPY regimes ({}) FROM STDIN (FORMAT BINARY)").format(
     sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
 )
-_INT_BYTES = 4
 _ANY_STORED = """
     SELECT EXISTS (SELECT FROM regimes WHERE region = %s AND model_id = %s AND as_of_date BETWEEN %s AND %s)
 """
@@ -69,12 +70,8 @@ class RegimeStorage:
         Of two states for one region, model and date the later one in the sequence counts. `input_hashes` tell of what
         each state was made; None where that is unknown.
         """
-        hashes: list[int | None] = [None] * len(states) if input_hashes is None else input_hashes.tolist()
-        by_key = {
-            (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
-        }
-        ordered = [by_key[key] for key in sorted(by_key)]
-        return self._db.write(lambda cursor: _save_ordered(cursor, ordered, self._on_saved))
+        histories = _histories(states, [None] * len(states) if input_hashes is None else input_hashes)
+        return self._db.write(lambda cursor: _save_histories(cursor, histories, self._on_saved))
 
     def drop_regimes(self, region: str, model_id: str, dates: DateVector) -> int:
         """Delete the states of some dates and bring the transitions in step; return how many there were."""
@@ -181,21 +178,59 @@ def _to_state(row: tuple[Any, ...]) -> RegimeState:
     return RegimeState(as_of_date, region, label, confidence, vector, metadata, model_id, encoder_model_id)
 
 
-def _save_ordered(cursor: psycopg.Cursor[Any], ordered: Sequence[HashedState], on_saved: OnSaved | None) -> int:
+def _histories(states: Sequence[RegimeState], input_hashes: Sequence[int | None] | Int64Vector) -> list[History]:
+    """Return the states by region and model, ascending in time."""
+    if isinstance(states, RegimeStates) and len(states) and (np.diff(states.dates).astype(np.int64) > 0).all():
+        return [History(states, input_hashes)]
+    hashes = input_hashes.tolist() if isinstance(input_hashes, np.ndarray) else input_hashes
+    by_key = {
+        (*_group(state), state.as_of_date): (state, made_of) for state, made_of in zip(states, hashes, strict=True)
+    }
+    ordered = [by_key[key] for key in sorted(by_key)]
+    groups = (list(members) for _, members in groupby(ordered, key=lambda each: _group(each[0])))
+    return [History(*zip(*members, strict=True)) for members in groups]
+
+
+def _save_histories(cursor: psycopg.Cursor[Any], histories: Sequence[History], on_saved: OnSaved | None) -> int:
     n_written = 0
-    for (region, model_id), members in groupby(ordered, key=lambda each: _group(each[0])):
-        group = list(members)
-        first, last = group[0][0].as_of_date, group[-1][0].as_of_date
+    for history in histories:
+        region, model_id = history.region, history.model_id
+        first, last = history.states[0].as_of_date, history.states[-1].as_of_date
         _lock_history(cursor, region, model_id)
         is_new = not cursor.execute(_ANY_STORED, (region, model_id, first, last)).fetchall()[0][0]
         save = _copy_states if is_new else _upsert_states
-        for begin in range(0, len(group), ROWS_PER_STATEMENT):
-            n_written += save(cursor, group[begin : begin + ROWS_PER_STATEMENT])
+        for begin in range(0, len(history.states), ROWS_PER_STATEMENT):
+            n_written += save(cursor, _columns(history.take(slice(begin, begin + ROWS_PER_STATEMENT))))
         rebuild_transitions(cursor, region, model_id, first, last)
         if on_saved is not None:
             on_saved(cursor, region, model_id)
-    append(cursor, ordered)
+    append(cursor, histories)
     return n_written
+
+
+def _columns(history: History) -> dict[str, Column]:
+    """Return the values of `_COLUMNS`."""
+    states, n = history.states, len(history.states)
+    if isinstance(states, RegimeStates):
+        names, dim = [label.value for label in states.names], states.vectors.shape[1]
+        vectors = as_float32(states.vectors).astype(VECTOR_DTYPE, order="C", copy=False)
+        values: tuple[Column, ...] = (
+            states.dates, [names[at] for at in states.labels.tolist()], states.confidences,
+            [states.encoder_model_id] * n, np.full(n, dim, np.int32),
+            vectors.view(f"V{vectors.itemsize * dim}").ravel(), states.metadata_texts(),
+        )  # fmt: skip
+    else:
+        values = (
+            np.array([date.fromordinal(state.as_of_date.toordinal()) for state in states], dtype="M8[D]"),
+            [state.regime_label.value for state in states],
+            np.array([state.confidence for state in states], dtype=np.float64),
+            [str(state.encoder_model_id) for state in states],
+            np.array([state.regime_embedding.size for state in states], np.int32),
+            [encode_vector(state.regime_embedding) for state in states],
+            [metadata_text(state) for state in states],
+        )
+    region, model_id = str(history.region), str(history.model_id)
+    return dict(zip(_COLUMNS, ([region] * n, [model_id] * n, *values, history.input_hashes), strict=True))
 
 
 def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> None:
@@ -206,31 +241,24 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
     )
 
 
-def _copy_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -> int:
+def _copy_states(cursor: psycopg.Cursor[Any], columns: Mapping[str, Column]) -> int:
     """Append states of which none is stored; the lock of their history keeps it so."""
-    rows = (
-        encode_fields((
-            str(state.region), str(state.model_id), date.fromordinal(state.as_of_date.toordinal()),
-            state.regime_label.value, float(state.confidence), str(state.encoder_model_id),
-            state.regime_embedding.size.to_bytes(_INT_BYTES), encode_vector(state.regime_embedding),
-            JSONB_VERSION + text.encode(), made_of,
-        ))
-        for (state, made_of), text in zip(hashed, metadata_texts([state for state, _ in hashed]), strict=True)
-    )  # fmt: skip
-    copy_rows_in(cursor, _COPY, len(_COLUMNS), rows)
-    return len(hashed)
+    texts = [JSONB_VERSION + text.encode() for text in columns["metadata"]]
+    encoded = [encode_column(values) for values in {**columns, "metadata": texts}.values()]
+    copy_rows_in(cursor, _COPY, len(_COLUMNS), joined_rows(encoded))
+    return len(texts)
 
 
-def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -> int:
-    states = [state for state, _ in hashed]
+def _upsert_states(cursor: psycopg.Cursor[Any], columns: Mapping[str, Column]) -> int:
     cursor.execute(
         """
         INSERT INTO regimes AS stored (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim,
                                        regime_embedding, metadata, input_hash)
-        SELECT %(region)s, %(model_id)s, new.* FROM unnest(
-            %(dates)b::date[], %(labels)s::text[], %(confidences)b::float8[], %(encoders)s::text[], %(dims)s::int[],
-            %(vectors)b::bytea[], %(metadata)b::text[]::jsonb[], %(hashes)s::int8[]
-        ) AS new
+        SELECT * FROM unnest(
+            %(region)s::text[], %(model_id)s::text[], %(as_of_date)b::date[], %(regime_label)s::text[],
+            %(confidence)b::float8[], %(encoder_model_id)s::text[], %(dim)s::int[], %(regime_embedding)b::bytea[],
+            %(metadata)b::text[]::jsonb[], %(input_hash)s::int8[]
+        )
         ON CONFLICT (region, model_id, as_of_date) DO UPDATE
         SET regime_label = excluded.regime_label, confidence = excluded.confidence, dim = excluded.dim,
             encoder_model_id = excluded.encoder_model_id, regime_embedding = excluded.regime_embedding,
@@ -241,18 +269,7 @@ def _upsert_states(cursor: psycopg.Cursor[Any], hashed: Sequence[HashedState]) -
                                 excluded.regime_embedding, excluded.metadata,
                                 coalesce(excluded.input_hash, stored.input_hash))
         """,
-        {
-            "region": states[0].region,
-            "model_id": states[0].model_id,
-            "dates": [state.as_of_date for state in states],
-            "labels": [state.regime_label.value for state in states],
-            "confidences": [state.confidence for state in states],
-            "encoders": [state.encoder_model_id for state in states],
-            "dims": [int(state.regime_embedding.size) for state in states],
-            "vectors": [encode_vector(state.regime_embedding) for state in states],
-            "metadata": metadata_texts(states),
-            "hashes": [made_of for _, made_of in hashed],
-        },
+        {name: values.tolist() if isinstance(values, np.ndarray) else list(values) for name, values in columns.items()},
     )
     return cursor.rowcount
 

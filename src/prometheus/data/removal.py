@@ -6,7 +6,7 @@ and leaves no label without its bars. A plan does the same and rolls it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any, LiteralString
@@ -18,6 +18,7 @@ from prometheus.data.regimes import rebuild_transitions
 from prometheus.data.series import remove_values, told_value
 from prometheus.data.text_reader import compose_text_query
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
+from prometheus.encoders.joint.numbers import MAX_AGE, YEAR
 from prometheus.encoders.texts.documents import TEXT_TABLES, TOLD_VALUES, TextSourceType
 
 Counts = dict[str, int]
@@ -55,6 +56,7 @@ _JOINED = """
         SELECT day + shift FROM removed_texts CROSS JOIN generate_series(-1, 1) AS shift
     )
 """
+_OF_SERIES = "DELETE FROM joint_embeddings WHERE entity_scope->'series' ? %s AND as_of_date BETWEEN %s AND %s"
 _VECTORS = (
     "DELETE FROM text_embeddings WHERE source_type = {source} AND source_id IN (SELECT id::text FROM removed_texts)"
 )
@@ -107,10 +109,10 @@ class Removal:
             return _remove_texts(connection, source_type, _DATED, filters, first=first, last=last)
 
     def series(self, series_id: str, first: date, last: date) -> Counts:
-        """Remove the values of a series for the days from `first` to `last`, and the facts that stand on them."""
+        """Remove the values of a series for the days from `first` to `last`, and what stands on them."""
         with self._transaction(self._db.get_historical_connection) as connection:
             days = remove_values(connection, series_id, first, last)
-            told = remove_facts(connection, ((series_id, day) for day in days))
+            told = remove_dependents(connection, [(series_id, day) for day in days])
         return {"series_values": len(days), **told} if days else {}
 
     @contextmanager
@@ -121,10 +123,18 @@ class Removal:
                 connection.rollback()
 
 
-def remove_facts(connection: psycopg.Connection[Any], values: Iterable[tuple[str, date]]) -> Counts:
-    """Remove the macro events that tell some values (series, day) or compare with them, and what stands on these."""
+def remove_dependents(connection: psycopg.Connection[Any], values: Sequence[tuple[str, date]]) -> Counts:
+    """Remove what stands on some values (series, day): facts that tell them or compare with them, and joint rows."""
+    if not values:
+        return {}
     told = [told_value(*value) for value in values]
-    return _remove_texts(connection, "MACRO", _TELLING, values=told, told=TOLD_VALUES) if told else {}
+    counts = _remove_texts(connection, "MACRO", _TELLING, values=told, told=TOLD_VALUES)
+    for series_id in sorted({series_id for series_id, _ in values}):
+        days = [day for each, day in values if each == series_id]
+        n_rows = connection.execute(_OF_SERIES, (series_id, min(days), max(days) + YEAR + 2 * MAX_AGE)).rowcount
+        if n_rows:
+            counts["joint_embeddings"] = counts.get("joint_embeddings", 0) + n_rows
+    return counts
 
 
 def _remove_texts(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
+from prometheus.encoders.joint.numbers import KnownLevel
 from prometheus.encoders.texts.documents import TOLD_VALUES
 
 SeriesRow: TypeAlias = tuple[str, date, datetime, float]
@@ -21,6 +22,12 @@ _LOCK = "LOCK TABLE series_values IN SHARE ROW EXCLUSIVE MODE"
 _LOAD = """
     SELECT series_id, observation_date, known_at, value FROM series_values WHERE series_id = ANY(%s)
     ORDER BY series_id, observation_date, known_at
+"""
+_KNOWN = """
+    SELECT series_id, observation_date, (known_at AT TIME ZONE %(zone)s)::date, value FROM series_values
+    WHERE series_id = ANY(%(names)s) AND observation_date >= %(since)s
+      AND (known_at AT TIME ZONE %(zone)s)::date <= %(until)s
+    ORDER BY known_at, series_id, observation_date
 """
 _FACTS = """
     SELECT event_type, timestamp, value, description
@@ -61,6 +68,14 @@ class StoredSeries(NamedTuple):
 def list_series(db_manager: HistoricalDatabase) -> list[StoredSeries]:
     """Return the stored series, in order of their names."""
     return [StoredSeries(*row) for row in Transactions(db_manager.get_historical_connection).rows(_LIST)]
+
+
+class SeriesReader(HistoricalTables):
+    """Reads `series_values`; a `prometheus.protocols.SeriesSource`."""
+
+    def load(self, names: Sequence[str], since: date, until: date, timezone: str) -> list[KnownLevel]:
+        """Return the values of days from `since` on that were known by `until`, in order of knowing."""
+        return self._db.rows(_KNOWN, {"names": list(names), "since": since, "until": until, "zone": timezone})
 
 
 def load_series(connection: psycopg.Connection[Any], names: Sequence[str]) -> list[SeriesRow]:

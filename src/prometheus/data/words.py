@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalTables
 from prometheus.data.text_reader import compose_text_query, newest_version, passes, said_of
 from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
 
 FOUND = [("text_id", "i8"), ("day", "M8[D]"), ("configuration", "i2"), ("n_words", "i8"), ("is_wanted", "?")]
+WRITTEN = [("text_id", "i8"), ("transaction", "i8")]
 MOST_SAID = 8
+PAGE_ROWS = 4_096
 _POSTING = [("asked", "i4"), ("text_id", "i8"), ("count", "i4")]
 
 _KNOWN = """
@@ -43,6 +46,11 @@ _STEMS_OF_WORDS = """
     SELECT word, tsvector_to_array(to_tsvector(chosen, word))
     FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
     WHERE octet_length(word) < 2047
+"""
+_WRITTEN = "SELECT source_id, xmin::text::int8 FROM text_words WHERE source_type = {source}"
+_ALL = """
+    SELECT source_id, xmin::text::int8, configuration, stems, counts FROM text_words
+    WHERE source_type = {source} AND ({every} OR source_id = ANY({ids}::int8[]))
 """
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
@@ -108,18 +116,33 @@ class TextWords(HistoricalTables):
         """Return each word with its stems: several of a compound one, none of a stop word or an endless one."""
         return self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
 
-    def postings(self, source_type: TextSourceType, asked: Mapping[int, Sequence[str]]) -> list[NDArray[Any]]:
-        """Return for each stem of each configuration, in their order, the texts that have it, by id, and how often.
+    def written(self, source_type: TextSourceType) -> NDArray[Any]:
+        """Return which texts have words, by id, and the transaction that wrote them: what is rewritten has another."""
+        rows = self._db.packed(sql.SQL(_WRITTEN).format(source=source_type), WRITTEN)
+        return rows[np.argsort(rows["text_id"])]
 
-        Structured, shape (n,): ``text_id`` (i8) and ``count`` (i4).
+    def pages(self, source_type: TextSourceType, text_ids: Sequence[int] | None) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield all that is stored of some texts, or of every one, page by page.
+
+        A row is the number of the text, of the transaction that wrote it and of its configuration, stems and counts.
         """
-        pairs = [(self.configurations[number], stem) for number, stems in asked.items() for stem in stems]
-        names, stems = zip(*pairs, strict=True) if pairs else ((), ())
-        query = sql.SQL(_POSTINGS).format(source=source_type, configurations=list(names), stems=list(stems))
+        query = sql.SQL(_ALL).format(source=source_type, every=text_ids is None, ids=list(text_ids or ()))
+        with self._db.connect() as connection, connection.cursor("words", binary=True) as cursor:
+            cursor.execute(query)
+            while rows := cursor.fetchmany(PAGE_ROWS):
+                yield [(*row[:2], self.configurations.index(row[2]), *row[3:]) for row in rows]
+
+    def postings(
+        self, source_type: TextSourceType, asked: Sequence[tuple[int, str]]
+    ) -> list[tuple[Int64Vector, Int64Vector]]:
+        """Return for each stem of a configuration the texts that have it, by id, and how often; both shape (n,)."""
+        names, stems = [self.configurations[number] for number, _ in asked], [stem for _, stem in asked]
+        query = sql.SQL(_POSTINGS).format(source=source_type, configurations=names, stems=stems)
         rows = self._db.packed(query, _POSTING)
         rows = rows[np.lexsort((rows["text_id"], rows["asked"]))]
-        firsts = np.searchsorted(rows["asked"], np.arange(len(pairs) + 1))
-        return [rows[["text_id", "count"]][first:last] for first, last in pairwise(firsts.tolist())]
+        firsts = np.searchsorted(rows["asked"], np.arange(len(asked) + 1)).tolist()
+        parts = [rows[first:last] for first, last in pairwise(firsts)]
+        return [(part["text_id"], part["count"].astype(np.int64)) for part in parts]
 
 
 def _end_of(day: date) -> sql.Composed:

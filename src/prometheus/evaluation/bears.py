@@ -62,9 +62,17 @@ def bear_market_days(closes: Float64Vector, fall: float = BEAR_FALL, rise: float
     return days_in(find_bear_markets(closes, fall, rise)[0], len(closes))
 
 
-def known_bear_days(closes: Float64Vector) -> Float64Vector:
+def days_in_own_bear_markets(closes: Float64Vector, falls: Float64Vector) -> BoolVector:
+    """Return which of the last sessions lie in a bear market of the fall, and rise, of each, shape (n_falls,)."""
+    is_bear = np.zeros(len(falls), dtype=np.bool_)
+    for fall in np.unique(falls).tolist():
+        is_bear |= (falls == fall) & bear_market_days(closes, fall, fall)[len(closes) - len(falls) :]
+    return is_bear
+
+
+def known_bear_days(closes: Float64Vector, fall: float = BEAR_FALL) -> Float64Vector:
     """Return 1 for a session in a bear market, 0 for another, shape (n,); NaN where the last close leaves it open."""
-    found, settled = find_bear_markets(closes)
+    found, settled = find_bear_markets(closes, fall, fall)
     known = days_in(found, len(closes)).astype(np.float64)
     known[settled + 1 :] = np.nan
     return known

@@ -73,6 +73,11 @@ class Predictions:
             return self.labels[row]
         return "risk-off" if self.is_risk_off[row] else "risk-on"
 
+    def chances(self, row: int) -> tuple[float, ...]:
+        """Return the probabilities stated of one session: of high volatility and, where stated, of a bear market."""
+        stated = (self.probabilities, self.bear_probabilities)
+        return tuple(float(each[row]) for each in stated if each is not None)
+
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Return predictions one after the other; labels and P(bear) only if every part has them."""
@@ -93,7 +98,8 @@ class FittedLabeller(Protocol):
         """Return predictions about the last `n_last` sessions, each from the rows up to it only.
 
         `history` begins where the one it was fitted on began; what it says of a session must not depend on how many
-        sessions follow.
+        sessions follow. `bear_probabilities` are of the fall and rise that an attribute `bear_fall` names, else of the
+        one `prometheus.regime.bear.known_fall` finds in the fit span.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -13,7 +13,13 @@ import numpy as np
 from prometheus.arrays import Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.bootstrap import interval_of, mean_difference_interval, resampled_areas
-from prometheus.evaluation.figures import area_under_curve, calibration_error, json_values, reliability_bins
+from prometheus.evaluation.figures import (
+    area_under_curve,
+    brier_skill,
+    calibration_error,
+    json_values,
+    reliability_bins,
+)
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Labeller
 from prometheus.evaluation.protocol import EvaluationPlan, WalkForward, walk_forward
@@ -22,9 +28,11 @@ from prometheus.evaluation.rules import HOLDING
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "auc_of_probability": True, "brier_skill": True, "calibration_error": False, "auc_of_test_event": True,
-    "r2": True, "qlike": False, "eta2": True, "eta2_of_labels": True, "bear_balanced_accuracy": True, "bear_f1": True,
-    "bear_auc": True, "bear_brier_skill": True, "bear_calibration_error": False, "lag": False,
-    "switches_per_year": False, "sharpe_difference": True, "max_drawdown": True,
+    "r2": True, "qlike": False, "eta2": True, "eta2_of_labels": True, "own_bear_balanced_accuracy": True,
+    "own_bear_f1": True, "own_bear_auc": True, "own_bear_brier_skill": True, "own_bear_calibration_error": False,
+    "bear_balanced_accuracy": True, "bear_f1": True, "bear_auc": True, "bear_brier_skill": True,
+    "bear_calibration_error": False, "lag": False, "switches_per_year": False, "sharpe_difference": True,
+    "max_drawdown": True,
     "sharpe_difference_half_out": True, "max_drawdown_half_out": True,
 }  # fmt: skip
 """The figures compared across markets, and which way they are better."""
@@ -48,10 +56,12 @@ class Gain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stated:
-    """Probabilities stated in one market and what they were about, shape (n,) each."""
+    """Probabilities stated in one market and what they were about, shape (n,) each; of bear markets, both events."""
 
     high: Float64Vector
     is_high: BoolVector
+    own_bear: Float64Vector
+    is_own_bear: BoolVector
     bear: Float64Vector
     is_bear: BoolVector
 
@@ -59,7 +69,8 @@ class Stated:
     def of(cls, walk: WalkForward, targets: Targets) -> Stated:
         """Return what a walk stated of the sessions whose outcome is known."""
         high = walk.predictions.probabilities[targets.is_known]
-        return cls(high, targets.is_high(walk.thresholds), walk.readings.bear, targets.is_bear)
+        bears = (walk.readings.own_bear, targets.is_own_bear, walk.readings.bear, targets.is_bear)
+        return cls(high, targets.is_high(walk.thresholds), *bears)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,14 +153,13 @@ class MarketsReport:
     def pooled(self, labeller: str) -> Stated:
         """Return what a labeller stated in all markets together."""
         parts = [market.stated[labeller] for market in self.markets if labeller in market.stated]
-        names = ("high", "is_high", "bear", "is_bear")
-        return Stated(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return Stated(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Stated)))
 
     def curves(self, *, of_bear: bool = False) -> dict[str, Float64Matrix]:
-        """Return the pooled `reliability_bins` of all but holding, whose base rates make no curve, for either event."""
+        """Return the pooled `reliability_bins` of all but holding, whose base rates make no curve, for an own event."""
         pooled = {name: self.pooled(name) for name in self.labellers if name != HOLDING}
         return {
-            name: reliability_bins(*((each.bear, each.is_bear) if of_bear else (each.high, each.is_high)))
+            name: reliability_bins(*((each.own_bear, each.is_own_bear) if of_bear else (each.high, each.is_high)))
             for name, each in pooled.items()
         }
 
@@ -174,8 +184,15 @@ class MarketsReport:
         pooled = self.pooled(labeller)
         return {
             "n_sessions": len(pooled.high), "calibration_error": calibration_error(pooled.high, pooled.is_high),
+            "own_bear_calibration_error": calibration_error(pooled.own_bear, pooled.is_own_bear),
             "bear_calibration_error": calibration_error(pooled.bear, pooled.is_bear),
+            **json_values({
+                "brier_skill": brier_skill(pooled.high, pooled.is_high),
+                "own_bear_brier_skill": brier_skill(pooled.own_bear, pooled.is_own_bear),
+                "bear_brier_skill": brier_skill(pooled.bear, pooled.is_bear),
+            }),
             "reliability": reliability_bins(pooled.high, pooled.is_high).tolist(),
+            "own_bear_reliability": reliability_bins(pooled.own_bear, pooled.is_own_bear).tolist(),
             "bear_reliability": reliability_bins(pooled.bear, pooled.is_bear).tolist(),
         }  # fmt: skip
 
@@ -197,8 +214,7 @@ def judge_market(
             if labeller is labellers[0]:
                 raise
             is_told(f"{name}: no {labeller.name}: {error}")
-    targets = Targets.of(history, plan, walks[0])
-    stated = {walk.name: Stated.of(walk, targets) for walk in walks}
+    stated = {walk.name: Stated.of(walk, Targets.of(history, plan, walk)) for walk in walks}
     ours, *others = stated
     areas = {each: resampled_areas(one.high, one.is_high) for each, one in stated.items()}
     return JudgedOne(

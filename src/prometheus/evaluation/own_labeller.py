@@ -73,13 +73,17 @@ class _OwnLabeller:
         fitted = _called(self.spec, history, self.model.fit, history, threshold)
         if not callable(getattr(fitted, "predictions", None)):
             raise UsageError(f"labeller {self.spec}: what fit() returns has no method predictions()")
-        return _OwnFitted(self.spec, fitted)
+        fall = getattr(fitted, "bear_fall", None)
+        if fall is not None and not (isinstance(fall, float) and 0.0 < fall < 1.0):
+            raise UsageError(f"labeller {self.spec}: bear_fall is {fall!r}; give a share between 0 and 1, such as 0.2")
+        return _OwnFitted(self.spec, fitted, fall)
 
 
 @dataclass(frozen=True, slots=True)
 class _OwnFitted:
     spec: str
     model: Any
+    bear_fall: float | None
 
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         found = _called(self.spec, history, self.model.predictions, history, n_last)

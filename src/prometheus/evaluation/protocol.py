@@ -16,9 +16,17 @@ from prometheus.arrays import DateVector, Float64Vector
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.history import MarketHistory
-from prometheus.evaluation.labeller import DEFAULT_SPAN, Labeller, Predictions, join_predictions, said_by
+from prometheus.evaluation.labeller import (
+    DEFAULT_SPAN,
+    FittedLabeller,
+    Labeller,
+    Predictions,
+    join_predictions,
+    said_by,
+)
 from prometheus.evaluation.readings import Reader, Readings
 from prometheus.market.outcomes import HORIZON_SESSIONS, forward_log_volatility
+from prometheus.regime.bear import known_fall
 
 Progress = Callable[[int, int | None], None]
 Event = Literal["own", "test"]
@@ -85,14 +93,16 @@ class EvaluationPlan:
 class WalkForward:
     """Predictions over the test span, `dates`, which begins at position `first` of the visible history.
 
-    Above `thresholds`, shape (n,), annualised, forward volatility was high. Seconds are medians over the years: of the
-    fit, and of one new session, from the raw history to its prediction.
+    Above `thresholds`, shape (n,), annualised, forward volatility was high; `falls`, shape (n,), make a bear market of
+    the labeller's own. Seconds are medians over the years: of the fit, and of one new session, from the raw history to
+    its prediction.
     """
 
     name: str
     dates: DateVector
     first: int
     thresholds: Float64Vector
+    falls: Float64Vector
     predictions: Predictions
     readings: Readings
     fit_seconds: float
@@ -110,8 +120,17 @@ def known_threshold(past: MarketHistory, plan: EvaluationPlan) -> float:
 
     The fit span is that of num-regime-core-v2: the last sessions that have a window.
     """
-    n_last = min(plan.calibration_span, max(len(past) - WINDOW_DAYS + 1, _FEWEST_KNOWN))
-    return _top(past, plan, n_last, f"any session before {plan.start}")
+    return _top(past, plan, _n_fitted(past, plan), f"any session before {plan.start}")
+
+
+def own_fall(fitted: FittedLabeller, past: MarketHistory, plan: EvaluationPlan) -> float:
+    """Return the fall that makes a bear market of a labeller's own: its stated one, or that of the fit span."""
+    stated: float | None = getattr(fitted, "bear_fall", None)
+    return known_fall(past.log_returns, _n_fitted(past, plan)) if stated is None else stated
+
+
+def _n_fitted(past: MarketHistory, plan: EvaluationPlan) -> int:
+    return min(plan.calibration_span, max(len(past) - WINDOW_DAYS + 1, _FEWEST_KNOWN))
 
 
 def _top(history: MarketHistory, plan: EvaluationPlan, n_last: int, what: str) -> float:
@@ -140,7 +159,7 @@ def walk_forward(
     first = plan.first_position(visible)
     of_test = forward_threshold(history, plan) if plan.event == "test" else None
     spans, reader = year_spans(visible.dates, first), Reader(plan.calibration_span, plan.horizon)
-    parts, readings, thresholds, fit_seconds, day_seconds = [], [], [], [], []
+    parts, readings, thresholds, falls, fit_seconds, day_seconds = [], [], [], [], [], []
     for n_done, (begin, end) in enumerate(spans):
         if progress is not None:
             progress(n_done, len(spans))
@@ -152,13 +171,14 @@ def walk_forward(
         parts.append(said_by(fitted, shown, end - begin))
         _require_said(labeller.name, visible, begin, parts[-1])
         thresholds.append(np.full(end - begin, limit))
-        readings.append(reader.read(fitted, past, parts[-1]))
+        falls.append(np.full(end - begin, own_fall(fitted, past, plan)))
+        readings.append(reader.read(fitted, past, parts[-1], float(falls[-1][0])))
         clock = time.perf_counter()
         fitted.predictions(shown, 1)
         day_seconds.append(time.perf_counter() - clock)
     return WalkForward(
-        labeller.name, visible.dates[first:], first, np.concatenate(thresholds), join_predictions(parts),
-        Readings.join(readings), median(fit_seconds), median(day_seconds),
+        labeller.name, visible.dates[first:], first, np.concatenate(thresholds), np.concatenate(falls),
+        join_predictions(parts), Readings.join(readings), median(fit_seconds), median(day_seconds),
     )  # fmt: skip
 
 

@@ -6,12 +6,12 @@ One line and one curve for every labeller alike, so that rules, peers and models
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from prometheus.arrays import Float64Vector
-from prometheus.evaluation.bears import known_bear_days
+from prometheus.evaluation.bears import BEAR_FALL, known_bear_days
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import FittedLabeller, Predictions, recalibrated, said_by
 from prometheus.market.outcomes import forward_log_volatility
@@ -26,18 +26,18 @@ class Readings:
     """Forecasts for some sessions, shape (n,) each.
 
     The log of forward volatility, annualised; its square, the variance, in expectation; and the probability of a bear
-    market.
+    market, of the year's own fall and of one of `BEAR_FALL`.
     """
 
     log_volatility: Float64Vector
     variance: Float64Vector
+    own_bear: Float64Vector
     bear: Float64Vector
 
     @classmethod
     def join(cls, parts: Sequence[Readings]) -> Readings:
         """Return readings one after the other."""
-        names = ("log_volatility", "variance", "bear")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
 class Reader:
@@ -51,10 +51,10 @@ class Reader:
         self._span, self._horizon = span, horizon
         self._scores: list[Float64Vector] = []
 
-    def read(self, fitted: FittedLabeller, past: MarketHistory, said: Predictions) -> Readings:
+    def read(self, fitted: FittedLabeller, past: MarketHistory, said: Predictions, fall: float) -> Readings:
         """Return what a year's predictions say by what is known at its beginning, the end of `past`.
 
-        A labeller that states the probability of a bear market is believed.
+        `fall` makes the year's own bear market. A labeller that states a probability of it is believed.
         """
         n_warm = len(past) - _LONGEST_WARM_UP
         n_last = min(self._span, n_warm) if n_warm >= _FEWEST_READ else len(past) // 2
@@ -63,12 +63,18 @@ class Reader:
         is_known = np.isfinite(scores) & np.isfinite(followed)
         intercept, slope, scatter = _least_squares(scores[is_known], followed[is_known])
         logs = intercept + slope * said.scores
-        bear = said.bear_probabilities
-        if bear is None:
-            before = np.concatenate(self._scores or [scores])
-            bear = recalibrated(before, known_bear_days(past.closes)[-len(before) :]).probabilities(said.scores)
-            self._scores = [before, said.scores]
-        return Readings(logs, np.exp(2.0 * (logs + scatter**2)), bear)
+        stated = said.bear_probabilities
+        bears = [stated, stated] if stated is not None else self._bears(scores, past, said, (fall, BEAR_FALL))
+        return Readings(logs, np.exp(2.0 * (logs + scatter**2)), *bears)
+
+    def _bears(
+        self, scores: Float64Vector, past: MarketHistory, said: Predictions, falls: Sequence[float]
+    ) -> list[Float64Vector]:
+        """Return the probability of a bear market of each fall, by all scores so far."""
+        before = np.concatenate(self._scores or [scores])
+        self._scores = [before, said.scores]
+        known = (known_bear_days(past.closes, fall)[-len(before) :] for fall in falls)
+        return [recalibrated(before, each).probabilities(said.scores) for each in known]
 
 
 def _least_squares(scores: Float64Vector, followed: Float64Vector) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -18,6 +18,8 @@ LabelFunction = Callable[[MarketHistory], Iterable[Any]]
 """Returns one label per session; labels are compared by ``==``, NaN being equal to itself."""
 
 N_LISTED = 10
+_ROUNDING = 1e-12
+"""Probabilities that differ by less are the same: sums may be taken in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,25 @@ class Repainted:
 
 @dataclass(frozen=True, slots=True)
 class RepaintReport:
-    """How many dates were run again, how many labels had changed, and the first few of those, oldest first."""
+    """How many dates were run again, how many labels had changed, and the first few of those, oldest first.
+
+    On how many dates a stated probability had changed, of high volatility or of a bear market, is counted apart.
+    """
 
     n_checked: int
     n_changed: int
     first_changed: tuple[Repainted, ...]
+    n_probabilities_changed: int = 0
 
     @property
     def share(self) -> float:
         """Changed over checked; wanted is exactly 0."""
         return self.n_changed / self.n_checked if self.n_checked else 0.0
+
+    @property
+    def share_of_probabilities(self) -> float:
+        """Dates on which a probability changed over those checked; wanted is exactly 0."""
+        return self.n_probabilities_changed / self.n_checked if self.n_checked else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -88,6 +99,7 @@ def check_walk(
         return visible.until(position + 1) if known is None else plan.visible(known)
 
     pairs: list[tuple[date, Any, Any]] = []
+    n_moved = 0
     for begin, end in year_spans(visible.dates, walk.first):
         chosen = [position for position in range(begin, end) if (position - walk.first) % every == 0]
         if not chosen:
@@ -98,10 +110,10 @@ def check_walk(
         for position in chosen:
             if progress is not None:
                 progress(position - walk.first, len(walk.predictions))
-            now = walk.predictions.says(position - walk.first)
-            then = said_by(fitted, cut_at(position), 1).says(0)
-            pairs.append((visible.dates[position].item(), then, now))
-    return _report(pairs)
+            row, then = position - walk.first, said_by(fitted, cut_at(position), 1)
+            pairs.append((visible.dates[position].item(), then.says(0), walk.predictions.says(row)))
+            n_moved += not np.allclose(then.chances(0), walk.predictions.chances(row), rtol=0.0, atol=_ROUNDING)
+    return replace(_report(pairs), n_probabilities_changed=n_moved)
 
 
 def _labels_of(labeller: LabelFunction, history: MarketHistory) -> list[Any]:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import WindowShapeError
 from prometheus.evaluation import figures
-from prometheus.evaluation.bears import BearMarket, days_in, find_bear_markets, lags_after_peaks
+from prometheus.evaluation.bears import (
+    BearMarket,
+    days_in,
+    days_in_own_bear_markets,
+    find_bear_markets,
+    lags_after_peaks,
+)
 from prometheus.evaluation.bootstrap import sharpe_difference_interval
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import BoolVector, Predictions
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
 RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_COLOURS[RegimeLabel.NEUTRAL]}
 """Colours of a labeller that knows two labels."""
+BEAR_NOTE = "bear: a fall, then a rise, by the share that was stated, or by 1.1 annual deviations so far; 20%: by 20 %"
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 
@@ -46,9 +53,12 @@ class LabellerFigures:
     AUC is of the score and of the stated probability, for high forward volatility as the plan's event defines it, and
     of the score for that of the test span. The interval of 95 % is of the Sharpe ratio less that of holding, of being
     all out of the market on risk-off labels; half out is the rule of `prometheus.regime.exposure`, no advice. `repaint`
-    is the share of the dates run again whose label had changed. R squared is of log forward volatility, QLIKE of its
-    square, eta squared between the two sides and between all labels. `lag` is the median of `lags`, infinite where half
-    of the bear markets saw no risk-off label.
+    is the share of the dates run again whose label had changed, beside that of a stated probability. R squared is of
+    log forward volatility, QLIKE of its square, eta squared between the two sides and between all labels.
+
+    ``own_bear`` is of bear markets of the fall that the labeller states, or that its fit span suggests: at the median
+    of the years `own_bear_fall`. ``bear``, and `lag`, are of a fall of 20 %. `lag` is the median of `lags`, infinite
+    where half of the bear markets saw no risk-off label.
     """
 
     name: str
@@ -58,8 +68,6 @@ class LabellerFigures:
     eta2: float = field(metadata=_column("eta2", ".3f"))
     brier_skill: float = field(metadata=_column("Brier", "+.3f"))
     calibration_error: float = field(metadata=_column("ECE", ".3f"))
-    bear_balanced_accuracy: float = field(metadata=_column("bear bAcc", ".3f"))
-    bear_f1: float = field(metadata=_column("bear F1", ".3f"))
     recession_balanced_accuracy: float = field(metadata=_column("NBER bAcc", ".3f"))
     switches_per_year: float = field(metadata=_column("switches/y", ".2f"))
     mean_duration: float = field(metadata=_column("sessions", ".0f"))
@@ -69,6 +77,7 @@ class LabellerFigures:
     max_drawdown: float = field(metadata=_column("drawdown", ".3f"))
     turnover: float = field(metadata=_column("turnover", ".2f"))
     repaint: float = field(metadata=_column("repaint", ".4f"))
+    repaint_of_probabilities: float = field(metadata=_column("repaint P", ".4f"))
     n_repaint_checked: int
     fit_seconds: float = field(metadata=_column("fit s", ".4f"))
     day_seconds: float = field(metadata=_column("day s", ".6f"))
@@ -76,13 +85,21 @@ class LabellerFigures:
     r2: float = field(metadata=_column("R2", ".3f", "more"))
     qlike: float = field(metadata=_column("QLIKE", ".3f", "more"))
     eta2_of_labels: float = field(metadata=_column("eta2 labels", ".3f", "more"))
-    bear_auc: float = field(metadata=_column("bear AUC", ".3f", "more"))
-    bear_brier_skill: float = field(metadata=_column("bear Brier", "+.3f", "more"))
-    bear_calibration_error: float = field(metadata=_column("bear ECE", ".3f", "more"))
-    lag: float = field(metadata=_column("lag", ".0f", "more"))
     sharpe_difference: float = field(metadata=_column("less holding", "+.3f", "more"))
     sharpe_difference_half_out: float = field(metadata=_column("half out", "+.3f", "more"))
     max_drawdown_half_out: float = field(metadata=_column("its drawdown", ".3f", "more"))
+    own_bear_fall: float
+    own_bear_balanced_accuracy: float = field(metadata=_column("bear bAcc", ".3f", "bear"))
+    own_bear_f1: float = field(metadata=_column("bear F1", ".3f", "bear"))
+    own_bear_auc: float = field(metadata=_column("bear AUC", ".3f", "bear"))
+    own_bear_brier_skill: float = field(metadata=_column("bear Brier", "+.3f", "bear"))
+    own_bear_calibration_error: float = field(metadata=_column("bear ECE", ".3f", "bear"))
+    bear_balanced_accuracy: float = field(metadata=_column("20% bAcc", ".3f", "bear"))
+    bear_f1: float = field(metadata=_column("20% F1", ".3f", "bear"))
+    bear_auc: float = field(metadata=_column("20% AUC", ".3f", "bear"))
+    bear_brier_skill: float = field(metadata=_column("20% Brier", "+.3f", "bear"))
+    bear_calibration_error: float = field(metadata=_column("20% ECE", ".3f", "bear"))
+    lag: float = field(metadata=_column("20% lag", ".0f", "bear"))
     lags: tuple[PeakLag, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +121,7 @@ class Targets:
     """What followed each session of the test span, shape (n,) each; NaN where the horizon is not over."""
 
     log_volatility: Float64Vector
+    is_own_bear: BoolVector
     is_bear: BoolVector
     is_recession: BoolVector
     returns: Float64Vector
@@ -116,7 +134,10 @@ class Targets:
         logs, returns = forward_log_volatility(visible.closes, plan.horizon), np.expm1(visible.log_returns)
         found, _ = find_bear_markets(visible.closes)
         is_bear, is_recession = days_in(found, len(visible)), figures.recession_days(walk.dates)
-        return cls(logs[walk.first :], is_bear[walk.first :], is_recession, returns[walk.first :], tuple(found))
+        is_own_bear = days_in_own_bear_markets(visible.closes, walk.falls)
+        return cls(
+            logs[walk.first :], is_own_bear, is_bear[walk.first :], is_recession, returns[walk.first :], tuple(found)
+        )
 
     @property
     def is_known(self) -> BoolVector:
@@ -164,7 +185,8 @@ def figures_of(
         sharpe_difference_high=high,
         max_drawdown=figures.max_drawdown(trading.returns),
         turnover=trading.turnover,
-        repaint=float("nan") if repaint is None else repaint.share,
+        repaint=math.nan if repaint is None else repaint.share,
+        repaint_of_probabilities=math.nan if repaint is None else repaint.share_of_probabilities,
         n_repaint_checked=0 if repaint is None else repaint.n_checked,
         fit_seconds=walk.fit_seconds,
         day_seconds=walk.day_seconds,
@@ -191,16 +213,13 @@ def _of_volatility(walk: WalkForward, targets: Targets, threshold_of_test: float
 
 
 def _of_bear_markets(walk: WalkForward, targets: Targets) -> dict[str, Any]:
-    says, is_bear, stated = walk.predictions.is_risk_off, targets.is_bear, walk.readings.bear
-    lags = lags_after_peaks(targets.bear_markets, says, walk.first)
+    lags = lags_after_peaks(targets.bear_markets, walk.predictions.is_risk_off, walk.first)
     waited = [math.inf if each.sessions is None else each.sessions for each in lags]
     day_of = [str(day) for day in walk.dates]
     return {
-        "bear_balanced_accuracy": figures.balanced_accuracy(says, is_bear),
-        "bear_f1": figures.f1_score(says, is_bear),
-        "bear_auc": figures.area_under_curve(walk.predictions.bear_scores, is_bear),
-        "bear_brier_skill": figures.brier_skill(stated, is_bear),
-        "bear_calibration_error": figures.calibration_error(stated, is_bear) if is_bear.any() else math.nan,
+        "own_bear_fall": float(np.median(walk.falls)),
+        **_of_bear_days("own_bear", walk.predictions, walk.readings.own_bear, targets.is_own_bear),
+        **_of_bear_days("bear", walk.predictions, walk.readings.bear, targets.is_bear),
         "lag": median(waited) if waited else math.nan,
         "lags": tuple(
             PeakLag(day_of[each.market.peak - walk.first], day_of[each.market.trough - walk.first], each.sessions)
@@ -209,9 +228,25 @@ def _of_bear_markets(walk: WalkForward, targets: Targets) -> dict[str, Any]:
     }
 
 
+def _of_bear_days(name: str, predictions: Predictions, stated: Float64Vector, is_bear: BoolVector) -> dict[str, float]:
+    says = predictions.is_risk_off
+    return {
+        f"{name}_balanced_accuracy": figures.balanced_accuracy(says, is_bear),
+        f"{name}_f1": figures.f1_score(says, is_bear),
+        f"{name}_auc": figures.area_under_curve(predictions.bear_scores, is_bear),
+        f"{name}_brier_skill": figures.brier_skill(stated, is_bear),
+        f"{name}_calibration_error": figures.calibration_error(stated, is_bear) if is_bear.any() else math.nan,
+    }
+
+
+def columns_of(table: str) -> list[Field[Any]]:
+    """Return the fields of one of the tables ``use``, ``more`` and ``bear``, with `title` and `format` as metadata."""
+    return [each for each in fields(LabellerFigures) if each.metadata.get("table") == table]
+
+
 def figures_table(rows: Sequence[LabellerFigures], table: str = "use") -> str:
-    """Return the figures of one of the two tables, ``use`` or ``more``, one line per labeller, ``-`` if not known."""
-    columns = [each for each in fields(LabellerFigures) if each.metadata.get("table") == table]
+    """Return the figures of one of the tables, one line per labeller, ``-`` if not known."""
+    columns = columns_of(table)
     header = ["labeller", *(column.metadata["title"] for column in columns)]
     return aligned_table([header, *([row.name, *(_cell(row, column) for column in columns)] for row in rows)])
 

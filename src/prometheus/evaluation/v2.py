@@ -169,6 +169,11 @@ class FittedPersistentLabeller:
     by_bear_state: bool = False
     index_rises: IndexRises | None = None
 
+    @property
+    def bear_fall(self) -> float | None:
+        """The fall that its probability of a bear market is of; None where it states none."""
+        return None if self.calibration.bear is None else self.calibration.bear.fall
+
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         """Return predictions about the last `n_last` sessions."""
         n_sessions = n_last + self.calibration.decode_sessions - 1

@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 
 from prometheus.data.postgres.connections import HistoricalDatabase
-from prometheus.data.removal import remove_facts
+from prometheus.data.removal import remove_dependents
 from prometheus.data.series import load_facts, load_series, store_series
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.documents import MACRO, TOLD_VALUES
@@ -164,7 +164,7 @@ class _SeriesRun(IngestRun):
         kept = {key: versions for key, versions in stored.items() if key not in replaced}
         require_lag(kept, {item.series for item in distinct if item.released is None}, lag)
         store_series(connection, changes.dropped, changes.added)
-        remove_facts(connection, changes.replaced)
+        remove_dependents(connection, changes.replaced)
         told = tell_series(spell(changed_versions(stored, changes), distinct), lag)
         n_facts, n_new = _store_facts(connection, list(told), options)
         for remark in (f"{n_facts:,} macro events tell them, {n_new:,} of them new", *changes.notes()):

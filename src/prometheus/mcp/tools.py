@@ -37,6 +37,7 @@ _WITHOUT = ("strip", "strip_start")
 """Parts of a row of the overview that only a picture needs."""
 _TODAY = ("label_today", "today")
 """Parts of a statement that say what the tables hold now."""
+_EXPLAINED = ("region", "model_id", "as_of_date", "label", "confidence", "market_index", "drift", "explanation")
 P = TypeVar("P", bound="AsOfParameters")
 
 
@@ -165,7 +166,7 @@ def _explain_regime(app: App, asked: RegionParameters, day: date) -> Mapping[str
     moved = app.calibrations.compare(before, now) if before and is_explained else []
     moved_in_spell = app.briefings.moved_in_spell(spell, now) if now and is_explained else ()
     return {
-        **{name: told[name] for name in ("region", "model_id", "as_of_date", "label", "confidence", "explanation")},
+        **{name: told[name] for name in _EXPLAINED},
         "session_before": before and before.as_of_date, "moved_since": [asdict(each) for each in moved],
         "spell_began": spell.as_of_date, "moved_in_spell": [asdict(each) for each in moved_in_spell],
     }  # fmt: skip
@@ -275,7 +276,9 @@ TOOLS: Mapping[str, Tool[Any]] = {
     "get_regime": Tool(
         "The regime of one region as it was known on a date: label, probabilities of all four, chance of high "
         "volatility in the next 21 sessions, risk of change within 5, 21 and 63 sessions, the last spells with their "
-        "lengths in sessions, and why. A date that is no session is answered by the last session of the week before, "
+        "lengths in sessions, and why. `market_index` is the index that this chance reads, and its `session` known "
+        "then; `drift` whether the market has left the span the model was calibrated on, with reasons to "
+        "calibrate again. A date that is no session is answered by the last session of the week before, "
         "named in `as_of_date`.",
         RegionParameters, _get_regime,
     ),

@@ -197,7 +197,7 @@ class MemoryJointStore(_VectorStore):
         examples: Sequence[JointExample],
         model_id: str,
         vectors: Float32Matrix,
-        branch_models: tuple[str, str] | None = None,
+        branch_models: tuple[str, str | None] | None = None,
     ) -> int:
         """Store one vector per example whole or not at all; return how many rows were new or changed."""
         if not examples:
@@ -234,9 +234,9 @@ class MemoryJointStore(_VectorStore):
         found: dict[tuple[str, str, str, str], dict[date, datetime]] = {}
         for (day, text, joint_type, model_id), (_, numeric, of_text, written) in self._place.rows("joint").items():
             if numeric == numeric_model_id and start <= day <= end and json.loads(text).get("region") == region:
-                found.setdefault((joint_type, model_id, text, str(of_text)), {})[day] = written
+                found.setdefault((joint_type, model_id, text, of_text or ""), {})[day] = written
         return [
-            JointGroup(joint_type, model_id, json.loads(text), of_text, dates)
+            JointGroup(joint_type, model_id, json.loads(text), of_text or None, dates)
             for (joint_type, model_id, text, of_text), dates in sorted(found.items(), key=lambda each: each[0])
         ]
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from prometheus.regime.types import RegimeLabel
-from prometheus.spelling import printable
+from prometheus.spelling import printable, spell_chance
 
 HIGH_VOLATILITY, BEAR, CONFIDENCE = "high_volatility", "bear", "confidence"
 WATCHABLE = (HIGH_VOLATILITY, BEAR, CONFIDENCE, *(label.name for label in RegimeLabel))
@@ -65,7 +65,7 @@ class RegimeChange:
     confidence: float
 
     def __str__(self) -> str:
-        return f"{self.region} {self.as_of_date}: {self.before} to {self.label}, {self.confidence:.0%} sure"
+        return f"{self.region} {self.as_of_date}: {self.before} to {self.label}, {spell_chance(self.confidence)} sure"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -155,9 +155,8 @@ def alerts_in(
             if before is None or after is None or (before < level) == (after < level):
                 continue
             detail = f"{of} {'below' if after < level else 'above'} {level:g}"
-            text = (
-                f"{region} {now.as_of_date}: {_spoken(of)} {after:.1%}, {detail.removeprefix(of).strip()} ({now.label})"
-            )
+            said = f"{_spoken(of)} {spell_chance(after, 1)}, {detail.removeprefix(of).strip()}"
+            text = f"{region} {now.as_of_date}: {said} ({now.label})"
             facts = {"of": of, "level": level, "before": before, "after": after, **_beside(now)}
             yield Alert(AlertKind.PROBABILITY, region, model_id, now.as_of_date, detail, text, facts)
         if now.held is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders.numeric.descriptors import PATH_LAGS
+from prometheus.encoders.numeric.descriptors import N_RETURNS, PATH_LAGS, SMALLEST_MOVE, trailing_means
 from prometheus.encoders.numeric.scale_free import raw_descriptors
 from prometheus.regime.forecasts import sigmoid
 
@@ -32,6 +32,7 @@ UNDECIDED = (ENTER + LEAVE) / 2.0
 _LEAST_FALL, _GREATEST_FALL = 0.02, 0.8
 _EDGE = 0.05
 _SESSIONS_PER_YEAR = 252
+_HALF_LIFE = 128
 _PATH = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
 _ROOTS = np.sqrt(np.array(PATH_LAGS, dtype=np.float64))
 
@@ -44,11 +45,9 @@ class BearChances:
     states: NDArray[np.bool_]
     fall: float
 
-    def details(self, row: int) -> dict[str, Any]:
-        """Return JSON values of one date."""
-        return {
-            "probability": float(self.probabilities[row]), "is_bear": bool(self.states[row]), "fall": self.fall,
-        }  # fmt: skip
+    def columns(self) -> dict[str, Any]:
+        """Return JSON values, those of every date as arrays."""
+        return {"probability": self.probabilities, "is_bear": self.states, "fall": self.fall}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,7 @@ class BearForecast:
     @classmethod
     def fit(cls, vectors: Float32Matrix) -> BearForecast:
         """Return the fall that suits a span's volatility, of its vectors of the scale-free encoder, shape (n, 384)."""
-        variance = float(np.exp(2.0 * raw_descriptors(vectors, ("volatility_128",))).mean()) * _SESSIONS_PER_YEAR
-        return cls(round(min(max(FALL_IN_DEVIATIONS * math.sqrt(variance), _LEAST_FALL), _GREATEST_FALL), 3))
+        return cls(_fall_of(np.exp(2.0 * raw_descriptors(vectors, (f"volatility_{_HALF_LIFE}",)))))
 
     def odds(self, vectors: Float32Matrix) -> Float64Vector:
         """Return the odds of first passage on each date, shape (n,), in [0, 1].
@@ -98,9 +96,15 @@ class BearForecast:
         return sigmoid(INTERCEPT + SLOPE * log_odds(self.odds(vectors)))
 
     def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
-        """Return what is said of each date after the first ``n_back - 1``, on which the states look back."""
-        stated = self.probabilities(vectors)
-        return BearChances(stated[n_back - 1 :], bear_states(stated, n_back), self.fall)
+        """Return what is said of each date after the first ``n_back - 1``, on which the states look back.
+
+        Of a few dates the sessions before are read only if the first date does not decide its state itself.
+        """
+        n_dates = len(vectors) - n_back + 1
+        stated = self.probabilities(vectors[n_back - 1 :] if n_dates < n_back else vectors)
+        if n_dates == len(stated) and not _turns(stated[:1]).any():
+            stated = self.probabilities(vectors)
+        return BearChances(stated[-n_dates:], bear_states(stated, n_back, n_dates), self.fall)
 
     def to_dict(self) -> dict[str, float]:
         """Return JSON values."""
@@ -112,23 +116,45 @@ class BearForecast:
         return cls(float(document["fall"]))
 
 
+def known_fall(log_returns: Float64Vector, n_sessions: int) -> float:
+    """Return the fall that `BearForecast.fit` finds for the last sessions, from the log returns up to them, shape (n,).
+
+    Their mean square stands for returns that the windows lack.
+    """
+    squares = log_returns**2
+    n_missing = max(N_RETURNS + n_sessions - 1 - len(squares), 0)
+    whole = np.concatenate([np.full(n_missing, squares.mean()), squares])[np.newaxis]
+    return _fall_of(trailing_means(whole, [_HALF_LIFE], N_RETURNS, n_sessions) + SMALLEST_MOVE**2)
+
+
+def _fall_of(variances: Float64Matrix) -> float:
+    """Return the fall for the mean of variances of daily returns."""
+    deviation = math.sqrt(float(variances.mean()) * _SESSIONS_PER_YEAR)
+    return round(min(max(FALL_IN_DEVIATIONS * deviation, _LEAST_FALL), _GREATEST_FALL), 3)
+
+
 def log_odds(odds: Float64Vector) -> Float64Vector:
     """Return log odds of odds in [0, 1], shape (n,), finite at the ends."""
     return np.log((odds + _EDGE) / (1.0 + _EDGE - odds))
 
 
-def bear_states(probabilities: Float64Vector, n_back: int) -> NDArray[np.bool_]:
-    """Return whether each date after the first ``n_back - 1`` is called a bear market's, shape (n - n_back + 1,).
+def bear_states(probabilities: Float64Vector, n_back: int, n_dates: int | None = None) -> NDArray[np.bool_]:
+    """Return whether each of the last dates is called a bear market's, shape (n_dates,).
 
     It is what the last probability above `ENTER` or below `LEAVE` among the `n_back` up to a date says; without one,
-    whether its own lies above their middle.
+    whether its own lies above their middle. Without `n_dates` all but the first ``n_back - 1`` are meant.
     """
-    turns = np.where(probabilities > ENTER, 1, np.where(probabilities < LEAVE, -1, 0))
+    turns = _turns(probabilities)
     rows = np.arange(len(turns))
     last = np.maximum.accumulate(np.where(turns != 0, rows, -1))
     is_known = (last >= 0) & (last > rows - n_back)
     states: NDArray[np.bool_] = np.where(is_known, turns[last] > 0, probabilities > UNDECIDED)
-    return states[n_back - 1 :]
+    return states[n_back - 1 if n_dates is None else len(states) - n_dates :]
+
+
+def _turns(probabilities: Float64Vector) -> NDArray[np.int64]:
+    """Return 1 above `ENTER`, -1 below `LEAVE`, 0 between, shape (n,)."""
+    return np.where(probabilities > ENTER, 1, np.where(probabilities < LEAVE, -1, 0))
 
 
 def _path_and_high(vectors: Float32Matrix) -> tuple[Float64Matrix, Float64Vector]:

@@ -287,14 +287,15 @@ def calibrate(
         prototypes = pooled.blend(prototypes, len(sessions))
     if earlier is not None:
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
-    costs = prototype_distances(sessions.vectors, prototypes)
-    values, ages = forward_costs_and_ages(costs, chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
-    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1)]
     others = [] if pooled is None else pooled.alternatives(prototypes, len(sessions))
-    all_costs = [(1.0 - sum(weight for weight, _ in others), costs)]
-    all_costs += [(weight, prototype_distances(sessions.vectors, each)) for weight, each in others]
+    weighted = [(1.0 - sum(weight for weight, _ in others), prototypes), *others]
+    every = prototype_distances(sessions.vectors, [each for _, some in weighted for each in some])
+    costs = np.split(every, len(weighted), axis=1)
+    values, ages = forward_costs_and_ages(costs[0], chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
+    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1).tolist()]
     hindsight = [
-        (weight, viterbi_path(each, chosen.penalty)[chosen.decode_sessions - 1 :]) for weight, each in all_costs
+        (weight, viterbi_path(each, chosen.penalty)[chosen.decode_sessions - 1 :])
+        for (weight, _), each in zip(weighted, costs, strict=True)
     ]
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),

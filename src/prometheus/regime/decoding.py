@@ -77,8 +77,9 @@ def forward_costs_and_ages(
     by_label = np.ascontiguousarray(costs.T)
     values = np.zeros((by_label.shape[0], n_out))
     ages, nearest = np.zeros(n_out, dtype=np.int64), np.full(n_out, -1)
-    for first in range(n_sessions):
-        values = np.minimum(values, values.min(axis=0) + penalty) + by_label[:, first : first + n_out]
+    for first in range(n_sessions):  # the least value is 0 before and after each session
+        np.minimum(values, penalty, out=values)
+        values += by_label[:, first : first + n_out]
         values -= values.min(axis=0)
         if first >= n_sessions - oldest:
             before, nearest = nearest, values.argmin(axis=0)
@@ -91,8 +92,7 @@ def _decode_last(rows: list[list[float]], penalty: float, oldest: int) -> tuple[
     values = [0.0] * len(rows[0])
     age, nearest = 0, -1
     for to_come, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
-        ceiling = min(values) + penalty
-        values = [min(ceiling, value) + cost for value, cost in zip(values, row, strict=True)]
+        values = [value + cost if value < penalty else penalty + cost for value, cost in zip(values, row, strict=True)]
         least = min(values)
         values = [value - least for value in values]
         if to_come < oldest:
@@ -109,15 +109,14 @@ def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:
         least = min(values)
         ceiling = least + penalty
         before.append((values, least, ceiling))
-        values = [min(ceiling, value) + cost for value, cost in zip(values, row, strict=True)]
-    path = np.empty(len(costs), dtype=np.intp)
+        values = [value + cost if value < ceiling else ceiling + cost for value, cost in zip(values, row, strict=True)]
+    path = []
     label = values.index(min(values))
-    for session in range(len(costs) - 1, -1, -1):
-        path[session] = label
-        earlier, least, ceiling = before[session]
+    for earlier, least, ceiling in reversed(before):
+        path.append(label)
         if earlier[label] > ceiling:
             label = earlier.index(least)
-    return path
+    return np.array(path[::-1], dtype=np.intp)
 
 
 def posterior(values: Float64Matrix, temperature: float) -> Float64Matrix:

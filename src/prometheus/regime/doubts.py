@@ -19,8 +19,7 @@ from prometheus.regime.calibration import (
     RegimeCalibration,
     wild_stretches,
 )
-from prometheus.regime.decoding import prototype_distances
-from prometheus.regime.model_persistent import DecodedAssignment, decode
+from prometheus.regime.decoding import forward_costs, prototype_distances
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
 MAX_SHARE_OF_ONE_BAR = 0.4
@@ -35,11 +34,14 @@ _CALM = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoudestBar:
-    """The bar of the largest log return in the shortest wild stretch, and the sessions as they are without it."""
+    """The bar of the largest log return in the shortest wild stretch, and the stress in those as it is without it.
+
+    `stress` has shape (n_sessions,); outside the wild stretches it does not count.
+    """
 
     row: int
     log_return: float
-    without: DescribedSessions
+    stress: Float64Vector
 
 
 def find_doubts(
@@ -50,11 +52,17 @@ def find_doubts(
     loudest: LoudestBar | None = None,
 ) -> Iterator[str]:
     """Yield one line for each reason to doubt what was learned from some sessions."""
-    decoded = decode(sessions.vectors, sessions.scores, prototypes, calibration)
-    yield from _missing_labels(sessions, prototypes, decoded)
+    costs = prototype_distances(sessions.vectors, prototypes)
+    n_back = calibration.decode_sessions
+    nearest = forward_costs(costs, calibration.penalty, n_back).argmin(axis=1)
+    labels = tuple(prototype.label for prototype in prototypes)
+    # The first sessions of a span, which labels only look back on, have no label: the nearest prototype stands for it.
+    yield from _missing_labels(sessions, labels, np.append(costs[: n_back - 1].argmin(axis=1), nearest))
     if loudest is not None:
         yield from _one_bar(sessions, settings, loudest)
-    yield from _contradictions(sessions, decoded)
+    labelled = sessions.take(slice(n_back - 1, None))
+    stated = calibration.high_volatility.probabilities(labelled.scores, labelled.vectors)
+    yield from _contradictions(labelled.dates, labels, nearest, stated)
 
 
 def loudest_row(sessions: DescribedSessions, log_returns: Float64Vector, settings: CalibrationSettings) -> int:
@@ -69,12 +77,9 @@ def loudest_row(sessions: DescribedSessions, log_returns: Float64Vector, setting
 
 
 def _missing_labels(
-    sessions: DescribedSessions, prototypes: Sequence[RegimePrototype], decoded: DecodedAssignment
+    sessions: DescribedSessions, labels: Sequence[RegimeLabel], nearest: NDArray[np.intp]
 ) -> Iterator[str]:
-    # The first sessions of a span, which labels only look back on, have no label: the nearest prototype stands for it.
-    unlabelled = sessions.vectors[: len(sessions) - len(decoded.nearest)]
-    nearest = np.concatenate([prototype_distances(unlabelled, prototypes).argmin(axis=1), decoded.nearest])
-    found = {decoded.labels[at] for at in np.unique(nearest).tolist()}
+    found = {labels[at] for at in np.unique(nearest).tolist()}
     missing = [label.name for label in ORDER if label not in found]
     if missing:
         yield f"no session from {sessions.dates[0]} to {sessions.dates[-1]} is labelled {' or '.join(missing)}"
@@ -83,7 +88,7 @@ def _missing_labels(
 def _one_bar(sessions: DescribedSessions, settings: CalibrationSettings, loudest: LoudestBar) -> Iterator[str]:
     stretches = wild_stretches(sessions, settings)
     usual = float(np.median(sessions.stress))
-    lost = sessions.stress - loudest.without.stress
+    lost = sessions.stress - loudest.stress
     shares = [float(lost[each].mean() / max(sessions.stress[each].mean() - usual, 1e-9)) for each in stretches]
     n_hanging = sum(share > MAX_SHARE_OF_ONE_BAR for share in shares)
     if n_hanging:
@@ -94,11 +99,12 @@ def _one_bar(sessions: DescribedSessions, settings: CalibrationSettings, loudest
         )
 
 
-def _contradictions(sessions: DescribedSessions, decoded: DecodedAssignment) -> Iterator[str]:
-    dates, stated = sessions.dates[len(sessions) - len(decoded.nearest) :], decoded.high_volatility
+def _contradictions(
+    dates: DateVector, labels: Sequence[RegimeLabel], nearest: NDArray[np.intp], stated: Float64Vector
+) -> Iterator[str]:
     is_calm, is_crisis = (
-        np.isin(decoded.nearest, [at for at, label in enumerate(decoded.labels) if label in labels])
-        for labels in (_CALM, (RegimeLabel.CRISIS,))
+        np.isin(nearest, [at for at, label in enumerate(labels) if label in chosen])
+        for chosen in (_CALM, (RegimeLabel.CRISIS,))
     )
     yield from _contradiction(dates, is_calm & (stated > SURELY_HIGH), f"CARRY or NEUTRAL, but above {SURELY_HIGH}")
     yield from _contradiction(dates, is_crisis & (stated < SURELY_LOW), f"CRISIS, but below {SURELY_LOW}")

@@ -32,9 +32,9 @@ class MarketIndex:
         added = self.weight * (seen.rises - range_rises(vectors))
         return np.where(np.isnan(seen.rises), 0.0, added)
 
-    def said(self, session: np.datetime64) -> dict[str, Any]:
-        """Return JSON values for the metadata of a state; a session that is not a time stands as None."""
-        return {"instrument_id": self.instrument_id, "session": None if np.isnat(session) else str(session)}
+    def said(self, sessions: DateVector) -> dict[str, Any]:
+        """Return JSON values for the metadata of states, shape (n,); a session that is not a time stands as None."""
+        return {"instrument_id": self.instrument_id, "session": [day and str(day) for day in sessions.tolist()]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from prometheus.errors import UsageError, unknown_region
 from prometheus.protocols import StoringEncoder
 from prometheus.regime.decoding import prototype_distances
 from prometheus.regime.prototypes import default_regime_model_id, prototypes_fingerprint, require_prototypes
+from prometheus.regime.states import JsonColumns, RegimeStates, json_values
 from prometheus.regime.types import RegimeLabel, RegimePrototype, RegimeState
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ class Assignment:
     confidences: Float64Vector
     distances: Float64Matrix
 
-    def details(self, row: int) -> dict[str, Any]:
-        """Return JSON values that say how one label came about."""
-        return {"distances": self.by_label(self.distances[row])}
+    def columns(self) -> JsonColumns:
+        """Return JSON values that say how each label came about."""
+        return {"distances": self.by_label(self.distances)}
 
-    def by_label(self, values: Float64Vector) -> dict[str, float]:
-        """Return values, shape (n_labels,), by the names of the labels."""
-        return dict(zip(map(str, self.labels), values.tolist(), strict=True))
+    def details(self, row: int) -> dict[str, Any]:
+        """Return those of one label."""
+        return json_values(self.columns(), row)
+
+    def by_label(self, values: Float64Matrix) -> dict[str, Float64Vector]:
+        """Return values, shape (n, n_labels), by the names of the labels."""
+        return dict(zip(map(str, self.labels), values.T, strict=True))
 
 
 HELD = {"held": "the newest bar is suspect"}
@@ -108,34 +113,37 @@ class EncodingRegimeModel(ABC):
         except KeyError:
             raise unknown_region(region, sorted(self.region_instruments)) from None
 
-    def states(self, batch: EmbeddingBatch, region: str, seen: IndexRises | None = None) -> list[RegimeState]:
+    def states(self, batch: EmbeddingBatch, region: str, seen: IndexRises | None = None) -> RegimeStates:
         """Return the regime of each vector of a batch after the first `warm_up`, in its order.
 
         `seen` is what a model with an `index` had seen of it on those dates.
         """
         assignment = self.assign(batch.vectors, batch.is_held, seen)
-        sources = self._sources(batch, region)
-        dates: list[date] = batch.as_of_dates[self.warm_up :].tolist()
-        return [
-            RegimeState(
-                as_of_date=day,
-                region=region,
-                regime_label=assignment.labels[assignment.nearest[row]],
-                confidence=float(assignment.confidences[row]),
-                regime_embedding=batch.vectors[self.warm_up + row],
-                metadata={**sources[self.warm_up + row], **assignment.details(row)},
-                model_id=self.model_id,
-                encoder_model_id=self.encoder.model_id,
-            )
-            for row, day in enumerate(dates)
-        ]
+        rows = slice(self.warm_up, None)
+        return RegimeStates(
+            region=region,
+            model_id=self.model_id,
+            encoder_model_id=self.encoder.model_id,
+            names=assignment.labels,
+            dates=batch.as_of_dates[rows],
+            labels=assignment.nearest,
+            confidences=assignment.confidences,
+            vectors=batch.vectors[rows],
+            sources=self._sources(batch.take(rows), region),
+            details=assignment.columns(),
+        )
 
-    def _sources(self, batch: EmbeddingBatch, region: str) -> Sequence[Mapping[str, Any]]:
+    def _sources(self, batch: EmbeddingBatch, region: str) -> list[Mapping[str, Any]]:
         owner = {"instrument_id": self.instrument_of(region)} if batch.sources is None else {}
         base: Mapping[str, Any] = {**owner, "window_days": self.window_days}
         sources = [{}] * len(batch) if batch.sources is None else batch.sources
         held = [False] * len(batch) if batch.is_held is None else batch.is_held.tolist()
-        return [{**base, **source, **(HELD if is_held else {})} for source, is_held in zip(sources, held, strict=True)]
+        keys = [(id(source), is_held) for source, is_held in zip(sources, held, strict=True)]
+        made = {
+            key: {**base, **source, **(HELD if key[1] else {})}
+            for key, source in dict(zip(keys, sources, strict=True)).items()
+        }
+        return [made[key] for key in keys]
 
     @abstractmethod
     def assign(

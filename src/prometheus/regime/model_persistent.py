@@ -21,6 +21,7 @@ from prometheus.regime.forecasts import volatility_scores
 from prometheus.regime.market_index import IndexReader, IndexRises, MarketIndex
 from prometheus.regime.model_numeric import Assignment, EncodingRegimeModel
 from prometheus.regime.prototypes import PrototypeSet
+from prometheus.regime.states import JsonColumns
 from prometheus.regime.transitions import SPELL_AGES, hazards_to_dict
 from prometheus.regime.types import RegimeLabel, RegimePrototype
 
@@ -48,22 +49,23 @@ class DecodedAssignment(Assignment):
     index: MarketIndex | None = None
     index_rises: IndexRises | None = None
 
-    def details(self, row: int) -> dict[str, Any]:
-        """Return JSON values that say how one label came about."""
+    def columns(self) -> JsonColumns:
+        """Return JSON values that say how each label came about."""
+        spells = zip(self.nearest.tolist(), self.ages.tolist(), strict=True)
         return {
-            "distances": self.by_label(self.distances[row]),
-            "probabilities": self.by_label(self.posteriors[row]),
-            "high_volatility": {"probability": float(self.high_volatility[row]), "threshold": self.threshold},
-            **({} if self.bear is None else {"bear": self.bear.details(row)}),
-            **({"spell_sessions": int(self.ages[row])} if self.says_age else {}),
-            **self._index_details(row),
-            "change_risk": self.exit_hazards[int(self.nearest[row]), int(self.ages[row])],
+            **super(DecodedAssignment, self).columns(),
+            "probabilities": self.by_label(self.posteriors),
+            "high_volatility": {"probability": self.high_volatility, "threshold": self.threshold},
+            **({} if self.bear is None else {"bear": self.bear.columns()}),
+            **({"spell_sessions": self.ages} if self.says_age else {}),
+            **self._index_columns(),
+            "change_risk": [self.exit_hazards[spell] for spell in spells],
         }
 
-    def _index_details(self, row: int) -> dict[str, Any]:
+    def _index_columns(self) -> JsonColumns:
         if self.index is None or self.index_rises is None:
             return {}
-        return {"market_index": self.index.said(self.index_rises.sessions[row])}
+        return {"market_index": self.index.said(self.index_rises.sessions)}
 
 
 class PersistentRegimeModel(EncodingRegimeModel):

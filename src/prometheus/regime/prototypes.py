@@ -85,15 +85,28 @@ class PrototypeSet:
         document |= {key: value for key, value in known.items() if value is not None}
         if self.calibration is not None:
             document["calibration"] = self.calibration.to_dict()
-        return json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
+        for prototype in self.prototypes:
+            text = text.replace(json.dumps(_place(prototype)), _center_text(prototype))
+        return text
 
     def _entry(self, prototype: RegimePrototype) -> dict[str, Any]:
         center = prototype.center.astype(np.float64)
-        entry: dict[str, Any] = {"center": center.tolist(), "l2_norm": float(np.sqrt((center * center).sum()))}
+        entry: dict[str, Any] = {"center": _place(prototype), "l2_norm": float(np.sqrt((center * center).sum()))}
         window = self.windows.get(prototype.label)
         if window is not None:
             entry["window"] = {"start_date": str(window.start_date), "end_date": str(window.end_date)}
         return entry
+
+
+def _place(prototype: RegimePrototype) -> str:
+    """Return what stands for the values of a centre, which json would indent one by one: a text no name can be."""
+    return f"\0{prototype.label.name}"
+
+
+def _center_text(prototype: RegimePrototype) -> str:
+    indent = "\n" + 8 * " "
+    return f"[{indent}{f',{indent}'.join(map(repr, prototype.center.astype(np.float64).tolist()))}{indent[:-2]}]"
 
 
 def mean_prototype(label: RegimeLabel, embeddings: Float32Matrix) -> RegimePrototype:

@@ -84,10 +84,9 @@ class StayCounts:
     n_sessions: int
     n_exits: int
 
-    @classmethod
-    def of(cls, exits: Sequence[bool]) -> StayCounts:
-        """Return the counts of sessions of one label, each of which was its last or not."""
-        return cls(len(exits), sum(exits))
+    def plus(self, n_sessions: int, n_exits: int) -> StayCounts:
+        """Return the counts with further ones."""
+        return StayCounts(self.n_sessions + n_sessions, self.n_exits + n_exits)
 
 
 StaysByAge = Mapping[int, StayCounts]
@@ -117,15 +116,12 @@ def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
 
 def count_stays_by_age(labels: Sequence[RegimeLabel], ages: Sequence[int]) -> dict[RegimeLabel, StaysByAge]:
     """Return the counts of `count_stays`, parted by the age of the spell (1 on its first session) on each session."""
-    exits: dict[RegimeLabel, dict[int, list[bool]]] = {}
-    for (label, following), age in zip(pairwise(labels), ages, strict=False):
-        of_label = exits.setdefault(label, {begin: [] for begin in SPELL_AGES})
-        of_label[max(begin for begin in SPELL_AGES if begin <= age)].append(following is not label)
-    return {
-        label: {begin: StayCounts.of(each) for begin, each in exits[label].items()}
-        for label in RegimeLabel
-        if label in exits
-    }
+    found: dict[RegimeLabel, dict[int, StayCounts]] = {}
+    for (label, following, age), n in Counter(zip(labels, labels[1:], ages, strict=False)).items():
+        by_age = found.setdefault(label, dict.fromkeys(SPELL_AGES, StayCounts(0, 0)))
+        begin = max(each for each in SPELL_AGES if each <= age)
+        by_age[begin] = by_age[begin].plus(n, n if following is not label else 0)
+    return {label: found[label] for label in RegimeLabel if label in found}
 
 
 def exit_hazards(counts: StayCounts | None, by_age: StaysByAge | None = None, age: int = 1) -> tuple[ExitHazard, ...]:

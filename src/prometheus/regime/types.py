@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -20,7 +20,6 @@ __all__ = ["DEFAULT_MODEL_ID", "RegimeLabel", "RegimeModel", "RegimePrototype", 
 
 DEFAULT_MODEL_ID = "num-regime-core-v1"
 MAX_REGION_NAME = 200
-_SHARED = "change_risk"
 
 
 class RegimeLabel(StrEnum):
@@ -111,28 +110,8 @@ class RegimePrototype:
 
 def metadata_text(state: RegimeState) -> str:
     """Return the metadata of a state as JSON, as stores keep it; `InputRefusedError` if JSON cannot hold it."""
-    return _json_text(state, state.metadata)
-
-
-def metadata_texts(states: Sequence[RegimeState]) -> list[str]:
-    """Return what `metadata_text` does of each state; risks of change that several states share are written once."""
-    shared: dict[int, str] = {}
-    texts = []
-    for state in states:
-        risk = state.metadata.get(_SHARED)
-        if not risk:
-            texts.append(metadata_text(state))
-            continue
-        if id(risk) not in shared:
-            shared[id(risk)] = _json_text(state, {_SHARED: risk})
-        own = _json_text(state, {name: value for name, value in state.metadata.items() if name != _SHARED})
-        texts.append(f"{own[:-1]}, {shared[id(risk)][1:]}" if len(own) > len("{}") else shared[id(risk)])
-    return texts
-
-
-def _json_text(state: RegimeState, values: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(values, allow_nan=False)
+        return json.dumps(state.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputRefusedError(f"{state.region} {state.as_of_date}: the metadata is not JSON ({error})") from error
 

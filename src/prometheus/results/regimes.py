@@ -21,6 +21,7 @@ from prometheus.regime.prototypes import PrototypeSet
 from prometheus.regime.types import RegimeLabel
 from prometheus.results import figures
 from prometheus.results.table import Column, Listing, ResultTable, describe_span
+from prometheus.spelling import spell_chance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,8 +208,8 @@ class Regimes(ResultTable[RegimeRow]):
         shares = {name: value for name, value in (row.probabilities or {}).items() if name != row.regime_label.name}
         second = max(shares, key=lambda name: shares[name])
         title = (
-            f"{row.regime_label.name} on {row.as_of_date} with probability {row.confidence:.3f}; "
-            f"next {second} with {shares[second]:.3f}"
+            f"{row.regime_label.name} on {row.as_of_date} with probability {spell_chance(row.confidence, 1)}; "
+            f"next {second} with {spell_chance(shares[second], 1)}"
         )
         named = {**self._named(), "as_of_date": str(row.as_of_date)}
         return Listing(Reason, tuple(reasons), title, named, {"share": "+.1%"})

@@ -19,7 +19,7 @@ from prometheus.regime.colours import BAND_OPACITY, GROUNDS, LOOKS
 from prometheus.regime.exposure import RULE
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
-from prometheus.spelling import spell_hours, spell_instant
+from prometheus.spelling import spell_chance, spell_hours, spell_instant
 from prometheus.web.assets import Assets
 
 UNKNOWN = "\N{EN DASH}"
@@ -86,6 +86,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "age": _age,
+        "chance": _chance,
         "digits": lambda value: UNKNOWN if value is None else f"{value:.4f}",
         "hours": spell_hours,
         "instant": lambda instant: spell_instant(instant, "minutes"),
@@ -137,6 +138,11 @@ def _age(day: date) -> str:
         if n_days >= (3 if unit == "years" else 2) * length:
             return f"{n_days / length:.0f} {unit}"
     return f"{n_days} days"
+
+
+def _chance(value: float | None, digits: int = 0) -> str:
+    """Return a probability for people; an unknown one is a dash."""
+    return UNKNOWN if value is None else spell_chance(value, digits, " %")
 
 
 def _percent(value: float | None, digits: int = 0) -> str:

@@ -114,6 +114,20 @@ class ReasonRow(Answer):
     )
 
 
+class MarketIndex(Answer):
+    """The index of a member's market, which the probability of high volatility takes into account."""
+
+    instrument_id: str = Field(examples=["GSPC.INDX"])
+    session: date | None = Field(description="Its newest session known that day; null where none was, nor is it in it.")
+
+
+class Drift(Answer):
+    """How far the sessions up to the date have moved from those that the model was calibrated on."""
+
+    calibrated_until: date
+    reasons: list[str] = Field(description="Why to calibrate again, the strongest first; none while all is in limits.")
+
+
 class RegimeDetail(Answer):
     """The regime of one date with all that its model says; what it does not say is null or empty."""
 
@@ -130,6 +144,8 @@ class RegimeDetail(Answer):
     spell_sessions: int | None = Field(description="Sessions with this label in a row, counted up to 21.")
     change_risk: dict[str, Risk] | None = Field(description="Of leaving the regime, by sessions ahead.")
     exposure: Exposure
+    market_index: MarketIndex | None = Field(description="Null where the model reads none.")
+    drift: Drift | None = Field(description="Null where it is not watched; `nightly` begins to.")
     explanation: list[ReasonRow]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.reference import words as reference
 
 from prometheus.analogs.ranking import standardised, standardised_by
-from prometheus.analogs.words import Collection, Postings, bm25
+from prometheus.analogs.words import Collection, Postings, WordIndex, bm25
 
 STEMS = st.sampled_from("abcdefgh")
 COUNTS = st.dictionaries(STEMS, st.integers(1, 9), max_size=6)
@@ -37,6 +37,17 @@ def test_the_sum_is_what_its_twin_says(rows: list[tuple[float, float | None]]) -
     found = standardised(np.array(words)) + standardised(np.array(cosines, dtype=np.float64))
 
     np.testing.assert_allclose(found, reference.z_sum(words, cosines), rtol=1e-6, atol=1e-6)
+
+
+@given(texts=st.lists(COUNTS, max_size=12), size=st.integers(1, 5))
+def test_an_index_finds_the_texts_of_each_stem(texts: list[dict[str, int]], size: int) -> None:
+    pages = (texts[first : first + size] for first in range(0, len(texts), size))
+    index = WordIndex(([list(text) for text in page], [list(text.values()) for text in page]) for page in pages)
+    for stem in "abcdefghi":
+        found, counts = index.texts_with(stem)
+        expected = {at: text[stem] for at, text in enumerate(texts) if stem in text}
+        assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == expected
+    assert index.n_bytes >= 8 * sum(map(len, texts))
 
 
 def test_empty_texts_and_no_stems_score_nothing() -> None:

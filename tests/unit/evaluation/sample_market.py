@@ -53,4 +53,4 @@ class FullSampleLabeller:
     def predictions(self, history: MarketHistory, n_last: int) -> Predictions:
         falls = -history.log_returns[-n_last:]
         scores = falls - falls.mean()
-        return Predictions(scores > 0, scores, np.full(n_last, 0.2))
+        return Predictions(scores > 0, scores, np.where(scores > 0, 0.5, 0.1))

@@ -8,6 +8,7 @@ from tests.unit.evaluation.sample_market import sample_history
 from prometheus.evaluation.bears import (
     BearMarket,
     bear_market_days,
+    days_in_own_bear_markets,
     find_bear_markets,
     known_bear_days,
     lags_after_peaks,
@@ -30,6 +31,13 @@ def test_what_is_known_on_a_day_is_what_hindsight_says_of_it() -> None:
         known = known_bear_days(closes[:end])
         is_settled = np.isfinite(known)
         assert (known[is_settled] == final[:end][is_settled]).all()
+
+
+def test_each_session_has_a_bear_market_of_its_own_fall() -> None:
+    falls = np.array([0.2, 0.3, 0.2, 0.1])
+    is_bear = days_in_own_bear_markets(CLOSES, falls)
+    assert is_bear.tolist() == [bear_market_days(CLOSES, fall, fall)[3 + row] for row, fall in enumerate(falls)]
+    assert is_bear.tolist() == [True, False, False, False]
 
 
 def test_a_lag_is_counted_from_the_peak_to_the_first_label_before_the_trough() -> None:

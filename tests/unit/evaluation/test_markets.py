@@ -10,25 +10,29 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.sample_market import SHORT_PLAN, history_of, sample_history
 
-from prometheus.errors import InputRefusedError
+from prometheus.errors import InputRefusedError, UsageError
+from prometheus.evaluation.bears import bear_market_days
 from prometheus.evaluation.history import MarketHistory
 from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.market_tables import markets_text
 from prometheus.evaluation.markets import HIGHER_IS_BETTER, MarketsReport, Refused, judge_market
-from prometheus.evaluation.protocol import EvaluationPlan, known_threshold, walk_forward
+from prometheus.evaluation.own_labeller import open_labeller
+from prometheus.evaluation.protocol import EvaluationPlan, known_threshold, own_fall, walk_forward
 from prometheus.evaluation.report import figures_of
 from prometheus.evaluation.rules import ScoreRule, level_rule, rule_labellers
 from prometheus.evaluation.spans import LEAST_SESSIONS, first_start, require_unseen
 from prometheus.evaluation.v2 import PersistentLabeller, VectorsByDate
 from prometheus.market.outcomes import forward_log_volatility
+from prometheus.regime.bear import known_fall
 
 HOLDING, _, EWMA, AVERAGE = rule_labellers()[:4]
 
 
 class Bear:
-    """A model that states the probability of a bear market: always the same."""
+    """A model that states the probability of a bear market of a tenth: always the same."""
 
     name = "bear"
+    bear_fall = 0.1
 
     def fit(self, _history: MarketHistory, _threshold: float) -> Bear:
         return self
@@ -70,6 +74,24 @@ def test_a_stated_probability_of_a_bear_market_is_believed(report: MarketsReport
     assert report.median_of("bear", "bear_calibration_error") == pytest.approx(abs(0.3 - stated.is_bear.mean()))
 
 
+def test_a_bear_market_is_of_the_fall_that_is_stated_and_of_a_fifth(report: MarketsReport) -> None:
+    closes, stated = SHORT_PLAN.visible(sample_history()).closes, report.markets[0].stated
+    own, of_peer = stated["bear"].is_own_bear, stated["EWMA volatility"].is_own_bear
+    assert own.tolist() == bear_market_days(closes, 0.1, 0.1)[-len(own) :].tolist() != of_peer.tolist()
+    assert stated["bear"].is_bear.tolist() == bear_market_days(closes)[-len(own) :].tolist()
+    assert report.median_of("bear", "own_bear_fall") == 0.1
+    assert report.median_of("bear", "own_bear_calibration_error") == pytest.approx(abs(0.3 - own.mean()))
+
+
+@pytest.mark.parametrize("fall", [20, 1.5, 0.0])
+def test_a_labeller_of_one_s_own_states_a_fall_that_can_be(fall: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = open_labeller(f"{__name__}:Bear", [])
+    assert own_fall(own.fit(sample_history(), 0.2), sample_history(), SHORT_PLAN) == 0.1
+    monkeypatch.setattr(Bear, "bear_fall", fall)
+    with pytest.raises(UsageError, match=f"bear_fall is {fall}; give a share between 0 and 1, such as 0.2"):
+        own.fit(sample_history(), 0.2)
+
+
 def test_all_of_it_is_json_and_text(report: MarketsReport) -> None:
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["n_markets"] == 2
@@ -82,6 +104,7 @@ def test_all_of_it_is_json_and_text(report: MarketsReport) -> None:
     text = markets_text(report)
     assert "not judged: third: too short" in text
     assert "share won by EWMA volatility against" in text
+    assert "bear markets, median of the markets  bear bAcc" in text
     assert set(report.curves(of_bear=True)) == {"EWMA volatility", "200-day average", "bear"}
 
 
@@ -99,6 +122,7 @@ def test_the_threshold_of_a_year_is_the_product_s_own_and_needs_no_future() -> N
     own = PersistentLabeller().fit(past, known_threshold(past, SHORT_PLAN)).calibration.high_volatility
     logs = forward_log_volatility(past.closes)[-fitted.calibration.n_sessions :]
     assert own.threshold == pytest.approx(np.exp(np.nanquantile(logs, 0.8)), abs=1e-9)
+    assert walk.falls[0] == fitted.bear_fall == known_fall(past.log_returns, fitted.calibration.n_sessions)
     assert len(np.unique(walk.thresholds)) == 4
 
 

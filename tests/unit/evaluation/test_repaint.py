@@ -76,7 +76,7 @@ def test_a_walk_is_checked_session_by_session() -> None:
         walk = walk_forward(labeller, history, SHORT_PLAN)
         report = check_walk(labeller, history, SHORT_PLAN, walk, every=7)
         assert report.n_checked == -(-len(walk.predictions) // 7)
-        assert (report.n_changed > 0) is changed
+        assert (report.n_changed > 0) is (report.n_probabilities_changed > 0) is changed
 
 
 def test_a_function_gets_copies_and_its_failure_is_named() -> None:

@@ -46,9 +46,12 @@ def test_known_rules_reach_what_they_are_known_for() -> None:
     assert figures.brier_skill > 0.2
     assert figures.calibration_error < 0.08
     assert figures.bear_balanced_accuracy > 0.6
+    assert figures.own_bear_balanced_accuracy > 0.6
+    assert 0.2 < figures.own_bear_fall < 0.25
+    assert figures.own_bear_brier_skill != figures.bear_brier_skill
     assert figures.recession_balanced_accuracy > 0.6
     assert figures.sharpe_difference_low < figures.sharpe_difference_high
-    assert (figures.repaint, figures.n_repaint_checked) == (0.0, 9)
+    assert (figures.repaint, figures.repaint_of_probabilities, figures.n_repaint_checked) == (0.0, 0.0, 9)
 
 
 def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
@@ -63,7 +66,7 @@ def test_holding_has_no_opinion_and_json_has_no_nan() -> None:
 
 def test_what_repaints_is_told_in_the_figures() -> None:
     figures = figures_for(FullSampleLabeller(), SHORT_PLAN, repaint_every=5)
-    assert figures.repaint > 0.0
+    assert figures.repaint_of_probabilities == figures.repaint > 0.0
 
 
 def test_the_table_has_a_line_of_equal_length_for_each() -> None:

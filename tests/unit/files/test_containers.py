@@ -235,6 +235,7 @@ def test_a_damaged_or_cut_container_is_refused_by_name(tmp_path: Path, pack: str
         assert "damaged" in refusal(write(tmp_path / f"p{pack}", damaged))
 
 
+@pytest.mark.deep
 def test_bombs_are_refused_before_memory_is_spent(tmp_path: Path) -> None:
     line = b"A,2024-01-02,1\n"
     lines = b"ticker,date,close\n" + line * 4_000_000

@@ -120,7 +120,11 @@ def test_bear_markets_are_told_with_few_switches() -> None:
     assert f1_score(chances.states, is_bear) > f1_score(is_below, is_bear)
     assert balanced_accuracy(chances.states, is_bear) > 0.75
     assert switches_per_year(chances.states) < 2.5 < switches_per_year(is_below)
-    assert chances.details(0).keys() == {"probability", "is_bear", "fall"}
+    assert chances.columns().keys() == {"probability", "is_bear", "fall"}
+    for first, stop in [(row, row + n) for row in range(0, len(chances.states) - 3, 67) for n in (1, 3)]:
+        few = calibration.bear.chances(sessions.vectors[first : stop + N_BACK - 1], N_BACK)
+        assert few.states.tolist() == chances.states[first:stop].tolist()
+        assert few.probabilities.tobytes() == chances.probabilities[first:stop].tobytes()
 
 
 def test_a_wilder_market_must_fall_further() -> None:

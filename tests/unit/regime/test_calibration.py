@@ -220,6 +220,8 @@ def test_a_set_and_its_calibration_come_back_from_their_text_exactly() -> None:
         assert getattr(read, name) == getattr(calibration, name)
     assert json.loads(written.to_json())["calibration"] == calibration.to_dict()
     assert written.to_json() == sample_set().to_json()
+    indented = json.dumps(json.loads(written.to_json()), sort_keys=True, indent=2)
+    assert written.to_json() == f"{indented}\n"  # as json writes it
 
 
 def test_the_default_name_changes_with_the_calibration_and_with_the_centres_only() -> None:

@@ -55,7 +55,7 @@ def doubts(bars: PriceBars, year: int = 2007) -> list[str]:
     sessions, prototypes, calibration = calibrated(bars, year)
     log_returns = np.diff(np.log(windows.closes), prepend=np.nan)[windows.close_ends - 1]
     row = loudest_row(sessions, log_returns, SETTINGS)
-    loudest = LoudestBar(row, float(log_returns[row]), described(without_bar(windows, row)))
+    loudest = LoudestBar(row, float(log_returns[row]), described(without_bar(windows, row)).stress)
     return list(find_doubts(sessions, prototypes, calibration, SETTINGS, loudest))
 
 

@@ -6,19 +6,23 @@ write them. Columns of fixed width go faster through `prometheus.data.postgres.b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.data.postgres.binary_copy import HEADER, TRAILER
+from prometheus.data.postgres.binary_copy import HEADER, TRAILER, encode_rows
 
 JSONB_VERSION = b"\x01"
 """What the text of a ``jsonb`` column stands behind."""
+Column: TypeAlias = NDArray[Any] | Sequence[Any]
+"""The values of one column, an array where all have one width."""
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 _MICROSECOND = timedelta(microseconds=1)
@@ -44,12 +48,21 @@ def copy_rows_out(cursor: psycopg.Cursor[Any], statement: sql.Composed) -> Itera
                 yield row[_COUNT.size :]
 
 
-def encode_fields(values: Iterable[Any]) -> bytes:
-    """Return values behind their lengths: None, float, int (as bigint), bool, str, bytes, date, datetime, or texts.
+def encode_column(values: Column) -> list[bytes]:
+    """Return each value behind its length: of an array as `binary_copy.copy_in` sends it, else by the type of each.
 
-    A tuple of texts goes into a column ``text[]``.
+    None, float, int (as bigint), bool, str, bytes, date, datetime, or a tuple of texts, for a column ``text[]``.
     """
-    return b"".join([_ENCODERS[type(value)](value) for value in values])
+    if not isinstance(values, np.ndarray):
+        return [_ENCODERS[type(value)](value) for value in values]
+    records = encode_rows({"value": values}).view(np.uint8).reshape(len(values), -1)[:, _COUNT.size :]
+    fields: list[bytes] = np.ascontiguousarray(records).view(f"V{records.shape[1]}").ravel().tolist()
+    return fields
+
+
+def joined_rows(columns: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
+    """Return the bytes of the fields of each row, of columns that `encode_column` wrote."""
+    return map(b"".join, zip(*columns, strict=True))
 
 
 def split_field(row: bytes) -> tuple[bytes | None, bytes]:

@@ -34,7 +34,7 @@ class JointEmbeddingStore(VectorTable):
         examples: Sequence[JointExample],
         model_id: str,
         vectors: Float32Matrix,
-        branch_models: tuple[str, str] | None = None,
+        branch_models: tuple[str, str | None] | None = None,
     ) -> int:
         """Store one vector per example in one transaction; return how many rows were new or changed.
 

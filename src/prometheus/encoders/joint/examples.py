@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector, as_float32, require_finite
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, as_float32, require_finite
 from prometheus.encoders.identity import RegisteredModel
 from prometheus.errors import InputRefusedError, WindowShapeError
 from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
@@ -46,13 +46,17 @@ REGIME_NEWS = JointSpace("REGIME_CONTEXT_V0", "regime+news", "news_filters", "NE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointExample:
-    """One date's numeric and text embedding, shape (dim,) each, float32; None where a model needs only the other."""
+    """One date's numeric and text embedding, shape (dim,) each, float32, and its macro numbers, shape (n_numbers,).
+
+    None where a model does not need them.
+    """
 
     joint_type: str
     as_of_date: date
     entity_scope: Mapping[str, Any]
     numeric_embedding: Float32Vector | None
     text_embedding: Float32Vector | None
+    numbers_embedding: Float64Vector | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,12 +77,12 @@ class StoredJointEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class JointGroup:
-    """Stored rows of one kind, model, scope and text model; `written` says when each date's row was written."""
+    """Stored rows of one kind, model, scope and text model, if any; `written` says when each date's row was written."""
 
     joint_type: str
     model_id: str
     entity_scope: Mapping[str, Any]
-    text_model_id: str
+    text_model_id: str | None
     written: Mapping[date, datetime]
 
 
@@ -154,9 +158,12 @@ class JointEmbeddingService(RegisteredModel):
         return vectors
 
     def save(
-        self, examples: Sequence[JointExample], vectors: Float32Matrix, branch_models: tuple[str, str] | None = None
+        self,
+        examples: Sequence[JointExample],
+        vectors: Float32Matrix,
+        branch_models: tuple[str, str | None] | None = None,
     ) -> int:
-        """Store vectors, shape (n, dim), and both branch models' ids; return how many rows were new or changed."""
+        """Store vectors, shape (n, dim), and the ids of the branch models; return how many rows were new or changed."""
         if not examples:
             return 0
         self.register()

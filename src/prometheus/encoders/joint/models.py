@@ -175,16 +175,21 @@ class CentredJointModel(SimpleAverageJointModel):
 
     def branches(self, examples: Sequence[JointExample]) -> tuple[Float64Matrix, Float64Matrix]:
         """Return both branches centred and at unit length, before weighting, shape (n, dim) each."""
-        for example in examples:
-            if example.as_of_date <= self.centres.until:
-                raise InputRefusedError(
-                    f"{example.as_of_date} is not after {self.centres.until}, up to which the frozen means of this "
-                    "joint model were taken; a vector of it would know its own future"
-                )
+        require_after(self.centres.until, examples)
         numeric, text = stack_branches(examples)
         if not len(numeric):
             return numeric, text
         return unit_rows(numeric - self.centres.numeric), unit_rows(text - self.centres.text)
+
+
+def require_after(until: date, examples: Sequence[JointExample]) -> None:
+    """Raise `InputRefusedError` for a date of the span that a model's frozen means were taken of."""
+    for example in examples:
+        if example.as_of_date <= until:
+            raise InputRefusedError(
+                f"{example.as_of_date} is not after {until}, up to which the frozen means of this joint model were "
+                "taken; a vector of it would know its own future"
+            )
 
 
 def text_share(numeric_weight: float) -> float:
@@ -207,12 +212,16 @@ def numeric_weight_of(share: float) -> float:
 
 
 def measured_text_share(numeric: Float64Matrix, text: Float64Matrix, w_numeric: float, w_text: float) -> float:
-    """Return the text branch's part of the mean squared distance between rows, which is twice their total variance."""
-    numeric, text = numeric - numeric.mean(axis=0), text - text.mean(axis=0)
-    spread_numeric = w_numeric**2 * (float(np.vdot(numeric, numeric)) / max(len(numeric), 1))
-    spread_text = w_text**2 * (float(np.vdot(text, text)) / max(len(text), 1))
-    total = spread_numeric + spread_text
-    return spread_text / total if total > 0 else float("nan")
+    """Return the text branch's share, see `measured_shares`, of branches before weighting."""
+    return measured_shares([w_numeric * numeric, w_text * text])[1]
+
+
+def measured_shares(parts: Sequence[Float64Matrix]) -> list[float]:
+    """Return each part's share of the mean squared distance between rows, which is twice their total variance."""
+    centred = [part - part.mean(axis=0) for part in parts]
+    spreads = [float(np.vdot(part, part)) for part in centred]
+    total = sum(spreads)
+    return [spread / total if total > 0 else float("nan") for spread in spreads]
 
 
 def unit_rows(vectors: Float64Matrix) -> Float64Matrix:

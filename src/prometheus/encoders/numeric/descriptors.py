@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import UsageError, WindowShapeError
@@ -111,7 +111,7 @@ def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
         described[row] = columns[name]
     paths = described[-3 * len(PATH_LAGS) :].reshape(3, len(PATH_LAGS), len(ends))
     now = newest + N_RETURNS
-    np.divide(log_price[now] - log_price[now - _LAGS], unit * np.sqrt(_LAGS), out=paths[0])
+    np.divide(log_price[now] - _at_lags(log_price, now), unit * np.sqrt(_LAGS), out=paths[0])
     _fill_paths(series, newest, paths)
     return described
 
@@ -158,8 +158,18 @@ def _fill_paths(series: Mapping[str, Float64Vector], newest: Int64Vector, paths:
     falls, means, squares = trailing_means(stacked, half_lives, _PATH_KERNEL, int(newest.max()) + 1 + PATH_LAGS[-1])
     now = newest + PATH_LAGS[-1]
     risk = np.log(falls + SMALLEST_MOVE)
-    np.subtract(risk[now], risk[now - _LAGS], out=paths[1])
-    paths[2] = (means / np.sqrt(squares + SMALLEST_MOVE**2))[now - _LAGS]
+    np.subtract(risk[now], _at_lags(risk, now), out=paths[1])
+    paths[2] = _at_lags(means / np.sqrt(squares + SMALLEST_MOVE**2), now)
+
+
+def _at_lags(values: Float64Vector, now: Int64Vector) -> Float64Matrix:
+    """Return the values at each of `PATH_LAGS` before some rows, shape (n_lags, n_rows)."""
+    n_rows = len(now)
+    if n_rows > 1 and now[-1] - now[0] == n_rows - 1 and (np.diff(now) == 1).all():  # whole stretches are copied faster
+        found: Float64Matrix = sliding_window_view(values, n_rows)[now[0] - _LAGS[:, 0]]
+    else:
+        found = values[now - _LAGS]
+    return found
 
 
 def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: int, n_last: int) -> Float64Matrix:

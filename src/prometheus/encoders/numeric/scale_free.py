@@ -26,6 +26,8 @@ from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet
 from prometheus.errors import UsageError, WindowShapeError
 
 CHUNK_WINDOWS = 2_048  # windows described at once, at most: 6 MiB of float64, which a core's cache holds
+_LINE = 16
+"""Values of float32 in a line of a processor's cache."""
 CONSTANTS_FILE = "scale_free_constants.json"
 RECOMPUTE_COMMAND = (
     "python -m prometheus fit_scale_free_constants --instrument-id ^GSPC --start 1964-01-02 --end 1989-12-29"
@@ -151,9 +153,19 @@ class ScaleFreeNumericEmbeddingModel:
         for first, stop in pairwise(_chunk_bounds(ends)):
             described = descriptors.describe(features, ends[first:stop])
             described *= self._factors[:, np.newaxis]
-            described -= self._offsets[:, np.newaxis]
-            vectors[first:stop] = described.T
+            narrow = _turnable(*described.shape)
+            np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
+            vectors[first:stop] = narrow.T
         return vectors
+
+
+def _turnable(n_rows: int, n_columns: int) -> Float32Matrix:
+    """Return an empty matrix whose rows begin an odd number of cache lines apart.
+
+    Apart by a power of two, as 2,048 windows are, the values of a column would push each other out of the cache.
+    """
+    n_lines = -(-n_columns // _LINE) | 1
+    return np.empty((n_rows, n_lines * _LINE), dtype=np.float32)[:, :n_columns]
 
 
 def _chunk_bounds(ends: Int64Vector) -> list[int]:

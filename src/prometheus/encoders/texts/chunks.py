@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Matrix, Int64Vector
 from prometheus.encoders.texts.documents import Passages, TextDoc, TextEncoding, no_vectors
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -108,6 +108,12 @@ class ChunkTokenizer:
         """Return a chunk of full length made of the highest token id; a model that takes it takes any."""
         highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         return self._chunk(0, _Body([highest] * self._body_length))
+
+    def of_one_token(self, token_ids: Int64Vector) -> Int64Matrix:
+        """Return a row for each token, the token between the special ones; shape (n, 1 + special ones)."""
+        rows = np.tile(np.array([*self._prefix, 0, *self._suffix], dtype=np.int64), (len(token_ids), 1))
+        rows[:, len(self._prefix)] = token_ids
+        return rows
 
     def _tokenized(self, segments: Iterable[str], start: int = 0) -> Iterator[tuple[int, Encoding]]:
         """Yield where each segment begins, the first at `start`, and its tokens."""

@@ -6,11 +6,7 @@ chunk then depends on nothing but its own tokens (ADR-0006).
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import os
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float32Vector, Int64Vector
+from prometheus.arrays import Float32Matrix, Float32Vector, Int64Matrix, Int64Vector
 from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, bert_shape, build_bert_graph
+from prometheus.encoders.texts.built_files import digest_of, load_or_build
 from prometheus.encoders.texts.chunks import (
     Chunk,
     ChunkedTextModel,
@@ -38,13 +35,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CHUNKS_AHEAD_PER_THREAD = 8
+TOKENS_AT_ONCE = 128
 POOLED_OUTPUT = "sentence_embedding"
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 INPUTS: Mapping[str, int] = {"attention_mask": 1, "token_type_ids": 0}
 """Inputs a graph may have besides ``input_ids``, and what they hold for a text without padding."""
 INPUT_DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-
-logger = logging.getLogger(__name__)
 
 
 class OnnxTextEmbeddingModel(ChunkedTextModel):
@@ -99,19 +95,28 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
             raise InputRefusedError(f"{self._source}: the graph gives no finite vector for a text")
         return len(vector)
 
+    def token_vectors(self, token_ids: Int64Vector) -> Float32Matrix:
+        """Return the vector of a text of each token alone, shape (n, dim)."""
+        rows = self._tokenizer.of_one_token(token_ids)
+        batches = [rows[first : first + TOKENS_AT_ONCE] for first in range(0, len(rows), TOKENS_AT_ONCE)]
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="prometheus-text") as pool:
+            return np.concatenate([np.stack(vectors) for vectors in pool.map(self._vectors, batches)])
+
     def _vector(self, token_ids: Int64Vector) -> Float32Vector:
         """Return the sentence vector, shape (dim,); safe in several threads."""
-        row = token_ids[np.newaxis]
+        (vector,) = self._vectors(token_ids[np.newaxis])
+        return vector
+
+    def _vectors(self, rows: Int64Matrix) -> list[Float32Vector]:
         feeds: dict[str, NDArray[Any]] = {
-            name: (np.full_like(row, INPUTS[name]) if name in INPUTS else row).astype(dtype)
+            name: (np.full_like(rows, INPUTS[name]) if name in INPUTS else rows).astype(dtype)
             for name, dtype in self._inputs.items()
         }
         try:
             (found,) = self._session.run([self._output], feeds)
         except Exception as error:  # ONNX Runtime's errors have no other common base
             raise InputRefusedError(f"{self._source}: the graph fails: {_one_line(error)}") from error
-        values: NDArray[np.float32] = np.asarray(found)[0]
-        return self._pooled(values)
+        return [self._pooled(values) for values in np.asarray(found)]
 
     def _pooled(self, values: NDArray[np.float32]) -> Float32Vector:
         if not self._folder.is_graph:
@@ -160,46 +165,11 @@ def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path
             return folder.weights.read_bytes()
     shape = bert_shape(folder)
     built_from = json.dumps([weights_sha256, asdict(shape), GRAPH_VERSION], sort_keys=True)
-    key = f"bert-v{GRAPH_VERSION}-{hashlib.sha256(built_from.encode()).hexdigest()[:32]}"
-    cached = None if cache_dir is None else _read_cached(cache_dir, key)
-    if cached is not None:
-        return cached
-    built = build_bert_graph(_read_safetensors(folder.weights), shape, str(folder.weights))
-    if cache_dir is not None:
-        _write_cached(cache_dir, key, built)
-    return built
-
-
-def _read_cached(cache_dir: Path, key: str) -> bytes | None:
-    """Return a graph whose content is the one its name states; a damaged one is passed over and built again."""
-    for path in sorted(cache_dir.glob(f"{key}-*.onnx")):
-        with readable(path):
-            graph = path.read_bytes()
-        if path.name == _cached_name(key, graph):
-            return graph
-        logger.warning("%s is damaged; building the graph again", path)
-    return None
-
-
-def _write_cached(cache_dir: Path, key: str, graph: bytes) -> None:
-    """Put the graph in place in one step, so that no process ever sees half of it; without a cache all works too."""
-    temporary: Path | None = None
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache_dir, prefix=f".{key}-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(graph)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(cache_dir / _cached_name(key, graph))
-    except OSError as error:
-        logger.warning("%s: the graph of the text model cannot be cached: %s", cache_dir, error)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _cached_name(key: str, graph: bytes) -> str:
-    return f"{key}-{hashlib.sha256(graph).hexdigest()[:32]}.onnx"
+    key = f"bert-v{GRAPH_VERSION}-{digest_of(built_from.encode())}"
+    return load_or_build(
+        cache_dir, key, "onnx",
+        lambda: build_bert_graph(_read_safetensors(folder.weights), shape, str(folder.weights)),
+    )  # fmt: skip
 
 
 def _read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -128,6 +128,9 @@ const charts = (() => {
     context.restore();
   };
 
+  // Whole per cent of a probability, as spelling.spell_chance has them: nothing is certain.
+  const chance = (share) => (share >= 100 ? ">99 %" : share <= 0 ? "<1 %" : `${share} %`);
+
   // One row a day on which there is a close or a regime; a spell reaches to the next one.
   const tabulate = (series) => {
     const running = (steps) => { let day = 0; return steps.map((step) => (day += step)); };
@@ -183,8 +186,8 @@ const charts = (() => {
     const describe = (row) => {
       const parts = [table.labels[row] === null ? "no regime" : words(series.labels[table.labels[row]])];
       if (table.closes[row] !== null) parts.unshift(number(table.closes[row]));
-      if (table.sure[row] !== null) parts.push(`${table.sure[row]} % sure`);
-      if (table.high[row] !== null) parts.push(`${table.high[row]} % high volatility likely`);
+      if (table.sure[row] !== null) parts.push(`${chance(table.sure[row])} sure`);
+      if (table.high[row] !== null) parts.push(`${chance(table.high[row])} high volatility likely`);
       if (other) {
         const found = other.table.days.indexOf(table.days[row]);
         if (found >= 0 && other.table.labels[found] !== null) parts.push(`${other.name}: ${words(other.series.labels[other.table.labels[found]])}`);
