@@ -35,14 +35,8 @@ Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
-_RANKED = np.dtype(
-    [
-        ("kind", "U5"),
-        ("day", "M8[D]"),
-        ("text_id", "i8"),
-        *((name, "f8") for name in ("score", "words", "similarity", "rank")),
-    ]
-)
+_SCORES = ("score", "words", "similarity", "rank")
+_RANKED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in _SCORES)])
 
 
 @dataclass(frozen=True, slots=True)
