@@ -126,7 +126,9 @@ def test_an_older_database_keeps_its_copies_and_gets_no_more(fresh_dsn: FreshDsn
         with psycopg.connect(dsn) as connection:
             for table in ("macro_events", "news_articles"):
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN identity_hash")
-            connection.execute("DROP TABLE series_values")
+                connection.execute(f"DROP FUNCTION count_words_of_{table} CASCADE")
+            connection.execute("DROP FUNCTION text_configuration, count_stems")
+            connection.execute("DROP TABLE series_values, text_passages, text_words")
             connection.execute("UPDATE alembic_version_historical SET version_num = '0005'")
             connection.execute(
                 "INSERT INTO news_articles (published_at, headline, language)"

@@ -19,8 +19,8 @@ from prometheus.arrays import Float64Vector, Int64Vector
 N_TEXTS, N_STEMS, N_QUESTIONS = 200, 30, 100
 """Texts that stems are drawn from, stems that questions are made of, and questions of a length."""
 LEAST_RANK = 0.75
-"""A text below this rank is not close. Over central banks and Reuters it keeps 99 % of real questions and refuses 96 %
-of nonsense (``python -m benchmarks.text_search``)."""
+"""A text below this rank is not close. Over central banks and Reuters it keeps 99 % of real questions and refuses 94 %
+and more of nonsense (``python -m benchmarks.text_search``)."""
 
 
 def drawn_texts(n_texts: int) -> Int64Vector:
@@ -35,10 +35,10 @@ def drawn_texts(n_texts: int) -> Int64Vector:
 
 
 def random_questions(texts: Iterable[Collection[str]], n_stems: int) -> list[list[str]]:
-    """Return 100 questions of so many distinct stems of the texts drawn, fewer where they have fewer.
+    """Return 100 questions of `n_stems` distinct stems of the texts drawn, or of fewer where they have fewer.
 
     They are made of up to 30 stems in all, each as likely as any other, however many texts have it, and the same for
-    questions of every length: so few, because all texts that have one are read.
+    questions of every length: few, because all texts that have one are read.
 
     Examples
     --------

@@ -43,7 +43,7 @@ class Passage:
         }
 
     def shortened(self, text: str, n_characters: int) -> Passage:
-        """Return the part of it, of at most so many characters and of whole words, that says most words.
+        """Return the part of it, of at most `n_characters` and of whole words, that says most words of the question.
 
         Examples
         --------

@@ -11,7 +11,7 @@ from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64M
 
 ROWS_IN_CACHE, PAGES_SORTED_FIRST = 256, 20
 
-NUDGE = 1.5
+NUDGE = 2.5
 """How far a second cue moves a text, in standard deviations of the scores."""
 
 
@@ -44,14 +44,14 @@ def standardised_by(groups: NDArray[np.integer], scores: Float64Vector) -> Float
 
 
 def nudged(scores: Float64Vector, agreements: NDArray[np.integer], deviation: float) -> Float64Vector:
-    """Return scores, shape (n,), moved by what a second cue says: 1 for, -1 against, 0 nothing.
+    """Return scores, shape (n,), moved by what a second cue says: above 0 for a text, below against it, 0 nothing.
 
-    A cue moves a text by one and a half standard deviations of the scores, so it sorts hits that are nearly equal.
+    A cue of 1 moves a text by two and a half standard deviations of all scores: it sorts hits that are nearly equal.
 
     Examples
     --------
     >>> nudged(np.array([6.0, 5.0, 1.0]), np.array([-1, 0, 1]), 1.0).tolist()
-    [4.5, 5.0, 2.5]
+    [3.5, 5.0, 3.5]
     """
     return scores + NUDGE * deviation * agreements
 

@@ -256,9 +256,11 @@ class SearchTexts:
         _require_k(k)
         kind = _KINDS[source]
         own = self._texts.texts_of(kind, day, day)
+        if not own:
+            raise no_texts(kind, day)
         known = self._words.known([kind], day)
         is_earlier = known["day"] < np.datetime64(day, "D")
-        if not own or not is_earlier.any():
+        if not is_earlier.any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
@@ -366,12 +368,11 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
 def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> Float64Vector:
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
     models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
-    numbers = {kind: models.index(model_id) for kind, (model_id, _) in vectors.items()}
     if len(models) < 2:
         return standardised(scored["similarity"])
     groups = np.full(len(scored), -1)
-    for kind, number in numbers.items():
-        groups[scored["kind"] == kind] = number
+    for kind, (model_id, _) in vectors.items():
+        groups[scored["kind"] == kind] = models.index(model_id)
     return standardised_by(groups, scored["similarity"])
 
 
@@ -382,11 +383,11 @@ def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
 
 def _resorted(hits: Sequence[TextHit], ask: Ask, deviation: float) -> tuple[TextHit, ...]:
     """Return hits with what their passages tell; those that tell the way asked for before others nearly as good."""
-    told = [replace(hit, way=main_way(told_directions(hit.passage_text(), ask))) for hit in hits]
-    scores = np.array([hit.score for hit in told], dtype=np.float64)
-    agreements = np.array([agreement(hit.way, ask) for hit in told], dtype=np.int64)
+    told = [told_directions(hit.passage_text(), ask) for hit in hits]
+    scores = np.array([hit.score for hit in hits], dtype=np.float64)
+    agreements = np.array([agreement(each, ask) for each in told], dtype=np.int64)
     order = np.argsort(-nudged(scores, agreements, deviation), kind="stable")
-    return tuple(told[at] for at in order.tolist())
+    return tuple(replace(hits[at], way=main_way(told[at])) for at in order.tolist())
 
 
 def _require_choice(name: str, given: object, choices: tuple[object, ...]) -> None:

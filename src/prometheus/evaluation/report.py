@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 RISK_OFF_ONLY = {"risk-off": BAND_COLOURS[RegimeLabel.CRISIS], "risk-on": BAND_COLOURS[RegimeLabel.NEUTRAL]}
 """Colours of a labeller that knows two labels."""
-BEAR_NOTE = "bear: a fall, then a rise, by the share that was stated, or by 1.1 annual deviations so far; 20%: by 20 %"
+BEAR_NOTE = (
+    "bear: closes fall, then rise, by the share that a labeller states, or by 1.1 annual standard deviations of its "
+    "fit span; 20%: by 20 %"
+)
 _DOTS = ("#1d2b3a", "#c8553d", "#4c9f70", "#f0b35b", "#7a5195", "#2f7ebc", "#8c6d46", "#d77fa1", "#6b7785", "#9ab83d")
 
 

@@ -17,7 +17,7 @@ def asked(question: str) -> Ask:
 
 
 def agreed(question: str, text: str) -> int:
-    return agreement(main_way(told_directions(text, asked(question))), asked(question))
+    return agreement(told_directions(text, asked(question)), asked(question))
 
 
 def test_minimal_pairs_are_told_apart() -> None:
@@ -91,7 +91,8 @@ def test_what_a_text_tells_is_read_near_the_subject(question: str, text: str, to
 def test_what_most_sentences_tell_counts() -> None:
     ask = asked("rates fell")
 
-    assert agreement(main_way(["down", "up", "down"]), ask) == 1
-    assert agreement(main_way(["up", "unchanged", "up"]), ask) == -1
-    assert agreement(main_way(["up", "down"]), ask) == 0
-    assert agreement(main_way([]), ask) == 0
+    assert [main_way(told) for told in (["down", "up", "down"], ["up", "down"], [])] == ["down", None, None]
+    assert agreement(["down", "up", "down"], ask) == 1
+    assert agreement(["up", "unchanged", "up"], ask) == -2
+    assert agreement(["up", "down"], ask) == 0
+    assert agreement([], ask) == 0

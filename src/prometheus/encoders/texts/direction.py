@@ -24,7 +24,7 @@ _SKIPPED = _FUNCTION_WORDS | _BOUNDARY | _NEGATION | _BACKGROUND | _OF | _VERSUS
 _VALUED = ("improv", "worsen", "deteriorat")
 _TOKENS = re.compile(r"[a-z]+(?:'[a-z]+)?|\d[\d.,/]*|[,;:.!?()]")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
-_REACH = 16
+_REACH = 20
 _MOST = 0.75
 _STRETCH, _WEAK, _DENIED, _PAST, _CLOSE = 4, 8, 3, 6, 1
 
@@ -109,9 +109,13 @@ def main_way(told: Sequence[Way]) -> Way | None:
     return counts[0][0] if is_clear else None
 
 
-def agreement(way: Way | None, ask: Ask) -> int:
-    """Return 1 for the way that was asked for, -1 for another, 0 where a text does not say."""
-    return 0 if way is None else 1 if way == ask.way else -1
+def agreement(told: Sequence[Way], ask: Ask) -> int:
+    """Return 1 where most sentences tell the way that was asked for, -2 where they tell another, else 0.
+
+    To be shown the contrary of what was asked is worse than to be shown what does not tell.
+    """
+    way = main_way(told)
+    return 0 if way is None else 1 if way == ask.way else -2
 
 
 def _way_of(tokens: Sequence[str], ask: _Subject | Ask, *, is_alone: bool = False) -> Way | None:
@@ -142,7 +146,7 @@ def _way_of(tokens: Sequence[str], ask: _Subject | Ask, *, is_alone: bool = Fals
 
 
 def _nearest(heads: list[int], others: Sequence[int]) -> list[int]:
-    """Return the heads that stand nearest to the other nouns of the subject, all where there is none."""
+    """Return the heads that stand nearest to the other nouns of the subject; all without such nouns."""
     away = {at: min((abs(at - other) for other in others), default=0) for at in heads}
     return [at for at in heads if away[at] == min(away.values())]
 
@@ -203,9 +207,13 @@ def _is_noun_of_another(tokens: Sequence[str], sign: _Sign, between: Sequence[st
         and tokens[sign.last] not in _LISTED["past"]
     )
     is_verb = not between or between[-1] in _LISTED["auxiliary"]
-    return (between[-1:] == ["of"]) or (
-        is_bare and not is_verb and tokens[sign.last + 1 : sign.last + 2] in (["in"], ["of"])
-    )
+    return (between[-1:] == ["of"]) or (is_bare and not is_verb and _has_complement(tokens, sign))
+
+
+def _has_complement(tokens: Sequence[str], sign: _Sign) -> bool:
+    """Return whether a noun says of what it is, as "a rise in rates" does and "a rise of 5 percent" does not."""
+    after = [*tokens[sign.last + 1 : sign.last + 3], "", ""]
+    return after[0] in ("in", "of") and not after[1][:1].isdigit()
 
 
 def _has_object(tokens: Sequence[str], sign: _Sign) -> bool:
