@@ -91,7 +91,7 @@ def test_what_a_text_tells_is_read_near_the_subject(question: str, text: str, to
 def test_what_most_sentences_tell_counts() -> None:
     ask = asked("rates fell")
 
-    assert [main_way(told) for told in (["down", "up", "down"], ["up", "down"], [])] == ["down", None, None]
+    assert (main_way(["down", "up", "down"]), main_way(["up", "down"]), main_way([])) == ("down", None, None)
     assert agreement(["down", "up", "down"], ask) == 1
     assert agreement(["up", "unchanged", "up"], ask) == -2
     assert agreement(["up", "down"], ask) == 0
