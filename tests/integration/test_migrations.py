@@ -163,3 +163,29 @@ def test_stored_embeddings_survive_the_exchange_of_their_key(fresh_dsn: FreshDsn
     assert [name for name in after if name.startswith("index numeric_window")] == [
         "index numeric_window_embeddings_pkey"
     ]
+
+
+def test_texts_stored_before_have_their_words_counted_and_so_have_those_of_a_writer_with_no_further_right(
+    fresh_dsn: FreshDsn, own_server: OwnServer
+) -> None:
+    dsn = fresh_dsn()
+    upgrade_historical_to(dsn, "0008")
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO news_articles (published_at, headline, language) VALUES (now(), 'Banken', 'de')"
+        )
+        connection.execute(
+            "INSERT INTO macro_events (event_type, timestamp, description) VALUES ('X', now(), 'banks raised rates')"
+        )
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+    own_server.execute("CREATE ROLE teller LOGIN PASSWORD 'telling'")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("GRANT INSERT ON macro_events TO teller")
+    with psycopg.connect(make_conninfo(dsn, user="teller", password="telling")) as connection:
+        connection.execute("INSERT INTO macro_events (event_type, timestamp, description) VALUES ('X', now(), 'oil')")
+    with psycopg.connect(dsn) as connection:
+        counted = connection.execute("SELECT source_type, configuration, stems FROM text_words ORDER BY 1 DESC, 3")
+        assert counted.fetchall() == [
+            ("NEWS", "german", ["bank"]), ("MACRO", "english", ["bank", "rais", "rate"]), ("MACRO", "english", ["oil"]),
+        ]  # fmt: skip

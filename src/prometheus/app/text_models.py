@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prometheus.app.caches import Cache
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector
 from prometheus.data.vectors.texts import TextEmbeddingStore
@@ -28,6 +29,7 @@ STATIC_MODEL_ID = "text-static-v1"
 RUNTIME_OF = {"sentence-onnx": "onnx", "sentence-bert": "onnx", "word-vectors": STATIC}
 """How a recorded model is run, by its family; any other one by torch."""
 MEAN = "mean"
+_NEWEST_KEPT = 16
 
 
 class TextModels:
@@ -37,6 +39,8 @@ class TextModels:
         self._registry = wired.registry
         self._vectors = wired.daily_texts
         self._store = TextEmbeddingStore(db_manager=wired.db_manager)
+        self._visible_state = wired.db_manager.visible_state
+        self._newest: Cache[str | None] = Cache(_NEWEST_KEPT)
         self._cache_dir = wired.config.home / "models"
         self._opened: dict[tuple[str, str], TextEmbeddingModel] = {}
         """By model id or fingerprint, and hub model."""
@@ -48,6 +52,10 @@ class TextModels:
         Of several, those count that have a vector of a text known by `as_of`, and that the hub model named, if one is,
         stands for.
         """
+        key = self._visible_state(), source_type, as_of, hf_model_name
+        return self._newest.get(key, lambda: self._find_newest(source_type, as_of, hf_model_name))
+
+    def _find_newest(self, source_type: TextSourceType, as_of: date | None, hf_model_name: str) -> str | None:
         found = self._store.model_ids(source_type)
         if len(found) > 1 and as_of is not None:
             found = [each for each in found if self._has_text(each, source_type, as_of)] or found[:1]

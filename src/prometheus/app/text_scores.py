@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import chain
@@ -29,7 +31,7 @@ QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
 
 MAX_STEMS = 256
 """Of a longer question those stems are asked that it says most."""
-_KNOWN_KEPT = 8
+_KNOWN_KEPT, _RANDOM_KEPT = 8, 256
 _KNOWN = np.dtype([("kind", "U5"), *FOUND])
 
 
@@ -43,6 +45,7 @@ class WordScores:
         self._table = TextWords(wired.db_manager)
         self._visible_state = wired.db_manager.visible_state
         self._known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
+        self._random: Cache[Float64Vector] = Cache(_RANDOM_KEPT)
         self._kept: dict[TextSourceType, KeptWords] | None = None
 
     def known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters = ANY_TEXT) -> KnownTexts:
@@ -82,7 +85,10 @@ class WordScores:
         if not shares.any():
             return scores, shares
         number = int(np.bincount(known["configuration"]).argmax())
-        return scores, rank_among(shares, self._best_of_random(number, len(asked.get(number, ())), known))
+        n_stems = len(asked.get(number, ()))
+        texts = hashlib.blake2b(known["kind"].tobytes() + known["text_id"].tobytes()).digest()
+        key = self._visible_state(), texts, number, n_stems
+        return scores, rank_among(shares, self._random.get(key, lambda: self._best_of_random(number, n_stems, known)))
 
     def _best_of_random(self, number: int, n_stems: int, known: KnownTexts) -> Float64Vector:
         """Return the best share of each random question in one configuration, shape (n_questions,)."""
@@ -172,8 +178,8 @@ def kinds_of(known: KnownTexts) -> list[TextSourceType]:
 
 
 def _span(kind: str, known: KnownTexts) -> tuple[int, int]:
-    first, last = (int(np.searchsorted(known["kind"], kind, side=side)) for side in ("left", "right"))
-    return first, last
+    kinds = known["kind"]  # not searched by numpy, which would copy the column first
+    return bisect_left(kinds, kind), bisect_right(kinds, kind)
 
 
 def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:

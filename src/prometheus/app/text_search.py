@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prometheus.analogs.closeness import LEAST_RANK
 from prometheus.analogs.passages import Passage
-from prometheus.analogs.ranking import nudged, standardised, standardised_by
+from prometheus.analogs.ranking import best_first, nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
 from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, kinds_of, positions_of
@@ -293,9 +293,8 @@ class SearchTexts:
         if not len(scored):
             kinds = kinds_of(known.rows)
             raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
-        ranked = scored[np.lexsort((scored["text_id"], scored["day"], -scored["score"]))]
         ask = asked_direction(question) if is_asked else None
-        found = self._first_distinct(ranked, k if ask is None else k + N_RESORTED)
+        found = self._first_distinct(scored, k if ask is None else k + N_RESORTED)
         hits = self._with_passages(found, question, vectors, known.rows, by)
         if ask is not None:
             hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
@@ -332,13 +331,12 @@ class SearchTexts:
         passages = self._passages.of(found, question, vectors, ranks_words=by == "both")
         return tuple(replace(hit, passage=passage) for hit, passage in zip(hits, passages, strict=True))
 
-    def _first_distinct(self, ranked: NDArray[Any], k: int) -> list[TextHit]:
+    def _first_distinct(self, scored: NDArray[Any], k: int) -> list[TextHit]:
         """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""
         stories = Stories()
         found: list[tuple[DatedText, list[float]]] = []
-        n_rows = max(2 * k, _MIN_PAGE)
-        for first in range(0, len(ranked), n_rows):
-            page = ranked[first : first + n_rows]
+        for rows in best_first(scored["score"], scored["day"], scored["text_id"], max(2 * k, _MIN_PAGE)):
+            page = scored[rows]
             texts = {
                 (kind, text.source_id): text
                 for kind in _KINDS.values()
@@ -364,10 +362,11 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
 def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> Float64Vector:
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
     models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
-    numbers = {kind: models.index(model_id) for kind, (model_id, _) in vectors.items()}
+    if len(models) < 2:
+        return standardised(scored["similarity"])
     groups = np.full(len(scored), -1)
-    for kind, number in numbers.items():
-        groups[scored["kind"] == kind] = number
+    for kind, (model_id, _) in vectors.items():
+        groups[scored["kind"] == kind] = models.index(model_id)
     return standardised_by(groups, scored["similarity"])
 
 

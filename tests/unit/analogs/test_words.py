@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import words as reference
 
-from prometheus.analogs.ranking import standardised, standardised_by
+from prometheus.analogs.ranking import best_first, standardised, standardised_by
 from prometheus.analogs.words import Collection, Postings, WordIndex, bm25
 
 STEMS = st.sampled_from("abcdefgh")
@@ -48,6 +48,15 @@ def test_an_index_finds_the_texts_of_each_stem(texts: list[dict[str, int]], size
         expected = {at: text[stem] for at, text in enumerate(texts) if stem in text}
         assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == expected
     assert index.n_bytes >= 8 * sum(map(len, texts))
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=80), n_rows=st.integers(1, 3))
+def test_the_best_come_first_whether_or_not_all_are_sorted_at_once(rows: list[tuple[int, int]], n_rows: int) -> None:
+    scores, days = np.array([each[0] for each in rows], float), np.array([each[1] for each in rows]).astype("M8[D]")
+    pages = list(best_first(scores, days, np.arange(len(rows)), n_rows))
+    expected = sorted(range(len(rows)), key=lambda at: (-rows[at][0], rows[at][1], at))
+    assert [at for page in pages for at in page.tolist()] == expected
+    assert all(0 < len(page) <= n_rows for page in pages)
 
 
 def test_empty_texts_and_no_stems_score_nothing() -> None:
