@@ -47,6 +47,7 @@ class WordScores:
         self._known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
         self._random: Cache[Float64Vector] = Cache(_RANDOM_KEPT)
         self._kept: dict[TextSourceType, KeptWords] | None = None
+        self._is_asked_again = False
 
     def known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters = ANY_TEXT) -> KnownTexts:
         """Return the texts of some kinds dated up to a date and known on it, each event in its newest version.
@@ -54,6 +55,9 @@ class WordScores:
         Those that do not pass the filters are there, too, as words are rare among all texts known. The rows are shared:
         do not write to them.
         """
+        if self._is_asked_again:
+            self._kept = self._kept or self._memory()
+        self._is_asked_again = True
         key = self._visible_state(), tuple(kinds), as_of, filters
         return self._known.get(key, lambda: self._load_known(kinds, as_of, filters))
 
@@ -127,9 +131,8 @@ class WordScores:
         """Return the positions among the known texts of those that have each stem, and how often they have it."""
         pairs = [(number, stem) for number, stems in asked.items() for stem in stems]
         found: dict[tuple[int, str], list[tuple[Int64Vector, Int64Vector]]] = {pair: [] for pair in pairs}
-        kept, self._kept = self._kept, self._kept or self._memory()
         for kind in kinds_of(known):
-            for pair, (ids, counts) in zip(pairs, self._read(kind, pairs, kept), strict=True):
+            for pair, (ids, counts) in zip(pairs, self._read(kind, pairs, self._kept), strict=True):
                 at, is_known = positions_of(kind, ids, known)
                 found[pair].append((at, counts[is_known]))
         return {
