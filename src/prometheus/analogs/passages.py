@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from prometheus.arrays import Float64Vector, Int64Vector
+from prometheus.arrays import Float64Vector
 from prometheus.encoders.texts.chunks import cut_into_segments
 
 Span: TypeAlias = tuple[int, int]
@@ -98,20 +98,6 @@ def cut_to_show(text: str) -> list[Span]:
     """Return the passages of a text that no model has cut."""
     ends = np.cumsum([0, *(len(each) for each in cut_into_segments(text, PASSAGE_CHARACTERS))]).tolist()
     return list(pairwise(ends))
-
-
-def best_of_each(owners: Int64Vector, scores: Float64Vector) -> Int64Vector:
-    """Return the position of the highest score of each owner, the owners ascending; of equal ones the first.
-
-    Examples
-    --------
-    >>> best_of_each(np.array([7, 3, 7, 7]), np.array([0.1, 0.2, 0.9, 0.9])).tolist()
-    [1, 2]
-    """
-    order = np.lexsort((-scores, owners))
-    is_first = np.ones(len(order), dtype=np.bool_)
-    is_first[1:] = owners[order][1:] != owners[order][:-1]
-    return order[is_first]
 
 
 def word_scores(spans: Sequence[Span], said: Sequence[tuple[Span, str]]) -> Float64Vector:

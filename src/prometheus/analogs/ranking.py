@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Vector, Int64Vector
 
 ROWS_IN_CACHE, PAGES_SORTED_FIRST = 256, 20
 
@@ -74,28 +74,22 @@ def best_first(scores: Float64Vector, days: DateVector, text_ids: Int64Vector, n
         yield from (order[first : first + n_rows] for first in range(0, len(order), n_rows))
 
 
-def cosines(vectors: Float32Matrix, vector: Float32Vector, norms: Float64Vector | None = None) -> Float64Vector:
-    """Return the cosine of each row with a vector, shape (n,), row by row, so that no row depends on others.
-
-    `norms` are the lengths of the rows, if they are known already.
-    """
-    query = vector.astype(np.float64)
-    products = _sums_of_rows(vectors, lambda rows: rows * query)
-    lengths = (lengths_of(vectors) if norms is None else norms) * np.sqrt((query * query).sum())
-    found: Float64Vector = np.divide(products, lengths, out=np.zeros(len(vectors)), where=lengths > 0)
+def directions(vectors: Float32Matrix) -> Float32Matrix:
+    """Return each row at unit length, shape (n, dim); zeros stay zeros. No row depends on others."""
+    found = np.zeros_like(vectors)
+    for first in range(0, len(vectors), ROWS_IN_CACHE):
+        rows = slice(first, first + ROWS_IN_CACHE)
+        wide = vectors[rows].astype(np.float64)
+        lengths = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+        np.divide(wide, lengths, out=found[rows], where=lengths > 0, casting="same_kind")
     return found
 
 
-def lengths_of(vectors: Float32Matrix) -> Float64Vector:
-    """Return the length of each row, shape (n,)."""
-    squares: Float64Vector = np.sqrt(_sums_of_rows(vectors, lambda rows: rows * rows))
-    return squares
+def cosines(rows: Float32Matrix, vector: Float32Vector) -> Float64Vector:
+    """Return the cosine of each row, of unit length, with a vector, shape (n,).
 
-
-def _sums_of_rows(vectors: Float32Matrix, change: Callable[[Float64Matrix], Float64Matrix]) -> Float64Vector:
-    """Return the sum of each row, changed in float64, some rows at a time: as many as stay in the processor's cache."""
-    sums = np.empty(len(vectors))
-    for first in range(0, len(vectors), ROWS_IN_CACHE):
-        rows = slice(first, first + ROWS_IN_CACHE)
-        sums[rows] = change(vectors[rows].astype(np.float64)).sum(axis=1)
-    return sums
+    Each sum is made alone, where a product by BLAS would add in an order that depends on how many rows there are.
+    """
+    (direction,) = directions(vector[np.newaxis])
+    found: Float64Vector = np.einsum("ij,j->i", rows, direction).astype(np.float64)
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from prometheus.analogs.passages import Passage, Span, cut_to_show, places_of, shown, word_scores, words_of
-from prometheus.analogs.ranking import cosines, standardised
+from prometheus.analogs.ranking import cosines, directions, standardised
 from prometheus.app.text_scores import QuestionVectors, most_said
 from prometheus.app.wiring import Wiring
 from prometheus.data.text_reader import DatedText
@@ -56,7 +56,7 @@ class ShownPassages:
             )
             scores = word_scores(spans, said)
             if stored is not None:
-                nearness = cosines(stored.vectors, vectors[text.source_type][1])
+                nearness = cosines(directions(stored.vectors), vectors[text.source_type][1])
                 scores = standardised(scores) + standardised(nearness) if ranks_words else nearness
             passages.append(shown(text.text, spans[int(scores.argmax())], [span for span, _ in said]))
         return passages

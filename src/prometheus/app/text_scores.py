@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.analogs.closeness import drawn_texts, random_questions, rank_among
-from prometheus.analogs.passages import best_of_each
 from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25, most_possible
 from prometheus.app.caches import Cache
@@ -168,9 +167,9 @@ class MeaningScores:
             # passages come behind the texts: what they say replaces what the text says as a whole
             for page in self._vectors.pages(TextSelection(kind, model_id, {}, known_by=as_of), as_of):
                 at, is_known = positions_of(kind, page.text_ids, known)
-                similar = cosines(page.vectors, vector, page.norms)[is_known]
-                best = best_of_each(at, similar)
-                found[at[best]] = similar[best]
+                similar = cosines(page.vectors, vector)[is_known]
+                firsts = np.flatnonzero(np.diff(at, prepend=-1))
+                found[at[firsts]] = np.maximum.reduceat(similar, firsts) if len(firsts) else []
         return found
 
 

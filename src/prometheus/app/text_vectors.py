@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.analogs.ranking import lengths_of
+from prometheus.analogs.ranking import directions
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders.texts.documents import TextSelection
 
 MOST_BYTES = 1 << 28
@@ -23,17 +23,16 @@ MOST_BYTES = 1 << 28
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorPage:
-    """Some vectors, shape (n, dim), their lengths, and whose they are: a text's own, or all of its passages'."""
+    """Some vectors at unit length, shape (n, dim), and whose: of texts, or of passages, those of a text in a row."""
 
     text_ids: Int64Vector
     vectors: Float32Matrix
-    norms: Float64Vector
 
     @classmethod
     def of(cls, rows: NDArray[Any]) -> VectorPage:
         """Return the rows of a reader of vectors as a page."""
         vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
-        return cls(np.ascontiguousarray(rows["text_id"]), vectors, lengths_of(vectors))
+        return cls(np.ascontiguousarray(rows["text_id"]), directions(vectors))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

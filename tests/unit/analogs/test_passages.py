@@ -13,7 +13,6 @@ from prometheus.analogs.passages import (
     PASSAGE_CHARACTERS,
     Passage,
     Span,
-    best_of_each,
     cut_to_show,
     places_of,
     shown,
@@ -101,15 +100,3 @@ def test_the_passage_with_most_different_words_wins_and_then_the_one_that_says_t
     scores = word_scores([(0, 10), (10, 20), (20, 30), (30, 40)], said)
     assert np.argsort(-scores).tolist() == [1, 0, 2, 3]
     assert scores[3] == 0
-
-
-@bounded(60)
-@given(pairs=st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.5, 1.0])), max_size=30))
-def test_the_best_of_each_owner_is_its_first_highest(pairs: list[tuple[int, float]]) -> None:
-    owners = np.array([owner for owner, _ in pairs], dtype=np.int64)
-    scores = np.array([score for _, score in pairs])
-    best: dict[int, int] = {}
-    for at, (owner, score) in enumerate(pairs):
-        if owner not in best or score > pairs[best[owner]][1]:
-            best[owner] = at
-    assert best_of_each(owners, scores).tolist() == [best[owner] for owner in sorted(best)]

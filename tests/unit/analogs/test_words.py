@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import words as reference
 
-from prometheus.analogs.ranking import best_first, standardised, standardised_by
+from prometheus.analogs.ranking import best_first, cosines, directions, standardised, standardised_by
 from prometheus.analogs.words import Collection, Postings, WordIndex, bm25
 
 STEMS = st.sampled_from("abcdefgh")
@@ -32,11 +32,11 @@ def test_bm25_is_what_its_twin_says(question: dict[str, int], texts: list[dict[s
 
 @given(rows=st.lists(st.tuples(SCORES, st.none() | SCORES), min_size=1, max_size=20))
 def test_the_sum_is_what_its_twin_says(rows: list[tuple[float, float | None]]) -> None:
-    words, cosines = [word for word, _ in rows], [cosine for _, cosine in rows]
+    words, nearness = [word for word, _ in rows], [near for _, near in rows]
 
-    found = standardised(np.array(words)) + standardised(np.array(cosines, dtype=np.float64))
+    found = standardised(np.array(words)) + standardised(np.array(nearness, dtype=np.float64))
 
-    np.testing.assert_allclose(found, reference.z_sum(words, cosines), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found, reference.z_sum(words, nearness), rtol=1e-6, atol=1e-6)
 
 
 @given(texts=st.lists(COUNTS, max_size=12), size=st.integers(1, 5))
@@ -67,3 +67,19 @@ def test_empty_texts_and_no_stems_score_nothing() -> None:
 def test_each_group_is_standardised_alone() -> None:
     groups, scores = np.array([0, 1, 0, 1, 2]), np.array([1.0, 10.0, 3.0, 30.0, 7.0])
     assert standardised_by(groups, scores).tolist() == [-1.0, -1.0, 1.0, 1.0, 0.0]
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(1, 600), scale=st.sampled_from([1e-30, 1.0, 1e30]))
+def test_the_cosine_of_a_row_is_the_same_bytes_whatever_stands_beside_it(seed: int, n_rows: int, scale: float) -> None:
+    generator = np.random.default_rng(seed)
+    vectors = (generator.normal(size=(n_rows, 24)) * scale).astype(np.float32)
+    vectors[generator.integers(n_rows)] = 0.0
+    asked = generator.normal(size=24).astype(np.float32)
+
+    found = cosines(directions(vectors), asked)
+
+    alone = [cosines(directions(vectors[row : row + 1]), asked)[0] for row in range(n_rows)]
+    assert found.tolist() == alone
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(asked.astype(np.float64))
+    exact = np.divide(vectors.astype(np.float64) @ asked, lengths, out=np.zeros(n_rows), where=lengths > 0)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6)
