@@ -17,6 +17,7 @@ from prometheus.arrays import Float32Matrix, Int64Vector
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.encoders.texts.sources import find_text_folder
+from prometheus.encoders.texts.word_vectors import StaticTextModel
 
 TEXTS_AT_ONCE = 20
 ONE_IN = {"doc": 4, "speech": 24, "turn": 8, "story": 5}
@@ -83,6 +84,7 @@ class Embedded:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._model = OnnxTextEmbeddingModel(find_text_folder(NAME), cache_dir=folder)
+        self._static = StaticTextModel(find_text_folder(NAME), folder)
 
     def passages(self, texts: Sequence[str]) -> Passages:
         """Return the passages of texts, in their order: what the model reads at once."""
@@ -96,6 +98,10 @@ class Embedded:
     def vectors(self, texts: Sequence[str]) -> Float32Matrix:
         """Return one vector a text, of the first passage alone."""
         return self._model.embed_batch([TextDoc("QUESTION", "1", text) for text in texts])
+
+    def static(self, texts: Sequence[str]) -> Float32Matrix:
+        """Return one vector a text, of its words alone."""
+        return self._static.embed_batch([TextDoc("TEXT", "1", text) for text in texts])
 
     def _block(self, texts: Sequence[str]) -> tuple[list[list[tuple[int, int]]], Float32Matrix]:
         name = hashlib.sha256("\0".join((NAME, *texts)).encode()).hexdigest()[:24]

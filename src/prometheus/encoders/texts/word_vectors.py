@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _LEAST_VARIANCE = 1e-6
 _CODE_VERSION = "1"
 _NOT_WORDS = re.compile(r"\[.*\]")
 _TEXTS_AT_ONCE = 1_024
+_PIECE_CHARACTERS = 4_000  # so that single precision is enough to add up the words of a piece
 
 
 class StaticTextModel:
@@ -88,17 +89,15 @@ class StaticTextModel:
         return TextEncoding(vectors, (1,) * len(docs), flags)
 
     def _vectors(self, texts: Sequence[str]) -> Float32Matrix:
-        segments = [list(cut_into_segments(text)) for text in texts]
-        firsts = self._tokenizer.encode_batch_fast([each[0] for each in segments], add_special_tokens=False)
-        sums = self._sums([each.ids for each in firsts])
-        for row, further in enumerate(segments):
-            for segment in further[1:]:
-                sums[row] += self._sums([self._tokenizer.encode(segment, add_special_tokens=False).ids])[0]
+        pieces = [list(cut_into_segments(text, _PIECE_CHARACTERS)) for text in texts]
+        tokenized = self._tokenizer.encode_batch_fast(list(chain.from_iterable(pieces)), add_special_tokens=False)
+        firsts = np.cumsum([0, *map(len, pieces[:-1])])
+        sums = np.add.reduceat(self._sums([each.ids for each in tokenized]), firsts, axis=0, dtype=np.float64)
         lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True))
         vectors: Float32Matrix = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0).astype(np.float32)
         return vectors
 
-    def _sums(self, tokens: Sequence[Sequence[int]]) -> Float64Matrix:
+    def _sums(self, tokens: Sequence[Sequence[int]]) -> Float32Matrix:
         """Return the sum of each text's words, shape (n, dim), added in their order whatever stands beside them.
 
         The first words of all texts are added at once, then the second ones: the longest texts come first.
@@ -107,7 +106,7 @@ class StaticTextModel:
         longest_first = np.argsort(-lengths, kind="stable")
         n_left = np.searchsorted(-lengths[longest_first], -np.arange(lengths.max(initial=0)))
         columns = zip_longest(*(tokens[row] for row in longest_first))
-        sums = np.zeros((len(tokens), self.dim))
+        sums = np.zeros((len(tokens), self.dim), np.float32)
         for n, column in zip(n_left.tolist(), columns, strict=True):
             sums[:n] += self._words[np.fromiter(column, np.int64, n)]
         in_order = np.empty_like(sums)
