@@ -88,7 +88,12 @@ class FoundTexts:
     country: Annotated[str | None, option("Only texts of this country.")] = None
     publisher: Annotated[str | None, option("Only texts of this source.")] = None
     event_type: Annotated[str | None, option("Only texts of this type.", "--event-type", "--type")] = None
-    author: Annotated[str | None, option("Only texts by this author or speaker, who may be named in part.")] = None
+    author: Annotated[
+        str | None,
+        option(
+            "Only texts by this author or speaker, who may be named in part; ingest keeps one by --metadata-column author."
+        ),
+    ] = None
     language: Annotated[str | None, option("Only texts in this language.")] = None
 
 

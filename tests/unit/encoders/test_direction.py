@@ -55,6 +55,8 @@ def test_a_question_asks_for_a_way_of_a_head(question: str, way: str, head: str)
         "Zinsen sind gestiegen",
         "les taux montent",
         "interest on reserves",
+        "deflation risk and the zero lower bound",
+        "credit to lower-income families",
         "?!",
         "x" * 50_000,
     ],
