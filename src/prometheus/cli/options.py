@@ -90,9 +90,7 @@ class FoundTexts:
     event_type: Annotated[str | None, option("Only texts of this type.", "--event-type", "--type")] = None
     author: Annotated[
         str | None,
-        option(
-            "Only texts by this author or speaker, who may be named in part; ingest keeps one by --metadata-column author."
-        ),
+        option("Only texts by this author or speaker, in full or in part; kept by ingest --metadata-column author."),
     ] = None
     language: Annotated[str | None, option("Only texts in this language.")] = None
 
