@@ -262,8 +262,9 @@ def _poison(manager: DatabaseManager, day: str) -> None:
             (day,),
         )
         connection.execute(
-            "UPDATE macro_events SET description = 'it is ' || event_id WHERE timestamp >= %s::date + 1", (day,)
-        )
+            "UPDATE macro_events SET description = 'it is ' || event_id WHERE timestamp >= %s::date + 1 "
+            "AND description <> 'it is ' || event_id", (day,),
+        )  # fmt: skip
         connection.execute(
             "DELETE FROM text_embeddings WHERE source_type = 'MACRO' AND source_id IN "
             "(SELECT event_id::text FROM macro_events WHERE timestamp >= %s::date + 1)", (day,),
