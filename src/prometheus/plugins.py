@@ -9,8 +9,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prometheus.collaborators import offers
 from prometheus.errors import PrometheusError, UsageError
-from prometheus.protocols import offers
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

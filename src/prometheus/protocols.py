@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, FeatureCube, FeatureTable, Float32Matrix, Float32Vector, Int64Vector
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.errors import InputRefusedError
 
 if TYPE_CHECKING:
     from prometheus.encoders import EmbeddingBatch, JointExample, NumericWindowSpec, TextDoc
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
     from prometheus.regime.types import RegimeState
-
-
-def offers(collaborator: object, *methods: str) -> bool:
-    """Return whether an object has all these methods."""
-    return all(callable(getattr(collaborator, name, None)) for name in methods)
-
-
-def require_methods(collaborator: object, user: str, role: str, *methods: str) -> None:
-    """Raise `UsageError` with the first of the methods that an object lacks, before `user` works with it as `role`."""
-    for name in methods:
-        if not offers(collaborator, name):
-            owner = type(collaborator).__qualname__
-            raise UsageError(f"{owner} has no method {name!r}, which {user} needs of its {role}")
 
 
 class BarSource(Protocol):

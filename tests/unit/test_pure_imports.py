@@ -9,7 +9,19 @@ from pathlib import Path
 
 import prometheus
 
-PURE = ("analogs", "arrays", "backfill", "encoders", "errors", "evaluation", "market", "memory", "protocols", "regime")
+PURE = (
+    "analogs",
+    "arrays",
+    "backfill",
+    "collaborators",
+    "encoders",
+    "errors",
+    "evaluation",
+    "market",
+    "memory",
+    "protocols",
+    "regime",
+)
 HEAVY = ("psycopg", "sqlalchemy", "pyarrow", "pandas", "pydantic", "exchange_calendars", "onnxruntime")
 
 # What brings nothing in company brings nothing alone; after a find all is taken out again, so that the next is judged.

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from prometheus.collaborators import offers, require_methods
 from prometheus.errors import ModelFingerprintError, VectorError
-from prometheus.protocols import offers, require_methods
 
 NUMERIC_SIMPLE_V1 = "numeric-simple-v1"
 NUM_REGIME_CORE_V1 = "num-regime-core-v1"

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prometheus.arrays import FeatureCube, FeatureTable, Float32Matrix, Float32Vector, Int64Vector, as_float32
+from prometheus.collaborators import offers
 from prometheus.encoders.identity import NUMERIC_IDS, PLUGIN, model_config
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
 from prometheus.encoders.texts.sources import PACKAGED
 from prometheus.errors import PrometheusError, UsageError, VectorError
 from prometheus.plugins import PluginKind, find_plugin, is_reference, open_plugin, reason_of
-from prometheus.protocols import offers
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from datetime import date
 from inspect import signature
 from typing import Any
 
-from prometheus.protocols import RegimeModel, StateSink, StateStore, require_methods
+from prometheus.collaborators import require_methods
+from prometheus.protocols import RegimeModel, StateSink, StateStore
 from prometheus.regime.transitions import TransitionMatrix
 from prometheus.regime.types import RegimeState
 

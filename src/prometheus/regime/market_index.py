@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float64Vector, Int64Vector
+from prometheus.collaborators import require_methods
 from prometheus.encoders.numeric.scale_free import raw_descriptors
-from prometheus.protocols import HashedWindows, RegimeWindowSource, require_methods
+from prometheus.protocols import HashedWindows, RegimeWindowSource
 
 if TYPE_CHECKING:
     from prometheus.encoders.numeric.encoder import NumericWindowEncoder

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, as_float32, require_finite
+from prometheus.collaborators import require_methods
 from prometheus.encoders.identity import RegisteredModel
 from prometheus.errors import InputRefusedError, WindowShapeError
-from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore, require_methods
+from prometheus.protocols import JointEmbeddingModel, JointVectorSink, JointVectorStore
 
 if TYPE_CHECKING:
     from prometheus.encoders.texts.documents import TextSourceType

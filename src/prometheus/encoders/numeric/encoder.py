@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
+from prometheus.collaborators import offers, require_methods
 from prometheus.encoders.identity import RegisteredModel, completed
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
@@ -23,8 +24,6 @@ from prometheus.protocols import (
     StoringEncoder,
     WindowBuilder,
     WindowSource,
-    offers,
-    require_methods,
 )
 
 Encode: TypeAlias = "Callable[[Any, NumericWindowSpec, date, NumericEmbeddingModel], ArrayLike]"

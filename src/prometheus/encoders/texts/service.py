@@ -12,17 +12,12 @@ from importlib.resources import files
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, as_float32
+from prometheus.collaborators import require_methods
 from prometheus.encoders.identity import RegisteredModel, completed, model_config
 from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, TextEncoding, WantedTexts
 from prometheus.encoders.texts.portions import portions_of
 from prometheus.errors import VectorError
-from prometheus.protocols import (
-    ChunkingTextEmbeddingModel,
-    TextEmbeddingModel,
-    TextVectorSink,
-    TextVectorStore,
-    require_methods,
-)
+from prometheus.protocols import ChunkingTextEmbeddingModel, TextEmbeddingModel, TextVectorSink, TextVectorStore
 
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
 
