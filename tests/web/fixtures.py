@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 from tests.fixtures.database import set_environment
 from tests.fixtures.embedded_homes import SCRATCH, Driver
-from tests.web.serving import FIRST, LAST, REGION, client_of
+from tests.web.serving import FIRST, LAST, REGION, client_of, config_of
 
 from prometheus.app import App
 from prometheus.cli import main
@@ -79,9 +79,7 @@ def _copy_of(home: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def filled_config(filled_home: Path) -> PrometheusConfig:
     """The settings that lead to the filled home."""
-    with pytest.MonkeyPatch.context() as patch:
-        set_environment(patch, {"PROMETHEUS_HOME": str(filled_home)})
-        return PrometheusConfig()
+    return config_of(filled_home)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
+from tests.fixtures.database import set_environment
+
+from prometheus.core.config import PrometheusConfig
 
 REGION = "US_INDEX"
 FIRST, LAST = "2019-01-02", "2020-06-30"
@@ -74,3 +78,10 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> float:
         assert time.monotonic() - began < timeout_s, "it did not happen in time"
         time.sleep(0.05)
     return time.monotonic() - began
+
+
+def config_of(home: Path) -> PrometheusConfig:
+    """Return the settings that lead to a home and say nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, {"PROMETHEUS_HOME": str(home)})
+        return PrometheusConfig()

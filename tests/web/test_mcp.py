@@ -19,16 +19,14 @@ import pytest
 
 pytest.importorskip("mcp")
 
-from tests.fixtures.database import set_environment
 from tests.web.mcp_clients import Conversation, Question, Said, ask, ask_with_token, converse, stdio_of
-from tests.web.serving import ENVIRONMENT, FIRST, LAST, REGION, TOKEN, Served, serving
+from tests.web.serving import ENVIRONMENT, FIRST, LAST, REGION, TOKEN, Served, config_of, serving
 
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.histories import Histories
 from prometheus.app.text_search import TextQuery
-from prometheus.core.config import PrometheusConfig
 from prometheus.ingest.sample import PRICES
 from prometheus.mcp import tools
 
@@ -301,9 +299,7 @@ def _poison(manager: DatabaseManager, day: str) -> None:
 
 def test_whatever_happens_later_changes_no_byte(changeable_home: Path, said: dict[str, Said]) -> None:
     dated = {name: each for name, each in said.items() if ASKED[name][0][1]["as_of"] != "latest"}
-    with pytest.MonkeyPatch.context() as patch:
-        set_environment(patch, {"PROMETHEUS_HOME": str(changeable_home)})
-        manager = DatabaseManager(PrometheusConfig())
+    manager = DatabaseManager(config_of(changeable_home))
     names = sorted(dated, key=lambda name: dated[name].values["as_of"], reverse=True)
     days = [dated[name].values["as_of"] for name in names]
     questions = [ASKED[name][0] for name in names]

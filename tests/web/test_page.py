@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 from tests.integration.test_forward_record import state
-from tests.web.serving import FIRST, LAST, REGION, client_of
+from tests.web.serving import FIRST, LAST, REGION, client_of, config_of
 
 from prometheus.analogs.worth import WORTH
 from prometheus.app import App, open_app
@@ -27,7 +28,7 @@ from prometheus.regime.types import RegimeLabel
 from prometheus.spelling import spell_chance
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.rendering import _age
-from prometheus.web.server import create_app
+from prometheus.web.server import create_app, open_reading_app
 
 pytest_plugins = ["tests.web.fixtures"]
 
@@ -57,27 +58,28 @@ def text_of(client: TestClient, path: str, status: int = 200) -> str:
     return " ".join(html.unescape(visible).split())
 
 
-def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(
-    client: TestClient, filled_config: PrometheusConfig, reading_app: App
-) -> None:
+def test_a_drift_from_the_calibration_is_told_once_a_night_has_kept_its_limits(changeable_home: Path) -> None:
+    config = config_of(changeable_home)
     early, wild = f"/regions/{REGION}/2019-02-28", f"/regions/{REGION}/2020-04-30"
-    with open_app(filled_config) as writing:
+    with open_app(config) as writing:
+        assert writing.drift.on(REGION, date(2020, 4, 30), only_kept=True) is None
         history = writing.regimes.history(REGION)
         writing.drift.keep_norms(REGION, history.model_id, history.last)
         drift = writing.drift.on(REGION, date(2020, 4, 30))
 
     assert drift is not None
-    assert f"C{str(drift.advice)[1:]}. The calibration knows sessions up to 2007-12-31." in text_of(client, wild)
-    assert "Calibrate again" not in text_of(client, early)
-    told, too_early = (
-        client.get(f"/v1/regions/{REGION}/regimes/{path[-10:]}").json()["drift"] for path in (wild, early)
-    )
-    assert told == drift.to_dict()
-    assert too_early is None
-    for tool in ("get_regime", "explain_regime"):
-        answer, is_answer = call(reading_app, tool, {"region": REGION, "as_of": wild[-10:]})
-        assert is_answer
-        assert answer["drift"] == told
+    with open_reading_app(config) as app, client_of(create_app(app, AccessRules(LOOPBACK_HOSTS))) as client:
+        assert f"C{str(drift.advice)[1:]}. The calibration knows sessions up to 2007-12-31." in text_of(client, wild)
+        assert "Calibrate again" not in text_of(client, early)
+        told, too_early = (
+            client.get(f"/v1/regions/{REGION}/regimes/{path[-10:]}").json()["drift"] for path in (wild, early)
+        )
+        assert told == drift.to_dict()
+        assert too_early is None
+        for tool in ("get_regime", "explain_regime"):
+            answer, is_answer = call(app, tool, {"region": REGION, "as_of": wild[-10:]})
+            assert is_answer
+            assert answer["drift"] == told
 
 
 def test_the_overview_says_each_regions_regime(client: TestClient, reading_app: App) -> None:
