@@ -23,7 +23,8 @@ from prometheus.data.text_reader import TextReader
 from prometheus.errors import DataCheckError
 from prometheus.files import csv_lines, json_lines
 from prometheus.ingest.report import TextIngestOptions
-from prometheus.ingest.texts import TextIngest, is_blank
+from prometheus.ingest.text_rows import is_blank
+from prometheus.ingest.texts import TextIngest
 
 COLUMNS = ("event_type", "timestamp", "known_at", "country", "source", "description")
 NOW = datetime(2024, 6, 28, tzinfo=UTC)

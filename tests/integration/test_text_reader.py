@@ -40,6 +40,9 @@ class ZonedDatabase:
     def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         return self._connect()
 
+    def get_runtime_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self._manager.get_runtime_connection()
+
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:
         with self._manager.get_historical_connection() as connection:

@@ -16,6 +16,7 @@ from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
 from prometheus.app.text_search import TextSearchReport, ToldText, tell_once
 from prometheus.arrays import DateVector
+from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
@@ -36,6 +37,8 @@ N_UNLIKE = 3
 N_SIMILAR_TEXTS = 6
 N_COMPARED_TEXTS = 48
 """Texts of which the nearest of each kind is shown."""
+N_OWN_TEXTS = 48
+"""Newest texts about the instruments behind a region, near-copies among them."""
 N_CHANGES = 12
 N_GAPS_SHOWN = 5
 _SAID = ("held", "probabilities", "high_volatility", "market_index", "bear", "spell_sessions", "change_risk")
@@ -63,11 +66,20 @@ class Freshness:
     gaps: tuple[date, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class OwnTexts:
+    """The newest texts that concern the instruments of a region, newest first."""
+
+    instrument_ids: tuple[str, ...]
+    texts: tuple[ToldText, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Briefing:
     """One region on one evening, without later data.
 
-    `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
+    `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`.
+    `own_texts` concern the region's instruments. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
     `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
@@ -96,6 +108,7 @@ class Briefing:
     unlike: AnalogReport | None
     texts_date: date | None
     texts: tuple[ToldText, ...]
+    own_texts: OwnTexts
     similar_texts: TextSearchReport | None
     no_similar_texts: str
     freshness: Freshness
@@ -151,6 +164,7 @@ class BriefRegion:
             transitions=transitions, instrument_id=instrument_id, analogs=analogs,
             no_analogs=no_analogs, unlike=unlike, texts_date=texts_date,
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
+            own_texts=self._own_texts(asked.instruments_behind(region, day), day),
             similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
@@ -216,6 +230,13 @@ class BriefRegion:
         self, earlier: Sequence[RegimeState], state: RegimeState, asked: Histories | None
     ) -> tuple[Movement, ...]:
         return tuple(self._app.calibrations.compare(earlier[0], state, asked)) if earlier else ()
+
+    def _own_texts(self, instrument_ids: Sequence[str], day: date) -> OwnTexts:
+        """Return the newest texts that concern some instruments, as known on a day."""
+        ids, kinds, texts = sorted(set(instrument_ids)), TEXT_TABLES, self._app.wired.texts
+        found = [each for kind in kinds for each in texts.texts_about(kind, ids, day, N_OWN_TEXTS)]
+        told = tell_once(sorted(found, key=lambda each: each.timestamp))
+        return OwnTexts(tuple(ids), told[::-1])
 
     def _similar(self, day: date) -> TextSearchReport:
         """Return the earlier texts nearest to those of a day, the nearest one of each kind."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import UseCase
 from prometheus.backfill.plan import DateSpan, regime_chunks
 from prometheus.backfill.regime import RegimeBackfill, RegimeReport
@@ -19,7 +20,8 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
-from prometheus.errors import InputRefusedError
+from prometheus.encoders.texts.documents import INSTRUMENT, TEXT_TABLES, DailyTexts, TextSelection, TextSourceType
+from prometheus.errors import InputRefusedError, no_text_embeddings
 from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.calendar import TradingCalendar
 from prometheus.market.frames import FIELDS
@@ -70,6 +72,21 @@ class Notebook(UseCase):
             raise InputRefusedError(f"unknown instrument {instrument_id!r}; {known}")
         bars = reader.load_bars([instrument_id], span.start, span.end, 1, (*FIELDS, DECISION))
         return bars.take(slice(int(np.searchsorted(bars.dates, np.datetime64(span.start))), None))
+
+    def text_means(
+        self, instrument_id: str, source_type: TextSourceType, span: DateSpan, model_id: str | None
+    ) -> tuple[str, DailyTexts]:
+        """Return the mean vector of each date's texts that concern an instrument, and whose vectors they are.
+
+        InputRefusedError for an instrument that no such text concerns; NotFoundError without vectors.
+        """
+        self._wired.texts.require_known(TEXT_TABLES[source_type].name, {INSTRUMENT: instrument_id})
+        chosen = model_id or TextModels(self._wired).newest(source_type)
+        wanted = TextSelection(source_type, chosen or "", {INSTRUMENT: instrument_id})
+        found = self._wired.daily_texts.load(wanted, span.start, span.end)
+        if chosen is None or not len(found.dates):
+            raise no_text_embeddings([source_type], chosen)
+        return chosen, found
 
     def save(
         self, bars: PriceBars, prototype_set: PrototypeSet, region: str, instrument_id: str, span: DateSpan

@@ -20,8 +20,10 @@ from prometheus.app.text_memory import KeptWords
 from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.data.text_reader import describe_unlinked
 from prometheus.data.words import FOUND, MOST_SAID, TextWords
 from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSelection, TextSourceType
+from prometheus.errors import NotFoundError
 
 KnownTexts: TypeAlias = NDArray[Any]
 """The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
@@ -41,7 +43,7 @@ class WordScores:
     """
 
     def __init__(self, wired: Wiring) -> None:
-        self._table = TextWords(wired.db_manager)
+        self._table, self._texts = TextWords(wired.db_manager), wired.texts
         self._visible_state = wired.db_manager.visible_state
         self._known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
         self._random: Cache[Float64Vector] = Cache(_RANDOM_KEPT)
@@ -52,13 +54,21 @@ class WordScores:
         """Return the texts of some kinds dated up to a date and known on it, each event in its newest version.
 
         Those that do not pass the filters are there, too, as words are rare among all texts known. The rows are shared:
-        do not write to them.
+        do not write to them. NotFoundError for an instrument that no text known on the date concerns.
         """
         if self._is_asked_again:
             self._kept = self._kept or self._memory()
         self._is_asked_again = True
+        self._require_linked(kinds, as_of, filters)
         key = self._visible_state(), tuple(kinds), as_of, filters
         return self._known.get(key, lambda: self._load_known(kinds, as_of, filters))
+
+    def _require_linked(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters) -> None:
+        if filters.instrument_id:
+            known = sorted({each for kind in kinds for each in self._texts.linked(kind, as_of)})
+            for instrument_id in filters.instrument_id:
+                if instrument_id not in known:
+                    raise NotFoundError(describe_unlinked(instrument_id, kinds, known), code="no_texts")
 
     def _load_known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters) -> KnownTexts:
         parts = [(kind, self._table.known(kind, as_of, filters)) for kind in kinds]

@@ -8,8 +8,8 @@ from itertools import islice
 
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.backfill.plan import TextChunk
-from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, WantedTexts
-from prometheus.encoders.texts.service import TextEmbeddingService, count_texts
+from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextDoc, WantedTexts
+from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService, count_texts
 from prometheus.errors import InputRefusedError, VectorError
 from prometheus.protocols import TextSource
 

@@ -50,6 +50,9 @@ class TextColumns:
     """The columns of a file of texts, and their format."""
 
     source: Annotated[str | None, option("Source where the file names none.")] = None
+    instrument_id: Annotated[
+        str | None, option("Stored instrument that the texts concern, where the file names none.")
+    ] = None
     assume_timezone: Annotated[
         str | None, option("Zone of timestamps that say none, such as America/New_York.", metavar="ZONE")
     ] = None
@@ -237,6 +240,8 @@ def summary(report: IngestReport) -> str:
         f"{report.rows_read:,} rows read", f"{report.rows_written:,} {verb}", f"{report.rows_unchanged:,} unchanged",
         f"{report.duplicates:,} duplicates", f"{report.rejected:,} rejected",
     ]  # fmt: skip
+    if report.links:
+        parts.insert(4, f"{report.links:,} links to instruments")
     if report.first_date is not None:
         named = "" if report.instruments is None else f"{report.instruments:,} instruments "
         parts.append(f"{named}from {report.first_date} to {report.last_date}")

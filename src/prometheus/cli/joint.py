@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.joint.examples import JointSpace
 
+INSTRUMENT = "instrument_id"
 COLUMNS = ("as_of_date", "region", "model_id", "dim", "l2_norm")
 _OF_THE_RUN = ("run_id", "seconds", "dry_run", "estimated_seconds")
 
@@ -25,6 +26,7 @@ JointModelId = Annotated[str, option("joint-regime-core-v1, or -v2, -v3 and name
 NumericModelId = Annotated[
     str | None, option("Encoder whose regime embeddings are joined; without it num-regime-core-v1, of v3 -v2.")
 ]
+TextInstrumentId = Annotated[str | None, option("Only texts that concern this instrument.")]
 BuiltWith = Annotated[str | None, option("As the rows were built with.")]
 
 
@@ -85,10 +87,12 @@ def backfill_joint_regime_macro_context(
     dates: opt.CalendarDates = opt.CALENDAR_DATES,
     country: opt.Country = None,
     event_type: opt.EventType = None,
+    text_instrument_id: TextInstrumentId = None,
     options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and macro texts."""
-    return _backfill("macro", join, dates, options, {"country": country, "event_type": event_type})
+    filters = {"country": country, "event_type": event_type, INSTRUMENT: text_instrument_id}
+    return _backfill("macro", join, dates, options, filters)
 
 
 @command("--region US --as-of latest --language en", latest="regimes")
@@ -96,10 +100,11 @@ def backfill_joint_regime_context(
     join: JoinNews,
     dates: opt.CalendarDates = opt.CALENDAR_DATES,
     language: opt.Language = None,
+    text_instrument_id: TextInstrumentId = None,
     options: JointOptions = JOINT_OPTIONS,
 ) -> Answer:
     """Store one joint embedding per region and date that has a regime and news."""
-    return _backfill("news", join, dates, options, {"language": language})
+    return _backfill("news", join, dates, options, {"language": language, INSTRUMENT: text_instrument_id})
 
 
 def _backfill(
@@ -199,6 +204,7 @@ def check_joint_harm(
     country: BuiltWith = None,
     event_type: BuiltWith = None,
     language: BuiltWith = None,
+    text_instrument_id: BuiltWith = None,
 ) -> Answer:
     """Forecast the next month's log volatility from nearest past dates, in the joint space and by numbers alone.
 
@@ -209,6 +215,7 @@ def check_joint_harm(
 
     is_macro = space == "macro"
     filters = {"country": country, "event_type": event_type} if is_macro else {"language": language}
+    filters[INSTRUMENT] = text_instrument_id
     span = DateSpan.of_range(start, end)
     numeric = numeric_model_id or _numeric_model_of(model_id)
     request = JointRequest(_space(space), region, span, numeric, "", filters)

@@ -93,6 +93,9 @@ class FoundTexts:
         option("Only texts by this author or speaker, in full or in part; kept by ingest --metadata-column author."),
     ] = None
     language: Annotated[str | None, option("Only texts in this language.")] = None
+    instrument_id: Annotated[list[str] | None, option("Only texts that concern this instrument; may be repeated.")] = (
+        None
+    )
 
 
 SESSIONS, CALENDAR_DATES, FOUND_TEXTS = Sessions(), CalendarDates(), FoundTexts()

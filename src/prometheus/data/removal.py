@@ -60,6 +60,11 @@ _OF_SERIES = "DELETE FROM joint_embeddings WHERE entity_scope->'series' ? %s AND
 _VECTORS = (
     "DELETE FROM text_embeddings WHERE source_type = {source} AND source_id IN (SELECT id::text FROM removed_texts)"
 )
+_LINKS = "DELETE FROM text_instruments WHERE instrument_id = %(id)s"
+_OF_LINKS = """
+    DELETE FROM joint_embeddings
+    WHERE %(id)s IN (entity_scope->'macro_filters'->>'instrument_id', entity_scope->'news_filters'->>'instrument_id')
+"""
 _TEXTS = "DELETE FROM {table} USING removed_texts WHERE {key} = id"
 
 
@@ -80,8 +85,9 @@ class Removal:
         with self._db.get_historical_connection() as connection:
             row = connection.execute(f"SELECT count(*), min(trade_date) {_BARS}", key).fetchone()
         n_bars, begin = row or (0, None)
+        is_whole = (first, last) == (date.min, date.max)
         if not n_bars:
-            return {}
+            return self._links(key) if is_whole else {}
         key["begin"] = begin
         counts: Counts = {"prices_daily": n_bars}
         with self._transaction(self._db.get_runtime_connection) as connection:
@@ -97,11 +103,20 @@ class Removal:
             counts["joint_embeddings"] = connection.execute(_JOINT, key).rowcount
             connection.execute(f"DELETE {_BARS}", key)
         self.touched_models = {model_id for (model_id,) in models}
-        if (first, last) == (date.min, date.max):
+        if is_whole:
+            for name, n_rows in self._links(key).items():
+                counts[name] = counts.get(name, 0) + n_rows
             with self._transaction(self._db.get_runtime_connection) as connection:
                 query = "DELETE FROM instruments WHERE instrument_id = %(id)s"
                 counts["instruments"] = connection.execute(query, key).rowcount
         return counts
+
+    def _links(self, key: Mapping[str, Any]) -> Counts:
+        """Remove what says that texts concern an instrument, and the joint rows of its texts; the texts stay."""
+        with self._transaction(self._db.get_historical_connection) as connection:
+            n_links = connection.execute(_LINKS, key).rowcount
+            n_joint = connection.execute(_OF_LINKS, key).rowcount
+        return {"text_instruments": n_links, "joint_embeddings": n_joint} if n_links else {}
 
     def texts(self, source_type: TextSourceType, first: date, last: date, filters: Mapping[str, str]) -> Counts:
         """Remove texts dated (in UTC) from `first` to `last`, their vectors, and the joint rows of their dates."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, LiteralString
@@ -13,6 +13,7 @@ from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalT
 from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.codes import COUNTRY, LANGUAGE, is_tag, spellings_of
 from prometheus.encoders.texts.documents import (
+    INSTRUMENT,
     TEXT_TABLES,
     VERSION,
     SourceText,
@@ -61,6 +62,22 @@ _NEWEST_VERSION = """
           AND coalesce(later.known_at, later.timestamp) > coalesce(macro_events.known_at, macro_events.timestamp)
           AND {is_known}
     ))
+"""
+_CONCERNED = """
+    {key} IN (
+        SELECT source_id FROM text_instruments WHERE source_type = {source} AND instrument_id = ANY({ids}::text[])
+    )
+"""
+_ABOUT = """
+    WHERE {concerned} AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s {newest_version}
+    ORDER BY {timestamp} DESC, {key} DESC LIMIT %(limit)s
+"""
+_LINKED = """
+    SELECT DISTINCT instrument_id FROM text_instruments JOIN {table} USING ({key})
+    WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s ORDER BY 1
+"""
+_KNOWN_OF = """
+    SELECT {key}, (greatest({timestamp}, known_at) AT TIME ZONE 'UTC')::date FROM {table} WHERE {concerned}
 """
 _NEWEST = """
     SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
@@ -176,6 +193,25 @@ class TextReader(HistoricalTables):
         span = {"first": _midnight(start, timedelta()), "after": _midnight(until, _DAY)}
         return self._db.rows(compose_text_query(_KINDS_BY_DAY, source_type), span)
 
+    def texts_about(
+        self, source_type: TextSourceType, instrument_ids: Sequence[str], until: date, limit: int
+    ) -> list[DatedText]:
+        """Return the newest texts that concern some instruments, dated and known up to a date, oldest first."""
+        given = {"after": _midnight(until, _DAY), "limit": limit}
+        is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < %(after)s")
+        version = newest_version(source_type, is_known)
+        about = concerns(source_type, instrument_ids)
+        return self._dated(source_type, _ABOUT, given, concerned=about, newest_version=version)[::-1]
+
+    def linked(self, source_type: TextSourceType, until: date = date.max) -> list[str]:
+        """Return the instruments that texts dated and known up to a date concern, in order."""
+        return self._db.column(compose_text_query(_LINKED, source_type), {"after": _midnight(until, _DAY)})
+
+    def known_days(self, source_type: TextSourceType, instrument_id: str) -> dict[int, date]:
+        """Return the date in UTC on which each text that concerns an instrument became known, by the id of its row."""
+        about = concerns(source_type, [instrument_id])
+        return dict(self._db.rows(compose_text_query(_KNOWN_OF, source_type, concerned=about)))
+
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""
         found: date | None = self._db.value(compose_text_query(_NEWEST, source_type), {"after": _midnight(until, _DAY)})
@@ -192,6 +228,9 @@ class TextReader(HistoricalTables):
         for column, value in filters.items():
             if value is None:
                 continue
+            if column == INSTRUMENT:
+                self._require_linked(table, value)
+                continue
             names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
             met = _means(column, value, sql.Placeholder())
             exists = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {met})").format(met=met, **names)
@@ -199,6 +238,12 @@ class TextReader(HistoricalTables):
                 listing = sql.SQL("SELECT DISTINCT {column} FROM {table} WHERE {column} <> '' ORDER BY 1 LIMIT %s")
                 known = self._db.column(listing.format(**names), (_N_SHOWN + 1,))
                 raise InputRefusedError(_describe_unknown(table, column, value, known))
+
+    def _require_linked(self, table: TextTableName, instrument_id: str) -> None:
+        kind: TextSourceType = "MACRO" if table == TEXT_TABLES["MACRO"].name else "NEWS"
+        known = self.linked(kind)
+        if instrument_id not in known:
+            raise InputRefusedError(describe_unlinked(instrument_id, [kind], known))
 
     def _pages(
         self, statement: sql.Composed, parameters: Mapping[str, Any], limit: int | None
@@ -242,12 +287,11 @@ def compose_text_query(
     parts = [sql.Identifier(name) for name in table.texts]
     filled = sql.SQL(", ").join(sql.SQL("nullif({}, '')").format(part) for part in parts)
     place = next(name for name in ("country", "language") if name in table.names)
-    conditions = [
-        sql.SQL("AND {}").format(
-            _means(name, value, sql.Placeholder(name) if are_bound else sql.Literal(spellings_of(name, value)))
-        )
-        for name, value in (filters or {}).items()
-    ]
+    conditions = []
+    for name, value in (filters or {}).items():
+        wanted = sql.Placeholder(name) if are_bound else sql.Literal(spellings_of(name, value))
+        is_met = _concerns(source_type, wanted) if name == INSTRUMENT else _means(name, value, wanted)
+        conditions.append(sql.SQL("AND {}").format(is_met))
     return sql.SQL(statement).format(
         source=source_type,
         table=sql.Identifier(table.name),
@@ -263,6 +307,16 @@ def compose_text_query(
         filters=sql.SQL(" ").join(conditions),
         **further,
     )
+
+
+def concerns(source_type: TextSourceType, instrument_ids: Collection[str]) -> sql.Composed:
+    """Return the condition that a text concerns one of some instruments."""
+    return _concerns(source_type, sql.Literal(list(instrument_ids)))
+
+
+def _concerns(source_type: TextSourceType, ids: sql.Composable) -> sql.Composed:
+    key = sql.Identifier(TEXT_TABLES[source_type].key)
+    return sql.SQL(_CONCERNED).format(key=key, source=source_type, ids=ids)
 
 
 def _means(column: str, wanted: str, spellings: sql.Composable, said: sql.Composable | None = None) -> sql.Composed:
@@ -302,6 +356,8 @@ def passes(source_type: TextSourceType, filters: TextFilters) -> sql.Composed:
         else:
             form = "position(lower({}) in lower({})) > 0" if name == "author" else "lower({}) = lower({})"
             conditions.append(sql.SQL(form).format(wanted, said))
+    if filters.instrument_id:
+        conditions.append(concerns(source_type, filters.instrument_id))
     return sql.SQL("coalesce({}, false)").format(sql.SQL(" AND ").join(conditions))
 
 
@@ -319,6 +375,14 @@ def _midnight(day: date, shift: timedelta) -> datetime:
         return midnight + shift
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC) if shift > timedelta() else midnight
+
+
+def describe_unlinked(instrument_id: str, kinds: Sequence[str], known: Sequence[str]) -> str:
+    """Return that no text concerns an instrument, and which ones do."""
+    fault = f"no {' or '.join(kinds)} text concerns {instrument_id[:60]!r}"
+    if not known:
+        return f"{fault}, or any instrument; link texts with: python -m prometheus ingest news FILE --instrument-id ID"
+    return f"{fault}; instruments that texts concern: {', '.join(known[:_N_SHOWN])}{', …' * (len(known) > _N_SHOWN)}"
 
 
 def _describe_unknown(table: str, column: str, value: str, known: list[str]) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from prometheus.encoders.texts.documents import TextTable
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextTable
 
 # the hashes are computed where they are defined, in the schema; the temporary table takes their definitions over
 _CREATE_TEXTS = """
     CREATE TEMPORARY TABLE staged_texts (LIKE {table} INCLUDING GENERATED) ON COMMIT DROP;
-    ALTER TABLE staged_texts DROP COLUMN {key}, ADD COLUMN file_no integer, ADD COLUMN row_no bigint
+    ALTER TABLE staged_texts DROP COLUMN {key}, ADD COLUMN file_no integer, ADD COLUMN row_no bigint;
+    CREATE TEMPORARY TABLE staged_links (file_no integer, row_no bigint, instrument_id text) ON COMMIT DROP;
+    CREATE TEMPORARY TABLE changed_texts (content_hash text) ON COMMIT DROP
 """
 # Of equal texts the one known first counts.
 _MAKE_DISTINCT = """
@@ -63,12 +65,14 @@ _MATCH_TEXTS = """
     WHERE is_covered OR (NOT is_there AND choice = 1) ORDER BY stored_key, is_covered DESC, content_hash
 """
 _ADD_TEXTS = """
-    INSERT INTO {table} ({columns}, metadata)
-    SELECT {columns}, metadata FROM wanted_texts
-    WHERE content_hash NOT IN (SELECT content_hash FROM matched_texts) AND NOT EXISTS (
-        SELECT FROM {table} AS t WHERE t.identity_hash = wanted_texts.identity_hash AND {t_covers_wanted_texts}
-    )
-    ORDER BY {timestamp}, content_hash
+    WITH added AS (
+        INSERT INTO {table} ({columns}, metadata)
+        SELECT {columns}, metadata FROM wanted_texts
+        WHERE content_hash NOT IN (SELECT content_hash FROM matched_texts) AND NOT EXISTS (
+            SELECT FROM {table} AS t WHERE t.identity_hash = wanted_texts.identity_hash AND {t_covers_wanted_texts}
+        )
+        ORDER BY {timestamp}, content_hash RETURNING content_hash
+    ) INSERT INTO changed_texts SELECT content_hash FROM added
 """
 _FILL_IN = """
     WITH changed AS (
@@ -78,8 +82,24 @@ _FILL_IN = """
           AND ({t_names}, t.known_at, t.metadata)
               IS DISTINCT FROM ({filled_names}, {known_first}, wanted.metadata || t.metadata)
         RETURNING wanted.content_hash
-    ) SELECT count(DISTINCT content_hash) FROM changed
+    ) INSERT INTO changed_texts SELECT content_hash FROM changed
 """
+# Once all is stored, some stored text says all that a staged row says of it: this one, or each, has its instruments.
+_LINK = """
+    WITH links AS (
+        INSERT INTO text_instruments (source_type, source_id, instrument_id)
+        SELECT DISTINCT {source}, t.{key}, link.instrument_id
+        FROM staged_links AS link JOIN staged_texts AS wanted USING (file_no, row_no)
+        JOIN {table} AS t USING (identity_hash)
+        WHERE {t_covers_wanted}
+        ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING RETURNING source_id
+    ), linked AS (
+        INSERT INTO changed_texts
+        SELECT wanted.content_hash FROM links JOIN {table} AS t ON t.{key} = links.source_id
+        JOIN wanted_texts AS wanted USING (identity_hash) WHERE {t_covers_wanted}
+    ) SELECT count(*) FROM links
+"""
+_COUNT_CHANGED = "SELECT count(DISTINCT content_hash) FROM changed_texts"
 _KNOWN_FIRST = """
     nullif(least(coalesce(t.known_at, t.{timestamp}), coalesce(wanted.known_at, wanted.{timestamp})), t.{timestamp})
 """
@@ -105,6 +125,7 @@ class TextStaging:
 
     def __init__(self, connection: psycopg.Connection[Any], table: TextTable) -> None:
         self._connection, self._table = connection, table
+        self._source_type = next(kind for kind, each in TEXT_TABLES.items() if each is table)
         connection.execute("SET LOCAL work_mem = '128MB'")
         connection.execute(self._compose(_CREATE_TEXTS))
 
@@ -116,24 +137,36 @@ class TextStaging:
             for values in records:
                 copy.write_row((file_no, *values))
 
+    def link(self, file_no: int, links: Iterable[tuple[int, str]]) -> None:
+        """Say which instruments rows concern: number in the file, and instrument, of a row any number of times."""
+        with self._connection.cursor() as cursor, cursor.copy("COPY staged_links FROM STDIN") as copy:
+            for link in links:
+                copy.write_row((file_no, *link))
+
     def summarize(self) -> StagedTexts:
         """Return what is staged, once all rows are there."""
         for statement in (_MAKE_DISTINCT, _TAKE_OVER_KNOWN_AT, _DROP_LESS):
             self._connection.execute(self._compose(statement))
         return StagedTexts(*self._connection.execute(self._compose(_SUMMARIZE_TEXTS)).fetchall()[0])
 
-    def upsert(self) -> int:
-        """Store what was summarized; return how many texts were new or changed."""
-        for statement in (_LOCK, _MATCH_TEXTS):
+    def upsert(self) -> tuple[int, int]:
+        """Store what was summarized; return how many texts were new, changed or newly linked, and how many new links.
+
+        A link that is stored stays: no file takes one away.
+        """
+        for statement in (_LOCK, _MATCH_TEXTS, _ADD_TEXTS, _FILL_IN):
             self._connection.execute(self._compose(statement))
-        n_added = self._connection.execute(self._compose(_ADD_TEXTS)).rowcount
-        ((n_changed,),) = self._connection.execute(self._compose(_FILL_IN)).fetchall()
-        return n_added + int(n_changed)
+        n_links, n_changed = (
+            int(self._connection.execute(self._compose(statement)).fetchall()[0][0])
+            for statement in (_LINK, _COUNT_CHANGED)
+        )
+        return n_changed, n_links
 
     def _compose(self, statement: str) -> sql.Composed:
         timestamp, names = sql.Identifier(self._table.timestamp), self._open_names
         filled = [sql.SQL("coalesce(t.{0}, wanted.{0})").format(name) for name in names]
         return sql.SQL(statement).format(
+            source=self._source_type,
             table=sql.Identifier(self._table.name),
             key=sql.Identifier(self._table.key),
             timestamp=timestamp,

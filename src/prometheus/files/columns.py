@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float64Vector, Int64Vector
-from prometheus.encoders.texts.documents import MACRO, NEWS, TextTable
+from prometheus.encoders.texts.documents import INSTRUMENT, MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError
 from prometheus.market.frames import PRICE_FIELDS, Field, FieldKind, normalize_name
 from prometheus.market.written import is_missing
@@ -66,6 +67,11 @@ def _text_fields(
     )  # fmt: skip
 
 
+CONCERNED = Field.of(
+    INSTRUMENT, "texts", "instrumentids", "instrument", "instruments", fallbacks=("ticker", "tickers"),
+    rare=("symbol", "symbols"),
+)  # fmt: skip
+"""Which instruments a text concerns."""
 MACRO_FIELDS = _text_fields(
     MACRO,
     {
@@ -175,6 +181,7 @@ def require_kinds(path: Path, fields: Sequence[Field], types: Mapping[str, pa.Da
     """Raise `DataCheckError` for a column whose type cannot hold its field."""
     accepts: dict[FieldKind, tuple[str, tuple[Callable[[Any], bool], ...]]] = {
         "text": ("text", (is_text,)),
+        "texts": ("texts or lists of texts", (is_text, is_number, is_list)),
         "number": ("numbers", (is_text, is_number)),
         "date": ("dates", (is_text, is_date)),
         "instant": ("timestamps", (is_text, is_date)),
@@ -196,6 +203,17 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 def is_text(kind: pa.DataType) -> bool:
     """Return whether a type holds text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether a type holds lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def lists_as_texts(column: pa.Array) -> pa.Array:
+    """Return each list as one JSON text, null for null."""
+    cells = [None if cell is None else json.dumps(cell, ensure_ascii=False, default=str) for cell in column.to_pylist()]
+    return pa.array(cells, pa.large_string())
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -153,6 +153,9 @@ def read_cell(value: Any, kind: FieldKind) -> str | Reason | None:
         return json.dumps(value)
     if isinstance(value, float) and kind == "scalar" and math.isfinite(value):
         return json.dumps(value)
+    if kind == "texts":  # what is no list of names is told as names that are not known, and the text is kept
+        written = json.dumps(value, ensure_ascii=False)
+        return written if is_unicode(written) else Reason.LONE_SURROGATE
     return Reason.NOT_A_TEXT
 
 

@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.errors import FileAccessError
-from prometheus.files.columns import ColumnMap, is_text, match_columns, plain_type, require_kinds
+from prometheus.files.columns import (
+    ColumnMap,
+    is_list,
+    is_text,
+    lists_as_texts,
+    match_columns,
+    plain_type,
+    require_kinds,
+)
 from prometheus.files.containers import open_seekable
 from prometheus.files.tables import BATCH_ROWS, RawBatch, TableFile, row_numbers
 from prometheus.market.frames import Field, normalize_name
@@ -71,7 +79,8 @@ class ParquetTable(TableFile):
 
     def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
         if name not in self.folders:
-            return batch.column(name)
+            column = batch.column(name)
+            return lists_as_texts(column) if is_list(column.type) else column
         codes = pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         return pa.DictionaryArray.from_arrays(codes, pa.array([self.folders[name]], pa.string()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from prometheus.files.columns import MACRO_FIELDS, NEWS_FIELDS
+from prometheus.files.columns import CONCERNED, MACRO_FIELDS, NEWS_FIELDS
 from prometheus.files.composed import CALENDAR_PARTS, CLOCK_NAMES, DAY_NAMES, PARTS
 from prometheus.market.frames import Field, normalize_name
 
@@ -47,7 +47,7 @@ def _macro_fields() -> tuple[Field, ...]:
     observation = ObservationField("timestamp", "instant", timestamp.aliases | OBSERVATION_NAMES, timestamp.fallbacks)
     aliases = known_at.aliases | VINTAGE_NAMES
     known = KnownAtField("known_at", "instant", aliases, RELEASE_NAMES, observation=observation)
-    return (*{**by_name, "timestamp": observation, "known_at": known}.values(), *PARTS, *CALENDAR_PARTS)
+    return (*{**by_name, "timestamp": observation, "known_at": known}.values(), *PARTS, *CALENDAR_PARTS, CONCERNED)
 
 
 MACRO_TEXT_FIELDS = _macro_fields()
@@ -57,6 +57,7 @@ NEWS_TEXT_FIELDS = (
         for field in NEWS_FIELDS
     ),
     *PARTS,
+    CONCERNED,
 )
 
 

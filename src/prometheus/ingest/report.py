@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import psycopg
 
-from prometheus.encoders.texts.documents import load_zone
+from prometheus.encoders.texts.documents import INSTRUMENT, load_zone
 from prometheus.errors import UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, PRICE_FILE_FIELDS
 from prometheus.files.encodings import require_encoding
@@ -106,8 +106,8 @@ class TextIngestOptions(RunOptions):
 
     Texts known after `now` are refused, and so are those dated after it unless they say that they are known already (an
     event announced ahead), and timestamps without a zone unless `assume_timezone` names the zone of their clock. Event
-    type, country, language and source are those of texts that name none. `columns` says which column holds a field that
-    is not found by name; `metadata_columns` are kept beside the text, every other one is ignored.
+    type, country, language, source and instrument are those of texts that name none. `columns` says which column holds
+    a field that is not found by name; `metadata_columns` are kept beside the text, every other one is ignored.
     """
 
     now: datetime
@@ -116,6 +116,7 @@ class TextIngestOptions(RunOptions):
     country: str | None = None
     language: str | None = None
     source: str | None = None
+    instrument_id: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     metadata_columns: tuple[str, ...] = ()
 
@@ -134,7 +135,7 @@ class TextIngestOptions(RunOptions):
     @property
     def defaults(self) -> Mapping[str, str | None]:
         """The value of a name where a row says none."""
-        return {name: getattr(self, name) for name in ("event_type", "country", "language", "source")}
+        return {name: getattr(self, name) for name in ("event_type", "country", "language", "source", INSTRUMENT)}
 
 
 def names_whole_date(date_format: str) -> bool:
@@ -157,8 +158,9 @@ class IngestReport:
     """The answer to an ingest: read = written + unchanged + duplicates + rejected.
 
     `rows_written` counts rows that are new or differ from what was stored, of texts in `known_at`, metadata or a name
-    that was lacking; `duplicates` rows that repeat another one of the same call; `rejected_by_reason` (reason, rows),
-    most frequent first. Dates of texts are those of UTC, and their `instruments` are None.
+    that was lacking or in their instruments; `duplicates` rows that repeat another one of the same call;
+    `rejected_by_reason` (reason, rows), most frequent first. Dates of texts are those of UTC, their `instruments` are
+    None, and `links` counts the new links of texts to instruments, None for what is no text.
     """
 
     files: tuple[str, ...]
@@ -171,6 +173,7 @@ class IngestReport:
     instruments: int | None = None
     instrument_ids: tuple[str, ...] = ()
     instruments_created: int | None = None
+    links: int | None = None
     first_date: date | None = None
     last_date: date | None = None
     quarantine_path: Path | None
@@ -188,6 +191,8 @@ class IngestReport:
         del facts["instrument_ids"]
         if self.instruments is None:
             del facts["instruments"], facts["instruments_created"]
+        if self.links is None:
+            del facts["links"]
         return facts
 
 

@@ -212,7 +212,7 @@ def _store_facts(connection: psycopg.Connection[Any], told: Sequence[Fact], opti
     staging = TextStaging(connection, MACRO)
     staging.append(0, (_record(*numbered, options) for numbered in enumerate(facts, 1)))
     n_facts = staging.summarize().n_distinct
-    return n_facts, staging.upsert() if n_facts else 0
+    return n_facts, staging.upsert()[0] if n_facts else 0
 
 
 def _record(number: int, fact: Fact, options: SeriesOptions) -> tuple[Any, ...]:

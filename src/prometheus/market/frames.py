@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 _SIGNS = str.maketrans("", "", "_-.*<>")
 UNNAMED = "prices"
 """What an instrument is called that no column, and no user, gives a name."""
-FieldKind = Literal["text", "date", "number", "instant", "scalar"]
+FieldKind = Literal["text", "texts", "date", "number", "instant", "scalar"]
+"""What a column may hold; ``texts`` is a text, or a list of texts."""
 
 
 @dataclass(frozen=True, slots=True)

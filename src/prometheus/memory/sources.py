@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from prometheus.arrays import DateVector
 from prometheus.encoders.texts.codes import is_alike
 from prometheus.encoders.texts.documents import (
+    INSTRUMENT,
     DailyTexts,
     SourceText,
     TextSelection,
@@ -73,12 +74,21 @@ class MemoryBars:
 
 @dataclass(frozen=True, slots=True)
 class DatedText:
-    """One text with its instants in UTC; `known_at` None where it was known at once."""
+    """One text, its instants in UTC and the instruments it concerns; `known_at` None where it was known at once."""
 
     text: SourceText
     timestamp: datetime
     known_at: datetime | None = None
     filters: Mapping[str, str | None] = field(default_factory=dict)
+    instrument_ids: Collection[str] = ()
+
+    def passes(self, filters: Mapping[str, str | None]) -> bool:
+        """Return whether the text is one of those that filters choose; None chooses any."""
+        return all(
+            value in self.instrument_ids if name == INSTRUMENT else is_alike(name, self.filters.get(name), value)
+            for name, value in filters.items()
+            if value is not None
+        )
 
 
 class MemoryTexts:
@@ -101,13 +111,12 @@ class MemoryTexts:
     def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included, that were known on it."""
         zone = ZoneInfo(wanted.timezone)
-        given = {name: value for name, value in wanted.filters.items() if value is not None}
         found = []
         for (source_type, source_id), each in sorted(self._texts.items()):
             day = each.timestamp.astimezone(zone).date()
             is_known = (each.known_at or each.timestamp).astimezone(zone).date() <= day
             is_wanted = source_type == wanted.source and start <= day <= end and is_known
-            if is_wanted and all(is_alike(name, each.filters.get(name), value) for name, value in given.items()):
+            if is_wanted and each.passes(wanted.filters):
                 vector = self._store.load_embedding(wanted.source, str(source_id), wanted.model_id)
                 if vector is not None:
                     found.append((day, source_id, vector.tobytes()))

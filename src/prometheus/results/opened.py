@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,13 +21,13 @@ from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
 from prometheus.core import MINILM
 from prometheus.core.config import PrometheusConfig, load_config
-from prometheus.encoders.texts.documents import TextFilters
+from prometheus.encoders.texts.documents import TextFilters, TextSourceType
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.frames import UNNAMED
 from prometheus.regime.drift import FEWEST_SESSIONS, WINDOWS
 from prometheus.regime.explanation import Reason
-from prometheus.regime.history import preferred_history
+from prometheus.regime.history import DatedVectors, preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
 from prometheus.results.regimes import DateLike, Regimes, as_date
@@ -152,17 +152,36 @@ class Prometheus:
         hf_model_name: str = MINILM,
         by: By = "both",
         like: str | None = None,
-        **filters: DateLike | None,
+        **filters: DateLike | Collection[str] | None,
     ) -> Texts:
         """Return the texts known on a date that are most like a question, in words, meaning or both.
 
         The parameters are those of `prometheus.app.text_search.TextQuery`, and `filters` those of
-        `prometheus.encoders.texts.documents.TextFilters`, such as ``country="US"``.
+        `prometheus.encoders.texts.documents.TextFilters`, such as ``country="US"`` or ``instrument_id="AAPL.US"``.
         """
-        dates = {name: as_date(name, filters[name]) for name in ("start", "end") if filters.get(name) is not None}
+        given = {name: filters[name] for name in ("start", "end") if filters.get(name) is not None}
+        dates = {name: as_date(name, cast("DateLike", day)) for name, day in given.items()}
         passing = TextFilters.of({**filters, **dates})
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name, by, like, passing)
         return Texts(query or like or "", self._app.text_search.find(asked))
+
+    def text_means(
+        self,
+        instrument_id: str,
+        start: DateLike | None = None,
+        end: DateLike | None = None,
+        *,
+        source: Source = "news",
+        model_id: str | None = None,
+    ) -> Embeddings:
+        """Return the mean vector of each date's texts that concern an instrument, in UTC, both ends included.
+
+        A text counts if it was known on its own date. `model_id` is whose vectors they are, by default of the newest
+        model.
+        """
+        kind: TextSourceType = "NEWS" if source == "news" else "MACRO"
+        chosen, found = self._app.face.text_means(instrument_id, kind, _span(start, end), model_id)
+        return Embeddings(instrument_id, chosen, DatedVectors(found.dates, found.vectors), "dates with texts")
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
         """Return why a date has its regime; see `Regimes.explain`."""

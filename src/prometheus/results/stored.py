@@ -148,6 +148,7 @@ class Embeddings(ResultTable[EmbeddingRow]):
     region: str
     encoder_model_id: str
     rows: DatedVectors
+    unit: str = "sessions"
 
     _names: ClassVar[tuple[str, ...]] = ("region", "encoder_model_id")
 
@@ -192,7 +193,7 @@ class Embeddings(ResultTable[EmbeddingRow]):
 
     def _headline(self) -> str:
         made = f"{self.encoder_model_id}, {self.rows.vectors.shape[1]} values each"
-        return f"Embeddings of {self.region} by {made}: {describe_span('sessions', self.dates)}"
+        return f"Embeddings of {self.region} by {made}: {describe_span(self.unit, self.dates)}"
 
 
 class DriftRow(NamedTuple):

@@ -50,6 +50,7 @@ OptionalDate = Annotated[date | None, BeforeValidator(parse_iso_date), WithJsonS
 OptionalName = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)] | None, WithJsonSchema(_NAME)
 ]
+Names = tuple[Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)], ...]
 _REGION = Path(description="A region, as `/v1/regions` lists it.", min_length=1, max_length=200, pattern=PRINTABLE)
 RegionPath = Annotated[str, _REGION, BeforeValidator(lambda name: name.replace(HELD_SLASH, "/"))]
 DatePath = Annotated[IsoDate, Path(description="A session of the region.", examples=["2020-03-16"])]
@@ -161,6 +162,10 @@ class RankedTextParameters(Parameters):
         TextFilters, "author", description="Only texts by this author or speaker, who may be named in part."
     )
     language: OptionalName = _as_in(TextFilters, "language", description="Only texts in this language.")
+    instrument_id: Names = _as_in(
+        TextFilters, "instrument_id", description="Only texts that concern this instrument; may be repeated.",
+        max_length=MAX_REGIONS, examples=[["AAPL.US"]],
+    )  # fmt: skip
 
     def asked(self, question: str | None, as_of: date, k: int, hf_model_name: str, **more: Any) -> TextQuery:
         """Return what the app is asked; `UsageError` for neither a question nor a text that others are like."""

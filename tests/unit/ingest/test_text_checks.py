@@ -12,7 +12,7 @@ from prometheus.errors import UsageError
 from prometheus.files.instants import InstantReader
 from prometheus.files.tables import RawBatch, Reason
 from prometheus.ingest.report import TextIngestOptions
-from prometheus.ingest.texts import MAX_TEXT_BYTES, body_fault, check_text_rows, read_text_rows
+from prometheus.ingest.text_rows import MAX_TEXT_BYTES, body_fault, check_text_rows, read_text_rows
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)
 GOOD_EVENT = {"event_type": "CPI", "timestamp": "2024-01-02T10:00Z", "country": "US", "description": "Prices rose."}

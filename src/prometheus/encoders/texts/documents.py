@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -29,6 +28,8 @@ TextTableName = Literal["macro_events", "news_articles"]
 
 VERSION = "version_of_an_event"
 """The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
+INSTRUMENT = "instrument_id"
+"""The filter of the texts that concern an instrument; see the table ``text_instruments``."""
 TOLD_VALUES = "told_values"
 """The name in the metadata of a fact on series that lists the values it stands on, ``DGS10 2020-01-31``."""
 
@@ -59,7 +60,7 @@ MACRO = TextTable(
     names=("event_type", "country", "source"),
     texts=("description",),
     required=frozenset({"event_type", "timestamp", "description"}),
-    filters=("country", "event_type"),
+    filters=("country", "event_type", INSTRUMENT),
 )
 NEWS = TextTable(
     name="news_articles",
@@ -69,7 +70,7 @@ NEWS = TextTable(
     names=("language", "source"),
     texts=("headline", "body"),
     required=frozenset({"published_at"}),
-    filters=("language",),
+    filters=("language", INSTRUMENT),
 )
 TEXT_TABLES: Mapping[TextSourceType, TextTable] = {"MACRO": MACRO, "NEWS": NEWS}
 
@@ -79,7 +80,8 @@ class TextFilters:
     """Which texts a search may find: dated `start` to `end`, both included (UTC), and saying what is named; None: any.
 
     `publisher` is the source of a text. What its table has no column for, such as `author`, stands in its metadata;
-    there a speaker is an author. An author may be named in part; a text that says no language is English.
+    there a speaker is an author. An author may be named in part; a text that says no language is English. Of several
+    instruments, a text must concern one; a single id stands for itself.
     """
 
     start: date | None = None
@@ -89,11 +91,14 @@ class TextFilters:
     event_type: str | None = None
     author: str | None = None
     language: str | None = None
+    instrument_id: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        chosen = [self.instrument_id] if isinstance(self.instrument_id, str) else self.instrument_id
+        object.__setattr__(self, INSTRUMENT, tuple(sorted(set(chosen or ()))))
         if self.start and self.end and self.end < self.start:
             raise UsageError(f"the texts end ({self.end}) before they start ({self.start})")
-        for name, value in self.named.items():
+        for name, value in (*self.named.items(), *((INSTRUMENT, each) for each in self.instrument_id)):
             if not value.strip() or not value.isprintable():
                 raise UsageError(f"{name} {value[:40]!r} names nothing; give a name, or leave it out")
 
@@ -114,7 +119,8 @@ class TextFilters:
 
     def __str__(self) -> str:
         dates = [f"{name} {day}" for name, day in (("start", self.start), ("end", self.end)) if day is not None]
-        return ", ".join([*dates, *(f"{name} {value!r}" for name, value in self.named.items())])
+        concerned = [f"{INSTRUMENT} {each!r}" for each in self.instrument_id]
+        return ", ".join([*dates, *(f"{name} {value!r}" for name, value in self.named.items()), *concerned])
 
 
 ANY_TEXT = TextFilters()
@@ -285,31 +291,6 @@ class EncodedTexts:
         known = self.wanted.known
         every = {**known, **{text_hash: made.added_to(known.get(text_hash)) for text_hash, made in self.fresh.items()}}
         return {at: every[text_hash] for at, text_hash in enumerate(self.wanted.hashes) if text_hash in every}
-
-
-@dataclass(frozen=True, slots=True)
-class TextCounts:
-    """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any.
-
-    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking.
-    """
-
-    texts: int = 0
-    encoded: int = 0
-    written: int = 0
-    flags: Counter[str] = field(default_factory=Counter)
-    flagged: int = 0
-    n_bytes: int = 0
-    failures: tuple[InputRefusedError, ...] = ()
-    passages: int = 0
-
-    @property
-    def planned(self) -> int:
-        """Rows wanted that could be computed: one per text."""
-        return self.texts
-
-    def __add__(self, other: TextCounts) -> TextCounts:
-        return TextCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 
 import numpy as np
@@ -14,9 +14,9 @@ import numpy as np
 from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.collaborators import require_methods
 from prometheus.encoders.identity import RegisteredModel, completed, model_config
-from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextCounts, TextDoc, TextEncoding, WantedTexts
+from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextDoc, TextEncoding, WantedTexts
 from prometheus.encoders.texts.portions import portions_of
-from prometheus.errors import VectorError
+from prometheus.errors import InputRefusedError, VectorError
 from prometheus.protocols import ChunkingTextEmbeddingModel, TextEmbeddingModel, TextVectorSink, TextVectorStore
 
 __all__ = ["StoredText", "TextCounts", "TextDoc", "TextEmbeddingService"]
@@ -36,6 +36,31 @@ _LISTS = {language: frozenset(words.split()) for language, _, words in (line.par
 _ENGLISH = _LISTS.pop("English")
 _FOREIGN = [words - _ENGLISH - frozenset(ALSO_ENGLISH.split()) for words in _LISTS.values()]
 _WORDS = re.compile(r"[^\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TextCounts:
+    """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any.
+
+    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking.
+    """
+
+    texts: int = 0
+    encoded: int = 0
+    written: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    flagged: int = 0
+    n_bytes: int = 0
+    failures: tuple[InputRefusedError, ...] = ()
+    passages: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Rows wanted that could be computed: one per text."""
+        return self.texts
+
+    def __add__(self, other: TextCounts) -> TextCounts:
+        return TextCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 class TextEmbeddingService(RegisteredModel):
