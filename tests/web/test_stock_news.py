@@ -22,7 +22,7 @@ from prometheus.web.server import create_app, open_reading_app
 pytest_plugins = ["tests.web.fixtures"]
 
 STORY = (
-    "Brokers said the index of large companies fell by the limit twice before noon, and trading was stopped for fifteen "
+    "Brokers said the index of large companies fell by the limit twice before noon, and trading was stopped for ten "
     "minutes each time. Volume was the highest of the year, and nine of ten shares fell. Banks and airlines lost most; "
     "only makers of masks and two gold mines rose. The exchange said that its systems worked as they should, and that "
     "it would open at the usual hour tomorrow. Economists of three houses now expect a recession by the summer."
@@ -31,7 +31,8 @@ ARTICLES: tuple[dict[str, str], ...] = (
     {"published_at": "2020-03-12T15:00:00Z", "headline": "Limit down", "body": STORY, "symbol": "GSPC"},
     {"published_at": "2020-03-12T16:00:00Z", "headline": "Index falls", "body": STORY, "symbol": "GSPC.INDX, NOPE"},
     {"published_at": "2020-03-16T14:00:00Z", "headline": "Fear gauge at a record", "symbol": '["GSPC.INDX"]'},
-    {"published_at": "2020-03-16T14:00:00Z", "known_at": "2020-03-18T00:00Z", "headline": "Told later", "symbol": "GSPC"},
+    {"published_at": "2020-03-16T14:00:00Z", "known_at": "2020-03-18T00:00Z", "headline": "Told later",
+     "symbol": "GSPC"},
     {"published_at": "2020-03-17T14:00:00Z", "headline": "Stimulus hopes", "symbol": "GSPC"},
     {"published_at": "2020-03-16T14:00:00Z", "headline": "A phone is sold out", "symbol": "AAPL.US"},
     {"published_at": "2020-03-16T14:00:00Z", "headline": "A gauge of nothing", "symbol": ""},
