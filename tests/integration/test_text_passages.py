@@ -124,9 +124,14 @@ def test_what_is_kept_in_memory_says_what_the_tables_say(
     app, asked = App(db_manager), TextQuery("the rate", date(2024, 1, 31), 20, None, MODEL, str(folder), "meaning")
     kept = app.text_search.find(asked)
     assert app.text_search.find(asked) == kept
-    with monkeypatch.context() as patch:
-        patch.setattr(text_vectors, "MOST_BYTES", 0)
-        assert search(db_manager, folder, "the rate", "meaning") == kept
+    for room in (db_manager.config.search_memory_mib, 0):  # at a quarter of their length, and read for each search
+        config = db_manager.config.model_copy(update={"search_memory_mib": room})
+        with monkeypatch.context() as patch:
+            patch.setattr(text_vectors, "MOST_EXACT", 0)
+            other = App(DatabaseManager(config))
+            assert other.text_search.find(asked) == kept
+            assert other.text_search.find(asked) == kept
+            other.db_manager.close_all()
     with db_manager.get_historical_connection() as connection:
         connection.execute("DELETE FROM text_embeddings WHERE source_id = '1'")
         connection.execute("UPDATE text_passages SET vector = decode(repeat('00', 32), 'hex') WHERE source_id = '3'")

@@ -10,10 +10,12 @@ Everything is drawn from the known texts with fixed seeds: the same texts and qu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from prometheus.analogs.words import Collection as Texts
+from prometheus.analogs.words import Postings, most_possible, parts_of
 from prometheus.arrays import Float64Vector, Int64Vector
 
 N_TEXTS, N_STEMS, N_QUESTIONS = 200, 30, 100
@@ -50,6 +52,26 @@ def random_questions(texts: Iterable[Collection[str]], n_stems: int) -> list[lis
     pool = [distinct[at] for at in np.random.default_rng(N_STEMS).permutation(len(distinct))[:N_STEMS]]
     generator = np.random.default_rng(n_stems)
     return [[pool[at] for at in generator.permutation(len(pool))[:n_stems]] for _ in range(N_QUESTIONS)]
+
+
+def best_shares(
+    questions: Sequence[Sequence[str]], postings: Mapping[str, Postings], n_words: Int64Vector, collection: Texts
+) -> Float64Vector:
+    """Return the best score of each question among the texts, as a share of the most it could be, (n_questions,).
+
+    The scores are those of `bm25`, to the last bit; what each stem adds is worked out once for all questions.
+    """
+    adds = {stem: parts_of(each, n_words, collection) for stem, each in postings.items()}
+    best, scores = np.zeros(len(questions)), np.zeros(len(n_words))
+    for number, stems in enumerate(questions):
+        for stem in stems:
+            scores[postings[stem].positions] += adds[stem]
+        highest = max((scores[postings[stem].positions].max(initial=0.0) for stem in stems), default=0.0)
+        for stem in stems:
+            scores[postings[stem].positions] = 0.0
+        most = most_possible([postings[stem] for stem in stems], collection)
+        best[number] = highest / most if most else 0.0
+    return best
 
 
 def rank_among(shares: Float64Vector, best_of_random: Float64Vector) -> Float64Vector:

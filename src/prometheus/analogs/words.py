@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prometheus.arrays import Float64Vector, Int32Vector, Int64Vector
+
+IntegerVector: TypeAlias = NDArray[np.integer]
 
 K1, B = 1.2, 0.75
 """How soon further mentions of a word count less, and how much of a text's length is held against it; usual values."""
@@ -57,14 +60,19 @@ def bm25(asked: Sequence[Postings], n_words: Int64Vector, collection: Collection
     [0.646, 0.47, 0.0]
     """
     scores = np.zeros(len(n_words))
-    if not collection.n_words:
-        return scores
-    mean = collection.n_words / collection.n_texts
     for each in asked:
-        held_back = K1 * (1.0 - B + B * n_words[each.positions] / mean)
-        most = _most(each, collection)
-        scores[each.positions] += most * each.counts / (each.counts + held_back)
+        scores[each.positions] += parts_of(each, n_words, collection)
     return scores
+
+
+def parts_of(asked: Postings, n_words: Int64Vector, collection: Collection) -> Float64Vector:
+    """Return what one stem adds to the score of each text that has it, shape of its positions; see `bm25`."""
+    if not collection.n_words:
+        return np.zeros(len(asked.positions))
+    mean = collection.n_words / collection.n_texts
+    held_back = K1 * (1.0 - B + B * n_words[asked.positions] / mean)
+    parts: Float64Vector = _most(asked, collection) * asked.counts / (asked.counts + held_back)
+    return parts
 
 
 def most_possible(asked: Sequence[Postings], collection: Collection) -> float:
@@ -88,23 +96,23 @@ class _Numbers(dict[str, int]):
 class WordIndex:
     """The postings of texts in memory, by stem; a text goes by its number, in the order of the pages."""
 
-    def __init__(self, pages: Iterable[tuple[Sequence[Sequence[str]], Sequence[Sequence[int]]]]) -> None:
-        """Take pages of texts: the stems of each, each once, and how often it has them."""
+    def __init__(self, pages: Iterable[tuple[IntegerVector, Sequence[str], IntegerVector]]) -> None:
+        """Take pages of texts: how many stems each has, the stems, each once a text, and how often it has them."""
         self._numbers = _Numbers()
         none = np.empty(0, np.int32)
         parts, n_texts = [(none, none, none)], 0
-        for stems, counts in pages:
-            sizes = [len(each) for each in stems]
+        for sizes, stems, counts in pages:
             texts = np.repeat(np.arange(n_texts, n_texts + len(sizes), dtype=np.int32), sizes)
-            numbers = np.fromiter(map(self._numbers.__getitem__, chain.from_iterable(stems)), np.int32, len(texts))
-            parts.append((numbers, texts, np.fromiter(chain.from_iterable(counts), np.int32, len(texts))))
+            numbers = np.fromiter(map(self._numbers.__getitem__, stems), np.int32, len(texts))
+            parts.append((numbers, texts, np.asarray(counts, np.int32)))
             n_texts += len(sizes)
         numbers, texts, counted = (np.concatenate(each) for each in zip(*parts, strict=True))
         order = np.argsort(numbers, kind="stable")
-        self._texts, self._counts = texts[order], counted[order]
+        self._texts = texts[order]
+        self._counts = counted[order].astype(np.min_scalar_type(int(counted.max(initial=0))))
         self._firsts = np.append(0, np.cumsum(np.bincount(numbers, minlength=len(self._numbers))))
 
-    def texts_with(self, stem: str) -> tuple[Int32Vector, Int32Vector]:
+    def texts_with(self, stem: str) -> tuple[Int32Vector, IntegerVector]:
         """Return the numbers of the texts that have a stem, ascending, and how often they have it."""
         number = self._numbers.get(stem)
         if number is None:

@@ -27,3 +27,9 @@ class Cache(Generic[T]):
             while len(self._kept) > self._n_kept:
                 self._kept.popitem(last=False)
             return self._kept[key]
+
+    def put(self, key: Hashable, value: T) -> T:
+        """Keep a value in the place of what is kept under a key, and return it."""
+        with self._lock:
+            self._kept[key] = value
+            return value

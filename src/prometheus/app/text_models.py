@@ -46,13 +46,19 @@ class TextModels:
         """By model id or fingerprint, and hub model."""
         self._lock = threading.Lock()
 
-    def newest(self, source_type: TextSourceType, as_of: date | None = None, hf_model_name: str = "") -> str | None:
+    def newest(
+        self,
+        source_type: TextSourceType,
+        as_of: date | None = None,
+        hf_model_name: str = "",
+        mark: tuple[str, ...] | None = None,
+    ) -> str | None:
         """Return the newest model with vectors of texts of a source; None without any.
 
         Of several, those count that have a vector of a text known by `as_of`, and that the hub model named, if one is,
-        stands for.
+        stands for. `mark` is the `visible_state`, where the caller has just asked for it.
         """
-        key = self._visible_state(), source_type, as_of, hf_model_name
+        key = mark or self._visible_state(), source_type, as_of, hf_model_name
         return self._newest.get(key, lambda: self._find_newest(source_type, as_of, hf_model_name))
 
     def _find_newest(self, source_type: TextSourceType, as_of: date | None, hf_model_name: str) -> str | None:

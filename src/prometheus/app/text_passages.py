@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from prometheus.analogs.passages import Passage, Span, cut_to_show, places_of, shown, word_scores, words_of
 from prometheus.analogs.ranking import cosines, directions, standardised
-from prometheus.app.text_scores import QuestionVectors, most_said
+from prometheus.app.text_scores import Asked, QuestionVectors
 from prometheus.app.wiring import Wiring
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
@@ -37,16 +37,13 @@ class ShownPassages:
         self._store = TextEmbeddingStore(db_manager=wired.db_manager)
         self._known: dict[int, Vocabulary] = {}
 
-    def of(
-        self, found: Sequence[Found], question: str, vectors: QuestionVectors, *, ranks_words: bool
-    ) -> list[Passage]:
+    def of(self, found: Sequence[Found], asked: Asked, vectors: QuestionVectors, *, ranks_words: bool) -> list[Passage]:
         """Return for each text the passage nearest to the question, or that says most of it; by both, the sum decides.
 
-        `vectors` is empty for a search by words, and `ranks_words` false for one by meaning. A text without vectors of
-        its passages is cut into some of a thousand characters, and shown by its words.
+        `asked` are the stems of the question; `vectors` is empty for a search by words, and `ranks_words` false for one
+        by meaning. A text without vectors of its passages is cut into some of a thousand characters, and shown by its
+        words.
         """
-        stems = self._words.stems(question, sorted({configuration for _, configuration in found}))
-        asked = {configuration: most_said(said) for configuration, said in stems.items()}
         pieces = self._pieces([text for text, _ in found], vectors)
         passages = []
         for (text, configuration), stored in zip(found, pieces, strict=True):
@@ -54,11 +51,14 @@ class ShownPassages:
             spans = (
                 cut_to_show(text.text) if stored is None else [(first, last) for first, last in stored.spans.tolist()]
             )
-            scores = word_scores(spans, said)
-            if stored is not None:
-                nearness = cosines(directions(stored.vectors), vectors[text.source_type][1])
-                scores = standardised(scores) + standardised(nearness) if ranks_words else nearness
-            passages.append(shown(text.text, spans[int(scores.argmax())], [span for span, _ in said]))
+            best = 0
+            if len(spans) > 1:
+                scores = word_scores(spans, said)
+                if stored is not None:
+                    nearness = cosines(directions(stored.vectors), vectors[text.source_type][1])
+                    scores = standardised(scores) + standardised(nearness) if ranks_words else nearness
+                best = int(scores.argmax())
+            passages.append(shown(text.text, spans[best], [span for span, _ in said]))
         return passages
 
     def _pieces(self, texts: Sequence[DatedText], vectors: QuestionVectors) -> list[Passages | None]:

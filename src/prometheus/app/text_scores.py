@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prometheus.analogs.closeness import drawn_texts, random_questions, rank_among
-from prometheus.analogs.ranking import cosines
-from prometheus.analogs.words import Collection, Postings, bm25, most_possible
+from prometheus.analogs.closeness import best_shares, drawn_texts, random_questions, rank_among
+from prometheus.analogs.ranking import cosines, directions
+from prometheus.analogs.words import Postings, bm25, most_possible
 from prometheus.app.caches import Cache
+from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_memory import KeptWords
 from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.data.text_reader import describe_unlinked
-from prometheus.data.words import FOUND, MOST_SAID, TextWords
-from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSelection, TextSourceType
+from prometheus.data.vectors.texts import TextEmbeddingStore, VectorsOfTexts
+from prometheus.data.words import MOST_SAID, TextWords
+from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError
 
-KnownTexts: TypeAlias = NDArray[Any]
-"""The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
 QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
 """Of each kind of text the model that its question is read by, and the question's vector, shape (dim,)."""
+Asked: TypeAlias = Mapping[int, Mapping[str, int]]
+"""Of each configuration the stems of a question that are asked, in order, and how often it says each."""
+Found: TypeAlias = tuple[Int64Vector, Int64Vector]
+"""The positions of the known texts that have a stem, and how often they have it."""
 
 MAX_STEMS = 256
 """Of a longer question those stems are asked that it says most."""
 _KNOWN_KEPT, _RANDOM_KEPT = 8, 256
-_KNOWN = np.dtype([("kind", "U5"), *FOUND])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SaidWords:
+    """The BM25 score of each known text, and what it is worth: its rank in [0, 1] among random questions, (n,)."""
+
+    scores: Float64Vector
+    ranks: Float64Vector
 
 
 class WordScores:
@@ -44,24 +53,32 @@ class WordScores:
 
     def __init__(self, wired: Wiring) -> None:
         self._table, self._texts = TextWords(wired.db_manager), wired.texts
-        self._visible_state = wired.db_manager.visible_state
         self._known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
+        self._newest_known: Cache[KnownTexts] = Cache(_KNOWN_KEPT)
         self._random: Cache[Float64Vector] = Cache(_RANDOM_KEPT)
         self._kept: dict[TextSourceType, KeptWords] | None = None
         self._is_asked_again = False
 
-    def known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters = ANY_TEXT) -> KnownTexts:
+    def known(
+        self, kinds: Sequence[TextSourceType], as_of: date, mark: tuple[str, ...], filters: TextFilters = ANY_TEXT
+    ) -> KnownTexts:
         """Return the texts of some kinds dated up to a date and known on it, each event in its newest version.
 
-        Those that do not pass the filters are there, too, as words are rare among all texts known. The rows are shared:
-        do not write to them. NotFoundError for an instrument that no text known on the date concerns.
+        Those that do not pass the filters are there, too, as words are rare among all texts known. `mark` says what was
+        stored when the question came. NotFoundError for an instrument that no text known on the date concerns.
         """
         if self._is_asked_again:
-            self._kept = self._kept or self._memory()
+            self._kept = self._kept or {kind: KeptWords(self._table, kind) for kind in TEXT_TABLES}
         self._is_asked_again = True
+        key = tuple(kinds), as_of, filters
+        return self._known.get((mark, *key), lambda: self._read_known(*key))
+
+    def _read_known(self, kinds: tuple[TextSourceType, ...], as_of: date, filters: TextFilters) -> KnownTexts:
+        """Return the texts as they are read, or those read before if they are the same, with all derived from them."""
         self._require_linked(kinds, as_of, filters)
-        key = self._visible_state(), tuple(kinds), as_of, filters
-        return self._known.get(key, lambda: self._load_known(kinds, as_of, filters))
+        read = KnownTexts.of({kind: self._table.known(kind, as_of, filters) for kind in sorted(kinds)})
+        before = self._newest_known.get((kinds, as_of, filters), lambda: read)
+        return before if before.is_same(read) else self._newest_known.put((kinds, as_of, filters), read)
 
     def _require_linked(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters) -> None:
         if filters.instrument_id:
@@ -70,95 +87,78 @@ class WordScores:
                 if instrument_id not in known:
                     raise NotFoundError(describe_unlinked(instrument_id, kinds, known), code="no_texts")
 
-    def _load_known(self, kinds: Sequence[TextSourceType], as_of: date, filters: TextFilters) -> KnownTexts:
-        parts = [(kind, self._table.known(kind, as_of, filters)) for kind in kinds]
-        known = np.empty(sum(len(rows) for _, rows in parts), _KNOWN)
-        known["kind"] = np.repeat([kind for kind, _ in parts], [len(rows) for _, rows in parts])
-        for name, _ in FOUND:
-            known[name] = np.concatenate([rows[name] for _, rows in parts])
-        known.setflags(write=False)
-        return known
-
     def said(self, kinds: Sequence[TextSourceType], name: str, as_of: date) -> list[str]:
         """Return some of what texts known on a date say of a filter, in order."""
         return sorted({value for kind in kinds for value in self._table.said(kind, name, as_of)})[:MOST_SAID]
 
-    def of(self, question: str, known: KnownTexts) -> Float64Vector:
-        """Return the BM25 score of each known text, shape (n,); texts of each language are a collection of their own.
+    def asked(self, question: str, known: KnownTexts) -> Asked:
+        """Return the stems of a question that are asked, for texts of each language a collection of their own."""
+        return {number: most_said(stems) for number, stems in self._table.stems(question, known.numbers).items()}
+
+    def score(self, asked: Asked, known: KnownTexts, mark: tuple[str, ...], *, is_ranked: bool) -> SaidWords:
+        """Return what the words of a question score; ranks are NaN unless wanted.
 
         A text that has no word of the question scores 0.
         """
-        return self._score(self._asked(question, known), known)[0]
-
-    def ranked(self, question: str, known: KnownTexts) -> tuple[Float64Vector, Float64Vector]:
-        """Return the scores, and what each means: its rank in [0, 1] among random questions, both shape (n,)."""
-        asked = self._asked(question, known)
-        scores, most = self._score(asked, known)
-        shares = np.divide(scores, most, out=np.zeros(len(known)), where=most > 0)
-        if not shares.any():
-            return scores, shares
-        number = int(np.bincount(known["configuration"]).argmax())
-        n_stems = len(asked.get(number, ()))
-        texts = hashlib.blake2b(known["kind"].tobytes() + known["text_id"].tobytes()).digest()
-        key = self._visible_state(), texts, number, n_stems
-        return scores, rank_among(shares, self._random.get(key, lambda: self._best_of_random(number, n_stems, known)))
-
-    def _best_of_random(self, number: int, n_stems: int, known: KnownTexts) -> Float64Vector:
-        """Return the best share of each random question in one configuration, shape (n_questions,)."""
-        alike = np.flatnonzero(known["configuration"] == number)
-        drawn = known[alike[drawn_texts(len(alike))]]
-        kinds = np.unique(drawn["kind"]).tolist()
-        texts = [self._table.distinct_stems(kind, drawn["text_id"][drawn["kind"] == kind].tolist()) for kind in kinds]
-        questions = random_questions(chain.from_iterable(texts), n_stems)
-        found = self._postings({number: sorted({stem for each in questions for stem in each})}, known)
-        collection = _collection(number, known)
-        best = []
-        for stems in questions:
-            postings = [Postings(*found[number, stem]) for stem in stems]
-            most = most_possible(postings, collection)
-            best.append(bm25(postings, known["n_words"], collection).max() / most if most else 0.0)
-        return np.array(best)
-
-    def _asked(self, question: str, known: KnownTexts) -> dict[int, dict[str, int]]:
-        asked = self._table.stems(question, np.unique(known["configuration"]).tolist())
-        return {number: most_said(stems) for number, stems in asked.items()}
-
-    def _score(self, asked: Mapping[int, Mapping[str, int]], known: KnownTexts) -> tuple[Float64Vector, Float64Vector]:
-        """Return the score of each known text, and the most that one of its language could have, both shape (n,)."""
-        scores, most = np.zeros(len(known)), np.zeros(len(known))
-        found = self._postings(asked, known)
+        scores, shares = np.zeros(len(known)), np.zeros(len(known))
+        found = self._postings(asked, known, mark)
         for number, stems in asked.items():
-            collection = _collection(number, known)
+            collection = known.collections[number]
             postings = [Postings(*found[number, stem], n) for stem, n in stems.items()]
-            scores += bm25(postings, known["n_words"], collection)
-            most[known["configuration"] == number] = most_possible(postings, collection)
-        return scores, most
+            own, most = bm25(postings, known.n_words, collection), most_possible(postings, collection)
+            scores += own
+            if most > 0:
+                shares += own / most
+        if not is_ranked:
+            return SaidWords(scores, np.full(len(known), np.nan))
+        ranks, has_word = np.zeros(len(known)), np.flatnonzero(shares)
+        if len(has_word):
+            n_stems = len(asked.get(known.commonest, ()))
+            words = [mark] if self._kept is None else [self._kept[kind].digest(mark, known) for kind in known.kinds]
+            key = *words, known.digest, known.commonest, n_stems
+            random = self._random.get(key, lambda: self._best_of_random(known.commonest, n_stems, known, mark))
+            ranks[has_word] = rank_among(shares[has_word], random)
+        return SaidWords(scores, ranks)
+
+    def _best_of_random(self, number: int, n_stems: int, known: KnownTexts, mark: tuple[str, ...]) -> Float64Vector:
+        """Return the best share of each random question in one configuration, shape (n_questions,)."""
+        alike = np.flatnonzero(known.configurations == number)
+        drawn = alike[drawn_texts(len(alike))]
+        texts = [
+            self._table.distinct_stems(kind, known.text_ids[drawn[known.of_kind(kind, drawn)]].tolist())
+            for kind in known.kinds
+        ]
+        questions = random_questions(chain.from_iterable(texts), n_stems)
+        found = self._postings({number: sorted({stem for each in questions for stem in each})}, known, mark)
+        postings = {stem: Postings(*each) for (_, stem), each in found.items()}
+        return best_shares(questions, postings, known.n_words, known.collections[number])
 
     def _postings(
-        self, asked: Mapping[int, Iterable[str]], known: KnownTexts
-    ) -> dict[tuple[int, str], tuple[Int64Vector, Int64Vector]]:
-        """Return the positions among the known texts of those that have each stem, and how often they have it."""
+        self, asked: Mapping[int, Iterable[str]], known: KnownTexts, mark: tuple[str, ...]
+    ) -> dict[tuple[int, str], Found]:
+        """Return what the known texts of each configuration have of each stem."""
         pairs = [(number, stem) for number, stems in asked.items() for stem in stems]
-        found: dict[tuple[int, str], list[tuple[Int64Vector, Int64Vector]]] = {pair: [] for pair in pairs}
-        for kind in kinds_of(known):
-            for pair, (ids, counts) in zip(pairs, self._read(kind, pairs, self._kept), strict=True):
-                at, is_known = positions_of(kind, ids, known)
-                found[pair].append((at, counts[is_known]))
-        return {
-            pair: (np.concatenate([at for at, _ in parts]), np.concatenate([counts for _, counts in parts]))
-            for pair, parts in found.items()
-        }
+        parts = [self._of_kind(kind, pairs, known, mark) for kind in known.kinds]
+        found = {}
+        for place, pair in enumerate(pairs):
+            at, counts = (np.concatenate(each) for each in zip(*(part[place] for part in parts), strict=True))
+            if len(known.numbers) > 1:
+                is_alike = known.configurations[at] == pair[0]
+                at, counts = at[is_alike], counts[is_alike]
+            found[pair] = at, counts
+        return found
 
-    def _memory(self) -> dict[TextSourceType, KeptWords]:
-        return {kind: KeptWords(self._table, kind, self._visible_state) for kind in TEXT_TABLES}
-
-    def _read(
-        self, kind: TextSourceType, pairs: Sequence[tuple[int, str]], kept: Mapping[TextSourceType, KeptWords] | None
-    ) -> list[tuple[Int64Vector, Int64Vector]]:
-        if kept is None:
-            return self._table.postings(kind, pairs)
-        kept[kind].refresh()
-        return [kept[kind].texts_with(*pair) for pair in pairs]
+    def _of_kind(
+        self, kind: TextSourceType, pairs: Sequence[tuple[int, str]], known: KnownTexts, mark: tuple[str, ...]
+    ) -> list[Found]:
+        if self._kept is not None:
+            texts_with: Callable[[str], Found] = self._kept[kind].reader(mark, known)
+            return [texts_with(stem) for _, stem in pairs]
+        found = []
+        for ids, counts in self._table.postings(kind, pairs):
+            at = known.positions_of(kind, ids)
+            found.append((at[at >= 0], counts[at >= 0]))
+        return found
 
 
 class MeaningScores:
@@ -166,48 +166,42 @@ class MeaningScores:
 
     def __init__(self, wired: Wiring) -> None:
         self._vectors = TextVectors(wired)
+        self._store = TextEmbeddingStore(db_manager=wired.db_manager)
 
-    def of(self, vectors: QuestionVectors, known: KnownTexts, as_of: date) -> Float64Vector:
-        """Return the cosine of each known text, shape (n,), in [-1, 1]; NaN for one without a vector.
+    def of(self, vectors: QuestionVectors, known: KnownTexts, mark: tuple[str, ...]) -> tuple[Float64Vector, bool]:
+        """Return the cosine of each known text, shape (n,), in [-1, 1], NaN for none, and whether all are exact.
 
         That of a text in several passages is the one of its nearest passage.
         """
-        found = np.full(len(known), np.nan)
+        found, are_exact = np.full(len(known), np.nan), True
         for kind, (model_id, vector) in vectors.items():
             # passages come behind the texts: what they say replaces what the text says as a whole
-            for page in self._vectors.pages(TextSelection(kind, model_id, {}, known_by=as_of), as_of):
-                at, is_known = positions_of(kind, page.text_ids, known)
-                similar = cosines(page.vectors, vector)[is_known]
-                firsts = np.flatnonzero(np.diff(at, prepend=-1))
-                found[at[firsts]] = np.maximum.reduceat(similar, firsts) if len(firsts) else []
+            tables: tuple[VectorsOfTexts, ...] = ("text_embeddings", "text_passages")
+            for table in tables:
+                compared, is_exact = self._vectors.compare((kind, model_id, table), vector, known, mark)
+                best = np.full(len(known), -np.inf)
+                for each in compared:
+                    if table == "text_embeddings":  # of which a text has one
+                        best[each.places] = each.cosines
+                    else:
+                        np.maximum.at(best, each.places, each.cosines)
+                are_exact &= is_exact
+                np.copyto(found, best, where=best > -np.inf)
+        return found, are_exact
+
+    def exact(self, vectors: QuestionVectors, known: KnownTexts, positions: Int64Vector) -> Float64Vector:
+        """Return the cosines of the texts at some positions, shape of these, by their vectors as they are stored."""
+        found = np.full(len(positions), np.nan)
+        for kind, (model_id, vector) in vectors.items():
+            own = np.flatnonzero(known.of_kind(kind, positions))
+            names = [str(each) for each in known.text_ids[positions[own]].tolist()]
+            stored = self._store.load_many(kind, names, model_id)
+            for at, name in zip(own.tolist(), names, strict=True):
+                if name in stored:
+                    row = stored[name]
+                    rows = row.vector[np.newaxis] if row.passages is None else row.passages.vectors
+                    found[at] = cosines(directions(rows), vector).max()
         return found
-
-
-def kinds_of(known: KnownTexts) -> list[TextSourceType]:
-    """Return the kinds of text that there are, in order."""
-    spans = {kind: _span(kind, known) for kind in sorted(TEXT_TABLES)}
-    return [kind for kind, (first, last) in spans.items() if first < last]
-
-
-def _span(kind: str, known: KnownTexts) -> tuple[int, int]:
-    kinds = known["kind"]  # not searched by numpy, which would copy the column first
-    return bisect_left(kinds, kind), bisect_right(kinds, kind)
-
-
-def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
-    """Return where the known ones of some texts stand, and which of them are known."""
-    first, last = _span(kind, known)
-    ids = known["text_id"][first:last]
-    at = np.searchsorted(ids, text_ids)
-    is_known = np.zeros(len(text_ids), dtype=bool)
-    inside = at < len(ids)
-    is_known[inside] = ids[at[inside]] == text_ids[inside]
-    return first + at[is_known], is_known
-
-
-def _collection(number: int, known: KnownTexts) -> Collection:
-    lengths = known["n_words"][known["configuration"] == number]
-    return Collection(len(lengths), int(lengths.sum()))
 
 
 def most_said(stems: Mapping[str, int]) -> dict[str, int]:

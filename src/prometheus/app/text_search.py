@@ -6,19 +6,20 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prometheus.analogs.closeness import LEAST_RANK
 from prometheus.analogs.passages import Passage
-from prometheus.analogs.ranking import best_first, nudged, standardised, standardised_by
+from prometheus.analogs.ranking import best_first, nudged
+from prometheus.app.text_known import KnownTexts, kinds_of
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, kinds_of, positions_of
+from prometheus.app.text_ranking import RankedBy, Ranking, Scored, Searched
+from prometheus.app.text_scores import MeaningScores, WordScores
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector, Float64Vector
+from prometheus.arrays import Float32Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
@@ -32,11 +33,9 @@ _MIN_PAGE = 50
 N_RESORTED = 20
 """Hits beyond those wanted that may come forward because they tell the direction that was asked for."""
 Source = Literal["macro", "news"]
-By = Literal["both", "words", "meaning"]
+By: TypeAlias = RankedBy
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
-_SCORES = ("score", "words", "similarity", "rank")
-_RANKED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in _SCORES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,24 +185,17 @@ class TextSearchReport:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """The texts known on a date, shape (n,), and which of them may be found."""
-
-    rows: KnownTexts
-    is_wanted: NDArray[np.bool_]
-    as_of: date
-
-
 class SearchTexts:
     """Ranks all texts known on a date; nothing is written."""
 
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired)
-        self._words, self._meaning = WordScores(wired), MeaningScores(wired)
+        self._words = WordScores(wired)
+        self._ranking = Ranking(self._words, MeaningScores(wired))
         self._passages = ShownPassages(wired)
         self._vectors = wired.daily_texts
         self._texts = wired.texts
+        self._visible_state = wired.db_manager.visible_state
 
     def find(self, query: TextQuery) -> TextSearchReport:
         """Return the texts most like a question, or like a stored text.
@@ -211,34 +203,37 @@ class SearchTexts:
         NotFoundError: no text is known by the date, or passes the filters; none has a vector, by meaning; none has a
         word of the question, by words.
         """
-        known = self._known(query)
-        liked = self._liked(query, known)
-        wanted, question = known["is_wanted"], query.query
+        mark = self._visible_state()
+        known = self._known(query, mark)
+        liked = self._liked(query, known, mark)
+        wanted, question = known.is_wanted, query.query
         if liked is not None:
-            wanted = wanted & ~((known["kind"] == liked.source_type) & (known["text_id"] == liked.source_id))
+            wanted = wanted.copy()
+            wanted[known.positions_of(liked.source_type, np.array([liked.source_id]))] = False
             question = liked.text
-        vectors = {} if query.by == "words" else self._read(query, question, liked)
-        texts = _Known(known, wanted, query.as_of)
-        return self._ranked(question, vectors, texts, query.by, query.k, is_asked=liked is None)
+        vectors = {} if query.by == "words" else self._read(query, question, liked, mark)
+        asked = self._words.asked(question, known)
+        searched = Searched(question, asked, vectors, known, wanted, query.as_of, query.by, mark)
+        return self._ranked(searched, query.k, is_asked=liked is None)
 
-    def _known(self, query: TextQuery) -> KnownTexts:
-        known = self._words.known(query.kinds, query.as_of, query.filters)
+    def _known(self, query: TextQuery, mark: tuple[str, ...]) -> KnownTexts:
+        known = self._words.known(query.kinds, query.as_of, mark, query.filters)
         if not len(known):
             raise no_texts(" or ".join(query.kinds), query.as_of)
-        if not known["is_wanted"].any():
+        if not known.is_wanted.any():
             said = {name: self._words.said(query.kinds, name, query.as_of) for name in query.filters.named}
             listed = "; ".join(f"{name} is {' or '.join(values) or 'never said'}" for name, values in said.items())
             passing = f"no text known on {query.as_of} passes {query.filters}"
             raise NotFoundError(f"{passing}{f'; {listed}' if listed else ''}", code="no_texts")
         return known
 
-    def _liked(self, query: TextQuery, known: KnownTexts) -> DatedText | None:
+    def _liked(self, query: TextQuery, known: KnownTexts, mark: tuple[str, ...]) -> DatedText | None:
         """Return the text that others are like; None for a question."""
         if query.liked is None:
             return None
         kind, text_id = query.liked
-        others = known if kind in query.kinds else self._words.known([kind], query.as_of)
-        if not positions_of(kind, np.array([text_id]), others)[1].all():
+        others = known if kind in query.kinds else self._words.known([kind], query.as_of, mark)
+        if others.position_of(kind, text_id) is None:
             raise NotFoundError(f"there is no text {query.like} known on {query.as_of}", code="no_texts")
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
@@ -252,23 +247,25 @@ class SearchTexts:
         own = self._texts.texts_of(kind, day, day)
         if not own:
             raise no_texts(kind, day)
-        known = self._words.known([kind], day)
-        is_earlier = known["day"] < np.datetime64(day, "D")
+        mark = self._visible_state()
+        known = self._words.known([kind], day, mark)
+        is_earlier = known.days < np.datetime64(day, "D")
         if not is_earlier.any():
             raise no_texts(kind, day)
         chosen = model_id or self._models.newest(kind)
         means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
         vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        texts, question = _Known(known, is_earlier, day), "\n\n".join(text.text for text in own)
-        return self._ranked(question, vectors, texts, by, k, is_asked=False)
+        question = "\n\n".join(text.text for text in own)
+        asked = self._words.asked(question, known)
+        return self._ranked(Searched(question, asked, vectors, known, is_earlier, day, by, mark), k, is_asked=False)
 
     def _read(
-        self, query: TextQuery, question: str, liked: DatedText | None
+        self, query: TextQuery, question: str, liked: DatedText | None, mark: tuple[str, ...]
     ) -> dict[TextSourceType, tuple[str, Float32Vector]]:
         """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
         vectors: dict[TextSourceType, tuple[str, Float32Vector]] = {}
         for kind in query.kinds:
-            model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name)
+            model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name, mark)
             if model_id is not None:
                 vector = self._models.stored(liked.source_type, liked.source_id, model_id) if liked else None
                 if vector is None:
@@ -278,78 +275,63 @@ class SearchTexts:
             raise no_text_embeddings(query.kinds)
         return vectors
 
-    def _ranked(
-        self, question: str, vectors: QuestionVectors, known: _Known, by: By, k: int, *, is_asked: bool
-    ) -> TextSearchReport:
-        scored, as_of = self._score(question, vectors, known, by, is_asked=is_asked), known.as_of
-        has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
-        n_compared, n_without = len(scored), 0
-        if by == "meaning":
-            n_compared = int(has_vector.sum())
-        elif by == "both":
-            n_without = int((~has_vector).sum())
-        model_id = ", ".join(sorted({vectors[kind][0] for kind in kinds_of(scored[has_vector])}))
-        scored = scored[has_vector | has_word]
+    def _ranked(self, searched: Searched, k: int, *, is_asked: bool) -> TextSearchReport:
+        known, by, as_of = searched.known, searched.by, searched.as_of
+        scored = self._ranking.score(searched, k, is_ranked=is_asked)
+        has_vector = ~np.isnan(scored.similarity)
+        n_vectors = int(has_vector.sum())
+        n_compared = n_vectors if by == "meaning" else len(scored)
+        n_without = len(scored) - n_vectors if by == "both" else 0
+        kinds = kinds_of(known, scored.positions[has_vector]) if n_vectors else []
+        model_id = ", ".join(sorted({searched.vectors[kind][0] for kind in kinds}))
+        if n_vectors < len(scored):
+            scored = scored.take(has_vector | (scored.words > 0))
         if not len(scored):
-            kinds = kinds_of(known.rows)
-            raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
-        ask = asked_direction(question) if is_asked else None
-        found = self._first_distinct(scored, k if ask is None else k + N_RESORTED)
-        hits = self._with_passages(found, question, vectors, known.rows, by)
+            raise (
+                no_text_embeddings(known.kinds, as_of=as_of)
+                if by == "meaning"
+                else no_words_found(as_of, searched.question[:60])
+            )
+        ask = asked_direction(searched.question) if is_asked else None
+        found = self._first_distinct(scored, known, k if ask is None else k + N_RESORTED)
+        hits = self._with_passages(found, searched)
         if ask is not None:
-            hits = _resorted(hits, ask, float(scored["score"].std()))[:k]
-        best_rank = float(scored["rank"].max()) if is_asked else None
+            hits = _resorted(hits, ask, float(scored.score.std()))[:k]
+        best_rank = float(scored.rank.max()) if is_asked else None
         return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
-    def _score(self, question: str, vectors: QuestionVectors, known: _Known, by: By, *, is_asked: bool) -> NDArray[Any]:
-        """Return each text wanted with its scores; NaN stands for one that it does not have."""
-        scored = np.empty(len(known.rows), _RANKED)
-        for name in ("kind", "day", "text_id"):
-            scored[name] = known.rows[name]
-        if is_asked:
-            scored["words"], scored["rank"] = self._words.ranked(question, known.rows)
-        else:
-            scored["words"], scored["rank"] = self._words.of(question, known.rows), np.nan
-        if by == "meaning":
-            scored["words"] = np.nan
-        scored["similarity"] = self._meaning.of(vectors, known.rows, known.as_of)
-        scored = np.compress(known.is_wanted, scored)
-        if by == "both":
-            scored["score"] = standardised(scored["words"]) + _standardised_of_models(scored, vectors)
-        elif by == "words":
-            scored["score"] = scored["words"]
-        else:
-            n_models = len({model_id for model_id, _ in vectors.values()})
-            scored["score"] = _standardised_of_models(scored, vectors) if n_models > 1 else scored["similarity"]
-        return scored
+    def _with_passages(self, found: Sequence[tuple[int, TextHit]], searched: Searched) -> tuple[TextHit, ...]:
+        texts = [(hit.text, int(searched.known.configurations[at])) for at, hit in found]
+        passages = self._passages.of(texts, searched.asked, searched.vectors, ranks_words=searched.by == "both")
+        return tuple(replace(hit, passage=passage) for (_, hit), passage in zip(found, passages, strict=True))
 
-    def _with_passages(
-        self, hits: Sequence[TextHit], question: str, vectors: QuestionVectors, known: KnownTexts, by: By
-    ) -> tuple[TextHit, ...]:
-        places = [positions_of(hit.text.source_type, np.array([hit.text.source_id]), known)[0][0] for hit in hits]
-        found = [(hit.text, int(known["configuration"][at])) for hit, at in zip(hits, places, strict=True)]
-        passages = self._passages.of(found, question, vectors, ranks_words=by == "both")
-        return tuple(replace(hit, passage=passage) for hit, passage in zip(hits, passages, strict=True))
+    def _first_distinct(self, scored: Scored, known: KnownTexts, k: int) -> list[tuple[int, TextHit]]:
+        """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last.
 
-    def _first_distinct(self, scored: NDArray[Any], k: int) -> list[TextHit]:
-        """Return the `k` best hits, each with the near-copies among the texts compared up to the page of the last."""
+        Each comes with its position among the texts known.
+        """
         stories = Stories()
-        found: list[tuple[DatedText, list[float]]] = []
-        for rows in best_first(scored["score"], scored["day"], scored["text_id"], max(2 * k, _MIN_PAGE)):
-            page = scored[rows]
+        found: list[tuple[DatedText, int]] = []
+        days, text_ids = known.days[scored.positions], known.text_ids[scored.positions]
+        for rows in best_first(scored.score, days, text_ids, max(2 * k, _MIN_PAGE)):
+            at = scored.positions[rows]
+            kinds = {kind: known.of_kind(kind, at) for kind in known.kinds}
             texts = {
                 (kind, text.source_id): text
-                for kind in _KINDS.values()
-                if kind in page["kind"]
-                for text in self._texts.load_dated(kind, page["text_id"][page["kind"] == kind].tolist())
+                for kind, is_of in kinds.items()
+                if is_of.any()
+                for text in self._texts.load_dated(kind, known.text_ids[at[is_of]].tolist())
             }
-            for kind, _, text_id, *scores in page.tolist():
-                text = texts.get((kind, text_id))
+            for row, position in zip(rows.tolist(), at.tolist(), strict=True):
+                text = texts.get((known.kind_at(position), int(known.text_ids[position])))
                 if text is not None and stories.add(text, may_open=len(found) < k):
-                    found.append((text, scores))
+                    found.append((text, row))
             if len(found) == k:
                 break
-        return [_hit(*each, n_copies) for each, n_copies in zip(found, stories.n_copies, strict=True)]
+        return [
+            (int(scored.positions[row]), _hit(text, scored, row, n_copies))
+            for (text, row), n_copies in zip(found, stories.n_copies, strict=True)
+        ]
 
 
 def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
@@ -359,19 +341,11 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
     return tuple(map(ToldText, first, stories.n_copies))
 
 
-def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> Float64Vector:
-    """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
-    models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
-    if len(models) < 2:
-        return standardised(scored["similarity"])
-    groups = np.full(len(scored), -1)
-    for kind, (model_id, _) in vectors.items():
-        groups[scored["kind"] == kind] = models.index(model_id)
-    return standardised_by(groups, scored["similarity"])
-
-
-def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
-    score, words, similarity, rank = (None if np.isnan(each) else each for each in scores)
+def _hit(text: DatedText, scored: Scored, row: int, n_copies: int) -> TextHit:
+    score, words, similarity, rank = (
+        None if np.isnan(each[row]) else float(each[row])
+        for each in (scored.score, scored.words, scored.similarity, scored.rank)
+    )
     return TextHit(similarity, text, n_copies, words, score, rank=rank)
 
 

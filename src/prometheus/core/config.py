@@ -140,6 +140,12 @@ class PrometheusConfig(BaseSettings):
     client_requests_per_minute: int | None = Field(
         default=None, ge=1, description="requests a minute that `serve` answers one client; default: any number"
     )
+    search_memory_mib: int = Field(
+        default=1_024,
+        ge=0,
+        description="MiB of vectors of texts that one process keeps for [searches](../how-to/analogs.md), of each kind "
+        "of text and model; what does not fit is read for each search",
+    )
     regions: Annotated[Regions, NoDecode] = Field(
         default_factory=dict, description="[regions](../how-to/regions.md) as a JSON object"
     )

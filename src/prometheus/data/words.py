@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
@@ -17,9 +19,10 @@ from prometheus.data.text_reader import compose_text_query, newest_version, pass
 from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
 
 FOUND = [("text_id", "i8"), ("day", "M8[D]"), ("configuration", "i2"), ("n_words", "i8"), ("is_wanted", "?")]
-WRITTEN = [("text_id", "i8"), ("transaction", "i8")]
+WRITTEN = [("text_id", "i8"), ("position", "i4"), ("transaction", "i8")]
+"""A row of a table of texts, by id and position, and the transaction that wrote it: what is rewritten has another."""
 MOST_SAID = 8
-PAGE_ROWS = 4_096
+PAGE_ROWS = 8_192
 _POSTING = [("asked", "i4"), ("text_id", "i8"), ("count", "i4")]
 
 _KNOWN = """
@@ -47,11 +50,24 @@ _STEMS_OF_WORDS = """
     FROM (SELECT ('pg_catalog.' || quote_ident(%s))::regconfig) AS configuration(chosen), unnest(%s::text[]) AS word
     WHERE octet_length(word) < 2047
 """
-_WRITTEN = "SELECT source_id, xmin::text::int8 FROM text_words WHERE source_type = {source}"
-_ALL = """
-    SELECT source_id, xmin::text::int8, configuration, stems, counts FROM text_words
-    WHERE source_type = {source} AND ({every} OR source_id = ANY({ids}::int8[]))
+_WRITTEN = "SELECT source_id, 0, xmin::text::int8 FROM text_words WHERE source_type = {source}"
+# all stems of a page come as one value, and all counts as another: a row of arrays costs the client far more to read
+_PAGE = """
+    SELECT coalesce(string_agg(int8send(source_id) || int8send(transaction) || int4send(cardinality(stems)),
+                               ''::bytea), ''::bytea),
+           coalesce(string_agg(array_to_string(stems, {end}), {end}) FILTER (WHERE stems <> '{{}}'), ''),
+           coalesce(string_agg(array_send(counts), ''::bytea) FILTER (WHERE stems <> '{{}}'), ''::bytea)
+    FROM (
+        SELECT source_id, xmin::text::int8 AS transaction, stems, counts FROM text_words
+        WHERE source_type = {source} AND source_id > {after} AND ({every} OR source_id = ANY({ids}::int8[]))
+        ORDER BY source_id LIMIT {most}
+    ) AS page
 """
+_ROW_OF_PAGE = [("text_id", ">i8"), ("transaction", ">i8"), ("n_stems", ">i4")]
+_END = "\x01"  # no letter of a stem
+_BEFORE_ALL = 1 - 2**63
+_ARRAY_WORDS, _ELEMENT_WORDS = 5, 2
+"""What PostgreSQL's binary form of an array of int4 begins with, and what an element takes, in words of four bytes."""
 _POSTINGS = """
     SELECT (asked.number - 1)::int4, words.source_id, words.counts[array_position(words.stems, asked.stem)]
     FROM unnest({configurations}::text[], {stems}::text[]) WITH ORDINALITY AS asked(configuration, stem, number)
@@ -59,6 +75,22 @@ _POSTINGS = """
       ON words.source_type = {source} AND words.configuration = asked.configuration
      AND words.stems @> ARRAY[asked.stem]
 """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordsPage:
+    """What is stored of n texts: `rows`, structured, shape (n,), and the stems and counts of all of them, in a row.
+
+    A row is the number of the text, of the transaction that wrote it, and of its stems.
+    """
+
+    rows: NDArray[Any]
+    stems: list[str]
+    counts: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if len(self.stems) != len(self.counts):
+            raise psycopg.DataError("text_words: a stem is NULL, or has a letter that no stem has")
 
 
 class TextWords(HistoricalTables):
@@ -117,20 +149,27 @@ class TextWords(HistoricalTables):
         return self._db.rows(_STEMS_OF_WORDS, (self.configurations[configuration], list(words)))
 
     def written(self, source_type: TextSourceType) -> NDArray[Any]:
-        """Return which texts have words, by id, and the transaction that wrote them: what is rewritten has another."""
+        """Return which texts have words, as `WRITTEN`, by id."""
         rows = self._db.packed(sql.SQL(_WRITTEN).format(source=source_type), WRITTEN)
         return rows[np.argsort(rows["text_id"])]
 
-    def pages(self, source_type: TextSourceType, text_ids: Sequence[int] | None) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield all that is stored of some texts, or of every one, page by page.
+    def pages(self, source_type: TextSourceType, text_ids: Sequence[int] | None) -> Iterator[WordsPage]:
+        """Yield all that is stored of some texts, or of every one, by id and page by page.
 
-        A row is the number of the text, of the transaction that wrote it and of its configuration, stems and counts.
+        Each page is one short query that takes up where the last one ended.
         """
-        query = sql.SQL(_ALL).format(source=source_type, every=text_ids is None, ids=list(text_ids or ()))
-        with self._db.connect() as connection, connection.cursor("words", binary=True) as cursor:
-            cursor.execute(query)
-            while rows := cursor.fetchmany(PAGE_ROWS):
-                yield [(*row[:2], self.configurations.index(row[2]), *row[3:]) for row in rows]
+        after, is_last = _BEFORE_ALL, False
+        while not is_last:
+            query = sql.SQL(_PAGE).format(
+                source=source_type, after=after, every=text_ids is None, ids=list(text_ids or ()), most=PAGE_ROWS,
+                end=_END,
+            )  # fmt: skip
+            ((packed, stems, counts),) = self._db.rows(query, binary=True)
+            rows = np.frombuffer(packed, _ROW_OF_PAGE)
+            is_last = len(rows) < PAGE_ROWS
+            if len(rows):
+                after = int(rows["text_id"].max())
+                yield WordsPage(rows, stems.split(_END) if stems else [], _elements(counts, rows["n_stems"]))
 
     def postings(
         self, source_type: TextSourceType, asked: Sequence[tuple[int, str]]
@@ -143,6 +182,18 @@ class TextWords(HistoricalTables):
         firsts = np.searchsorted(rows["asked"], np.arange(len(asked) + 1)).tolist()
         parts = [rows[first:last] for first, last in pairwise(firsts)]
         return [(part["text_id"], part["count"].astype(np.int64)) for part in parts]
+
+
+def _elements(arrays: bytes, sizes: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the elements of PostgreSQL's binary arrays of int4, in a row; of empty ones there is no array."""
+    words, filled = np.frombuffer(arrays, ">i4"), sizes[sizes > 0].astype(np.int64)
+    lengths = _ARRAY_WORDS + _ELEMENT_WORDS * filled
+    if len(words) != lengths.sum():
+        raise psycopg.DataError("text_words: there are more stems than counts, or fewer")
+    firsts = np.cumsum(lengths) - lengths + _ARRAY_WORDS
+    within = np.arange(filled.sum()) - np.repeat(np.cumsum(filled) - filled, filled)
+    elements: NDArray[np.int32] = words[np.repeat(firsts, filled) + _ELEMENT_WORDS * within + 1].astype(np.int32)
+    return elements
 
 
 def _end_of(day: date) -> sql.Composed:

@@ -42,12 +42,19 @@ def test_the_sum_is_what_its_twin_says(rows: list[tuple[float, float | None]]) -
 @given(texts=st.lists(COUNTS, max_size=12), size=st.integers(1, 5))
 def test_an_index_finds_the_texts_of_each_stem(texts: list[dict[str, int]], size: int) -> None:
     pages = (texts[first : first + size] for first in range(0, len(texts), size))
-    index = WordIndex(([list(text) for text in page], [list(text.values()) for text in page]) for page in pages)
+    index = WordIndex(
+        (
+            np.array([len(text) for text in page]),
+            [stem for text in page for stem in text],
+            np.array([count for text in page for count in text.values()], dtype=np.int64),
+        )
+        for page in pages
+    )
     for stem in "abcdefghi":
         found, counts = index.texts_with(stem)
         expected = {at: text[stem] for at, text in enumerate(texts) if stem in text}
         assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == expected
-    assert index.n_bytes >= 8 * sum(map(len, texts))
+    assert index.n_bytes >= 5 * sum(map(len, texts))
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=80), n_rows=st.integers(1, 3))

@@ -7,8 +7,8 @@ documentation, COPY, "Binary Format". Columns never hold NULL; callers send NaN 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 POSTGRES_EPOCH = np.datetime64("2000-01-01", "D")
 _WRITE_BYTES = 1 << 20
+_READ_BYTES = 1 << 24
 
 _SEND = {
     "i2": "int2send", "i4": "int4send", "i8": "int8send", "f4": "float4send", "f8": "float8send", "b1": "boolsend",
@@ -80,12 +81,52 @@ def fetch_packed(cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Seq
     n_rows, raw = (0, b"") if found is None else found
     wire = np.dtype([(name, _wire_dtype(np.dtype(kind))) for name, kind in dtypes])
     if len(raw) != n_rows * wire.itemsize:
-        raise psycopg.DataError("a NULL, or a value of another length, stands in a result of fixed-width rows")
-    records = np.frombuffer(raw, dtype=wire)
-    rows = np.empty(n_rows, dtype=np.dtype(list(dtypes)))
+        raise _odd_rows()
+    return _native(np.frombuffer(raw, dtype=wire), dtypes)
+
+
+def iter_copied(
+    cursor: psycopg.Cursor[Any], query: sql.Composable, dtypes: Sequence[tuple[str, str]]
+) -> Iterator[NDArray[Any]]:
+    """Yield the rows of a complete query as `fetch_packed` returns them, block by block.
+
+    For long rows, such as vectors: neither side holds more than one block, and a row is one call of psycopg's. Never
+    empty. `psycopg.DataError` as there.
+    """
+    layout: list[tuple[str, Any]] = [("n_fields", ">i2")]
+    for name, kind in dtypes:
+        layout += [(f"{name}:length", ">i4"), (name, _wire_dtype(np.dtype(kind)))]
+    wire = np.dtype(layout)
+    left, n_at_once = b"", max(1, _READ_BYTES // wire.itemsize)
+    with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
+        messages = iter(copy)
+        left = bytes(next(messages, b""))[len(HEADER) :]
+        while block := list(islice(messages, n_at_once)):
+            raw = b"".join((left, *block))
+            n_rows = len(raw) // wire.itemsize
+            left = raw[n_rows * wire.itemsize :]
+            if n_rows:
+                yield _checked_rows(np.frombuffer(raw, wire, n_rows), dtypes)
+    if left != TRAILER:
+        raise _odd_rows()
+
+
+def _checked_rows(records: NDArray[Any], dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+    lengths = {name: records.dtype[name].itemsize for name, _ in dtypes}
+    if any((records[f"{name}:length"] != length).any() for name, length in lengths.items()):
+        raise _odd_rows()
+    return _native(records, dtypes)
+
+
+def _native(records: NDArray[Any], dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
+    rows = np.empty(len(records), dtype=np.dtype(list(dtypes)))
     for name, kind in dtypes:
         rows[name] = decode_dates(records[name]) if np.dtype(kind).kind == "M" else records[name]
     return rows
+
+
+def _odd_rows() -> psycopg.DataError:
+    return psycopg.DataError("a NULL, or a value of another length, stands in a result of fixed-width rows")
 
 
 def unpack_vectors(stored: NDArray[np.void], dim: int) -> Float32Matrix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
@@ -17,7 +17,7 @@ from psycopg import sql
 
 from prometheus.arrays import DateVector, Float32Matrix
 from prometheus.core.runs import retry_lost_connection
-from prometheus.data.postgres.binary_copy import fetch_packed, unpack_vectors
+from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
 
 T = TypeVar("T")
 Query: TypeAlias = LiteralString | sql.Composed
@@ -89,6 +89,11 @@ class Transactions:
         """Return the rows of a query of fixed-width columns as `fetch_packed` does."""
         with self.connect() as connection, connection.cursor() as cursor:
             return fetch_packed(cursor, query, dtypes)
+
+    def iter_copied(self, query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> Iterator[NDArray[Any]]:
+        """Yield the rows of a query of fixed-width columns, block by block, as `binary_copy.iter_copied` does."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            yield from iter_copied(cursor, query, dtypes)
 
     def vectors(self, query: sql.Composable, dim: int) -> tuple[DateVector, Float32Matrix]:
         """Return the dates, ascending, and the vectors, shape (n, dim), of a query of both columns."""

@@ -36,6 +36,8 @@ def mend(text: str) -> str:
     >>> mend("Procter &amp; Gamble &#8364;5"), mend("MÃ¼nchen, 5 Â£"), mend("AT&T; &nothing; IRMÃ”")
     ('Procter & Gamble €5', 'München, 5 £', 'AT&T; &nothing; IRMÃ”')
     """
+    if "&" not in text and text.isascii():  # most texts: an entity has the one, garbled letters are not ASCII
+        return text
     return _FAULT.sub(_meant, text)
 
 

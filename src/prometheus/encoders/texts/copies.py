@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Protocol
 
 WORDS_AT_ONCE = 5
@@ -14,20 +14,28 @@ MIN_OVERLAP = 0.8
 _WORDS = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shingles:
-    """The runs of five words of a text, and its numbers."""
+    """The words of a text; its numbers, and its runs of five words, are made when they are first asked for."""
 
-    runs: frozenset[tuple[str, ...]]
-    numbers: frozenset[str]
+    words: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Shingles:
         """Return those of a text, whatever its case and punctuation."""
-        words = _WORDS.findall(text.casefold())
-        n_runs = max(1, len(words) - WORDS_AT_ONCE + 1)
-        runs = frozenset(tuple(words[first : first + WORDS_AT_ONCE]) for first in range(n_runs))
-        return cls(runs, frozenset(word for word in words if word[0].isdigit()))
+        return cls(tuple(_WORDS.findall(text.casefold())))
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        """The words that begin with a digit."""
+        return frozenset([word for word in set(self.words) if word[0].isdigit()])
+
+    @cached_property
+    def runs(self) -> frozenset[tuple[str, ...]]:
+        """The different runs of five words; of a shorter text the whole."""
+        if len(self.words) < WORDS_AT_ONCE:
+            return frozenset([self.words])
+        return frozenset(zip(*(self.words[first:] for first in range(WORDS_AT_ONCE)), strict=False))
 
 
 def is_near_copy(one: Shingles, other: Shingles) -> bool:
@@ -42,7 +50,12 @@ def is_near_copy(one: Shingles, other: Shingles) -> bool:
     """
     if not (one.numbers <= other.numbers or other.numbers <= one.numbers):
         return False
-    return len(one.runs & other.runs) >= MIN_OVERLAP * len(one.runs | other.runs)
+    n_one, n_other = len(one.runs), len(other.runs)
+    # the shared runs are no more than those of the shorter text, and all are no fewer than those of the longer one
+    if min(n_one, n_other) < MIN_OVERLAP * max(n_one, n_other):
+        return False
+    n_shared = len(one.runs & other.runs)
+    return n_shared >= MIN_OVERLAP * (n_one + n_other - n_shared)
 
 
 class Told(Protocol):

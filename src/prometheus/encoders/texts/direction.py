@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias, cast
@@ -96,7 +97,12 @@ def told_directions(text: str, ask: Ask) -> list[Way]:
     >>> told_directions("Spreads on corporate bonds narrowed. Yields rose.", asked)
     ['down']
     """
-    sentences = [tokens for tokens in map(_tokens, _SENTENCES.split(text)) if ask.head in map(_root, tokens)]
+    least = ask.head.removesuffix("y")  # stands in the plural, too; most sentences lack it and are not looked into
+    sentences = [
+        tokens
+        for written in map(_plain, _SENTENCES.split(text))
+        if least in written and ask.head in map(_root, tokens := _TOKENS.findall(written))
+    ]
     whole = [each for each in sentences if len(ask.nouns & set(map(_root, each))) >= _MOST * len(ask.nouns)]
     told = [way for tokens in whole if (way := _way_of(tokens, ask)) is not None]
     return told or [way for tokens in sentences if (way := _way_of(tokens, ask, is_alone=True)) is not None]
@@ -299,9 +305,15 @@ def _phrase_of(tokens: Sequence[str], at: int, nouns: Sequence[int]) -> list[int
 
 
 def _tokens(text: str) -> list[str]:
-    return _TOKENS.findall(text.lower().replace("\u2019", "'").replace("'s ", " "))
+    return _TOKENS.findall(_plain(text))
 
 
+def _plain(text: str) -> str:
+    """Return a text in small letters, with one kind of apostrophe and without the ending of the possessive."""
+    return text.lower().replace("\u2019", "'").replace("'s ", " ")
+
+
+@lru_cache(maxsize=20_000)
 def _root(word: str) -> str:
     """Return a noun without the ending of the plural."""
     if word.endswith("ies") and len(word) > 4:
