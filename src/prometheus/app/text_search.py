@@ -1,4 +1,4 @@
-"""Texts like a question, or like the texts of a day: by their words, by their meaning, or by both."""
+"""Texts like a question, or like a stored one: by their words, by their meaning, or by both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
-from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
@@ -35,8 +35,8 @@ Source = Literal["macro", "news"]
 By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
-_SCORES = ("score", "words", "similarity", "rank")
-_RANKED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in _SCORES)])
+SCORES = ("score", "words", "similarity", "rank")
+_RANKED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in SCORES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class TextSearchReport:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Known:
+class KnownWanted:
     """The texts known on a date, shape (n,), and which of them may be found."""
 
     rows: KnownTexts
@@ -202,7 +202,6 @@ class SearchTexts:
         self._models = TextModels(wired)
         self._words, self._meaning = WordScores(wired), MeaningScores(wired)
         self._passages = ShownPassages(wired)
-        self._vectors = wired.daily_texts
         self._texts = wired.texts
 
     def find(self, query: TextQuery) -> TextSearchReport:
@@ -218,7 +217,7 @@ class SearchTexts:
             wanted = wanted & ~((known["kind"] == liked.source_type) & (known["text_id"] == liked.source_id))
             question = liked.text
         vectors = {} if query.by == "words" else self._read(query, question, liked)
-        texts = _Known(known, wanted, query.as_of)
+        texts = KnownWanted(known, wanted, query.as_of)
         return self._ranked(question, vectors, texts, query.by, query.k, is_asked=liked is None)
 
     def _known(self, query: TextQuery) -> KnownTexts:
@@ -243,25 +242,6 @@ class SearchTexts:
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
 
-    def like_day(
-        self, day: date, source: Source, model_id: str | None = None, k: int = 10, by: By = "both"
-    ) -> TextSearchReport:
-        """Return the earlier texts most like those of a day, by their words and mean; NotFoundError without any."""
-        _require_k(k)
-        kind = _KINDS[source]
-        own = self._texts.texts_of(kind, day, day)
-        if not own:
-            raise no_texts(kind, day)
-        known = self._words.known([kind], day)
-        is_earlier = known["day"] < np.datetime64(day, "D")
-        if not is_earlier.any():
-            raise no_texts(kind, day)
-        chosen = model_id or self._models.newest(kind)
-        means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
-        vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        texts, question = _Known(known, is_earlier, day), "\n\n".join(text.text for text in own)
-        return self._ranked(question, vectors, texts, by, k, is_asked=False)
-
     def _read(
         self, query: TextQuery, question: str, liked: DatedText | None
     ) -> dict[TextSourceType, tuple[str, Float32Vector]]:
@@ -279,7 +259,7 @@ class SearchTexts:
         return vectors
 
     def _ranked(
-        self, question: str, vectors: QuestionVectors, known: _Known, by: By, k: int, *, is_asked: bool
+        self, question: str, vectors: QuestionVectors, known: KnownWanted, by: By, k: int, *, is_asked: bool
     ) -> TextSearchReport:
         scored, as_of = self._score(question, vectors, known, by, is_asked=is_asked), known.as_of
         has_vector, has_word = ~np.isnan(scored["similarity"]), scored["words"] > 0
@@ -301,7 +281,9 @@ class SearchTexts:
         best_rank = float(scored["rank"].max()) if is_asked else None
         return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
 
-    def _score(self, question: str, vectors: QuestionVectors, known: _Known, by: By, *, is_asked: bool) -> NDArray[Any]:
+    def _score(
+        self, question: str, vectors: QuestionVectors, known: KnownWanted, by: By, *, is_asked: bool
+    ) -> NDArray[Any]:
         """Return each text wanted with its scores; NaN stands for one that it does not have."""
         scored = np.empty(len(known.rows), _RANKED)
         for name in ("kind", "day", "text_id"):
@@ -349,7 +331,7 @@ class SearchTexts:
                     found.append((text, scores))
             if len(found) == k:
                 break
-        return [_hit(*each, n_copies) for each, n_copies in zip(found, stories.n_copies, strict=True)]
+        return [hit_of(*each, n_copies) for each, n_copies in zip(found, stories.n_copies, strict=True)]
 
 
 def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
@@ -370,7 +352,8 @@ def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> F
     return standardised_by(groups, scored["similarity"])
 
 
-def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:
+def hit_of(text: DatedText, scores: Sequence[float], n_copies: int = 0) -> TextHit:
+    """Return a text with its scores: by what it is ranked, words, similarity and rank; NaN for one it does not have."""
     score, words, similarity, rank = (None if np.isnan(each) else each for each in scores)
     return TextHit(similarity, text, n_copies, words, score, rank=rank)
 
