@@ -247,22 +247,9 @@ def test_vectors_of_several_models_are_never_mixed(db_manager: DatabaseManager, 
     with db_manager.get_historical_connection() as connection:
         connection.execute(
             "INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)"
-            " VALUES ('MACRO', '1', 'text-other', 1, '\\x00000000')"
+            " VALUES ('MACRO', '0', 'text-other', 1, '\\x00000000')"
         )
     assert find(space="text", exclude_sessions=5).model_id == "text-macro-v1"
-
-
-def test_texts_like_a_day_are_earlier_ones(db_manager: DatabaseManager) -> None:
-    save_texts(db_manager, DAYS[:60])
-
-    report = App(db_manager).text_search.like_day(DAYS[50].item(), "macro", k=4)
-
-    assert (report.n_texts, len(report.hits)) == (50, 4)
-    assert max(hit.text.timestamp.date() for hit in report.hits) < DAYS[50].item()
-    scores = [hit.score or 0 for hit in report.hits]
-    assert scores == sorted(scores, reverse=True)
-    with pytest.raises(NotFoundError, match="no MACRO texts known on 1999-01-01"):
-        App(db_manager).text_search.like_day(date(1999, 1, 1), "macro")
 
 
 def test_a_text_of_yesterday_counts_from_the_day_it_became_known(db_manager: DatabaseManager) -> None:

@@ -11,6 +11,7 @@ from tests.fixtures.examples import share_of
 
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.text_likeness import LikeText, SaidThen
 from prometheus.app.text_search import tell_once
 from prometheus.arrays import encode_vector
 from prometheus.data.models import ModelRegistry
@@ -42,9 +43,14 @@ def write_news(db_manager: DatabaseManager, at: int, text: str, happened: dateti
         )
 
 
-def answers(db_manager: DatabaseManager, days: list[date]) -> list[object]:
-    search = App(db_manager).text_search
-    return [search.like_day(day, "news", k=3).to_dict() for day in days]
+def answers(db_manager: DatabaseManager, days: list[date]) -> list[tuple[list[LikeText], list[SaidThen]]]:
+    """Return what the texts of each day are like, and what was said nearest to them in weeks before."""
+    app, found = App(db_manager), []
+    for day in days:
+        texts = tell_once(app.wired.texts.texts_of("NEWS", day, day))
+        weeks_ago = [day - timedelta(days=n) for n in (2, 12)]
+        found.append((app.text_search.like_day(texts, day), app.text_search.said_then(texts, day, weeks_ago)))
+    return found
 
 
 news = st.tuples(st.sampled_from(STORIES), st.sampled_from(HEADS), st.integers(1, 20), st.integers(0, 20))
@@ -71,9 +77,10 @@ def test_a_copy_that_becomes_known_later_changes_no_earlier_answer(
         instant = START + timedelta(days=happened, minutes=at)
         write_news(db_manager, at, head + story, instant, START + timedelta(days=31 + delay))
     assert answers(db_manager, days) == before
-    for answer in before:
-        assert isinstance(answer, dict)
-        assert sum(1 + hit["n_copies"] for hit in answer["hits"]) <= answer["n_texts"]
+    for day, (like, then) in zip(days, before, strict=True):
+        assert all(each.hit is not None for each in like)
+        shown = [each.hit.text for each in like if each.hit] + [each.hit.text for each in then]
+        assert all(text.timestamp.date() < day and (text.known_at or START).date() <= day for text in shown)
 
 
 def test_equal_texts_and_copies_of_one_day_are_counted_and_those_of_another_meeting_are_not() -> None:

@@ -19,7 +19,7 @@ from tests.web.serving import FIRST, LAST, REGION, client_of, config_of
 
 from prometheus.analogs.worth import WORTH
 from prometheus.app import App, open_app
-from prometheus.app.briefings import N_UNLIKE
+from prometheus.app.briefings import N_COMPARED_TEXTS, N_UNLIKE
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.mcp.tools import call
@@ -146,20 +146,35 @@ def test_what_moved_since_a_regime_began_is_shown_from_its_third_session_on(
     assert "began, on" not in text_of(client, f"/regions/{REGION}/{began}")
 
 
-def test_one_text_of_a_kind_is_shown_as_said_before(client: TestClient, reading_app: App) -> None:
-    found = reading_app.briefings.of(REGION, date(2020, 6, 30)).similar_texts
-    whole = reading_app.briefings.of(REGION, date.fromisoformat(DAY)).similar_texts
-    for report in (found, whole):
-        kinds = [hit.text.kind for hit in report.hits] if report else []
-        assert len(kinds) == len(set(kinds))
+def test_each_text_of_a_day_is_shown_with_the_earlier_one_nearest_to_it(client: TestClient, reading_app: App) -> None:
+    briefing = reading_app.briefings.of(REGION, date.fromisoformat(DAY))
+    assert [like.told for like in briefing.like_texts] == list(briefing.texts[:N_COMPARED_TEXTS])
     body = client.get(f"/regions/{REGION}/{DAY}", headers=BROWSER).text
-    marked = (
-        [hit.text.text[slice(*hit.passage.words[0])] for hit in whole.hits if hit.passage and hit.passage.words]
-        if whole
-        else []
-    )
-    assert marked
-    assert all(f"<mark>{word}</mark>" in body for word in marked)
+    text = text_of(client, f"/regions/{REGION}/{DAY}")
+    for like in briefing.like_texts:
+        assert like.hit is not None
+        assert like.hit.text.timestamp.date() < like.told.text.timestamp.date()
+        assert f"{like.hit.text.timestamp:%Y-%m-%d} {like.hit.text.kind}" in text
+        assert "".join(part for part, _ in like.hit.excerpt(300)).split()[-1] in text
+        assert like.hit.passage is not None
+        first, last = like.hit.passage.words[0]
+        assert f"<mark>{like.hit.text.text[first:last]}</mark>" in body
+    kinds = {like.told.text.kind: like for like in briefing.like_texts}
+    assert kinds["VIX"].hit is not None
+    assert (kinds["VIX"].hit.text.kind, kinds["VIX"].way) == ("VIX", "up")
+
+
+def test_what_was_said_on_days_like_this_one_is_of_the_week_that_ends_with_each(
+    client: TestClient, reading_app: App
+) -> None:
+    briefing = reading_app.briefings.of(REGION, date.fromisoformat(DAY))
+    assert briefing.analogs is not None
+    assert list(briefing.said_then) == sorted(each.as_of_date for each in briefing.analogs.analogs)
+    text = text_of(client, f"/regions/{REGION}/{DAY}")
+    for day, then in briefing.said_then.items():
+        said = then.hit.text.timestamp.date()
+        assert timedelta(0) <= day - said <= timedelta(6)
+        assert f"{day} : {said} {then.hit.text.kind}" in text
 
 
 def test_nothing_later_than_the_date_is_on_its_page(client: TestClient) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from prometheus.analogs.nearness import Nearness, SpaceParts
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
 from prometheus.encoders.joint.models import unit_rows
 from prometheus.errors import UsageError, VectorError, WindowShapeError, no_embedding
@@ -151,12 +152,13 @@ TEXT_SOURCES: tuple[TextSource, ...] = get_args(TextSource)
 class AnalogRequest:
     """Analogs of a date wanted; None for a model or an instrument means the one that stands for the region.
 
-    With `least` it is the dates least like it.
+    A space of None is prices and macro numbers (``joint-regime-core-v3``) where the date has such a row and no model is
+    named, else prices. With `least` it is the dates least like it.
     """
 
     region: str
     as_of: date
-    space: Space = "numeric"
+    space: Space | None = None
     k: int = 10
     exclude_sessions: int = 63
     metric: Metric = "euclidean"
@@ -168,7 +170,7 @@ class AnalogRequest:
     least: bool = False
 
     def __post_init__(self) -> None:
-        if self.space not in SPACES:
+        if self.space not in (None, *SPACES):
             raise UsageError(f"unknown space {self.space!r}; choose from {', '.join(SPACES)}")
         if self.source not in TEXT_SOURCES:
             raise UsageError(f"unknown source {self.source!r}; choose from {', '.join(TEXT_SOURCES)}")
@@ -181,7 +183,8 @@ class Analog:
     """One past date that looked like the date asked about, with the regime model's label where it has one.
 
     `percentile` is the share of pairs of dates at least as near, None without pairs; `path` holds closes around the
-    date as shares of its own close, `n_before` of them before it.
+    date as shares of its own close, `n_before` of them before it. `nearness` says why it is near, in a space of prices
+    and macro numbers.
     """
 
     as_of_date: date
@@ -192,6 +195,7 @@ class Analog:
     outcomes: tuple[ForwardReturn, ...]
     n_before: int
     path: Float64Vector
+    nearness: Nearness | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the path."""
@@ -202,6 +206,7 @@ class Analog:
             "regime_label": self.regime_label,
             "confidence": self.confidence,
             "followed_by": [outcome.to_dict() for outcome in self.outcomes],
+            **({} if self.nearness is None else {"nearness": self.nearness.to_dict()}),
         }
 
 
@@ -209,7 +214,9 @@ class Analog:
 class AnalogReport:
     """The analogs of one date, nearest or least alike first, and how what followed them is spread against all dates.
 
-    `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one.
+    `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one. `parts`
+    say how much prices and macro numbers hold of the distances between the dates that could be chosen, where both are
+    compared; `prices_alone` is why the numbers are not, where the space was left open.
     """
 
     request: AnalogRequest
@@ -223,6 +230,8 @@ class AnalogReport:
     base_spreads: tuple[Quantiles, ...]
     n_before: int
     path: Float64Vector
+    parts: SpaceParts | None = None
+    prices_alone: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the paths."""
@@ -235,6 +244,7 @@ class AnalogReport:
             "exclude_sessions": asked.exclude_sessions,
             **({"least": True} if asked.least else {}),
             "model_id": self.model_id,
+            **({} if self.parts is None else {"parts": self.parts.to_dict()}),
             "regime_model_id": self.regime_model_id,
             "instrument_id": self.instrument_id,
             "n_candidates": self.n_candidates,

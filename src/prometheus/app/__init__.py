@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
     from prometheus.app import stored as _stored
-    from prometheus.app import text_search as _text_search
+    from prometheus.app import text_likeness as _text_likeness
     from prometheus.app import texts as _texts
     from prometheus.app import window_search as _window_search
     from prometheus.app.wiring import Wiring
@@ -58,7 +58,7 @@ class App:
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts
     analogs: _analogs.FindAnalogs
-    text_search: _text_search.SearchTexts
+    text_search: _text_likeness.LikeTexts
     window_search: _window_search.SearchWindows
     texts: _texts.EmbedTexts
     face: _face.Notebook

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TypeVar
 
+import numpy as np
+
+from prometheus.analogs.nearness import nearness, space_parts
 from prometheus.analogs.search import (
     AnalogReport,
     AnalogRequest,
@@ -23,10 +26,17 @@ from prometheus.app.text_models import TextModels
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import DateVector
 from prometheus.encoders.catalogue import stored_model_id
-from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, require_one_space
-from prometheus.encoders.joint.macro_model import MACRO_MODEL_ID
+from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS, JointRows, require_one_space, scope_text
+from prometheus.encoders.joint.macro_model import MACRO_FAMILY, MACRO_MODEL_ID, MacroJointModel
 from prometheus.encoders.texts.documents import TextSelection, TextSourceType
-from prometheus.errors import NoRegimesError, ambiguous_model, no_embedding, no_joint_rows, no_text_embeddings
+from prometheus.errors import (
+    NoRegimesError,
+    UsageError,
+    ambiguous_model,
+    no_embedding,
+    no_joint_rows,
+    no_text_embeddings,
+)
 from prometheus.market.outcomes import ForwardReturns
 from prometheus.regime.history import DatedVectors, RegimeHistory, preferred_history
 from prometheus.regime.types import RegimeLabel
@@ -65,10 +75,9 @@ class FindAnalogs:
         data, or no prices.
         """
         asked = asked or Histories(self._wired)
-        if request.model_id is not None and request.space == "numeric":
-            request = replace(request, model_id=stored_model_id(request.model_id))
         search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions, least=request.least)
         histories = _histories(request, asked)
+        request, prices_alone = self._in_a_space(request, histories, asked)
         searched = self._searched(request, histories, asked)
         asked.require_known(searched.model_id, request.as_of)
         as_of_date = date_with_vector(request, searched.rows.dates)
@@ -77,11 +86,53 @@ class FindAnalogs:
         followed = self._followed(instrument_id, as_of_date, asked)
         nearest = self._nearest(search, searched, followed, as_of_date, request.k)
         labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates, asked)
-        return build_report(
+        report = build_report(
             request,
             as_of_date=as_of_date, model_id=searched.model_id, regime_model_id=regime_model_id,
             instrument_id=instrument_id, dates=searched.rows.dates, nearest=nearest, labels=labels, followed=followed,
         )  # fmt: skip
+        return replace(_explained(report, searched, asked), prices_alone=prices_alone)
+
+    def has_numbers(self, request: AnalogRequest) -> bool:
+        """Return whether a request that leaves the space open is answered by prices and macro numbers."""
+        asked = Histories(self._wired)
+        return self._in_a_space(request, _histories(request, asked), asked)[0].space == "joint"
+
+    def _in_a_space(
+        self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories
+    ) -> tuple[AnalogRequest, str]:
+        """Return a request with its space, and why it is prices alone where that was left open."""
+        why = ""
+        if request.space is None and request.model_id is None and histories:
+            found = self._with_numbers(request, preferred_history(histories).last, asked)
+            if not isinstance(found, str):
+                return replace(request, space="joint", model_id=found.model_id), ""
+            why = found
+            logger.info("%s: prices alone are compared: %s", request.region, why)
+        request = replace(request, space=request.space or "numeric")
+        if request.model_id is not None and request.space == "numeric":
+            request = replace(request, model_id=stored_model_id(request.model_id))
+        return request, why
+
+    def _with_numbers(self, request: AnalogRequest, newest: date, asked: Histories) -> JointRows | str:
+        """Return the rows of prices and macro numbers that reach the newest date of a region, or why there are none."""
+        region = request.region
+        try:
+            stored = [each for each in asked.joint_rows(region, request.as_of) if _has_numbers(each)]
+        except UsageError:  # a folder keeps no joint rows
+            stored = []
+        if not stored:
+            return f"no {MACRO_MODEL_ID} of {region} is stored up to {request.as_of}"
+        named = [each for each in stored if each.model_id == MACRO_MODEL_ID] or stored
+        model_ids = sorted({each.model_id for each in named})
+        if len(model_ids) > 1:
+            return f"several models join macro numbers, and none is named: {', '.join(model_ids)}"
+        if len({(each.numeric_model_id, each.text_model_id) for each in named}) > 1:
+            return f"the rows of {model_ids[0]} were joined from several models"
+        found: JointRows = named[0]
+        if found.last != newest:
+            return f"the newest row of {found.model_id} is of {found.last}; a backfill joins later dates"
+        return found
 
     def _searched(self, request: AnalogRequest, histories: Sequence[RegimeHistory], asked: Histories) -> _Searched:
         if request.space == "numeric":
@@ -104,7 +155,7 @@ class FindAnalogs:
         joint_type = (REGIME_MACRO if request.source == "macro" else REGIME_NEWS).joint_type
         stored = [
             each
-            for each in self._wired.joint_vectors.stored_rows(request.region, request.as_of)
+            for each in asked.joint_rows(request.region, request.as_of)
             if each.joint_type == joint_type and request.model_id in (None, each.model_id)
         ]
         if not stored:
@@ -115,9 +166,13 @@ class FindAnalogs:
         if len(model_ids) > 1:
             raise ambiguous_model(request.region, model_ids)
         require_one_space(stored)
-        for branch in (stored[0].numeric_model_id, stored[0].text_model_id):
+        first = stored[0]
+        for branch in (first.numeric_model_id, first.text_model_id):
             asked.require_known(branch or "", request.as_of)
-        return _Searched(model_ids[0], DatedVectors(*self._wired.joint_vectors.load_vectors(stored[0])))
+        branches = (first.numeric_model_id, first.text_model_id, first.dim)
+        key = (asked.state, first.joint_type, first.model_id, scope_text(first.entity_scope), branches)
+        rows = self._kept_rows.get(key, lambda: DatedVectors(*self._wired.joint_vectors.load_vectors(first)))
+        return _Searched(first.model_id, rows, key=key)
 
     def _texts(self, request: AnalogRequest) -> _Searched:
         kind: TextSourceType = "MACRO" if request.source == "macro" else "NEWS"
@@ -177,3 +232,27 @@ def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:
         span = min(each.first for each in later), max(each.last for each in later)
         raise no_embedding(f"region {request.region!r}", request.as_of, span)
     return found
+
+
+def _has_numbers(rows: JointRows) -> bool:
+    """Whether rows join macro numbers, with the macro texts or without any."""
+    return rows.joint_type == REGIME_MACRO.joint_type and rows.model_id.startswith(MACRO_MODEL_ID)
+
+
+def _explained(report: AnalogReport, searched: _Searched, asked: Histories) -> AnalogReport:
+    """Return a report of prices and macro numbers with the part of each, and why each date is near; others as is."""
+    request = report.request
+    if request.space != "joint" or request.metric != "euclidean" or not report.n_candidates:
+        return report
+    config = asked.model_config(searched.model_id) or {}
+    if config.get("family") != MACRO_FAMILY:
+        return report
+    model, rows, n_candidates = MacroJointModel.from_config(config), searched.rows, report.n_candidates
+    parts = space_parts(model, rows.dates[:n_candidates], rows.vectors[:n_candidates])
+    if request.least:
+        return replace(report, parts=parts)
+    at = int(np.searchsorted(rows.dates, np.datetime64(report.as_of_date, "D")))
+    chosen = np.searchsorted(rows.dates, np.array([each.as_of_date for each in report.analogs], "M8[D]"))
+    told = nearness(model, rows.vectors, at, chosen, n_candidates)
+    analogs = tuple(replace(analog, nearness=why) for analog, why in zip(report.analogs, told, strict=True))
+    return replace(report, parts=parts, analogs=analogs)

@@ -14,7 +14,8 @@ import numpy as np
 
 from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
-from prometheus.app.text_search import TextSearchReport, ToldText, tell_once
+from prometheus.app.text_likeness import LikeText, SaidThen
+from prometheus.app.text_search import ToldText, tell_once
 from prometheus.arrays import DateVector
 from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
 N_ANALOGS = 8
 N_UNLIKE = 3
 """Dates least like the one shown."""
-N_SIMILAR_TEXTS = 6
-N_COMPARED_TEXTS = 48
-"""Texts of which the nearest of each kind is shown."""
 N_OWN_TEXTS = 48
 """Newest texts about the instruments behind a region, near-copies among them."""
+N_COMPARED_TEXTS = 6
+"""Texts of a day, near-copies once, whose nearest earlier one is shown."""
 N_CHANGES = 12
 N_GAPS_SHOWN = 5
 _SAID = ("held", "probabilities", "high_volatility", "market_index", "bear", "spell_sessions", "change_risk")
@@ -79,14 +79,14 @@ class Briefing:
     """One region on one evening, without later data.
 
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`.
-    `own_texts` concern the region's instruments. Of
-    `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
-    `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
-    the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
-    said. `before` is the state of the session before, `movements` what moved since, `spell_movements` since the
-    present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is
-    that from the calibration span, None where it is not watched. `unlike` are the dates least like it, None without
-    `analogs`.
+    `own_texts` concern the region's instruments. Of `changes`, newest first, the first one is the present. What
+    cannot be told is empty or None: then `no_reasons`, `no_analogs` or `no_like_texts` says why. `like_texts` are the
+    first of the `texts`, each with the earlier text nearest to it, `said_then` what was said nearest to them in the
+    week up to each analog. `histories` are those of all regions; `findings` are the open ones in the region's prices
+    as known on the date, newest first; `said` is what the record has of the date, whenever it was said. `before` is
+    the state of the session before, `movements` what moved since, `spell_movements` since the present spell began,
+    `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is that from the
+    calibration span, None where it is not watched. `unlike` are the dates least like it, None without `analogs`.
     """
 
     region: str
@@ -109,8 +109,9 @@ class Briefing:
     texts_date: date | None
     texts: tuple[ToldText, ...]
     own_texts: OwnTexts
-    similar_texts: TextSearchReport | None
-    no_similar_texts: str
+    like_texts: tuple[LikeText, ...]
+    no_like_texts: str
+    said_then: Mapping[date, SaidThen]
     freshness: Freshness
     findings: tuple[Finding, ...]
     said: Statement | None
@@ -147,15 +148,17 @@ class BriefRegion:
         changes, transitions = _changes(timeline), transition_report(timeline)
         spell_movements, _ = _said_or_why(lambda: self.moved_in_spell(changes[0], state, asked))
         wanted = AnalogRequest(region, day, k=N_ANALOGS, regime_model_id=history.model_id)
-        texts = self._app.wired.texts
-        texts_date = texts.newest("MACRO", day)
+        texts_date = self._app.wired.texts.newest("MACRO", day)
+        texts = () if texts_date is None else tell_once(self._app.wired.texts.texts_of("MACRO", texts_date, day))
+        compared = texts[:N_COMPARED_TEXTS]
         with ThreadPoolExecutor(1, thread_name_prefix="prometheus-briefing") as pool:  # the two slowest at once
-            likeness = pool.submit(_said_or_why, lambda: self._similar(texts_date or day))
+            likeness = pool.submit(_said_or_why, lambda: tuple(self._app.text_search.like_day(compared, day)))
             analogs, no_analogs = _said_or_why(lambda: self._app.analogs.find(wanted, asked))
             far = replace(wanted, k=N_UNLIKE, least=True)
             unlike, _ = _said_or_why(lambda: self._app.analogs.find(far, asked)) if analogs else (None, "")
             checked = self._app.findings.check_known(asked.instruments_behind(region, day), until=day)
-            similar, no_similar = likeness.result()
+            like_texts, no_like_texts = likeness.result()
+        said_then = self._said_then(compared, day, analogs)
         return Briefing(
             region=region, as_of_date=day, history=history, histories=tuple(asked.histories(date.max)), state=state,
             before=next(iter(earlier), None), reasons=reasons or (), no_reasons=no_reasons, movements=movements or (),
@@ -163,9 +166,9 @@ class BriefRegion:
             outlook=outlook(transitions.matrix, state.regime_label), changes=changes,
             transitions=transitions, instrument_id=instrument_id, analogs=analogs,
             no_analogs=no_analogs, unlike=unlike, texts_date=texts_date,
-            texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             own_texts=self._own_texts(asked.instruments_behind(region, day), day),
-            similar_texts=similar, no_similar_texts=no_similar, freshness=_freshness(bars, timeline),
+            texts=texts, like_texts=like_texts or (), no_like_texts=no_like_texts, said_then=said_then,
+            freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
@@ -238,12 +241,12 @@ class BriefRegion:
         told = tell_once(sorted(found, key=lambda each: each.timestamp))
         return OwnTexts(tuple(ids), told[::-1])
 
-    def _similar(self, day: date) -> TextSearchReport:
-        """Return the earlier texts nearest to those of a day, the nearest one of each kind."""
-        found = self._app.text_search.like_day(day, "macro", k=N_COMPARED_TEXTS)
-        firsts = {hit.text.kind: hit for hit in reversed(found.hits)}
-        hits = sorted(firsts.values(), key=lambda hit: -(hit.score or 0.0))
-        return replace(found, hits=tuple(hits[:N_SIMILAR_TEXTS]))
+    def _said_then(
+        self, compared: Sequence[ToldText], day: date, analogs: AnalogReport | None
+    ) -> Mapping[date, SaidThen]:
+        days = [analog.as_of_date for analog in analogs.analogs] if analogs else []
+        found, _ = _said_or_why(lambda: self._app.text_search.said_then(compared, day, days))
+        return {each.day: each for each in found or ()}
 
 
 def _freshness(bars: DateVector, timeline: RegimeTimeline) -> Freshness:

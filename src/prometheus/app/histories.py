@@ -18,6 +18,7 @@ from prometheus.app.wiring import UseCase, Wiring
 from prometheus.arrays import DateVector, Float64Matrix
 from prometheus.core.files import require_writable
 from prometheus.encoders.catalogue import knowledge_end, stored_model_id
+from prometheus.encoders.joint.examples import JointRows
 from prometheus.errors import (
     NoRegimesError,
     UsageError,
@@ -91,6 +92,10 @@ class Histories:
         """How many states a region's vectors of an encoder are in, and when the newest was written."""
         self.model_config = cache(wired.registry.load_config)
         """The recorded configuration of a model id; None if not recorded."""
+        self.joint_rows = cache(self._read_joint_rows)
+        """What is stored of a region's joint rows up to a date, the most rows first."""
+        self.state = object()
+        """Stands for this state of the databases in the keys of what is kept."""
         self._members = cache(timelines.members_of)
         self._closes: dict[str, tuple[date, Closes]] = {}
 
@@ -132,6 +137,9 @@ class Histories:
             if each.model_id == model_id:
                 return each
         raise NoRegimesError(region, f"of {model_id} (models that have: {', '.join(each.model_id for each in found)})")
+
+    def _read_joint_rows(self, region: str, until: date) -> list[JointRows]:
+        return self._wired.joint_vectors.stored_rows(region, until)
 
     def learned_until(self, model_id: str, as_of: date) -> date | None:
         """Return the last date a model learned from, if that is `as_of` or later; else None."""

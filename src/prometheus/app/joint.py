@@ -172,6 +172,18 @@ class JoinTexts(BackfillCase):
         start = max(span.start, until + timedelta(days=1))
         return DateSpan.of_range(start, span.end) if start <= span.end else None
 
+    def with_numbers(self, region: str, numeric_model_id: str, until: date) -> list[TextBranch]:
+        """Return the joint models of a region's prices and macro numbers without texts that have rows up to a date."""
+        stored = self._wired.joint_vectors.stored_rows(region, until)
+        names = {
+            each.model_id
+            for each in stored
+            if (each.joint_type, each.model_id[: len(MACRO_MODEL_ID)]) == (REGIME_MACRO.joint_type, MACRO_MODEL_ID)
+            and (each.numeric_model_id, each.text_model_id) == (numeric_model_id, None)
+            and "timezone" not in each.entity_scope[REGIME_MACRO.filters_key]
+        }
+        return [TextBranch(REGIME_MACRO, self._wired.config.text_model_id, name, {}) for name in sorted(names)]
+
     def rows(
         self, space: JointSpace, region: str, model_id: str, start: date, end: date, limit: int | None
     ) -> list[StoredJointEmbedding]:

@@ -299,10 +299,9 @@ class RunNight:
                 if not plan.stands_on(skipped):
                     raise
                 night = replace(night, skipped=skipped, is_skipped=True)
-            for branch in text_branches(self._config, plan.region, plan.definition):
-                if branch.space.text_source in joinable and night.newest is not None:
-                    with _noting(failures):
-                        night = self._join(night, wanted, branch, dry_run=request.dry_run)
+            for branch in self._branches(wanted, joinable) if night.newest is not None else ():
+                with _noting(failures):
+                    night = self._join(night, wanted, branch, dry_run=request.dry_run)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
     def _wanted(self, plan: RegionPlan, request: NightlyRequest) -> _WantedRegion:
@@ -351,6 +350,14 @@ class RunNight:
             changes=told.changes(plan.region, model_id),
             drift=self._app.drift.on(plan.region, end, model_id) if newest else None,
         )
+
+    def _branches(self, wanted: _WantedRegion, joinable: Collection[TextSourceType]) -> list[TextBranch]:
+        """Return what a region is joined with: its texts, and macro numbers where rows of them are stored."""
+        of_texts = text_branches(self._config, wanted.plan.region, wanted.plan.definition)
+        branches = [each for each in of_texts if each.space.text_source in joinable]
+        named = {each.joint_model_id for each in branches}
+        numbers = self._app.joint.with_numbers(wanted.plan.region, wanted.encoder_model_id, wanted.span.end)
+        return [*branches, *(each for each in numbers if each.joint_model_id not in named)]
 
     def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, *, dry_run: bool) -> RegionNight:
         span = self._app.joint.joinable(wanted.span, branch.joint_model_id)

@@ -1,4 +1,4 @@
-"""Texts like a question, or like the texts of a day: by their words, by their meaning, or by both."""
+"""Texts like a question, or like a stored one: by their words, by their meaning, or by both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
-from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
@@ -191,9 +191,9 @@ class SearchTexts:
     def __init__(self, wired: Wiring) -> None:
         self._models = TextModels(wired)
         self._words = WordScores(wired)
-        self._ranking = Ranking(self._words, MeaningScores(wired))
+        self._meaning = MeaningScores(wired)
+        self._ranking = Ranking(self._words, self._meaning)
         self._passages = ShownPassages(wired)
-        self._vectors = wired.daily_texts
         self._texts = wired.texts
         self._visible_state = wired.db_manager.visible_state
 
@@ -237,27 +237,6 @@ class SearchTexts:
             raise NotFoundError(f"there is no text {query.like} known on {query.as_of}", code="no_texts")
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
-
-    def like_day(
-        self, day: date, source: Source, model_id: str | None = None, k: int = 10, by: By = "both"
-    ) -> TextSearchReport:
-        """Return the earlier texts most like those of a day, by their words and mean; NotFoundError without any."""
-        _require_k(k)
-        kind = _KINDS[source]
-        own = self._texts.texts_of(kind, day, day)
-        if not own:
-            raise no_texts(kind, day)
-        mark = self._visible_state()
-        known = self._words.known([kind], day, mark)
-        is_earlier = known.days < np.datetime64(day, "D")
-        if not is_earlier.any():
-            raise no_texts(kind, day)
-        chosen = model_id or self._models.newest(kind)
-        means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
-        vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
-        question = "\n\n".join(text.text for text in own)
-        asked = self._words.asked(question, known)
-        return self._ranked(Searched(question, asked, vectors, known, is_earlier, day, by, mark), k, is_asked=False)
 
     def _read(
         self, query: TextQuery, question: str, liked: DatedText | None, mark: tuple[str, ...]
@@ -329,7 +308,7 @@ class SearchTexts:
             if len(found) == k:
                 break
         return [
-            (int(scored.positions[row]), _hit(text, scored, row, n_copies))
+            (int(scored.positions[row]), hit_of(text, scored, row, n_copies))
             for (text, row), n_copies in zip(found, stories.n_copies, strict=True)
         ]
 
@@ -341,7 +320,8 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
     return tuple(map(ToldText, first, stories.n_copies))
 
 
-def _hit(text: DatedText, scored: Scored, row: int, n_copies: int) -> TextHit:
+def hit_of(text: DatedText, scored: Scored, row: int, n_copies: int = 0) -> TextHit:
+    """Return a text with its scores, those of a row."""
     score, words, similarity, rank = (
         None if np.isnan(each[row]) else float(each[row])
         for each in (scored.score, scored.words, scored.similarity, scored.rank)

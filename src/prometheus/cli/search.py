@@ -44,7 +44,10 @@ def similar(
             "those like this one's."
         ),
     ] = None,
-    space: Annotated[Space, option("Compare prices, texts, or both joined.")] = "numeric",
+    space: Annotated[
+        Space | None,
+        option("Compare prices, texts, or joint rows; without it prices, with macro numbers where they are joined."),
+    ] = None,
     k: Annotated[int, option("How many analogs.")] = 10,
     exclude_sessions: Annotated[
         int, option("Minimum gap between results: sessions, or weekdays without a region.")
@@ -67,12 +70,12 @@ def similar(
         with command_app() as app:
             report = app.analogs.find(request)
             encoders = [each.encoder_model_id for each in app.regimes.histories() if each.region == region]
-        rivals, until = (encoders, None) if space == "numeric" else ([report.model_id], as_of)
+        rivals, until = (encoders, None) if report.request.space == "numeric" else ([report.model_id], as_of)
         notes = note_only_model(model_id, rivals, until)
         return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)), notes=notes)
     from prometheus.app.window_search import DEFAULT_MODEL_ID, WindowRequest
 
-    if space != "numeric" or metric != "euclidean":
+    if space not in (None, "numeric") or metric != "euclidean":
         raise UsageError("windows of instruments are compared in the numeric space, by Euclidean distance")
     if least:
         raise UsageError("of all instruments' windows only the nearest are found; give --region for --least")
@@ -89,8 +92,11 @@ def _report_lines(report: AnalogReport) -> Iterator[str]:
         f"{asked.region} {report.as_of_date}, {asked.space} space of {report.model_id}: {how} of "
         f"{report.n_candidates:,} earlier dates, more than {asked.exclude_sessions} sessions apart"
     )
+    if report.parts is not None:
+        yield str(report.parts)
     header = ["date", "distance", "nearer pairs", "regime", "sure", *_outcome_header(report.analogs[0].outcomes)]
     yield from table([header, *(_analog_row(analog) for analog in report.analogs)])
+    yield from (f"{each.as_of_date}  {each.nearness}" for each in report.analogs if each.nearness is not None)
     yield f"closes of {report.instrument_id}; spread over the {named}, and over all dates (10 % / median / 90 %):"
     rows = [
         [f"{spread.measure} of the next {spread.horizon}", _spread_text(spread), _spread_text(base)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Generic, TypeVar
@@ -221,9 +221,9 @@ def _define_region(app: App, asked: RegionParameters, day: date) -> Mapping[str,
 
 def _find_analogs(app: App, asked: AnalogsParameters, day: date) -> Mapping[str, Any]:
     history = _known_history(app, asked, day)
-    request = AnalogRequest(
-        asked.region, day, k=asked.k, model_id=history.encoder_model_id, regime_model_id=history.model_id
-    )
+    request = AnalogRequest(asked.region, day, k=asked.k, regime_model_id=history.model_id)
+    if asked.model_id is not None or not app.analogs.has_numbers(request):
+        request = replace(request, space="numeric", model_id=history.encoder_model_id)
     return app.analogs.find(request).to_dict()
 
 
@@ -319,7 +319,8 @@ TOOLS: Mapping[str, Tool[Any]] = {
     ),
     "find_analogs": Tool(
         "The past dates of a region that looked most like a date, and return, volatility and drawdown of the 21 and 63 "
-        "sessions that followed each, against all past dates. What had not passed by the date is null.",
+        "sessions that followed each, against all past dates; by prices, and macro numbers where they are joined. What "
+        "had not passed by the date is null.",
         AnalogsParameters, _find_analogs,
     ),
     "search_texts": Tool(

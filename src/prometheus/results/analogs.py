@@ -86,7 +86,7 @@ class Analogs(ResultTable[Analog]):
 
     def _named(self) -> Mapping[str, str]:
         report = self.report
-        asked = {"space": report.request.space, "metric": report.request.metric}
+        asked = {"space": report.request.space or "", "metric": report.request.metric}
         models = {"model_id": report.model_id, "regime_model_id": report.regime_model_id or ""}
         of = {"region": self.region, "as_of_date": str(report.as_of_date)}
         return {**of, **asked, **models, "instrument_id": report.instrument_id}
@@ -94,7 +94,11 @@ class Analogs(ResultTable[Analog]):
     def _notes(self) -> Sequence[str]:
         report = self.report
         pairs = zip(report.spreads, report.base_spreads, strict=True)
-        return [_compared(of_analogs, of_all) for of_analogs, of_all in pairs if of_analogs.measure == "return"]
+        parts = [] if report.parts is None else [str(report.parts)]
+        return [
+            *parts,
+            *(_compared(of_analogs, of_all) for of_analogs, of_all in pairs if of_analogs.measure == "return"),
+        ]
 
 
 def _centred(path: Float64Vector, n_before: int) -> Float64Vector:

@@ -88,7 +88,7 @@ def analogs(
 
     def find(bars: PriceBars) -> Analogs:
         (name,) = bars.instrument_ids
-        request = AnalogRequest(name, day, k=k, exclude_sessions=exclude_sessions, metric=metric, model_id=model)
+        request = AnalogRequest(name, day, "numeric", k, exclude_sessions, metric, model)
         known_from = knowledge_end(model_config(create_numeric_model(model)))
         if known_from is not None and known_from >= day:
             raise model_not_known_yet(model, known_from, day)

@@ -117,7 +117,7 @@ class Prometheus:
         self,
         region: str,
         as_of: DateLike,
-        space: Space = "numeric",
+        space: Space | None = None,
         k: int = 10,
         *,
         exclude_sessions: int = 63,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from prometheus.analogs.search import AnalogRequest, Metric, Space
+from prometheus.analogs.search import SPACES, AnalogRequest, Metric, Space
 from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.backfill.plan import DateSpan
 from prometheus.encoders.texts.documents import TextFilters
@@ -128,8 +128,10 @@ class AnalogParameters(Parameters):
     """Analogs of a date."""
 
     as_of: IsoDate = Field(description="The date asked about; nothing after it counts.", examples=["2020-03-16"])
-    space: Space = _as_in(
-        AnalogRequest, "space", description="What is compared: the numbers, the texts, or both joined."
+    space: Annotated[Space | None, WithJsonSchema({"type": "string", "enum": list(SPACES)})] = _as_in(
+        AnalogRequest,
+        "space",
+        description="What is compared: prices, texts, or joint rows; left out prices, with macro numbers where joined.",
     )
     k: int = _as_in(AnalogRequest, "k", ge=1, le=MAX_ANALOGS, description="Analogs wanted.")
     exclude_sessions: int = _as_in(

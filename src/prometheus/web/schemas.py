@@ -210,6 +210,35 @@ class OutcomeRow(Answer):
     drawdown: float | None
 
 
+class SharedNumberRow(Answer):
+    """A macro number of two dates, in words of its unit."""
+
+    name: str
+    now: str
+    then: str
+    share: float = Field(description="Part of the nearness that it stands for; below 0 where it held the dates apart.")
+
+
+class NearnessRow(Answer):
+    """Why a date is near, in a space of prices and macro numbers; the two parts add to 1."""
+
+    prices: float
+    numbers: float
+    near_in: list[SharedNumberRow]
+    apart_in: SharedNumberRow | None
+
+
+class PartsRow(Answer):
+    """How much prices and macro numbers hold of the squared distances between the dates compared."""
+
+    prices: Share
+    numbers: Share
+    n_numbers: int
+    has_texts: bool = Field(description="Whether texts take part, which are then counted with prices.")
+    first: date
+    last: date
+
+
 class AnalogRow(Answer):
     """A past date that looked like the one asked about."""
 
@@ -219,6 +248,7 @@ class AnalogRow(Answer):
     regime_label: RegimeLabel | None
     confidence: Share | None
     followed_by: list[OutcomeRow]
+    nearness: NearnessRow | None = Field(None, description="Only where prices and macro numbers are compared.")
 
 
 class SpreadRow(Answer):
@@ -245,6 +275,7 @@ class AnalogList(Answer):
     metric: Literal["euclidean", "cosine"]
     exclude_sessions: int
     model_id: str
+    parts: PartsRow | None = Field(None, description="Only where prices and macro numbers are compared.")
     regime_model_id: str | None
     instrument_id: str
     n_candidates: int

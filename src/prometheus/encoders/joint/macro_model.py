@@ -98,6 +98,11 @@ class MacroJointModel:
         centres = BranchCentres.from_config(config["centres"]) if "centres" in config else None
         return cls(config["series"], Shares(**config["shares"]), centres)
 
+    def scores(self, vectors: Float32Matrix) -> Float64Matrix:
+        """Return the standard scores that stand in vectors of this model, shape (n, n_numbers)."""
+        n_numbers = len(self.numbers)
+        return vectors[:, -n_numbers:].astype(np.float64) / math.sqrt(self.shares.numbers / n_numbers)
+
     def embed_batch(self, examples: Sequence[JointExample]) -> Float32Matrix:
         """Return one vector per example, shape (n, dim); errors as of `parts`."""
         return self.combine(self.parts(examples))

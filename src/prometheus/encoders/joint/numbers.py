@@ -34,6 +34,10 @@ CONSTANTS_SOURCE = {
 RECOMPUTE_COMMAND = "python -m benchmarks.joint_spaces --constants"
 _LOGS = frozenset({"VIXCLS", "BAMLH0A0HYM2", "BAMLC0A0CM"})
 """Series read in logarithms: they rise by factors where rates rise by points."""
+_WORDS: Mapping[str, str] = {
+    "DFF": "policy rate", "DGS2": "2-year yield", "DGS10": "10-year yield", "VIXCLS": "VIX",
+    "BAMLH0A0HYM2": "high-yield spread", "BAMLC0A0CM": "investment-grade spread",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,34 @@ class MacroNumber:
         """
         levels = " less ".join(f"log {each}" if each in _LOGS else each for each in self.series)
         return f"{levels}, 12-month change" if self.is_change else levels
+
+    @property
+    def words(self) -> str:
+        """How the page and answers call it.
+
+        >>> MacroNumber(("DGS10", "DGS2"), 1.0, 1.0).words, MacroNumber(("DFF",), 0.0, 1.0, is_change=True).words
+        ('10-year less 2-year yield', '12-month change of the policy rate')
+        """
+        if len(self.series) > 1:
+            return "10-year less 2-year yield"
+        named = _WORDS[self.series[0]]
+        article = "" if named == "VIX" else "the "
+        return f"12-month change of {article}{named}" if self.is_change else named
+
+    def told(self, score: float) -> str:
+        """Return in words of its unit what a standard score stands for.
+
+        >>> rate, vix = MacroNumber(("DFF",), 4.0, 2.0), MacroNumber(("VIXCLS",), 0.0, 0.5, is_change=True)
+        >>> rate.told(-1.0), vix.told(1.0)
+        ('2.00 %', '+65 %')
+        """
+        value = score * self.deviation + self.mean
+        if self.series[0] in _LOGS:
+            if self.is_change:
+                return f"{math.expm1(value):+.0%}".replace("%", " %")
+            level = math.exp(value)
+            return f"{level:.1f}" if self.series[0] == "VIXCLS" else f"{level:.2f} %"
+        return f"{value:+.2f} points" if self.is_change or len(self.series) > 1 else f"{value:.2f} %"
 
     def raw(self, levels: Mapping[str, Levels]) -> Float64Vector:
         """Return the number in its own units, shape (n_dates,); NaN where a level is missing."""

@@ -173,7 +173,7 @@
       await loadPlots();
       chart = charts.analogs(place, JSON.parse(byId("analog-paths").textContent), on);
     });
-    for (const row of document.querySelectorAll("table.analogs tbody tr")) {
+    for (const row of document.querySelectorAll("table.analogs tbody tr:not(.why)")) {
       const day = row.querySelector("a").textContent;
       for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => chart?.emphasise(day));
       for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => chart?.emphasise(null));
