@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
     from prometheus.app import stored as _stored
+    from prometheus.app import text_evaluations as _text_evaluations
     from prometheus.app import text_likeness as _text_likeness
     from prometheus.app import texts as _texts
     from prometheus.app import window_search as _window_search
@@ -66,6 +67,7 @@ class App:
     evaluations: _evaluations.EvaluationTasks
     markets: _market_evaluations.EvaluateMarkets
     events: _event_studies.StudyEvents
+    text_evaluations: _text_evaluations.EvaluateTexts
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define

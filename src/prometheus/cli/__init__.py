@@ -40,6 +40,7 @@ COMMANDS = {
     "alerts": ("alerts", "send, test and list alerts of the nightly run"),
     "evaluate": ("evaluation", "judge labellers under one causal protocol"),
     "evaluate_events": ("evaluation", "see what was stated around given dates"),
+    "evaluate_texts": ("evaluation", "see whether texts improve forecasts of volatility over HAR"),
     "check_repaint": ("evaluation", "see whether a labeller of your own changes what it said"),
     "fit_scale_free_constants": ("calibration", "recompute the frozen constants of num-regime-core-v2"),
     "config": ("operations", "print every setting and where it came from"),

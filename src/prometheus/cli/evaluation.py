@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from prometheus.cli.options import END, require_order
+from prometheus.cli.options import END, TextSource, require_order
 from prometheus.cli.parameters import date_option, option
-from prometheus.cli.runner import Answer, command, command_app, progress
+from prometheus.cli.runner import Answer, command, command_app, progress, table
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus.app.market_evaluations import MarketsRequest
     from prometheus.evaluation.history import MarketHistory
     from prometheus.evaluation.repaint import RepaintReport
+    from prometheus.evaluation.text_gains import Gain
     from prometheus.evaluation.v2 import PanelResult
 
 EXIT_REPAINTED = 3
@@ -158,6 +159,46 @@ def evaluate_events(
     with command_app("measures") as app:
         study = app.events.study(request, output)
     return Answer(study.to_dict, lambda: events_text(study))
+
+
+@command("--instrument-id AAPL.US", "--instrument-id GSPC.INDX --source macro --json")
+def evaluate_texts(
+    instrument_id: Annotated[list[str], option("Instrument with prices and linked texts; may be repeated.")],
+    source: Annotated[TextSource, option("Macro texts, or news.")] = "news",
+    model_id: Annotated[str | None, option("Whose vectors; those of the newest model without it.")] = None,
+    timezone: Annotated[
+        str, option("In which the instant at which a text became known is a date.", metavar="ZONE")
+    ] = "UTC",
+) -> Answer:
+    """Forecast volatility by HAR and by HAR with texts, walked through the years; print what texts add.
+
+    The grid of text features, horizons, tests and placebos is fixed before anything is run. A text counts for sessions
+    after the date on which it became known.
+    """
+    from prometheus.app.text_evaluations import TextEvaluationRequest
+
+    request = TextEvaluationRequest(tuple(instrument_id), "NEWS" if source == "news" else "MACRO", model_id, timezone)
+    with command_app("instruments") as app:
+        report = app.text_evaluations.evaluate(request)
+    return Answer(report.to_dict, lambda: "\n".join([*report.lines(), *_gain_table(report.gains), report.verdict()]))
+
+
+def _gain_table(gains: Sequence[Gain]) -> Iterator[str]:
+    header = [
+        "instrument", "ahead", "texts by", "sessions", "with texts", "HAR R2", "R2 added", "QLIKE added", "MSE ratio",
+        "p", "Holm", "least seen", "placebo: mean", "best",
+    ]  # fmt: skip
+    yield from table([header, *map(_gain_row, gains)])
+
+
+def _gain_row(gain: Gain) -> list[str]:
+    return [
+        gain.instrument_id, str(gain.horizon), gain.features, str(gain.n_sessions), str(gain.n_with_texts),
+        f"{gain.r2_har:.3f}", f"{gain.gain:+.4f} ({gain.low:+.4f}..{gain.high:+.4f})",
+        f"{gain.qlike:+.4f} ({gain.qlike_low:+.4f}..{gain.qlike_high:+.4f})", f"{gain.mse_ratio:.4f}",
+        f"{gain.p_value:.3f}", f"{gain.holm:.3f}", f"{gain.least_seen:.4f}", f"{gain.placebo:+.4f}",
+        f"{gain.placebo_best:+.4f}",
+    ]  # fmt: skip
 
 
 @command("--labeller my_labeller:label --instrument-id GSPC.INDX --start 2020-01-01", latest="prices")

@@ -77,7 +77,7 @@ _LINKED = """
     WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s ORDER BY 1
 """
 _KNOWN_OF = """
-    SELECT {key}, (greatest({timestamp}, known_at) AT TIME ZONE 'UTC')::date FROM {table} WHERE {concerned}
+    SELECT {key}, (greatest({timestamp}, known_at) AT TIME ZONE {zone})::date FROM {table} WHERE {concerned}
 """
 _NEWEST = """
     SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
@@ -207,10 +207,11 @@ class TextReader(HistoricalTables):
         """Return the instruments that texts dated and known up to a date concern, in order."""
         return self._db.column(compose_text_query(_LINKED, source_type), {"after": _midnight(until, _DAY)})
 
-    def known_days(self, source_type: TextSourceType, instrument_id: str) -> dict[int, date]:
-        """Return the date in UTC on which each text that concerns an instrument became known, by the id of its row."""
+    def known_days(self, source_type: TextSourceType, instrument_id: str, timezone: str) -> dict[int, date]:
+        """Return the date in a zone on which each text about an instrument became known, by the id of its row."""
+        load_zone("--timezone", timezone)
         about = concerns(source_type, [instrument_id])
-        return dict(self._db.rows(compose_text_query(_KNOWN_OF, source_type, concerned=about)))
+        return dict(self._db.rows(compose_text_query(_KNOWN_OF, source_type, concerned=about, zone=timezone)))
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""

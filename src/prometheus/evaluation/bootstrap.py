@@ -55,6 +55,13 @@ def mean_difference_interval(ours: Float64Vector, theirs: Float64Vector) -> Inte
     return interval_of(_sums(counts, (ours - theirs)[:, np.newaxis])[:, 0] / len(ours))
 
 
+def ratio_interval(numerators: Float64Vector, denominators: Float64Vector) -> Interval:
+    """Return the interval of the sum of one series over that of another, drawn together."""
+    above, below = _sums(draw_counts(len(numerators)), np.column_stack([numerators, denominators])).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return interval_of(above / below)
+
+
 def interval_of(statistics: Float64Vector) -> Interval:
     """Return the bounds of the middle 95 % of what is finite."""
     known = statistics[np.isfinite(statistics)]

@@ -78,12 +78,19 @@ class Har:
 
     def _regressors(self, history: MarketHistory, n_last: int) -> Float64Matrix:
         """Return 1 and the half logs of the mean variances over each span, shape (n_last, 4)."""
-        windows = trailing_windows(self.variances(history.last(n_last + SPANS[-1])), n_last, SPANS[-1])
-        month = windows.mean(axis=1)
-        means = [windows[:, -span:].mean(axis=1) + _FLOOR * month for span in SPANS]
-        return np.column_stack(
-            [np.ones(n_last), *(0.5 * np.log(np.maximum(mean, _SMALLEST_VARIANCE)) for mean in means)]
-        )
+        return har_regressors(self.variances(history.last(n_last + SPANS[-1])), n_last)
+
+
+def har_regressors(variances: Float64Vector, n_last: int) -> Float64Matrix:
+    """Return 1 and the half logs of the mean variances over each span up to the last sessions, shape (n_last, 4).
+
+    NaN where a span reaches before the first variance.
+    """
+    windows = trailing_windows(variances, n_last, SPANS[-1])
+    month = windows.mean(axis=1)
+    means = [windows[:, -span:].mean(axis=1) + _FLOOR * month for span in SPANS]
+    logs = (0.5 * np.log(np.maximum(mean, _SMALLEST_VARIANCE)) for mean in means)
+    return np.column_stack([np.ones(n_last), *logs])
 
 
 def har_labellers(span: int = DEFAULT_SPAN) -> list[Har]:
