@@ -1,7 +1,7 @@
-"""Runs ``python -m MODULE ARGUMENTS`` in forks of a process that has imported everything, so that none waits for it.
+"""Runs ``python -m MODULE ARGUMENTS`` and ``python -`` in forks of a process that has imported everything.
 
 A stand-in for ``python`` on the reader's PATH hands its arguments, environment, folder and open files over (see
-`tests.docs.shell`). What is run is the module as ``__main__``, as Python itself would.
+`tests.docs.shell`). What is run, a module or a program on standard input, is ``__main__``, as in Python itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import struct
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import TypedDict
 
 IMPORTED = (
@@ -25,12 +26,13 @@ IMPORTED = (
     "exchange_calendars", "alembic.command", "prometheus.cli.runner", "prometheus.scripts", "prometheus.app.regimes",
     "prometheus.app.backfills", "prometheus.app.analogs", "prometheus.app.joint", "prometheus.app.texts",
     "prometheus.app.evaluations", "prometheus.app.prices", "prometheus.app.nightly", "prometheus.results",
+    "uvicorn", "prometheus.web.server",
 )  # fmt: skip
 HEADER = struct.Struct("!I")
 
 
 class Request(TypedDict):
-    """What the stand-in was called with, the module first."""
+    """What the stand-in was called with: the module first, or a dash."""
 
     arguments: list[str]
     folder: str
@@ -94,7 +96,10 @@ def _run(request: Request, files: list[int]) -> int:
     sys.argv = request["arguments"]
     sys.path[0] = ""
     try:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        if sys.argv[0] == "-":
+            _run_input()
+        else:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         code: object = 0
     except SystemExit as end:
         code = end.code
@@ -105,6 +110,11 @@ def _run(request: Request, files: list[int]) -> int:
         with contextlib.suppress(OSError):
             stream.flush()
     return code if isinstance(code, int) else int(code is not None)
+
+
+def _run_input() -> None:
+    sys.modules["__main__"] = ModuleType("__main__")
+    exec(compile(sys.stdin.read(), "<stdin>", "exec"), vars(sys.modules["__main__"]))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ KEEP_VARIABLES = '{ declare -p | grep -E "^declare (--|-x) "; echo cd \\"$PWD\\"
 STAND_IN = """#!{python} -IS
 import json, os, signal, socket, struct, sys
 arguments = sys.argv[1:]
-if arguments[:1] != ["-m"] or not arguments[1].startswith("prometheus") or "serve" in arguments:
+if arguments[:1] == ["-m"] and arguments[1].startswith("prometheus"):
+    del arguments[0]
+elif arguments != ["-"]:
     os.execv({python!r}, [{python!r}, *arguments])
 
 
@@ -38,7 +40,7 @@ def end(code):
     sys.exit(code)
 
 
-request = json.dumps({{"arguments": arguments[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+request = json.dumps({{"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [struct.pack("!I", len(request))], [0, 1, 2])

@@ -248,24 +248,25 @@ def test_answers_are_short(said: dict[str, Said]) -> None:
     assert max(len(each.text) for each in said.values()) < 10_000
 
 
-def _poison(manager: DatabaseManager, day: str) -> None:
-    """Change everything after a day, and add what was not there yet on it."""
+def _poison(manager: DatabaseManager, day: str, until: str) -> None:
+    """Change everything after a day, and add what was not there yet on it; what is after `until` is changed already."""
+    span = {"day": day, "until": until, "region": REGION}
     with manager.get_historical_connection() as connection:
         connection.execute(
             "UPDATE prices_daily SET open = open * 3, high = high * 3, low = low * 3, close = close * 3, "
-            "adjusted_close = adjusted_close * 3 WHERE trade_date > %s", (day,),
+            "adjusted_close = adjusted_close * 3 WHERE trade_date > %(day)s AND trade_date <= %(until)s", span,
         )  # fmt: skip
         connection.execute(
-            "INSERT INTO prices_daily SELECT 'LATER.X', %s::date + 1, 1, 1, 1, 1, 1, 0, 'USD' ON CONFLICT DO NOTHING",
-            (day,),
-        )
+            "INSERT INTO prices_daily SELECT 'LATER.X', %(day)s::date + 1, 1, 1, 1, 1, 1, 0, 'USD' "
+            "ON CONFLICT DO NOTHING", span,
+        )  # fmt: skip
         connection.execute(
-            "UPDATE macro_events SET description = 'it is ' || event_id WHERE timestamp >= %s::date + 1 "
-            "AND description <> 'it is ' || event_id", (day,),
+            "UPDATE macro_events SET description = 'it is ' || event_id WHERE timestamp >= %(day)s::date + 1 "
+            "AND timestamp < %(until)s::date + 1", span,
         )  # fmt: skip
         connection.execute(
             "DELETE FROM text_embeddings WHERE source_type = 'MACRO' AND source_id IN "
-            "(SELECT event_id::text FROM macro_events WHERE timestamp >= %s::date + 1)", (day,),
+            "(SELECT event_id::text FROM macro_events WHERE timestamp >= %(day)s::date + 1)", span,
         )  # fmt: skip
         connection.execute(
             "INSERT INTO models (model_id, kind, fingerprint, config) SELECT 'zz-learned-later', kind, 'other', "
@@ -279,22 +280,23 @@ def _poison(manager: DatabaseManager, day: str) -> None:
         )
         connection.execute(
             "UPDATE regimes SET confidence = 1 - confidence, metadata = metadata - 'probabilities', regime_label = "
-            "CASE regime_label WHEN 'CRISIS' THEN 'CARRY' ELSE 'CRISIS' END WHERE as_of_date > %s", (day,),
+            "CASE regime_label WHEN 'CRISIS' THEN 'CARRY' ELSE 'CRISIS' END WHERE as_of_date > %(day)s "
+            "AND as_of_date <= %(until)s", span,
         )  # fmt: skip
-        connection.execute("DELETE FROM regime_transitions WHERE as_of_date > %s", (day,))
+        connection.execute("DELETE FROM regime_transitions WHERE as_of_date > %(day)s", span)
         connection.execute(
             "INSERT INTO forward_record SELECT number + 1000000, region, 'zz-said-later', as_of_date, 'CRISIS', 0.5, "
-            "0.1, 0.2, 0.3, 0.4, 0.5, 0.1, false, instruments, input_hash, %s::date + interval '1 day', hash "
-            "FROM forward_record WHERE number < 1000000 ON CONFLICT DO NOTHING", (day,),
+            "0.1, 0.2, 0.3, 0.4, 0.5, 0.1, false, instruments, input_hash, %(day)s::date + interval '1 day', hash "
+            "FROM forward_record WHERE number < 1000000 ON CONFLICT DO NOTHING", span,
         )  # fmt: skip
         copied = (
             "INSERT INTO regimes (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim, "
             "regime_embedding, metadata) SELECT {region}, {model}, as_of_date, 'CRISIS', 0.5, encoder_model_id, dim, "
-            "regime_embedding, metadata FROM regimes WHERE region = %s AND as_of_date > %s AND model_id <> "
-            "'zz-learned-later' ON CONFLICT DO NOTHING"
+            "regime_embedding, metadata FROM regimes WHERE region = %(region)s AND as_of_date > {after} AND model_id "
+            "<> 'zz-learned-later' ON CONFLICT DO NOTHING"
         )
-        connection.execute(copied.format(region="'LATER'", model="model_id"), (REGION, day))
-        connection.execute(copied.format(region="region", model="'zz-learned-later'"), (REGION, str(date.min)))
+        connection.execute(copied.format(region="'LATER'", model="model_id", after="%(day)s"), span)
+        connection.execute(copied.format(region="region", model="'zz-learned-later'", after="'-infinity'"), span)
 
 
 def test_whatever_happens_later_changes_no_byte(changeable_home: Path, said: dict[str, Said]) -> None:
@@ -303,7 +305,12 @@ def test_whatever_happens_later_changes_no_byte(changeable_home: Path, said: dic
     names = sorted(dated, key=lambda name: dated[name].values["as_of"], reverse=True)
     days = [dated[name].values["as_of"] for name in names]
     questions = [ASKED[name][0] for name in names]
-    again = converse(stdio_of(changeable_home), questions, before=lambda at: _poison(manager, days[at])).said
+
+    def poison(at: int) -> None:
+        if days[at] not in days[:at]:
+            _poison(manager, days[at], days[at - 1] if at else str(date.max))
+
+    again = converse(stdio_of(changeable_home), questions, before=poison).said
     manager.close_all()
     assert dict(zip(names, again, strict=True)) == dated
 
@@ -406,13 +413,15 @@ def test_it_ends_with_its_input_or_when_told_to(filled_home: Path, ending: signa
 
 
 def test_without_the_extra_one_line_names_it(tmp_path: Path) -> None:
-    blocker = "import sys; sys.modules['mcp'] = None; from prometheus.cli import main; sys.exit(main(sys.argv[1:]))"
-    for command in (["mcp"], ["serve", "--port", "0", "--mcp"]):
-        ended = subprocess.run(
-            [sys.executable, "-c", blocker, *command], env=ENVIRONMENT | {"PROMETHEUS_HOME": str(tmp_path)},
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert ended.returncode == 1
-        assert ended.stderr == (
-            "error: the MCP server needs an optional package; install it with: pip install 'prometheus-regime[mcp]'\n"
-        )
+    blocked = (
+        "import sys; sys.modules['mcp'] = None; from prometheus.cli import main; "
+        "print(main(['mcp']), main(['serve', '--port', '0', '--mcp']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", blocked], env=ENVIRONMENT | {"PROMETHEUS_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert ended.stdout == "1 1\n"
+    assert ended.stderr == 2 * (
+        "error: the MCP server needs an optional package; install it with: pip install 'prometheus-regime[mcp]'\n"
+    )
