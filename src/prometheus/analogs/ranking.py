@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,45 +93,3 @@ def cosines(rows: Float32Matrix, vector: Float32Vector) -> Float64Vector:
     (direction,) = directions(vector[np.newaxis])
     found: Float64Vector = np.einsum("ij,j->i", rows, direction).astype(np.float64)
     return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CompactRows:
-    """Vectors of unit length at a quarter of their size: `codes`, shape (n, dim), int8, and a `scale` for each, (n,).
-
-    A value is its code times the scale, so that the largest of a row is 127 of them. A cosine is off by some thousandth
-    of itself at most; that of a row does not depend on others.
-    """
-
-    codes: NDArray[np.int8]
-    scales: Float32Vector
-
-    @classmethod
-    def of(cls, rows: Float32Matrix) -> CompactRows:
-        """Return rows in this form; zeros stay zeros."""
-        codes, scales = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
-        for first in range(0, len(rows), ROWS_IN_CACHE):
-            part = slice(first, first + ROWS_IN_CACHE)
-            largest = np.abs(rows[part]).max(axis=1, initial=0.0)
-            scales[part] = largest / np.float32(127)
-            factors = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
-            codes[part] = np.rint(rows[part] * factors[:, np.newaxis])
-        return cls(codes, scales)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def __getitem__(self, rows: NDArray[np.integer]) -> CompactRows:
-        return CompactRows(self.codes[rows], self.scales[rows])
-
-    def cosines(self, vector: Float32Vector) -> Float64Vector:
-        """Return about the cosine of each row with a vector, shape (n,)."""
-        (direction,) = directions(vector[np.newaxis])
-        found = np.empty(len(self), np.float32)
-        wide = np.empty((ROWS_IN_CACHE, self.codes.shape[1]), np.float32)
-        for first in range(0, len(self), ROWS_IN_CACHE):
-            codes = self.codes[first : first + ROWS_IN_CACHE]
-            part = wide[: len(codes)]
-            part[:] = codes
-            np.einsum("ij,j->i", part, direction, out=found[first : first + len(codes)])
-        return (found * self.scales).astype(np.float64)

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.analogs.ranking import CompactRows, cosines, directions
+from prometheus.analogs.ranking import directions
+from prometheus.analogs.unit_rows import CompactRows, ExactRows, UnitRows
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_memory import KeptRows, Part
@@ -27,7 +28,6 @@ MOST_EXACT = 200_000
 
 The texts known decide, not what a process has room for: an answer does not depend on what was written later.
 """
-Rows: TypeAlias = Float32Matrix | CompactRows
 Form: TypeAlias = Literal["exact", "compact", "none"]
 VectorKey: TypeAlias = tuple[TextSourceType, str, VectorsOfTexts]
 _MOST_TABLES_OF_DATES = 2
@@ -46,10 +46,13 @@ class VectorsTable:
 
     def __init__(self, stored: StoredVectors, key: VectorKey, most_bytes: int) -> None:
         self._stored, self.key, self._most_bytes = stored, key, most_bytes
+        self._n_written = 0
 
     def written(self) -> NDArray[Any]:
         """Return which vectors are stored."""
-        return self._stored.written(*self.key)
+        found = self._stored.written(*self.key)
+        self._n_written = len(found)
+        return found
 
     def form(self, n_rows: int) -> Form:
         """Return how so many vectors are kept: at full length, at a quarter, or not, and read for each search."""
@@ -57,15 +60,18 @@ class VectorsTable:
             return "exact"
         return "compact" if n_rows * (self._stored.dim(*self.key) or 0) <= self._most_bytes else "none"
 
-    def read(self, text_ids: Sequence[int] | None, form: str) -> tuple[NDArray[Any], list[Rows]]:
-        """Return whose vectors there are, and the vectors, block by block."""
-        rows, blocks = [np.empty(0, WRITTEN)], []
+    def read(self, text_ids: Sequence[int] | None, form: str) -> tuple[NDArray[Any], list[UnitRows]]:
+        """Return whose vectors there are, and the vectors, block by block.
+
+        All vectors fill one block that is made before any is read, so that no gaps are left in the memory between.
+        """
         if form == "none":
             return self.written(), []
+        rows, room = [np.empty(0, WRITTEN)], _Room(form, self._n_written if text_ids is None else 0)
         for found, vectors in self.pages(text_ids):
             rows.append(found)
-            blocks.append(CompactRows.of(vectors) if form == "compact" else vectors)
-        return np.concatenate(rows), blocks
+            room.put(vectors)
+        return np.concatenate(rows), room.closed()
 
     def pages(self, text_ids: Sequence[int] | None = None) -> Iterator[tuple[NDArray[Any], Float32Matrix]]:
         """Yield vectors at unit length and whose they are, block by block, read now."""
@@ -74,14 +80,42 @@ class VectorsTable:
             yield page[[name for name, _ in WRITTEN]], directions(vectors)
 
 
+class _Room:
+    """One block for the vectors that are expected; what does not fit comes in further ones."""
+
+    def __init__(self, form: str, n_expected: int) -> None:
+        self._rows_of: type[UnitRows] = ExactRows if form == "exact" else CompactRows
+        self._n_expected, self._n_filled = n_expected, 0
+        self.blocks: list[UnitRows] = []
+
+    def put(self, vectors: Float32Matrix) -> None:
+        """Put in some vectors."""
+        n_rows, dim = vectors.shape
+        if not self.blocks or self._n_filled + n_rows > len(self.blocks[-1]):
+            self._close()
+            self.blocks.append(self._rows_of.empty(max(n_rows, self._n_expected), dim))
+            self._n_expected = self._n_filled = 0
+        self.blocks[-1].put(self._n_filled, vectors)
+        self._n_filled += n_rows
+
+    def closed(self) -> list[UnitRows]:
+        """Return the blocks, each as far as it is filled."""
+        self._close()
+        return self.blocks
+
+    def _close(self) -> None:
+        if self.blocks:
+            self.blocks[-1] = self.blocks[-1][: self._n_filled]
+
+
 class TextVectors:
     """Reads vectors once for many searches; several threads may ask."""
 
     def __init__(self, wired: Wiring) -> None:
         self._stored = StoredVectors(wired.db_manager)
         self._most_bytes = wired.config.search_memory_mib << 20
-        self._kept: dict[VectorKey, tuple[VectorsTable, KeptRows[list[Rows]]]] = {}
-        self._of_dates: Cache[list[tuple[Int64Vector, Float32Matrix]]] = Cache(_MOST_TABLES_OF_DATES)
+        self._kept: dict[VectorKey, tuple[VectorsTable, KeptRows[list[UnitRows]]]] = {}
+        self._of_dates: Cache[list[tuple[Int64Vector, UnitRows]]] = Cache(_MOST_TABLES_OF_DATES)
         self._lock = threading.Lock()
 
     def compare(
@@ -101,33 +135,38 @@ class TextVectors:
         is_exact = sum(int((each >= 0).sum()) for each in places) <= MOST_EXACT
         form = parts[0].form
         if is_exact and form != "exact":
-            blocks: Iterator[tuple[Int64Vector, Rows]] = iter(self._known_blocks(table, known, mark))
+            blocks: Iterator[tuple[Int64Vector, UnitRows]] = iter(self._known_blocks(table, known, mark))
         elif form == "none":
-            blocks = (
-                (known.positions_of(key[0], rows["text_id"]), CompactRows.of(vectors))
-                for rows, vectors in table.pages()
-            )
+            blocks = ((known.positions_of(key[0], rows["text_id"]), _compact(found)) for rows, found in table.pages())
         else:
             blocks = _blocks(parts, places)
         return [_compared(at, rows, vector) for at, rows in blocks], is_exact
 
     def _known_blocks(
         self, table: VectorsTable, known: KnownTexts, mark: tuple[str, ...]
-    ) -> list[tuple[Int64Vector, Float32Matrix]]:
+    ) -> list[tuple[Int64Vector, UnitRows]]:
         """Return the vectors of a date that has few, of a table that has many; those of the last dates are kept."""
 
-        def read() -> list[tuple[Int64Vector, Float32Matrix]]:
-            found = []
+        def read() -> list[tuple[Int64Vector, UnitRows]]:
+            found: list[tuple[Int64Vector, UnitRows]] = []
             for rows, vectors in table.pages():
                 at = known.positions_of(table.key[0], rows["text_id"])
                 if (at >= 0).any():
-                    found.append((at[at >= 0], vectors[at >= 0]))
+                    found.append((at[at >= 0], ExactRows(vectors[at >= 0])))
             return found
 
         return self._of_dates.get((mark, table.key, known.digest), read)
 
 
-def _blocks(parts: Sequence[Part[list[Rows]]], places: Sequence[Int64Vector]) -> Iterator[tuple[Int64Vector, Rows]]:
+def _compact(vectors: Float32Matrix) -> CompactRows:
+    rows = CompactRows.empty(*vectors.shape)
+    rows.put(0, vectors)
+    return rows
+
+
+def _blocks(
+    parts: Sequence[Part[list[UnitRows]]], places: Sequence[Int64Vector]
+) -> Iterator[tuple[Int64Vector, UnitRows]]:
     for part, at in zip(parts, places, strict=True):
         first = 0
         for rows in part.held:
@@ -135,11 +174,11 @@ def _blocks(parts: Sequence[Part[list[Rows]]], places: Sequence[Int64Vector]) ->
             first += len(rows)
 
 
-def _compared(places: Int64Vector, rows: Rows, vector: Float32Vector) -> Compared:
+def _compared(places: Int64Vector, rows: UnitRows, vector: Float32Vector) -> Compared:
     is_known = places >= 0
     n_known = int(is_known.sum())
     if 2 * n_known < len(rows):  # of a past date, most are not known
         places, rows = places[is_known], rows[np.flatnonzero(is_known)]
         is_known = np.ones(n_known, dtype=bool)
-    found = rows.cosines(vector) if isinstance(rows, CompactRows) else cosines(rows, vector)
+    found = rows.cosines(vector)
     return Compared(places, found) if n_known == len(places) else Compared(places[is_known], found[is_known])

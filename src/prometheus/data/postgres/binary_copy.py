@@ -22,7 +22,7 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 POSTGRES_EPOCH = np.datetime64("2000-01-01", "D")
 _WRITE_BYTES = 1 << 20
-_READ_BYTES = 1 << 24
+_READ_BYTES = 1 << 22
 
 _SEND = {
     "i2": "int2send", "i4": "int4send", "i8": "int8send", "f4": "float4send", "f8": "float8send", "b1": "boolsend",

@@ -51,7 +51,7 @@ def is_near_copy(one: Shingles, other: Shingles) -> bool:
     if not (one.numbers <= other.numbers or other.numbers <= one.numbers):
         return False
     n_one, n_other = len(one.runs), len(other.runs)
-    # the shared runs are no more than those of the shorter text, and all are no fewer than those of the longer one
+    # at most the runs of the shorter text are shared, and all together are at least those of the longer one
     if min(n_one, n_other) < MIN_OVERLAP * max(n_one, n_other):
         return False
     n_shared = len(one.runs & other.runs)

@@ -1,0 +1,110 @@
+"""Vectors of unit length in memory, at full length or at a quarter of it, and their cosines with a question's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prometheus.analogs.ranking import ROWS_IN_CACHE, cosines, directions
+from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
+
+_LARGEST = np.float32(127)
+
+
+class UnitRows(Protocol):
+    """Rows that are put in once and compared often; the cosine of one does not depend on the others."""
+
+    @classmethod
+    def empty(cls, n_rows: int, dim: int) -> Self:
+        """Return room for so many rows."""
+
+    def put(self, first: int, vectors: Float32Matrix) -> None:
+        """Put vectors of unit length, shape (n, dim), in from a place on."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Int64Vector | slice) -> Self: ...
+
+    def cosines(self, vector: Float32Vector) -> Float64Vector:
+        """Return the cosine of each row with a vector, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExactRows:
+    """The `vectors` as they are, shape (n, dim)."""
+
+    vectors: Float32Matrix
+
+    @classmethod
+    def empty(cls, n_rows: int, dim: int) -> ExactRows:
+        """Return room for so many rows."""
+        return cls(np.empty((n_rows, dim), np.float32))
+
+    def put(self, first: int, vectors: Float32Matrix) -> None:
+        """Put vectors of unit length, shape (n, dim), in from a place on."""
+        self.vectors[first : first + len(vectors)] = vectors
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: Int64Vector | slice) -> ExactRows:
+        return ExactRows(self.vectors[rows])
+
+    def cosines(self, vector: Float32Vector) -> Float64Vector:
+        """Return the cosine of each row with a vector, shape (n,)."""
+        return cosines(self.vectors, vector)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompactRows:
+    """A `code` of one byte for each value, shape (n, dim), and a scale for each row, shape (n,).
+
+    A value is about its code times the scale, and the largest of a row is 127 scales: none is off by more than half a
+    scale.
+
+    Examples
+    --------
+    >>> rows = CompactRows.empty(1, 2)
+    >>> rows.put(0, np.array([[0.6, -0.8]], dtype=np.float32))
+    >>> rows.codes.tolist(), rows.cosines(np.array([1.0, 0.0], dtype=np.float32)).round(3).tolist()
+    ([[95, -127]], [0.598])
+    """
+
+    codes: NDArray[np.int8]
+    scales: Float32Vector
+
+    @classmethod
+    def empty(cls, n_rows: int, dim: int) -> CompactRows:
+        """Return room for so many rows."""
+        return cls(np.empty((n_rows, dim), np.int8), np.empty(n_rows, np.float32))
+
+    def put(self, first: int, vectors: Float32Matrix) -> None:
+        """Put vectors of unit length, shape (n, dim), in from a place on; zeros stay zeros."""
+        for start in range(0, len(vectors), ROWS_IN_CACHE):
+            part = vectors[start : start + ROWS_IN_CACHE]
+            place = slice(first + start, first + start + len(part))
+            largest = np.abs(part).max(axis=1, initial=0.0)
+            factors = np.divide(_LARGEST, largest, out=np.zeros_like(largest), where=largest > 0)
+            self.codes[place] = np.rint(part * factors[:, np.newaxis])
+            self.scales[place] = largest / _LARGEST
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Int64Vector | slice) -> CompactRows:
+        return CompactRows(self.codes[rows], self.scales[rows])
+
+    def cosines(self, vector: Float32Vector) -> Float64Vector:
+        """Return about the cosine of each row with a vector, shape (n,)."""
+        (direction,) = directions(vector[np.newaxis])
+        found = np.empty(len(self), np.float32)
+        wide = np.empty((ROWS_IN_CACHE, self.codes.shape[1]), np.float32)
+        for first in range(0, len(self), ROWS_IN_CACHE):
+            codes = self.codes[first : first + ROWS_IN_CACHE]
+            part = wide[: len(codes)]
+            part[:] = codes
+            np.einsum("ij,j->i", part, direction, out=found[first : first + len(codes)])
+        return (found * self.scales).astype(np.float64)
