@@ -73,6 +73,10 @@ class WordScores:
         """Return some of what texts known on a date say of a filter, in order."""
         return sorted({value for kind in kinds for value in self._table.said(kind, name, as_of)})[:MOST_SAID]
 
+    def can_ask(self, question: str, known: KnownTexts) -> bool:
+        """Return whether a question has a word that texts are searched by: more than "what was that about"."""
+        return any(self._asked(question, known).values())
+
     def of(self, question: str, known: KnownTexts) -> Float64Vector:
         """Return the BM25 score of each known text, shape (n,); texts of each language are a collection of their own.
 
