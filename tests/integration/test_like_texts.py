@@ -103,7 +103,6 @@ def test_a_text_without_a_vector_is_compared_by_its_words_and_one_without_words_
 
     assert by_words.hit is not None
     assert (by_words.hit.similarity, by_words.nearer_pairs) == (None, None)
-    assert (by_words.way, by_words.hit.way) == ("down", "up")
     assert (nothing.hit, nothing.is_nothing_close) == (None, False)
     with pytest.raises(NotFoundError, match="no MACRO texts known on 2023-12-31"):
         like(app, START)

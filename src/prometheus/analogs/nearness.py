@@ -54,7 +54,7 @@ class Nearness:
     def __str__(self) -> str:
         near = f": {', '.join(map(str, self.near_in))}" if self.near_in else ""
         apart = "" if self.apart_in is None else f"; apart in {self.apart_in}"
-        return f"near by prices {self.prices:.0%}, by numbers {self.numbers:.0%}{near}{apart}"
+        return f"near by prices {_percent(self.prices)}, by numbers {_percent(self.numbers)}{near}{apart}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -80,8 +80,8 @@ class SpaceParts:
     def __str__(self) -> str:
         others = "prices and texts" if self.has_texts else "prices"
         return (
-            f"{others} hold {self.prices:.0%} of the squared distances from {self.first} to {self.last}, "
-            f"{self.n_numbers} macro numbers of the United States {self.numbers:.0%}"
+            f"{others} hold {_percent(self.prices)} of the squared distances from {self.first} to {self.last}, "
+            f"{self.n_numbers} macro numbers of the United States {_percent(self.numbers)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,3 +147,7 @@ def _farthest(told: Sequence[SharedNumber]) -> SharedNumber | None:
 def _require_fit(model: MacroJointModel, vectors: Float32Matrix) -> None:
     if vectors.ndim != 2 or vectors.shape[1] <= len(model.numbers):
         raise WindowShapeError("joint vectors", vectors.shape, (len(vectors), "dim"))
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"

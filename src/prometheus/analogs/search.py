@@ -206,7 +206,7 @@ class Analog:
             "regime_label": self.regime_label,
             "confidence": self.confidence,
             "followed_by": [outcome.to_dict() for outcome in self.outcomes],
-            **({} if self.nearness is None else {"nearness": self.nearness.to_dict()}),
+            "nearness": None if self.nearness is None else self.nearness.to_dict(),
         }
 
 
@@ -244,7 +244,7 @@ class AnalogReport:
             "exclude_sessions": asked.exclude_sessions,
             **({"least": True} if asked.least else {}),
             "model_id": self.model_id,
-            **({} if self.parts is None else {"parts": self.parts.to_dict()}),
+            "parts": None if self.parts is None else self.parts.to_dict(),
             "regime_model_id": self.regime_model_id,
             "instrument_id": self.instrument_id,
             "n_candidates": self.n_candidates,

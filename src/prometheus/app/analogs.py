@@ -108,7 +108,7 @@ class FindAnalogs:
             if not isinstance(found, str):
                 return replace(request, space="joint", model_id=found.model_id), ""
             why = found
-            logger.info("%s: prices alone are compared: %s", request.region, why)
+            logger.debug("%s: prices alone are compared: %s", request.region, why)
         request = replace(request, space=request.space or "numeric")
         if request.model_id is not None and request.space == "numeric":
             request = replace(request, model_id=stored_model_id(request.model_id))

@@ -18,7 +18,6 @@ from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
-from prometheus.encoders.texts.direction import Way, asked_direction, main_way, told_directions
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import NotFoundError, no_texts
 
@@ -29,8 +28,6 @@ MOST_PAIRS = 0.2
 _GRID = np.linspace(0.0, 1.0, 1_001)
 SAID_WITHIN = timedelta(days=6)
 """Before a day: what was said then is of the week that ends with it."""
-SHORT_CHARACTERS = 400
-"""Longer texts tell more than one direction; none is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,12 @@ class LikeText:
     """A text of a day and the earlier text nearest to it; None where none has a word or a vector to compare.
 
     `nearer_pairs` is the share of pairs of earlier texts that are as near or nearer, by cosine, in [0, 1]; None where
-    one of the two has no vector. `way` is which way the text itself says that its subject went, None where it does not
-    tell; that of the nearest stands in the hit.
+    one of the two has no vector.
     """
 
     told: ToldText
     hit: TextHit | None
     nearer_pairs: float | None = None
-    way: Way | None = None
 
     @property
     def is_nothing_close(self) -> bool:
@@ -106,7 +101,7 @@ class LikeTexts(SearchTexts):
         hits = [report.hits[0] if report else None for report in self.like_texts(texts, as_of)]
         earlier = self._earlier(texts[0].text, as_of)
         pairs = self._pairs(self._asked(texts, earlier), earlier)
-        return [_directed(told, hit, _nearer(hit, pairs)) for told, hit in zip(texts, hits, strict=True)]
+        return [LikeText(told, hit, _nearer(hit, pairs)) for told, hit in zip(texts, hits, strict=True)]
 
     def said_then(self, texts: Sequence[ToldText], as_of: date, days: Sequence[date]) -> list[SaidThen]:
         """Return for each day the text of its last week nearest to one of the texts; days without a text have none."""
@@ -199,12 +194,3 @@ def _nearer(hit: TextHit | None, pairs: Float64Vector) -> float | None:
     if hit is None or hit.similarity is None or not len(pairs):
         return None
     return 1.0 - float(np.searchsorted(pairs, hit.similarity)) / len(pairs)
-
-
-def _directed(told: ToldText, hit: TextHit | None, nearer: float | None) -> LikeText:
-    """Return a text and its nearest with the way that each tells of the subject of the text, if both do."""
-    ask = asked_direction(told.text.text) if len(told.text.text) <= SHORT_CHARACTERS else None
-    if ask is None or hit is None:
-        return LikeText(told, hit, nearer)
-    way = main_way(told_directions(hit.passage_text(), ask))
-    return LikeText(told, hit, nearer) if way is None else LikeText(told, replace(hit, way=way), nearer, ask.way)

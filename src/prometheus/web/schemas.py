@@ -248,7 +248,7 @@ class AnalogRow(Answer):
     regime_label: RegimeLabel | None
     confidence: Share | None
     followed_by: list[OutcomeRow]
-    nearness: NearnessRow | None = Field(None, description="Only where prices and macro numbers are compared.")
+    nearness: NearnessRow | None = Field(description="Only where prices and macro numbers are compared.")
 
 
 class SpreadRow(Answer):
@@ -275,7 +275,7 @@ class AnalogList(Answer):
     metric: Literal["euclidean", "cosine"]
     exclude_sessions: int
     model_id: str
-    parts: PartsRow | None = Field(None, description="Only where prices and macro numbers are compared.")
+    parts: PartsRow | None = Field(description="Only where prices and macro numbers are compared.")
     regime_model_id: str | None
     instrument_id: str
     n_candidates: int

@@ -98,3 +98,16 @@ def test_what_most_sentences_tell_counts() -> None:
     assert agreement(["up", "unchanged", "up"], ask) == -2
     assert agreement(["up", "down"], ask) == 0
     assert agreement([], ask) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("The credit spread of high-yield bonds is narrow at 3.95 percentage points, up slightly.", "up"),
+        ("The credit spread of high-yield bonds is narrow at 3.90 percentage points, down half a point.", "down"),
+        ("Spreads of high-yield bonds were very narrow.", None),
+        ("Spreads of high-yield bonds narrow.", "down"),
+    ],
+)
+def test_a_level_is_no_direction(text: str, way: str | None) -> None:
+    assert main_way(told_directions(text, asked("high-yield spreads narrowed"))) == way

@@ -245,9 +245,11 @@ def _signs(tokens: Sequence[str]) -> list[_Sign]:
 
 
 def _says_otherwise(tokens: Sequence[str], at: int, last: int, meaning: _Meaning) -> bool:
-    """Return whether a word is one of no direction here: "up to", "trimmed mean", "gave rise", "remained weak"."""
+    """Return whether a word is one of no direction here: "up to", "gave rise", "remained weak", "is narrow"."""
     if meaning.kind == "kept":
         return "at" not in tokens[last + 1 : last + 7]
+    if tokens[at] in _LISTED["level"] and not _LISTED["level of"].isdisjoint(tokens[max(0, at - 1) : at]):
+        return True
     around = ("-".join(tokens[max(0, at - 1) : at + 1]), "-".join(tokens[at : last + 2]))
     return not _LISTED["elsewhere"].isdisjoint(around)
 
