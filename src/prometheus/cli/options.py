@@ -93,6 +93,10 @@ class FoundTexts:
         option("Only texts by this author or speaker, in full or in part; kept by ingest --metadata-column author."),
     ] = None
     language: Annotated[str | None, option("Only texts in this language.")] = None
+    stance: Annotated[
+        Literal["hawkish", "dovish", "neutral"] | None,
+        option("Only texts of this main stance, as the newest head of fit_stance reads them."),
+    ] = None
 
 
 SESSIONS, CALENDAR_DATES, FOUND_TEXTS = Sessions(), CalendarDates(), FoundTexts()

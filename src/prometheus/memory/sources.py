@@ -12,12 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector
 from prometheus.encoders.texts.codes import is_alike
+from prometheus.encoders.texts.daily import DailyTexts, daily_means
 from prometheus.encoders.texts.documents import (
-    DailyTexts,
     SourceText,
     TextSelection,
     TextSourceType,
-    daily_means,
     no_vectors,
 )
 from prometheus.errors import WindowShapeError

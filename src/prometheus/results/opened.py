@@ -21,7 +21,7 @@ from prometheus.app.wiring import instant_of
 from prometheus.backfill.plan import DateSpan
 from prometheus.core import MINILM
 from prometheus.core.config import PrometheusConfig, load_config
-from prometheus.encoders.texts.documents import TextFilters
+from prometheus.encoders.texts.documents import TextFilters, TextSourceType
 from prometheus.errors import InputRefusedError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.frames import UNNAMED
@@ -31,7 +31,7 @@ from prometheus.regime.history import preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
 from prometheus.results.regimes import DateLike, Regimes, as_date
-from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Texts, Transitions
+from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Stances, Texts, Transitions
 from prometheus.results.table import Listing
 
 if TYPE_CHECKING:
@@ -163,6 +163,18 @@ class Prometheus:
         passing = TextFilters.of({**filters, **dates})
         asked = TextQuery(query, as_date("as_of", as_of), k, source, model_id, hf_model_name, by, like, passing)
         return Texts(query or like or "", self._app.text_search.find(asked))
+
+    def stance(
+        self, as_of: DateLike, source: Source = "macro", *, model_id: str | None = None, **filters: DateLike | None
+    ) -> Stances:
+        """Return how hawkish or dovish each text known on a date is, by a head of ``fit_stance``, or the newest one.
+
+        It describes and does not forecast. `filters` are those of `texts`.
+        """
+        dates = {name: as_date(name, filters[name]) for name in ("start", "end") if filters.get(name) is not None}
+        passing = TextFilters.of({**filters, **dates})
+        kind: TextSourceType = "MACRO" if source == "macro" else "NEWS"
+        return Stances(self._app.stance.series(as_date("as_of", as_of), kind, passing, model_id))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
         """Return why a date has its regime; see `Regimes.explain`."""
