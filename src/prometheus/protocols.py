@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus.encoders.joint.examples import JointGroup, JointSpace, StoredJointEmbedding
     from prometheus.encoders.joint.numbers import KnownLevel
     from prometheus.encoders.numeric.features import FeatureSet
-    from prometheus.encoders.texts import documents
+    from prometheus.encoders.texts import daily, documents
     from prometheus.market.bars import PriceBars
     from prometheus.regime.history import StoredEmbeddings
     from prometheus.regime.transitions import TransitionMatrix
@@ -391,5 +391,5 @@ class SeriesSource(Protocol):
 class DailyTextSource(Protocol):
     """Averages text vectors by date; `prometheus.data.vectors.texts.TextVectorReader` is one."""
 
-    def load(self, wanted: documents.TextSelection, start: date, end: date) -> documents.DailyTexts:
+    def load(self, wanted: documents.TextSelection, start: date, end: date) -> daily.DailyTexts:
         """Return the mean of each date's texts from `start` to `end`, both included."""

@@ -128,7 +128,8 @@ def test_an_older_database_keeps_its_copies_and_gets_no_more(fresh_dsn: FreshDsn
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN identity_hash")
                 connection.execute(f"DROP FUNCTION count_words_of_{table} CASCADE")
             connection.execute("DROP FUNCTION text_configuration, count_stems")
-            connection.execute("DROP TABLE series_values, text_passages, text_words, text_instruments")
+            dropped = "text_passages, text_stances, stance_heads, text_words, text_instruments"
+            connection.execute(f"DROP TABLE series_values, {dropped}")
             connection.execute("UPDATE alembic_version_historical SET version_num = '0005'")
             connection.execute(
                 "INSERT INTO news_articles (published_at, headline, language)"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prometheus.app import quick as _quick
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
+    from prometheus.app import stance as _stance
     from prometheus.app import stored as _stored
     from prometheus.app import text_evaluations as _text_evaluations
     from prometheus.app import text_likeness as _text_likeness
@@ -64,6 +65,7 @@ class App:
     texts: _texts.EmbedTexts
     face: _face.Notebook
     stored: _stored.ListStored
+    stance: _stance.TellStance
     evaluations: _evaluations.EvaluationTasks
     markets: _market_evaluations.EvaluateMarkets
     events: _event_studies.StudyEvents

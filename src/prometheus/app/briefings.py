@@ -14,6 +14,7 @@ import numpy as np
 
 from prometheus.analogs.search import AnalogReport, AnalogRequest
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
+from prometheus.app.stance import DayStance
 from prometheus.app.text_likeness import LikeText, SaidThen
 from prometheus.app.text_search import ToldText, tell_once
 from prometheus.arrays import DateVector
@@ -80,13 +81,14 @@ class Briefing:
 
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`.
     `own_texts` concern the region's instruments. Of `changes`, newest first, the first one is the present. What
-    cannot be told is empty or None: then `no_reasons`, `no_analogs` or `no_like_texts` says why. `like_texts` are the
-    first of the `texts`, each with the earlier text nearest to it, `said_then` what was said nearest to them in the
-    week up to each analog. `histories` are those of all regions; `findings` are the open ones in the region's prices
-    as known on the date, newest first; `said` is what the record has of the date, whenever it was said. `before` is
-    the state of the session before, `movements` what moved since, `spell_movements` since the present spell began,
-    `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is that from the
-    calibration span, None where it is not watched. `unlike` are the dates least like it, None without `analogs`.
+    cannot be told is empty or None: then `no_reasons`, `no_analogs` or `no_like_texts` says why. `stance` is that of
+    `texts`. `like_texts` are the first of the `texts`, each with the earlier text nearest to it, `said_then` what was
+    said nearest to them in the week up to each analog. `histories` are those of all regions; `findings` are the open
+    ones in the region's prices as known on the date, newest first; `said` is what the record has of the date,
+    whenever it was said. `before` is the state of the session before, `movements` what moved since, `spell_movements`
+    since the present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`,
+    `drift` is that from the calibration span, None where it is not watched. `unlike` are the dates least like it,
+    None without `analogs`.
     """
 
     region: str
@@ -112,6 +114,7 @@ class Briefing:
     like_texts: tuple[LikeText, ...]
     no_like_texts: str
     said_then: Mapping[date, SaidThen]
+    stance: DayStance | None
     freshness: Freshness
     findings: tuple[Finding, ...]
     said: Statement | None
@@ -169,6 +172,7 @@ class BriefRegion:
             own_texts=self._own_texts(asked.instruments_behind(region, day), day),
             texts=texts, like_texts=like_texts or (), no_like_texts=no_like_texts, said_then=said_then,
             freshness=_freshness(bars, timeline),
+            stance=None if texts_date is None else self._app.stance.of_day(texts_date, day),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,

@@ -20,7 +20,8 @@ from prometheus.encoders.numeric.encoder import NumericWindowEncoder
 from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
-from prometheus.encoders.texts.documents import INSTRUMENT, TEXT_TABLES, DailyTexts, TextSelection, TextSourceType
+from prometheus.encoders.texts.daily import DailyTexts
+from prometheus.encoders.texts.documents import INSTRUMENT, TEXT_TABLES, TextSelection, TextSourceType
 from prometheus.errors import InputRefusedError, no_text_embeddings
 from prometheus.market.bars import DECISION, PriceBars
 from prometheus.market.calendar import TradingCalendar

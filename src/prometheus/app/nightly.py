@@ -18,6 +18,7 @@ from prometheus.app.backfills import EngineChoice
 from prometheus.app.joint import JointModelChoice, TextBranch, text_branches
 from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
 from prometheus.app.regimes import LabelRegimes, NewestLabel, RegimeRequest
+from prometheus.app.stance import StanceNight
 from prometheus.app.texts import TextRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.joint import JointRequest
@@ -129,17 +130,19 @@ class NightlyReport:
     is_dry: bool
     record: Head
     alerts: AlertReport = field(default_factory=AlertReport)
+    stances: tuple[StanceNight, ...] = ()
 
     @property
     def n_written(self) -> int:
         """Rows that were new or changed, or would be."""
-        return sum(night.n_written for night in self.regions) + sum(night.n_written for night in self.texts)
+        return sum(night.n_written for night in (*self.regions, *self.texts, *self.stances))
 
     @property
     def failures(self) -> Mapping[str, tuple[str, ...]]:
         """Failures by region or kind of text, and of alerts."""
         named = [(night.region, night.failures) for night in self.regions]
         named += [(f"{night.source_type} texts", night.failures) for night in self.texts]
+        named += [(f"stance of {night.source_type} texts", night.failures) for night in self.stances]
         named += [("alerts", self.alerts.failures)]
         return {name: failures for name, failures in named if failures}
 
@@ -180,6 +183,7 @@ class NightlyReport:
             "written": self.n_written,
             "regions": [night.to_dict() for night in self.regions],
             "texts": [night.to_dict() for night in self.texts],
+            "stances": [night.to_dict() for night in self.stances],
             "failed": len(self.failures),
             "skipped": {
                 "regions": self.skipped_regions.to_dict(), "instruments": self.skipped_instruments.to_dict(),
@@ -250,10 +254,11 @@ class RunNight:
             raise errors.stale_prices(stale)
         end = max(plan.as_of_date for plan in plans)
         texts = (self._embed("MACRO", end, request), self._embed("NEWS", end, request))
+        stances = self._app.stance.nightly(end, dry_run=request.dry_run)
         joinable = {night.source_type for night in texts if night.is_joinable}
         regions = tuple(self._bring_up(plan, joinable, told, request) for plan in plans)
         told.end()
-        return NightlyReport(regions, texts, 0.0, request.dry_run, self._app.statements.head())
+        return NightlyReport(regions, texts, 0.0, request.dry_run, self._app.statements.head(), stances=stances)
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""

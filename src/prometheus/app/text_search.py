@@ -224,6 +224,8 @@ class SearchTexts:
             said = {name: self._words.said(query.kinds, name, query.as_of) for name in query.filters.named}
             listed = "; ".join(f"{name} is {' or '.join(values) or 'never said'}" for name, values in said.items())
             passing = f"no text known on {query.as_of} passes {query.filters}"
+            if said.get("stance") == []:
+                listed += ": fit a head with fit_stance, and read the texts with backfill_stance"
             raise NotFoundError(f"{passing}{f'; {listed}' if listed else ''}", code="no_texts")
         return known
 

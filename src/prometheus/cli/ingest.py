@@ -210,11 +210,16 @@ def _text_options(columns: TextColumns, checks: Checks, **given: Any) -> TextIng
 
 
 def _parse_columns(texts: list[str] | None, example: str) -> dict[str, str]:
-    columns = dict(text.partition("=")[::2] for text in texts or [])
+    return parse_pairs(texts, "--column", "FIELD=COLUMN", example)
+
+
+def parse_pairs(texts: list[str] | None, option_name: str, form: str, example: str) -> dict[str, str]:
+    """Return what an option that may be repeated says by name; UsageError, with the example, for another form."""
+    pairs = dict(text.partition("=")[::2] for text in texts or [])
     wrong = [text for text in texts or [] if not all(text.partition("="))]
     if wrong:
-        raise UsageError(f"--column {wrong[0]!r} is not FIELD=COLUMN, such as {example}")
-    return columns
+        raise UsageError(f"{option_name} {wrong[0]!r} is not {form}, such as {example}")
+    return pairs
 
 
 def find_files(files: list[Path]) -> Sources:

@@ -155,6 +155,7 @@ def _night_lines(report: NightlyReport) -> Iterator[str]:
     texts = [(each.source_type, each.model_id, f"{each.n_texts:,}", f"{each.n_written:,}") for each in nights]
     if texts:
         yield from table([TEXT_COLUMNS, *texts], numbers_right=True)
+    yield from (f"stance of {each.source_type} texts by {each.model_id}: {each.n_written:,}" for each in report.stances)
     for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
         if skipped:
             yield f"skipped: {skipped.describe(noun)}"

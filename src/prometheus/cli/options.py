@@ -96,6 +96,10 @@ class FoundTexts:
     instrument_id: Annotated[list[str] | None, option("Only texts that concern this instrument; may be repeated.")] = (
         None
     )
+    stance: Annotated[
+        Literal["hawkish", "dovish", "neutral"] | None,
+        option("Only texts of this main stance, as the newest head of fit_stance reads them."),
+    ] = None
 
 
 SESSIONS, CALENDAR_DATES, FOUND_TEXTS = Sessions(), CalendarDates(), FoundTexts()

@@ -89,6 +89,12 @@ _KINDS_BY_DAY = """
     WHERE {timestamp} >= %(first)s AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s
     ORDER BY 1, 2
 """
+_MAIN_STANCE = """
+    (SELECT main FROM text_stances AS stance
+     WHERE stance.source_type = {source} AND stance.source_id = {table}.{key} AND stance.model_id = (
+        SELECT model_id FROM stance_heads ORDER BY created_at DESC, model_id LIMIT 1
+     ))
+"""
 # a text never changes under its id, so a row that is there is the right one; blank texts, which only rows written by
 # hand can be, never get one
 _BACKLOG = """
@@ -335,6 +341,8 @@ def said_of(source_type: TextSourceType, name: str) -> sql.Composed:
     """Return what a text says of a filter: in its column, or in its metadata where the table has none."""
     if name == "publisher":
         return sql.SQL("{}").format(sql.Identifier("source"))
+    if name == "stance":
+        return compose_text_query(_MAIN_STANCE, source_type)
     said = sql.SQL("{}").format(sql.Identifier(name))
     if name == "author":
         said = sql.SQL("coalesce(metadata->>'author', metadata->>'speaker')").format()

@@ -12,13 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector
 from prometheus.encoders.texts.codes import is_alike
+from prometheus.encoders.texts.daily import DailyTexts, daily_means
 from prometheus.encoders.texts.documents import (
     INSTRUMENT,
-    DailyTexts,
     SourceText,
     TextSelection,
     TextSourceType,
-    daily_means,
     no_vectors,
 )
 from prometheus.errors import WindowShapeError

@@ -31,7 +31,7 @@ from prometheus.regime.history import DatedVectors, preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
 from prometheus.results.regimes import DateLike, Regimes, as_date
-from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Texts, Transitions
+from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Stances, Texts, Transitions
 from prometheus.results.table import Listing
 
 if TYPE_CHECKING:
@@ -182,6 +182,18 @@ class Prometheus:
         kind: TextSourceType = "NEWS" if source == "news" else "MACRO"
         chosen, found = self._app.face.text_means(instrument_id, kind, _span(start, end), model_id)
         return Embeddings(instrument_id, chosen, DatedVectors(found.dates, found.vectors), "dates with texts")
+
+    def stance(
+        self, as_of: DateLike, source: Source = "macro", *, model_id: str | None = None, **filters: DateLike | None
+    ) -> Stances:
+        """Return how hawkish or dovish each text known on a date is, by a head of ``fit_stance``, or the newest one.
+
+        It describes and does not forecast. `filters` are those of `texts`.
+        """
+        dates = {name: as_date(name, filters[name]) for name in ("start", "end") if filters.get(name) is not None}
+        passing = TextFilters.of({**filters, **dates})
+        kind: TextSourceType = "MACRO" if source == "macro" else "NEWS"
+        return Stances(self._app.stance.series(as_date("as_of", as_of), kind, passing, model_id))
 
     def explain(self, region: str, as_of: DateLike, model_id: str | None = None) -> Listing[Reason]:
         """Return why a date has its regime; see `Regimes.explain`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix
+from prometheus.encoders.stance.shares import DESCRIBES, DocumentStance
 from prometheus.market.bars import PriceBars
 from prometheus.regime.history import DatedVectors, RegimeHistory
 from prometheus.regime.transitions import HORIZONS, ExitHazard
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from prometheus.app.histories import TransitionReport
+    from prometheus.app.stance import StanceSeries
     from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.regime.drift import WatchedFigure
 
@@ -310,3 +312,37 @@ class Texts(ResultTable["TextHit"]):
 
     def _named(self) -> Mapping[str, str]:
         return {"query": self.query, "as_of_date": str(self.report.as_of_date), "model_id": self.model_id or ""}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stances(ResultTable[DocumentStance]):
+    """The stance of texts, the oldest first; it describes what they say and does not forecast."""
+
+    series: StanceSeries
+
+    _index: ClassVar[None] = None
+
+    def __len__(self) -> int:
+        return len(self.series.rows)
+
+    def __iter__(self) -> Iterator[DocumentStance]:
+        return iter(self.series.rows)
+
+    def _columns(self) -> Sequence[Column]:
+        rows = [row.to_dict() for row in self]
+        shares = ("hawkish", "dovish", "neutral", "not_sure", "net")
+        return (
+            Column("date", "date", [row.day for row in self]),
+            Column("source_id", "count", [row.source_id for row in self], "d"),
+            *columns_of(self, {"kind": "text", "place": "text", "origin": "text"}),
+            Column("sentences", "count", [row["sentences"] for row in rows], ",d"),
+            *(Column(name, "number", [row[name] for row in rows]) for name in shares),
+            Column("main", "text", [row["main"] for row in rows]),
+            Column("in_sample", "flag", [self.series.is_in_sample(row) for row in self]),
+        )
+
+    def _headline(self) -> str:
+        return f"Stance of {len(self)} texts known on {self.series.as_of_date}, by {self.series.model_id}. {DESCRIBES}"
+
+    def _named(self) -> Mapping[str, str]:
+        return {"model_id": self.series.model_id, "as_of_date": str(self.series.as_of_date), "note": DESCRIBES}

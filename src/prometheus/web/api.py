@@ -161,6 +161,13 @@ def search_texts(app: AppOf, query: questions.TextSearchQuery) -> Any:
     return app.text_search.find(query.asked(query.q, query.as_of, query.k, named, model_id=query.model_id)).to_dict()
 
 
+@search.get("/texts/stance", response_model=schemas.StanceList, summary="The stance of texts")
+def list_stances(app: AppOf, query: questions.StanceQuery) -> Any:
+    """Return how hawkish or dovish each text known by a date is; it describes and does not forecast."""
+    kind = questions.TEXT_KINDS[query.source]
+    return app.stance.series(query.as_of, kind, query.filters(), query.model_id).to_dict()
+
+
 @operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
 def list_runs(request: Request, app: AppOf, query: questions.RunPageQuery) -> Any:
     """Return a page of the log of backfills, newest first."""

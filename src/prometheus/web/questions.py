@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from prometheus.analogs.search import SPACES, AnalogRequest, Metric, Space
 from prometheus.app.text_search import By, Source, TextQuery
 from prometheus.backfill.plan import DateSpan
-from prometheus.encoders.texts.documents import TextFilters
+from prometheus.encoders.texts.documents import MainStance, TextFilters, TextSourceType
 
 MAX_REGIMES = 10_000
 MAX_REGIONS = 50
@@ -142,19 +143,13 @@ class AnalogParameters(Parameters):
     model_id: OptionalName = _as_in(AnalogRequest, "model_id", description="Whose vectors are compared.")
 
 
-class RankedTextParameters(Parameters):
-    """How texts are ranked, and which may be found."""
+TextKind = Literal["macro", "news"]
+TEXT_KINDS: Mapping[TextKind, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 
-    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = _as_in(
-        TextQuery, "source", description="Only macro events, or only news."
-    )
-    by: By = _as_in(TextQuery, "by", description="Ranked by the words of the question, by its meaning, or by both.")
-    like: Annotated[
-        Annotated[str, StringConstraints(pattern=LIKE)] | None, WithJsonSchema({"type": "string", "pattern": LIKE})
-    ] = _as_in(
-        TextQuery, "like", description="Instead of a question: a stored text, by source and number.",
-        examples=["MACRO:123"],
-    )  # fmt: skip
+
+class FoundTextParameters(Parameters):
+    """Which texts may be found."""
+
     start: OptionalDate = _as_in(TextFilters, "start", description="First date of the texts.")
     end: OptionalDate = _as_in(TextFilters, "end", description="Last date of the texts.")
     country: OptionalName = _as_in(TextFilters, "country", description="Only texts of this country.")
@@ -168,13 +163,33 @@ class RankedTextParameters(Parameters):
         TextFilters, "instrument_id", description="Only texts that concern this instrument; may be repeated.",
         max_length=MAX_REGIONS, examples=[["AAPL.US"]],
     )  # fmt: skip
+    stance: Annotated[MainStance | None, WithJsonSchema({"type": "string", "enum": list(get_args(MainStance))})] = (
+        _as_in(TextFilters, "stance", description="Only texts of this main stance, as the newest head reads them.")
+    )
+
+    def filters(self) -> TextFilters:
+        """Return what texts must be."""
+        return TextFilters(**{field.name: getattr(self, field.name) for field in dataclasses.fields(TextFilters)})
+
+
+class RankedTextParameters(FoundTextParameters):
+    """How texts are ranked, and which may be found."""
+
+    source: Annotated[Source | None, WithJsonSchema({"type": "string", "enum": ["macro", "news"]})] = _as_in(
+        TextQuery, "source", description="Only macro events, or only news."
+    )
+    by: By = _as_in(TextQuery, "by", description="Ranked by the words of the question, by its meaning, or by both.")
+    like: Annotated[
+        Annotated[str, StringConstraints(pattern=LIKE)] | None, WithJsonSchema({"type": "string", "pattern": LIKE})
+    ] = _as_in(
+        TextQuery, "like", description="Instead of a question: a stored text, by source and number.",
+        examples=["MACRO:123"],
+    )  # fmt: skip
 
     def asked(self, question: str | None, as_of: date, k: int, hf_model_name: str, **more: Any) -> TextQuery:
         """Return what the app is asked; `UsageError` for neither a question nor a text that others are like."""
-        names = {field.name for field in dataclasses.fields(TextFilters)}
-        filters = TextFilters(**{name: getattr(self, name) for name in names})
         chosen = {"source": self.source, "by": self.by, "like": self.like, **more}
-        return TextQuery(question or "", as_of, k, hf_model_name=hf_model_name, filters=filters, **chosen)
+        return TextQuery(question or "", as_of, k, hf_model_name=hf_model_name, filters=self.filters(), **chosen)
 
 
 class TextParameters(RankedTextParameters):
@@ -193,6 +208,14 @@ class TextParameters(RankedTextParameters):
     )
 
 
+class StanceParameters(FoundTextParameters):
+    """The stance of texts."""
+
+    as_of: IsoDate = Field(description="Texts known on this date.", examples=["2025-01-31"])
+    source: TextKind = Field("macro", description="Macro events, or news.")
+    model_id: OptionalName = Field(None, description="A head of fit_stance; without it the newest.")
+
+
 Nothing = Annotated[Parameters, Query()]
 OfModel = Annotated[ModelParameters, Query()]
 OfRegions = Annotated[RegionsParameters, Query()]
@@ -201,3 +224,4 @@ EmbeddingPageQuery = Annotated[EmbeddingPageParameters, Query()]
 RunPageQuery = Annotated[RunPageParameters, Query()]
 AnalogQuery = Annotated[AnalogParameters, Query()]
 TextSearchQuery = Annotated[TextParameters, Query()]
+StanceQuery = Annotated[StanceParameters, Query()]

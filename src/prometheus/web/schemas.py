@@ -333,6 +333,35 @@ class TextList(Answer):
     hits: list[TextRow]
 
 
+class StanceRow(Answer):
+    """The stance of one text: shares of its sentences about policy; null where it has none."""
+
+    date: date
+    source_type: str = Field(examples=["MACRO"])
+    source_id: int
+    kind: str
+    place: str
+    origin: str
+    sentences: int = Field(description="Sentences about policy.")
+    hawkish: float | None
+    dovish: float | None
+    neutral: float | None
+    not_sure: float | None = Field(description="Share of sentences below the sureness of the head.")
+    net: float | None = Field(description="(hawkish - dovish) / sure, in [-1, 1]; null without a sure sentence.")
+    main: Literal["hawkish", "dovish", "neutral"] | None = Field(description="That of most sure sentences.")
+    in_sample: bool = Field(description="Whether the text lies in the span of the labels.")
+
+
+class StanceList(Answer):
+    """The stance of texts known on a date, the oldest first."""
+
+    model_id: str = Field(examples=["stance-v1"])
+    as_of_date: date
+    labels_until: date | None = Field(description="The newest date of a label; null where the labels have none.")
+    note: str = Field(description="What a stance is not.")
+    items: list[StanceRow]
+
+
 class RunRow(Answer):
     """A backfill that came to its end."""
 

@@ -16,14 +16,13 @@ from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encod
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.connections import HistoricalTables
 from prometheus.data.text_reader import compose_text_query, newest_version
+from prometheus.encoders.texts.daily import DailyTexts, daily_means
 from prometheus.encoders.texts.documents import (
-    DailyTexts,
     Passages,
     StoredText,
     TextDoc,
     TextSelection,
     TextSourceType,
-    daily_means,
     no_vectors,
     text_rows,
 )

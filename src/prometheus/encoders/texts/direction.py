@@ -124,6 +124,21 @@ def agreement(told: Sequence[Way], ask: Ask) -> int:
     return 0 if way is None else 1 if way == ask.way else -2
 
 
+def ways_of(words: Sequence[str]) -> list[str]:
+    """Return which way each word by itself tells, empty where none, with ``not`` before where one of four denies it.
+
+    Examples
+    --------
+    >>> ways_of(["rates", "rose", "and", "did", "not", "fall"])
+    ['', 'up', '', '', '', 'not down']
+    """
+    meanings = [_MEANINGS.get(word) for word in words]
+    return [
+        "" if found is None else f"not {found.way}" if _NEGATION & set(words[max(0, at - 4) : at]) else found.way
+        for at, found in enumerate(meanings)
+    ]
+
+
 def _way_of(tokens: Sequence[str], ask: _Subject | Ask, *, is_alone: bool = False) -> Way | None:
     """Return which way a sentence tells of a head: by the sign nearest to it, None where two tell as near.
 

@@ -6,18 +6,15 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prometheus.arrays import (
-    DateVector,
     Float32Matrix,
     Float32Vector,
     Int64Matrix,
-    Int64Vector,
     as_float32,
     require_finite,
 )
@@ -25,6 +22,7 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 
 TextSourceType = Literal["MACRO", "NEWS"]
 TextTableName = Literal["macro_events", "news_articles"]
+MainStance = Literal["hawkish", "dovish", "neutral"]
 
 VERSION = "version_of_an_event"
 """The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
@@ -81,7 +79,8 @@ class TextFilters:
 
     `publisher` is the source of a text. What its table has no column for, such as `author`, stands in its metadata;
     there a speaker is an author. An author may be named in part; a text that says no language is English. Of several
-    instruments, a text must concern one; a single id stands for itself.
+    instruments, a text must concern one; a single id stands for itself. The `stance` of a text is that of most of its
+    sure sentences, as the newest head reads them (ADR-0030).
     """
 
     start: date | None = None
@@ -92,6 +91,7 @@ class TextFilters:
     author: str | None = None
     language: str | None = None
     instrument_id: Collection[str] = ()
+    stance: str | None = None
 
     def __post_init__(self) -> None:
         chosen = [self.instrument_id] if isinstance(self.instrument_id, str) else self.instrument_id
@@ -101,6 +101,8 @@ class TextFilters:
         for name, value in (*self.named.items(), *((INSTRUMENT, each) for each in self.instrument_id)):
             if not value.strip() or not value.isprintable():
                 raise UsageError(f"{name} {value[:40]!r} names nothing; give a name, or leave it out")
+        if self.stance not in (None, *get_args(MainStance)):
+            raise UsageError(f"unknown stance {self.stance!r}; choose from {', '.join(get_args(MainStance))}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TextFilters:
@@ -319,15 +321,6 @@ class TextSelection:
             raise UsageError(f"{self.source} texts have no filter {unknown[0]!r}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DailyTexts:
-    """One mean vector, shape (dim,), per date that has texts, and over how many of them; dates ascend."""
-
-    dates: DateVector
-    vectors: Float32Matrix
-    n_texts: Int64Vector
-
-
 def no_vectors() -> Float32Matrix:
     """Return the vectors of no texts, shape (0, 0)."""
     return np.empty((0, 0), dtype=np.float32)
@@ -369,12 +362,3 @@ def text_rows(
         if first is not row and not first.is_same(row):
             raise UsageError(f"{doc.name} stands for two different texts")
     return dict(sorted(rows.items()))
-
-
-def daily_means(rows: NDArray[Any]) -> DailyTexts:
-    """Return the mean vector of each date, in float64, of rows of ``day``, ascending, and ``vector``, float32 bytes."""
-    vectors = np.ascontiguousarray(rows["vector"]).view("<f4").reshape(len(rows), -1)
-    dates, starts, n_texts = np.unique(rows["day"], return_index=True, return_counts=True)
-    sums = np.add.reduceat(vectors, starts, axis=0, dtype=np.float64)
-    means = (sums / n_texts[:, np.newaxis]).astype(np.float32)
-    return DailyTexts(dates, means, n_texts.astype(np.int64))

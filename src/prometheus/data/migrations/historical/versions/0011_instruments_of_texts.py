@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 # One table for both kinds of text, as for their vectors. The computed columns let the database itself remove the links
 # of a text that is removed. Instruments may be in another database, so no key leads to them.
