@@ -12,8 +12,11 @@ LOCKED := $(PIP) --no-compile --require-hashes --only-binary :all:
 # all but the tests that packages bring along, which fill 50 MB when compiled
 COMPILE := $(BIN)/python -m compileall -qq -x "/tests?/" $(VENV)/lib || :
 EXPORT := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
-WORKERS ?= 2
+# One more than two cores: tests of servers, pages and kills wait for a part of their time
+WORKERS ?= 3
 TOGETHER := -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Those alone, as importing the others would take longer than running these
+TCP_FILES = $(shell grep -rl --include='*.py' 'mark\.tcp' tests/integration tests/cli)
 DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
 # Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -47,7 +50,7 @@ demo: $(DEMO_READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(TOGETHER)
-	@$(BIN)/python -m pytest $(TOGETHER) --server tcp -m "tcp and not deep" tests/integration tests/cli
+	@$(BIN)/python -m pytest $(TOGETHER) --server tcp -m "tcp and not deep" $(TCP_FILES)
 
 test-deep: $(READY)
 	@$(BIN)/python -m pytest $(TOGETHER) $(DEEP)

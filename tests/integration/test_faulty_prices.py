@@ -57,11 +57,15 @@ def test_the_label_of_a_suspect_day_is_held_and_the_others_stay(
 
 
 @pytest.mark.parametrize(
-    "starts_anew",
-    [pytest.param(False, id="on one scale", marks=pytest.mark.deep), pytest.param(True, id="after a new start")],
+    ("starts_anew", "every"),
+    [
+        pytest.param(False, 1, id="on one scale", marks=pytest.mark.deep),
+        pytest.param(True, 1, id="after a new start", marks=pytest.mark.deep),
+        pytest.param(True, 4, id="some days after a new start"),
+    ],
 )
 def test_one_date_alone_says_what_the_range_says_around_a_fault(
-    db_manager: DatabaseManager, path: Path, starts_anew: bool
+    db_manager: DatabaseManager, path: Path, starts_anew: bool, every: int
 ) -> None:
     spoil(db_manager, 100.0)
     spoil(db_manager, 4.0, "trade_date < '2008-10-20'")
@@ -70,19 +74,22 @@ def test_one_date_alone_says_what_the_range_says_around_a_fault(
             connection.execute("DELETE FROM prices_daily WHERE trade_date BETWEEN '2006-03-01' AND '2006-09-29'")
     run(db_manager, path)
     whole = everything_stored(db_manager)
-    sessions = [day for day in known_days(db_manager) if CRASH.start <= day <= CRASH.end]
+    sessions = sorted(day for day in known_days(db_manager) if CRASH.start <= day <= CRASH.end)
     assert (len(whole) < len(sessions)) == starts_anew
+    first = sessions.index(min(whole))  # the sessions around it and the fault, and some of the others
+    near = [*sessions[max(first - 2, 0) : first + 3], *(day for day in sessions if abs((day - FAULTY).days) < 4)]
+    asked = sorted({*near, *sessions[::every]})
     with db_manager.get_runtime_connection() as connection:
         connection.execute("DELETE FROM regimes")
     with db_manager.get_historical_connection() as connection:
         connection.execute("DELETE FROM numeric_window_embeddings")
-    for day in np.random.default_rng(5).permutation(np.array(sessions)).tolist():
+    for day in np.random.default_rng(5).permutation(np.array(asked)).tolist():
         if day in whole:
             run(db_manager, path, DateSpan.of_date(day))
         else:
             with pytest.raises(InsufficientHistoryError):
                 run(db_manager, path, DateSpan.of_date(day))
-    assert everything_stored(db_manager) == whole
+    assert everything_stored(db_manager) == {day: whole[day] for day in asked if day in whole}
 
 
 def known_days(db_manager: DatabaseManager) -> set[date]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 
 from prometheus.errors import DataCheckError, FileAccessError
 from prometheus.files.price_tables import PriceQuestion, open_prices
@@ -34,7 +35,7 @@ def read(content: bytes) -> tuple[list[Row], list[Reason], list[str]]:
 
 @given(rows, st.sampled_from([b"\n", b"\r\n"]), st.booleans(), st.floats(0, 1))
 @example([("A", "2024-01-02", 10, 5), ("B.US", "2024-01-03", 11, 120000)], b"\n", False, 0.99)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100), deadline=None)
 def test_a_cut_file_gives_whole_lines_and_names_the_last_one(
     table: list[tuple[object, ...]], end: bytes, is_quoted: bool, share: float
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,9 @@ def models_that_see(feature_set: FeatureSet) -> list[str]:
     return [name for name in NUMERIC_MODELS if feature_set_of(create_numeric_model(name)) is feature_set]
 
 
+@cache
 def regime_models(model_id: str, window_days: int) -> list[NumericRegimeModel | SeedRegimeModel]:
-    """A seed model and one with three prototypes, over one encoder, without a database."""
+    """A seed model and one with three prototypes, over one encoder, without a database; neither keeps anything."""
     encoder = NumericWindowEncoder(
         builder=NumericWindowBuilder(MemoryBars({}), WeekdayCalendar()),
         model=create_numeric_model(model_id),

@@ -58,12 +58,13 @@ def bars_of_histories(
     ids = tuple(histories) if instrument_ids is None else tuple(dict.fromkeys(instrument_ids))
     rows = [sorted(histories.get(name, ())) for name in ids]
     flat = [row for history in rows for row in history]
+    columns = [1 + BAR_FIELDS.index(name) for name in fields]
     return PriceBars(
         instrument_ids=ids,
         offsets=np.cumsum([0, *map(len, rows)]).astype(np.int64),
         dates=np.array([row[0] for row in flat], dtype="M8[D]"),
         fields=tuple(fields),
-        values=np.array([[row[1 + BAR_FIELDS.index(name)] for row in flat] for name in fields], dtype=np.float64),
+        values=np.array([[row[at] for row in flat] for at in columns], dtype=np.float64),
     )
 
 

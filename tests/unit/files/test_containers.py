@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 
 from prometheus.errors import FileAccessError, MissingExtraError
 from prometheus.files import containers, spools, streams
@@ -143,7 +144,7 @@ frames = st.lists(st.tuples(names, st.dates(), st.floats(0.01, 1e9)), min_size=1
 
 
 @given(frames, st.sampled_from(sorted(WRITERS)), st.lists(st.sampled_from(sorted({*PACKS} - {".xz.gz"})), max_size=2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 def test_containers_change_no_cell(rows: list[tuple[str, object, float]], kind: str, packs: list[str]) -> None:
     frame = pd.DataFrame(rows, columns=["ticker", "date", "close"])
     frame["date"] = frame["date"].astype(str)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 
 from prometheus.errors import FileAccessError, UsageError
 from prometheus.files.columns import NEWS_FIELDS
@@ -54,7 +55,7 @@ def test_the_right_encoding_is_among_those_offered_and_loads_the_file(tmp_path: 
     st.lists(st.text(max_size=12), min_size=1, max_size=20),
     st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share_of(40), deadline=None)
 def test_a_named_encoding_gives_the_rows_of_the_same_file_in_utf8(
     encoding: str, texts: list[str], is_packed: bool
 ) -> None:

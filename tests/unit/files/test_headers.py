@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.examples import share_of
 
 from prometheus.errors import DataCheckError
 from prometheus.files.price_tables import PriceQuestion, open_prices
@@ -49,7 +50,7 @@ titles = st.lists(st.text(letters, max_size=30), max_size=20)
 
 
 @given(titles, st.sampled_from(",;\t|"))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 def test_any_titles_above_any_header_give_the_same_rows(lines: list[str], separator: str) -> None:
     rows = (HEADER + "\n" + PLAIN).replace(",", separator)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +115,7 @@ def test_what_leaves_more_readings_is_refused_and_loads_by_places(tmp_path: Path
 
 
 @given(st.lists(st.tuples(*[st.floats(1, 1e4) for _ in range(4)]), min_size=1, max_size=30), st.permutations(range(4)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 def test_bars_in_another_order_are_never_taken_for_those_of_vendors(
     prices: list[tuple[float, ...]], order: list[int]
 ) -> None:

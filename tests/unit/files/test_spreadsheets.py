@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
+from tests.fixtures.examples import share_of
 
 from prometheus.errors import FileAccessError
 from prometheus.files.containers import list_tables, open_content
@@ -74,7 +75,7 @@ def trimmed(rows: list[list[str]]) -> list[list[str]]:
 
 @given(tables, st.sampled_from([CALENDAR_WINDOWS_1900, CALENDAR_MAC_1904]))
 @example([[0.3, 1e-7, 20240102, 2**40, True, "00123"], [None, None, "#DIV/0!"], [time(9, 30)]], CALENDAR_WINDOWS_1900)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=share_of(80), deadline=None)
 def test_every_cell_is_read_as_it_was_written(rows: list[list[Cell]], epoch: datetime) -> None:
     expected = trimmed([[written(cell) for cell in row] for row in rows])
     with tempfile.TemporaryDirectory() as folder:
