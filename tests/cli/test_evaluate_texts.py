@@ -106,7 +106,7 @@ def test_a_text_known_later_counts_from_then_on_in_the_zone_that_is_named(stored
             "UPDATE news_articles SET published_at = '2012-01-03 12:00+00', known_at = CASE article_id"
             " WHEN 1 THEN '2012-01-05 23:30+00'::timestamptz WHEN 2 THEN '2012-01-04 03:00+00' END"
         )
-    days = App(stored).wired.texts.known_days
+    days = App(stored).wired.concerned_texts.known_days
     third = date(2012, 1, 3)
     assert days("NEWS", PAPER, "UTC") == {1: date(2012, 1, 5), 2: date(2012, 1, 4), 3: third}
     assert days("NEWS", PAPER, "America/New_York") == {1: date(2012, 1, 5), 2: third, 3: third}

@@ -196,7 +196,7 @@ def test_searches_and_means_choose_by_instrument(load: Load, db_manager: Databas
             found(date(2024, 1, 3), "IBM.US", unknown)
     assert found(date(2024, 1, 4), "VOD.US") == {"Profit known late"}
 
-    about = App(db_manager).wired.texts.texts_about("NEWS", ["AAPL.US"], date(2024, 1, 3), 5)
+    about = App(db_manager).wired.concerned_texts.newest(["AAPL.US"], date(2024, 1, 3), 5)
     assert [each.text for each in about] == ["Profit rose"]
     _, means = App(db_manager).face.text_means("AAPL.US", "NEWS", DateSpan.of_range(date.min, date.max), None)
     assert means.vectors.tolist() == [[1.0, 0.0]]  # what was known later belongs to no date
