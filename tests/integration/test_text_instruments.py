@@ -15,22 +15,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fixtures.database import TableDigest
+from tests.integration.test_joint import save_regimes
 
 import prometheus
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.joint import JointModelChoice
 from prometheus.app.text_search import TextQuery
 from prometheus.arrays import encode_vector
+from prometheus.backfill.joint import JointRequest
 from prometheus.backfill.plan import DateSpan
 from prometheus.data.instruments import InstrumentDefaults, InstrumentRow, upsert_instruments
 from prometheus.data.models import ModelRegistry
 from prometheus.data.removal import Removal
+from prometheus.data.vectors.texts import TextVectorReader
 from prometheus.encoders.joint.examples import REGIME_NEWS
-from prometheus.encoders.texts.documents import TextFilters
+from prometheus.encoders.texts.documents import SourceText, TextDoc, TextFilters, TextSelection
 from prometheus.errors import InputRefusedError, NotFoundError, UsageError
 from prometheus.ingest.concerned import names_in
 from prometheus.ingest.report import IngestReport, TextIngestOptions
 from prometheus.ingest.texts import TextIngest
+from prometheus.memory import DatedText, Memory, MemoryTexts
 
 NOW = datetime(2024, 6, 28, 12, tzinfo=UTC)
 DAY = "2024-01-02T10:00:00Z"
@@ -105,7 +110,7 @@ def test_what_is_not_known_is_told_and_linked_once_it_is(load: Load, db_manager:
     assert report.rows_written == 2
     assert links(db_manager) == set()
     assert "VOD (VOD.LSE or VOD.US): names that fit several instruments" in "\n".join(report.notes)
-    assert "1 names of no stored instrument: 'XOM' (2 texts)" in "\n".join(report.notes)
+    assert "1 name of no stored instrument: 'XOM' (2 texts)" in "\n".join(report.notes)
     assert "ingest prices FILE" in "\n".join(report.notes)
 
     add_instruments(db_manager, {"XOM.US": "XOM"})
@@ -191,7 +196,7 @@ def test_searches_and_means_choose_by_instrument(load: Load, db_manager: Databas
             found(date(2024, 1, 3), "IBM.US", unknown)
     assert found(date(2024, 1, 4), "VOD.US") == {"Profit known late"}
 
-    about = App(db_manager).wired.texts.texts_about("NEWS", ["AAPL.US"], date(2024, 1, 3), 5)
+    about = App(db_manager).wired.concerned_texts.newest(["AAPL.US"], date(2024, 1, 3), 5)
     assert [each.text for each in about] == ["Profit rose"]
     _, means = App(db_manager).face.text_means("AAPL.US", "NEWS", DateSpan.of_range(date.min, date.max), None)
     assert means.vectors.tolist() == [[1.0, 0.0]]  # what was known later belongs to no date
@@ -199,6 +204,50 @@ def test_searches_and_means_choose_by_instrument(load: Load, db_manager: Databas
         App(db_manager).face.text_means("MSFT.US", "NEWS", DateSpan.of_range(date.min, date.max), None)
     scope = REGIME_NEWS.entity_scope("US", {"language": None, "instrument_id": "AAPL.US"})
     assert scope["news_filters"] == {"instrument_id": "AAPL.US"}
+
+
+def test_a_joint_space_takes_the_texts_of_an_instrument(load: Load, db_manager: DatabaseManager) -> None:
+    load({"headline": "Profit", "ticker": "AAPL"}, {"headline": "Loss", "ticker": "IBM"})
+    embed(db_manager, {"Profit": [1, 0], "Loss": [0, 1]})
+    save_regimes(db_manager, [date(2024, 1, 2)], dim=2)
+    app, span = App(db_manager), DateSpan.of_date(date(2024, 1, 2))
+    choice = JointModelChoice("num-regime-core-v1", "text-a", "joint-regime-core-v1", 0.0, 1.0)
+
+    def join(**filters: str | None) -> int:
+        request = JointRequest(REGIME_NEWS, "US", span, "num-regime-core-v1", "text-a", filters)
+        return app.joint.backfill([request], choice).report.written
+
+    assert [join(instrument_id="AAPL.US"), join(instrument_id="AAPL.US"), join(language=None)] == [1, 0, 1]
+    rows = app.joint.rows(REGIME_NEWS, "US", "joint-regime-core-v1", date.min, date.max, None)
+    texts = {row.entity_scope["news_filters"].get("instrument_id"): row.vector.tolist() for row in rows}
+    assert texts == {"AAPL.US": [1.0, 0.0], None: [0.5, 0.5]}
+    with pytest.raises(InputRefusedError, match=r"no NEWS text concerns 'MSFT.US'; .*AAPL.US, IBM.US"):
+        join(instrument_id="MSFT.US")
+    removed = Removal(db_manager, is_plan=False).bars("AAPL.US", date.min, date.max)
+    assert removed == {"text_instruments": 1, "joint_embeddings": 1}
+
+
+def test_memory_chooses_as_the_database_does(load: Load, db_manager: DatabaseManager) -> None:
+    told = {"Profit": ("AAPL.US",), "Loss": ("IBM.US", "AAPL.US"), "Nothing": ()}
+    load(*({"headline": headline, "instrument_id": list(ids)} for headline, ids in told.items()))
+    vectors = {"Profit": [1.0, 0.0], "Loss": [0.0, 1.0], "Nothing": [5.0, 5.0]}
+    embed(db_manager, vectors)
+    memory = Memory()
+    docs = [TextDoc("NEWS", str(at), headline) for at, headline in enumerate(told)]
+    memory.texts.save_embeddings(docs, "text-a", np.array([*vectors.values()], np.float32))
+    at = datetime(2024, 1, 2, 10, tzinfo=UTC)
+    source = MemoryTexts(
+        memory.texts,
+        (
+            DatedText(SourceText("NEWS", doc.source_id, doc.text, None), at, instrument_ids=told[doc.text])
+            for doc in docs
+        ),
+    )
+    for instrument_id in ("AAPL.US", "IBM.US", "VOD.US", None):
+        wanted = TextSelection("NEWS", "text-a", {"instrument_id": instrument_id})
+        both = [each.load(wanted, date.min, date.max) for each in (source, TextVectorReader(db_manager))]
+        assert both[0].vectors.tolist() == both[1].vectors.tolist()
+        assert both[0].n_texts.tolist() == both[1].n_texts.tolist()
 
 
 def test_python_reads_the_means_of_an_instrument(load: Load, db_manager: DatabaseManager) -> None:

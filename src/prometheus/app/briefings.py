@@ -18,7 +18,6 @@ from prometheus.app.stance import DayStance
 from prometheus.app.text_likeness import LikeText, SaidThen
 from prometheus.app.text_search import ToldText, tell_once
 from prometheus.arrays import DateVector
-from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
@@ -240,10 +239,8 @@ class BriefRegion:
 
     def _own_texts(self, instrument_ids: Sequence[str], day: date) -> OwnTexts:
         """Return the newest texts that concern some instruments, as known on a day."""
-        ids, kinds, texts = sorted(set(instrument_ids)), TEXT_TABLES, self._app.wired.texts
-        found = [each for kind in kinds for each in texts.texts_about(kind, ids, day, N_OWN_TEXTS)]
-        told = tell_once(sorted(found, key=lambda each: each.timestamp))
-        return OwnTexts(tuple(ids), told[::-1])
+        told = tell_once(self._app.wired.concerned_texts.newest(instrument_ids, day, N_OWN_TEXTS))
+        return OwnTexts(tuple(instrument_ids), told[::-1])
 
     def _said_then(
         self, compared: Sequence[ToldText], day: date, analogs: AnalogReport | None

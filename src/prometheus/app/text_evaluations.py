@@ -94,10 +94,10 @@ class TextEvaluationReport:
         if found:
             named = ", ".join(f"{each.features} of {each.instrument_id}, {each.horizon} ahead" for each in found)
             return f"texts help: {named}"
-        least = min(each.least_seen for each in self.gains)
+        seen = sorted(each.least_seen for each in self.gains)
         return (
             f"no set of features is found to help, at {LEVEL:.0%} over {len(self.gains)} tests and {N_PLACEBOS} "
-            f"placebos; an R2 gain below {least:.4f} could not have been seen anywhere"
+            f"placebos; the smallest true R2 gain that would have been seen is {seen[0]:.4f} to {seen[-1]:.4f}, by test"
         )
 
 
@@ -133,9 +133,9 @@ class EvaluateTexts(UseCase):
         return span, JudgedTextSpan(name, first, last, n_judged, len(stories.days), n_without, set_aside)
 
     def _stories(self, name: str, request: TextEvaluationRequest, model_id: str) -> Stories:
-        texts, source = self._wired.texts, request.source
-        texts.require_known(TEXT_TABLES[source].name, {INSTRUMENT: name})
-        days = texts.known_days(source, name, request.timezone)
+        source = request.source
+        self._wired.texts.require_known(TEXT_TABLES[source].name, {INSTRUMENT: name})
+        days = self._wired.concerned_texts.known_days(source, name, request.timezone)
         wanted = TextSelection(
             source, model_id, {INSTRUMENT: name}, request.timezone, known_by=date.max, every_version=True
         )

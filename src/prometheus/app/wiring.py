@@ -31,6 +31,7 @@ from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarCo
 from prometheus.protocols import NumericEmbeddingModel
 
 if TYPE_CHECKING:
+    from prometheus.data.concerned_texts import ConcernedTexts
     from prometheus.data.series import SeriesReader
     from prometheus.data.text_reader import TextReader
     from prometheus.data.timelines import RegimeTimelines
@@ -100,6 +101,13 @@ class Wiring:
         from prometheus.data.text_reader import TextReader  # noqa: PLC0415 -- only where texts are asked for
 
         return TextReader(self.db_manager)
+
+    @cached_property
+    def concerned_texts(self) -> ConcernedTexts:
+        """Texts by the instruments they concern."""
+        from prometheus.data.concerned_texts import ConcernedTexts  # noqa: PLC0415 -- only where texts are asked for
+
+        return ConcernedTexts(self.db_manager)
 
     @cached_property
     def series(self) -> SeriesReader:

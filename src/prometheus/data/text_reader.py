@@ -68,16 +68,9 @@ _CONCERNED = """
         SELECT source_id FROM text_instruments WHERE source_type = {source} AND instrument_id = ANY({ids}::text[])
     )
 """
-_ABOUT = """
-    WHERE {concerned} AND {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s {newest_version}
-    ORDER BY {timestamp} DESC, {key} DESC LIMIT %(limit)s
-"""
 _LINKED = """
     SELECT DISTINCT instrument_id FROM text_instruments JOIN {table} USING ({key})
     WHERE {timestamp} < %(after)s AND coalesce(known_at, {timestamp}) < %(after)s ORDER BY 1
-"""
-_KNOWN_OF = """
-    SELECT {key}, (greatest({timestamp}, known_at) AT TIME ZONE {zone})::date FROM {table} WHERE {concerned}
 """
 _NEWEST = """
     SELECT ({timestamp} AT TIME ZONE 'UTC')::date FROM {table}
@@ -199,25 +192,9 @@ class TextReader(HistoricalTables):
         span = {"first": _midnight(start, timedelta()), "after": _midnight(until, _DAY)}
         return self._db.rows(compose_text_query(_KINDS_BY_DAY, source_type), span)
 
-    def texts_about(
-        self, source_type: TextSourceType, instrument_ids: Sequence[str], until: date, limit: int
-    ) -> list[DatedText]:
-        """Return the newest texts that concern some instruments, dated and known up to a date, oldest first."""
-        given = {"after": _midnight(until, _DAY), "limit": limit}
-        is_known = sql.SQL("coalesce(later.known_at, later.timestamp) < %(after)s")
-        version = newest_version(source_type, is_known)
-        about = concerns(source_type, instrument_ids)
-        return self._dated(source_type, _ABOUT, given, concerned=about, newest_version=version)[::-1]
-
     def linked(self, source_type: TextSourceType, until: date = date.max) -> list[str]:
         """Return the instruments that texts dated and known up to a date concern, in order."""
         return self._db.column(compose_text_query(_LINKED, source_type), {"after": _midnight(until, _DAY)})
-
-    def known_days(self, source_type: TextSourceType, instrument_id: str, timezone: str) -> dict[int, date]:
-        """Return the date in a zone on which each text about an instrument became known, by the id of its row."""
-        load_zone("--timezone", timezone)
-        about = concerns(source_type, [instrument_id])
-        return dict(self._db.rows(compose_text_query(_KNOWN_OF, source_type, concerned=about, zone=timezone)))
 
     def newest(self, source_type: TextSourceType, until: date) -> date | None:
         """Return the date in UTC of the newest text dated and known up to a date; None if not found."""

@@ -92,15 +92,16 @@ class ToldSessions:
         The directions, centred on the fitted mean, come by falling variance; NaN without a vector, and 0 where fewer
         vectors than directions were fitted.
         """
-        seen = self.means[fitted]
-        seen = seen[np.isfinite(seen).all(axis=1)]
-        scores = np.zeros((len(self), N_DIRECTIONS))
+        has_vector = np.isfinite(self.novelty)
+        seen = self.means[fitted][has_vector[fitted]]
+        scores = np.full((len(self), N_DIRECTIONS), np.nan)
+        scores[has_vector] = 0.0
         if len(seen) > N_DIRECTIONS:
             centre = seen.mean(axis=0)
             _, axes = np.linalg.eigh((seen - centre).T @ (seen - centre))
             chosen = np.ascontiguousarray(axes[:, ::-1][:, :N_DIRECTIONS].T)
-            scores[:, : len(chosen)] = np.einsum("td,kd->tk", self.means - centre, chosen)
-        scores[~np.isfinite(self.means).all(axis=1)] = np.nan
+            # each score summed alone: a matrix product of more rows may add in another order
+            scores[has_vector, : len(chosen)] = np.einsum("td,kd->tk", self.means[has_vector] - centre, chosen)
         return scores
 
 

@@ -69,8 +69,9 @@ class ConcernedInstruments:
             fits = [f"{name} ({' or '.join(ids)})" for name, ids in sorted(self._several.items())]
             yield f"{_listed(fits)}: names that fit several instruments, so nothing is linked; write the instrument_id"
         if self._unknown:
-            most = [f"{shorten(name)} ({n:,} texts)" for name, n in sorted(self._unknown.items(), key=_most_first)]
-            fault = f"{len(self._unknown):,} names of no stored instrument: {_listed(most)}"
+            counted = sorted(self._unknown.items(), key=_most_first)
+            most = [f"{shorten(name)} ({n:,} text{'' if n == 1 else 's'})" for name, n in counted]
+            fault = f"{len(most):,} name{'' if len(most) == 1 else 's'} of no stored instrument: {_listed(most)}"
             way_out = "load their prices (ingest prices FILE) or rows (ingest instruments FILE), then this file again"
             yield f"{fault}; their texts are stored and not linked: {way_out}"
 
