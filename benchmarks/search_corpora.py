@@ -50,9 +50,9 @@ class Passages:
 def policy_texts() -> dict[str, str]:
     """Return the distinct texts of central banks by id: documents, speeches, and turns of press conferences."""
     named = {
-        **{f"doc:{row['doc_id']}": row["text"] for row in _rows(BANKS)},
-        **{f"speech:{row['key']}": row["text"] for row in _rows(SPEECHES)},
-        **{f"turn:{row['conf_date']:%Y-%m-%d}#{row['turn']}": row["text"] for row in _rows(CONFERENCES)},
+        **{f"doc:{row['doc_id']}": row["text"] for row in read_rows(BANKS)},
+        **{f"speech:{row['key']}": row["text"] for row in read_rows(SPEECHES)},
+        **{f"turn:{row['conf_date']:%Y-%m-%d}#{row['turn']}": row["text"] for row in read_rows(CONFERENCES)},
     }
     first = {text: text_id for text_id, text in reversed(named.items()) if text and text.strip()}
     kept = [text_id for text_id, text in named.items() if first.get(text) == text_id]
@@ -65,7 +65,7 @@ def policy_texts() -> dict[str, str]:
 def reuters_stories() -> list[Story]:
     """Return the stories with a headline and a body, of equal bodies the first."""
     found: dict[str, Story] = {}
-    for row in _rows(REUTERS):
+    for row in read_rows(REUTERS):
         headline, body = (row["headline"] or "").strip(), (row["body"] or "").strip()
         if headline and body:
             topics = frozenset(filter(None, (row["topics"] or "").split("|")))
@@ -73,7 +73,8 @@ def reuters_stories() -> list[Story]:
     return list(found.values())[:: ONE_IN["story"]]
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file."""
     rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return rows
 

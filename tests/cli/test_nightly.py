@@ -17,6 +17,7 @@ import pytest
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 from tests.fixtures.text_models import needs_minilm
+from tests.integration.test_joint_numbers import history, store
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import Int64Vector, as_float32
@@ -156,6 +157,20 @@ def test_a_joint_model_with_frozen_means_joins_the_dates_after_them(run: Run, mo
 
     monkeypatch.setenv("PROMETHEUS_JOINT_MODEL_ID", "joint-regime-core-v2-{region}")
     assert report_of(run, *NIGHT)["regions"]["US_INDEX"]["joint_rows_written"] == 1  # 27 December; the 14th is there
+    assert report_of(run, *NIGHT)["written"] == 0
+
+
+def test_a_night_goes_on_with_prices_and_macro_numbers_where_rows_of_them_are_stored(
+    run: Run, monkeypatch: pytest.MonkeyPatch, db_manager: DatabaseManager
+) -> None:
+    configure(monkeypatch, {"US_INDEX": REGIONS["US_INDEX"]})
+    store(db_manager, history(until=date.fromisoformat(AS_OF)))
+    assert report_of(run, *NIGHT)["regions"]["US_INDEX"]["joint_rows_written"] == 0
+    asked = ["--region", "US_INDEX", "--as-of", "2023-12-14", "--joint-model-id", "joint-regime-core-v3"]
+    assert run("backfill_joint_regime_macro_context", *asked).exit_code == 0
+
+    planned = report_of(run, *NIGHT, "--dry-run")["regions"]["US_INDEX"]["joint_rows_written"]
+    assert planned == report_of(run, *NIGHT)["regions"]["US_INDEX"]["joint_rows_written"] == N_SESSIONS - 1
     assert report_of(run, *NIGHT)["written"] == 0
 
 

@@ -36,13 +36,13 @@ V3 = JointModelChoice("num-regime-core-v2", "text-macro-v1", "joint-regime-core-
 Row = tuple[str, date, datetime, float]
 
 
-def history(names: Iterable[str] = SERIES) -> list[Row]:
-    """Return values of each day, known at 22:00 UTC of it, for more than a year up to the last date."""
+def history(names: Iterable[str] = SERIES, until: date = DAYS[-1]) -> list[Row]:
+    """Return values of each day, known at 22:00 UTC of it, for more than a year up to a date."""
     return [
         (name, day, datetime.combine(day, time(22), UTC), 1.0 + 0.01 * number * (offset % 19))
         for number, name in enumerate(names, 1)
         for offset in range(-400, 30)
-        for day in [FIRST + timedelta(offset)]
+        for day in [until - timedelta(29 - offset)]
     ]
 
 
@@ -256,3 +256,18 @@ def test_rows_go_with_their_series_and_follow_their_regimes(db_manager: Database
 
     assert (counts["series_values"], counts["joint_embeddings"]) == (1, 20)
     assert [row.as_of_date for row in rows_of(db_manager)] == DAYS[:10]
+
+
+def test_a_night_is_told_which_rows_of_prices_and_numbers_to_go_on_with(db_manager: DatabaseManager) -> None:
+    save_regimes(db_manager)
+    store(db_manager, history())
+    joint = App(db_manager).joint
+    assert joint.with_numbers("US", V3.numeric_model_id, DAYS[-1]) == []
+
+    join(db_manager, replace(V3, joint_model_id="joint-regime-core-v3-half", numbers_share=0.5))
+    join(db_manager)
+
+    branches = joint.with_numbers("US", V3.numeric_model_id, DAYS[-1])
+    assert [each.joint_model_id for each in branches] == ["joint-regime-core-v3", "joint-regime-core-v3-half"]
+    assert joint.with_numbers("US", "num-regime-core-v1", DAYS[-1]) == []
+    assert joint.with_numbers("US", V3.numeric_model_id, FIRST - timedelta(1)) == []
