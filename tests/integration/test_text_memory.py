@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fixtures.examples import share_of
 
@@ -104,13 +104,8 @@ def answers(app: App) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("most_exact", [100, 0, 4])
-@settings(
-    max_examples=share_of(8),
-    deadline=None,
-    phases=[Phase.reuse, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@pytest.mark.parametrize("most_exact", [100, 4])
+@settings(max_examples=share_of(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(rounds=st.lists(changes, min_size=1, max_size=6))
 def test_whatever_is_written_between_searches_they_are_those_of_a_new_process(
     emptied: DatabaseManager, monkeypatch: pytest.MonkeyPatch, most_exact: int, rounds: list[Any]
@@ -132,6 +127,11 @@ def test_whatever_is_written_between_searches_they_are_those_of_a_new_process(
         assert answers(long_lived) == answers(App(emptied))
 
 
+def by_number(hit: dict[str, Any]) -> int:
+    number: int = hit["source_id"]
+    return number
+
+
 def test_vectors_at_a_quarter_find_what_whole_ones_find(
     emptied: DatabaseManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +145,6 @@ def test_vectors_at_a_quarter_find_what_whole_ones_find(
     monkeypatch.setattr(text_vectors, "MOST_EXACT", 3)
     for query, one in zip(asked, whole, strict=True):
         other = App(emptied).text_search.find(query).to_dict()
-        for hit, twin in zip(one["hits"], other["hits"], strict=True):
+        for hit, twin in zip(*(sorted(each["hits"], key=by_number) for each in (one, other)), strict=True):
             assert hit["score"] == pytest.approx(twin["score"], abs=0.02)  # means and deviations are of the short ones
             assert {**hit, "score": None} == {**twin, "score": None}, "figures shown are exact"

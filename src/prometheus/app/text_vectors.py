@@ -59,7 +59,7 @@ class VectorsTable:
         return found
 
     def form(self, n_rows: int) -> Form:
-        """Return how so many vectors are kept: at full length, at a quarter, or not, and read for each search."""
+        """Return how this number of vectors is kept: at full length, at a quarter, or not, and read for each search."""
         if n_rows <= MOST_EXACT:
             return "exact"
         return "compact" if n_rows * (self._stored.dim(*self.key) or 0) <= self._most_bytes else "none"
