@@ -22,6 +22,7 @@ from prometheus.data.postgres.binary_copy import (
     copy_in,
     encode_rows,
     fetch_packed,
+    iter_copied,
 )
 
 pytestmark = pytest.mark.tcp
@@ -102,7 +103,9 @@ def test_whatever_goes_in_comes_out(migrated: DatabaseManager, columns: dict[str
         query = sql.SQL("SELECT {} FROM wire").format(names)
         rows = fetch_packed(cursor, query, list(DTYPES.items()))
         stored = cursor.execute("SELECT vector FROM wire").fetchall()
+        blocks = list(iter_copied(cursor, query, list(DTYPES.items())))
         connection.rollback()
+    assert b"".join(block.tobytes() for block in blocks) == rows.tobytes()
     for name in DTYPES:
         assert rows[name].dtype.isnative
         assert rows[name].tobytes() == columns[name].tobytes()
@@ -115,8 +118,12 @@ def test_a_batch_larger_than_many_network_writes_arrives_whole(db_manager: Datab
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE many (n int4, vector bytea) ON COMMIT DROP")
         copy_in(cursor, "many", {"n": np.arange(5_000, dtype=np.int32), "vector": vectors})
-        stored = cursor.execute("SELECT vector FROM many ORDER BY n", binary=True).fetchall()
+        query = sql.SQL("SELECT vector FROM many ORDER BY n")
+        stored = cursor.execute(query, binary=True).fetchall()
+        blocks = list(iter_copied(cursor, query, [("vector", "V1536")]))
     assert b"".join(row[0] for row in stored) == vectors.tobytes()
+    assert len(blocks) > 1
+    assert b"".join(block.tobytes() for block in blocks) == vectors.tobytes()
 
 
 def test_no_rows_are_no_rows(db_manager: DatabaseManager) -> None:
@@ -124,6 +131,7 @@ def test_no_rows_are_no_rows(db_manager: DatabaseManager) -> None:
         cursor.execute("CREATE TEMP TABLE few (n int4) ON COMMIT DROP")
         copy_in(cursor, "few", {"n": np.empty(0, dtype=np.int32)})
         rows = fetch_packed(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])
+        assert list(iter_copied(cursor, sql.SQL("SELECT n FROM few"), [("n", "i4")])) == []
     assert len(rows) == 0
     assert rows.dtype.names == ("n",)
 
@@ -141,6 +149,9 @@ def test_null_is_refused_and_never_read_as_a_number(db_manager: DatabaseManager,
         with pytest.raises(psycopg.DataError, match="NULL"):
             fetch_packed(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")])
         connection.rollback()
+        with pytest.raises(psycopg.DataError, match="NULL"):
+            list(iter_copied(cursor, sql.SQL(query), [("n", "i4"), ("x", "f8")]))
+        connection.rollback()
 
 
 def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(db_manager: DatabaseManager) -> None:
@@ -152,6 +163,9 @@ def test_null_is_noticed_even_where_the_missing_bytes_add_up_to_a_row(db_manager
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg.DataError, match="NULL"):
             fetch_packed(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")])
+        connection.rollback()
+        with pytest.raises(psycopg.DataError, match="NULL"):
+            list(iter_copied(cursor, sql.SQL(query), [("n", "i2"), ("x", "f8")]))
         connection.rollback()
 
 

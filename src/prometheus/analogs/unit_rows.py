@@ -19,7 +19,7 @@ class UnitRows(Protocol):
 
     @classmethod
     def empty(cls, n_rows: int, dim: int) -> Self:
-        """Return room for so many rows."""
+        """Return room for a number of rows."""
 
     def put(self, first: int, vectors: Float32Matrix) -> None:
         """Put vectors of unit length, shape (n, dim), in from a place on."""
@@ -40,7 +40,7 @@ class ExactRows:
 
     @classmethod
     def empty(cls, n_rows: int, dim: int) -> ExactRows:
-        """Return room for so many rows."""
+        """Return room for a number of rows."""
         return cls(np.empty((n_rows, dim), np.float32))
 
     def put(self, first: int, vectors: Float32Matrix) -> None:
@@ -78,7 +78,7 @@ class CompactRows:
 
     @classmethod
     def empty(cls, n_rows: int, dim: int) -> CompactRows:
-        """Return room for so many rows."""
+        """Return room for a number of rows."""
         return cls(np.empty((n_rows, dim), np.int8), np.empty(n_rows, np.float32))
 
     def put(self, first: int, vectors: Float32Matrix) -> None:

@@ -36,7 +36,7 @@ class KeptTable(Protocol[Held_co]):
         """Return which rows there are, as `WRITTEN`, by text and position."""
 
     def form(self, n_rows: int) -> str:
-        """Return in which form so many rows are kept; all parts have the same."""
+        """Return in which form this number of rows is kept; all parts have the same."""
 
     def read(self, text_ids: Sequence[int] | None, form: str) -> tuple[NDArray[Any], Held_co]:
         """Return the rows of some texts, or of all, as `WRITTEN`, and what they hold in a form."""

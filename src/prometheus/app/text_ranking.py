@@ -115,5 +115,6 @@ def _deviations_of(scored: Scored, searched: Searched) -> Float64Vector:
     for model_id in set(models.values()):
         kinds = [kind for kind, own in models.items() if own == model_id]
         is_own = np.any([searched.known.of_kind(kind, scored.positions) for kind in kinds], axis=0)
-        found[is_own] = np.nanstd(scored.similarity[is_own])
+        cosines = scored.similarity[is_own]
+        found[is_own] = cosines[~np.isnan(cosines)].std() if np.isfinite(cosines).any() else 0.0
     return found

@@ -11,16 +11,15 @@ from typing import TypeAlias
 import numpy as np
 
 from prometheus.analogs.closeness import best_shares, drawn_texts, random_questions, rank_among
-from prometheus.analogs.ranking import cosines, directions
 from prometheus.analogs.words import Postings, bm25, most_possible
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_memory import KeptWords
-from prometheus.app.text_vectors import TextVectors
+from prometheus.app.text_vectors import Compared, TextVectors
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
 from prometheus.data.text_reader import describe_unlinked
-from prometheus.data.vectors.texts import TextEmbeddingStore, VectorsOfTexts
+from prometheus.data.vectors.texts import VectorsOfTexts
 from prometheus.data.words import MOST_SAID, TextWords
 from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError
@@ -35,6 +34,8 @@ Found: TypeAlias = tuple[Int64Vector, Int64Vector]
 MAX_STEMS = 256
 """Of a longer question those stems are asked that it says most."""
 _KNOWN_KEPT, _RANDOM_KEPT = 8, 256
+_TABLES: tuple[VectorsOfTexts, ...] = ("text_embeddings", "text_passages")
+"""Passages come behind the texts: what they say replaces what the text says as a whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +167,6 @@ class MeaningScores:
 
     def __init__(self, wired: Wiring) -> None:
         self._vectors = TextVectors(wired)
-        self._store = TextEmbeddingStore(db_manager=wired.db_manager)
 
     def of(self, vectors: QuestionVectors, known: KnownTexts, mark: tuple[str, ...]) -> tuple[Float64Vector, bool]:
         """Return the cosine of each known text, shape (n,), in [-1, 1], NaN for none, and whether all are exact.
@@ -175,33 +175,31 @@ class MeaningScores:
         """
         found, are_exact = np.full(len(known), np.nan), True
         for kind, (model_id, vector) in vectors.items():
-            # passages come behind the texts: what they say replaces what the text says as a whole
-            tables: tuple[VectorsOfTexts, ...] = ("text_embeddings", "text_passages")
-            for table in tables:
+            for table in _TABLES:
                 compared, is_exact = self._vectors.compare((kind, model_id, table), vector, known, mark)
-                best = np.full(len(known), -np.inf)
-                for each in compared:
-                    if table == "text_embeddings":  # of which a text has one
-                        best[each.places] = each.cosines
-                    else:
-                        np.maximum.at(best, each.places, each.cosines)
+                _put_best(found, compared)
                 are_exact &= is_exact
-                np.copyto(found, best, where=best > -np.inf)
         return found, are_exact
 
     def exact(self, vectors: QuestionVectors, known: KnownTexts, positions: Int64Vector) -> Float64Vector:
         """Return the cosines of the texts at some positions, shape of these, by their vectors as they are stored."""
-        found = np.full(len(positions), np.nan)
+        found = np.full(len(known), np.nan)
         for kind, (model_id, vector) in vectors.items():
-            own = np.flatnonzero(known.of_kind(kind, positions))
-            names = [str(each) for each in known.text_ids[positions[own]].tolist()]
-            stored = self._store.load_many(kind, names, model_id)
-            for at, name in zip(own.tolist(), names, strict=True):
-                if name in stored:
-                    row = stored[name]
-                    rows = row.vector[np.newaxis] if row.passages is None else row.passages.vectors
-                    found[at] = cosines(directions(rows), vector).max()
-        return found
+            text_ids = known.text_ids[positions[known.of_kind(kind, positions)]].tolist()
+            for table in _TABLES:
+                _put_best(found, self._vectors.compare_some((kind, model_id, table), vector, known, text_ids))
+        return found[positions]
+
+
+def _put_best(found: Float64Vector, compared: Sequence[Compared]) -> None:
+    """Put the highest cosine of each text that has one in the place of what was found before."""
+    best = np.full(len(found), -np.inf)
+    for each in compared:
+        if each.is_one_each:
+            best[each.places] = each.cosines
+        else:
+            np.maximum.at(best, each.places, each.cosines)
+    np.copyto(found, best, where=best > -np.inf)
 
 
 def most_said(stems: Mapping[str, int]) -> dict[str, int]:

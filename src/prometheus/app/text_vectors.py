@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from prometheus.analogs.ranking import directions
+from prometheus.analogs.ranking import cosines, directions
 from prometheus.analogs.unit_rows import CompactRows, ExactRows, UnitRows
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
@@ -35,10 +35,14 @@ _MOST_TABLES_OF_DATES = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """The cosines of some vectors, and where their texts stand among those known, both shape (n,)."""
+    """The cosines of some vectors, and where their texts stand among those known, both shape (n,).
+
+    No two of them are of one text if each is one of its own.
+    """
 
     places: Int64Vector
     cosines: Float64Vector
+    is_one_each: bool
 
 
 class VectorsTable:
@@ -55,7 +59,7 @@ class VectorsTable:
         return found
 
     def form(self, n_rows: int) -> Form:
-        """Return how so many vectors are kept: at full length, at a quarter, or not, and read for each search."""
+        """Return how this number of vectors is kept: at full length, at a quarter, or not, and read for each search."""
         if n_rows <= MOST_EXACT:
             return "exact"
         return "compact" if n_rows * (self._stored.dim(*self.key) or 0) <= self._most_bytes else "none"
@@ -77,7 +81,10 @@ class VectorsTable:
         """Yield vectors at unit length and whose they are, block by block, read now."""
         for page in self._stored.pages(*self.key, text_ids):
             vectors = unpack_vectors(page["vector"], page["vector"].dtype.itemsize // 4)
-            yield page[[name for name, _ in WRITTEN]], directions(vectors)
+            rows = np.empty(len(page), WRITTEN)  # a selection of columns would keep the whole page
+            for name, _ in WRITTEN:
+                rows[name] = page[name]
+            yield rows, directions(vectors)
 
 
 class _Room:
@@ -140,7 +147,18 @@ class TextVectors:
             blocks = ((known.positions_of(key[0], rows["text_id"]), _compact(found)) for rows, found in table.pages())
         else:
             blocks = _blocks(parts, places)
-        return [_compared(at, rows, vector) for at, rows in blocks], is_exact
+        is_one_each = key[2] == "text_embeddings"
+        return [_compared(at, rows, vector, is_one_each=is_one_each) for at, rows in blocks], is_exact
+
+    def compare_some(
+        self, key: VectorKey, vector: Float32Vector, known: KnownTexts, text_ids: Sequence[int]
+    ) -> list[Compared]:
+        """Return the cosines of the vectors of some texts, read now."""
+        pages = VectorsTable(self._stored, key, 0).pages(text_ids) if text_ids else ()
+        return [
+            Compared(known.positions_of(key[0], rows["text_id"]), cosines(vectors, vector), is_one_each=False)
+            for rows, vectors in pages
+        ]
 
     def _known_blocks(
         self, table: VectorsTable, known: KnownTexts, mark: tuple[str, ...]
@@ -174,11 +192,13 @@ def _blocks(
             first += len(rows)
 
 
-def _compared(places: Int64Vector, rows: UnitRows, vector: Float32Vector) -> Compared:
+def _compared(places: Int64Vector, rows: UnitRows, vector: Float32Vector, *, is_one_each: bool) -> Compared:
     is_known = places >= 0
     n_known = int(is_known.sum())
     if 2 * n_known < len(rows):  # of a past date, most are not known
         places, rows = places[is_known], rows[np.flatnonzero(is_known)]
         is_known = np.ones(n_known, dtype=bool)
     found = rows.cosines(vector)
-    return Compared(places, found) if n_known == len(places) else Compared(places[is_known], found[is_known])
+    if n_known < len(places):
+        places, found = places[is_known], found[is_known]
+    return Compared(places, found, is_one_each)

@@ -7,6 +7,7 @@ import html
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.copies import slow_near_copy
 
 from prometheus.encoders.texts.cleaning import mend
 from prometheus.encoders.texts.copies import Shingles, is_near_copy
@@ -53,6 +54,16 @@ def test_what_only_looks_garbled_stays(text: str) -> None:
 )
 def test_near_copies(other: str, is_copy: bool) -> None:
     assert is_near_copy(Shingles.of(FED), Shingles.of(other)) is is_copy
+
+
+@given(
+    one=st.lists(st.sampled_from(["bank", "rate", "5", "6th", "Oil"]), max_size=14),
+    other=st.lists(st.sampled_from(["bank", "rate", "5", "6TH", "oil"]), max_size=14),
+)
+def test_near_copies_are_those_of_the_twin(one: list[str], other: list[str]) -> None:
+    for pair in ((one, other), (one * 3, [*one * 3, *other[:2]]), (one, one)):
+        first, second = map(" ".join, pair)
+        assert is_near_copy(Shingles.of(first), Shingles.of(second)) is slow_near_copy(first, second)
 
 
 def test_texts_with_other_numbers_are_no_copies() -> None:
