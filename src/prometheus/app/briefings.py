@@ -70,12 +70,12 @@ class Briefing:
 
     `as_of_date` is the date asked for, or the last before it with a state; `texts_date` the same for `texts`. Of
     `changes`, newest first, the first one is the present. What cannot be told is empty or None: then `no_reasons`,
-    `no_analogs` or `no_similar_texts` says why; `stance` is that of `texts`. `histories` are those of all regions; `findings` are the open ones in
+    `no_analogs` or `no_similar_texts` says why. `histories` are those of all regions; `findings` are the open ones in
     the region's prices as known on the date, newest first; `said` is what the record has of the date, whenever it was
     said. `before` is the state of the session before, `movements` what moved since, `spell_movements` since the
     present spell began, `outlook` the chances of each regime by number of sessions ahead, by `transitions`, `drift` is
     that from the calibration span, None where it is not watched. `unlike` are the dates least like it, None without
-    `analogs`.
+    `analogs`. `stance` is that of `texts`, None where no head has read them.
     """
 
     region: str
@@ -154,7 +154,8 @@ class BriefRegion:
             no_analogs=no_analogs, unlike=unlike, texts_date=texts_date,
             texts=() if texts_date is None else tell_once(texts.texts_of("MACRO", texts_date, day)),
             similar_texts=similar, no_similar_texts=no_similar,
-            stance=None if texts_date is None else self._app.stance.of_day(texts_date, day), freshness=_freshness(bars, timeline),
+            stance=None if texts_date is None else self._app.stance.of_day(texts_date, day),
+            freshness=_freshness(bars, timeline),
             findings=tuple(sorted(checked.findings, key=lambda each: each.last, reverse=True)),
             said=self._app.statements.of_session(region, history.model_id, day), previous_session=previous,
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
