@@ -146,7 +146,7 @@ def rank_correlation(ours: Float64Vector, theirs: Float64Vector, given: Float64V
     columns = [ranks(each) for each in (ours, theirs, *([] if given is None else [given]))]
     if any(np.ptp(column) == 0 for column in columns):
         return float("nan")
-    found = np.corrcoef(columns)
+    found = np.asarray(np.corrcoef(columns), dtype=np.float64)
     if given is None:
         return float(found[0, 1])
     ab, ac, bc = found[0, 1], found[0, 2], found[1, 2]

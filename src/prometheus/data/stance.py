@@ -159,8 +159,10 @@ class StanceTable(VectorTable):
             _KNOWN, source_type, model=model_id, after=after, passing=passes(source_type, filters),
             newest_version=newest_version(source_type, is_known),
         )  # fmt: skip
-        rows = self._db.rows(query)
-        return [DocumentStance(source_type, *row[:5], counts=StanceCounts(*row[5:])) for row in rows]
+        return [
+            DocumentStance(source_type, day, key, kind, place, origin, StanceCounts(*counts))
+            for day, key, kind, place, origin, *counts in self._db.rows(query)
+        ]
 
 
 def _packed(values: NDArray[Any], dtype: str) -> bytes:
