@@ -93,7 +93,7 @@ class StanceTable(VectorTable):
         return self._db.write(lambda cursor: cursor.execute(_ADD_HEAD, row).rowcount) > 0
 
     def load_head(self, model_id: str) -> StanceHead | None:
-        """Return a stored head, byte for byte as it was fitted; None where there is none."""
+        """Return a stored head, byte for byte as it was fitted; None without one."""
         row = self._db.row(_HEAD, (model_id,), binary=True)
         if row is None:
             return None
