@@ -135,7 +135,8 @@ class NightlyReport:
     @property
     def n_written(self) -> int:
         """Rows that were new or changed, or would be."""
-        return sum(night.n_written for night in (*self.regions, *self.texts, *self.stances))
+        of_texts = sum(night.n_written for night in self.texts) + sum(night.n_written for night in self.stances)
+        return sum(night.n_written for night in self.regions) + of_texts
 
     @property
     def failures(self) -> Mapping[str, tuple[str, ...]]:

@@ -207,10 +207,20 @@ class TellStance(BackfillCase):
         return tuple(nights)
 
     def series(
-        self, as_of: date, source_type: TextSourceType = "MACRO", filters: TextFilters = ANY_TEXT,
+        self,
+        as_of: date,
+        source_type: TextSourceType = "MACRO",
+        filters: TextFilters = ANY_TEXT,
         model_id: str | None = None,
-    ) -> StanceSeries:  # fmt: skip
-        """Return the stance of texts dated up to a date and known on it; NotFoundError without a head or a text."""
+        *,
+        is_strict: bool = False,
+    ) -> StanceSeries:
+        """Return the stance of texts dated up to a date and known on it; NotFoundError without a head or a text.
+
+        If it `is_strict`, heads count whose labels all lie before the date.
+        """
+        if is_strict:
+            model_id = self.head_known_on(as_of, model_id)
         chosen, head = self._head(model_id)
         rows = self._table.known(source_type, chosen, as_of, filters)
         if not rows:
@@ -221,6 +231,31 @@ class TellStance(BackfillCase):
                 code="no_stance",
             )
         return StanceSeries(chosen, as_of, head.labels_until, tuple(rows))
+
+    def head_known_on(self, as_of: date, model_id: str | None = None) -> str:
+        """Return the newest head, or the one named, whose labels all lie before a date; NotFoundError without one."""
+        for each in self._table.heads():
+            until = self._table.labels_until(each)
+            if until is not None and until < as_of and model_id in (None, each):
+                return each
+        raise NotFoundError(
+            f"no head was fitted on labels that all lie before {as_of}; ask for a later date, or fit one with: "
+            "python -m prometheus fit_stance FILE --model-id stance-v1",
+            code="no_stance_head",
+        )
+
+    def newest_head(self) -> str | None:
+        """Return the head that filters go by; None without any."""
+        return next(iter(self._table.heads()), None)
+
+    def remark(self, filters: TextFilters) -> str:
+        """Return what to know of a search that filters by stance, empty for another one or without a head."""
+        heads = self._table.heads()
+        if filters.stance is None or not heads:
+            return ""
+        until = self._table.labels_until(heads[0])
+        span = "all texts are in-sample" if until is None else f"texts up to {until} are in-sample"
+        return f"stance by {heads[0]}, {span}; {DESCRIBES}"
 
     def of_day(self, day: date, as_of: date) -> DayStance | None:
         """Return the stance of the macro texts of a day known on a date, by the newest head; None without any."""

@@ -171,7 +171,11 @@ def similar_texts(
     wanted = TextQuery(query, as_of, k, source, model_id, hf_model_name, by, like, filters)
     with command_app() as app:
         report = app.text_search.find(wanted)
-    notes = note_only_model(model_id, filter(None, [report.model_id]), as_of)
+        remark = app.stance.remark(filters)
+    notes = [
+        *note_only_model(model_id, filter(None, [report.model_id]), as_of),
+        *([f"note: {remark}"] if remark else []),
+    ]
     return Answer(report.to_dict, lambda: "\n".join(_text_lines(report, marks=sys.stdout.isatty())), notes=notes)
 
 

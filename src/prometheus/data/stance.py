@@ -13,8 +13,9 @@ from psycopg.types.json import Jsonb
 
 from prometheus.data.models import VectorTable
 from prometheus.data.text_reader import compose_text_query, newest_version, passes
-from prometheus.encoders.stance.head import KIND, MeaningHead, StanceFit, StanceHead
+from prometheus.encoders.stance.head import KIND, StanceFit, StanceHead
 from prometheus.encoders.stance.labels import STANCES
+from prometheus.encoders.stance.meaning import MeaningHead
 from prometheus.encoders.stance.shares import DocumentStance, StanceCounts, StanceText
 from prometheus.encoders.stance.softmax import SoftmaxWeights
 from prometheus.encoders.stance.words import Vocabulary
@@ -92,7 +93,7 @@ class StanceTable(VectorTable):
         return self._db.write(lambda cursor: cursor.execute(_ADD_HEAD, row).rowcount) > 0
 
     def load_head(self, model_id: str) -> StanceHead | None:
-        """Return a stored head, byte for byte as it was fitted; None where there is none."""
+        """Return a stored head, byte for byte as it was fitted; None without one."""
         row = self._db.row(_HEAD, (model_id,), binary=True)
         if row is None:
             return None
@@ -112,7 +113,7 @@ class StanceTable(VectorTable):
 
     def begun(self) -> list[tuple[str, TextSourceType]]:
         """Return the heads, and the kinds of text that each has read some of, in order."""
-        return self._db.rows("SELECT DISTINCT model_id, source_type FROM text_stances ORDER BY 1, 2")  # type: ignore[return-value]
+        return self._db.rows("SELECT DISTINCT model_id, source_type FROM text_stances ORDER BY 1, 2")
 
     def labels_until(self, model_id: str) -> date | None:
         """Return the newest date of the labels of a head."""
@@ -158,7 +159,10 @@ class StanceTable(VectorTable):
             _KNOWN, source_type, model=model_id, after=after, passing=passes(source_type, filters),
             newest_version=newest_version(source_type, is_known),
         )  # fmt: skip
-        return [DocumentStance(source_type, *row[:5], StanceCounts(*row[5:])) for row in self._db.rows(query)]
+        return [
+            DocumentStance(source_type, day, key, kind, place, origin, StanceCounts(*counts))
+            for day, key, kind, place, origin, *counts in self._db.rows(query)
+        ]
 
 
 def _packed(values: NDArray[Any], dtype: str) -> bytes:

@@ -149,6 +149,8 @@ def _find_analogs(app: App, asked: AnalogsParameters, day: date) -> Mapping[str,
 
 def _search_texts(app: App, asked: TextsParameters, day: date) -> Mapping[str, Any]:
     named = app.db_manager.config.hf_model_name
+    if asked.stance is not None and app.stance.head_known_on(day) != app.stance.newest_head():
+        raise NotFoundError(f"no stance of texts was known on {day}; leave stance out", code="no_stance_head")
     try:
         found = app.text_search.find(asked.asked(asked.question, day, asked.k, named))
     except NotFoundError as error:
@@ -165,7 +167,7 @@ def _search_texts(app: App, asked: TextsParameters, day: date) -> Mapping[str, A
 
 
 def _tell_stance(app: App, asked: StanceParameters, day: date) -> Mapping[str, Any]:
-    found = app.stance.series(day, TEXT_KINDS[asked.source], asked.filters(), asked.model_id)
+    found = app.stance.series(day, TEXT_KINDS[asked.source], asked.filters(), asked.model_id, is_strict=True)
     told = found.to_dict()
     return {**told, "n_items": len(found.rows), "items": told["items"][-asked.limit :]}
 

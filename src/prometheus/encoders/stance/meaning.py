@@ -42,7 +42,7 @@ def nearness(vectors: Float32Matrix, landmarks: Float32Matrix) -> Float64Matrix:
 def fit_meaning(vectors: Float32Matrix, classes: Int64Vector, n_classes: int) -> MeaningHead:
     """Return a head fitted on vectors, shape (n, dim), and their classes, shape (n,).
 
-    The kernel is approximated by landmarks, every so many sentences one (Williams and Seeger, Using the Nyström Method
+    The kernel is approximated by landmarks, sentences at even distances (Williams and Seeger, Using the Nyström Method
     to Speed Up Kernel Machines, 2001).
     """
     chosen = np.linspace(0, len(vectors) - 1, min(MOST_LANDMARKS, len(vectors))).astype(np.int64)
