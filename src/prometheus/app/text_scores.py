@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import chain
@@ -17,16 +16,15 @@ from prometheus.analogs.ranking import cosines
 from prometheus.analogs.words import Collection, Postings, bm25, most_possible
 from prometheus.app.caches import Cache
 from prometheus.app.text_memory import KeptWords
+from prometheus.app.text_readings import QuestionVectors, kind_span
 from prometheus.app.text_vectors import TextVectors
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.data.words import FOUND, MOST_SAID, TextWords
 from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSelection, TextSourceType
 
 KnownTexts: TypeAlias = NDArray[Any]
 """The texts known on a date: ``kind`` (U5), and what `FOUND` says of each; by kind and id."""
-QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
-"""Of each kind of text the model that its question is read by, and the question's vector, shape (dim,)."""
 
 MAX_STEMS = 256
 """Of a longer question those stems are asked that it says most."""
@@ -163,30 +161,28 @@ class MeaningScores:
         That of a text in several passages is the one of its nearest passage.
         """
         found = np.full(len(known), np.nan)
-        for kind, (model_id, vector) in vectors.items():
+        for reading in vectors:
             # passages come behind the texts: what they say replaces what the text says as a whole
-            for page in self._vectors.pages(TextSelection(kind, model_id, {}, known_by=as_of), as_of):
-                at, is_known = positions_of(kind, page.text_ids, known)
-                similar = cosines(page.vectors, vector)[is_known]
+            wanted = TextSelection(reading.kind, reading.model_id, {}, known_by=as_of)
+            for page in self._vectors.pages(wanted, as_of):
+                at, is_known = positions_of(reading.kind, page.text_ids, known)
+                similar = cosines(page.vectors, reading.vector)[is_known]
                 firsts = np.flatnonzero(np.diff(at, prepend=-1))
-                found[at[firsts]] = np.maximum.reduceat(similar, firsts) if len(firsts) else []
+                best = np.maximum.reduceat(similar, firsts) if len(firsts) else similar
+                is_read = reading.reads(known["configuration"][at[firsts]])
+                found[at[firsts][is_read]] = best[is_read]
         return found
 
 
 def kinds_of(known: KnownTexts) -> list[TextSourceType]:
     """Return the kinds of text that there are, in order."""
-    spans = {kind: _span(kind, known) for kind in sorted(TEXT_TABLES)}
+    spans = {kind: kind_span(kind, known) for kind in sorted(TEXT_TABLES)}
     return [kind for kind, (first, last) in spans.items() if first < last]
-
-
-def _span(kind: str, known: KnownTexts) -> tuple[int, int]:
-    kinds = known["kind"]  # not searched by numpy, which would copy the column first
-    return bisect_left(kinds, kind), bisect_right(kinds, kind)
 
 
 def positions_of(kind: str, text_ids: Int64Vector, known: KnownTexts) -> tuple[Int64Vector, NDArray[np.bool_]]:
     """Return where the known ones of some texts stand, and which of them are known."""
-    first, last = _span(kind, known)
+    first, last = kind_span(kind, known)
     ids = known["text_id"][first:last]
     at = np.searchsorted(ids, text_ids)
     is_known = np.zeros(len(text_ids), dtype=bool)

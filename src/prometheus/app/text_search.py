@@ -16,14 +16,15 @@ from prometheus.analogs.passages import Passage
 from prometheus.analogs.ranking import best_first, nudged, standardised, standardised_by
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
-from prometheus.app.text_scores import KnownTexts, MeaningScores, QuestionVectors, WordScores, kinds_of, positions_of
+from prometheus.app.text_readings import QuestionVectors, Reading, readings_of
+from prometheus.app.text_scores import KnownTexts, MeaningScores, WordScores, kinds_of, positions_of
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector, Float64Vector
+from prometheus.arrays import Float64Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
-from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSelection, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, QUESTION, TextFilters, TextSelection, TextSourceType
 from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
@@ -36,7 +37,9 @@ By = Literal["both", "words", "meaning"]
 _KINDS: dict[Source, TextSourceType] = {"macro": "MACRO", "news": "NEWS"}
 _STORED = re.compile(r"(macro|news):(\d{1,18})", re.IGNORECASE)
 _SCORES = ("score", "words", "similarity", "rank")
-_RANKED = np.dtype([("kind", "U5"), ("day", "M8[D]"), ("text_id", "i8"), *((name, "f8") for name in _SCORES)])
+_RANKED = np.dtype(
+    [("kind", "U5"), ("day", "M8[D]"), ("configuration", "i2"), ("text_id", "i8"), *((name, "f8") for name in _SCORES)]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class SearchTexts:
         if liked is not None:
             wanted = wanted & ~((known["kind"] == liked.source_type) & (known["text_id"] == liked.source_id))
             question = liked.text
-        vectors = {} if query.by == "words" else self._read(query, question, liked)
+        vectors = [] if query.by == "words" else self._read(query, question, liked)
         texts = _Known(known, wanted, query.as_of)
         return self._ranked(question, vectors, texts, query.by, query.k, is_asked=liked is None)
 
@@ -256,24 +259,24 @@ class SearchTexts:
         is_earlier = known["day"] < np.datetime64(day, "D")
         if not is_earlier.any():
             raise no_texts(kind, day)
-        chosen = model_id or self._models.newest(kind)
-        means = self._vectors.load(TextSelection(kind, chosen or "", {}), day, day).vectors
-        vectors = {kind: (chosen, means[0])} if chosen and len(means) else {}
+        chosen = [(model_id, None)] if model_id else self._models.readers(kind, day)
+        means = [self._vectors.load(TextSelection(kind, each, {}), day, day).vectors for each, _ in chosen]
+        vectors = [Reading(kind, *who, mean[0]) for who, mean in zip(chosen, means, strict=True) if len(mean)]
         texts, question = _Known(known, is_earlier, day), "\n\n".join(text.text for text in own)
         return self._ranked(question, vectors, texts, by, k, is_asked=False)
 
-    def _read(
-        self, query: TextQuery, question: str, liked: DatedText | None
-    ) -> dict[TextSourceType, tuple[str, Float32Vector]]:
-        """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
-        vectors: dict[TextSourceType, tuple[str, Float32Vector]] = {}
+    def _read(self, query: TextQuery, question: str, liked: DatedText | None) -> QuestionVectors:
+        """Return the question as it is read for each kind of text that has vectors, and for which of its languages."""
+        named, hf_model_name = query.model_id, query.hf_model_name
+        source = QUESTION if liked is None else liked.source_type
+        vectors: list[Reading] = []
         for kind in query.kinds:
-            model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name)
-            if model_id is not None:
+            readers = [(named, None)] if named else self._models.readers(kind, query.as_of, hf_model_name)
+            for model_id, group in readers:
                 vector = self._models.stored(liked.source_type, liked.source_id, model_id) if liked else None
                 if vector is None:
-                    vector = self._models.encode(question, model_id, query.hf_model_name)
-                vectors[kind] = model_id, vector
+                    vector = self._models.encode(question, model_id, hf_model_name, source)
+                vectors.append(Reading(kind, model_id, group, vector))
         if not vectors and query.by == "meaning":
             raise no_text_embeddings(query.kinds)
         return vectors
@@ -288,7 +291,8 @@ class SearchTexts:
             n_compared = int(has_vector.sum())
         elif by == "both":
             n_without = int((~has_vector).sum())
-        model_id = ", ".join(sorted({vectors[kind][0] for kind in kinds_of(scored[has_vector])}))
+        compared = np.unique(readings_of(scored, vectors)[has_vector]).tolist()
+        model_id = ", ".join(sorted({vectors[number].model_id for number in compared}))
         scored = scored[has_vector | has_word]
         if not len(scored):
             kinds = kinds_of(known.rows)
@@ -304,7 +308,7 @@ class SearchTexts:
     def _score(self, question: str, vectors: QuestionVectors, known: _Known, by: By, *, is_asked: bool) -> NDArray[Any]:
         """Return each text wanted with its scores; NaN stands for one that it does not have."""
         scored = np.empty(len(known.rows), _RANKED)
-        for name in ("kind", "day", "text_id"):
+        for name in ("kind", "day", "configuration", "text_id"):
             scored[name] = known.rows[name]
         if is_asked:
             scored["words"], scored["rank"] = self._words.ranked(question, known.rows)
@@ -319,7 +323,7 @@ class SearchTexts:
         elif by == "words":
             scored["score"] = scored["words"]
         else:
-            n_models = len({model_id for model_id, _ in vectors.values()})
+            n_models = len({each.model_id for each in vectors})
             scored["score"] = _standardised_of_models(scored, vectors) if n_models > 1 else scored["similarity"]
         return scored
 
@@ -343,7 +347,7 @@ class SearchTexts:
                 if kind in page["kind"]
                 for text in self._texts.load_dated(kind, page["text_id"][page["kind"] == kind].tolist())
             }
-            for kind, _, text_id, *scores in page.tolist():
+            for kind, _, _, text_id, *scores in page.tolist():
                 text = texts.get((kind, text_id))
                 if text is not None and stories.add(text, may_open=len(found) < k):
                     found.append((text, scores))
@@ -361,13 +365,11 @@ def tell_once(texts: Iterable[DatedText]) -> tuple[ToldText, ...]:
 
 def _standardised_of_models(scored: NDArray[Any], vectors: QuestionVectors) -> Float64Vector:
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
-    models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
+    models = list(dict.fromkeys(each.model_id for each in vectors))
     if len(models) < 2:
         return standardised(scored["similarity"])
-    groups = np.full(len(scored), -1)
-    for kind, (model_id, _) in vectors.items():
-        groups[scored["kind"] == kind] = models.index(model_id)
-    return standardised_by(groups, scored["similarity"])
+    numbers = np.array([*(models.index(each.model_id) for each in vectors), -1])
+    return standardised_by(numbers[readings_of(scored, vectors)], scored["similarity"])
 
 
 def _hit(text: DatedText, scores: list[float], n_copies: int) -> TextHit:

@@ -20,7 +20,8 @@ from prometheus.arrays import Int64Vector
 from prometheus.data.postgres.connections import HistoricalDatabase
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.cleaning import mend
-from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable, load_zone
+from prometheus.encoders.texts.codes import load_zone
+from prometheus.encoders.texts.documents import MACRO, NEWS, VERSION, TextTable
 from prometheus.errors import DataCheckError, FileAccessError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, MISSING_CODE, TextColumn, metadata_field, read_texts
 from prometheus.files.composed import compose, is_calendar

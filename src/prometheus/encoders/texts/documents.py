@@ -27,6 +27,9 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 TextSourceType = Literal["MACRO", "NEWS"]
 TextTableName = Literal["macro_events", "news_articles"]
 
+QUESTION = "QUERY"
+"""The source type of a question, for models that read questions and texts in two ways."""
+
 VERSION = "version_of_an_event"
 """The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
 TOLD_VALUES = "told_values"
@@ -255,7 +258,7 @@ class WantedTexts:
     """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
     The rows at the `current` positions were made of these very texts; `known` holds all their vectors by hash. Of those
-    of `lacking` the passages are wanted, too.
+    of `lacking` the passages are wanted, too. `unread` counts the texts of each language that the model does not read.
     """
 
     docs: tuple[TextDoc, ...]
@@ -263,6 +266,7 @@ class WantedTexts:
     current: frozenset[int]
     known: Mapping[str, StoredText]
     lacking: frozenset[str] = frozenset()
+    unread: Counter[str] = field(default_factory=Counter)
 
     @property
     def fresh(self) -> dict[str, TextDoc]:
@@ -291,7 +295,8 @@ class EncodedTexts:
 class TextCounts:
     """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any.
 
-    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking.
+    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking. `unread` counts
+    the texts that say a language which the model does not read.
     """
 
     texts: int = 0
@@ -302,6 +307,7 @@ class TextCounts:
     n_bytes: int = 0
     failures: tuple[InputRefusedError, ...] = ()
     passages: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
 
     @property
     def planned(self) -> int:
@@ -350,16 +356,6 @@ class DailyTexts:
 def no_vectors() -> Float32Matrix:
     """Return the vectors of no texts, shape (0, 0)."""
     return np.empty((0, 0), dtype=np.float32)
-
-
-def load_zone(option: str, name: str) -> ZoneInfo:
-    """Return an IANA time zone; `UsageError` names the option where there is no such zone."""
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
-        raise UsageError(
-            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
-        ) from error
 
 
 def text_rows(
