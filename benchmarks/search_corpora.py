@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -63,14 +63,23 @@ def policy_texts() -> dict[str, str]:
 
 
 def reuters_stories() -> list[Story]:
-    """Return the stories with a headline and a body, of equal bodies the first."""
+    """Return one in five of the stories with a headline and a body, of equal bodies the first."""
+    return _stories(read_rows(REUTERS))[:: ONE_IN["story"]]
+
+
+def stories_by_date() -> list[Story]:
+    """Return all stories with a headline and a body in the order of their dates, of equal bodies the first."""
+    return _stories(sorted(read_rows(REUTERS), key=lambda row: (str(row["published_at"]), int(row["news_id"]))))
+
+
+def _stories(rows: Iterable[dict[str, Any]]) -> list[Story]:
     found: dict[str, Story] = {}
-    for row in read_rows(REUTERS):
+    for row in rows:
         headline, body = (row["headline"] or "").strip(), (row["body"] or "").strip()
         if headline and body:
             topics = frozenset(filter(None, (row["topics"] or "").split("|")))
             found.setdefault(body, Story(str(row["news_id"]), headline, body, topics))
-    return list(found.values())[:: ONE_IN["story"]]
+    return list(found.values())
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

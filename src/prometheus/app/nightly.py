@@ -271,7 +271,9 @@ class RunNight:
             return night
         if request.dry_run:
             return replace(night, n_written=backlog.n_missing)
-        wanted = TextRequest(DateSpan.of_range(backlog.first_missing, end), model_id, config.hf_model_name)
+        runtime = self._app.texts.runtime_of(model_id)
+        span = DateSpan.of_range(backlog.first_missing, end)
+        wanted = TextRequest(span, model_id, config.hf_model_name, runtime=runtime)
         begin, failures = time.monotonic(), list[str]()
         with _noting(failures):
             done = self._app.texts.embed(source_type, wanted, EngineChoice(workers=1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_ranking import Searched
-from prometheus.app.text_scores import QuestionVectors
+from prometheus.app.text_readings import QuestionVectors, Reading
 from prometheus.app.text_search import SearchTexts, TextHit, TextSearchReport, ToldText, hit_of
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float64Vector, Int64Vector
@@ -59,7 +59,7 @@ class SaidThen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    """One text of a day as a question: its vector by kind, empty without one."""
+    """One text of a day as a question: as the models that have its vector read it; without one, by its words."""
 
     told: ToldText
     vectors: QuestionVectors
@@ -142,15 +142,14 @@ class LikeTexts(SearchTexts):
 
     def _asked(self, texts: Sequence[ToldText], earlier: _Earlier) -> list[_Asked]:
         kind: TextSourceType = texts[0].text.source_type
-        model_id = self._models.newest(kind, earlier.as_of, mark=earlier.mark)
-        if model_id is None:
-            return [_Asked(told, {}) for told in texts]
-        stored = self._store.load_many(kind, [str(told.text.source_id) for told in texts], model_id)
-        rows = [stored.get(str(told.text.source_id)) for told in texts]
-        return [
-            _Asked(told, {} if row is None else {kind: (model_id, row.vector)})
-            for told, row in zip(texts, rows, strict=True)
-        ]
+        names = [str(told.text.source_id) for told in texts]
+        vectors: list[list[Reading]] = [[] for _ in texts]
+        for model_id, group in self._models.readers(kind, earlier.as_of, mark=earlier.mark):
+            stored = self._store.load_many(kind, names, model_id)
+            for name, readings in zip(names, vectors, strict=True):
+                if name in stored:
+                    readings.append(Reading(kind, model_id, group, stored[name].vector))
+        return [_Asked(*each) for each in zip(texts, vectors, strict=True)]
 
     def _searched(self, asked: _Asked, earlier: _Earlier) -> Searched:
         question, known = asked.told.text.text, earlier.known
@@ -165,7 +164,7 @@ class LikeTexts(SearchTexts):
 
     def _pairs(self, asked: Sequence[_Asked], earlier: _Earlier) -> Float64Vector:
         """Return the quantiles of the cosines of pairs of texts dated before those of a day; none without vectors."""
-        with_vector = [each for each in asked if each.vectors]
+        with_vector = [each for each in asked if len(each.vectors) == 1]  # cosines of two models are not compared
         if not with_vector:
             return np.empty(0)
         text = with_vector[0].told.text
@@ -173,15 +172,15 @@ class LikeTexts(SearchTexts):
         return self._kept_pairs.get(key, lambda: self._measure_pairs(with_vector[0].vectors, earlier))
 
     def _measure_pairs(self, vectors: QuestionVectors, earlier: _Earlier) -> Float64Vector:
-        ((kind, (model_id, _)),) = vectors.items()
+        (reading,) = vectors
         known, mark = earlier.known, earlier.mark
         has_vector = ~np.isnan(self._meaning.of(vectors, known, mark)[0])
         places: Int64Vector = np.flatnonzero(earlier.is_wanted & has_vector)
         drawn = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), N_PAIRED)).round().astype(np.int64))]
         names = [str(each) for each in known.text_ids[drawn].tolist()]
-        stored = self._store.load_many(kind, names, model_id)
+        stored = self._store.load_many(reading.kind, names, reading.model_id)
         nearness = [
-            self._meaning.of({kind: (model_id, stored[name].vector)}, known, mark)[0][
+            self._meaning.of([replace(reading, vector=stored[name].vector)], known, mark)[0][
                 places[known.days[places] < known.days[at]]
             ]
             for at, name in zip(drawn.tolist(), names, strict=True)

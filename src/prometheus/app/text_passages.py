@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from prometheus.analogs.passages import Passage, Span, cut_to_show, places_of, shown, word_scores, words_of
 from prometheus.analogs.ranking import cosines, directions, standardised
-from prometheus.app.text_scores import Asked, QuestionVectors
+from prometheus.app.text_readings import QuestionVectors
+from prometheus.app.text_scores import Asked
 from prometheus.app.wiring import Wiring
+from prometheus.arrays import Float32Vector
 from prometheus.data.text_reader import DatedText
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.data.words import TextWords
@@ -44,33 +48,40 @@ class ShownPassages:
         by meaning. A text without vectors of its passages is cut into some of a thousand characters, and shown by its
         words.
         """
-        pieces = self._pieces([text for text, _ in found], vectors)
+        pieces = self._pieces(found, vectors)
         passages = []
         for (text, configuration), stored in zip(found, pieces, strict=True):
             said = self._said(text.text, configuration, asked.get(configuration, {}))
             spans = (
-                cut_to_show(text.text) if stored is None else [(first, last) for first, last in stored.spans.tolist()]
+                cut_to_show(text.text)
+                if stored is None
+                else [(first, last) for first, last in stored[0].spans.tolist()]
             )
             best = 0
             if len(spans) > 1:
                 scores = word_scores(spans, said)
                 if stored is not None:
-                    nearness = cosines(directions(stored.vectors), vectors[text.source_type][1])
+                    nearness = cosines(directions(stored[0].vectors), stored[1])
                     scores = standardised(scores) + standardised(nearness) if ranks_words else nearness
                 best = int(scores.argmax())
             passages.append(shown(text.text, spans[best], [span for span, _ in said]))
         return passages
 
-    def _pieces(self, texts: Sequence[DatedText], vectors: QuestionVectors) -> list[Passages | None]:
-        """Return the stored passages of each text; None where it has none, or changed since they were made."""
-        stored: dict[tuple[TextSourceType, int], Passages] = {}
-        for kind, (model_id, _) in vectors.items():
-            own = {str(text.source_id): text for text in texts if text.source_type == kind}
-            for name, row in self._store.load_many(kind, list(own), model_id).items():
-                doc = TextDoc(kind, name, own[name].text)
+    def _pieces(self, found: Sequence[Found], vectors: QuestionVectors) -> list[tuple[Passages, Float32Vector] | None]:
+        """Return the stored passages of each text, and the question's vector that they are compared with.
+
+        None where a text has none, or changed since they were made.
+        """
+        stored: dict[tuple[TextSourceType, int], tuple[Passages, Float32Vector]] = {}
+        configurations = np.array([configuration for _, configuration in found], dtype=np.int64)
+        for reading in vectors:
+            read = [text for (text, _), is_read in zip(found, reading.reads(configurations), strict=True) if is_read]
+            own = {str(text.source_id): text for text in read if text.source_type == reading.kind}
+            for name, row in self._store.load_many(reading.kind, list(own), reading.model_id).items():
+                doc = TextDoc(reading.kind, name, own[name].text)
                 if row.passages is not None and row.text_hash == doc.text_hash:
-                    stored[kind, int(name)] = row.passages
-        return [stored.get((text.source_type, text.source_id)) for text in texts]
+                    stored[reading.kind, int(name)] = row.passages, reading.vector
+        return [stored.get((text.source_type, text.source_id)) for text, _ in found]
 
     def _said(self, text: str, configuration: int, asked: Mapping[str, int]) -> list[tuple[Span, str]]:
         """Return where a text says a word of the question, and its stem."""

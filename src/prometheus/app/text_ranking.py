@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from prometheus.analogs.ranking import standardised, standardised_by
 from prometheus.app.text_known import KnownTexts
-from prometheus.app.text_scores import Asked, MeaningScores, QuestionVectors, WordScores
+from prometheus.app.text_readings import QuestionVectors, readings_of
+from prometheus.app.text_scores import Asked, MeaningScores, WordScores
 from prometheus.arrays import Float64Vector, Int64Vector
 
 RankedBy: TypeAlias = Literal["both", "words", "meaning"]
@@ -71,7 +72,7 @@ class Ranking:
             scored = scored.take(searched.is_wanted)
         if by == "words":
             return scored
-        scored = replace(scored, score=_score_of(scored, known, vectors, by))
+        scored = replace(scored, score=_score_of(scored, searched))
         return scored if are_exact else self._rescored(scored, searched, N_RESCORED + 4 * k)
 
     def _rescored(self, scored: Scored, searched: Searched, n_best: int) -> Scored:
@@ -87,34 +88,34 @@ class Ranking:
         return replace(scored, similarity=similarity, score=score)
 
 
-def _standardised_of_models(scored: Scored, known: KnownTexts, vectors: QuestionVectors) -> Float64Vector:
-    """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
-    models = list(dict.fromkeys(model_id for model_id, _ in vectors.values()))
-    if len(models) < 2:
-        return standardised(scored.similarity)
-    groups = np.full(len(scored), -1)
-    for kind, (model_id, _) in vectors.items():
-        groups[known.of_kind(kind, scored.positions)] = models.index(model_id)
-    return standardised_by(groups, scored.similarity)
-
-
-def _score_of(scored: Scored, known: KnownTexts, vectors: QuestionVectors, by: RankedBy) -> Float64Vector:
+def _score_of(scored: Scored, searched: Searched) -> Float64Vector:
     """Return what texts are ranked by, by meaning or by both."""
-    if by == "both":
-        return standardised(scored.words) + _standardised_of_models(scored, known, vectors)
-    n_models = len({model_id for model_id, _ in vectors.values()})
-    return _standardised_of_models(scored, known, vectors) if n_models > 1 else scored.similarity
+    if searched.by == "both":
+        return standardised(scored.words) + _standardised_of_models(scored, searched)
+    is_one = len({each.model_id for each in searched.vectors}) < 2
+    return scored.similarity if is_one else _standardised_of_models(scored, searched)
+
+
+def _standardised_of_models(scored: Scored, searched: Searched) -> Float64Vector:
+    """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
+    models, numbers = _models_of(scored, searched)
+    return standardised(scored.similarity) if len(models) < 2 else standardised_by(numbers, scored.similarity)
+
+
+def _models_of(scored: Scored, searched: Searched) -> tuple[list[str], Int64Vector]:
+    """Return the models, and the number of the one that each text is read by, shape (n,); -1 for none."""
+    models = list(dict.fromkeys(each.model_id for each in searched.vectors))
+    numbers = np.array([*(models.index(each.model_id) for each in searched.vectors), -1])
+    return models, numbers[readings_of(searched.known, searched.vectors, scored.positions)]
 
 
 def _deviations_of(scored: Scored, searched: Searched) -> Float64Vector:
     """Return the deviation that the cosine of each text is divided by, shape (n,): 1 where cosines are the scores."""
     found = np.ones(len(scored))
-    models = {kind: model_id for kind, (model_id, _) in searched.vectors.items()}
-    if searched.by == "meaning" and len(set(models.values())) < 2:
+    models, numbers = _models_of(scored, searched)
+    if searched.by == "meaning" and len(models) < 2:
         return found
-    for model_id in set(models.values()):
-        kinds = [kind for kind, own in models.items() if own == model_id]
-        is_own = np.any([searched.known.of_kind(kind, scored.positions) for kind in kinds], axis=0)
-        cosines = scored.similarity[is_own]
-        found[is_own] = cosines[~np.isnan(cosines)].std() if np.isfinite(cosines).any() else 0.0
+    for number in range(len(models)):
+        is_own = numbers == number
+        found[is_own] = np.nanstd(scored.similarity[is_own])
     return found

@@ -15,17 +15,16 @@ from prometheus.analogs.words import Postings, bm25, most_possible
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_memory import KeptWords
+from prometheus.app.text_readings import QuestionVectors, Reading
 from prometheus.app.text_vectors import Compared, TextVectors
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector, Float64Vector, Int64Vector
+from prometheus.arrays import Float64Vector, Int64Vector
 from prometheus.data.text_reader import describe_unlinked
 from prometheus.data.vectors.texts import VectorsOfTexts
 from prometheus.data.words import MOST_SAID, TextWords
 from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError
 
-QuestionVectors: TypeAlias = Mapping[TextSourceType, tuple[str, Float32Vector]]
-"""Of each kind of text the model that its question is read by, and the question's vector, shape (dim,)."""
 Asked: TypeAlias = Mapping[int, Mapping[str, int]]
 """Of each configuration the stems of a question that are asked, in order, and how often it says each."""
 Found: TypeAlias = tuple[Int64Vector, Int64Vector]
@@ -174,32 +173,35 @@ class MeaningScores:
         That of a text in several passages is the one of its nearest passage.
         """
         found, are_exact = np.full(len(known), np.nan), True
-        for kind, (model_id, vector) in vectors.items():
+        for each in vectors:
             for table in _TABLES:
-                compared, is_exact = self._vectors.compare((kind, model_id, table), vector, known, mark)
-                _put_best(found, compared)
+                key = each.kind, each.model_id, table
+                compared, is_exact = self._vectors.compare(key, each.vector, known, mark)
+                _put_best(found, compared, known, each)
                 are_exact &= is_exact
         return found, are_exact
 
     def exact(self, vectors: QuestionVectors, known: KnownTexts, positions: Int64Vector) -> Float64Vector:
         """Return the cosines of the texts at some positions, shape of these, by their vectors as they are stored."""
         found = np.full(len(known), np.nan)
-        for kind, (model_id, vector) in vectors.items():
-            text_ids = known.text_ids[positions[known.of_kind(kind, positions)]].tolist()
+        for each in vectors:
+            is_asked = known.of_kind(each.kind, positions) & each.reads(known.configurations[positions])
+            text_ids = known.text_ids[positions[is_asked]].tolist()
             for table in _TABLES:
-                _put_best(found, self._vectors.compare_some((kind, model_id, table), vector, known, text_ids))
+                compared = self._vectors.compare_some((each.kind, each.model_id, table), each.vector, known, text_ids)
+                _put_best(found, compared, known, each)
         return found[positions]
 
 
-def _put_best(found: Float64Vector, compared: Sequence[Compared]) -> None:
-    """Put the highest cosine of each text that has one in the place of what was found before."""
+def _put_best(found: Float64Vector, compared: Sequence[Compared], known: KnownTexts, reading: Reading) -> None:
+    """Put the highest cosine of each text that a reading is compared with in the place of what was found before."""
     best = np.full(len(found), -np.inf)
     for each in compared:
         if each.is_one_each:
             best[each.places] = each.cosines
         else:
             np.maximum.at(best, each.places, each.cosines)
-    np.copyto(found, best, where=best > -np.inf)
+    np.copyto(found, best, where=(best > -np.inf) & reading.reads(known.configurations))
 
 
 def most_said(stems: Mapping[str, int]) -> dict[str, int]:

@@ -13,18 +13,18 @@ import numpy as np
 from prometheus.analogs.closeness import LEAST_RANK
 from prometheus.analogs.passages import Passage
 from prometheus.analogs.ranking import best_first, nudged
-from prometheus.app.text_known import KnownTexts, kinds_of
+from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
 from prometheus.app.text_ranking import RankedBy, Ranking, Scored, Searched
+from prometheus.app.text_readings import QuestionVectors, Reading, readings_of
 from prometheus.app.text_scores import MeaningScores, WordScores
 from prometheus.app.wiring import Wiring
-from prometheus.arrays import Float32Vector
 from prometheus.core import MINILM
 from prometheus.data.text_reader import DatedText
 from prometheus.encoders.texts.copies import Stories, describe_copies
 from prometheus.encoders.texts.direction import Ask, Way, agreement, asked_direction, main_way, told_directions
-from prometheus.encoders.texts.documents import ANY_TEXT, TextFilters, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, QUESTION, TextFilters, TextSourceType
 from prometheus.errors import NotFoundError, UsageError, no_text_embeddings, no_texts, no_words_found
 
 MAX_TEXTS = 1_000
@@ -208,10 +208,10 @@ class SearchTexts:
         liked = self._liked(query, known, mark)
         wanted, question = known.is_wanted, query.query
         if liked is not None:
-            wanted = wanted.copy()
-            wanted[known.positions_of(liked.source_type, np.array([liked.source_id]))] = False
+            own = known.position_of(liked.source_type, liked.source_id)
+            wanted = wanted & (np.arange(len(known)) != (-1 if own is None else own))
             question = liked.text
-        vectors = {} if query.by == "words" else self._read(query, question, liked, mark)
+        vectors = [] if query.by == "words" else self._read(query, question, liked, mark)
         asked = self._words.asked(question, known)
         searched = Searched(question, asked, vectors, known, wanted, query.as_of, query.by, mark)
         return self._ranked(searched, query.k, is_asked=liked is None)
@@ -240,18 +240,18 @@ class SearchTexts:
         (found,) = self._texts.load_dated(kind, [text_id])
         return found
 
-    def _read(
-        self, query: TextQuery, question: str, liked: DatedText | None, mark: tuple[str, ...]
-    ) -> dict[TextSourceType, tuple[str, Float32Vector]]:
-        """Return the vector of a question for each kind of text that has vectors, and the model that read it."""
-        vectors: dict[TextSourceType, tuple[str, Float32Vector]] = {}
+    def _read(self, query: TextQuery, question: str, liked: DatedText | None, mark: tuple[str, ...]) -> QuestionVectors:
+        """Return the question as it is read for each kind of text that has vectors, and for which of its languages."""
+        named, hf_model_name = query.model_id, query.hf_model_name
+        source = QUESTION if liked is None else liked.source_type
+        vectors: list[Reading] = []
         for kind in query.kinds:
-            model_id = query.model_id or self._models.newest(kind, query.as_of, query.hf_model_name, mark)
-            if model_id is not None:
+            readers = [(named, None)] if named else self._models.readers(kind, query.as_of, hf_model_name, mark)
+            for model_id, group in readers:
                 vector = self._models.stored(liked.source_type, liked.source_id, model_id) if liked else None
                 if vector is None:
-                    vector = self._models.encode(question, model_id, query.hf_model_name)
-                vectors[kind] = model_id, vector
+                    vector = self._models.encode(question, model_id, hf_model_name, source)
+                vectors.append(Reading(kind, model_id, group, vector))
         if not vectors and query.by == "meaning":
             raise no_text_embeddings(query.kinds)
         return vectors
@@ -268,8 +268,8 @@ class SearchTexts:
         n_vectors = int(has_vector.sum())
         n_compared = n_vectors if by == "meaning" else len(scored)
         n_without = len(scored) - n_vectors if by == "both" else 0
-        kinds = kinds_of(known, scored.positions[has_vector]) if n_vectors else []
-        model_id = ", ".join(sorted({searched.vectors[kind][0] for kind in kinds}))
+        compared = np.unique(readings_of(known, searched.vectors, scored.positions[has_vector])).tolist()
+        model_id = ", ".join(sorted({searched.vectors[number].model_id for number in compared}))
         if n_vectors < len(scored):
             scored = scored.take(has_vector | (scored.words > 0))
         if not len(scored):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus.app.backfills import BackfillCase, DatabaseWorkFactory, EngineChoice
 from prometheus.app.databases import DatabaseManager
-from prometheus.app.text_models import STATIC, is_own, open_text_model
+from prometheus.app.text_models import MODEL_ID_OF, RUNTIME_OF, is_own, open_text_model
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prometheus.ingest.series import SeriesOptions
     from prometheus.ingest.texts import TextIngest
 
-RUNTIMES = ("onnx", "torch", STATIC)
+RUNTIMES = ("onnx", "torch", *MODEL_ID_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class TextRequest:
     """Text embeddings wanted, and by which model: of the hub, a local folder, or the user's own, by `hf_model_name`.
 
     `long_text` is ``mean`` of all chunks of a long text, or ``truncate`` to its first one; `runtime` is ``onnx``,
-    ``static`` for the model's words without its network, or ``torch`` for any model of sentence-transformers (extra
+    ``static`` for the model's words without its network, ``multilingual`` for multilingual-e5-small (extra
+    ``languages``), whatever `hf_model_name` says, or ``torch`` for any model of sentence-transformers (extra
     ``torch``), whose GPU computes at a `precision`.
     """
 
@@ -125,6 +126,13 @@ class EmbedTexts(BackfillCase):
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
         done = self._run(request.model_id, factory, chunks, TextCounts(), chosen)
         return self._record(request.model_id, done)
+
+    def runtime_of(self, model_id: str) -> str:
+        """Return the runtime of a model id of settings: the one it is recorded with, or that it is named after."""
+        config = self._wired.registry.load_config(model_id)
+        if config is not None:
+            return RUNTIME_OF.get(str(config.get("family")), "onnx")
+        return next((runtime for runtime, name in MODEL_ID_OF.items() if name == model_id), "onnx")
 
     def _ingest(self) -> TextIngest:
         from prometheus.ingest.texts import TextIngest  # noqa: PLC0415 -- pyarrow is slow to import

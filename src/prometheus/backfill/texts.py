@@ -8,7 +8,9 @@ from itertools import islice
 
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.backfill.plan import TextChunk
+from prometheus.encoders.identity import model_config
 from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextDoc, WantedTexts
+from prometheus.encoders.texts.languages import count_unread
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService, count_texts
 from prometheus.errors import InputRefusedError, VectorError
 from prometheus.protocols import TextSource
@@ -27,10 +29,11 @@ class TextBackfill:
 
     def read(self, chunk: TextChunk) -> WantedTexts:
         """Load the texts of a chunk, without blank ones, and their stored vectors."""
-        texts = self.source.load_texts(chunk.source_type, chunk.source_ids)
-        return self.service.read(
-            [TextDoc(text.source_type, text.source_id, text.text) for text in texts if text.text.strip()]
-        )
+        loaded = self.source.load_texts(chunk.source_type, chunk.source_ids)
+        texts = [text for text in loaded if text.text.strip()]
+        wanted = self.service.read([TextDoc(text.source_type, text.source_id, text.text) for text in texts])
+        unread = count_unread((text.language for text in texts), model_config(self.service.model))
+        return replace(wanted, unread=unread)
 
     def count(self, wanted: WantedTexts) -> TextCounts:
         """Return the number of texts to encode and write; flags are known of stored vectors only."""

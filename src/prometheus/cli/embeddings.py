@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from prometheus.backfill.regime import RegimeReport
     from prometheus.backfill.work import BackfillRun
     from prometheus.encoders.texts.documents import TextSourceType
+    from prometheus.encoders.texts.service import TextCounts
     from prometheus.regime.types import RegimeState
 
 logger = logging.getLogger(__name__)
 
-RUNTIMES = ("onnx", "torch", "static")
+RUNTIMES = ("onnx", "torch", "static", "multilingual")
 
 
 @command(
@@ -182,7 +183,8 @@ class TextOptions:
         str | None,
         option(
             "onnx (default); torch for any sentence-transformers model (extra: torch); static, the model's words "
-            "without its network, for news by the million, stored under text-static-v1 unless a --model-id is given."
+            "without its network, for news by the million, stored under text-static-v1 unless a --model-id is given; "
+            "multilingual, a model of a hundred languages (extra: languages), under text-multilingual-v1."
         ),
     ] = None
     precision: Annotated[
@@ -247,12 +249,14 @@ def backfill_text_embeddings(
 
 
 def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOptions, **filters: str | None) -> Answer:
-    from prometheus.app.text_models import STATIC, STATIC_MODEL_ID
+    from prometheus.app.text_models import MODEL_ID_OF, MULTILINGUAL
     from prometheus.app.texts import TextRequest
 
     choice, runtime = options.choices()
+    if runtime == MULTILINGUAL and options.hf_model_name != MINILM:
+        raise UsageError(f"--runtime {runtime} is a model of its own; leave --hf-model-name away")
     is_unnamed = options.model_id in (MACRO.model_id, NEWS.model_id)
-    model_id = STATIC_MODEL_ID if runtime == STATIC and is_unnamed else options.model_id
+    model_id = MODEL_ID_OF.get(runtime, options.model_id) if is_unnamed else options.model_id
     request = TextRequest(
         dates.span(), model_id, options.hf_model_name, options.long_text, options.limit,
         options.timezone, filters, runtime, options.precision,
@@ -262,9 +266,23 @@ def _embed(source_type: TextSourceType, dates: opt.Sessions, options: TextOption
     counts = done.report
     facts = {
         "model_id": model_id, "texts": counts.texts, "encoded": counts.encoded, "flags": dict(counts.flags),
-        "flagged": counts.flagged, "passages": counts.passages,
+        "flagged": counts.flagged, "passages": counts.passages, "unread": dict(sorted(counts.unread.items())),
     }  # fmt: skip
     subject = f"{model_id}: {counts.texts} texts, {counts.encoded} {'to encode' if done.is_dry else 'encoded'}"
     if counts.passages:
         subject += f", {counts.passages} passages"
-    return answer_of_run(done, facts, subject, "".join(f", {n} {flag}" for flag, n in sorted(counts.flags.items())))
+    flags = "".join(f", {n} {flag}" for flag, n in sorted(counts.flags.items()))
+    return answer_of_run(done, facts, subject, flags + _describe_unread(counts))
+
+
+def _describe_unread(counts: TextCounts) -> str:
+    """Say how many texts are in languages that the model does not read, and which model may."""
+    from prometheus.encoders.texts.languages import MULTILINGUAL
+
+    if not counts.unread:
+        return ""
+    told = f"; {counts.unread.total()} texts in {', '.join(sorted(counts.unread))} are not read by this model"
+    readable = sorted(counts.unread.keys() & MULTILINGUAL)
+    if not readable:
+        return told
+    return f"{told}: --runtime multilingual reads {', '.join(readable)}"

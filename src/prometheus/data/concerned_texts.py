@@ -10,7 +10,8 @@ from psycopg import sql
 from prometheus.data.postgres.connections import HistoricalTables
 from prometheus.data.text_reader import DatedText, compose_text_query, concerns, newest_version
 from prometheus.encoders.texts.cleaning import mend
-from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType, load_zone
+from prometheus.encoders.texts.codes import load_zone
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
 
 _NEWEST = """
     SELECT {source}::text, dated.* FROM (

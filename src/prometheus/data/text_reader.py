@@ -11,7 +11,7 @@ from psycopg import sql
 
 from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables, Transactions
 from prometheus.encoders.texts.cleaning import mend
-from prometheus.encoders.texts.codes import COUNTRY, LANGUAGE, is_tag, spellings_of
+from prometheus.encoders.texts.codes import COUNTRY, LANGUAGE, is_tag, load_zone, spellings_of
 from prometheus.encoders.texts.documents import (
     INSTRUMENT,
     TEXT_TABLES,
@@ -21,7 +21,6 @@ from prometheus.encoders.texts.documents import (
     TextKey,
     TextSourceType,
     TextTableName,
-    load_zone,
 )
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -285,7 +284,7 @@ def compose_text_query(
         length=sql.SQL(" + ").join(sql.SQL("length({})").format(part) for part in parts),
         written=sql.SQL(" || ").join(parts),
         text=sql.SQL("concat_ws(E'\\n\\n', {})").format(filled),
-        language=sql.SQL("language" if "language" in table.names else "NULL::text"),
+        language=sql.SQL("language" if "language" in table.names else "metadata->>'language'"),
         kind=sql.SQL("event_type" if "event_type" in table.names else "''"),
         place=sql.SQL("coalesce({}, '')").format(sql.Identifier(place)),
         filters=sql.SQL(" ").join(conditions),

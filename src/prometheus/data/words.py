@@ -31,6 +31,16 @@ _KNOWN = """
     FROM {table} JOIN text_words AS words ON words.source_type = {source} AND words.source_id = {table}.{key}
     WHERE {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after} {newest_version}
 """
+_HAS_VECTOR = """
+    SELECT EXISTS (
+        SELECT FROM text_words AS words
+        JOIN text_embeddings AS stored
+          ON stored.source_type = {source} AND stored.source_id = words.source_id::text AND stored.model_id = {model}
+        JOIN {table} ON {table}.{key} = words.source_id
+        WHERE words.source_type = {source} AND (words.configuration = 'english') = {is_english}
+          AND {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after}
+    )
+"""
 _SAID = """
     SELECT DISTINCT {said} FROM {table}
     WHERE {timestamp} < {after} AND coalesce(known_at, {timestamp}) < {after} AND {said} <> '' ORDER BY 1 LIMIT {most}
@@ -126,6 +136,13 @@ class TextWords(HistoricalTables):
         )
         rows = self._db.packed(query, FOUND)
         return rows[np.argsort(rows["text_id"])]
+
+    def has_vector(self, source_type: TextSourceType, model_id: str, as_of: date, *, is_english: bool) -> bool:
+        """Return whether a model has a vector of a text known on a date that is stemmed as English, or as another."""
+        query = compose_text_query(
+            _HAS_VECTOR, source_type, model=model_id, after=_end_of(as_of), is_english=is_english
+        )
+        return bool(self._db.value(query))
 
     def said(self, source_type: TextSourceType, name: str, as_of: date) -> list[str]:
         """Return what texts known on a date say of a filter, in order, at most `MOST_SAID`."""

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import psycopg
 
-from prometheus.encoders.texts.documents import INSTRUMENT, load_zone
+from prometheus.encoders.texts.codes import load_zone
+from prometheus.encoders.texts.documents import INSTRUMENT
 from prometheus.errors import UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, PRICE_FILE_FIELDS
 from prometheus.files.encodings import require_encoding

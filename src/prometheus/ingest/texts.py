@@ -17,7 +17,8 @@ from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.text_staging import TextStaging
 from prometheus.encoders.texts.cleaning import mend
-from prometheus.encoders.texts.documents import INSTRUMENT, MACRO, NEWS, TextTable, load_zone
+from prometheus.encoders.texts.codes import load_zone
+from prometheus.encoders.texts.documents import INSTRUMENT, MACRO, NEWS, TextTable
 from prometheus.errors import DataCheckError, FileAccessError, UsageError, unknown_instrument
 from prometheus.files.columns import metadata_field
 from prometheus.files.composed import compose, is_calendar

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from prometheus.encoders.texts.documents import load_zone
+from prometheus.encoders.texts.codes import load_zone
 from prometheus.errors import UsageError
 from prometheus.files.instants import InstantReader, from_microseconds, parse_timestamp, to_instant
 from prometheus.files.tables import Reason

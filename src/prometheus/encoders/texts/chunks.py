@@ -271,14 +271,20 @@ def _join(
     chunks, vectors = zip(*pieces, strict=True)
     first, vector, passages = chunks[0], vectors[0], None
     if len(chunks) > 1:
-        total = vector.astype(np.float64)
-        for further in vectors[1:]:
-            total += further
-        mean = total / len(chunks)
-        vector = (unit_length(mean) if normalize else mean).astype(np.float32)
+        vector = mean_vector(vectors, normalize=normalize)
         passages = Passages(np.array([chunk.span for chunk in chunks], dtype=np.int64), np.stack(vectors))
     flags = ((NO_TOKENS, first.is_blank), (TRUNCATED, first.is_cut))
     return vector, passages, tuple(flag for flag, is_set in flags if is_set)
+
+
+def mean_vector(vectors: Sequence[Float32Vector], *, normalize: bool) -> Float32Vector:
+    """Return the mean of a text's pieces, shape (dim,), added in their order."""
+    total = vectors[0].astype(np.float64)
+    for further in vectors[1:]:
+        total += further
+    mean = total / len(vectors)
+    vector: Float32Vector = (unit_length(mean) if normalize else mean).astype(np.float32)
+    return vector
 
 
 def unit_length(vector: Float64Vector) -> Float64Vector:

@@ -1,8 +1,11 @@
-"""The ways in which files spell a language or a country: ISO 639, ISO 3166, English names, a country's currency."""
+"""The ways in which files spell a language, a country or a time zone: ISO 639, ISO 3166, English names, IANA."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from prometheus.errors import UsageError
 
 LANGUAGE, COUNTRY = "language", "country"
 
@@ -100,3 +103,26 @@ def is_alike(column: str, said: str | None, wanted: str) -> bool:
     if column == LANGUAGE and not is_tag(column, wanted):
         folded = folded.partition("-")[0]
     return folded in spellings_of(column, wanted)
+
+
+def language_of(said: str | None) -> str | None:
+    """Return the language of a tag, without what a tag says beside; None for a text that says none.
+
+    Examples
+    --------
+    >>> language_of("de-AT"), language_of("French"), language_of("zh_Hans"), language_of(" ")
+    ('de', 'fr', 'zh', None)
+    """
+    if said is None or not said.strip():
+        return None
+    return canonical(LANGUAGE, fold(LANGUAGE, said.strip()).partition("-")[0])
+
+
+def load_zone(option: str, name: str) -> ZoneInfo:
+    """Return an IANA time zone; `UsageError` names the option where there is no such zone."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
+        raise UsageError(
+            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
+        ) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -23,6 +24,9 @@ from prometheus.errors import InputRefusedError, UsageError, WindowShapeError
 TextSourceType = Literal["MACRO", "NEWS"]
 TextTableName = Literal["macro_events", "news_articles"]
 MainStance = Literal["hawkish", "dovish", "neutral"]
+
+QUESTION = "QUERY"
+"""The source type of a question, for models that read questions and texts in two ways."""
 
 VERSION = "version_of_an_event"
 """The name in the metadata of a text that marks it as a version of an event, of which the newest known counts."""
@@ -263,7 +267,7 @@ class WantedTexts:
     """Texts in the order wanted, the hash of each, and what is stored of them under a model id.
 
     The rows at the `current` positions were made of these very texts; `known` holds all their vectors by hash. Of those
-    of `lacking` the passages are wanted, too.
+    of `lacking` the passages are wanted, too. `unread` counts the texts of each language that the model does not read.
     """
 
     docs: tuple[TextDoc, ...]
@@ -271,6 +275,7 @@ class WantedTexts:
     current: frozenset[int]
     known: Mapping[str, StoredText]
     lacking: frozenset[str] = frozenset()
+    unread: Counter[str] = field(default_factory=Counter)
 
     @property
     def fresh(self) -> dict[str, TextDoc]:
@@ -324,16 +329,6 @@ class TextSelection:
 def no_vectors() -> Float32Matrix:
     """Return the vectors of no texts, shape (0, 0)."""
     return np.empty((0, 0), dtype=np.float32)
-
-
-def load_zone(option: str, name: str) -> ZoneInfo:
-    """Return an IANA time zone; `UsageError` names the option where there is no such zone."""
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:  # OSError: "America" is a directory
-        raise UsageError(
-            f"{option} {name[:60]!r}: no such time zone; give an IANA name such as UTC or America/New_York"
-        ) from error
 
 
 def text_rows(

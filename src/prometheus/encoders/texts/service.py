@@ -15,6 +15,7 @@ from prometheus.arrays import Float32Matrix, as_float32
 from prometheus.collaborators import require_methods
 from prometheus.encoders.identity import RegisteredModel, completed, model_config
 from prometheus.encoders.texts.documents import EncodedTexts, StoredText, TextDoc, TextEncoding, WantedTexts
+from prometheus.encoders.texts.languages import ENGLISH, languages_read
 from prometheus.encoders.texts.portions import portions_of
 from prometheus.errors import InputRefusedError, VectorError
 from prometheus.protocols import ChunkingTextEmbeddingModel, TextEmbeddingModel, TextVectorSink, TextVectorStore
@@ -42,7 +43,8 @@ _WORDS = re.compile(r"[^\W\d_]+")
 class TextCounts:
     """Numbers of a run without failed texts; `flags` counts the texts that carry each, `flagged` those with any.
 
-    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking.
+    `passages` are those of the texts written; before anything is encoded, the ones known to be lacking. `unread` counts
+    the texts that say a language which the model does not read.
     """
 
     texts: int = 0
@@ -53,6 +55,7 @@ class TextCounts:
     n_bytes: int = 0
     failures: tuple[InputRefusedError, ...] = ()
     passages: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
 
     @property
     def planned(self) -> int:
@@ -121,7 +124,7 @@ class TextEmbeddingService(RegisteredModel):
         passages = encoding.passages or (None,) * len(docs)
         texts = zip(fresh.items(), encoding.vectors, encoding.n_chunks, encoding.flags, passages, strict=True)
         return {
-            text_hash: StoredText(text_hash, vector, n_chunks, _all_flags(doc, flags), pieces)
+            text_hash: StoredText(text_hash, vector, n_chunks, self._all_flags(doc, flags), pieces)
             for (text_hash, doc), vector, n_chunks, flags, pieces in texts
         }
 
@@ -147,6 +150,11 @@ class TextEmbeddingService(RegisteredModel):
         """Return whether passages of a stored text could be stored, too, and are not."""
         can_have = getattr(self.model, "makes_passages", False) and getattr(self.store, "keeps_passages", False)
         return bool(can_have) and text.passages is None and (text.n_chunks or 1) > 1
+
+    def _all_flags(self, doc: TextDoc, flags: Iterable[str]) -> tuple[str, ...]:
+        """Return the flags of a text; that it is not English says nothing of a model that reads other languages."""
+        reads_others = (languages_read(model_config(self.model)) or ENGLISH) != ENGLISH
+        return tuple(sorted({*flags, *([] if reads_others or is_english(doc.text) else [NON_ENGLISH])}))
 
     def _load_own(self, docs: Sequence[TextDoc], hashes: Sequence[str]) -> dict[int, StoredText]:
         by_type: dict[str, list[str]] = {}
@@ -211,11 +219,8 @@ def count_texts(encoded: EncodedTexts, n_written: int, n_bytes: int) -> TextCoun
         flagged=sum(bool(text.flags) for text in found),
         n_bytes=n_bytes,
         failures=encoded.failures,
+        unread=encoded.wanted.unread,
     )
-
-
-def _all_flags(doc: TextDoc, flags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({*flags, *([] if is_english(doc.text) else [NON_ENGLISH])}))
 
 
 def is_english(text: str) -> bool:
