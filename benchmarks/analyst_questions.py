@@ -99,7 +99,7 @@ def _verdicts(app: App, hits: Sequence[TextHit], verdicts: Mapping[str, str], co
         rows = connection.execute(
             "SELECT event_id, metadata->>'key' FROM macro_events WHERE event_id = ANY(%s)", (ids,)
         ).fetchall()
-    keys = dict(rows)
+    keys: dict[int, str] = dict(rows)
     return [verdicts.get(keys[each], "unread") for each in ids]
 
 
