@@ -39,7 +39,7 @@ def joined_home(changeable_home: Path) -> Path:
     values = levels[levels[day_column].between("2017-12-01", "2020-05-31")].set_index(day_column)[list(SERIES)]
     with open_app(config_of(changeable_home)) as app:
         rows = [
-            (name, day, datetime.combine(date.fromisoformat(day), time(22), UTC), float(value))
+            (name, day, datetime.combine(date.fromisoformat(str(day)), time(22), UTC), float(value))
             for day, each in values.iterrows()
             for name, value in each.items()
             if not np.isnan(value)

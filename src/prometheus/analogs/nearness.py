@@ -54,7 +54,10 @@ class Nearness:
     def __str__(self) -> str:
         near = f": {', '.join(map(str, self.near_in))}" if self.near_in else ""
         apart = "" if self.apart_in is None else f"; apart in {self.apart_in}"
-        return f"near by prices {_percent(self.prices)}, by numbers {_percent(self.numbers)}{near}{apart}"
+        numbers = f"by numbers {_percent(self.numbers)}"
+        if round(self.numbers, 2) < 0:
+            numbers = f"less {_percent(-self.numbers)} by numbers"
+        return f"near by prices {_percent(self.prices)}, {numbers}{near}{apart}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -115,7 +115,7 @@ class FindAnalogs:
         return request, why
 
     def _with_numbers(self, request: AnalogRequest, newest: date, asked: Histories) -> JointRows | str:
-        """Return the rows of prices and macro numbers that reach the newest date of a region, or why there are none."""
+        """Return the rows of prices and macro numbers that reach the newest date of a region, or why not."""
         region = request.region
         try:
             stored = [each for each in asked.joint_rows(region, request.as_of) if _has_numbers(each)]

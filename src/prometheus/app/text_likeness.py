@@ -23,8 +23,8 @@ from prometheus.errors import NotFoundError, no_texts
 
 N_PAIRED = 40
 """Earlier texts, spread over them, whose pairs with all texts before each say how near two texts are."""
-MOST_PAIRS = 0.2
-"""Where more of these pairs are as near as a text and its nearest, nothing is close."""
+MOST_PAIRS = 0.3
+"""Where more of these pairs are as near as a text and its nearest, nothing is close (docs/how-to/page.md)."""
 _GRID = np.linspace(0.0, 1.0, 1_001)
 SAID_WITHIN = timedelta(days=6)
 """Before a day: what was said then is of the week that ends with it."""

@@ -42,8 +42,8 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "distance": ("Distance", "Between the vectors of two days: 0 for equal ones, small for like ones."),
     "nearer": ("Nearer pairs", "Share of all pairs of days that are as near as this one, or nearer."),
     "text_pairs": (
-        "Pairs of texts",
-        "Share of pairs of earlier texts as near, or nearer; above 20 % nothing is close.",
+        "Nearer pairs of texts",
+        "Share of pairs of earlier texts that are as near, or nearer. Above 30 % nothing is close.",
     ),
     "fall": ("Worst fall", "From the highest to the lowest close after it, within the sessions named."),
     "pull": ("Pull", "Part of all that moved; above zero towards the label of the day, below away from it."),
