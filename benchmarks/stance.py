@@ -6,7 +6,8 @@ Each file of labels is judged alone, then all together, each block of years by h
 of shared data, the head of all labels reads N sentences of each document of eight central banks and of each speech of
 the Federal Reserve, evenly spaced; sentences that are labelled are left out. Its net is compared, by rank, with the
 change of the effective federal funds rate over the next 365 days: for documents and speeches of the Federal Reserve,
-alone and given the two-year yield less that rate. Intervals of 95 % draw blocks of about a year again.
+alone and given the two-year yield less that rate. Intervals of 95 % draw blocks of about a year, or of --block-years,
+again: cycles of the rate last longer than one.
 
 The cache keeps MiniLM's vectors of sentences; without it every run reads them again.
 """
@@ -153,7 +154,9 @@ def rank_correlation(ours: Float64Vector, theirs: Float64Vector, given: Float64V
     return float((ab - ac * bc) / np.sqrt((1 - ac * ac) * (1 - bc * bc)))
 
 
-def print_correlations(name: str, days: Sequence[date], nets: Float64Vector, levels: pd.DataFrame) -> None:
+def print_correlations(
+    name: str, days: Sequence[date], nets: Float64Vector, levels: pd.DataFrame, block_years: float
+) -> None:
     """Print how the net goes with the rate a year on, alone and beyond the two-year yield less the rate."""
     rate, two = levels.fed_funds_effective_pct.ffill(limit=5), levels.treasury_2y_pct.ffill(limit=5)
     at = pd.to_datetime(list(days))
@@ -162,7 +165,7 @@ def print_correlations(name: str, days: Sequence[date], nets: Float64Vector, lev
     is_known = np.isfinite(nets) & np.isfinite(now) & np.isfinite(then) & np.isfinite(spread)
     net, change, spread = nets[is_known], (then - now)[is_known], spread[is_known]
     n_years = (max(days) - min(days)).days / 365.25
-    block = max(2, round(len(net) / n_years))
+    block = max(2, round(block_years * len(net) / n_years))
     for label, third in (("alone", None), ("given 2y - fed funds", spread)):
         value = rank_correlation(net, change, third)
         low, high = interval_of(_resampled(net, change, third, block))
@@ -177,7 +180,9 @@ def _resampled(net: Float64Vector, change: Float64Vector, third: Float64Vector |
     )
 
 
-def print_documents(documents: Sequence[Document], head: StanceHead, vectors: Vectors, levels: pd.DataFrame) -> None:
+def print_documents(
+    documents: Sequence[Document], head: StanceHead, vectors: Vectors, levels: pd.DataFrame, block_years: float
+) -> None:
     """Print the stance of each bank's texts, and how the Federal Reserve's goes with its rate a year on."""
     counts = read_documents(documents, head, vectors)
     for bank, kind in sorted({(each.bank, each.kind) for each in documents}):
@@ -188,7 +193,9 @@ def print_documents(documents: Sequence[Document], head: StanceHead, vectors: Ve
         own = [at for at, each in enumerate(documents) if (each.bank, each.kind) == (FED, kind)]
         if own:
             nets = np.array([np.nan if counts[at].net is None else counts[at].net for at in own], dtype=np.float64)
-            print_correlations(f"Federal Reserve, {kind}s", [documents[at].day for at in own], nets, levels)
+            print_correlations(
+                f"Federal Reserve, {kind}s", [documents[at].day for at in own], nets, levels, block_years
+            )
 
 
 def main() -> None:
@@ -200,6 +207,7 @@ def main() -> None:
     parser.add_argument("--most-sentences", type=int, default=8, metavar="N")
     parser.add_argument("--only", choices=["document", "speech"], help="only texts of this kind")
     parser.add_argument("--bank", help="only texts of this bank, such as federal_reserve_system")
+    parser.add_argument("--block-years", type=float, default=1.0, metavar="YEARS")
     parser.add_argument("--cache", type=Path, metavar="FILE", help="an .npz that keeps vectors")
     given = parser.parse_args()
     vectors = Vectors(given.cache)
@@ -216,7 +224,7 @@ def main() -> None:
     levels = pd.read_csv(
         given.texts / "sample" / "macro_levels_daily.csv", index_col="obs_date", parse_dates=["obs_date"]
     )
-    print_documents(chosen, head, vectors, levels)
+    print_documents(chosen, head, vectors, levels, given.block_years)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class DayStance:
         net = "" if self.counts.net is None else f"; net {self.counts.net:+.2f}"
         before = ""
         if self.median_before is not None:
-            before = f", median of {self.n_before} dates of the year before {self.median_before:+.2f}"
+            before = f", median of the year before {self.median_before:+.2f} ({self.n_before} with a stance)"
         mark = " (in-sample)" if self.is_in_sample else ""
         return f"Stance of the texts of {self.day}{mark}: {self.counts.describe()}{net}{before}. {DESCRIBES}"
 
