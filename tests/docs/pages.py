@@ -4,6 +4,7 @@
 comment                       meaning
 ============================  ======================================================================================
 ``<!-- not run: reason -->``  the block is shown, and cannot be run by the tests
+``<!-- needs: MODULE -->``    it is run where that optional package is installed
 ``<!-- deep: reason -->``     it takes too long for every day; ``make test-deep`` runs it
 ``<!-- exit: 5 -->``          the block ends with that exit code; ``0 5``: its commands do, one after the other
 ``<!-- before: COMMAND -->``  what the reader is taken to have typed before
@@ -25,7 +26,7 @@ SCRIPTS = ("bash", "python")
 _BLOCK = re.compile(
     r"(?P<marks>(?:^[ ]*<!--[^>]*-->\n)*)^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_MARK = re.compile(r"<!-- (?P<name>not run|deep|exit|before|own server|file|shown)(?:: (?P<value>[^>]*?))? -->")
+_MARK = re.compile(r"<!-- (?P<name>not run|needs|deep|exit|before|own server|file|shown)(?:: (?P<value>[^>]*?))? -->")
 
 
 @dataclass(frozen=True, slots=True)

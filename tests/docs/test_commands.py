@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -26,6 +27,11 @@ NEEDED = ("curl", "openssl", "tar")
 """Programs that blocks call and a machine may lack."""
 
 
+def is_installed(module: str | None) -> bool:
+    """Return whether an optional package that a block needs is there; True for a block that needs no such package."""
+    return module is None or find_spec(module) is not None
+
+
 def follow(page: Path, shell: Shell, *, is_deep: bool) -> None:
     """Write the files of a page, run its blocks and compare what they print with what is shown."""
     blocks = blocks_of(page)
@@ -34,7 +40,7 @@ def follow(page: Path, shell: Shell, *, is_deep: bool) -> None:
             (shell.folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
     printed = ""
     for block in blocks:
-        if "deep" in block.marks and not is_deep:
+        if ("deep" in block.marks and not is_deep) or not is_installed(block.marks.get("needs")):
             continue
         if "shown" in block.marks:
             missing = not_printed(block.text, printed)

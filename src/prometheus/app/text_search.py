@@ -43,7 +43,7 @@ class TextQuery:
     """A search of texts like a question; only texts dated up to `as_of` and known on it.
 
     They are ranked `by` the words of the question, by its meaning, or by both. A source of None is both sources; a
-    model of None the newest that has vectors of each. `hf_model_name` is the hub model, or folder, of `model_id`.
+    model of None the newest that reads a text's language. `hf_model_name` is the hub model, or folder, of `model_id`.
     Instead of a question, `like` names a stored text, such as MACRO:123, to find others like it.
     """
 

@@ -157,7 +157,10 @@ def similar_texts(
     query: Annotated[str, typer.Argument(help="What the texts should say or mean; none with --like.")] = "",
     k: Annotated[int, option("How many texts.")] = 10,
     source: Annotated[TextSource | None, option("Only these; both without it.")] = None,
-    model_id: Annotated[str | None, option("Whose vectors; those of the newest model without it.")] = None,
+    model_id: Annotated[
+        str | None,
+        option("Whose vectors; without it, for each text those of the newest model that reads its language."),
+    ] = None,
     hf_model_name: HfModelName = MINILM,
     by: Annotated[By, option("Rank by the words of the question, by its meaning, or by both.")] = "both",
     like: Annotated[str | None, option("Instead of a question: a stored text, such as MACRO:123.")] = None,

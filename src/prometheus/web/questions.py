@@ -204,7 +204,9 @@ class TextParameters(RankedTextParameters):
     as_of: IsoDate = Field(description="Texts known on this date.", examples=["2025-01-31"])
     k: int = _as_in(TextQuery, "k", ge=1, le=MAX_TEXTS, description="Texts wanted.")
     model_id: OptionalName = _as_in(
-        TextQuery, "model_id", description="Whose vectors are compared; without it those of the newest model."
+        TextQuery,
+        "model_id",
+        description="Whose vectors are compared; without it, for each text the newest model that reads it.",
     )
 
 
