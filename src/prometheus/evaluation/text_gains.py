@@ -20,7 +20,6 @@ from prometheus.evaluation.text_volatility import (
     HORIZONS,
     Forecasts,
     JudgedSpan,
-    judged_rows,
     walk_texts,
 )
 
@@ -130,7 +129,7 @@ class JudgedTexts:
     """The losses of one instrument by horizon and features, its sessions with texts, and the losses with placebos."""
 
     instrument_id: str
-    n_with_texts: int
+    with_texts: DateVector
     losses: Mapping[Key, Losses]
     placebos: Sequence[Mapping[Key, Losses]]
 
@@ -139,8 +138,8 @@ def judge_texts(span: JudgedSpan, n_placebos: int = N_PLACEBOS) -> JudgedTexts:
     """Walk the grid with the texts as they were told, and with them shifted."""
     shifts = np.random.default_rng(SEED).integers(LEAST_SHIFT, len(span) - LEAST_SHIFT, n_placebos)
     placebos = [_losses(span.shifted(int(shift))) for shift in shifts]
-    _, has_texts = judged_rows(span)
-    return JudgedTexts(span.instrument_id, int(has_texts.sum()), _losses(span), placebos)
+    with_texts = span.dates[FIRST_FIT:][span.told.n_texts[FIRST_FIT:] > 0]
+    return JudgedTexts(span.instrument_id, with_texts, _losses(span), placebos)
 
 
 def gains_of(judged: Sequence[JudgedTexts]) -> tuple[Gain, ...]:
@@ -179,9 +178,8 @@ def _pool(judged: Sequence[JudgedTexts]) -> JudgedTexts:
         return {key: Losses.pooled([each[key] for each in of_each]) for key in of_each[0]}
 
     placebos = [pooled(each) for each in zip(*(one.placebos for one in judged), strict=True)]
-    return JudgedTexts(
-        POOLED, sum(each.n_with_texts for each in judged), pooled([each.losses for each in judged]), placebos
-    )
+    with_texts = np.unique(np.concatenate([each.with_texts for each in judged]))
+    return JudgedTexts(POOLED, with_texts, pooled([each.losses for each in judged]), placebos)
 
 
 def _gain(judged: JudgedTexts, key: Key, n_tests: int) -> Gain:
@@ -193,7 +191,7 @@ def _gain(judged: JudgedTexts, key: Key, n_tests: int) -> Gain:
     low, high = ratio_interval(losses.squares, losses.spread)
     total = float(losses.har.sum())
     return Gain(
-        judged.instrument_id, *key, len(losses.dates), judged.n_with_texts,
+        judged.instrument_id, *key, len(losses.dates), len(judged.with_texts),
         r2_har=1.0 - total / float(losses.spread.sum()), gain=gain, low=low, high=high,
         qlike=-float(losses.likelihoods.mean()), qlike_low=qlike_low, qlike_high=qlike_high,
         mse_ratio=1.0 - float(losses.squares.sum()) / total,

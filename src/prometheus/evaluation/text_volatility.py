@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
+from prometheus.arrays import DateVector, Float64Matrix, Float64Vector
 from prometheus.errors import InputRefusedError
 from prometheus.evaluation.har import SPANS, har_regressors, range_variances
 from prometheus.evaluation.history import MarketHistory, trailing_windows
@@ -189,9 +188,3 @@ def _ridge(design: Float64Matrix, target: Float64Vector, penalty: Float64Vector)
     curvature = scaled.T @ scaled + np.diag(penalty / scale**2 + 1e-9)
     weights: Float64Vector = np.linalg.solve(curvature, scaled.T @ target) / scale
     return weights
-
-
-def judged_rows(span: JudgedSpan) -> tuple[Int64Vector, NDArray[np.bool_]]:
-    """Return the positions of the sessions judged, shape (n,), and which of them had texts."""
-    rows = np.arange(FIRST_FIT, len(span))
-    return rows, span.told.n_texts[rows] > 0

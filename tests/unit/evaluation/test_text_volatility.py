@@ -111,6 +111,8 @@ def test_several_instruments_are_pooled_by_date() -> None:
     assert {each.instrument_id for each in alone} == {"0"}
     assert gains[0].p_value == alone[0].p_value
     assert gains[0].least_seen > alone[0].least_seen  # more tests
+    told = [judged[at].with_texts for at in (0, 1)]
+    assert pooled[0].n_with_texts == len(np.union1d(*told)) > len(told[0])
     both = Losses.pooled([judged[0].losses[1, "count"], judged[1].losses[1, "count"]])
     assert np.allclose(both.squares, (judged[0].losses[1, "count"].squares + judged[1].losses[1, "count"].squares) / 2)
 
