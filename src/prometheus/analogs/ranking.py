@@ -26,11 +26,18 @@ def standardised(scores: Float64Vector) -> Float64Vector:
     >>> standardised(np.array([1.0, 3.0, np.nan])).tolist()
     [-1.0, 1.0, 0.0]
     """
+    is_there = ~np.isnan(scores)
+    if is_there.all():
+        return _in_deviations(scores)
     found = np.zeros(len(scores))
-    there = np.flatnonzero(~np.isnan(scores))
-    if len(there) and np.ptp(scores[there]) > 0:
-        values = scores[there]
-        found[there] = (values - values.mean()) / values.std()
+    found[is_there] = _in_deviations(scores[is_there])
+    return found
+
+
+def _in_deviations(values: Float64Vector) -> Float64Vector:
+    if not len(values) or np.ptp(values) == 0:
+        return np.zeros(len(values))
+    found: Float64Vector = (values - values.mean()) / values.std()
     return found
 
 

@@ -298,7 +298,9 @@ class SearchTexts:
         """
         stories = Stories()
         found: list[tuple[DatedText, int]] = []
-        days, text_ids = known.days[scored.positions], known.text_ids[scored.positions]
+        days, text_ids = known.days, known.text_ids
+        if len(scored) < len(known):
+            days, text_ids = days[scored.positions], text_ids[scored.positions]
         for rows in best_first(scored.score, days, text_ids, max(2 * k, _MIN_PAGE)):
             at = scored.positions[rows]
             kinds = {kind: known.of_kind(kind, at) for kind in known.kinds}
