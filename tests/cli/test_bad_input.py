@@ -159,21 +159,21 @@ def test_a_dead_server_is_one_line_and_exit_code_4(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in outcome.stderr + outcome.stdout
 
 
-def test_a_malformed_dsn_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_dsn_is_refused_without_being_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     dsn = "postgresql://user:hunter2@host:notaport/d"
     set_environment(monkeypatch, {"PROMETHEUS_HISTORICAL_DSN": dsn, "PROMETHEUS_RUNTIME_DSN": dsn})
 
-    outcome = run_process("-m", "prometheus", *SINGLE)
+    outcome = run(*SINGLE)
 
     assert outcome.exit_code in (2, 4)
     assert len(outcome.stderr.splitlines()) == 1
     assert "hunter2" not in outcome.stderr
 
 
-def test_one_dsn_without_the_other_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_dsn_without_the_other_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, {"PROMETHEUS_HISTORICAL_DSN": "host=127.0.0.1"})
 
-    outcome = run_process("-m", "prometheus", *SINGLE)
+    outcome = run(*SINGLE)
 
     assert outcome.exit_code == 2
     assert "PROMETHEUS_RUNTIME_DSN" in outcome.stderr

@@ -131,9 +131,9 @@ def killed_nights(nights: Nights, receiver: Receiver, n_kills: int, seed: int) -
         nights.forget()
         receiver.forget()
         n_mid_run += nights.kill_when(
-            while_sent(receiver, moments.randint(1, n_requests))
+            after(moments.uniform(0.2, 1) * duration)
             if turn % 2
-            else after(moments.uniform(0.2, 1) * duration)
+            else while_sent(receiver, moments.randint(1, n_requests))
         )
         nights.complete()
         assert {region: receiver.of(region) for region in REGIONS} == expected, LOST

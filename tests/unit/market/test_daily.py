@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,12 @@ NEW_YORK = TradingCalendar()
 ALWAYS = TradingCalendar(TradingCalendarConfig(market="CRYPTO"))
 YEAR = np.arange(np.datetime64("2016-01-04"), np.datetime64("2017-01-01"))
 WEEKDAYS = YEAR[np.is_busday(YEAR)]
-SESSIONS = YEAR[NEW_YORK.are_sessions(YEAR)]
+
+
+@cache
+def sessions() -> DateVector:
+    """Return the sessions of the year, which the calendar is asked for when a test runs."""
+    return YEAR[NEW_YORK.are_sessions(YEAR)]
 
 
 def closes(days: DateVector) -> np.ndarray:
@@ -22,8 +29,8 @@ def closes(days: DateVector) -> np.ndarray:
 
 
 def test_sessions_are_sessions() -> None:
-    assert off_sessions(SESSIONS, closes(SESSIONS), NEW_YORK).tolist() == []
-    assert frequency_fault(SESSIONS) is None
+    assert off_sessions(sessions(), closes(sessions()), NEW_YORK).tolist() == []
+    assert frequency_fault(sessions()) is None
 
 
 @pytest.mark.parametrize("days", [YEAR, WEEKDAYS], ids=["every day", "every weekday"])
@@ -40,15 +47,15 @@ def test_other_markets_have_bars_of_their_own_on_holidays() -> None:
 
 
 def test_a_single_saturday_is_named_but_no_fault() -> None:
-    days = np.sort(np.append(SESSIONS, np.datetime64("2016-05-07")))
+    days = np.sort(np.append(sessions(), np.datetime64("2016-05-07")))
     off = off_sessions(days, closes(days), NEW_YORK)
     assert off.astype(str).tolist() == ["2016-05-07"]
     assert not is_filled_up(off, len(days))
 
 
 def test_few_bars_do_not_show_how_often_they_come() -> None:
-    assert frequency_fault(SESSIONS[::5][:9]) is None
-    assert "5 sessions" in str(frequency_fault(SESSIONS[::5]))
+    assert frequency_fault(sessions()[::5][:9]) is None
+    assert "5 sessions" in str(frequency_fault(sessions()[::5]))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,6 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from sklearn.base import clone
-from sklearn.model_selection import TimeSeriesSplit, cross_val_score
-from sklearn.pipeline import Pipeline
 from tests.fixtures.commands import run_process
 
 import prometheus as pm
@@ -164,6 +161,11 @@ def test_prices_that_overlap_with_the_fit_give_the_same_labels(
 
 
 def test_it_is_an_estimator(model: pm.RegimeClassifier, regimes: pm.Regimes, close: Any) -> None:
+    # takes seconds, which only the process that runs this should wait
+    from sklearn.base import clone
+    from sklearn.model_selection import TimeSeriesSplit, cross_val_score
+    from sklearn.pipeline import Pipeline
+
     copied = clone(pm.RegimeClassifier(penalty=2.0, align_to=model.prototypes_["prices"]))
     assert copied.get_params()["penalty"] == 2.0
     assert not hasattr(copied, "classes_")
