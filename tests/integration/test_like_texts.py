@@ -14,7 +14,7 @@ from prometheus.app.text_search import TextQuery, ToldText, tell_once
 from prometheus.arrays import encode_vector
 from prometheus.data.models import ModelRegistry
 from prometheus.encoders.texts.documents import TextFilters
-from prometheus.errors import NotFoundError, UsageError
+from prometheus.errors import NotFoundError
 
 START = date(2024, 1, 1)
 DIM = 8
@@ -136,13 +136,3 @@ def test_later_texts_change_nothing(db_manager: DatabaseManager) -> None:
     for at in range(31, 90):
         write(db_manager, START + timedelta(at), f"The rates rose {at}, yields and banks.", np.ones(DIM))
     assert told() == before
-
-
-@pytest.mark.usefixtures("vectors")
-def test_a_question_without_a_word_to_search_by_is_refused(db_manager: DatabaseManager) -> None:
-    search = App(db_manager).text_search
-    for question in ("what was that about", "?!", "of the and"):
-        with pytest.raises(UsageError, match=r"has no word to search by.*--by meaning"):
-            search.find(TextQuery(question, START + timedelta(39), by="words"))
-    with pytest.raises(NotFoundError, match="tariff"):
-        search.find(TextQuery("tariffs", START + timedelta(39), by="words"))

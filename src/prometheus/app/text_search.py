@@ -270,14 +270,14 @@ class SearchTexts:
             n_without = int((~has_vector).sum())
         model_id = ", ".join(sorted({vectors[kind][0] for kind in kinds_of(scored[has_vector])}))
         scored = scored[has_vector | has_word]
-        if is_asked and by != "meaning" and not has_word.any() and not self._words.can_ask(question, known.rows):
+        if not len(scored):
+            kinds = kinds_of(known.rows)
+            raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
+        if is_asked and by == "both" and not has_word.any() and not self._words.can_ask(question, known.rows):
             raise UsageError(
                 f"{question[:60]!r} has no word to search by, such as a name or a subject: add one, or ask by its "
                 "meaning alone (--by meaning)"
             )
-        if not len(scored):
-            kinds = kinds_of(known.rows)
-            raise no_text_embeddings(kinds, as_of=as_of) if by == "meaning" else no_words_found(as_of, question[:60])
         ask = asked_direction(question) if is_asked else None
         found = self._first_distinct(scored, k if ask is None else k + N_RESORTED)
         hits = self._with_passages(found, question, vectors, known.rows, by)
