@@ -13,6 +13,11 @@ of a home that `make demo` filled, and counts the verdicts of the hits; one that
 One reader, the language model that wrote the questions, read the passage of each hit: *right* answers, *partly* touches
 it, *wrong* does neither or tells the contrary. A question to which no text has an answer is right where `nothing_close`
 is said.
+
+    python -m benchmarks.analyst_questions --stories stories.jsonl
+
+writes 44 stories of Reuters of 1987, dated on the last day; once they are ingested and embedded, too, `closeness` says
+of how many of them, and of how many of the banks' texts since June 2010, the page says that nothing earlier is close.
 """
 
 from __future__ import annotations
@@ -26,9 +31,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search_corpora import BANKS, CONFERENCES, SPEECHES, read_rows
+from benchmarks.search_corpora import BANKS, CONFERENCES, REUTERS, SPEECHES, read_rows
 from prometheus.app import App, open_app
-from prometheus.app.text_search import TextHit, TextQuery
+from prometheus.app.briefings import N_COMPARED_TEXTS
+from prometheus.app.text_search import TextHit, TextQuery, tell_once
 from prometheus.core.config import load_config
 from prometheus.encoders.texts.documents import TextFilters
 
@@ -36,6 +42,7 @@ VERDICTS = Path(__file__).parent / "results" / "analyst_questions.csv"
 FIRST, LAST = date(2007, 1, 1), date(2012, 12, 31)
 SHORTEST = {"speech": 1_500, "document": 300, "turn": 200}
 N_READ = 5
+STORY = "STORY"
 
 
 def events() -> Iterator[dict[str, Any]]:
@@ -65,6 +72,27 @@ def _event(kind: str, day: Any, source: str, text: str, key: str, speaker: str |
         "event_type": kind, "timestamp": stamp, "country": country, "source": source, "text": text, "key": key,
         "speaker": speaker,
     }  # fmt: skip
+
+
+def stories() -> Iterator[dict[str, Any]]:
+    """Yield stories that have nothing to do with the banks' texts, spread over a file of Reuters."""
+    bodies = [row["body"] for row in read_rows(REUTERS) if 300 <= len(row["body"] or "") <= 3_000]
+    yield from (_event(STORY, LAST, "wire", body, "", None) for body in bodies[::180])
+
+
+def closeness(app: App) -> Iterator[str]:
+    """Yield of each kind of text how many are told to have nothing close, of those with a vector."""
+    days = {day for day, kind in app.wired.texts.kinds_by_day("MACRO", date(2010, 6, 1), LAST) if kind != STORY}
+    wanted = [(day, None) for day in sorted(days)[::2]]
+    counts: Counter[str] = Counter()
+    for day, story in [*wanted, (LAST, STORY)]:
+        texts = tell_once(app.wired.texts.texts_of("MACRO", day, day))
+        kept = [told for told in texts if (told.text.kind == STORY) == (story is not None)]
+        for like in app.text_search.like_day(kept if story else kept[:N_COMPARED_TEXTS], day):
+            if like.nearer_pairs is not None:
+                counts[like.told.text.kind] += 1
+                counts[f"{like.told.text.kind}: nothing close"] += like.is_nothing_close
+    yield from (f"{name}: {count}" for name, count in sorted(counts.items()))
 
 
 def judge(app: App, corpus: str) -> Counter[str]:
@@ -106,16 +134,21 @@ def _verdicts(app: App, hits: Sequence[TextHit], verdicts: Mapping[str, str], co
 def main() -> None:
     """Write the texts, or ask the questions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", nargs="?", choices=("banks", "demo"))
+    parser.add_argument("corpus", nargs="?", choices=("banks", "demo", "closeness"))
     parser.add_argument("--events", type=Path)
+    parser.add_argument("--stories", type=Path)
     arguments = parser.parse_args()
-    if arguments.events:
-        with arguments.events.open("w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(each)}\n" for each in events())
+    for path, rows in ((arguments.events, events), (arguments.stories, stories)):
+        if path:
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(f"{json.dumps(each)}\n" for each in rows())
     if arguments.corpus:
         with open_app(load_config()) as app:
-            for name, count in sorted(judge(app, arguments.corpus).items()):
-                print(f"{name}: {count}")
+            if arguments.corpus == "closeness":
+                lines = list(closeness(app))
+            else:
+                lines = [f"{name}: {count}" for name, count in sorted(judge(app, arguments.corpus).items())]
+            print("\n".join(lines))
 
 
 if __name__ == "__main__":

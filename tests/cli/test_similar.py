@@ -115,6 +115,11 @@ def test_texts_are_found_by_meaning_and_only_once_known(run: Run, sample: None) 
     assert 20 < april["n_texts"] - april["n_without_vector"] < 60
     assert printed.stderr.endswith("model text-macro-v1, the only one stored up to 2025-04-30\n")
 
+    empty = run("similar_texts", "what was that about", "--as-of", "2025-04-30")
+    assert (empty.exit_code, empty.stdout) == (2, "")
+    assert "'what was that about' has no word to search by" in empty.errors[-1]
+    assert run("similar_texts", "what was that about", "--as-of", "2025-04-30", "--by", "meaning").exit_code == 0
+
 
 def test_words_of_the_question_are_bold_where_marks_are_wanted() -> None:
     text = DatedText("MACRO", 1, datetime(2024, 1, 3, tzinfo=UTC), None, "CPI", "US", "", "Rates\n rose, and fell.")

@@ -106,6 +106,7 @@ def test_command_python_and_tool_say_the_same(stored: DatabaseManager, run: Run)
     printed = run(*asked)
     assert printed.exit_code == 0, printed.stderr
     assert printed.stdout.startswith(f"US {DAY}, joint space of joint-regime-core-v3: nearest of ")
+    assert printed.stderr.splitlines()[-1].endswith("prices alone: --space numeric")
     assert str(expected.parts) in printed.stdout
     assert str(expected.analogs[0].nearness) in printed.stdout
     machine = json.loads(run(*asked, "--json").stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import psycopg
@@ -80,6 +80,27 @@ def test_a_dated_page_asks_for_histories_timeline_closes_and_source_once(app: Ap
     ASKED.clear()
     app.briefings.of("US", AS_OF)
     assert len(ASKED) <= 10, "what was read is kept while nothing is written"
+
+
+def test_the_texts_of_a_day_are_compared_on_one_reading_of_the_known_texts(app: App) -> None:
+    told = [("CPI", at, f"Consumer prices rose {at} times.") for at in range(40)] + [
+        (kind, 40, f"Rates and prices rose by {kind}, they say.") for kind in ("CPI", "PPI", "FOMC")
+    ]
+    with app.db_manager.get_historical_connection() as connection:
+        connection.cursor().executemany(
+            "INSERT INTO macro_events (event_type, timestamp, country, description) VALUES (%s, %s, 'US', %s)",
+            [(kind, datetime.combine(AS_OF - timedelta(40 - at), time(9), UTC), text) for kind, at, text in told],
+        )
+    ASKED.clear()
+    briefing = app.briefings.of("US", AS_OF)
+    assert [like.hit is not None for like in briefing.like_texts] == [True] * 3
+    assert sum("words.n_words" in statement for statement in ASKED) == 1
+    n_of_three = len(ASKED)
+
+    ASKED.clear()
+    briefing = app.briefings.of("US", AS_OF - timedelta(1))
+    assert len(briefing.like_texts) == 1
+    assert n_of_three - len(ASKED) <= 2 * 14, "each further text asks for its words, the text found and its passage"
 
 
 def test_one_date_of_a_region_is_asked_about_eleven_times(app: App) -> None:

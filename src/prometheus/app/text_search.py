@@ -258,11 +258,6 @@ class SearchTexts:
 
     def _ranked(self, searched: Searched, k: int, *, is_asked: bool) -> TextSearchReport:
         known, by, as_of = searched.known, searched.by, searched.as_of
-        if is_asked and by != "meaning" and not any(searched.asked.values()):
-            raise UsageError(
-                f"{searched.question[:60]!r} has no word to search by, such as a name or a subject: add one, or ask by "
-                "its meaning alone (--by meaning)"
-            )
         scored = self._ranking.score(searched, k, is_ranked=is_asked)
         has_vector = ~np.isnan(scored.similarity)
         n_vectors = int(has_vector.sum())
@@ -277,6 +272,11 @@ class SearchTexts:
                 no_text_embeddings(known.kinds, as_of=as_of)
                 if by == "meaning"
                 else no_words_found(as_of, searched.question[:60])
+            )
+        if is_asked and by == "both" and not any(searched.asked.values()):
+            raise UsageError(
+                f"{searched.question[:60]!r} has no word to search by, such as a name or a subject: add one, or ask by "
+                "its meaning alone (--by meaning)"
             )
         ask = asked_direction(searched.question) if is_asked else None
         found = self._first_distinct(scored, known, k if ask is None else k + N_RESORTED)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 400
 INDEXED = "num-regime-core-v2"
+NUMBERS_CHOSEN = "prices and macro numbers are compared, as they are joined; prices alone: --space numeric"
 
 WhoseVectors = Annotated[str | None, option("Whose vectors; needed where there are several.")]
 WhoseWindows = Annotated[str, option("Whose windows.")]
@@ -71,7 +72,8 @@ def similar(
             report = app.analogs.find(request)
             encoders = [each.encoder_model_id for each in app.regimes.histories() if each.region == region]
         rivals, until = (encoders, None) if report.request.space == "numeric" else ([report.model_id], as_of)
-        notes = note_only_model(model_id, rivals, until)
+        is_chosen = space is None and report.request.space == "joint"
+        notes = (NUMBERS_CHOSEN,) if is_chosen else note_only_model(model_id, rivals, until)
         return Answer(report.to_dict, lambda: "\n".join(_report_lines(report)), notes=notes)
     from prometheus.app.window_search import DEFAULT_MODEL_ID, WindowRequest
 
