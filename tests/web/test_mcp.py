@@ -326,7 +326,7 @@ REFUSED: dict[str, tuple[Question, str, str]] = {
     "no such model": (_q("get_regime", CRASH, region=REGION, model_id="other"), "no_regimes", "models that have"),
     "backwards": (_q("list_changes", CRASH, since="2020-04-01"), "usage", "earlier"),
     "no texts yet": (_q("search_texts", "1990-01-02", question="rates"), "no_texts", "1990-01-02"),
-    "no head": (_q("tell_stance", CRASH), "no_stance_head", "fit_stance"),
+    "no head": (_q("tell_stance", CRASH), "no_stance_head", CRASH),
     "blank": (_q("search_texts", CRASH, question=" "), "invalid_parameter", "question"),
     "no instrument yet": (_q("list_findings", "1900-01-01", instrument_id="GSPC.INDX"), "unknown_instrument", "GSPC"),
     "neither": (_q("list_findings", CRASH), "usage", "region or instrument_id"),
