@@ -10,7 +10,7 @@ characters, all documents of the other banks there, and the turns of press confe
 asks what `results/analyst_questions.csv` holds of that corpus in the home of ``PROMETHEUS_HOME``, `demo` what it holds
 of a home that `make demo` filled, and counts the verdicts of the hits; one that nobody read counts as unread.
 
-One reader, the language model that wrote the questions, read the passage of each hit: *right* answers, *partly* touches
+One reader, who also wrote the questions, read the passage of each hit: *right* answers, *partly* touches
 it, *wrong* does neither or tells the contrary. A question to which no text has an answer is right where `nothing_close`
 is said.
 

@@ -5,7 +5,7 @@
 FOLDER keeps MiniLM's vectors (13 MB); the first run fills it, in some ten minutes of one core. Needs `../shared/data`.
 
 - *policy*: `search_questions.json` over texts of central banks. Pooled were the ten best of words and of both together,
-  and the seven best of the other two. One reader, the language model that wrote the questions, read some 200
+  and the seven best of the other two. One reader, who also wrote the questions, read some 200
   characters of each, where the question's words stand closest: 2 where they say something on its subject, 1 where they
   touch it, 0 else. It saw what words had found first, so the grades are not blind. A text that was not pooled counts as
   0; in *policy of judged* it is left out, which takes the part of the rankings that were pooled less deeply. Texts are

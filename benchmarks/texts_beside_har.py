@@ -2,10 +2,10 @@
 
     python -m benchmarks.texts_beside_har FOLDER
 
-FOLDER keeps the files it makes and a home of its own; some 20 minutes of one core, most of them for 20 walks of each
-instrument. Needs `../shared/data`. Speeches are dated 17:00 UTC, documents of eight central banks 18:00 of the day on
-which they could be had, turns of press conferences 19:30 on; all concern every instrument. Vectors are those of words
-alone (`--runtime static`).
+FOLDER keeps the files it makes and a home of its own; some ten minutes of one core, most of them for the vectors of
+long documents. Needs `../shared/data`. Speeches are dated 17:00 UTC, documents of eight central banks 18:00 of the day
+on which they could be had, turns of press conferences 19:30 on; all concern every instrument. Vectors are those of
+words alone (`--runtime static`).
 """
 
 from __future__ import annotations
