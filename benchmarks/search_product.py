@@ -38,6 +38,7 @@ from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.encoders.texts.service import KIND
 from prometheus.encoders.texts.sources import find_text_folder
+from prometheus.errors import NotFoundError
 
 MODEL_ID, AS_OF = "text-minilm-v1", date(1990, 1, 1)
 FIRST = datetime(1987, 1, 1, tzinfo=UTC)
@@ -97,8 +98,7 @@ def judge(app: App, stories: Sequence[Story], stored: Stored, embedded: Embedded
     asked = questions_of(stories)
     for at, vector in zip(asked, embedded.vectors([stories[each].headline for each in asked]), strict=True):
         headline = stories[at].headline
-        query = TextQuery(headline, AS_OF, k=FOUND, by=by, source="news", hf_model_name=NAME)
-        ours = [hit.text.source_id - 1 for hit in app.text_search.find(query).hits]
+        ours = found_by_product(app, headline, by)
         twins = stored.order(words.stems(headline, [0]).get(0, {}), vector, by)
         row = {"same first ten": float(ours[:DEPTH] == twins[:DEPTH])}
         row["shared of ten"] = len(set(ours[:DEPTH]) & set(twins[:DEPTH])) / DEPTH
@@ -109,6 +109,15 @@ def judge(app: App, stories: Sequence[Story], stored: Stored, embedded: Embedded
             row[f"bodies MRR, {name}"] = 1.0 / (1 + found.index(at)) if at in found else 0.0
         rows.append(row)
     return {"questions": float(len(rows)), **{name: float(np.mean([row[name] for row in rows])) for name in rows[0]}}
+
+
+def found_by_product(app: App, headline: str, by: By) -> list[int]:
+    """Return the positions of the stories that the product finds, the best first."""
+    try:
+        report = app.text_search.find(TextQuery(headline, AS_OF, FOUND, "news", hf_model_name=NAME, by=by))
+    except NotFoundError:  # no story has a word of the headline
+        return []
+    return [hit.text.source_id - 1 for hit in report.hits]
 
 
 def main() -> None:

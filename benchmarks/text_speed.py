@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from benchmarks.search_corpora import REUTERS
 from benchmarks.text_encoding import NAME
 from prometheus.analogs.passages import cut_to_show
-from prometheus.app import App, open_app
+from prometheus.app import App, open_app, text_vectors
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_models import STATIC_MODEL_ID
 from prometheus.app.text_search import By, TextQuery
@@ -205,6 +205,29 @@ def measure(home: Path) -> dict[str, float]:
     return figures
 
 
+def compare_forms(home: Path) -> dict[str, float]:
+    """Return how the first ten by vectors at a quarter of their length agree with those by whole ones."""
+    os.environ["PROMETHEUS_HOME"] = str(home)
+    found: list[dict[str, dict[tuple[str, int], float]]] = []
+    for most_exact in (10**9, 0):
+        text_vectors.MOST_EXACT = most_exact
+        with open_app(PrometheusConfig()) as app:
+            found.append({f"{by} {each}": first_ten(app, each, by) for each in QUESTIONS for by in ("both", "meaning")})
+    whole, short = found
+    pairs = [(ten, short[name]) for name, ten in whole.items()]
+    return {
+        "first ten found again": statistics.mean(len(ten.keys() & other.keys()) / len(ten) for ten, other in pairs),
+        "equal lists of ten": statistics.mean(float(list(ten) == list(other)) for ten, other in pairs),
+        "largest move of a score": max(abs(ten[at] - other[at]) for ten, other in pairs for at in ten.keys() & other),
+    }
+
+
+def first_ten(app: App, question: str, by: By) -> dict[tuple[str, int], float]:
+    """Return the texts found first, in order, and their scores."""
+    hits = app.text_search.find(TextQuery(question, LAST, by=by, hf_model_name=NAME)).hits
+    return {(hit.text.source_type, hit.text.source_id): hit.score or 0.0 for hit in hits}
+
+
 def timed(app: App, question: str, by: By, as_of: date = LAST) -> tuple[float, float]:
     """Return the milliseconds of the processor, and of the clock, that a search takes."""
     cpu, wall = time.process_time(), time.perf_counter()
@@ -245,10 +268,17 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--before", type=Path, help="src of another checkout to measure beside this one")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--forms", action="store_true", help="compare vectors of a quarter of the length with whole ones"
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(given.home)))
+        return
+    if given.forms:
+        for label, value in compare_forms(given.home).items():
+            print(f"{label:32}{value:12.4f}")
         return
     os.environ["PROMETHEUS_HOME"] = str(given.home)
     with open_app(PrometheusConfig()) as app, app.db_manager.get_historical_connection() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -12,6 +13,8 @@ from prometheus.analogs.ranking import ROWS_IN_CACHE, cosines, directions
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
 
 _LARGEST = np.float32(127)
+ROWS_OF_TWO_THREADS = 100_000
+"""From this number on two threads share the rows."""
 
 
 class UnitRows(Protocol):
@@ -101,10 +104,21 @@ class CompactRows:
         """Return about the cosine of each row with a vector, shape (n,)."""
         (direction,) = directions(vector[np.newaxis])
         found = np.empty(len(self), np.float32)
+        if len(self) < ROWS_OF_TWO_THREADS:
+            self._multiply(direction, found, 0, len(self))
+        else:
+            half = len(self) // 2
+            with ThreadPoolExecutor(1, thread_name_prefix="prometheus-cosines") as pool:
+                other = pool.submit(self._multiply, direction, found, half, len(self))
+                self._multiply(direction, found, 0, half)
+                other.result()
+        return (found * self.scales).astype(np.float64)
+
+    def _multiply(self, direction: Float32Vector, found: Float32Vector, start: int, end: int) -> None:
+        """Put the product of each row from one place up to another with a direction into those found."""
         wide = np.empty((ROWS_IN_CACHE, self.codes.shape[1]), np.float32)
-        for first in range(0, len(self), ROWS_IN_CACHE):
-            codes = self.codes[first : first + ROWS_IN_CACHE]
+        for first in range(start, end, ROWS_IN_CACHE):
+            codes = self.codes[first : min(end, first + ROWS_IN_CACHE)]
             part = wide[: len(codes)]
             part[:] = codes
             np.einsum("ij,j->i", part, direction, out=found[first : first + len(codes)])
-        return (found * self.scales).astype(np.float64)

@@ -195,7 +195,7 @@ def _blocks(
 def _compared(places: Int64Vector, rows: UnitRows, vector: Float32Vector, *, is_one_each: bool) -> Compared:
     is_known = places >= 0
     n_known = int(is_known.sum())
-    if 2 * n_known < len(rows):  # of a past date, most are not known
+    if 8 * n_known < len(rows):  # of an early date; to copy more rows costs more than to compare all
         places, rows = places[is_known], rows[np.flatnonzero(is_known)]
         is_known = np.ones(n_known, dtype=bool)
     found = rows.cosines(vector)

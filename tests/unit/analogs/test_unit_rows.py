@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from tests.property.strategies import bounded
 from tests.reference.passages import slow_cosine
 
+from prometheus.analogs import unit_rows
 from prometheus.analogs.ranking import ROWS_IN_CACHE, directions
 from prometheus.analogs.unit_rows import CompactRows, ExactRows, UnitRows
 
@@ -40,11 +41,16 @@ def test_a_cosine_is_near_its_twin_and_alone_the_same(
 
 
 @pytest.mark.parametrize("rows_of", [ExactRows, CompactRows])
-def test_the_place_in_a_block_changes_no_bit(rows_of: type[UnitRows]) -> None:
+def test_neither_the_place_in_a_block_nor_a_thread_changes_a_bit(
+    rows_of: type[UnitRows], monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = np.random.default_rng(3)
     vectors = directions(generator.normal(size=(2 * ROWS_IN_CACHE + 7, 384)).astype(np.float32))
     question = generator.normal(size=384).astype(np.float32)
     whole = filled(rows_of, vectors).cosines(question)
+    with monkeypatch.context() as patch:
+        patch.setattr(unit_rows, "ROWS_OF_TWO_THREADS", 0)
+        assert filled(rows_of, vectors).cosines(question).tolist() == whole.tolist()
     chosen = np.sort(generator.permutation(len(vectors))[:100])
     assert filled(rows_of, vectors)[chosen].cosines(question).tolist() == whole[chosen].tolist()
 
