@@ -79,7 +79,7 @@ def test_every_write_keeps_the_words_true(db_manager: DatabaseManager) -> None:
         connection.rollback()
     with db_manager.get_owner_connection("historical") as connection:
         write_macro(connection, "Rates rise")
-        connection.execute("TRUNCATE macro_events")
+        connection.execute("TRUNCATE macro_events CASCADE")
         assert counted(connection) == {}
 
 
