@@ -41,6 +41,7 @@ from prometheus.market.resampling import stationary_rows
 AT_ONCE = 256
 YEAR = timedelta(days=365)
 FED = "federal_reserve_system"
+PLURALS = {"document": "documents", "speech": "speeches"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ def print_documents(
     for bank, kind in sorted({(each.bank, each.kind) for each in documents}):
         own = [at for at, each in enumerate(documents) if (each.bank, each.kind) == (bank, kind)]
         total = sum((counts[at] for at in own), StanceCounts())
-        print(f"  {bank}, {kind}s: {len(own)}, {total.n_sentences:,} sentences: {total.describe()}")
+        print(f"  {bank}, {PLURALS[kind]}: {len(own)}, {total.n_sentences:,} sentences: {total.describe()}")
     for kind in ("document", "speech"):
         own = [at for at, each in enumerate(documents) if (each.bank, each.kind) == (FED, kind)]
         if own:
