@@ -92,30 +92,34 @@ def _score_of(scored: Scored, searched: Searched) -> Float64Vector:
     """Return what texts are ranked by, by meaning or by both."""
     if searched.by == "both":
         return standardised(scored.words) + _standardised_of_models(scored, searched)
-    is_one = len({each.model_id for each in searched.vectors}) < 2
-    return scored.similarity if is_one else _standardised_of_models(scored, searched)
+    return scored.similarity if _is_of_one(searched) else _standardised_of_models(scored, searched)
 
 
 def _standardised_of_models(scored: Scored, searched: Searched) -> Float64Vector:
     """Return the cosines in standard deviations from the mean of each model: two models' cosines are not compared."""
-    models, numbers = _models_of(scored, searched)
-    return standardised(scored.similarity) if len(models) < 2 else standardised_by(numbers, scored.similarity)
+    if _is_of_one(searched):
+        return standardised(scored.similarity)
+    return standardised_by(_models_of(scored, searched), scored.similarity)
 
 
-def _models_of(scored: Scored, searched: Searched) -> tuple[list[str], Int64Vector]:
-    """Return the models, and the number of the one that each text is read by, shape (n,); -1 for none."""
+def _is_of_one(searched: Searched) -> bool:
+    return len({each.model_id for each in searched.vectors}) < 2
+
+
+def _models_of(scored: Scored, searched: Searched) -> Int64Vector:
+    """Return the number of the model that each text is read by, shape (n,); -1 for none."""
     models = list(dict.fromkeys(each.model_id for each in searched.vectors))
     numbers = np.array([*(models.index(each.model_id) for each in searched.vectors), -1])
-    return models, numbers[readings_of(searched.known, searched.vectors, scored.positions)]
+    return numbers[readings_of(searched.known, searched.vectors, scored.positions)]
 
 
 def _deviations_of(scored: Scored, searched: Searched) -> Float64Vector:
     """Return the deviation that the cosine of each text is divided by, shape (n,): 1 where cosines are the scores."""
     found = np.ones(len(scored))
-    models, numbers = _models_of(scored, searched)
-    if searched.by == "meaning" and len(models) < 2:
+    if searched.by == "meaning" and _is_of_one(searched):
         return found
-    for number in range(len(models)):
+    numbers = _models_of(scored, searched)
+    for number in np.unique(numbers[numbers >= 0]).tolist():
         is_own = numbers == number
         found[is_own] = np.nanstd(scored.similarity[is_own])
     return found

@@ -38,6 +38,11 @@ class Reading:
         is_read: NDArray[np.bool_] = (configurations == _ENGLISH_CONFIGURATION) == (self.group == "english")
         return is_read
 
+    def compares(self, known: KnownTexts, positions: Int64Vector) -> NDArray[np.bool_]:
+        """Return which texts at some positions it is compared with, shape of these."""
+        is_of_kind = known.of_kind(self.kind, positions)
+        return is_of_kind if self.group is None else is_of_kind & self.reads(known.configurations[positions])
+
 
 QuestionVectors: TypeAlias = Sequence[Reading]
 """No text is compared with two of them."""
@@ -46,7 +51,6 @@ QuestionVectors: TypeAlias = Sequence[Reading]
 def readings_of(known: KnownTexts, readings: QuestionVectors, positions: Int64Vector) -> Int64Vector:
     """Return the number of the reading that each text at some positions is compared with, their shape; -1 for none."""
     numbers = np.full(len(positions), -1)
-    configurations = known.configurations[positions]
     for number, reading in enumerate(readings):
-        numbers[known.of_kind(reading.kind, positions) & reading.reads(configurations)] = number
+        numbers[reading.compares(known, positions)] = number
     return numbers

@@ -17,7 +17,7 @@ from prometheus.app.text_known import KnownTexts
 from prometheus.app.text_models import TextModels
 from prometheus.app.text_passages import ShownPassages
 from prometheus.app.text_ranking import RankedBy, Ranking, Scored, Searched
-from prometheus.app.text_readings import QuestionVectors, Reading, readings_of
+from prometheus.app.text_readings import QuestionVectors, Reading
 from prometheus.app.text_scores import MeaningScores, WordScores
 from prometheus.app.wiring import Wiring
 from prometheus.core import MINILM
@@ -263,8 +263,8 @@ class SearchTexts:
         n_vectors = int(has_vector.sum())
         n_compared = n_vectors if by == "meaning" else len(scored)
         n_without = len(scored) - n_vectors if by == "both" else 0
-        compared = np.unique(readings_of(known, searched.vectors, scored.positions[has_vector])).tolist()
-        model_id = ", ".join(sorted({searched.vectors[number].model_id for number in compared}))
+        compared = scored.positions[has_vector]
+        models = {each.model_id for each in searched.vectors if each.compares(known, compared).any()}
         if n_vectors < len(scored):
             scored = scored.take(has_vector | (scored.words > 0))
         if not len(scored):
@@ -284,7 +284,7 @@ class SearchTexts:
         if ask is not None:
             hits = _resorted(hits, ask, float(scored.score.std()))[:k]
         best_rank = float(scored.rank.max()) if is_asked else None
-        return TextSearchReport(as_of, model_id or None, n_compared, hits, by, n_without, best_rank)
+        return TextSearchReport(as_of, ", ".join(sorted(models)) or None, n_compared, hits, by, n_without, best_rank)
 
     def _with_passages(self, found: Sequence[tuple[int, TextHit]], searched: Searched) -> tuple[TextHit, ...]:
         texts = [(hit.text, int(searched.known.configurations[at])) for at, hit in found]

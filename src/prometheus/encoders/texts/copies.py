@@ -28,7 +28,8 @@ class Shingles:
     @cached_property
     def numbers(self) -> frozenset[str]:
         """The words that begin with a digit."""
-        return frozenset([word for word in set(self.words) if word[0].isdigit()])
+        # of letters in ASCII only digits stand before a colon: few words are left to ask
+        return frozenset([word for word in set(self.words) if word < ":" or (word > "\x7f" and word[0].isdigit())])
 
     @cached_property
     def runs(self) -> frozenset[tuple[str, ...]]:
