@@ -13,6 +13,10 @@ from prometheus.analogs.ranking import ROWS_IN_CACHE, cosines, directions
 from prometheus.arrays import Float32Matrix, Float32Vector, Float64Vector, Int64Vector
 
 _LARGEST = np.float32(127)
+_EXACT_BELOW = 2**24
+"""Single precision holds every integer up to here."""
+_VALUES_AT_ONCE = 196_608
+"""Fit the cache, and are too few for BLAS to start threads of its own."""
 ROWS_OF_TWO_THREADS = 100_000
 """From this number on two threads share the rows."""
 
@@ -66,7 +70,9 @@ class CompactRows:
     """A `code` of one byte for each value, shape (n, dim), and a scale for each row, shape (n,).
 
     A value is about its code times the scale, and the largest of a row is 127 scales: none is off by more than half a
-    scale.
+    scale. The question is brought to integers, too, so small that no sum of products leaves those that single precision
+    holds (by Cauchy and Schwarz): sums are exact in whichever order they are made, so the cosine of a row does not
+    depend on the others.
 
     Examples
     --------
@@ -103,22 +109,26 @@ class CompactRows:
     def cosines(self, vector: Float32Vector) -> Float64Vector:
         """Return about the cosine of each row with a vector, shape (n,)."""
         (direction,) = directions(vector[np.newaxis])
+        root = np.sqrt(len(direction))
+        n_steps = np.float32(_EXACT_BELOW // ((_LARGEST + 1) * root) - root)
+        steps = np.rint(direction * n_steps)
         found = np.empty(len(self), np.float32)
         if len(self) < ROWS_OF_TWO_THREADS:
-            self._multiply(direction, found, 0, len(self))
+            self._multiply(steps, found, 0, len(self))
         else:
             half = len(self) // 2
             with ThreadPoolExecutor(1, thread_name_prefix="prometheus-cosines") as pool:
-                other = pool.submit(self._multiply, direction, found, half, len(self))
-                self._multiply(direction, found, 0, half)
+                other = pool.submit(self._multiply, steps, found, half, len(self))
+                self._multiply(steps, found, 0, half)
                 other.result()
-        return (found * self.scales).astype(np.float64)
+        return (found * (self.scales / n_steps)).astype(np.float64)
 
-    def _multiply(self, direction: Float32Vector, found: Float32Vector, start: int, end: int) -> None:
-        """Put the product of each row from one place up to another with a direction into those found."""
-        wide = np.empty((ROWS_IN_CACHE, self.codes.shape[1]), np.float32)
-        for first in range(start, end, ROWS_IN_CACHE):
-            codes = self.codes[first : min(end, first + ROWS_IN_CACHE)]
+    def _multiply(self, steps: Float32Vector, found: Float32Vector, start: int, end: int) -> None:
+        """Put the sum of products of each row from one place up to another with integers into those found."""
+        n_rows = max(1, _VALUES_AT_ONCE // len(steps))
+        wide = np.empty((n_rows, len(steps)), np.float32)
+        for first in range(start, end, n_rows):
+            codes = self.codes[first : min(end, first + n_rows)]
             part = wide[: len(codes)]
             part[:] = codes
-            np.einsum("ij,j->i", part, direction, out=found[first : first + len(codes)])
+            np.dot(part, steps, out=found[first : first + len(codes)])

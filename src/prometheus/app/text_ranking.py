@@ -83,7 +83,7 @@ class Ranking:
         exact = self._meaning.exact(searched.vectors, searched.known, scored.positions[best])
         similarity, score = scored.similarity.copy(), scored.score.copy()
         similarity[best] = exact
-        deviations = _deviations_of(scored, searched)[best]
+        deviations = _deviations_of(scored, searched, best)
         score[best] += np.divide(exact - about, deviations, out=np.zeros(len(best)), where=deviations > 0)
         return replace(scored, similarity=similarity, score=score)
 
@@ -113,13 +113,14 @@ def _models_of(scored: Scored, searched: Searched) -> Int64Vector:
     return numbers[readings_of(searched.known, searched.vectors, scored.positions)]
 
 
-def _deviations_of(scored: Scored, searched: Searched) -> Float64Vector:
-    """Return the deviation that the cosine of each text is divided by, shape (n,): 1 where cosines are the scores."""
-    found = np.ones(len(scored))
-    if searched.by == "meaning" and _is_of_one(searched):
+def _deviations_of(scored: Scored, searched: Searched, rows: Int64Vector) -> Float64Vector:
+    """Return the deviation that the cosine at each of some rows is divided by, their shape: 1 where it is the score."""
+    found = np.ones(len(rows))
+    if _is_of_one(searched):
+        if searched.by == "both":
+            found[:] = np.nanstd(scored.similarity)
         return found
     numbers = _models_of(scored, searched)
-    for number in np.unique(numbers[numbers >= 0]).tolist():
-        is_own = numbers == number
-        found[is_own] = np.nanstd(scored.similarity[is_own])
+    for number in np.unique(numbers[rows]).tolist():
+        found[numbers[rows] == number] = np.nanstd(scored.similarity[numbers == number])
     return found
