@@ -26,6 +26,8 @@ from prometheus.cli import main as run
 INSTRUMENTS = ("^GSPC", "LQD.US", "TIP.US", "XLF.US", "AUDUSD.FX", "GBPUSD.FX", "EURJPY.FX")
 PRICES = ("markets_dev_to_2020", "gspc_1927_2020")
 MODEL_ID = "text-static-v1"
+AS_THEY_ARE = ("--calendar", "24/7", "--zero-as-missing", "open")
+"""Exchange rates trade on days without a session of shares; opens of 0 stand in old rows of the index."""
 
 
 def texts() -> Iterator[dict[str, Any]]:
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     file.write_text("".join(json.dumps(row) + "\n" for row in named), encoding="utf-8")
     asked = [word for each in INSTRUMENTS for word in ("--instrument-id", each)]
     commands = (
-        *(["ingest", "prices", str(DATA / "prices" / f"{name}.parquet"), "--calendar", "24/7"] for name in PRICES),
+        *(["ingest", "prices", str(DATA / "prices" / f"{name}.parquet"), *AS_THEY_ARE] for name in PRICES),
         ["ingest", "macro", str(file)],
         ["backfill_macro_text_embeddings", "--date-range", "1990-01-01", "2020-12-31", "--runtime", "static"],
         ["evaluate", "texts", "--source", "macro", "--model-id", MODEL_ID, *asked],

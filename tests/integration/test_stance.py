@@ -136,6 +136,19 @@ def test_a_removed_text_loses_its_stance_and_a_corrected_one_is_read_anew(
     assert [night.n_written for night in filled.stance.nightly(date.max, dry_run=False)] == [0]
 
 
+def test_a_night_goes_on_without_the_text_model_of_a_head(
+    filled: App, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = counted(db_manager)[0][0]
+    with db_manager.get_historical_connection() as connection:
+        connection.execute("UPDATE macro_events SET description = %s WHERE event_id = %s", (HAWKISH, first))
+    monkeypatch.setattr("prometheus.encoders.texts.sources.PACKAGED", {})
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (night,) = filled.stance.nightly(date.max, dry_run=False)
+    assert (night.n_written, len(night.failures)) == (0, 1)
+    assert "all-MiniLM-L6-v2" in night.failures[0]
+
+
 def test_a_search_finds_texts_of_a_stance_only(filled: App) -> None:
     query = TextQuery("inflation", AS_OF, by="words", filters=TextFilters(stance="hawkish"))
     assert [hit.text.origin for hit in filled.text_search.find(query).hits] == ["Bank B"]

@@ -34,8 +34,9 @@ from prometheus.data.models import LoggedRun
 from prometheus.data.postgres.locks import open_claims
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import create_numeric_model, stored_model_id
-from prometheus.errors import DatabaseError, InsufficientHistoryError, UsageError
+from prometheus.errors import DatabaseError, InsufficientHistoryError, PrometheusError, UsageError
 from prometheus.market.calendar import US_EQ
+from prometheus.market.quality import DEFECTS
 
 logger = logging.getLogger(__name__)
 
@@ -273,3 +274,17 @@ def _tidying(store: NumericEmbeddingStore) -> Iterator[Callable[[BackfillReport]
     if running is not None:
         pool.submit(tidy, is_last=True)
     pool.shutdown()
+
+
+@contextmanager
+def noting(failures: list[str]) -> Iterator[None]:
+    """Note an error and go on; a database error is raised."""
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except PrometheusError as error:
+        failures.append(" ".join(str(error).split()))
+    except DEFECTS as error:  # of one region or head must not cost the others
+        logger.exception("a defect of this program")
+        failures.append(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from prometheus import errors
 from prometheus.app.alerts import AlertReport, NightAlerts
-from prometheus.app.backfills import EngineChoice
+from prometheus.app.backfills import EngineChoice, noting
 from prometheus.app.joint import JointModelChoice, TextBranch, text_branches
 from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
 from prometheus.app.regimes import LabelRegimes, NewestLabel, RegimeRequest
@@ -27,10 +27,9 @@ from prometheus.data.postgres.locks import only_run
 from prometheus.data.text_reader import load_text_backlog
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import DatabaseError, InsufficientHistoryError, PrometheusError, RegionMembersError
+from prometheus.errors import InsufficientHistoryError, RegionMembersError
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
-from prometheus.market.quality import DEFECTS
 from prometheus.regime.alerts import RegimeChange
 from prometheus.regime.drift import Drift
 from prometheus.regime.record import Head
@@ -275,7 +274,7 @@ class RunNight:
         span = DateSpan.of_range(backlog.first_missing, end)
         wanted = TextRequest(span, model_id, config.hf_model_name, runtime=runtime)
         begin, failures = time.monotonic(), list[str]()
-        with _noting(failures):
+        with noting(failures):
             done = self._app.texts.embed(source_type, wanted, EngineChoice(workers=1))
             night = replace(night, n_written=done.report.written, run_ids=(done.run_id,))
             failures += map(str, done.failures)
@@ -291,7 +290,7 @@ class RunNight:
         if plan.stands_on(plan.skipped):
             return replace(night, is_skipped=True)
         begin, failures = time.monotonic(), list[str]()
-        with _noting(failures):
+        with noting(failures):
             wanted = self._wanted(plan, request)
             checked = self._app.findings.check_known(list(plan.definition.members), until=plan.as_of_date)
             failures += [f"{name}: {reason}" for name, reason in checked.failures.items()]
@@ -308,7 +307,7 @@ class RunNight:
                     raise
                 night = replace(night, skipped=skipped, is_skipped=True)
             for branch in self._branches(wanted, joinable) if night.newest is not None else ():
-                with _noting(failures):
+                with noting(failures):
                     night = self._join(night, wanted, branch, dry_run=request.dry_run)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
@@ -383,17 +382,3 @@ class RunNight:
         reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
         stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
         return np.sort(stored["as_of_date"])
-
-
-@contextmanager
-def _noting(failures: list[str]) -> Iterator[None]:
-    """Note an error and go on; a database error is raised."""
-    try:
-        yield
-    except DatabaseError:
-        raise
-    except PrometheusError as error:
-        failures.append(" ".join(str(error).split()))
-    except DEFECTS as error:  # of one region must not cost the others
-        logger.exception("a defect of this program")
-        failures.append(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.backfills import BackfillCase
+from prometheus.app.backfills import BackfillCase, noting
 from prometheus.app.text_models import MEAN, open_text_model
 from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Matrix
@@ -26,7 +26,7 @@ from prometheus.encoders.stance.judged import judge
 from prometheus.encoders.stance.labels import LabelledSentences, checked_meanings, sentences_of
 from prometheus.encoders.stance.shares import DESCRIBES, DocumentStance, StanceCounts
 from prometheus.encoders.texts.documents import ANY_TEXT, TextDoc, TextFilters, TextSourceType
-from prometheus.errors import InputRefusedError, ModelFingerprintError, NotFoundError, UsageError
+from prometheus.errors import ModelFingerprintError, NotFoundError, UsageError
 from prometheus.protocols import TextEmbeddingModel
 
 logger = logging.getLogger(__name__)
@@ -196,14 +196,12 @@ class TellStance(BackfillCase):
         """Bring what a backfill has begun up to date: each head, and each kind of text that it has read some of."""
         nights = []
         for model_id, source_type in self._table.begun():
-            failures: tuple[str, ...] = ()
-            n_written = 0
-            try:
+            n_written, failures = 0, list[str]()
+            with noting(failures):
                 run = self.backfill(source_type, model_id, date.min, end, dry_run=dry_run)
-                n_written, failures = run.report.written, tuple(map(str, run.failures))
-            except InputRefusedError as error:
-                failures = (str(error),)
-            nights.append(StanceNight(source_type, model_id, n_written, failures))
+                n_written = run.report.written
+                failures.extend(map(str, run.failures))
+            nights.append(StanceNight(source_type, model_id, n_written, tuple(failures)))
         return tuple(nights)
 
     def series(
