@@ -42,6 +42,16 @@ for number in range(first, first + n):
     print(number, flush=True)
 """
 
+READER = """
+import sys, numpy as np
+from prometheus.files.folder_stores import FolderStores
+
+span = np.array(["1990-01-01", "2090-01-01"], dtype="M8[D]")
+for _ in range(4):
+    rows = FolderStores(sys.argv[1]).numeric.load_input_hashes("INSTRUMENT", ["X"], "m-v1", 63, span)
+    assert len(rows) == 2000
+"""
+
 
 def start_writer(path: Path, first: int, n: int) -> subprocess.Popen[str]:
     writer = subprocess.Popen(
@@ -81,6 +91,18 @@ def test_a_killed_write_leaves_the_old_rows_or_the_new_ones(tmp_path: Path, n_ki
         n_before = len(rows)
     FolderStores(tmp_path).registry.register("m-v1", "numeric", {})
     assert len(list(tmp_path.iterdir())) == 4, "what killed writers left behind is removed by the next one"
+
+
+@pytest.mark.parametrize("n_readers", [12, pytest.param(96, marks=pytest.mark.deep)])
+def test_a_program_that_ends_right_after_reading_ends_well(tmp_path: Path, n_readers: int) -> None:
+    n_rows = 2000
+    days, index = np.datetime64("2000-01-01") + np.arange(n_rows), np.zeros(n_rows, dtype=np.int64)
+    vectors = np.random.default_rng(3).normal(size=(n_rows, 64)).astype(np.float32)
+    batch = EmbeddingBatch("INSTRUMENT", "m-v1", 63, ("X",), index, days, np.arange(n_rows), vectors)
+    FolderStores(tmp_path).numeric.save_batch(batch)
+    for _ in range(n_readers // 6):
+        readers = [subprocess.Popen([sys.executable, "-c", READER, str(tmp_path)]) for _ in range(6)]
+        assert [reader.wait(timeout=60) for reader in readers] == [0] * 6
 
 
 @pytest.mark.deep

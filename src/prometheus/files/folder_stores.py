@@ -202,7 +202,8 @@ class Folder(Place):
             raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
         if not name.endswith(f"_{_digest(content)}.parquet"):
             raise FileAccessError(str(path), "is truncated or was changed; restore it from a copy")
-        table = pq.read_table(io.BytesIO(content))
+        # without threads: one that still let go of `content` while the interpreter ends would abort the process
+        table = pq.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
         columns = [column.to_pylist() for column in table.columns]
         rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
         with self._lock:
