@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from prometheus.app.backfills import BackfillCase
-from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, load_examples
+from prometheus.app.backfills import BackfillCase, EngineChoice
+from prometheus.app.saying import listening
+from prometheus.app.settled_joins import SettledJoins
+from prometheus.backfill.joint import JointBackfill, JointReport, JointRequest, JointRun, load_examples
+from prometheus.backfill.local import ReadyWork
 from prometheus.backfill.plan import DateSpan
-from prometheus.backfill.work import BackfillRun
+from prometheus.backfill.work import BackfillRun, run_of_nothing
 from prometheus.core.config import PrometheusConfig, RegionDefinition
+from prometheus.data.postgres.locks import open_claims
 from prometheus.data.series import list_series
 from prometheus.encoders.catalogue import knowledge_end
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
@@ -139,11 +143,29 @@ class JoinTexts(BackfillCase):
         """Join and store the rows of each request; UsageError or InputRefusedError if the model lacks what it needs."""
         if choice.has_numbers:
             requests = [self._with_series(request, choice) for request in requests]
+        settled = SettledJoins(self._wired, choice, requests)
+        known = [settled.find(request) for request in requests]
+        left = [request for request, report in zip(requests, known, strict=True) if report is None]
+        with listening() as said:
+            done = self._join(left, choice, dry_run=dry_run)
+        if left and not dry_run:
+            settled.settle(left, done.report.runs, said)
+        runs = iter(done.report.runs)
+        reports = (report or _of_run(next(runs)) for report in known)
+        return self._record(choice.joint_model_id, replace(done, report=sum(reports, JointReport())))
+
+    def _join(
+        self, requests: Sequence[JointRequest], choice: JointModelChoice, *, dry_run: bool
+    ) -> BackfillRun[JointReport]:
+        if not requests:
+            return run_of_nothing(JointReport(), is_dry=dry_run)
         for request in requests:
             self._wired.texts.require_known(TEXT_TABLES[request.space.text_source].name, request.filters)
         work = self._work(choice.joint_model_id, lambda request: self._chosen_model(choice, request))
         spelled = [self._spelled(request, choice.joint_model_id) for request in requests]
-        return self._run_here(choice.joint_model_id, work, spelled, JointReport(), dry_run=dry_run)
+        with open_claims(self._wired.db_manager) as claims:
+            engine = EngineChoice(workers=1, dry_run=dry_run)
+            return self._run(choice.joint_model_id, ReadyWork(work, claims), spelled, JointReport(), engine)
 
     def join_anew(
         self, region: str, numeric_model_id: str, stale: Sequence[tuple[JointGroup, Collection[date]]]
@@ -324,6 +346,11 @@ def text_branches(config: PrometheusConfig, region: str, definition: RegionDefin
 
 def _means(filters: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: spellings_of(name, value) for name, value in filters.items()}
+
+
+def _of_run(run: JointRun) -> JointReport:
+    report = run.report
+    return JointReport(report.planned, report.written, (), report.n_bytes, runs=(run,))
 
 
 def _same_model(model: JointEmbeddingModel, _request: JointRequest) -> JointEmbeddingModel:

@@ -162,17 +162,26 @@ class NightlyPlanner(PriceHistories):
         """Return one plan per region, in order."""
         names = sorted({name for definition in regions.values() for name in definition.members})
         markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
-        return [self._plan_region(region, definition, markets, request) for region, definition in regions.items()]
+        asked = {region: self._asked(region, markets[each.anchor], request) for region, each in regions.items()}
+        extents = {day: self._extents(names, day) for day in dict.fromkeys(asked.values())}
+        return [
+            self._plan_region(region, definition, markets, asked[region], extents[asked[region]], request)
+            for region, definition in regions.items()
+        ]
+
+    def _asked(self, region: str, market: str, request: NightlyRequest) -> date:
+        """Return up to which date a region is asked for: without one, its last session whose close has passed."""
+        if request.as_of_date is not None:
+            return request.as_of_date
+        asked = last_closed_session(market, request.now_utc)
+        logger.info("%s: as of %s, the last session of %s whose close has passed", region, asked, market)
+        return asked
 
     def _plan_region(
-        self, region: str, definition: RegionDefinition, markets: Mapping[str, str], request: NightlyRequest
-    ) -> RegionPlan:
+        self, region: str, definition: RegionDefinition, markets: Mapping[str, str], asked: date,
+        extents: Mapping[str, BarExtent], request: NightlyRequest,
+    ) -> RegionPlan:  # fmt: skip
         market = markets[definition.anchor]
-        asked = request.as_of_date
-        if asked is None:
-            asked = last_closed_session(market, request.now_utc)
-            logger.info("%s: as of %s, the last session of %s whose close has passed", region, asked, market)
-        extents = self._extents(list(definition.members), asked)
         anchor = extents.get(definition.anchor)
         # a bar proves a session; the whole calendar, slow to load, is not needed then
         is_session = anchor is not None and anchor.newest == asked

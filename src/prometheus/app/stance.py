@@ -18,14 +18,15 @@ from prometheus.app.wiring import Wiring
 from prometheus.arrays import Float32Matrix
 from prometheus.backfill.plan import text_chunks
 from prometheus.backfill.stance import StanceBackfill, StanceReport
-from prometheus.backfill.work import BackfillRun
+from prometheus.backfill.work import BackfillRun, run_of_nothing
+from prometheus.data.settled import EVERY_PERIOD, Settled, SettledWork, digest_of, load_marks
 from prometheus.data.stance import StanceTable
 from prometheus.encoders.identity import fingerprint, model_config
 from prometheus.encoders.stance.head import KIND, StanceHead, fit_heads, head_config
 from prometheus.encoders.stance.judged import judge
 from prometheus.encoders.stance.labels import LabelledSentences, checked_meanings, sentences_of
 from prometheus.encoders.stance.shares import DESCRIBES, DocumentStance, StanceCounts
-from prometheus.encoders.texts.documents import ANY_TEXT, TextDoc, TextFilters, TextSourceType
+from prometheus.encoders.texts.documents import ANY_TEXT, TEXT_TABLES, TextDoc, TextFilters, TextSourceType
 from prometheus.errors import ModelFingerprintError, NotFoundError, UsageError
 from prometheus.protocols import TextEmbeddingModel
 
@@ -183,7 +184,11 @@ class TellStance(BackfillCase):
         """Read the stored texts dated `start` to `end` (UTC) that a head, the newest without a name, has not read."""
         if end < start:
             raise UsageError(f"the range ends ({end}) before it starts ({start})")
-        chosen, head = self._head(model_id)
+        chosen = self._chosen(model_id)
+        n_read = self._all_read(source_type, chosen, start, end, dry_run=dry_run)
+        if n_read is not None:
+            return self._record(chosen, run_of_nothing(StanceReport(planned=n_read), is_dry=dry_run))
+        chosen, head = self._head(chosen)
         keys = list(chain.from_iterable(self._table.iter_missing(source_type, chosen, start, end)))
         n_texts = self._table.n_texts(source_type, start, end)
         nothing = StanceReport(planned=n_texts - len(keys))
@@ -191,6 +196,24 @@ class TellStance(BackfillCase):
         work = StanceBackfill(self._table, chosen, head, encoder)
         chunks = list(text_chunks(source_type, keys, chosen))
         return self._run_here(chosen, work, chunks, nothing, dry_run=dry_run)
+
+    def _all_read(
+        self, source_type: TextSourceType, model_id: str, start: date, end: date, *, dry_run: bool
+    ) -> int | None:
+        """Return how many texts of a span a head has read, if all of them; None where any is left."""
+        work, key = SettledWork(self._wired.db_manager), (f"{source_type} {model_id}", EVERY_PERIOD)
+        marks = load_marks(self._wired.db_manager, ())
+        rows = (marks.of(TEXT_TABLES[source_type].name), marks.of("text_stances", key[0]), marks.of("stance_heads"))
+        digest = digest_of(str(start), str(end), rows)
+        known = work.load(KIND, [key[0]]).get(key)
+        if known is not None and known.sources == digest:
+            return int(known.account["texts"])
+        if any(self._table.iter_missing(source_type, model_id, start, end)):
+            return None
+        n_texts = self._table.n_texts(source_type, start, end)
+        if not dry_run:
+            work.save(KIND, {key: Settled(digest, {"texts": n_texts})})
+        return n_texts
 
     def nightly(self, end: date, *, dry_run: bool) -> tuple[StanceNight, ...]:
         """Bring what a backfill has begun up to date: each head, and each kind of text that it has read some of."""
@@ -276,17 +299,24 @@ class TellStance(BackfillCase):
         )  # fmt: skip
 
     def _head(self, model_id: str | None) -> tuple[str, StanceHead]:
+        chosen = self._chosen(model_id)
+        head = self._table.load_head(chosen)
+        if head is None:  # removed a moment ago
+            raise NotFoundError(f"there is no head {chosen!r}", code="no_stance_head")
+        return chosen, head
+
+    def _chosen(self, model_id: str | None) -> str:
+        """Return the head of a name, or the newest; NotFoundError without it."""
         known = self._table.heads()
         chosen = model_id or (known[0] if known else None)
-        head = None if chosen is None else self._table.load_head(chosen)
-        if chosen is None or head is None:
+        if chosen is None or chosen not in known:
             there = f"; there are {', '.join(known)}" if known else ""
             fault = f"there is no head {model_id!r}{there}" if model_id else "there is no head"
             raise NotFoundError(
                 f"{fault}; fit one on labelled sentences: python -m prometheus fit_stance FILE --model-id stance-v1",
                 code="no_stance_head",
             )
-        return chosen, head
+        return chosen
 
     def _encoder_of(self, model_id: str, head: StanceHead) -> TextEmbeddingModel:
         """Return the text model that a head was fitted with; `ModelFingerprintError` where it is another one now."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus.app.backfills import BackfillCase, DatabaseWorkFactory, EngineChoice
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.text_blocks import EmbeddedBlocks, are_kept
 from prometheus.app.text_models import MODEL_ID_OF, RUNTIME_OF, is_own, open_text_model
 from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.texts import TextBackfill
-from prometheus.backfill.work import BackfillRun
+from prometheus.backfill.work import BackfillRun, run_of_nothing
 from prometheus.core.runs import retry_lost_connection
-from prometheus.data.text_reader import TextReader
+from prometheus.data.settled import EVERY_PERIOD, Marks, Settled, SettledWork, digest_of
+from prometheus.data.text_reader import TextBacklog, TextReader, load_text_backlog
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts.chunks import FLOAT32, available_cores, checked_precision
-from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
 from prometheus.encoders.texts.portions import GPU_SCALE
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import UsageError
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from prometheus.ingest.series import SeriesOptions
     from prometheus.ingest.texts import TextIngest
 
+BACKLOG = "text backlog"
 RUNTIMES = ("onnx", "torch", *MODEL_ID_OF)
 
 
@@ -112,11 +116,12 @@ class EmbedTexts(BackfillCase):
         InputRefusedError if no stored text passes a filter, or the model's id means another one; RetryableError or
         MissingExtraError if it cannot be used.
         """
-        pages = self._wired.texts.iter_keys(
-            source_type, request.span.start, request.span.end,
-            limit=request.limit, timezone=request.timezone, **request.filters,
-        )  # fmt: skip
         chosen = choice or EngineChoice(workers=1)
+        blocks = EmbeddedBlocks(self._wired.db_manager, source_type, request) if are_kept(request) else None
+        pages = self._wired.texts.iter_keys(
+            source_type, request.span.start, request.span.end, limit=request.limit, timezone=request.timezone,
+            without=frozenset() if blocks is None else blocks.done, **request.filters,
+        )  # fmt: skip
         factory = TextWorkFactory(self._wired.config, request, self._wired.db_manager)
         if not factory.wants_gpu or is_reference(request.hf_model_name):
             is_own(request.hf_model_name)  # raises if the user's own text model lacks a method
@@ -124,8 +129,30 @@ class EmbedTexts(BackfillCase):
         chunks = list(text_chunks(source_type, chain.from_iterable(pages), request.model_id, scale))
         if factory.wants_gpu and chosen.name == "local" and chosen.workers is None:
             chosen = replace(chosen, workers=1)  # torch takes the GPU, or all cores, by itself
-        done = self._run(request.model_id, factory, chunks, TextCounts(), chosen)
-        return self._record(request.model_id, done)
+        if blocks is None:
+            return self._record(request.model_id, self._run(request.model_id, factory, chunks, TextCounts(), chosen))
+        if blocks.is_all:  # no model is opened
+            done = run_of_nothing(TextCounts(), is_dry=chosen.dry_run)
+        else:
+            done = self._run(request.model_id, factory, chunks, TextCounts(), chosen)
+            if not done.is_dry and not done.failures:
+                blocks.settle()
+        return self._record(request.model_id, replace(done, report=done.report + blocks.counts))
+
+    def backlog(
+        self, source_type: TextSourceType, model_id: str, until: date, marks: Marks, *, dry_run: bool
+    ) -> TextBacklog:
+        """Return what a model has still to embed of the texts dated up to a date (UTC), from marks of all rows."""
+        work, key = SettledWork(self._wired.db_manager), (f"{source_type} {model_id}", EVERY_PERIOD)
+        rows = (marks.of(TEXT_TABLES[source_type].name), marks.of("text_embeddings", key[0]))
+        digest = digest_of(str(until), rows)
+        known = work.load(BACKLOG, [key[0]]).get(key)
+        if known is not None and known.sources == digest:
+            return TextBacklog(known.account["texts"], 0, None)
+        found = load_text_backlog(self._wired.db_manager, source_type, model_id, until)
+        if found.first_missing is None and not dry_run:
+            work.save(BACKLOG, {key: Settled(digest, {"texts": found.n_texts})})
+        return found
 
     def runtime_of(self, model_id: str) -> str:
         """Return the runtime of a model id of settings: the one it is recorded with, or that it is named after."""

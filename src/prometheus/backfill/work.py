@@ -214,3 +214,8 @@ def run_backfill(
             n_done += chunk.n_items
             progress(n_done, n_items)
     return BackfillRun(report, tuple(left_out), time.monotonic() - begin, uuid.uuid4().hex)
+
+
+def run_of_nothing(nothing: SumT, *, is_dry: bool) -> BackfillRun[SumT]:
+    """Return the run of no chunk."""
+    return BackfillRun(nothing, (), 0.0, uuid.uuid4().hex, is_dry, 0.0 if is_dry else None)

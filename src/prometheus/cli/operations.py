@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
-    from prometheus.app.nightly import NightlyReport, RegionNight
+    from prometheus.app.night_reports import NightlyReport, RegionNight
     from prometheus.web.access import AccessRules
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")

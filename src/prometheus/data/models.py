@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,18 @@ class RunLog(HistoricalTables):
         """
         with self._db.connect() as connection:
             connection.execute(query, (*astuple(run), __version__))
+
+    def record_all(self, runs: Sequence[LoggedRun]) -> None:
+        """Keep several runs in one statement."""
+        query = """
+            INSERT INTO backfill_runs (run_id, kind, model_id, planned, written, failed, n_bytes, seconds, version)
+            SELECT *, %s FROM unnest(%s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::int8[],
+                                     %s::float8[])
+            ON CONFLICT (run_id) DO NOTHING
+        """
+        if runs:
+            columns = zip(*map(astuple, runs), strict=True)
+            self._db.write(lambda cursor: cursor.execute(query, (__version__, *map(list, columns))))
 
     def newest(self, limit: int, kind: str | None = None, before: str | None = None) -> list[FinishedRun]:
         """Return at most `limit` runs, of one kind or of all, newest first; only those that ended `before` a run."""

@@ -100,6 +100,17 @@ class Outbox:
         rows = [{"region": region, "model_id": model_id, "until": day} for (region, model_id), day in told.items()]
         self._db.write(lambda cursor: cursor.executemany(query, rows))
 
+    def told(self) -> set[tuple[str, str]]:
+        """Return the regions and models of which nights have told every session stored."""
+        query = """
+            SELECT region, model_id FROM nightly_marks AS mark
+            WHERE NOT EXISTS (
+                SELECT FROM regimes AS untold
+                WHERE untold.region = mark.region AND untold.model_id = mark.model_id AND as_of_date > told_until
+            )
+        """
+        return {(region, model_id) for region, model_id in self._db.rows(query)}
+
     def readings(self, region: str, model_id: str) -> list[Reading]:
         """Return what is stored of the sessions that no night has told yet, oldest first, after the last told one."""
         return self._db.write(lambda cursor: _readings(cursor, region, model_id))

@@ -113,7 +113,14 @@ class StanceTable(VectorTable):
 
     def begun(self) -> list[tuple[str, TextSourceType]]:
         """Return the heads, and the kinds of text that each has read some of, in order."""
-        return self._db.rows("SELECT DISTINCT model_id, source_type FROM text_stances ORDER BY 1, 2")
+        query = """
+            SELECT model_id, source_type FROM stance_heads, (VALUES ('MACRO'), ('NEWS')) AS sources(source_type)
+            WHERE EXISTS (
+                SELECT FROM text_stances AS stored
+                WHERE stored.model_id = stance_heads.model_id AND stored.source_type = sources.source_type
+            ) ORDER BY 1, 2
+        """
+        return self._db.rows(query)
 
     def labels_until(self, model_id: str) -> date | None:
         """Return the newest date of the labels of a head."""

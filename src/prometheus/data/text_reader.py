@@ -37,6 +37,7 @@ _PAGE = """
         WHERE {timestamp} >= %(earliest)s AND {timestamp} < %(latest)s
           AND ({timestamp} AT TIME ZONE %(timezone)s)::date BETWEEN %(start)s AND %(end)s
           AND ({timestamp}, {key}) > (%(after)s, %(after_id)s) {filters}
+          AND NOT ({key} / 2048 %% 2147483648)::integer = ANY(%(without)s::int4[])
         ORDER BY {timestamp}, {key} LIMIT %(n_rows)s
     ) AS page
     ORDER BY {timestamp}, {key}
@@ -148,9 +149,10 @@ class TextReader(HistoricalTables):
         *,
         limit: int | None = None,
         timezone: str = "UTC",
+        without: Collection[int] = (),
         **filters: str | None,
     ) -> Iterator[list[TextKey]]:
-        """Yield the texts dated `start` to `end`, both included, oldest first, page by page.
+        """Yield the texts dated `start` to `end`, both included, oldest first, page by page; `without` some blocks.
 
         `filters` are columns of the table, such as ``country``. Each page is one short query that takes up where the
         last one ended: between two of them no transaction is open, however long the caller takes. `InputRefusedError`
@@ -166,7 +168,7 @@ class TextReader(HistoricalTables):
         spellings = {name: spellings_of(name, value) for name, value in given.items()}
         parameters = {
             **spellings, "start": start, "end": end, "timezone": timezone, "earliest": _midnight(start, -_DAY),
-            "latest": _midnight(end, 2 * _DAY),
+            "latest": _midnight(end, 2 * _DAY), "without": sorted(without),
         }  # fmt: skip
         statement = compose_text_query(_PAGE, source_type, given, are_bound=True)
         return self._pages(statement, parameters, limit)

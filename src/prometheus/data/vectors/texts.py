@@ -129,6 +129,7 @@ def _stored(row: Sequence[Any], name: str) -> StoredText:
 
 def _upsert(cursor: psycopg.Cursor[Any], rows: Mapping[tuple[str, str], StoredText], model_id: str) -> int:
     """Return how many texts were new or changed, or got other passages."""
+    cursor.execute("SET LOCAL prometheus.keeps_coverage = 'on'")  # what is settled of texts is noted by digest
     written = _upsert_texts(cursor, rows, model_id)
     _drop_passages(cursor, {key: len(rows[key].passages or ()) for key in written}, model_id)
     pieces = {key: row.passages for key, row in rows.items() if row.passages is not None}

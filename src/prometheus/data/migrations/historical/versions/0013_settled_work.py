@@ -1,0 +1,89 @@
+"""Digests of texts and of what is made of them, and the work that was found to have nothing left to do (ADR-0033)."""
+
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+
+# Texts, and what is made of each, are digested by blocks of 2,048 ids: an id never changes, a time may. Ids that are no
+# numbers, which only callers of the Python API give, share a block.
+BLOCK = "({} / 2048 % 2147483648)::integer"
+TEXT_BLOCK = f"CASE WHEN source_id ~ '^[0-9]{{1,18}}$' THEN {BLOCK.format('source_id::bigint')} ELSE -1 END"
+OF_MODEL = "source_type || ' ' || model_id"
+SOURCES = {
+    "macro_events": (
+        "''", BLOCK.format("event_id"),
+        "event_id, event_type, timestamp, known_at, country, source, description, metadata",
+    ),
+    "news_articles": (
+        "''", BLOCK.format("article_id"),
+        "article_id, published_at, known_at, language, source, headline, body, metadata",
+    ),
+    "text_embeddings": (OF_MODEL, TEXT_BLOCK, "source_id, vector, text_hash, n_chunks, flags"),
+    "text_passages": (OF_MODEL, TEXT_BLOCK, "source_id, position, first_char, last_char, vector"),
+    "text_stances": (OF_MODEL, BLOCK.format("source_id"), "source_id, is_read, hawkish, dovish, neutral, not_sure"),
+    "stance_heads": ("''", "0", "model_id, word_weights, meaning_weights, temperature, sureness, created_at"),
+    "joint_embeddings": (
+        "coalesce(entity_scope->>'region', '')", "extract(year FROM as_of_date)::integer",
+        "joint_type, as_of_date, model_id, entity_scope, vector, numeric_model_id, text_model_id, created_at",
+    ),
+    "series_values": ("series_id", "extract(year FROM observation_date)::integer", "observation_date, known_at, value"),
+    "models": ("''", "0", "model_id, kind, fingerprint, config"),
+}  # fmt: skip
+"""Of each table that is digested: the expressions of key and period of a row, and the fields that count."""
+DIGEST = "hashtextextended(hash_record_extended(ROW({}), 0)::text, 0)"
+
+TRIGGERS = (
+    """
+    CREATE TRIGGER digest_new_rows AFTER INSERT ON {table}
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
+    """,
+    """
+    CREATE TRIGGER digest_changed_rows AFTER UPDATE ON {table}
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
+    """,
+    """
+    CREATE TRIGGER digest_removed_rows AFTER DELETE ON {table}
+    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
+    """,
+    """
+    CREATE TRIGGER digest_no_rows AFTER TRUNCATE ON {table}
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
+    """,
+    """
+    INSERT INTO source_digests (source, key, period, n_rows, digest)
+    SELECT '{table}', {key}, {period}, count(*), bit_xor({digest}) FROM {table} GROUP BY 2, 3
+    """,
+)
+STATEMENTS = (
+    # `sources` is a digest of all that the work reads and of the rows it wants; `account` is what it said
+    """
+    CREATE TABLE settled_work (
+        kind       text        NOT NULL,
+        key        text        NOT NULL,
+        period     integer     NOT NULL,
+        sources    bytea       NOT NULL,
+        account    jsonb       NOT NULL,
+        settled_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (kind, key, period)
+    )
+    """,
+    *(
+        f"""
+        CREATE TRIGGER count_outside_write AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
+        FOR EACH STATEMENT EXECUTE FUNCTION count_outside_write()
+        """
+        for table in ("text_embeddings", "text_passages", "joint_embeddings")
+    ),
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
+    for table, (key, period, fields) in SOURCES.items():
+        digest = DIGEST.format(fields)
+        arguments = ", ".join("'{}'".format(each.replace("'", "''")) for each in (key, period, digest))
+        for trigger in TRIGGERS:
+            op.execute(trigger.format(table=table, key=key, period=period, digest=digest, arguments=arguments))
