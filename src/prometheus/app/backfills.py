@@ -17,7 +17,7 @@ from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import UseCase, Wiring, warn_of_cut_windows
 from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
-from prometheus.backfill.plan import BackfillReport, Chunk, NumericRequest, Skipped, numeric_chunks
+from prometheus.backfill.plan import BackfillReport, Chunk, NumericRequest, Skipped
 from prometheus.backfill.work import (
     BackfillRun,
     ChunkWork,
@@ -93,7 +93,8 @@ class BackfillCase(UseCase):
         reports_to: ReportListener[SumT] | None = None,
     ) -> BackfillRun[SumT]:  # fmt: skip
         """Run every chunk; a dry run estimates its duration from the rate of the last run."""
-        engine = choice.engine(self._wired.config)
+        chosen = choice.engine(self._wired.config)
+        engine = chosen if chunks else InProcess(dry_run=choice.dry_run)  # no cluster is started for nothing
         listener = None if choice.dry_run else reports_to
         done = run_backfill(engine, factory, chunks, nothing, self._wired.progress, listener)
         if not choice.dry_run:
@@ -178,11 +179,14 @@ class EmbedWindows(BackfillCase):
         chosen = choice or EngineChoice(workers=1)
         warn_of_cut_windows(create_numeric_model(request.model_id), request.window_days)
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
-        self._wired.numeric_backfill(request.model_id).encoder.require_same()
+        work = self._wired.numeric_backfill(request.model_id)
+        work.encoder.require_same()
         factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager)
         model_id = stored_model_id(request.model_id)
-        chunks = [chunk for market, part, _ in parts for chunk in numeric_chunks(part, market)]
-        done = self._run(model_id, factory, chunks, BackfillReport(), chosen, _tidying(self._wired.vectors))
+        left = [work.remaining(part, market) for market, part, _ in parts]
+        chunks = [chunk for each in left for chunk in each.chunks]
+        nothing = BackfillReport(planned=sum(each.n_covered for each in left))
+        done = self._run(model_id, factory, chunks, nothing, chosen, _tidying(self._wired.vectors))
         if request.members:
             done = self._without_young(done, parts)
         self._record(model_id, done)

@@ -11,10 +11,13 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.window_makers import digest_of_maker
+from prometheus.backfill.coverage import Coverage
 from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import Progress
 from prometheus.core.config import RegionDefinition
+from prometheus.data.coverage import NumericCoverage
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
@@ -69,6 +72,7 @@ class Wiring:
         self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)
         self.storage = RegimeStorage(db_manager=db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
+        self.coverage: NumericCoverage | None = NumericCoverage(db_manager)
         self.joint_vectors = JointEmbeddingStore(db_manager)
 
     def as_known_at(self, instant: datetime) -> Wiring:
@@ -78,7 +82,7 @@ class Wiring:
         then = copy(self)
         vars(then).update(
             reader=DataReader(self.db_manager, instant), registry=MemoryRegistry(), storage=MemoryStates(),
-            vectors=MemoryNumericStore(),
+            vectors=MemoryNumericStore(), coverage=None,
         )  # fmt: skip
         return then
 
@@ -126,8 +130,9 @@ class Wiring:
     def numeric_backfill(self, model_id: str) -> NumericBackfill:
         """Return the steps of a numeric backfill, for instruments of any market."""
         model = create_numeric_model(model_id)
-        builder_of = cache(partial(self._builder, model))
-        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
+        builder_of, makers = cache(partial(self._builder, model)), cache(partial(digest_of_maker, model))
+        coverage = None if self.coverage is None else Coverage(self.coverage, makers)
+        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader, coverage)
 
     def sync_window_index(self, model_id: str) -> None:
         """Bring the index of similar windows, where there is one, in step with a model's vectors."""

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import DateVector, Float32Matrix
-from prometheus.backfill.plan import BackfillReport, NumericChunk, lost_dates, missing_windows, rewritten_entities
+from prometheus.backfill.coverage import Coverage, Remaining, completed_spans
+from prometheus.backfill.plan import (
+    BackfillReport,
+    DateSpan,
+    NumericChunk,
+    NumericRequest,
+    lost_dates,
+    missing_windows,
+    numeric_chunks,
+    rewritten_entities,
+)
+from prometheus.encoders.numeric.coverage import CoveredSpan, SpanState
 from prometheus.encoders.numeric.encoder import EmbeddingBatch, NumericWindowEncoder
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowBuilder, WindowBatch, WindowBuild
 from prometheus.errors import InputRefusedError, InsufficientHistoryError, VectorError, unknown_instrument
@@ -24,7 +36,8 @@ class MissingWindows:
 
     `n_wanted` counts stored ones too; `is_new`: nothing of the chunk is stored; `rewritten`: instruments whose rows
     change; `lost`: by instrument, stored dates without a window; `refused`: instruments with a window that has no
-    vector.
+    vector; `completes`: the spans of which everything is stored in the end; `whole`: the windows of instruments that
+    had to be looked at from the start of the range.
     """
 
     windows: WindowBatch
@@ -35,15 +48,18 @@ class MissingWindows:
     lost: Mapping[str, DateVector] = field(default_factory=dict)
     batch: EmbeddingBatch | None = None
     refused: tuple[VectorError, ...] = ()
+    completes: tuple[CoveredSpan, ...] = ()
+    whole: MissingWindows | None = None
 
 
-def _lost(windows: WindowBatch, stored: NDArray[Any]) -> dict[str, DateVector]:
-    """Return by instrument the stored dates that have no window any more."""
+def _lost(windows: WindowBatch, stored: NDArray[Any], *, is_rest: bool) -> dict[str, DateVector]:
+    """Return by instrument the stored dates that have no window any more; of the rest of a range, all such dates."""
     found: dict[str, DateVector] = {}
     for index in np.unique(stored["entity_index"]).tolist():
         wanted = windows.as_of_dates[windows.entity_index == index]
         if len(wanted):
-            lost = lost_dates(stored["as_of_date"][stored["entity_index"] == index], wanted)
+            dates = stored["as_of_date"][stored["entity_index"] == index]
+            lost = np.setdiff1d(dates, wanted) if is_rest else lost_dates(dates, wanted)
             found |= {windows.entity_ids[index]: lost} if len(lost) else {}
     return found
 
@@ -57,29 +73,71 @@ class NumericBackfill:
     """Fills ``numeric_window_embeddings``; a `prometheus.backfill.work.ChunkWork`.
 
     `builder_of` returns the window builder of a market; `instruments` tells an unknown one from one with too little
-    history.
+    history; `coverage` remembers what need not be looked at again.
     """
 
     builder_of: Callable[[str], NumericWindowBuilder]
     encoder: NumericWindowEncoder
     instruments: InstrumentSource
+    coverage: Coverage | None = None
+
+    def remaining(self, request: NumericRequest, market: str) -> Remaining:
+        """Return what has to be looked at of a request for instruments of one market."""
+        if self.coverage is None or not request.span.is_range:
+            return Remaining(tuple(numeric_chunks(request, market)))
+        names = sorted(set(request.instrument_ids))
+        states = self.coverage.states(names, market, self.encoder.model_id, request.window_days, request.span)
+        return Remaining.of(request, market, states)
 
     def read(self, chunk: NumericChunk) -> MissingWindows:
         """Build the windows of a chunk and keep those without a stored row of equal input.
 
-        Bars and stored hashes of a range are read in parallel, each on its own server core.
+        What is covered is asked first: what changes meanwhile must not pass as covered.
         """
+        states = self._states(chunk)
+        build, stored = self._read_both(chunk)
+        windows = build.windows
+        n_of_each = np.bincount(windows.entity_index, minlength=len(windows.entity_ids))
+        without = tuple(windows.entity_ids[index] for index in np.flatnonzero(n_of_each == 0).tolist())
+        whole = self._read_whole(chunk, chunk.since, without) if chunk.since is not None and without else None
+        failures = name_unknown(build.failures, self.instruments) if whole is None else ()
+        if len(windows) == 0:
+            return MissingWindows(windows, 0, is_new=True, failures=failures, whole=whole)
+        missing = windows.take(missing_windows(windows, stored))
+        return MissingWindows(
+            missing,
+            len(windows),
+            is_new=not len(stored),
+            failures=failures,
+            rewritten=rewritten_entities(missing, stored),
+            lost=_lost(windows, stored, is_rest=chunk.since is not None),
+            completes=completed_spans(chunk.span.start, windows, stored, states),
+            whole=whole,
+        )
+
+    def _read_both(self, chunk: NumericChunk) -> tuple[WindowBuild[WindowBatch], NDArray[Any]]:
+        """Return the windows of a chunk and what is stored; of a range in parallel, each on its own server core."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-hashes") as side:
             stored_later = side.submit(self._load_stored, chunk) if chunk.span.is_range else None
             build = _build_windows(self.builder_of(chunk.market), chunk)
-        windows, failures = build.windows, name_unknown(build.failures, self.instruments)
-        if len(windows) == 0:
-            return MissingWindows(windows, 0, is_new=True, failures=failures)
-        stored = self._load_stored(chunk) if stored_later is None else stored_later.result()
-        missing = windows.take(missing_windows(windows, stored))
-        lost = _lost(windows, stored)
-        rewritten = rewritten_entities(missing, stored)
-        return MissingWindows(missing, len(windows), not len(stored), failures, rewritten, lost)
+        return build, self._load_stored(chunk) if stored_later is None else stored_later.result()
+
+    def _read_whole(self, chunk: NumericChunk, since: date, names: tuple[str, ...]) -> MissingWindows:
+        """Return what a range lacks of instruments without a window in the rest of it: that alone says why.
+
+        Rows before the rest are counted already, as known to be stored.
+        """
+        span = DateSpan.of_range(since, chunk.span.end)
+        found = self.read(replace(chunk, instrument_ids=names, span=span, since=None))
+        before = DateSpan.of_range(since, chunk.span.start - timedelta(days=1))
+        n_counted = len(self._load_stored(replace(chunk, instrument_ids=names, span=before)))
+        return replace(found, n_wanted=found.n_wanted - n_counted)
+
+    def _states(self, chunk: NumericChunk) -> list[SpanState]:
+        if self.coverage is None or not chunk.span.is_range:
+            return []
+        model_id, days = self.encoder.model_id, chunk.window_days
+        return self.coverage.states(chunk.instrument_ids, chunk.market, model_id, days, chunk.span)
 
     def _load_stored(self, chunk: NumericChunk) -> NDArray[Any]:
         dates = np.array([chunk.span.start, chunk.span.end], dtype="M8[D]")
@@ -90,22 +148,31 @@ class NumericBackfill:
         """Return the number of rows to write."""
         n_missing = len(wanted.windows)
         each = vector_bytes(self._encode_sound(wanted.windows.take(slice(0, 1)))[0].vectors) if n_missing else 0
-        return BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * each, (), _n_lost(wanted))
+        report = BackfillReport(wanted.n_wanted, n_missing, wanted.failures, n_missing * each, (), _n_lost(wanted))
+        return report if wanted.whole is None else report + self.count(wanted.whole)
 
     def encode(self, wanted: MissingWindows) -> MissingWindows:
         """Return the windows with their vectors; an instrument with a window that has no vector is a failure."""
+        if wanted.whole is not None:
+            wanted = replace(wanted, whole=self.encode(wanted.whole))
         if not len(wanted.windows):
             return wanted
         batch, refused = self._encode_sound(wanted.windows)
-        return replace(wanted, batch=batch, refused=refused)
+        completes = () if refused else wanted.completes
+        return replace(wanted, batch=replace(batch, completes=completes), refused=refused)
 
     def write(self, encoded: MissingWindows) -> BackfillReport:
         """Store the rows of a chunk in one transaction."""
-        batch = encoded.batch
+        report = self._written(encoded)
+        return report if encoded.whole is None else report + self._written(encoded.whole)
+
+    def _written(self, encoded: MissingWindows) -> BackfillReport:
+        batch, model_id, window_days = encoded.batch, self.encoder.model_id, encoded.windows.window_days
         for name, dates in encoded.lost.items():
-            windows = encoded.windows
-            self.encoder.store.drop(INSTRUMENT, name, self.encoder.model_id, windows.window_days, dates)
+            self.encoder.store.drop(INSTRUMENT, name, model_id, window_days, dates)
         if batch is None:
+            if self.coverage is not None and encoded.completes:
+                self.coverage.store.record(model_id, window_days, encoded.completes)
             return BackfillReport(encoded.n_wanted, 0, encoded.failures, dropped=_n_lost(encoded))
         n_written = self.encoder.save(batch, is_new=encoded.is_new)
         n_planned = encoded.n_wanted - (len(encoded.windows) - len(batch))

@@ -116,7 +116,10 @@ class Chunk(ABC):
 
 @dataclass(frozen=True, slots=True)
 class NumericChunk(Chunk):
-    """The windows of some instruments, ascending, of one market, on all dates of a span."""
+    """The windows of some instruments, ascending, of one market, on all dates of a span.
+
+    Of a range that began at `since`, the span is the rest that was not known to be stored.
+    """
 
     divided: ClassVar[str] = "instrument_ids"
     instrument_ids: tuple[str, ...]
@@ -124,6 +127,7 @@ class NumericChunk(Chunk):
     span: DateSpan
     window_days: int
     model_id: str
+    since: date | None = None
 
     @property
     def key(self) -> str:

@@ -13,12 +13,14 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from prometheus.data.coverage import forget_instruments
 from prometheus.data.postgres.connections import Databases
 from prometheus.data.regimes import rebuild_transitions
 from prometheus.data.series import remove_values, told_value
 from prometheus.data.text_reader import compose_text_query
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
 from prometheus.encoders.joint.numbers import MAX_AGE, YEAR
+from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.encoders.texts.documents import TEXT_TABLES, TOLD_VALUES, TextSourceType
 
 Counts = dict[str, int]
@@ -98,6 +100,7 @@ class Removal:
                 with connection.cursor() as cursor:
                     rebuild_transitions(cursor, region, model_id, key["begin"], date.max)
         with self._transaction(self._db.get_historical_connection) as connection:
+            forget_instruments(connection, INSTRUMENT, [instrument_id])
             models = connection.execute(_REGION_VECTORS, key).fetchall()
             counts["numeric_window_embeddings"] = len(models)
             counts["joint_embeddings"] = connection.execute(_JOINT, key).rowcount

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Float64Vector, Int64Vector
+from prometheus.data.coverage import forget_instruments
 from prometheus.data.date_order import DateOrder
 from prometheus.data.decisions import decided_bars
 from prometheus.data.postgres.binary_copy import copy_in, fetch_packed
@@ -348,6 +349,7 @@ class PriceStaging:
     def remove(self, instrument_id: str, days: Sequence[date]) -> None:
         """Delete stored bars, and the embeddings of their dates."""
         key = {"id": instrument_id, "days": list(days)}
+        forget_instruments(self._connection, "INSTRUMENT", [instrument_id])
         self._connection.execute(
             "DELETE FROM prices_daily WHERE instrument_id = %(id)s AND trade_date = ANY(%(days)s)", key
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from prometheus.arrays import DateVector, Float32Vector, decode_vector
+from prometheus.data.coverage import forget_dates, keep_coverage, record_spans
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_blocks_in, copy_in
 from prometheus.data.postgres.row_copy import JSONB_VERSION
@@ -41,11 +42,11 @@ class NumericEmbeddingStore(VectorTable):
             return 0
         if is_new and batch.input_hashes is not None:
             try:
-                return self._db.write(lambda cursor: copy_new_rows(cursor, batch))
+                return self._db.write(lambda cursor: _covering(cursor, batch, copy_new_rows))
             except psycopg.errors.UniqueViolation:  # another run was here first, or the rows have no input hash
                 logger.debug("%s: some rows were stored meanwhile", batch.model_id)
         try:
-            return self._db.write(lambda cursor: upsert_rows(cursor, batch))
+            return self._db.write(lambda cursor: _covering(cursor, batch, upsert_rows))
         except psycopg.errors.CardinalityViolation as error:
             raise repeated_key(batch.model_id) from error
 
@@ -87,7 +88,17 @@ class NumericEmbeddingStore(VectorTable):
             AND window_days = %s AND as_of_date = ANY(%s)
         """
         key = (entity_type, entity_id, model_id, window_days, dates.tolist())
-        return self._db.write(lambda cursor: cursor.execute(query, key).rowcount)
+
+        if not len(dates):
+            return 0
+
+        def delete(cursor: psycopg.Cursor[Any]) -> int:
+            keep_coverage(cursor)
+            n_rows = cursor.execute(query, key).rowcount
+            forget_dates(cursor, entity_type, [entity_id], model_id, window_days, dates)
+            return n_rows
+
+        return self._db.write(delete)
 
     def tidy(self, *, analyze: bool) -> None:
         """Do at once what the server does by itself some minutes after a large load: mark rows settled, count them.
@@ -103,6 +114,20 @@ class NumericEmbeddingStore(VectorTable):
                 connection.execute(statement)
             finally:
                 connection.autocommit = False
+
+
+def _covering(
+    cursor: psycopg.Cursor[Any], batch: EmbeddingBatch, store: Callable[[psycopg.Cursor[Any], EmbeddingBatch], int]
+) -> int:
+    """Store rows, remember the spans that they complete, and forget others that hold one of their dates."""
+    keep_coverage(cursor)
+    n_rows = store(cursor, batch)
+    key = (batch.model_id, batch.window_days)
+    recorded = record_spans(cursor, batch.entity_type, *key, batch.completes) if batch.completes else set()
+    others = {batch.entity_ids[index] for index in np.unique(batch.entity_index).tolist()} - recorded
+    if others and n_rows:
+        forget_dates(cursor, batch.entity_type, others, *key, batch.as_of_dates)
+    return n_rows
 
 
 def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Int64Vector, as_float32, require_finite
 from prometheus.collaborators import offers, require_methods
 from prometheus.encoders.identity import RegisteredModel, completed
+from prometheus.encoders.numeric.coverage import CoveredSpan
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.numeric.windows import INSTRUMENT, NumericWindowSpec
 from prometheus.errors import UsageError, VectorError, WindowShapeError
@@ -34,7 +35,8 @@ Encode: TypeAlias = "Callable[[Any, NumericWindowSpec, date, NumericEmbeddingMod
 class EmbeddingBatch:
     """Vectors of one model, shape (n, dim), float32, finite, ready to be stored; `sources` say what made each row.
 
-    `is_held` says of which dates the bar was suspect, so that the vector is that of the window before.
+    `is_held` says of which dates the bar was suspect, so that the vector is that of the window before. Once the batch
+    is stored, all windows of the spans that it `completes` are; a store may remember that with the rows.
     """
 
     entity_type: str
@@ -48,6 +50,7 @@ class EmbeddingBatch:
     feature_names: tuple[str, ...] = CLOSE_VOLUME.names
     sources: Sequence[Mapping[str, Any]] | None = None
     is_held: NDArray[np.bool_] | None = None
+    completes: tuple[CoveredSpan, ...] = ()
 
     def __post_init__(self) -> None:
         n_rows = len(self.as_of_dates)

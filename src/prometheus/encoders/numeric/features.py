@@ -108,7 +108,7 @@ def digests_of_runs(values: UInt64Vector, starts: Int64Vector, ends: Int64Vector
     prefix = np.zeros(n_rows + 1, dtype=np.uint64)
     np.cumsum(values * powers[:-1], out=prefix[1:])
     digests = (prefix[ends] - prefix[starts]) * inverses[starts]
-    return _mix(digests).view(np.int64)
+    return mixed(digests).view(np.int64)
 
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64; 2**64 divided by the golden ratio
@@ -116,18 +116,18 @@ _BASE_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 
 
 def _row_digests(bars: PriceBars, fields: Sequence[str]) -> UInt64Vector:
-    digests = _mix(bars.dates.astype(np.int64).view(np.uint64))
+    digests = mixed(bars.dates.astype(np.int64).view(np.uint64))
     for field in fields:
-        digests = _mix(digests ^ bars.column(field).view(np.uint64))
+        digests = mixed(digests ^ bars.column(field).view(np.uint64))
     return digests
 
 
-def _mix(values: UInt64Vector) -> UInt64Vector:
+def mixed(values: UInt64Vector) -> UInt64Vector:
     """Return the finaliser of SplitMix64 of each value (Steele, Lea and Flood, 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    bits = values + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def feature_set_of(model: NumericEmbeddingModel) -> FeatureSet:
