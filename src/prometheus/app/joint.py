@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,9 +40,11 @@ from prometheus.encoders.numeric.regions import NUM_REGIME_REGION_V1
 from prometheus.encoders.texts.codes import canonical, spellings_of
 from prometheus.encoders.texts.documents import TEXT_TABLES
 from prometheus.errors import InputRefusedError, UsageError, no_joint_rows, unknown_instrument
-from prometheus.evaluation.figures import HarmCheck, check_harm
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.protocols import JointEmbeddingModel
+
+if TYPE_CHECKING:
+    from prometheus.evaluation.figures import HarmCheck
 
 CENTRED_FAMILY_PREFIX = "joint-regime-core-v2"
 
@@ -220,6 +222,8 @@ class JoinTexts(BackfillCase):
 
         The volatility is that of the instrument's adjusted closes. NotFoundError without joint rows or bars.
         """
+        from prometheus.evaluation.figures import check_harm  # noqa: PLC0415 -- slow to import, and only here
+
         config = self._wired.registry.load_config(joint_model_id) or {}
         request = replace(self._spelled(request, joint_model_id), series=tuple(config.get("series", ())))
         start, end = request.span.start, request.span.end

@@ -5,17 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus.app.alerts import AlertReport
-from prometheus.app.regimes import NewestLabel
-from prometheus.app.stance import StanceNight
 from prometheus.backfill.plan import Skipped
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.market.findings import Finding
 from prometheus.regime.alerts import RegimeChange
-from prometheus.regime.drift import Drift
 from prometheus.regime.record import Head
+
+if TYPE_CHECKING:
+    from prometheus.app.stance import StanceNight
+    from prometheus.regime.drift import Drift
+    from prometheus.regime.types import RegimeState
+
+
+@dataclass(frozen=True, slots=True)
+class NewestLabel:
+    """A region's newest state and the label before it, None for a first state."""
+
+    as_of_date: date
+    label: str
+    confidence: float
+    previous_label: str | None
+
+    @classmethod
+    def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
+        """Return the newest of some states, oldest first; None for no states."""
+        if not states:
+            return None
+        newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
+        return cls(newest.as_of_date, newest.regime_label.name, newest.confidence, previous)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the label differs from the one before."""
+        return self.previous_label not in (None, self.label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "as_of_date": str(self.as_of_date), "regime_label": self.label, "confidence": self.confidence,
+            "previous_label": self.previous_label, "is_changed": self.is_changed,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from prometheus import errors
 from prometheus.app.alerts import NightAlerts
 from prometheus.app.backfills import EngineChoice, noting
-from prometheus.app.joint import JoinTexts, JointModelChoice, TextBranch, text_branches
 from prometheus.app.night_reports import NightlyReport, RegionNight, TextNight
-from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
-from prometheus.app.regimes import LabelRegimes, NewestLabel, RegimeRequest
+from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan
 from prometheus.app.saying import listening
 from prometheus.app.settled_nights import NightNotes, SettledNights
-from prometheus.app.texts import TextRequest
-from prometheus.arrays import DateVector
-from prometheus.backfill.joint import JointRequest
+from prometheus.app.text_backlog import find_backlog
 from prometheus.backfill.plan import DateSpan
 from prometheus.data.postgres.locks import only_run
+from prometheus.data.record import ForwardRecord
 from prometheus.data.settled import Marks, load_marks
-from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.texts.documents import TextSourceType
-from prometheus.errors import InsufficientHistoryError, RegionMembersError
-from prometheus.files.prototypes import read_prototypes
 
 if TYPE_CHECKING:
     from prometheus.app import App
-
-logger = logging.getLogger(__name__)
+    from prometheus.app.region_nights import BringUp
 
 KIND = "nightly"
-RECENT = timedelta(days=31)
-"""Far enough back to find the label before the newest one."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _WantedRegion:
-    """The dates of a region and its models; `stored`: ascending dates with a regime of that model."""
-
-    plan: RegionPlan
-    n_sessions: int
-    encoder_model_id: str
-    model_id: str
-    span: DateSpan
-    stored: DateVector
-
-    @property
-    def first_new(self) -> date:
-        """The first date that no night has come to yet."""
-        newest: date | None = self.stored[-1].item() if len(self.stored) else None
-        return self.span.start if newest is None else newest + timedelta(days=1)
 
 
 class RunNight:
@@ -95,26 +66,31 @@ class RunNight:
         settled = SettledNights(self._app.wired, request, plans)
         marks = load_marks(self._app.db_manager, settled.instruments)
         texts = (self._embed("MACRO", end, request, marks), self._embed("NEWS", end, request, marks))
-        stances = self._app.stance.nightly(end, dry_run=request.dry_run)
+        stances = self._app.stance.nightly(end, dry_run=request.dry_run) if marks.of("stance_heads") else ()
         if sum(night.n_written for night in texts) + sum(night.n_written for night in stances):
             marks = load_marks(self._app.db_manager, settled.instruments)
         joinable = {night.source_type for night in texts if night.is_joinable}
         settled.begin(marks, joinable, self._app.alerts.outbox.told())
-        regions = tuple(self._bring_up(plan, joinable, told, settled, request) for plan in plans)
+        left = _Left(self._app, self._planner, told, joinable, request)
+        regions = tuple(settled.find(plan, told) or left.region(plan, settled) for plan in plans)
         settled.end()
         told.end()
-        return NightlyReport(regions, texts, 0.0, request.dry_run, self._app.statements.head(), stances=stances)
+        return NightlyReport(
+            regions, texts, 0.0, request.dry_run, ForwardRecord(self._app.db_manager).head(), stances=stances
+        )
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest, marks: Marks) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""
         config = self._config
         model_id = config.text_model_id if source_type == "MACRO" else config.news_text_model_id
-        backlog = self._app.texts.backlog(source_type, model_id, end, marks, dry_run=request.dry_run)
+        backlog = find_backlog(self._app.db_manager, source_type, model_id, end, marks, dry_run=request.dry_run)
         night = TextNight(source_type, model_id, backlog.n_texts)
         if backlog.first_missing is None:
             return night
         if request.dry_run:
             return replace(night, n_written=backlog.n_missing)
+        from prometheus.app.texts import TextRequest  # noqa: PLC0415 -- only where there is something to embed
+
         runtime = self._app.texts.runtime_of(model_id)
         span = DateSpan.of_range(backlog.first_missing, end)
         wanted = TextRequest(span, model_id, config.hf_model_name, runtime=runtime)
@@ -125,127 +101,26 @@ class RunNight:
             failures += map(str, done.failures)
         return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
 
-    def _bring_up(
-        self, plan: RegionPlan, joinable: Collection[TextSourceType], told: NightAlerts, settled: SettledNights,
+
+class _Left:
+    """The regions that are not settled; a night without any imports nothing of what computes them."""
+
+    def __init__(
+        self, app: App, planner: NightlyPlanner, told: NightAlerts, joinable: Collection[TextSourceType],
         request: NightlyRequest,
-    ) -> RegionNight:  # fmt: skip
-        """Compute what one region lacks, or tell again that it lacks nothing; see `SettledNights`."""
-        night = settled.find(plan, told)
-        if night is None:
-            notes = NightNotes()
-            with listening() as said:
-                night = self._compute(plan, joinable, told, notes, request)
-            settled.note(plan, night, notes, said)
+    ) -> None:  # fmt: skip
+        self._given = (app, planner, told, joinable, request)
+
+    @cached_property
+    def _work(self) -> BringUp:
+        from prometheus.app.region_nights import BringUp  # noqa: PLC0415 -- only where there is something to do
+
+        return BringUp(*self._given)
+
+    def region(self, plan: RegionPlan, settled: SettledNights) -> RegionNight:
+        """Bring one region up to date, and settle it if there was nothing to do."""
+        notes = NightNotes()
+        with listening() as said:
+            night = self._work.region(plan, notes)
+        settled.note(plan, night, notes, said)
         return night
-
-    def _compute(
-        self, plan: RegionPlan, joinable: Collection[TextSourceType], told: NightAlerts, notes: NightNotes,
-        request: NightlyRequest,
-    ) -> RegionNight:  # fmt: skip
-        """Compute what one region lacks; a failure is noted and stops no other region."""
-        night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped)
-        if plan.stale:
-            return replace(night, failures=(f"left out, it lacks {', '.join(plan.stale)}",))
-        if plan.stands_on(plan.skipped):
-            return replace(night, is_skipped=True)
-        begin, failures = time.monotonic(), list[str]()
-        with noting(failures):
-            wanted = self._wanted(plan, notes, request)
-            checked = self._app.findings.check_known(list(plan.definition.members), until=plan.as_of_date)
-            failures += [f"{name}: {reason}" for name, reason in checked.failures.items()]
-            news = tuple(each for each in checked.findings if each.last >= wanted.first_new)
-            night = replace(night, findings=tuple(checked.findings), new_findings=news)
-            told.found(plan.region, news)
-            try:
-                night = self._label(night, wanted, told, notes, dry_run=request.dry_run)
-            except (InsufficientHistoryError, RegionMembersError) as error:
-                needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
-                begun = dict.fromkeys(plan.skipped.rest(plan.definition.members), (plan.as_of_date, needed))
-                skipped = plan.skipped + self._planner.young(begun, plan.market)
-                if not plan.stands_on(skipped):
-                    raise
-                night = replace(night, skipped=skipped, is_skipped=True)
-            for branch in self._branches(wanted, joinable) if night.newest is not None else ():
-                with noting(failures):
-                    night = self._join(night, wanted, branch, notes, dry_run=request.dry_run)
-        return replace(night, seconds=time.monotonic() - begin, failures=tuple(failures))
-
-    def _wanted(self, plan: RegionPlan, notes: NightNotes, request: NightlyRequest) -> _WantedRegion:
-        path = plan.definition.prototypes
-        prototypes = None if path is None else read_prototypes(path)
-        subject = self._app.wired.subject_of(plan.region, None, None, None, NUM_REGIME_CORE_V2)
-        encoder_model_id = subject.encoder.model_id
-        model_id = encoder_model_id if prototypes is None else prototypes.regime_model_id(encoder_model_id)
-        calibration = None if prototypes is None else prototypes.calibration
-        if calibration is not None and calibration.market_index is not None:
-            notes.instruments.add(calibration.market_index.instrument_id)
-        stored = self._stored_dates(plan, model_id)
-        first_stored = stored[0].item() if len(stored) else None
-        calibrated_until = None if calibration is None else calibration.end
-        first_bar = plan.first_bar or plan.as_of_date
-        start = first_date_wanted(request.since, first_stored, calibrated_until, first_bar)
-        if start > plan.as_of_date:
-            reason = f"--since {start}" if request.since else f"{path}, which labels sessions from {start} on,"
-            raise errors.UsageError(f"{reason} leaves nothing up to {plan.as_of_date}; give an earlier --since DATE")
-        span = DateSpan.of_range(start, plan.as_of_date)
-        return _WantedRegion(plan, subject.window_days, encoder_model_id, model_id, span, stored)
-
-    def _label(
-        self, night: RegionNight, wanted: _WantedRegion, told: NightAlerts, notes: NightNotes, *, dry_run: bool
-    ) -> RegionNight:
-        plan, model_id, end = wanted.plan, wanted.model_id, wanted.span.end
-        instrument_id = plan.definition.instrument_id
-        encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
-        prototypes = plan.definition.prototypes
-        request = RegimeRequest(plan.region, instrument_id, wanted.span, None, encoder_model_id, prototypes)
-        wired = self._app.wired.storing_in(told.storage(plan.region, model_id, end))
-        done = LabelRegimes(wired).run(request, dry_run=dry_run)
-        report = done.report
-        notes.runs.append((LabelRegimes.kind, model_id, report.planned))
-        if dry_run:
-            n_added = max(0, report.planned - int(np.sum(wanted.stored >= np.datetime64(wanted.span.start))))
-        else:
-            n_added = len(np.setdiff1d(self._stored_dates(plan, model_id), wanted.stored))
-        newest = self._app.wired.storage.get_history(plan.region, end - RECENT, end, model_id)
-        if newest and not dry_run:
-            self._app.drift.keep_norms(plan.region, model_id, end)
-        return replace(
-            night,
-            model_id=model_id,
-            n_embeddings=report.embeddings.written,
-            n_added=n_added,
-            n_rewritten=max(0, report.regimes.written - n_added),
-            newest=NewestLabel.of_history(newest),
-            n_joint_rows=sum(report.joined_anew.values()),
-            run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
-            changes=told.changes(plan.region, model_id),
-            drift=self._app.drift.on(plan.region, end, model_id) if newest else None,
-        )
-
-    def _branches(self, wanted: _WantedRegion, joinable: Collection[TextSourceType]) -> list[TextBranch]:
-        """Return what a region is joined with: its texts, and macro numbers where rows of them are stored."""
-        of_texts = text_branches(self._config, wanted.plan.region, wanted.plan.definition)
-        branches = [each for each in of_texts if each.space.text_source in joinable]
-        named = {each.joint_model_id for each in branches}
-        numbers = self._app.joint.with_numbers(wanted.plan.region, wanted.encoder_model_id, wanted.span.end)
-        return [*branches, *(each for each in numbers if each.joint_model_id not in named)]
-
-    def _join(
-        self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, notes: NightNotes, *, dry_run: bool
-    ) -> RegionNight:
-        span = self._app.joint.joinable(wanted.span, branch.joint_model_id)
-        if span is None:
-            return night
-        request = JointRequest(
-            branch.space, wanted.plan.region, span, wanted.encoder_model_id, branch.text_model_id, branch.filters
-        )
-        models = JointModelChoice(wanted.encoder_model_id, branch.text_model_id, branch.joint_model_id)
-        done = self._app.joint.backfill([request], models, dry_run=dry_run)
-        notes.runs.append((JoinTexts.kind, branch.joint_model_id, done.report.planned))
-        night = replace(night, n_joint_rows=night.n_joint_rows + done.report.written)
-        return night if dry_run else replace(night, run_ids=(*night.run_ids, done.run_id))
-
-    def _stored_dates(self, plan: RegionPlan, model_id: str) -> DateVector:
-        reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
-        stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
-        return np.sort(stored["as_of_date"])

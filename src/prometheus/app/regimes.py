@@ -73,36 +73,6 @@ class MembersRequest:
         return RegimeRequest(name, name, self.span, None, None, self.prototypes[name])
 
 
-@dataclass(frozen=True, slots=True)
-class NewestLabel:
-    """A region's newest state and the label before it, None for a first state."""
-
-    as_of_date: date
-    label: str
-    confidence: float
-    previous_label: str | None
-
-    @classmethod
-    def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
-        """Return the newest of some states, oldest first; None for no states."""
-        if not states:
-            return None
-        newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
-        return cls(newest.as_of_date, newest.regime_label.name, newest.confidence, previous)
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the label differs from the one before."""
-        return self.previous_label not in (None, self.label)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "as_of_date": str(self.as_of_date), "regime_label": self.label, "confidence": self.confidence,
-            "previous_label": self.previous_label, "is_changed": self.is_changed,
-        }  # fmt: skip
-
-
 class LabelRegimes(BackfillCase, ReadRegimes):
     """Computes and stores numeric embeddings and regimes."""
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from prometheus.app.night_reports import RegionNight
-from prometheus.app.regimes import NewestLabel
+from prometheus.app.night_reports import NewestLabel, RegionNight
 from prometheus.app.saying import Said, say_again
 from prometheus.core.config import PrometheusConfig, RegionDefinition
 from prometheus.data.models import LoggedRun

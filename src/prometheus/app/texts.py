@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +16,10 @@ from prometheus.backfill.plan import DateSpan, text_chunks
 from prometheus.backfill.texts import TextBackfill
 from prometheus.backfill.work import BackfillRun, run_of_nothing
 from prometheus.core.runs import retry_lost_connection
-from prometheus.data.settled import EVERY_PERIOD, Marks, Settled, SettledWork, digest_of
-from prometheus.data.text_reader import TextBacklog, TextReader, load_text_backlog
+from prometheus.data.text_reader import TextReader
 from prometheus.data.vectors.texts import TextEmbeddingStore
 from prometheus.encoders.texts.chunks import FLOAT32, available_cores, checked_precision
-from prometheus.encoders.texts.documents import TEXT_TABLES, TextSourceType
+from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.encoders.texts.portions import GPU_SCALE
 from prometheus.encoders.texts.service import TextCounts, TextEmbeddingService
 from prometheus.errors import UsageError
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from prometheus.ingest.series import SeriesOptions
     from prometheus.ingest.texts import TextIngest
 
-BACKLOG = "text backlog"
 RUNTIMES = ("onnx", "torch", *MODEL_ID_OF)
 
 
@@ -138,21 +135,6 @@ class EmbedTexts(BackfillCase):
             if not done.is_dry and not done.failures:
                 blocks.settle()
         return self._record(request.model_id, replace(done, report=done.report + blocks.counts))
-
-    def backlog(
-        self, source_type: TextSourceType, model_id: str, until: date, marks: Marks, *, dry_run: bool
-    ) -> TextBacklog:
-        """Return what a model has still to embed of the texts dated up to a date (UTC), from marks of all rows."""
-        work, key = SettledWork(self._wired.db_manager), (f"{source_type} {model_id}", EVERY_PERIOD)
-        rows = (marks.of(TEXT_TABLES[source_type].name), marks.of("text_embeddings", key[0]))
-        digest = digest_of(str(until), rows)
-        known = work.load(BACKLOG, [key[0]]).get(key)
-        if known is not None and known.sources == digest:
-            return TextBacklog(known.account["texts"], 0, None)
-        found = load_text_backlog(self._wired.db_manager, source_type, model_id, until)
-        if found.first_missing is None and not dry_run:
-            work.save(BACKLOG, {key: Settled(digest, {"texts": found.n_texts})})
-        return found
 
     def runtime_of(self, model_id: str) -> str:
         """Return the runtime of a model id of settings: the one it is recorded with, or that it is named after."""
