@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.cli.test_nightly import EVENTS, NIGHT, REGIONS, configure, ingest_events
 from tests.fixtures.commands import Run
-from tests.fixtures.database import keep_rows, restore_rows
+from tests.fixtures.database import as_owner, keep_rows, restore_rows
 from tests.fixtures.examples import share_of
 from tests.fixtures.text_models import needs_minilm
 
 from prometheus.app import joint, regimes
 from prometheus.app.databases import DatabaseManager
 from prometheus.arrays import as_float32
+from prometheus.data.migrations import DatabaseName
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.files.prototypes import write_prototypes
 from prometheus.regime import RegimeLabel, RegimePrototype
@@ -133,6 +134,33 @@ def test_what_is_settled_is_what_the_slow_way_tells(run: Run, db_manager: Databa
     assert night(run, "--dry-run")[1]["written"] == 0
     with db_manager.get_historical_connection() as connection:
         assert connection.execute("SELECT count(*) FROM settled_work").fetchone() == (0,), "a dry run settles nothing"
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_change_behind_resting_triggers_is_named_by_a_check_and_made_good_by_its_repair(
+    run: Run, db_manager: DatabaseManager
+) -> None:
+    before = stored(db_manager)
+    hidden: tuple[tuple[DatabaseName, str], ...] = (
+        ("historical", "DELETE FROM joint_embeddings WHERE as_of_date = '2023-12-14'"),
+        ("historical", "DELETE FROM text_embeddings"),
+        ("runtime", "DELETE FROM regimes WHERE region = 'US_MIX' AND as_of_date = '2023-12-01'"),
+    )
+    for database, statement in hidden:
+        with as_owner(db_manager, database) as connection:  # whose triggers rest
+            connection.execute(statement)
+    found = run("db", "check")
+    assert found.exit_code == 3
+    assert found.stdout.splitlines() == [
+        "joint_embeddings: US_INDEX 2023 has rows that its digest does not tell [digest_disagrees]",
+        "joint_embeddings: US_MIX 2023 has rows that its digest does not tell [digest_disagrees]",
+        "text_embeddings: MACRO text-static-v1 has rows that its digest does not tell [digest_disagrees]",
+        "regimes: US_MIX 2023 has rows that its digest does not tell [digest_disagrees]",
+        "4 digests disagree, 4 are left",
+    ]
+    assert run("db", "check", "--repair").exit_code == 0
+    assert night(run)[1]["written"] > 0
+    assert stored(db_manager) == before
 
 
 EDITS = {

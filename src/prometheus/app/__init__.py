@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prometheus.app import calibrations as _calibrations
     from prometheus.app import decisions as _decisions
     from prometheus.app import definitions as _definitions
+    from prometheus.app import digests as _digests
     from prometheus.app import drift as _drift
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import event_studies as _event_studies
@@ -73,6 +74,7 @@ class App:
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
     definitions: _definitions.Define
+    digests: _digests.CheckDigests
     drift: _drift.WatchDrift
     alerts: _alerts.SendAlerts
     nightly: _nightly.RunNight

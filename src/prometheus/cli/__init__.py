@@ -50,7 +50,7 @@ COMMANDS = {
     "serve": ("operations", "show the page and answer the API"),
     "mcp": ("operations", "answer language models over standard input and output"),
     "completion": ("completion", "print a script that completes commands in bash, zsh or fish"),
-    "db": ("operations", "migrate, inspect and stop the databases"),
+    "db": ("operations", "migrate, inspect, check and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""
 EXAMPLES = ("quick prices.csv", "show_regimes --region AAPL.US --explain", "serve --open")

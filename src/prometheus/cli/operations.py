@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
 DEFAULT_PORT = 8321
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- named to be recognised
 
-db = new_group("Migrate, inspect and stop the databases.")
+db = new_group("Migrate, inspect, check and stop the databases.")
 config = new_group("Print every setting and where it came from.")
 
 
@@ -53,6 +53,20 @@ def status() -> Answer:
     with command_app() as application:
         facts = _facts(application.db_manager)
     return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+@subcommand(db, "", "--repair")
+def check(
+    repair: Annotated[
+        bool, option("Make wrong digests anew; the next run looks at every row they stood for.", "--repair")
+    ] = False,
+) -> Answer:
+    """Compare every digest with the rows it stands for, and name those that disagree; exit code 3 if there are any."""
+    with command_app("digests") as application:
+        report = application.digests.check(repair=repair)
+    lines = [*map(str, report.found), f"{len(report.found)} digests disagree, {len(report.left)} are left"]
+    facts = {"found": [asdict(each) for each in report.found], "left": len(report.left)}
+    return Answer(lambda: facts, lambda: "\n".join(lines), report.exit_code)
 
 
 @subcommand(db, "")

@@ -1,7 +1,7 @@
 """The table ``numeric_coverage``: of which spans all windows are stored, written in the transaction of their rows.
 
 It is true as long as the bars and decisions have the digest it was written with (``source_digests``), the same code and
-settings make the windows, and nobody else wrote into ``numeric_window_embeddings`` (``outside_writes``).
+settings make the windows, and no other program wrote into ``numeric_window_embeddings`` (``outside_writes``).
 """
 
 from __future__ import annotations

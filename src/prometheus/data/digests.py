@@ -1,4 +1,4 @@
-"""The table ``source_digests``, which the database keeps itself: what the rows say that backfills are made of.
+"""The tables ``source_digests`` and ``state_digests``, which the databases keep themselves: what rows say.
 
 A digest stands for the rows of one key (an instrument) and period (a year), in any order. Triggers keep it, so an edit
 by SQL counts like one by a command. Which tables have one, and how a row is digested, is read from the triggers.
@@ -13,24 +13,24 @@ from typing import LiteralString, cast
 import psycopg
 from psycopg import sql
 
-from prometheus.data.postgres.connections import HistoricalTables
+from prometheus.data.postgres.connections import Databases, Transactions
 
 _SOURCES = """
     SELECT tgrelid::regclass::text, min(tgargs), array_agg(tgname::text ORDER BY tgname) FILTER (WHERE tgenabled = 'D')
-    FROM pg_trigger WHERE tgfoid = 'keep_source_digests'::regproc GROUP BY tgrelid ORDER BY 1
+    FROM pg_trigger WHERE tgfoid = %s::regproc GROUP BY tgrelid ORDER BY 1
 """
 _FOUND = """
     SELECT {key} AS key, {period} AS period, count(*) AS n_rows, bit_xor({digest}) AS digest FROM {table} GROUP BY 1, 2
 """
 _DISAGREEING = """
     SELECT key, period FROM ({found}) AS found
-    FULL JOIN (SELECT * FROM source_digests WHERE source = {source}) AS stored USING (key, period)
+    FULL JOIN (SELECT * FROM {digests} WHERE source = {source}) AS stored USING (key, period)
     WHERE coalesce(found.n_rows, 0) <> coalesce(stored.n_rows, 0)
        OR coalesce(found.digest, 0) <> coalesce(stored.digest, 0)
     ORDER BY key COLLATE "C", period
 """
 _REBUILD = """
-    INSERT INTO source_digests (source, key, period, n_rows, digest)
+    INSERT INTO {digests} (source, key, period, n_rows, digest)
     SELECT {source}, key, period, n_rows, digest FROM ({found}) AS found
 """
 
@@ -55,39 +55,53 @@ class _Source:
     period: str
     digest: str
     disabled: tuple[str, ...]
+    digests: str
 
     def compose(self, query: LiteralString) -> sql.Composed:
         expressions = {
             name: sql.SQL(cast("LiteralString", getattr(self, name))) for name in ("key", "period", "digest")
         }
         found = sql.SQL(_FOUND).format(table=sql.Identifier(self.table), **expressions)
-        return sql.SQL(query).format(found=found, source=self.table)
+        return sql.SQL(query).format(found=found, source=self.table, digests=sql.Identifier(self.digests))
 
 
-class SourceDigests(HistoricalTables):
+class SourceDigests:
     """Compares the digests of rows with the rows, and makes them anew."""
+
+    digests = "source_digests"
+
+    def __init__(self, db_manager: Databases) -> None:
+        self._db = Transactions(db_manager.get_historical_connection)
 
     def check(self) -> list[Disagreement]:
         """Return the digests that disagree with their rows, and triggers that do not keep them, by table and key."""
         with self._db.connect() as connection:
-            return [each for source in _sources(connection) for each in _disagreeing(connection, source)]
+            return [each for source in self._sources(connection) for each in _disagreeing(connection, source)]
 
     def rebuild(self) -> None:
         """Make all digests of the tables anew where one disagrees; writers of such a table wait meanwhile."""
         with self._db.connect() as connection:
             connection.execute("SET LOCAL statement_timeout = 0")
-            for source in _sources(connection):
+            for source in self._sources(connection):
                 if connection.execute(source.compose(_DISAGREEING)).fetchone() is None:
                     continue
                 connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.Identifier(source.table)))
-                connection.execute("DELETE FROM source_digests WHERE source = %s", (source.table,))
+                connection.execute(source.compose("DELETE FROM {digests} WHERE source = {source}"))
                 connection.execute(source.compose(_REBUILD))
 
+    def _sources(self, connection: psycopg.Connection) -> Iterator[_Source]:
+        for table, arguments, disabled in connection.execute(_SOURCES, (f"keep_{self.digests}",)).fetchall():
+            key, period, digest, _end = bytes(arguments).decode().split("\0")
+            yield _Source(table, key, period, digest, tuple(disabled or ()), self.digests)
 
-def _sources(connection: psycopg.Connection) -> Iterator[_Source]:
-    for table, arguments, disabled in connection.execute(_SOURCES).fetchall():
-        key, period, digest, _end = bytes(arguments).decode().split("\0")
-        yield _Source(table, key, period, digest, tuple(disabled or ()))
+
+class StateDigests(SourceDigests):
+    """The same of the runtime database."""
+
+    digests = "state_digests"
+
+    def __init__(self, db_manager: Databases) -> None:
+        self._db = Transactions(db_manager.get_runtime_connection)
 
 
 def _disagreeing(connection: psycopg.Connection, source: _Source) -> Iterator[Disagreement]:
@@ -96,5 +110,5 @@ def _disagreeing(connection: psycopg.Connection, source: _Source) -> Iterator[Di
         reason = "is disabled, so changes are not noticed; the owner of the table can enable it"
         yield Disagreement(source.table, f"trigger {name}", reason, "digest_not_kept")
     for key, period in connection.execute(source.compose(_DISAGREEING)).fetchall():
-        where = f"{key} {period}" if period else key
+        where = " ".join(filter(None, (key, str(period) if period else ""))) or "the table"
         yield Disagreement(source.table, where, "has rows that its digest does not tell")

@@ -1,4 +1,4 @@
-"""Which spans of an instrument are known to have all their windows stored, so that nobody has to look at them again."""
+"""Which spans of an instrument are known to have all their windows stored, so that a run need not look at them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CoveredSpan:
     `sources` is the digest of the bars up to `last` and of the decisions on them that the windows are made of,
     `made_by` that of the code and settings that make them. `n_rows` and `digest` tell the rows themselves
     (`digest_of_keys`). `n_outside_writes` counts what others had written into the table. `replaces` is the transaction
-    that wrote the stored coverage in whose place this one stands, None where there was none.
+    that wrote the stored coverage in whose place this one stands, None for the first one.
     """
 
     entity_id: str

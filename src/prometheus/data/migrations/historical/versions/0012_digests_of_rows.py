@@ -47,7 +47,7 @@ STATEMENTS = (
         RETURN NULL;
     END $$
     """,
-    # whoever made a trigger of it would have expressions evaluated with the owner's rights
+    # another role that could make a trigger of it would have expressions evaluated with the rights of the owner
     "REVOKE EXECUTE ON FUNCTION keep_source_digests() FROM PUBLIC",
     f"""
     CREATE FUNCTION digest_of_bar(
