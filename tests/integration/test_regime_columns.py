@@ -69,7 +69,7 @@ def stored(db_manager: DatabaseManager) -> Callable[..., list[Any]]:
         empty_databases(db_manager)
         work(RegimeStorage(db_manager=db_manager))
         with db_manager.get_runtime_connection() as connection:
-            return [connection.execute(query).fetchall() for query in (_ROWS, _TRANSITIONS, _SAID)]  # type: ignore[call-overload]
+            return [connection.execute(query).fetchall() for query in (_ROWS, _TRANSITIONS, _SAID)]
 
     return rows
 

@@ -68,7 +68,7 @@ def test_columns_written_together_are_their_fields_written_alone(wanted: list[An
 
 def test_a_constant_of_every_type_may_stand_between_arrays() -> None:
     for value in SAMPLES:
-        wanted = [np.arange(3), Coded.of_one(value, 3), np.ones((3, 2), dtype=np.float32)]
+        wanted: list[Any] = [np.arange(3), Coded.of_one(value, 3), np.ones((3, 2), dtype=np.float32)]
         assert list(encoded_rows(wanted)) == slow_rows(wanted)
 
 
