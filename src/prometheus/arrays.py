@@ -1,8 +1,10 @@
-"""Array aliases with rank and dtype, and the byte form of stored vectors."""
+"""Array aliases with rank and dtype, columns of few values, and the byte form of stored vectors."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +31,36 @@ DateVector: TypeAlias = NDArray[np.datetime64]
 """Shape (n,), dtype datetime64[D]."""
 
 VECTOR_DTYPE = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded(Sequence[Any]):
+    """A column of few different values: those, and the position of each row's among them, shape (n,)."""
+
+    values: Sequence[Any]
+    codes: NDArray[np.intp]
+
+    @classmethod
+    def of_one(cls, value: Any, n_rows: int) -> Coded:
+        """Return a column whose rows have one value."""
+        return cls([value], np.broadcast_to(np.intp(0), n_rows))
+
+    @classmethod
+    def of_shared(cls, rows: Sequence[Any], make: Callable[[Any], Any]) -> Coded:
+        """Return what `make` gives of each row, where many rows are one object."""
+        ids = np.fromiter(map(id, rows), np.int64, len(rows))
+        _, firsts, codes = np.unique(ids, return_index=True, return_inverse=True)
+        return cls([make(rows[first]) for first in firsts.tolist()], codes)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, row: int) -> Any: ...
+    @overload
+    def __getitem__(self, row: slice) -> Coded: ...
+    def __getitem__(self, row: int | slice) -> Any:
+        return Coded(self.values, self.codes[row]) if isinstance(row, slice) else self.values[self.codes[row]]
 
 
 def as_float32(values: ArrayLike) -> NDArray[np.float32]:

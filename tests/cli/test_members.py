@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from tests.cli.test_quick import INDEX, closes_of, write_closes
 from tests.fixtures.commands import Prepare, Run, run_all
 from tests.fixtures.database import TableDigest, as_owner
 
+from prometheus.app import open_app
 from prometheus.app.databases import DatabaseManager
+from prometheus.backfill.plan import DateSpan
+from prometheus.core.config import PrometheusConfig
 
 CALIBRATE = ["calibrate", "--market-id", "US_EQ", "--until", "2022-12-30"]
 SPAN = ["--start", "2023-01-03", "--end", "2023-12-28"]
@@ -84,6 +88,17 @@ def test_members_are_named_once_and_a_rerun_changes_nothing(run: Run) -> None:
     assert (said["calibrated"], said["n_changed"], list(said["refused"])) == (["A/B", "ONE"], 0, ["NEW"])
     planned = json.loads(run(*LABEL, "--dry-run", "--json").stdout)
     assert planned["written"] == planned["planned"] > 400
+
+
+@pytest.mark.usefixtures("members")
+def test_progress_says_how_many_members_are_done_and_which_is_at_work() -> None:
+    told: list[tuple[object, ...]] = []
+    span = DateSpan.of_range(date(2023, 12, 1), date(2023, 12, 28))
+    with open_app(PrometheusConfig(), progress=lambda *said: told.append(said)) as app:
+        app.members.run("US_EQ", span, Path("regimes"))
+    assert [said[:2] for said in told] == [(0, 2), (1, 2), (2, 2)]
+    assert told[1][2] in {"A/B", "ONE"}  # the second may be read while the first is written
+    assert (told[0][2], told[2][2]) == ("", "ONE")
 
 
 @pytest.mark.usefixtures("members")

@@ -43,6 +43,13 @@ def test_a_line_a_minute_says_how_fast_and_how_long_still(clock: list[float], li
     ]
 
 
+def test_a_unit_with_a_name_is_named(clock: list[float], lines: list[str]) -> None:
+    with runner.progress("regimes of US_EQ", io.StringIO()) as report:
+        clock[0] = 60.0
+        report(90, 206, "GILD")
+    assert lines == ["regimes of US_EQ: 90 of 206, at GILD, 1.5 a second, 1 minutes left"]
+
+
 def test_work_of_unknown_length_has_a_rate_but_no_end(clock: list[float], lines: list[str]) -> None:
     with runner.progress("texts", io.StringIO()) as report:
         clock[0] = 90.0

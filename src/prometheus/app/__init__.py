@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from prometheus.app import texts as _texts
     from prometheus.app import window_search as _window_search
     from prometheus.app.wiring import Wiring
-    from prometheus.backfill.work import Progress
+    from prometheus.backfill.work import NamedProgress
 
 _IN_A_FOLDER = ("regimes", "analogs", "face")
 _OVER_THE_APP = ("briefings", "definitions", "nightly", "quick")
@@ -80,7 +80,7 @@ class App:
     nightly: _nightly.RunNight
     quick: _quick.AnswerQuickly
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
+    def __init__(self, db_manager: DatabaseManager, progress: NamedProgress | None = None) -> None:
         self.db_manager = db_manager
         self._progress = progress
 
@@ -103,7 +103,7 @@ class App:
 
 @contextmanager
 def open_app(
-    config: PrometheusConfig, *, announce: Callable[[str], None] | None = None, progress: Progress | None = None
+    config: PrometheusConfig, *, announce: Callable[[str], None] | None = None, progress: NamedProgress | None = None
 ) -> Iterator[App]:
     """Yield an app over the configured databases; every connection is closed at the end."""
     db_manager = DatabaseManager(config, announce=announce)

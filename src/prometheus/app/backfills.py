@@ -23,6 +23,7 @@ from prometheus.backfill.work import (
     ChunkWork,
     Engine,
     OpenedWork,
+    Progress,
     ReportListener,
     SumT,
     WorkFactory,
@@ -90,13 +91,13 @@ class BackfillCase(UseCase):
 
     def _run(
         self, model_id: str, factory: WorkFactory, chunks: Sequence[Chunk], nothing: SumT, choice: EngineChoice,
-        reports_to: ReportListener[SumT] | None = None,
+        reports_to: ReportListener[SumT] | None = None, progress: Progress | None = None,
     ) -> BackfillRun[SumT]:  # fmt: skip
         """Run every chunk; a dry run estimates its duration from the rate of the last run."""
         chosen = choice.engine(self._wired.config)
         engine = chosen if chunks else InProcess(dry_run=choice.dry_run)  # no cluster is started for nothing
         listener = None if choice.dry_run else reports_to
-        done = run_backfill(engine, factory, chunks, nothing, self._wired.progress, listener)
+        done = run_backfill(engine, factory, chunks, nothing, progress or self._wired.progress, listener)
         if not choice.dry_run:
             return done
         rate = self._wired.runs.seconds_per_row(self.kind, model_id) if done.report.written else 0.0
@@ -111,12 +112,14 @@ class BackfillCase(UseCase):
         return done
 
     def _run_here(
-        self, model_id: str, work: ChunkWork[SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool
-    ) -> BackfillRun[SumT]:
+        self, model_id: str, work: ChunkWork[SumT], chunks: Sequence[Chunk], nothing: SumT, *, dry_run: bool,
+        progress: Progress | None = None,
+    ) -> BackfillRun[SumT]:  # fmt: skip
         """Run every chunk in this process, over open work, and log the run."""
         choice = EngineChoice(workers=1, dry_run=dry_run)
         with open_claims(self._wired.db_manager) as claims:
-            return self._record(model_id, self._run(model_id, ReadyWork(work, claims), chunks, nothing, choice))
+            done = self._run(model_id, ReadyWork(work, claims), chunks, nothing, choice, progress=progress)
+            return self._record(model_id, done)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from prometheus.app.regimes import LabelRegimes, MembersRequest
 from prometheus.app.wiring import UseCase
 from prometheus.backfill.plan import SKIPPED_SHOWN, DateSpan
 from prometheus.backfill.regime import RegimeReport
-from prometheus.backfill.work import BackfillRun
+from prometheus.backfill.work import BackfillRun, NamedProgress
 from prometheus.errors import FileAccessError, InputRefusedError, UsageError
 from prometheus.regime.calibration import CalibrationSettings
 from prometheus.regime.types import RegimeLabel, RegimeState
@@ -45,13 +45,13 @@ def make_folder(folder: Path) -> None:
         raise FileAccessError(str(folder), f"cannot be made ({error.strerror}); choose another folder") from error
 
 
-def for_each(names: Sequence[str], work: Callable[[str], T], progress: Callable[[int, int], None]) -> list[T]:
+def for_each(names: Sequence[str], work: Callable[[str], T], progress: NamedProgress) -> list[T]:
     """Return what `work` makes of each name, `AT_ONCE` at a time."""
     found = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for each in pool.map(work, names):
             found.append(each)
-            progress(len(found), len(names))
+            progress(len(found), len(names), names[len(found) - 1])
     return found
 
 

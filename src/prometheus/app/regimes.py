@@ -105,18 +105,23 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         """
         names = list(request.prototypes)
         span = self._wired.at_session(request.span, request.market_id, names)
-        models: list[EncodingRegimeModel] = []
+        opened: dict[str, EncodingRegimeModel] = {}
 
         def open_member(name: str) -> RegimeBackfill:
             own = replace(request.of_member(name), span=span)
             work = self._work(own)[0]
             self._warn_of_other_sources(own, work.model)
-            models.append(work.model)
+            opened[name] = work.model
             return work
 
+        def tell(done: int, total: int | None) -> None:
+            n_regions = done * len(names) // (total or 1)  # every region has as many days
+            self._wired.progress(n_regions, len(names), next(reversed(opened), ""))
+
         chunks = [chunk for name in names for chunk in regime_chunks(name, span)]
-        nothing = RegimeReport()
-        done = self._run_here(NUM_REGIME_CORE_V2, MembersBackfill(open_member), chunks, nothing, dry_run=dry_run)
+        work, nothing = MembersBackfill(open_member), RegimeReport()
+        done = self._run_here(NUM_REGIME_CORE_V2, work, chunks, nothing, dry_run=dry_run, progress=tell)
+        models = list(opened.values())
         _warn_in_sample(span, models)
         _warn_without_index(models, done.report)
         self._tell_findings(names, WINDOW_DAYS, span, request.market_id)

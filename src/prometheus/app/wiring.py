@@ -15,7 +15,7 @@ from prometheus.app.window_makers import digest_of_maker
 from prometheus.backfill.coverage import Coverage
 from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.plan import DateSpan
-from prometheus.backfill.work import Progress
+from prometheus.backfill.work import NamedProgress, no_progress
 from prometheus.core.config import RegionDefinition
 from prometheus.data.coverage import NumericCoverage
 from prometheus.data.instruments import InstrumentCatalog
@@ -63,10 +63,10 @@ class Subject:
 class Wiring:
     """The readers and stores over one pair of databases; `progress` receives how far long work is."""
 
-    def __init__(self, db_manager: DatabaseManager, progress: Progress | None = None) -> None:
+    def __init__(self, db_manager: DatabaseManager, progress: NamedProgress | None = None) -> None:
         self.db_manager = db_manager
         self.config = db_manager.config
-        self.progress: Progress = progress or (lambda _done, _total: None)
+        self.progress: NamedProgress = progress or no_progress
         self.reader = DataReader(db_manager=db_manager)
         self.catalog = InstrumentCatalog(db_manager)
         self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)

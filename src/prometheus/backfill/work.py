@@ -21,6 +21,17 @@ Outcomes: TypeAlias = Generator[tuple[Chunk, Any], None, None]
 """Each chunk as it ends, with its report, or the error of one that can be neither done nor divided."""
 
 
+class NamedProgress(Protocol):
+    """A `Progress` that receives, too, which unit is at work, where units have names."""
+
+    def __call__(self, done: int, total: int | None, name: str = "", /) -> None:
+        """Tell it."""
+
+
+def no_progress(_done: int, _total: int | None, _name: str = "", /) -> None:
+    """Tell nobody."""
+
+
 class _Report(Protocol):
     """The result of some chunks; see `prometheus.backfill.plan.BackfillReport`. Reports of one kind add up."""
 

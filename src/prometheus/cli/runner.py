@@ -36,6 +36,7 @@ from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
 if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.stored import Rows
+    from prometheus.backfill.work import NamedProgress
 
 logger = logging.getLogger(__name__)
 
@@ -301,8 +302,8 @@ def _fail(message: str, exit_code: int) -> int:
 
 
 @contextmanager
-def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a callback for (done, total): a bar on a terminal, else one log line a minute."""
+def progress(label: str, stream: TextIO | None = None) -> Iterator[NamedProgress]:
+    """Yield a callback for (done, total, name of the one at work): a bar on a terminal, else one log line a minute."""
     if not (stream or sys.stderr).isatty():
         yield _MinuteLog(label)
         return
@@ -318,14 +319,14 @@ class _MinuteLog:
         self._label, self._begin = label, time.monotonic()
         self._next = self._begin + LOG_EVERY_S
 
-    def __call__(self, done: int, total: int | None) -> None:
+    def __call__(self, done: int, total: int | None, name: str = "", /) -> None:
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + LOG_EVERY_S
         rate = done / (now - self._begin)
         left = "" if total is None or not done else f", {(total - done) / rate / 60:.0f} minutes left"
-        of = "" if total is None else f" of {total:,}"
+        of = ("" if total is None else f" of {total:,}") + (f", at {name}" if name else "")
         logger.info("%s: %s%s, %s a second%s", self._label, f"{done:,}", of, f"{rate:,.1f}", left)
 
 
@@ -335,13 +336,14 @@ class _LazyBar:
         self._bar: Any = None
         self._task: Any = None
 
-    def __call__(self, done: int, total: int | None) -> None:
+    def __call__(self, done: int, total: int | None, name: str = "", /) -> None:
         if self._bar is None:
             if time.monotonic() - self._begin < PROGRESS_AFTER_S:
                 return
             self._open()
         rate = done / (time.monotonic() - self._begin)
-        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
+        said = f"{self._label}: {name}" if name else self._label
+        self._bar.update(self._task, description=said, completed=done, total=total, rate=f"{rate:,.1f}/s")
 
     def close(self) -> None:
         if self._bar is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import accumulate
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from prometheus.data.postgres.row_copy import (
     Column,
     copy_rows_in,
     copy_rows_out,
-    encode_column,
-    joined_rows,
+    encoded_rows,
     split_field,
 )
 from prometheus.regime.history import LABELS
@@ -153,11 +153,11 @@ def append(cursor: psycopg.Cursor[Any], histories: Sequence[History]) -> None:
 
 def _extend(head: Head, columns: Sequence[Column]) -> tuple[Head, Iterator[bytes]]:
     """Return the head behind further statements, at least one, and their rows."""
-    said = list(joined_rows(map(encode_column, columns)))
+    said = list(encoded_rows(columns))
     hashes = list(accumulate(said, link, initial=head.hash))[1:]
     numbers = np.arange(head.n_statements + 1, head.n_statements + len(said) + 1)
-    rows = joined_rows([encode_column(numbers), encode_column(hashes), said])
-    return Head(head.n_statements + len(said), hashes[-1]), rows
+    places = encoded_rows([numbers, np.frombuffer(b"".join(hashes), dtype=f"V{len(head.hash)}")])
+    return Head(head.n_statements + len(said), hashes[-1]), map(add, places, said)
 
 
 def _date_of(cursor: psycopg.Cursor[Any], query: str, *parameters: str) -> date | None:

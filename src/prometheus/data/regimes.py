@@ -5,7 +5,7 @@ What is said for the first time goes into the forward record in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any, TypeAlias
@@ -15,9 +15,9 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import VECTOR_DTYPE, DateVector, Int64Vector, as_float32, decode_vector, encode_vector
+from prometheus.arrays import VECTOR_DTYPE, Coded, DateVector, Int64Vector, as_float32, decode_vector, encode_vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
-from prometheus.data.postgres.row_copy import JSONB_VERSION, Column, copy_rows_in, encode_column, joined_rows
+from prometheus.data.postgres.row_copy import JSONB_VERSION, Column, copy_pieces_in, encoded_rows, write_numbers
 from prometheus.data.record import History, append
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
@@ -25,14 +25,15 @@ from prometheus.regime.states import RegimeStates
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
-ROWS_PER_STATEMENT = 1_000
+ROWS_AT_ONCE = 1_000
 
 OnSaved: TypeAlias = Callable[[psycopg.Cursor[Any], str, str], None]
 """Called in the transaction that stored states of a region and model, after them."""
 
+# Those of fixed width, which are encoded together, stand beside each other.
 _COLUMNS = (
-    "region", "model_id", "as_of_date", "regime_label", "confidence", "encoder_model_id", "dim", "regime_embedding",
-    "metadata", "input_hash",
+    "region", "model_id", "as_of_date", "confidence", "encoder_model_id", "dim", "regime_embedding", "input_hash",
+    "regime_label", "metadata",
 )  # fmt: skip
 _COPY = sql.SQL("COPY regimes ({}) FROM STDIN (FORMAT BINARY)").format(
     sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
@@ -198,9 +199,9 @@ def _save_histories(cursor: psycopg.Cursor[Any], histories: Sequence[History], o
         first, last = history.states[0].as_of_date, history.states[-1].as_of_date
         _lock_history(cursor, region, model_id)
         is_new = not cursor.execute(_ANY_STORED, (region, model_id, first, last)).fetchall()[0][0]
-        save = _copy_states if is_new else _upsert_states
-        for begin in range(0, len(history.states), ROWS_PER_STATEMENT):
-            n_written += save(cursor, _columns(history.take(slice(begin, begin + ROWS_PER_STATEMENT))))
+        begins = range(0, len(history.states), ROWS_AT_ONCE)
+        pieces = [history.take(slice(begin, begin + ROWS_AT_ONCE)) for begin in begins]
+        n_written += _copy_states(cursor, pieces) if is_new else sum(_upsert_states(cursor, each) for each in pieces)
         rebuild_transitions(cursor, region, model_id, first, last)
         if on_saved is not None:
             on_saved(cursor, region, model_id)
@@ -212,25 +213,26 @@ def _columns(history: History) -> dict[str, Column]:
     """Return the values of `_COLUMNS`."""
     states, n = history.states, len(history.states)
     if isinstance(states, RegimeStates):
-        names, dim = [label.value for label in states.names], states.vectors.shape[1]
         vectors = as_float32(states.vectors).astype(VECTOR_DTYPE, order="C", copy=False)
+        dim = vectors.shape[1]
         values: tuple[Column, ...] = (
-            states.dates, [names[at] for at in states.labels.tolist()], states.confidences,
-            [states.encoder_model_id] * n, np.full(n, dim, np.int32),
-            vectors.view(f"V{vectors.itemsize * dim}").ravel(), states.metadata_texts(),
+            states.dates, states.confidences, Coded.of_one(states.encoder_model_id, n), np.full(n, dim, np.int32),
+            vectors.view(f"V{vectors.itemsize * dim}").ravel(), history.input_hashes,
+            Coded([label.value for label in states.names], states.labels), states.metadata_texts(write_numbers),
         )  # fmt: skip
     else:
         values = (
             np.array([date.fromordinal(state.as_of_date.toordinal()) for state in states], dtype="M8[D]"),
-            [state.regime_label.value for state in states],
             np.array([state.confidence for state in states], dtype=np.float64),
             [str(state.encoder_model_id) for state in states],
             np.array([state.regime_embedding.size for state in states], np.int32),
             [encode_vector(state.regime_embedding) for state in states],
+            history.input_hashes,
+            [state.regime_label.value for state in states],
             [metadata_text(state) for state in states],
         )
-    region, model_id = str(history.region), str(history.model_id)
-    return dict(zip(_COLUMNS, ([region] * n, [model_id] * n, *values, history.input_hashes), strict=True))
+    owner = (Coded.of_one(str(each), n) for each in (history.region, history.model_id))
+    return dict(zip(_COLUMNS, (*owner, *values), strict=True))
 
 
 def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> None:
@@ -241,15 +243,21 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
     )
 
 
-def _copy_states(cursor: psycopg.Cursor[Any], columns: Mapping[str, Column]) -> int:
+def _copy_states(cursor: psycopg.Cursor[Any], pieces: Sequence[History]) -> int:
     """Append states of which none is stored; the lock of their history keeps it so."""
+    copy_pieces_in(cursor, _COPY, len(_COLUMNS), _encoded, pieces)
+    return sum(len(piece.states) for piece in pieces)
+
+
+def _encoded(history: History) -> Iterator[bytes]:
+    """Return the fields of each row."""
+    columns = _columns(history)
     texts = [JSONB_VERSION + text.encode() for text in columns["metadata"]]
-    encoded = [encode_column(values) for values in {**columns, "metadata": texts}.values()]
-    copy_rows_in(cursor, _COPY, len(_COLUMNS), joined_rows(encoded))
-    return len(texts)
+    return encoded_rows({**columns, "metadata": texts}.values())
 
 
-def _upsert_states(cursor: psycopg.Cursor[Any], columns: Mapping[str, Column]) -> int:
+def _upsert_states(cursor: psycopg.Cursor[Any], history: History) -> int:
+    columns = _columns(history)
     cursor.execute(
         """
         INSERT INTO regimes AS stored (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim,

@@ -16,9 +16,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from prometheus.arrays import Float64Vector, Int64Vector
+from prometheus.arrays import Coded, Float64Vector, Int64Vector
 from prometheus.regime.history import LABELS
-from prometheus.regime.states import RegimeStates, made_once
+from prometheus.regime.states import RegimeStates
 from prometheus.regime.types import RegimeState
 
 FIELDS = (
@@ -126,25 +126,28 @@ def fields_of(state: RegimeState, input_hash: int | None, said_at: datetime) -> 
 def columns_of(
     states: Sequence[RegimeState], input_hashes: Sequence[int | None] | Int64Vector, said_at: datetime
 ) -> list[Sequence[Any] | NDArray[Any]]:
-    """Return what `fields_of` does of each state, by field; as arrays where the states are columns."""
+    """Return what `fields_of` does of each state, by field; as columns where the states are."""
     if not isinstance(states, RegimeStates):
         pairs = zip(states, input_hashes, strict=True)
         return list(zip(*(fields_of(state, made_of, said_at) for state, made_of in pairs), strict=True))
     n, details = len(states), states.details
     probabilities, high = details.get("probabilities", {}), details.get("high_volatility", {})
-    names = [label.value for label in states.names]
+    region, model_id, threshold, instant = (
+        Coded.of_one(value, n)
+        for value in (states.region, states.model_id, _number(high, "threshold", float_info.max), said_at)
+    )
     return [
-        [states.region] * n, [states.model_id] * n, states.dates, [names[at] for at in states.labels.tolist()],
+        region, model_id, states.dates, Coded([label.value for label in states.names], states.labels),
         states.confidences, *[_numbers(probabilities.get(label.value), n) for label in LABELS],
-        _numbers(high.get("probability"), n), [_number(high, "threshold", float_info.max)] * n,
-        made_once(states.sources, lambda source: "held" in source), made_once(states.sources, _instruments),
-        input_hashes, [said_at] * n,
+        _numbers(high.get("probability"), n), threshold,
+        Coded.of_shared(states.sources, lambda source: "held" in source),
+        Coded.of_shared(states.sources, _instruments), input_hashes, instant,
     ]  # fmt: skip
 
 
 def _numbers(values: Float64Vector | None, n: int) -> Sequence[float | None] | Float64Vector:
     if values is None:
-        return [None] * n
+        return Coded.of_one(None, n)
     is_share = (values >= 0.0) & (values <= 1.0)
     return values if is_share.all() else [value if 0.0 <= value <= 1.0 else None for value in values.tolist()]
 

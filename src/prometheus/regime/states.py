@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from prometheus.arrays import DateVector, Float32Matrix, Float64Vector
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
 T = TypeVar("T")
+WriteNumbers: TypeAlias = Callable[[list[float]], Sequence[Any]]
+"""Returns of finite numbers what ``str`` makes JSON of; by default the numbers, whose ``str`` is that of `json`."""
 JsonColumns = Mapping[str, Any]
 """JSON values by name: an array, shape (n,), or a list has one for each row, a mapping more names, all else is shared
 by every row."""
@@ -31,16 +33,25 @@ def json_values(columns: JsonColumns, row: int) -> dict[str, Any]:
     return {name: _value(column, row) for name, column in columns.items()}
 
 
-def json_texts(columns: JsonColumns, n_rows: int) -> list[str]:
+def as_they_are(numbers: list[float]) -> Sequence[Any]:
+    """Return the numbers."""
+    return numbers
+
+
+def json_texts(columns: JsonColumns, n_rows: int, write_numbers: WriteNumbers = as_they_are) -> list[str]:
     """Return the values of each row as ``json.dumps`` writes them; ValueError or TypeError where it would raise it.
+
+    Another way of writing numbers may be given, where only their values count.
 
     Examples
     --------
     >>> json_texts({"share": np.array([0.5, 0.25]), "unit": "%"}, 2)
     ['{"share": 0.5, "unit": "%"}', '{"share": 0.25, "unit": "%"}']
     """
-    written: list[list[Any]] = [[None] * n_rows]
-    template = f"{_template(columns, written)}%.0s"  # the first column has no text, and gives their number
+    written: list[Sequence[Any]] = [[None] * n_rows]
+    template = (
+        f"{_template(columns, written, write_numbers)}%.0s"  # the first column has no text, and gives their number
+    )
     return [template % row for row in zip(*written[1:], written[0], strict=True)]
 
 
@@ -52,13 +63,14 @@ def _value(column: Any, row: int) -> Any:
     return column[row] if isinstance(column, list) else column
 
 
-def _template(column: Any, written: list[list[Any]]) -> str:
+def _template(column: Any, written: list[Sequence[Any]], write_numbers: WriteNumbers) -> str:
     """Return the text that all rows share, with a place for each column, whose texts are added to `written`."""
     if isinstance(column, Mapping):
-        return f"{{{', '.join(f'{_constant(name)}: {_template(each, written)}' for name, each in column.items())}}}"
+        parts = (f"{_constant(name)}: {_template(each, written, write_numbers)}" for name, each in column.items())
+        return f"{{{', '.join(parts)}}}"
     if not isinstance(column, np.ndarray | list):
         return _constant(column)
-    written.append(_texts(column))
+    written.append(_texts(column, write_numbers))
     return "%s"
 
 
@@ -66,13 +78,13 @@ def _constant(value: object) -> str:
     return json.dumps(value, allow_nan=False).replace("%", "%%")
 
 
-def _texts(column: NDArray[Any] | list[Any]) -> list[Any]:
+def _texts(column: NDArray[Any] | list[Any], write_numbers: WriteNumbers = as_they_are) -> Sequence[Any]:
     """Return values whose ``str`` is their JSON; what rows share is written once."""
     values: list[Any] = column.tolist() if isinstance(column, np.ndarray) else column
     if isinstance(column, np.ndarray) and column.dtype.kind in "fi":
         if not np.isfinite(column).all():
             raise ValueError("a number is not finite")
-        return values
+        return write_numbers(values) if column.dtype.kind == "f" else values
     return made_once(values, partial(json.dumps, allow_nan=False))
 
 
@@ -129,11 +141,14 @@ class RegimeStates(Sequence[RegimeState]):
             encoder_model_id=self.encoder_model_id,
         )
 
-    def metadata_texts(self) -> list[str]:
-        """Return what `metadata_text` does of each state; InputRefusedError if JSON cannot hold it."""
+    def metadata_texts(self, write_numbers: WriteNumbers = as_they_are) -> list[str]:
+        """Return what `metadata_text` does of each state; InputRefusedError if JSON cannot hold it.
+
+        See `json_texts` for `write_numbers`.
+        """
         try:
             heads = _texts(self.sources)
-            tails = json_texts(self.details, len(self))
+            tails = json_texts(self.details, len(self), write_numbers)
         except (TypeError, ValueError):
             for state in self:
                 metadata_text(state)  # names the state

@@ -7,22 +7,28 @@ write them. Columns of fixed width go faster through `prometheus.data.postgres.b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from pydantic_core import to_json
 
+from prometheus.arrays import Coded
 from prometheus.data.postgres.binary_copy import HEADER, TRAILER, encode_rows
 
 JSONB_VERSION = b"\x01"
 """What the text of a ``jsonb`` column stands behind."""
 Column: TypeAlias = NDArray[Any] | Sequence[Any]
-"""The values of one column, an array where all have one width."""
+"""The values of one column: an array where all have one width, `Coded` where few differ."""
+_LARGE = 1e15
+PieceT = TypeVar("PieceT")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 _MICROSECOND = timedelta(microseconds=1)
@@ -34,9 +40,42 @@ _NULL = _LENGTH.pack(-1)
 
 def copy_rows_in(cursor: psycopg.Cursor[Any], statement: sql.Composed, n_fields: int, rows: Iterable[bytes]) -> None:
     """Append rows, each the bytes of its fields, by a ``COPY … FROM STDIN (FORMAT BINARY)``."""
+    copy_pieces_in(cursor, statement, n_fields, iter, [rows])
+
+
+def copy_pieces_in(
+    cursor: psycopg.Cursor[Any],
+    statement: sql.Composed,
+    n_fields: int,
+    encode: Callable[[PieceT], Iterable[bytes]],
+    pieces: Sequence[PieceT],
+) -> None:
+    """Append the rows that `encode` gives of each piece, by one COPY; a piece is encoded while the one before is sent.
+
+    An error of `encode` ends the COPY and its transaction.
+    """
     count = _COUNT.pack(n_fields)
+
+    def written(piece: PieceT) -> bytes:
+        return count.join([b"", *encode(piece)])
+
     with cursor.copy(statement) as copy:
-        copy.write(HEADER + b"".join([count + row for row in rows]) + TRAILER)
+        copy.write(HEADER)
+        for raw in _one_ahead(written, pieces):
+            copy.write(raw)
+        copy.write(TRAILER)
+
+
+def _one_ahead(write: Callable[[PieceT], bytes], pieces: Sequence[PieceT]) -> Iterator[bytes]:
+    if len(pieces) == 1:  # one date, say, needs no second thread
+        yield write(pieces[0])
+        return
+    with ThreadPoolExecutor(1, "prometheus-encoding") as pool:
+        following = [pool.submit(write, piece) for piece in pieces[:1]]
+        for number in range(len(pieces)):
+            raw = following.pop().result()
+            following = [pool.submit(write, piece) for piece in pieces[number + 1 : number + 2]]
+            yield raw
 
 
 def copy_rows_out(cursor: psycopg.Cursor[Any], statement: sql.Composed) -> Iterator[bytes]:
@@ -48,21 +87,65 @@ def copy_rows_out(cursor: psycopg.Cursor[Any], statement: sql.Composed) -> Itera
                 yield row[_COUNT.size :]
 
 
+def write_numbers(values: list[float]) -> list[str]:
+    """Return finite numbers as JSON, which ``jsonb`` keeps as it keeps what `json` writes of them.
+
+    Both write the shortest digits that name the number, this one in a seventh of the time. They put the exponent
+    differently, which ``jsonb`` does not keep; of the largest numbers it keeps whether a fraction was written.
+    """
+    if not values:
+        return []
+    if max(map(abs, values)) >= _LARGE:
+        return list(map(repr, values))
+    return to_json(values)[1:-1].decode().split(",")
+
+
 def encode_column(values: Column) -> list[bytes]:
     """Return each value behind its length: of an array as `binary_copy.copy_in` sends it, else by the type of each.
 
     None, float, int (as bigint), bool, str, bytes, date, datetime, or a tuple of texts, for a column ``text[]``.
     """
-    if not isinstance(values, np.ndarray):
-        return [_ENCODERS[type(value)](value) for value in values]
-    records = encode_rows({"value": values}).view(np.uint8).reshape(len(values), -1)[:, _COUNT.size :]
-    fields: list[bytes] = np.ascontiguousarray(records).view(f"V{records.shape[1]}").ravel().tolist()
+    if isinstance(values, np.ndarray):
+        return _encode_run([values])
+    if isinstance(values, Coded):
+        encoded = [_ENCODERS[type(value)](value) for value in values.values]
+        return [encoded[code] for code in values.codes.tolist()]
+    return [_ENCODERS[type(value)](value) for value in values]
+
+
+def encoded_rows(columns: Iterable[Column]) -> Iterator[bytes]:
+    """Return the bytes of the fields of each row, which `encode_column` would write one by one.
+
+    Neighbours of fixed width are written together, so a row costs a few objects instead of one for each field.
+    """
+    parts: list[list[bytes]] = []
+    for is_fixed, group in groupby(columns, key=_is_fixed):
+        run = list(group)
+        parts += [_encode_run(run)] if is_fixed else map(encode_column, run)
+    return map(b"".join, zip(*parts, strict=True))
+
+
+def _is_fixed(column: Column) -> bool:
+    """Return whether all fields of a column have one width, and bytes."""
+    if not isinstance(column, Coded):
+        return isinstance(column, np.ndarray)
+    return len(column.values) == 1 and len(_ENCODERS[type(column.values[0])](column.values[0])) > _LENGTH.size
+
+
+def _encode_run(columns: Sequence[Column]) -> list[bytes]:
+    """Return the fields of fixed width of each row."""
+    named = {str(number): _array(column) for number, column in enumerate(columns)}
+    records = encode_rows(named)
+    raw = records.view(np.uint8).reshape(len(records), records.itemsize)[:, _COUNT.size :]
+    fields: list[bytes] = np.ascontiguousarray(raw).view(f"V{raw.shape[1]}").ravel().tolist()
     return fields
 
 
-def joined_rows(columns: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
-    """Return the bytes of the fields of each row, of columns that `encode_column` wrote."""
-    return map(b"".join, zip(*columns, strict=True))
+def _array(column: Column) -> NDArray[Any]:
+    if not isinstance(column, Coded):
+        return np.asarray(column)
+    raw = _ENCODERS[type(column.values[0])](column.values[0])[_LENGTH.size :]
+    return np.broadcast_to(np.array(np.void(raw)), len(column))
 
 
 def split_field(row: bytes) -> tuple[bytes | None, bytes]:
