@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from psycopg import sql
 from tests.fixtures.market import LoadPrices, weekdays
 
 from prometheus.analogs.search import AnalogReport, AnalogRequest
@@ -155,6 +156,47 @@ def test_rows_loaded_once_do_not_answer_for_a_changed_table(db_manager: Database
     after = app.analogs.find(request)
     assert after.to_dict() == find(k=3).to_dict()
     assert after.to_dict() != before.to_dict()
+
+
+EDITS = (
+    "UPDATE regimes SET regime_embedding = {vector} WHERE as_of_date = {day}",
+    "UPDATE regimes SET regime_embedding = {vector}, created_at = '2020-01-01' WHERE as_of_date = {day}",
+    "DELETE FROM regimes WHERE as_of_date = {day}",
+    "UPDATE regimes SET regime_label = 'CARRY', confidence = 0.5 WHERE as_of_date = {day}",
+    "UPDATE prices_daily SET adjusted_close = adjusted_close * 1.5 WHERE trade_date = {day}",
+    "DELETE FROM prices_daily WHERE trade_date = {day}",
+    "DELETE FROM joint_embeddings WHERE as_of_date = {day}",
+    "UPDATE models SET config = config || '{{}}' WHERE model_id = 'text-macro-v1'",
+)
+
+
+def edit(db_manager: DatabaseManager, numbers: np.random.Generator) -> None:
+    """Change one thing by hand, in whichever of the databases it is."""
+    template = EDITS[numbers.integers(len(EDITS))]
+    is_runtime = " regimes " in template
+    connect = db_manager.get_runtime_connection if is_runtime else db_manager.get_historical_connection
+    statement = sql.SQL(template).format(
+        vector=encode_vector(numbers.normal(size=DIM).astype(np.float32)), day=DAYS[numbers.integers(5, 398)].item()
+    )
+    with connect() as connection:
+        connection.execute(statement)
+
+
+def test_what_is_kept_answers_as_a_new_process_does_whatever_is_written_between(
+    db_manager: DatabaseManager, find: Find
+) -> None:
+    save_states(db_manager, DAYS)
+    save_joint(db_manager, DAYS, 4, BRANCHES)
+    app, numbers = App(db_manager), np.random.default_rng(12)
+
+    for turn in range(40):
+        if turn % 2:  # of two questions in a row the second finds what the first one kept
+            edit(db_manager, numbers)
+        asked = {
+            "space": ("numeric", "joint")[turn % 3 == 2], "as_of": DAYS[numbers.integers(300, 400)].item(), "k": 4,
+            "exclude_sessions": 10, "least": bool(turn % 5 == 4), "metric": ("euclidean", "cosine")[turn % 7 == 6],
+        }  # fmt: skip
+        assert app.analogs.find(AnalogRequest("US", **asked)).to_dict() == find(**asked).to_dict()
 
 
 def test_a_weekend_is_answered_by_the_friday(

@@ -8,6 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from prometheus.analogs.search import Metric
+from prometheus.encoders.joint.models import unit_rows
+from prometheus.regime.decoding import euclidean_distances
+
 
 def distance(first: Sequence[float], second: Sequence[float], metric: str) -> float:
     """Return the Euclidean distance, or 1 less the cosine."""
@@ -27,6 +31,32 @@ def nearest(
         if len(found) < k and all(abs(row - taken) > exclude for taken in [at, *(each for each, _ in found)]):
             found.append((row, measured))
     return found
+
+
+def nearest_by_sorting_all(
+    vectors: np.ndarray, at: int, k: int, exclude: int, metric: Metric, *, least: bool = False
+) -> tuple[list[int], np.ndarray]:
+    """Return rows before `at` and their distances: every one is measured, and all are sorted."""
+    compared = vectors
+    if metric == "cosine":
+        compared = unit_rows(vectors.astype(np.float64))
+    distances = euclidean_distances(compared[: max(0, at - exclude)], compared[at : at + 1])[:, 0]
+    if metric == "cosine":
+        distances = 0.5 * distances**2
+    chosen: list[int] = []
+    for row in np.argsort(-distances if least else distances, kind="stable").tolist():
+        if len(chosen) < k and all(abs(row - taken) > exclude for taken in chosen):
+            chosen.append(row)
+    return chosen, distances[chosen]
+
+
+def squared_distances(vectors: np.ndarray) -> np.ndarray:
+    """Return the squared distances of all pairs, shape (n, n), by the formula of the fast code on all at once."""
+    wide = vectors.astype(np.float64)
+    lengths = (wide * wide).sum(axis=1)
+    squares: np.ndarray = lengths[:, np.newaxis] + lengths - 2.0 * (wide @ wide.T)
+    squares[squares < 0.0] = 0.0
+    return squares
 
 
 def share_of_pairs(vectors: np.ndarray, at: int, limit: float, exclude: int, metric: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from prometheus.analogs.bounds import BoundedRows, count_near_pairs
 from prometheus.analogs.nearness import Nearness, SpaceParts
 from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64Vector, Int64Vector, require_finite
 from prometheus.encoders.joint.models import unit_rows
@@ -23,6 +24,8 @@ Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 MAX_ANALOGS = 1_000
 MAX_EXCLUDED_SESSIONS = 100_000
+_FIRST_MEASURED = 512
+"""Dates that are measured exactly at first; more are only where a bound of another one says that it may be chosen."""
 PAIRED_DATES = 1_000  # dates whose pairs a percentile is taken of; more are thinned out evenly (docs/how-to/analogs.md)
 
 
@@ -51,6 +54,7 @@ class AnalogSearch:
         self._dates: DateVector = np.empty(0, dtype="M8[D]")
         self._sessions: Int64Vector = np.empty(0, dtype=np.int64)
         self._vectors: Float32Matrix | Float64Matrix = np.empty((0, 0), dtype=np.float32)
+        self._rows = BoundedRows.of(self._vectors)
 
     def fit(self, dates: DateVector, vectors: Float32Matrix, session_dates: DateVector | None = None) -> AnalogSearch:
         """Take the vectors to search in, shape (n, dim), finite, one per date; dates are strictly ascending.
@@ -66,16 +70,26 @@ class AnalogSearch:
         self._dates = dates
         self._sessions = np.searchsorted(counted, dates, side="right").astype(np.int64)
         self._vectors = _unit_rows(vectors) if self.metric == "cosine" else vectors
+        self._rows = BoundedRows.of(self._vectors)
         return self
 
     def predict(self, as_of_date: date, k: int = 10) -> tuple[DateVector, Float64Vector]:
         """Return up to `k` dates and their distances, best first; of equally good ones the earlier comes first."""
         if not 1 <= k <= MAX_ANALOGS:
             raise UsageError(f"--k {k}: name a number from 1 to {MAX_ANALOGS}")
-        at = self._position(as_of_date)
-        distances = self._distances(self._vectors[: self.n_candidates(as_of_date)], self._vectors[at])
-        chosen = self._spread_out(np.argsort(-distances if self.least else distances, kind="stable"), k)
-        return self._dates[chosen], distances[chosen]
+        vector, n_candidates = self._vectors[self._position(as_of_date)], self.n_candidates(as_of_date)
+        before = self._rows[:n_candidates]
+        bounds = -before.at_most(vector) if self.least else before.at_least(vector)
+        n_measured = _FIRST_MEASURED
+        while True:
+            rows, rest = _smallest(bounds, n_measured)
+            measured = euclidean_distances(self._vectors[rows], vector[np.newaxis])[:, 0]
+            distances = 0.5 * measured**2 if self.metric == "cosine" else measured
+            order = np.argsort(-distances if self.least else distances, kind="stable")
+            chosen = order[self._spread_out(rows[order], k)]
+            if len(rows) == n_candidates or (len(chosen) == k and self._is_before(measured[chosen[-1]], rest)):
+                return self._dates[rows[chosen]], distances[chosen]
+            n_measured *= 4
 
     def n_candidates(self, as_of_date: date) -> int:
         """Return how many dates `predict` chooses from."""
@@ -89,13 +103,13 @@ class AnalogSearch:
         """
         n_known = self._position(as_of_date) + 1
         rows = np.unique(np.linspace(0, n_known - 1, min(n_known, PAIRED_DATES)).round().astype(np.int64))
-        sessions = self._sessions[rows].astype(np.int32)
-        is_pair = sessions[:, np.newaxis] - sessions > self.exclude_sessions  # each pair once, the later date first
-        pairs = _squared_distances(self._vectors[rows])[is_pair]
-        if not len(pairs):
+        sessions = self._sessions[rows]
+        n_paired = np.searchsorted(sessions, sessions - self.exclude_sessions)  # each pair once, of the later date
+        n_pairs = int(n_paired.sum())
+        if not n_pairs:
             return np.full(len(distances), np.nan)
-        bounds = 2.0 * distances if self.metric == "cosine" else distances**2
-        return np.array([np.count_nonzero(pairs <= bound) for bound in bounds]) / len(pairs)
+        limits = 2.0 * distances if self.metric == "cosine" else distances**2
+        return count_near_pairs(self._vectors[rows], n_paired, limits) / n_pairs
 
     def _position(self, as_of_date: date) -> int:
         at = int(np.searchsorted(self._dates, np.datetime64(as_of_date, "D")))
@@ -104,20 +118,19 @@ class AnalogSearch:
             raise no_embedding("the space searched", as_of_date, known)
         return at
 
-    def _distances(
-        self, vectors: Float32Matrix | Float64Matrix, vector: Float32Matrix | Float64Matrix
-    ) -> Float64Vector:
-        distances: Float64Vector = euclidean_distances(vectors, vector[np.newaxis])[:, 0]
-        return 0.5 * distances**2 if self.metric == "cosine" else distances
+    def _is_before(self, distance: float, bound: float) -> bool:
+        """Whether a distance comes before all that are, by a bound of their squares, not measured."""
+        return (-(distance**2) if self.least else distance**2) < bound
 
     def _spread_out(self, ranked: Int64Vector, k: int) -> Int64Vector:
+        """Return the places of the first `k` ranked rows that are no neighbours of one before."""
         chosen: list[int] = []
-        is_free = np.ones(len(ranked), dtype=bool)
-        for row in ranked.tolist():
+        is_free = np.ones(len(self._sessions), dtype=bool)
+        for place, row in enumerate(ranked.tolist()):
             if len(chosen) == k:
                 break
             if is_free[row]:
-                chosen.append(row)
+                chosen.append(place)
                 session = self._sessions[row]
                 first = np.searchsorted(self._sessions, session - self.exclude_sessions)
                 is_free[first : np.searchsorted(self._sessions, session + self.exclude_sessions, side="right")] = False
@@ -131,11 +144,12 @@ def _unit_rows(vectors: Float32Matrix) -> Float64Matrix:
     return units
 
 
-def _squared_distances(vectors: Float32Matrix | Float64Matrix) -> Float64Matrix:
-    wide = vectors.astype(np.float64)
-    lengths = (wide * wide).sum(axis=1)
-    squares: Float64Matrix = lengths[:, np.newaxis] + lengths - 2.0 * (wide @ wide.T)
-    return np.maximum(squares, 0.0)
+def _smallest(bounds: Float64Vector, n_wanted: int) -> tuple[Int64Vector, float]:
+    """Return the rows of the smallest bounds, ascending, and the smallest bound of the rest, inf without any."""
+    if n_wanted >= len(bounds):
+        return np.arange(len(bounds)), math.inf
+    order = np.argpartition(bounds, n_wanted)
+    return np.sort(order[:n_wanted]), float(bounds[order[n_wanted]])
 
 
 logger = logging.getLogger(__name__)
@@ -268,7 +282,11 @@ def find_nearest(
     search: AnalogSearch, dates: DateVector, vectors: Float32Matrix, sessions: DateVector, as_of_date: date, k: int
 ) -> Nearest:
     """Return the dates most like one of `dates`; `sessions` are counted between them."""
-    search.fit(dates, vectors, sessions)
+    return nearest_of(search.fit(dates, vectors, sessions), as_of_date, k)
+
+
+def nearest_of(search: AnalogSearch, as_of_date: date, k: int) -> Nearest:
+    """Return the dates most like one of those that were fitted; later ones change nothing."""
     found, distances = search.predict(as_of_date, k)
     shares = search.percentiles(as_of_date, distances)
     return Nearest(found, distances, shares, search.n_candidates(as_of_date))

@@ -125,6 +125,10 @@ class FolderWiring:
         self.storage, self.vectors = self.stores.states, self.stores.numeric
         self.timelines = self.stores.timelines
 
+    def visible_state(self) -> object:
+        """Return a mark that equals no other: a folder does not say whether something was written."""
+        return object()
+
     def __getattr__(self, name: str) -> Any:
         raise UsageError(f"a folder keeps prices, numeric vectors and regimes, no {name}; these need PostgreSQL")
 

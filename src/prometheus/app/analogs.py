@@ -6,6 +6,7 @@ import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from prometheus.analogs.search import (
     build_report,
     date_with_vector,
     find_nearest,
+    nearest_of,
 )
 from prometheus.app.caches import Cache
 from prometheus.app.histories import Histories
@@ -63,8 +65,10 @@ class FindAnalogs:
 
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
+        self._read = lru_cache(1)(lambda _state: Histories(wired))
         self._kept_rows: Cache[DatedVectors] = Cache(_SPACES_KEPT)
         self._kept_closes: Cache[ForwardReturns] = Cache(_SPACES_KEPT)
+        self._kept_searches: Cache[AnalogSearch] = Cache(_SPACES_KEPT)
         self._kept_answers: Cache[Nearest] = Cache(_ANSWERS_KEPT)
 
     def find(self, request: AnalogRequest, asked: Histories | None = None) -> AnalogReport:
@@ -74,7 +78,7 @@ class FindAnalogs:
         of the region or the date in that space, for several models and none named, a model that learned from later
         data, or no prices.
         """
-        asked = asked or Histories(self._wired)
+        asked = asked or self._read(self._wired.visible_state())
         search = AnalogSearch(metric=request.metric, exclude_sessions=request.exclude_sessions, least=request.least)
         histories = _histories(request, asked)
         request, prices_alone = self._in_a_space(request, histories, asked)
@@ -83,8 +87,9 @@ class FindAnalogs:
         as_of_date = date_with_vector(request, searched.rows.dates)
         named = request.instrument_id or searched.instrument_id
         instrument_id = named or asked.instrument_of(request.region, request.as_of)
-        followed = self._followed(instrument_id, as_of_date, asked)
-        nearest = self._nearest(search, searched, followed, as_of_date, request.k)
+        of_all_closes = self._followed(instrument_id, as_of_date, asked)
+        followed = of_all_closes.until(as_of_date)
+        nearest = self._nearest(search, searched, of_all_closes.sessions, as_of_date, request.k)
         labels, regime_model_id = self._labels(request, histories, as_of_date, nearest.dates, asked)
         report = build_report(
             request,
@@ -95,7 +100,7 @@ class FindAnalogs:
 
     def has_numbers(self, request: AnalogRequest) -> bool:
         """Return whether a request that leaves the space open is answered by prices and macro numbers."""
-        asked = Histories(self._wired)
+        asked = self._read(self._wired.visible_state())
         return self._in_a_space(request, _histories(request, asked), asked)[0].space == "joint"
 
     def _in_a_space(
@@ -208,21 +213,25 @@ class FindAnalogs:
         return labels, history.model_id
 
     def _followed(self, instrument_id: str, as_of_date: date, asked: Histories) -> ForwardReturns:
-        closes = asked.closes(instrument_id, as_of_date)
+        """Return what all closes tell; NotFoundError without one up to a date."""
+        asked.closes(instrument_id, as_of_date)
+        closes = asked.closes(instrument_id, date.max)
         key = (closes.dates.tobytes(), closes.values.tobytes())
         return self._kept_closes.get(key, lambda: ForwardReturns(closes.dates, closes.values))
 
     def _nearest(
-        self, search: AnalogSearch, searched: _Searched, followed: ForwardReturns, as_of_date: date, k: int
+        self, search: AnalogSearch, searched: _Searched, sessions: DateVector, as_of_date: date, k: int
     ) -> Nearest:
-        def measure() -> Nearest:
-            rows = searched.rows
-            return find_nearest(search, rows.dates, rows.vectors, followed.sessions, as_of_date, k)
-
+        rows = searched.rows
         if searched.key is None:
-            return measure()
-        asked = (search.metric, search.exclude_sessions, search.least, as_of_date, k, followed.sessions.tobytes())
-        return self._kept_answers.get((searched.key, asked), measure)
+            return find_nearest(search, rows.dates, rows.vectors, sessions, as_of_date, k)
+        key = (searched.key, search.metric, search.exclude_sessions, search.least, sessions.tobytes())
+
+        def measure() -> Nearest:
+            fitted = self._kept_searches.get(key, lambda: search.fit(rows.dates, rows.vectors, sessions))
+            return nearest_of(fitted, as_of_date, k)
+
+        return self._kept_answers.get((key, as_of_date, k), measure)
 
 
 def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:

@@ -89,7 +89,7 @@ class Histories:
         self.source = cache(timelines.vector_source)
         """The source of the newest vector of a region and encoder up to a date; None without a vector."""
         self.written = cache(timelines.written)
-        """How many states a region's vectors of an encoder are in, and when the newest was written."""
+        """What changes with any state that a region's vectors of an encoder are in."""
         self.model_config = cache(wired.registry.load_config)
         """The recorded configuration of a model id; None if not recorded."""
         self.joint_rows = cache(self._read_joint_rows)
@@ -97,7 +97,7 @@ class Histories:
         self.state = object()
         """Stands for this state of the databases in the keys of what is kept."""
         self._members = cache(timelines.members_of)
-        self._closes: dict[str, tuple[date, Closes]] = {}
+        self._all_closes = cache(lambda instrument_id: self.closes_between(instrument_id, date.min, date.max))
 
     def of_region(self, region: str, until: date = date.max) -> list[RegimeHistory]:
         """Return the histories of a region, by regime model; NoRegimesError if it has none on any date."""
@@ -172,12 +172,7 @@ class Histories:
 
     def closes(self, instrument_id: str, until: date) -> Closes:
         """Return all closes of an instrument up to a date; NotFoundError without any."""
-        known, loaded = self._closes.get(instrument_id, (date.min, None))
-        if loaded is None or until > known:
-            loaded = self.closes_between(instrument_id, date.min, until)
-            if len(self._closes) == _N_KEPT:
-                self._closes.clear()
-            self._closes[instrument_id] = until, loaded
+        loaded = self._all_closes(instrument_id)
         n_known = int(np.searchsorted(loaded.dates, np.datetime64(until, "D"), side="right"))
         if not n_known:
             raise unknown_instrument(instrument_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -74,6 +74,10 @@ class Wiring:
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
         self.coverage: NumericCoverage | None = NumericCoverage(db_manager)
         self.joint_vectors = JointEmbeddingStore(db_manager)
+
+    def visible_state(self) -> Hashable:
+        """Return a mark of what a question would see now: equal marks, equal rows."""
+        return self.db_manager.visible_state()
 
     def as_known_at(self, instant: datetime) -> Wiring:
         """Return a wiring that reads bars and decisions as they were at an instant, and keeps what it computes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from itertools import groupby, pairwise
 from typing import Any, TypeAlias
 
@@ -233,11 +233,18 @@ class RegimeTimelines:
         row = self._db.row(_MODELS + _NEWEST_VECTOR, {"region": region, "encoder": encoder_model_id, "until": until})
         return None if row is None else VectorSource(*row)
 
-    def written(self, region: str, encoder_model_id: str) -> tuple[int, datetime | None]:
-        """Return how many states an encoder's vectors are in, and when the newest was written."""
-        query = "SELECT count(*), max(created_at) FROM regimes WHERE region = %s AND encoder_model_id = %s"
-        n_states, newest = self._db.rows(query, (region, encoder_model_id))[0]
-        return n_states, newest
+    def written(self, region: str, encoder_model_id: str) -> tuple[int, int]:
+        """Return how many states an encoder's vectors are in, and a digest of their versions: equal pairs, equal rows.
+
+        The server gives every version of a row the number of the transaction that wrote it.
+        """
+        query = """
+            SELECT count(*), coalesce(bit_xor(hashtextextended(
+                concat_ws(' ', as_of_date, xmin, model_id), 0)), 0)
+            FROM regimes WHERE region = %s AND encoder_model_id = %s
+        """
+        n_states, digest = self._db.rows(query, (region, encoder_model_id))[0]
+        return n_states, digest
 
     def load_vectors(self, region: str, encoder_model_id: str, source: VectorSource) -> DatedVectors:
         """Return the vectors of one source; of several regime models' for a date the one written last."""

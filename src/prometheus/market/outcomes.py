@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
@@ -86,10 +87,20 @@ class ForwardReturns:
     any.
     """
 
-    def __init__(self, sessions: DateVector, closes: Float64Vector) -> None:
+    def __init__(
+        self, sessions: DateVector, closes: Float64Vector, measured: Mapping[int, Float64Matrix] | None = None
+    ) -> None:
         self.sessions = sessions
         self.closes = closes
-        self._measured = {horizon: _measure(closes, horizon) for horizon in HORIZONS}
+        self._measured = measured or {horizon: _measure(closes, horizon) for horizon in HORIZONS}
+
+    def until(self, day: date) -> ForwardReturns:
+        """Return what the closes up to a date tell, as if there were no later ones; nothing is measured again."""
+        n_known = self._position(day) + 1
+        if n_known == len(self.sessions):
+            return self
+        measured = {horizon: _cut(self._measured[horizon], n_known, horizon) for horizon in HORIZONS}
+        return ForwardReturns(self.sessions[:n_known], self.closes[:n_known], measured)
 
     def outcomes(self, day: date) -> tuple[ForwardReturn, ...]:
         """Return what followed a date over each horizon; if it is not a session, from the previous session."""
@@ -140,6 +151,13 @@ def forward_log_volatility(closes: Float64Vector, horizon: int = HORIZON_SESSION
         logs: Float64Vector = 0.5 * np.log(variances * _SESSIONS_PER_YEAR)
     logs[~np.isfinite(logs)] = np.nan
     return logs
+
+
+def _cut(measured: Float64Matrix, n_known: int, horizon: int) -> Float64Matrix:
+    """Return what is measured of the first sessions; NaN where a horizon ends after them."""
+    known = measured[:, :n_known].copy()
+    known[:, max(0, n_known - horizon) :] = np.nan
+    return known
 
 
 def _measure(closes: Float64Vector, horizon: int) -> Float64Matrix:

@@ -31,6 +31,17 @@ def test_an_outcome_is_known_from_its_last_session_on() -> None:
     assert month_of == ForwardReturns(DAYS, CLOSES).outcomes(day)[0]
 
 
+@pytest.mark.parametrize("n_known", [1, 20, 21, 22, 63, 64, 65, 120, len(DAYS)])
+def test_closes_that_are_cut_tell_what_the_first_ones_alone_tell(n_known: int) -> None:
+    day = DAYS[n_known - 1].item()
+    cut, alone = ForwardReturns(DAYS, CLOSES).until(day), ForwardReturns(DAYS[:n_known], CLOSES[:n_known])
+
+    assert [cut.outcomes(each) for each in DAYS.tolist()] == [alone.outcomes(each) for each in DAYS.tolist()]
+    assert cut.spreads(DAYS) == alone.spreads(DAYS)
+    assert cut.path(day)[1].tobytes() == alone.path(day)[1].tobytes()
+    assert cut.sessions.tolist() == DAYS[:n_known].tolist()
+
+
 def test_a_date_that_is_no_session_is_followed_from_the_last_one_before() -> None:
     is_weekday = np.is_busday(DAYS)
     followed = ForwardReturns(DAYS[is_weekday], CLOSES[is_weekday])
