@@ -177,13 +177,14 @@ def fit_logistic(
     design = np.column_stack([np.ones(len(outcomes)), features])
     weights = np.array(prior, dtype=np.float64)
     loss = partial(_loss, design, outcomes, prior, precision)
+    now = loss(weights)
     for _ in range(_MAX_STEPS):
         probabilities = sigmoid(design @ weights)
         gradient = design.T @ (probabilities - outcomes) / len(outcomes) + precision * (weights - prior)
         curvature = design.T @ (design * (probabilities * (1.0 - probabilities))[:, np.newaxis]) / len(outcomes)
         step = np.asarray(np.linalg.solve(curvature + np.diag(precision + 1e-9), gradient), dtype=np.float64)
         step *= min(1.0, _WIDEST_STEP / max(float(np.abs(step).max()), _TOLERANCE))
-        step = _shortened(step, gradient, weights, loss)
+        step, now = _shortened(step, gradient, weights, now, loss)
         weights -= step
         if float(np.abs(step).max()) < _TOLERANCE:
             break
@@ -191,13 +192,17 @@ def fit_logistic(
 
 
 def _shortened(
-    step: Float64Vector, gradient: Float64Vector, weights: Float64Vector, loss: Callable[[Float64Vector], float]
-) -> Float64Vector:
-    now = loss(weights)
+    step: Float64Vector,
+    gradient: Float64Vector,
+    weights: Float64Vector,
+    now: float,
+    loss: Callable[[Float64Vector], float],
+) -> tuple[Float64Vector, float]:
+    """Return a step that is an improvement on the loss `now`, and the loss behind it."""
     slack = _ROUNDING * max(1.0, now)
-    while loss(weights - step) > now - _LEAST_GAIN * float((step * gradient).sum()) + slack:
+    while (then := loss(weights - step)) > now - _LEAST_GAIN * float((step * gradient).sum()) + slack:
         step = step / 2.0
-    return step
+    return step, then
 
 
 def _loss(
@@ -208,5 +213,5 @@ def _loss(
     weights: Float64Vector,
 ) -> float:
     logits = design @ weights
-    misses = np.logaddexp(0.0, logits) - outcomes * logits
+    misses = np.log(1.0 + np.exp(-np.abs(logits))) + np.maximum(logits, 0.0) - outcomes * logits
     return float(misses.mean() + 0.5 * (precision * (weights - prior) ** 2).sum())

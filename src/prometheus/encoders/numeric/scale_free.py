@@ -25,7 +25,7 @@ from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet
 from prometheus.errors import UsageError, WindowShapeError
 
-CHUNK_WINDOWS = 2_048  # windows described at once, at most: 6 MiB of float64, which a core's cache holds
+CHUNK_WINDOWS = 4_096  # windows whose sums are taken at once, at most; the next ones take those of 512 sessions again
 _LINE = 16
 """Values of float32 in a line of a processor's cache."""
 CONSTANTS_FILE = "scale_free_constants.json"
@@ -151,11 +151,12 @@ class ScaleFreeNumericEmbeddingModel:
             )
         vectors = np.empty((len(ends), descriptors.DIM), dtype=np.float32)
         for first, stop in pairwise(_chunk_bounds(ends)):
-            described = descriptors.describe(features, ends[first:stop])
-            described *= self._factors[:, np.newaxis]
-            narrow = _turnable(*described.shape)
-            np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
-            vectors[first:stop] = narrow.T
+            some = vectors[first:stop]
+            for windows, described in descriptors.described_blocks(features, ends[first:stop]):
+                np.multiply(described, self._factors[:, np.newaxis], out=described)
+                narrow = _turnable(*described.shape)
+                np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
+                some[windows] = narrow.T
         return vectors
 
 
