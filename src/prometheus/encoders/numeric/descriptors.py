@@ -27,21 +27,22 @@ _RANGE_HALF_LIVES = (2, 4, 8, 16, 32, 64)
 _DOWN_RANGE_HALF_LIVES = (2, 4, 8, 16, 32, 64, 128)
 _VOLATILITY_HALF_LIVES = (4, 8, 16, 32, 64, 128)
 _SORTINO_HALF_LIVES = (8, 16, 32, 64, 128)
-_DRAWDOWN_LENGTHS = (32, 64, 128, 256, 512)
-_AVERAGE_LENGTHS = (32, 64, 128, 256)
-_MOMENTUM_LENGTHS = (16, 32, 64, 128, 256, 512)
-_RISE_LENGTHS = (16, 64, 256)
-_NORM_HALF_LIFE = 256
-_MOVES = tuple(
-    [("range", h) for h in (*_RANGE_HALF_LIVES, _NORM_HALF_LIFE)]
+DRAWDOWN_LENGTHS = (32, 64, 128, 256, 512)
+AVERAGE_LENGTHS = (32, 64, 128, 256)
+MOMENTUM_LENGTHS = (16, 32, 64, 128, 256, 512)
+RISE_LENGTHS = (16, 64, 256)
+NORM_HALF_LIFE = 256
+MOVES = tuple(
+    [("range", h) for h in (*_RANGE_HALF_LIVES, NORM_HALF_LIFE)]
     + [("down_range", h) for h in _DOWN_RANGE_HALF_LIVES]
-    + [("move", _NORM_HALF_LIFE)]
+    + [("move", NORM_HALF_LIFE)]
 )
-_SQUARES = tuple([("volatility", h) for h in _VOLATILITY_HALF_LIVES] + [("downside", h) for h in _SORTINO_HALF_LIVES])
-_RETURNS = tuple([("return", h) for h in _SORTINO_HALF_LIVES])
-_PATH_KERNEL = 256
-_PATH_RISK_HALF_LIFE = 16
-_PATH_TREND_HALF_LIFE = 32
+SQUARES = tuple([("volatility", h) for h in _VOLATILITY_HALF_LIVES] + [("downside", h) for h in _SORTINO_HALF_LIVES])
+RETURNS = tuple([("return", h) for h in _SORTINO_HALF_LIVES])
+"""What decaying means are taken of, by kind and half-life: those of moves, of their squares, and of returns."""
+PATH_KERNEL = 256
+PATH_RISK_HALF_LIFE = 16
+PATH_TREND_HALF_LIFE = 32
 _LAGS = np.array(PATH_LAGS)[:, np.newaxis]
 _ROOTS = np.sqrt(_LAGS)
 _LAG_RUNS = ((slice(0, 64), 1, 1), (slice(64, len(PATH_LAGS)), 68, 4))
@@ -64,7 +65,7 @@ CONTEXT_NAMES = tuple(
     + [f"drawdown_{n}" for n in (32, 64, 256, 512)]
     + [f"average_{n}" for n in (32, 64, 256)]
     + [f"momentum_{n}" for n in (16, 32, 64, 256, 512)]
-    + [f"rise_{n}" for n in _RISE_LENGTHS]
+    + [f"rise_{n}" for n in RISE_LENGTHS]
 )
 
 
@@ -146,28 +147,28 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
     Ranges are divided by their own long ratio to absolute returns: sources differ in how highs and lows are made, and
     without any the ratio is 1.
     """
-    wanted = (*_MOVES, *_SQUARES, *_RETURNS)
+    wanted = (*MOVES, *SQUARES, *RETURNS)
     stacked = np.stack([series[kind] for kind, _ in wanted])
     means = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)[:, newest]
-    moves = np.log(means[: len(_MOVES)] + SMALLEST_MOVE)
-    deviations = 0.5 * np.log(means[len(_MOVES) : -len(_RETURNS)] + SMALLEST_MOVE**2)
-    norm = moves[_MOVES.index(("range", _NORM_HALF_LIFE))] - moves[_MOVES.index(("move", _NORM_HALF_LIFE))]
-    ratios = means[-len(_RETURNS) :] / np.exp(deviations[-len(_SORTINO_HALF_LIVES) :])
+    moves = np.log(means[: len(MOVES)] + SMALLEST_MOVE)
+    deviations = 0.5 * np.log(means[len(MOVES) : -len(RETURNS)] + SMALLEST_MOVE**2)
+    norm = moves[MOVES.index(("range", NORM_HALF_LIFE))] - moves[MOVES.index(("move", NORM_HALF_LIFE))]
+    ratios = means[-len(RETURNS) :] / np.exp(deviations[-len(_SORTINO_HALF_LIVES) :])
     columns = {"range_ratio": norm}
-    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(_MOVES, moves - norm, strict=True)}
-    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(_SQUARES, deviations, strict=True)}
+    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(MOVES, moves - norm, strict=True)}
+    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(SQUARES, deviations, strict=True)}
     return columns | {f"sortino_{h}": row for h, row in zip(_SORTINO_HALF_LIVES, ratios, strict=True)}
 
 
 def _place(log_price: Float64Vector, unit: Float64Vector, newest: Int64Vector) -> dict[str, Float64Vector]:
     n_last, now = int(newest.max()) + 1, newest + N_RETURNS
     price = log_price[now]
-    extremes = trailing_maxima(np.stack([log_price, -log_price]), _DRAWDOWN_LENGTHS + _RISE_LENGTHS, n_last)
-    averages = trailing_averages(log_price, _AVERAGE_LENGTHS, n_last)
-    columns = {f"drawdown_{n}": price - extremes[n][0, newest] for n in _DRAWDOWN_LENGTHS}
-    columns |= {f"rise_{n}": price + extremes[n][1, newest] for n in _RISE_LENGTHS}
-    columns |= {f"average_{n}": (price - averages[n][newest]) / (unit * math.sqrt(n)) for n in _AVERAGE_LENGTHS}
-    columns |= {f"momentum_{n}": (price - log_price[now - n]) / (unit * math.sqrt(n)) for n in _MOMENTUM_LENGTHS}
+    extremes = trailing_maxima(np.stack([log_price, -log_price]), DRAWDOWN_LENGTHS + RISE_LENGTHS, n_last)
+    averages = trailing_averages(log_price, AVERAGE_LENGTHS, n_last)
+    columns = {f"drawdown_{n}": price - extremes[n][0, newest] for n in DRAWDOWN_LENGTHS}
+    columns |= {f"rise_{n}": price + extremes[n][1, newest] for n in RISE_LENGTHS}
+    columns |= {f"average_{n}": (price - averages[n][newest]) / (unit * math.sqrt(n)) for n in AVERAGE_LENGTHS}
+    columns |= {f"momentum_{n}": (price - log_price[now - n]) / (unit * math.sqrt(n)) for n in MOMENTUM_LENGTHS}
     return columns
 
 
@@ -208,10 +209,10 @@ class _Paths:
     ) -> _Paths:
         """Return the mean falls of every row, in logs, and its Sortino ratio."""
         kinds = ("down_range", "return", "downside")
-        half_lives = (_PATH_RISK_HALF_LIFE, _PATH_TREND_HALF_LIFE, _PATH_TREND_HALF_LIFE)
+        half_lives = (PATH_RISK_HALF_LIFE, PATH_TREND_HALF_LIFE, PATH_TREND_HALF_LIFE)
         stacked = np.stack([series[kind] for kind in kinds])
         n_rows = int(newest.max()) + 1 + PATH_LAGS[-1]
-        falls, means, squares = trailing_means(stacked, half_lives, _PATH_KERNEL, n_rows)
+        falls, means, squares = trailing_means(stacked, half_lives, PATH_KERNEL, n_rows)
         price = log_price[len(log_price) - n_rows :]
         risk, trend = np.log(falls + SMALLEST_MOVE), means / np.sqrt(squares + SMALLEST_MOVE**2)
         return cls(_Lagged.of(price), _Lagged.of(risk), _Lagged.of(trend), newest, unit)
