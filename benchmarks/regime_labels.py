@@ -4,9 +4,9 @@ The packaged S&P 500; the fit is on 3,000 sessions and includes making their vec
 encoded and decoded from what the sessions before it left behind; for the peers, their filtered or online label of the
 last session.
 
-Below it, the stages of both, beside the same answer the long way: a span decided session after session, and an evening
-that encodes its whole window and decodes its 126 sessions again. Milliseconds of the processor, the least of rounds that
-take turns.
+Below it, the stages of both, beside the same answer the long way: a span decided session by session, and an evening
+that encodes its whole window and decodes its 126 sessions again. Milliseconds of the processor, the least of several
+rounds that take turns.
 """
 
 from __future__ import annotations
