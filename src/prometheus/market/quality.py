@@ -14,6 +14,8 @@ already; a rejected one is suspect on its day and an error after it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -66,6 +68,8 @@ HOLE_SESSIONS = 5
 NEW_START_SESSIONS = 63
 """After more missing sessions than this a history starts anew."""
 CONTEXT = SCALE_DAYS + 21
+_PLAIN = 0.9
+"""Bars that reach no more than this share of a threshold are below it whatever the rounding."""
 DEFECTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a defect of the judge raises; it costs one instrument, not the others."""
 
@@ -153,6 +157,18 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
         if row > heard:
             heard = trial.hear_from(row)
     return Judgement(trial.on_day, trial.settled, trial.log_returns, trial.z)
+
+
+def is_plain(before: Sequence[float], bar: Sequence[float], n_days: int) -> bool:
+    """Return whether a bar is sound because it hardly moved from the sound one before it, `n_days` earlier.
+
+    The values are those of `JUDGED_FIELDS`; high, low and volume may be NaN. Of any other bar only `judge` knows.
+    """
+    adjusted, close, high, low, volume = bar
+    if n_days > HOLE_SESSIONS + 1 or (close == before[1] and not volume > 0):
+        return False
+    is_within = not (close > high * (1.0 + _PLAIN * OUTSIDE_RANGE) or low > close * (1.0 + _PLAIN * OUTSIDE_RANGE))
+    return is_within and abs(math.log(adjusted / before[0])) < _PLAIN * SMALLEST_JUMP
 
 
 def missing_sessions(dates: DateVector, calendar: Sessions) -> Int64Vector:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
-from prometheus.encoders.numeric.descriptors import N_RETURNS, PATH_LAGS, SMALLEST_MOVE, trailing_means
+from prometheus.encoders.numeric.descriptors import N_RETURNS, NAMES, PATH_LAGS, SMALLEST_MOVE, trailing_means
 from prometheus.encoders.numeric.scale_free import raw_descriptors
-from prometheus.regime.forecasts import sigmoid
+from prometheus.regime.forecasts import sigmoid, sigmoid_of
 
 FALL_IN_DEVIATIONS = 1.1
 """The fall that makes a bear market, in standard deviations of a year's return: 20 % where volatility is 18 %."""
@@ -33,8 +33,11 @@ _LEAST_FALL, _GREATEST_FALL = 0.02, 0.8
 _EDGE = 0.05
 _SESSIONS_PER_YEAR = 252
 _HALF_LIFE = 128
+_FEW_DATES = 16
 _PATH = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
 _ROOTS = np.sqrt(np.array(PATH_LAGS, dtype=np.float64))
+_PRICE_PATH = slice(NAMES.index(_PATH[0]), NAMES.index(_PATH[-1]) + 1)
+_UNIT, _HIGH = NAMES.index("volatility_64"), NAMES.index("drawdown_512")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,8 +74,37 @@ class BearForecast:
         peaks = np.maximum(np.maximum.accumulate(path, axis=0), high)
         odds: Float64Vector = -np.expm1(-peaks[-1]) / self.fall
         fallen = np.flatnonzero((path <= peaks + math.log1p(-self.fall)).any(axis=0))
-        odds[fallen] = self._odds_after_falls(np.ascontiguousarray(path[:, fallen]), high[fallen])
+        if len(fallen) <= _FEW_DATES:
+            odds[fallen] = self._odds_of_few(path[:, fallen].T, high[fallen])
+        else:
+            odds[fallen] = self._odds_after_falls(np.ascontiguousarray(path[:, fallen]), high[fallen])
         return np.clip(odds, 0.0, 1.0)
+
+    def _odds_of_few(self, paths: Float64Matrix, high: Float64Vector) -> Float64Vector:
+        """Return the odds that `_odds_after_falls` does, one path after another, each in a few leaps."""
+        ends = [self._last_turn(np.ascontiguousarray(path), float(top)) for path, top in zip(paths, high, strict=True)]
+        levels, is_bear = np.array([level for level, _ in ends]), np.array([bear for _, bear in ends], dtype=np.bool_)
+        moved = np.expm1(-levels) / self.fall
+        odds: Float64Vector = np.where(is_bear, 1.0 - moved, -moved)
+        return odds
+
+    def _last_turn(self, path: Float64Vector, high: float) -> tuple[float, bool]:
+        """Return the trough of the bear market that a path ends in, or else its peak, and whether it ends in one."""
+        down, up = math.log1p(-self.fall), math.log1p(self.fall)
+        level, at, is_bear = max(high, float(path[0])), 0, False
+        while at < len(path):
+            rest = path[at:]
+            if is_bear:
+                levels = np.minimum(np.minimum.accumulate(rest), level)
+                turns = rest >= levels + up
+            else:
+                levels = np.maximum(np.maximum.accumulate(rest), level)
+                turns = rest <= levels + down
+            first = int(turns.argmax())
+            if not turns[first]:
+                return float(levels[-1]), is_bear
+            level, at, is_bear = float(rest[first]), at + first + 1, not is_bear
+        return level, is_bear
 
     def _odds_after_falls(self, path: Float64Matrix, high: Float64Vector) -> Float64Vector:
         down, up = math.log1p(-self.fall), math.log1p(self.fall)
@@ -94,6 +126,16 @@ class BearForecast:
     def probabilities(self, vectors: Float32Matrix) -> Float64Vector:
         """Return the probability that each date lies in a bear market, shape (n,)."""
         return sigmoid(INTERCEPT + SLOPE * log_odds(self.odds(vectors)))
+
+    def probability_of(self, raw: Float64Vector) -> float:
+        """Return the probability that `probabilities` gives of one vector, whose descriptors are in their own units."""
+        path = np.zeros(len(_ROOTS) + 1)
+        np.multiply(raw[_PRICE_PATH], _ROOTS, out=path[-2::-1])
+        path[:-1] *= -np.exp(raw[_UNIT])
+        high, bear = self._last_turn(path, max(-float(raw[_HIGH]), 0.0))
+        moved = float(np.expm1(-high)) / self.fall
+        odds = min(max(1.0 - moved if bear else -moved, 0.0), 1.0)
+        return sigmoid_of(INTERCEPT + SLOPE * float(log_odds(np.array([odds]))[0]))
 
     def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
         """Return what is said of each date after the first ``n_back - 1``, on which the states look back.

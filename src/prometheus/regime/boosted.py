@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -29,7 +29,6 @@ SPLITS = 3
 """A tree asks three questions; their answers, as bits, number its eight outcomes."""
 _UNIT = 1e-6
 _CHUNK_ROWS = 1_024
-_BITS = np.array([1, 2, 4])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,15 +53,23 @@ class BoostedTrees:
 
     def log_odds(self, features: Float64Matrix) -> Float64Vector:
         """Return the log odds of rows of features, shape (n, n_names), as `relative_features` makes them."""
-        starts = np.arange(len(self.features)) * 2**SPLITS
-        outcomes, limits, columns = self.outcomes.ravel(), self.limits.ravel(), self.features.ravel()
+        columns, limits, starts = _questions(self)
+        outcomes = self.outcomes.ravel()
         sums = np.full(len(features), self.base, dtype=np.int64)
         for first in range(0, len(features), _CHUNK_ROWS):
             rows = slice(first, first + _CHUNK_ROWS)
-            answers = (features[rows][:, columns] > limits).reshape(-1, len(self.features), SPLITS)
-            sums[rows] += outcomes[answers @ _BITS + starts].sum(axis=1)
+            answers = (features[rows][:, columns] > limits).view(np.uint8).reshape(-1, SPLITS, len(self.features))
+            places = starts + (answers[:, 0] + 2 * answers[:, 1] + 4 * answers[:, 2])
+            sums[rows] += outcomes[places].sum(axis=1)
         found: Float64Vector = sums.astype(np.float64) * _UNIT
         return found
+
+    def log_odds_of(self, features: Float64Vector) -> float:
+        """Return the log odds of one row of features, shape (n_names,)."""
+        columns, limits, starts = _questions(self)
+        first, second, third = (features[columns] > limits).view(np.uint8).reshape(SPLITS, -1)
+        places = starts + (first + 2 * second + 4 * third)
+        return (self.base + int(self.outcomes.ravel()[places].sum())) * _UNIT
 
     def to_json(self) -> str:
         """Return the file's text; equal trees give equal text."""
@@ -81,6 +88,15 @@ class BoostedTrees:
         features, limits, outcomes = zip(*document["trees"], strict=True)
         source = document["source"]
         return cls(np.array(features), np.array(limits, float), np.array(outcomes), int(document["base"]), source)
+
+
+@lru_cache(maxsize=8)
+def _questions(trees: BoostedTrees) -> tuple[Int64Vector, Float64Vector, Int64Vector]:
+    """Return the features and limits of all first questions, all second ones and all third ones, in one row.
+
+    The last part is where the outcomes of each tree begin.
+    """
+    return trees.features.T.ravel(), trees.limits.T.ravel(), np.arange(len(trees.features)) * 2**SPLITS
 
 
 @cache
@@ -103,3 +119,13 @@ def relative_features(vectors: Float32Matrix, threshold: float) -> Float64Matrix
 def boosted_log_odds(vectors: Float32Matrix, threshold: float) -> Float64Vector:
     """Return the frozen log odds that the next 21 sessions are more volatile than `threshold`, shape (n,)."""
     return packaged_trees().log_odds(relative_features(vectors, threshold))
+
+
+_COLUMNS = np.array([descriptors.NAMES.index(name) for name in NAMES])
+
+
+def boosted_log_odds_of(raw: Float64Vector, log_threshold: np.float64) -> float:
+    """Return the log odds that `boosted_log_odds` gives of one vector, whose descriptors are in their own units."""
+    features = raw[_COLUMNS]
+    features[: len(RISK_NAMES)] -= log_threshold
+    return packaged_trees().log_odds_of(features)

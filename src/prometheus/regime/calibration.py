@@ -19,17 +19,16 @@ from prometheus.arrays import DateVector, Float32Matrix, Float64Matrix, Float64V
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, PrototypeError, UsageError
 from prometheus.regime.bear import BearForecast
-from prometheus.regime.decoding import forward_costs_and_ages, posterior, prototype_distances, viterbi_path
 from prometheus.regime.explanation import EXPLAINED_NAMES
 from prometheus.regime.forecasts import BOOSTED_FORECAST, HighVolatilityForecast, volatility_scores
 from prometheus.regime.market_index import MarketIndex
 from prometheus.regime.pooled import WHOLE_SESSIONS, packaged_pooled
+from prometheus.regime.span_decoding import decide_span
 from prometheus.regime.transitions import (
     SPELL_AGES,
     ExitHazard,
     StayCounts,
     StaysByAge,
-    count_stays,
     count_stays_by_age,
     exit_hazards,
 )
@@ -46,7 +45,6 @@ ORDER = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL, RegimeLabel.RISK_OFF, RegimeLab
 RISK_OFF_SIDE = frozenset({RegimeLabel.RISK_OFF, RegimeLabel.CRISIS})
 
 _STRESS_NAMES = ("range_4", "range_16", "down_range_16")
-_TEMPERATURES = np.geomspace(0.02, 5.0, 24)
 _FALLBACK_PLACES = (0.1, 0.37, 0.62, 0.9)
 _FEWEST_IN_GROUP = 20
 
@@ -289,23 +287,19 @@ def calibrate(
         prototypes = aligned(prototypes, earlier.prototypes, earlier.source)
     others = [] if pooled is None else pooled.alternatives(prototypes, len(sessions))
     weighted = [(1.0 - sum(weight for weight, _ in others), prototypes), *others]
-    every = prototype_distances(sessions.vectors, [each for _, some in weighted for each in some])
-    costs = np.split(every, len(weighted), axis=1)
-    values, ages = forward_costs_and_ages(costs[0], chosen.penalty, chosen.decode_sessions, max(SPELL_AGES))
-    labels = [prototypes[nearest].label for nearest in values.argmin(axis=1).tolist()]
-    hindsight = [
-        (weight, viterbi_path(each, chosen.penalty)[chosen.decode_sessions - 1 :])
-        for (weight, _), each in zip(weighted, costs, strict=True)
-    ]
+    decided = decide_span(sessions.vectors, weighted, chosen.penalty, chosen.decode_sessions)
+    by_age = count_stays_by_age(
+        decided.decoding.nearest, decided.decoding.ages, [prototype.label for prototype in prototypes]
+    )
     calibration = RegimeCalibration(
         start=sessions.dates[0].item(),
         end=sessions.dates[-1].item(),
         n_sessions=len(sessions),
         penalty=chosen.penalty,
         decode_sessions=chosen.decode_sessions,
-        temperature=_likeliest_temperature(values, hindsight),
+        temperature=decided.temperature,
         high_volatility=HighVolatilityForecast.fit(sessions.scores, forward_log_volatility, threshold, chosen.forecast),
-        stays=count_stays(labels),
+        stays={label: _added(counts) for label, counts in by_age.items()},
         norms={
             name: round(float(median), 6)
             for name, median in zip(EXPLAINED_NAMES, np.median(sessions.explained, axis=0), strict=True)
@@ -313,7 +307,7 @@ def calibrate(
         calm=tuple(_dated(sessions.dates, stretch) for stretch in calm),
         wild=tuple(_dated(sessions.dates, stretch) for stretch in wild),
         bear=BearForecast.fit(sessions.vectors) if chosen.forecast >= BOOSTED_FORECAST else None,
-        stays_by_age=count_stays_by_age(labels, ages.tolist()) if chosen.forecast >= BOOSTED_FORECAST else None,
+        stays_by_age=by_age if chosen.forecast >= BOOSTED_FORECAST else None,
         market_index=chosen.market_index,
         own_share=None if pooled is None else pooled.own_share(len(sessions)),
     )
@@ -377,24 +371,3 @@ def _least_stretch(stress: Float64Vector, length: int) -> slice:
 
 def _dated(dates: DateVector, stretch: slice) -> Stretch:
     return dates[stretch.start].item(), dates[stretch.stop - 1].item()
-
-
-def _likeliest_temperature(
-    values: Float64Matrix, hindsight: Sequence[tuple[float, np.ndarray[Any, np.dtype[np.intp]]]]
-) -> float:
-    """Return the temperature at which labels of hindsight, each series with its weight, are likeliest."""
-    rows = np.arange(len(values))
-    known: dict[int, float] = {}
-
-    def loss(place: int) -> float:
-        if place not in known:
-            shares = posterior(values, float(_TEMPERATURES[place]))
-            losses = [weight * float(-np.log(shares[rows, labels] + 1e-12).mean()) for weight, labels in hindsight]
-            known[place] = sum(losses)
-        return known[place]
-
-    low, high = 0, len(_TEMPERATURES) - 1
-    while low < high:  # the loss has one valley
-        middle = (low + high) // 2
-        low, high = (low, middle) if loss(middle) <= loss(middle + 1) else (middle + 1, high)
-    return round(float(_TEMPERATURES[low]), 6)

@@ -8,6 +8,7 @@ jump models (Bemporad, Breschi, Piga and Boyd, 2018).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,32 @@ def _decode_last(rows: list[list[float]], penalty: float, oldest: int) -> tuple[
             before, nearest = nearest, values.index(0.0)
             age = age + 1 if nearest == before else 1
     return values, age
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpanDecoding:
+    """The labels of a span as columns of its prototypes.
+
+    `values`, shape (n_labels, n), are what each label costs above the cheapest on the sessions that have enough before
+    them; `nearest` and `ages`, shape (n,), are their labels and how long those have been the cheapest; `paths` are the
+    labels of the same sessions in hindsight, one series for each set of prototypes.
+    """
+
+    values: Float64Matrix
+    nearest: Int64Vector
+    ages: Int64Vector
+    paths: Sequence[NDArray[np.intp]]
+
+
+def decode_span(costs: Sequence[Float64Matrix], penalty: float, n_sessions: int, oldest: int) -> SpanDecoding:
+    """Return the decoding of a span by the costs of one or more sets of labels, shape (n, n_labels) each.
+
+    `values`, `nearest` and `ages` are those of the first set: each session looks back on `n_sessions`, and ages are
+    counted up to `oldest`.
+    """
+    values, ages = forward_costs_and_ages(costs[0], penalty, n_sessions, oldest)
+    paths = [viterbi_path(each, penalty)[n_sessions - 1 :] for each in costs]
+    return SpanDecoding(values.T, values.argmin(axis=1), ages, paths)
 
 
 def viterbi_path(costs: Float64Matrix, penalty: float) -> NDArray[np.intp]:

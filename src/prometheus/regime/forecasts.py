@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from prometheus.arrays import Float32Matrix, Float64Matrix, Float64Vector
+from prometheus.encoders.numeric.descriptors import NAMES
 from prometheus.encoders.numeric.scale_free import standard_scores
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.market.outcomes import HORIZON_SESSIONS
-from prometheus.regime.boosted import boosted_log_odds
+from prometheus.regime.boosted import boosted_log_odds, boosted_log_odds_of
 
 TOP_SHARE = 0.2
 """Forward volatility is high when it lies in the top fifth of what the calibration span saw."""
@@ -36,6 +37,9 @@ _WIDEST_STEP = 4.0
 _LEAST_GAIN = 1e-4
 _ROUNDING = 1e-12
 
+
+_WEIGHTS = tuple(SCORE_WEIGHTS.values())
+_WEIGHED = np.array([NAMES.index(name) for name in SCORE_WEIGHTS])
 
 FIRST_FORECAST, BOOSTED_FORECAST = 1, 2
 """The logistic curve alone, and its log odds averaged with those of the frozen trees (ADR-0025)."""
@@ -73,6 +77,13 @@ class HighVolatilityForecast:
         if self.version == BOOSTED_FORECAST:
             log_odds = (log_odds + boosted_log_odds(vectors, self.threshold)) / 2.0
         return sigmoid(log_odds if added is None else log_odds + added)
+
+    def probability_of(self, scores: Float64Vector, raw: Float64Vector, added: float = 0.0) -> float:
+        """Return the probability that `probabilities` gives of one vector, by all its scores, and in its own units."""
+        log_odds = self.intercept + self.slope * volatility_score_of(scores)
+        if self.version == BOOSTED_FORECAST:
+            log_odds = (log_odds + boosted_log_odds_of(raw, np.log(self.threshold))) / 2.0
+        return sigmoid_of(log_odds + added)
 
     @classmethod
     def fit(
@@ -126,6 +137,14 @@ def volatility_scores(vectors: Float32Matrix) -> Float64Vector:
     return scores
 
 
+def volatility_score_of(scores: Float64Vector) -> float:
+    """Return the score that `volatility_scores` gives of one vector, by its standard scores, shape (384,)."""
+    total = 0.0
+    for weight, score in zip(_WEIGHTS, scores[_WEIGHED].tolist(), strict=True):
+        total += weight * score
+    return total
+
+
 def fit_score_weights(
     vectors: Float32Matrix, forward_log_volatility: Float64Vector, names: tuple[str, ...] = tuple(SCORE_WEIGHTS)
 ) -> dict[str, float]:
@@ -154,6 +173,12 @@ def sigmoid(logits: Float64Vector) -> Float64Vector:
     return probabilities
 
 
+def sigmoid_of(logit: float) -> float:
+    """Return the `sigmoid` of one number."""
+    weight = float(np.exp(-abs(logit)))
+    return (1.0 if logit >= 0 else weight) / (1.0 + weight)
+
+
 def logit(probabilities: Float64Vector) -> Float64Vector:
     """Return the log odds of probabilities, shape (n,); those of 0 and 1 are far, and finite."""
     inside = np.clip(probabilities, 1e-12, 1.0 - 1e-12)
@@ -177,13 +202,14 @@ def fit_logistic(
     design = np.column_stack([np.ones(len(outcomes)), features])
     weights = np.array(prior, dtype=np.float64)
     loss = partial(_loss, design, outcomes, prior, precision)
+    now = loss(weights)
     for _ in range(_MAX_STEPS):
         probabilities = sigmoid(design @ weights)
         gradient = design.T @ (probabilities - outcomes) / len(outcomes) + precision * (weights - prior)
         curvature = design.T @ (design * (probabilities * (1.0 - probabilities))[:, np.newaxis]) / len(outcomes)
         step = np.asarray(np.linalg.solve(curvature + np.diag(precision + 1e-9), gradient), dtype=np.float64)
         step *= min(1.0, _WIDEST_STEP / max(float(np.abs(step).max()), _TOLERANCE))
-        step = _shortened(step, gradient, weights, loss)
+        step, now = _shortened(step, gradient, weights, now, loss)
         weights -= step
         if float(np.abs(step).max()) < _TOLERANCE:
             break
@@ -191,13 +217,17 @@ def fit_logistic(
 
 
 def _shortened(
-    step: Float64Vector, gradient: Float64Vector, weights: Float64Vector, loss: Callable[[Float64Vector], float]
-) -> Float64Vector:
-    now = loss(weights)
+    step: Float64Vector,
+    gradient: Float64Vector,
+    weights: Float64Vector,
+    now: float,
+    loss: Callable[[Float64Vector], float],
+) -> tuple[Float64Vector, float]:
+    """Return a step that is an improvement on the loss `now`, and the loss behind it."""
     slack = _ROUNDING * max(1.0, now)
-    while loss(weights - step) > now - _LEAST_GAIN * float((step * gradient).sum()) + slack:
+    while (then := loss(weights - step)) > now - _LEAST_GAIN * float((step * gradient).sum()) + slack:
         step = step / 2.0
-    return step
+    return step, then
 
 
 def _loss(
@@ -208,5 +238,5 @@ def _loss(
     weights: Float64Vector,
 ) -> float:
     logits = design @ weights
-    misses = np.logaddexp(0.0, logits) - outcomes * logits
+    misses = np.log(1.0 + np.exp(-np.abs(logits))) + np.maximum(logits, 0.0) - outcomes * logits
     return float(misses.mean() + 0.5 * (precision * (weights - prior) ** 2).sum())

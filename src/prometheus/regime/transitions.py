@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import fmean
 
+import numpy as np
+
+from prometheus.arrays import Int64Vector
 from prometheus.regime.types import RegimeLabel
 
 HORIZONS = (5, 21, 63)
@@ -114,14 +117,25 @@ def count_stays(labels: Sequence[RegimeLabel]) -> dict[RegimeLabel, StayCounts]:
     }
 
 
-def count_stays_by_age(labels: Sequence[RegimeLabel], ages: Sequence[int]) -> dict[RegimeLabel, StaysByAge]:
-    """Return the counts of `count_stays`, parted by the age of the spell (1 on its first session) on each session."""
-    found: dict[RegimeLabel, dict[int, StayCounts]] = {}
-    for (label, following, age), n in Counter(zip(labels, labels[1:], ages, strict=False)).items():
-        by_age = found.setdefault(label, dict.fromkeys(SPELL_AGES, StayCounts(0, 0)))
-        begin = max(each for each in SPELL_AGES if each <= age)
-        by_age[begin] = by_age[begin].plus(n, n if following is not label else 0)
-    return {label: found[label] for label in RegimeLabel if label in found}
+def count_stays_by_age(
+    told: Int64Vector, ages: Int64Vector, labels: Sequence[RegimeLabel]
+) -> dict[RegimeLabel, StaysByAge]:
+    """Return the counts of `count_stays`, parted by the age of the spell (1 on its first session) on each session.
+
+    `told` and `ages`, shape (n,), are places among the `labels`, all different, and ages of at least 1.
+    """
+    n_ages = len(SPELL_AGES)
+    cells = (told * n_ages + np.searchsorted(SPELL_AGES, ages, side="right") - 1)[:-1]
+    sessions, exits = (
+        np.bincount(some, minlength=n_ages * len(labels)).reshape(-1, n_ages).tolist()
+        for some in (cells, cells[told[1:] != told[:-1]])
+    )
+    by_label = {
+        label: dict(zip(SPELL_AGES, map(StayCounts, *counts), strict=True))
+        for label, *counts in zip(labels, sessions, exits, strict=True)
+        if any(counts[0])
+    }
+    return {label: by_label[label] for label in RegimeLabel if label in by_label}
 
 
 def exit_hazards(counts: StayCounts | None, by_age: StaysByAge | None = None, age: int = 1) -> tuple[ExitHazard, ...]:

@@ -18,6 +18,7 @@ from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import DECODE_SESSIONS, PENALTY, SPAN_SESSIONS, CalibrationSettings, PrototypeSource
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.prototypes import PrototypeSet
+from prometheus.results.following import FollowedMarket
 from prometheus.results.in_memory import Fit, each, fit_bars, label_bars
 from prometheus.results.regimes import Regimes
 from prometheus.spelling import did_you_mean
@@ -139,6 +140,18 @@ class RegimeClassifier:
         this instrument.
         """
         return each(PriceBars.from_frame(prices), lambda part: label_bars(part, self._fit_of(part)))
+
+    def follow(self, prices: Prices) -> FollowedMarket:
+        """Return what keeps the labels of one instrument up to date, session by session, from the end of its prices.
+
+        Each session costs no more than its own window, and has the label that `label` gives of all prices together.
+
+        `InputRefusedError` or `UsageError`: as for `label`, or prices of several instruments.
+        """
+        bars = PriceBars.from_frame(prices)
+        if len(bars.instrument_ids) > 1:
+            raise UsageError(f"prices of {len(bars.instrument_ids)} instruments are not followed together; take one")
+        return FollowedMarket(bars, self._fit_of(bars))
 
     def predict(self, X: Prices) -> NDArray[np.str_]:  # noqa: N803 -- as scikit-learn calls it
         """Return the label of every session of one instrument, shape (n,); an empty text where history is lacking."""

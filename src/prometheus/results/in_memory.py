@@ -122,13 +122,13 @@ def _embed(bars: PriceBars, model_id: str, window_days: int | None) -> Embedding
         row = int(np.isnan(bars.column("volume")).argmax())
         where = f"{name}, column 'volume', row {row}, {bars.dates[row]}"
         raise InputRefusedError(f"{where}: {model_id} reads volumes; give them all, or use {NUM_REGIME_CORE_V2}")
-    windows = _windows(bars, features, n_sessions)
+    windows = windows_of(bars, features, n_sessions)
     if not len(windows):
-        raise _too_few(bars, f"{model_id} reads {n_sessions} sessions for one vector", n_sessions)
+        raise too_few(bars, f"{model_id} reads {n_sessions} sessions for one vector", n_sessions)
     return Embeddings(name, model_id, DatedVectors(windows.as_of_dates, windows.vectors(model)))
 
 
-def _windows(
+def windows_of(
     bars: PriceBars, features: FeatureSet = LOG_PRICES, window_days: int = WINDOW_DAYS, first: date = date.min,
     warm_up: int = 0,
 ) -> WindowBatch:  # fmt: skip
@@ -144,11 +144,11 @@ def fit_bars(bars: PriceBars, settings: CalibrationSettings, span: int, earlier:
     if span < n_least:
         raise UsageError(f"span={span}: name at least {n_least} sessions")
     if len(bars) < n_needed:
-        raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
-    windows = _windows(bars)
+        raise too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
+    windows = windows_of(bars)
     windows = windows.take(slice(max(0, len(windows) - span), None))
     if len(windows) < n_least:
-        raise _too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
+        raise too_few(bars, f"{WINDOW_DAYS - 1} before the first window, the others to calibrate on", n_needed)
     sessions = DescribedSessions.of(windows.as_of_dates, windows.vectors(ScaleFreeNumericEmbeddingModel()))
     followed = forward_log_volatility(windows.closes)[windows.close_ends - 1]
     prototypes, calibration = calibrate(sessions, followed, settings, earlier=earlier)
@@ -166,11 +166,11 @@ def label_bars(bars: PriceBars, fit: Fit) -> Regimes:
     """
     warm_up = fit.calibration.decode_sessions - 1
     n_back = WINDOW_DAYS - 1 + warm_up
-    past, fault = _joined(bars, fit.bars)
-    whole = _appended(past, bars)
-    windows = _windows(whole, first=bars.dates[0].item(), warm_up=warm_up)
+    past, fault = joined(bars, fit.bars)
+    whole = appended(past, bars)
+    windows = windows_of(whole, first=bars.dates[0].item(), warm_up=warm_up)
     if len(windows) <= warm_up:
-        raise _too_few(whole, f"a label looks back on {n_back}{f'; {fault}' if fault else ''}", n_back + 1)
+        raise too_few(whole, f"a label looks back on {n_back}{f'; {fault}' if fault else ''}", n_back + 1)
     vectors = windows.vectors(ScaleFreeNumericEmbeddingModel())
     decoded = decode(
         vectors, volatility_scores(vectors), fit.prototype_set.prototypes, fit.calibration, windows.is_held
@@ -206,7 +206,7 @@ def _warm_up(past: PriceBars, bars: PriceBars, fit: Fit, start: np.datetime64, f
     return WarmUp(len(past), first, n_left_out, until, fit.calibration.end, fault)
 
 
-def _joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
+def joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
     """Return the bars of the fit that precede the first one given, none of them where that is not their past, and why.
 
     Prices follow on those of the fit when they are of the same name and either begin at one of its dates with its
@@ -231,13 +231,15 @@ def _joined(bars: PriceBars, fitted: PriceBars) -> tuple[PriceBars, str]:
     return fitted, ""
 
 
-def _appended(past: PriceBars, bars: PriceBars) -> PriceBars:
+def appended(past: PriceBars, bars: PriceBars) -> PriceBars:
+    """Return the bars of one instrument behind those of its past."""
     fields = bars.fields
     values = np.concatenate([np.stack([past.column(name) for name in fields]), bars.values], axis=1)
     dates = np.concatenate([past.dates, bars.dates])
     return PriceBars(bars.instrument_ids, np.array([0, len(dates)]), dates, fields, values)
 
 
-def _too_few(bars: PriceBars, rule: str, needed: int) -> InputRefusedError:
+def too_few(bars: PriceBars, rule: str, needed: int) -> InputRefusedError:
+    """Return the error that says how many sessions a rule needs, and how many there are."""
     found = f"{bars.instrument_ids[0]}: {len(bars)} sessions from {bars.dates[0]} to {bars.dates[-1]}"
     return InputRefusedError(f"{found} are too few, {needed} are needed ({rule}); give older prices")

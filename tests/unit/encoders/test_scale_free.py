@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -80,6 +81,8 @@ def test_the_size_of_a_chunk_changes_no_byte(chunk_windows: int, monkeypatch: py
     table, ends = table_of(780), np.arange(513, 781)
     expected = ScaleFreeNumericEmbeddingModel().encode_table(table, ends, 513)
     monkeypatch.setattr(models_scale_free, "CHUNK_WINDOWS", chunk_windows)
+    monkeypatch.setattr(descriptors, "_BLOCK_WINDOWS", min(chunk_windows, 9))
+    monkeypatch.setattr(descriptors, "_SERIES_AT_ONCE", 3)
     model = ScaleFreeNumericEmbeddingModel()
     assert model.encode_table(table, ends, 513).tobytes() == expected.tobytes()
     assert model.encode_table(table, ends[::-3], 513).tobytes() == expected[::-3].tobytes()
@@ -90,11 +93,11 @@ def test_the_size_of_a_chunk_changes_no_byte(chunk_windows: int, monkeypatch: py
 def test_windows_that_share_nothing_are_not_described_together(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[tuple[int, int]] = []
 
-    def spied(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
+    def spied(features: FeatureTable, ends: Int64Vector) -> Iterator[tuple[slice, Float64Matrix]]:
         spans.append((int(ends.min()), int(ends.max())))
-        return np.zeros((DIM, len(ends)))
+        yield slice(0, len(ends)), np.zeros((DIM, len(ends)))
 
-    monkeypatch.setattr(descriptors, "describe", spied)
+    monkeypatch.setattr(descriptors, "described_blocks", spied)
     ends = np.concatenate([[600], np.arange(1200, 1203), np.arange(3000, 5200)])
     ScaleFreeNumericEmbeddingModel().encode_table(np.zeros((6000, 3)), ends, 513)
     assert spans == [(600, 600), (1200, 1202), (3000, 4095), (4096, 5199)]

@@ -6,6 +6,7 @@ import json
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +98,9 @@ def test_of_a_label_never_seen_nothing_is_known(unseen: StayCounts | None) -> No
 @given(pairs=st.lists(st.tuples(st.sampled_from(list(RegimeLabel)), st.integers(1, 30)), max_size=40))
 def test_stays_by_age_are_those_of_the_label_parted(pairs: list[tuple[RegimeLabel, int]]) -> None:
     labels, ages = [label for label, _ in pairs], [age for _, age in pairs]
-    found = count_stays_by_age(labels, ages)
+    kinds = list(RegimeLabel)
+    told = np.array([kinds.index(label) for label in labels], dtype=np.int64)
+    found = count_stays_by_age(told, np.array(ages, dtype=np.int64), kinds)
     assert list(found) == list(count_stays(labels))
     for label, by_age in found.items():
         assert tuple(by_age) == SPELL_AGES

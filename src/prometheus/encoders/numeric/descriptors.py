@@ -8,11 +8,11 @@ table begins nor of how many rows are asked for; prefix sums and running average
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import UsageError, WindowShapeError
@@ -27,22 +27,29 @@ _RANGE_HALF_LIVES = (2, 4, 8, 16, 32, 64)
 _DOWN_RANGE_HALF_LIVES = (2, 4, 8, 16, 32, 64, 128)
 _VOLATILITY_HALF_LIVES = (4, 8, 16, 32, 64, 128)
 _SORTINO_HALF_LIVES = (8, 16, 32, 64, 128)
-_DRAWDOWN_LENGTHS = (32, 64, 128, 256, 512)
-_AVERAGE_LENGTHS = (32, 64, 128, 256)
-_MOMENTUM_LENGTHS = (16, 32, 64, 128, 256, 512)
-_RISE_LENGTHS = (16, 64, 256)
-_NORM_HALF_LIFE = 256
-_MOVES = tuple(
-    [("range", h) for h in (*_RANGE_HALF_LIVES, _NORM_HALF_LIFE)]
+DRAWDOWN_LENGTHS = (32, 64, 128, 256, 512)
+AVERAGE_LENGTHS = (32, 64, 128, 256)
+MOMENTUM_LENGTHS = (16, 32, 64, 128, 256, 512)
+RISE_LENGTHS = (16, 64, 256)
+NORM_HALF_LIFE = 256
+MOVES = tuple(
+    [("range", h) for h in (*_RANGE_HALF_LIVES, NORM_HALF_LIFE)]
     + [("down_range", h) for h in _DOWN_RANGE_HALF_LIVES]
-    + [("move", _NORM_HALF_LIFE)]
+    + [("move", NORM_HALF_LIFE)]
 )
-_SQUARES = tuple([("volatility", h) for h in _VOLATILITY_HALF_LIVES] + [("downside", h) for h in _SORTINO_HALF_LIVES])
-_RETURNS = tuple([("return", h) for h in _SORTINO_HALF_LIVES])
-_PATH_KERNEL = 256
-_PATH_RISK_HALF_LIFE = 16
-_PATH_TREND_HALF_LIFE = 32
+SQUARES = tuple([("volatility", h) for h in _VOLATILITY_HALF_LIVES] + [("downside", h) for h in _SORTINO_HALF_LIVES])
+RETURNS = tuple([("return", h) for h in _SORTINO_HALF_LIVES])
+"""What decaying means are taken of, by kind and half-life: those of moves, of their squares, and of returns."""
+PATH_KERNEL = 256
+PATH_RISK_HALF_LIFE = 16
+PATH_TREND_HALF_LIFE = 32
 _LAGS = np.array(PATH_LAGS)[:, np.newaxis]
+_ROOTS = np.sqrt(_LAGS)
+_LAG_RUNS = ((slice(0, 64), 1, 1), (slice(64, len(PATH_LAGS)), 68, 4))
+"""Places of the lags that stand equally far apart, with the first lag and the step of each."""
+_BLOCK_WINDOWS = 128
+_SERIES_AT_ONCE = 8
+"""Series whose sums a core's cache holds."""
 
 RISK_NAMES = tuple([f"down_range_{h}" for h in (4, 8, 16, 32, 64)] + [f"downside_{h}" for h in (16, 32, 64)])
 """Decide labels: log means of how far sessions fell, by half-life in sessions."""
@@ -58,7 +65,7 @@ CONTEXT_NAMES = tuple(
     + [f"drawdown_{n}" for n in (32, 64, 256, 512)]
     + [f"average_{n}" for n in (32, 64, 256)]
     + [f"momentum_{n}" for n in (16, 32, 64, 256, 512)]
-    + [f"rise_{n}" for n in _RISE_LENGTHS]
+    + [f"rise_{n}" for n in RISE_LENGTHS]
 )
 
 
@@ -87,15 +94,44 @@ def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
 
     `ends`, shape (n_windows,), n_windows > 0, are one past the newest row of each; `WINDOW_DAYS` rows lie before it.
     """
+    described = np.empty((DIM, len(ends)))
+    for windows, block in described_blocks(features, ends):
+        described[:, windows] = block
+    return described
+
+
+def described_blocks(features: FeatureTable, ends: Int64Vector) -> Iterator[tuple[slice, Float64Matrix]]:
+    """Yield some windows after others, and their descriptors: those of `describe`, as few as a core's cache holds.
+
+    A block has the shape (DIM, n), is the caller's until the next one, and may be overwritten.
+    """
     first, stop = int(ends.min()), int(ends.max())
     if first < WINDOW_DAYS or stop > len(features):
         raise UsageError(f"windows reach from row {first - WINDOW_DAYS} to {stop} of a table of {len(features)}")
     table = np.asarray(features[first - WINDOW_DAYS : stop], dtype=np.float64)
     newest = ends - first
     log_price = table[:, 0].copy()
+    series = _series(log_price, table)
+    columns = _risk_and_trend(series, newest)
+    unit = np.exp(columns["volatility_64"])
+    columns |= _place(log_price, unit, newest)
+    paths = _Paths.of(log_price, unit, series, newest)
+    n_single = DIM - 3 * len(PATH_LAGS)
+    singles = np.stack([columns[name] for name in NAMES[:n_single]])
+    buffer = np.empty((DIM, min(_BLOCK_WINDOWS, len(ends))))
+    for begin in range(0, len(ends), _BLOCK_WINDOWS):
+        windows = slice(begin, min(begin + _BLOCK_WINDOWS, len(ends)))
+        block = buffer[:, : windows.stop - begin]
+        block[:n_single] = singles[:, windows]
+        paths.fill(windows, block[n_single:].reshape(3, len(PATH_LAGS), -1))
+        yield windows, block
+
+
+def _series(log_price: Float64Vector, table: Float64Matrix) -> dict[str, Float64Vector]:
+    """Return what each session moved, shape (n_rows - 1,), by kind."""
     returns = np.diff(log_price)
     down_range = np.maximum(table[1:, 2] - returns, 0.0)
-    series = {
+    return {
         "return": returns,
         "move": np.abs(returns),
         "volatility": returns * returns,
@@ -103,17 +139,6 @@ def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
         "down_range": down_range,
         "range": down_range + np.maximum(table[1:, 1] + returns, 0.0),
     }
-    columns = _risk_and_trend(series, newest)
-    unit = np.exp(columns["volatility_64"])
-    columns |= _place(log_price, unit, newest)
-    described = np.empty((DIM, len(ends)))
-    for row, name in enumerate(NAMES[: -3 * len(PATH_LAGS)]):
-        described[row] = columns[name]
-    paths = described[-3 * len(PATH_LAGS) :].reshape(3, len(PATH_LAGS), len(ends))
-    now = newest + N_RETURNS
-    np.divide(log_price[now] - _at_lags(log_price, now), unit * np.sqrt(_LAGS), out=paths[0])
-    _fill_paths(series, newest, paths)
-    return described
 
 
 def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) -> dict[str, Float64Vector]:
@@ -122,54 +147,97 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
     Ranges are divided by their own long ratio to absolute returns: sources differ in how highs and lows are made, and
     without any the ratio is 1.
     """
-    wanted = (*_MOVES, *_SQUARES, *_RETURNS)
+    wanted = (*MOVES, *SQUARES, *RETURNS)
     stacked = np.stack([series[kind] for kind, _ in wanted])
     means = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)[:, newest]
-    moves = np.log(means[: len(_MOVES)] + SMALLEST_MOVE)
-    deviations = 0.5 * np.log(means[len(_MOVES) : -len(_RETURNS)] + SMALLEST_MOVE**2)
-    norm = moves[_MOVES.index(("range", _NORM_HALF_LIFE))] - moves[_MOVES.index(("move", _NORM_HALF_LIFE))]
-    ratios = means[-len(_RETURNS) :] / np.exp(deviations[-len(_SORTINO_HALF_LIVES) :])
+    moves = np.log(means[: len(MOVES)] + SMALLEST_MOVE)
+    deviations = 0.5 * np.log(means[len(MOVES) : -len(RETURNS)] + SMALLEST_MOVE**2)
+    norm = moves[MOVES.index(("range", NORM_HALF_LIFE))] - moves[MOVES.index(("move", NORM_HALF_LIFE))]
+    ratios = means[-len(RETURNS) :] / np.exp(deviations[-len(_SORTINO_HALF_LIVES) :])
     columns = {"range_ratio": norm}
-    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(_MOVES, moves - norm, strict=True)}
-    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(_SQUARES, deviations, strict=True)}
+    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(MOVES, moves - norm, strict=True)}
+    columns |= {f"{kind}_{h}": row for (kind, h), row in zip(SQUARES, deviations, strict=True)}
     return columns | {f"sortino_{h}": row for h, row in zip(_SORTINO_HALF_LIVES, ratios, strict=True)}
 
 
 def _place(log_price: Float64Vector, unit: Float64Vector, newest: Int64Vector) -> dict[str, Float64Vector]:
     n_last, now = int(newest.max()) + 1, newest + N_RETURNS
     price = log_price[now]
-    extremes = trailing_maxima(np.stack([log_price, -log_price]), _DRAWDOWN_LENGTHS + _RISE_LENGTHS, n_last)
-    averages = trailing_averages(log_price, _AVERAGE_LENGTHS, n_last)
-    columns = {f"drawdown_{n}": price - extremes[n][0, newest] for n in _DRAWDOWN_LENGTHS}
-    columns |= {f"rise_{n}": price + extremes[n][1, newest] for n in _RISE_LENGTHS}
-    columns |= {f"average_{n}": (price - averages[n][newest]) / (unit * math.sqrt(n)) for n in _AVERAGE_LENGTHS}
-    columns |= {f"momentum_{n}": (price - log_price[now - n]) / (unit * math.sqrt(n)) for n in _MOMENTUM_LENGTHS}
+    extremes = trailing_maxima(np.stack([log_price, -log_price]), DRAWDOWN_LENGTHS + RISE_LENGTHS, n_last)
+    averages = trailing_averages(log_price, AVERAGE_LENGTHS, n_last)
+    columns = {f"drawdown_{n}": price - extremes[n][0, newest] for n in DRAWDOWN_LENGTHS}
+    columns |= {f"rise_{n}": price + extremes[n][1, newest] for n in RISE_LENGTHS}
+    columns |= {f"average_{n}": (price - averages[n][newest]) / (unit * math.sqrt(n)) for n in AVERAGE_LENGTHS}
+    columns |= {f"momentum_{n}": (price - log_price[now - n]) / (unit * math.sqrt(n)) for n in MOMENTUM_LENGTHS}
     return columns
 
 
-def _fill_paths(series: Mapping[str, Float64Vector], newest: Int64Vector, paths: Float64Matrix) -> None:
-    """Fill in the paths of risk and trend; `paths` has shape (3, n_lags, n_windows).
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lagged:
+    """The values of rows, shape (n_rows,), and those at each of `PATH_LAGS` before them, seen where they lie."""
 
-    Risk is how much greater the mean fall is now than at each lag, in logs; trend is the Sortino ratio at each lag.
+    now: Float64Vector
+    before: Sequence[tuple[slice, Float64Matrix]]
+
+    @classmethod
+    def of(cls, values: Float64Vector) -> _Lagged:
+        """Return those of all rows but the first 256; `before` has the places of some lags with each matrix."""
+        n_rows, size = len(values) - PATH_LAGS[-1], values.itemsize
+        runs = []
+        for places, first, step in _LAG_RUNS:
+            shape, strides = (places.stop - places.start, n_rows), (-step * size, size)
+            runs.append((places, as_strided(values[PATH_LAGS[-1] - first :], shape, strides, writeable=False)))
+        return cls(values[PATH_LAGS[-1] :], runs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Paths:
+    """What the paths of some windows are read from.
+
+    `rows` and `unit`, shape (n_windows,), say where each window ends in the lagged values and what divides its prices.
     """
-    kinds = ("down_range", "return", "downside")
-    half_lives = (_PATH_RISK_HALF_LIFE, _PATH_TREND_HALF_LIFE, _PATH_TREND_HALF_LIFE)
-    stacked = np.stack([series[kind] for kind in kinds])
-    falls, means, squares = trailing_means(stacked, half_lives, _PATH_KERNEL, int(newest.max()) + 1 + PATH_LAGS[-1])
-    now = newest + PATH_LAGS[-1]
-    risk = np.log(falls + SMALLEST_MOVE)
-    np.subtract(risk[now], _at_lags(risk, now), out=paths[1])
-    paths[2] = _at_lags(means / np.sqrt(squares + SMALLEST_MOVE**2), now)
+
+    price: _Lagged
+    risk: _Lagged
+    trend: _Lagged
+    rows: Int64Vector
+    unit: Float64Vector
+
+    @classmethod
+    def of(
+        cls, log_price: Float64Vector, unit: Float64Vector, series: Mapping[str, Float64Vector], newest: Int64Vector
+    ) -> _Paths:
+        """Return the mean falls of every row, in logs, and its Sortino ratio."""
+        kinds = ("down_range", "return", "downside")
+        half_lives = (PATH_RISK_HALF_LIFE, PATH_TREND_HALF_LIFE, PATH_TREND_HALF_LIFE)
+        stacked = np.stack([series[kind] for kind in kinds])
+        n_rows = int(newest.max()) + 1 + PATH_LAGS[-1]
+        falls, means, squares = trailing_means(stacked, half_lives, PATH_KERNEL, n_rows)
+        price = log_price[len(log_price) - n_rows :]
+        risk, trend = np.log(falls + SMALLEST_MOVE), means / np.sqrt(squares + SMALLEST_MOVE**2)
+        return cls(_Lagged.of(price), _Lagged.of(risk), _Lagged.of(trend), newest, unit)
+
+    def fill(self, windows: slice, paths: Float64Matrix) -> None:
+        """Fill in the paths of price, risk and trend of some windows; `paths` has shape (3, n_lags, n_windows).
+
+        Risk is how much greater the mean fall is now than at each lag, in logs; trend is the Sortino ratio at each lag.
+        """
+        rows = _as_slice(self.rows[windows])
+        np.multiply(self.unit[windows], _ROOTS, out=paths[1])
+        for lags, price in self.price.before:
+            np.subtract(self.price.now[rows], price[:, rows], out=paths[0, lags])
+        np.divide(paths[0], paths[1], out=paths[0])
+        for lags, risk in self.risk.before:
+            np.subtract(self.risk.now[rows], risk[:, rows], out=paths[1, lags])
+        for lags, trend in self.trend.before:
+            paths[2, lags] = trend[:, rows]
 
 
-def _at_lags(values: Float64Vector, now: Int64Vector) -> Float64Matrix:
-    """Return the values at each of `PATH_LAGS` before some rows, shape (n_lags, n_rows)."""
-    n_rows = len(now)
-    if n_rows > 1 and now[-1] - now[0] == n_rows - 1 and (np.diff(now) == 1).all():  # whole stretches are copied faster
-        found: Float64Matrix = sliding_window_view(values, n_rows)[now[0] - _LAGS[:, 0]]
-    else:
-        found = values[now - _LAGS]
-    return found
+def _as_slice(rows: Int64Vector) -> Int64Vector | slice:
+    """Return consecutive rows as a slice, which needs no copy; others as they are."""
+    first, last = int(rows[0]), int(rows[-1])
+    follow = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+    return slice(first, last + 1) if follow else rows
 
 
 def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: int, n_last: int) -> Float64Matrix:
@@ -187,8 +255,22 @@ def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: i
     n_needed = n_rows + n_last - 1
     if values.shape[1] < n_needed:
         raise WindowShapeError("series", values.shape, (len(half_lives), n_needed))
-    decay = 0.5 ** (1.0 / np.asarray(half_lives, dtype=np.float64))[:, np.newaxis]
-    sums, span = values[:, values.shape[1] - n_needed :], 1
+    decays = 0.5 ** (1.0 / np.asarray(half_lives, dtype=np.float64))[:, np.newaxis]
+    reach = values[:, values.shape[1] - n_needed :]
+    means = np.empty((len(values), n_last))
+    for first in range(0, len(values), _SERIES_AT_ONCE):
+        some = slice(first, first + _SERIES_AT_ONCE)
+        np.multiply(
+            _decaying_sums(reach[some], decays[some], n_rows, n_last),
+            (1.0 - decays[some]) / (1.0 - decays[some] ** n_rows),
+            out=means[some],
+        )
+    return means
+
+
+def _decaying_sums(sums: Float64Matrix, decay: Float64Matrix, n_rows: int, n_last: int) -> Float64Matrix:
+    """Return the sums of `trailing_means` of some series, shape (n_series, n_last); decays are a column."""
+    span = 1
     while span < min(n_rows, n_last):  # neighbouring stretches share their halves: every sum is taken once
         older = decay**span * sums[:, :-span]
         sums, span = np.add(older, sums[:, span:], out=older), 2 * span
@@ -198,8 +280,7 @@ def trailing_means(values: Float64Matrix, half_lives: Sequence[float], n_rows: i
     while span < n_rows:
         older = (decay**span)[:, np.newaxis] * blocks[:, 0::2]
         blocks, span = np.add(older, blocks[:, 1::2], out=older), 2 * span
-    means: Float64Matrix = blocks[:, 0] * ((1.0 - decay) / (1.0 - decay**n_rows))
-    return means
+    return blocks[:, 0]
 
 
 def trailing_averages(values: Float64Vector, lengths: Sequence[int], n_last: int) -> dict[int, Float64Vector]:

@@ -25,7 +25,7 @@ from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import LOG_PRICES, FeatureSet
 from prometheus.errors import UsageError, WindowShapeError
 
-CHUNK_WINDOWS = 2_048  # windows described at once, at most: 6 MiB of float64, which a core's cache holds
+CHUNK_WINDOWS = 4_096  # windows whose sums are taken at once, at most; the next ones take those of 512 sessions again
 _LINE = 16
 """Values of float32 in a line of a processor's cache."""
 CONSTANTS_FILE = "scale_free_constants.json"
@@ -80,14 +80,23 @@ def packaged_constants() -> ScaleFreeConstants:
 
 def standard_scores(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matrix:
     """Return the standard scores of some descriptors in vectors of the model below, shape (n, n_names), float64."""
-    columns = _columns(tuple(names))
-    scores: Float64Matrix = vectors[:, columns].astype(np.float64) / np.sqrt(descriptors.WEIGHTS[columns])
+    columns, roots = _columns(tuple(names))
+    scores: Float64Matrix = vectors[:, columns].astype(np.float64) / roots
     return scores
 
 
 @cache
-def _columns(names: tuple[str, ...]) -> list[int]:
-    return [descriptors.NAMES.index(name) for name in names]
+def _columns(names: tuple[str, ...]) -> tuple[Int64Vector, Float64Vector]:
+    """Return where descriptors stand in a vector, and the roots of their weights."""
+    columns = np.array([descriptors.NAMES.index(name) for name in names], dtype=np.int64)
+    return columns, np.sqrt(descriptors.WEIGHTS[columns])
+
+
+@cache
+def _units(names: tuple[str, ...]) -> tuple[Float64Vector, Float64Vector]:
+    """Return the packaged deviation and mean of descriptors."""
+    columns, _ = _columns(names)
+    return packaged_constants().deviations[columns], packaged_constants().means[columns]
 
 
 def raw_descriptors(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matrix:
@@ -96,10 +105,17 @@ def raw_descriptors(vectors: Float32Matrix, names: Sequence[str]) -> Float64Matr
 
 
 def in_own_units(scores: Float64Matrix, names: Sequence[str]) -> Float64Matrix:
-    """Return standard scores of some descriptors, shape (n, n_names), in the units of those, of the same shape."""
-    constants, columns = packaged_constants(), _columns(tuple(names))
-    raw: Float64Matrix = scores * constants.deviations[columns] + constants.means[columns]
+    """Return standard scores of some descriptors, shape (n, n_names) or (n_names,), in the units of those."""
+    deviations, means = _units(tuple(names))
+    raw: Float64Matrix = scores * deviations + means
     return raw
+
+
+def scores_and_units(vector: Float32Vector) -> tuple[Float64Vector, Float64Vector]:
+    """Return all of one vector, as `standard_scores` and as `raw_descriptors` give it, shape (384,) each, float64."""
+    _, roots = _columns(descriptors.NAMES)
+    scores: Float64Vector = vector.astype(np.float64) / roots
+    return scores, in_own_units(scores, descriptors.NAMES)
 
 
 class ScaleFreeNumericEmbeddingModel:
@@ -116,6 +132,11 @@ class ScaleFreeNumericEmbeddingModel:
         self.constants = packaged_constants() if constants is None else constants
         self._factors = np.sqrt(descriptors.WEIGHTS) / self.constants.deviations
         self._offsets = self.constants.means * self._factors
+
+    @property
+    def scaling(self) -> tuple[Float64Vector, Float64Vector]:
+        """What descriptors are multiplied by, and what is then taken off, shape (384,) each."""
+        return self._factors, self._offsets
 
     @property
     def config(self) -> dict[str, Any]:
@@ -151,11 +172,12 @@ class ScaleFreeNumericEmbeddingModel:
             )
         vectors = np.empty((len(ends), descriptors.DIM), dtype=np.float32)
         for first, stop in pairwise(_chunk_bounds(ends)):
-            described = descriptors.describe(features, ends[first:stop])
-            described *= self._factors[:, np.newaxis]
-            narrow = _turnable(*described.shape)
-            np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
-            vectors[first:stop] = narrow.T
+            some = vectors[first:stop]
+            for windows, described in descriptors.described_blocks(features, ends[first:stop]):
+                np.multiply(described, self._factors[:, np.newaxis], out=described)
+                narrow = _turnable(*described.shape)
+                np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
+                some[windows] = narrow.T
         return vectors
 
 
