@@ -40,7 +40,7 @@ class MissingWindows:
 def _lost(windows: WindowBatch, stored: NDArray[Any]) -> dict[str, DateVector]:
     """Return by instrument the stored dates that have no window any more."""
     found: dict[str, DateVector] = {}
-    for index in np.unique(stored["entity_index"]).tolist():
+    for index in sorted(set(stored["entity_index"].tolist())):
         wanted = windows.as_of_dates[windows.entity_index == index]
         if len(wanted):
             lost = lost_dates(stored["as_of_date"][stored["entity_index"] == index], wanted)
