@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, help="src of another checkout")
     before = parser.parse_args().before
-    versions = {"this": None} if before is None else {"this": None, "before": before}
+    versions: dict[str, Path | None] = {"this": None} | ({} if before is None else {"before": before})
     with own_server():
         if run_named("ingest", ["prices", str(PRICES)]):
             sys.exit("the packaged prices could not be loaded")

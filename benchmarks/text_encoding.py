@@ -158,7 +158,7 @@ print(json.dumps([peak / 1024, took, vectors.tobytes().hex()]))
 
 def peak_memory(before: Path | None) -> None:
     """Encode in processes of their own, in turn with those of another version; the first builds the graph."""
-    versions = {"this": None} if before is None else {"this": None, "before": before}
+    versions: dict[str, Path | None] = {"this": None} | ({} if before is None else {"before": before})
     with tempfile.TemporaryDirectory() as folder:
         for n_texts, n_runs, what in (
             (1, 1, "and builds the graph"),
