@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -140,33 +140,73 @@ def share_of_peak(texts: list[str], ours: Encode) -> None:
     )
 
 
-def peak_memory() -> None:
-    """Encode in a process of its own, so that nothing else counts; the graph is built in the first and then cached."""
-    code = "from benchmarks import text_encoding as b; b.encode_and_report()"
-    with tempfile.TemporaryDirectory() as cache:
-        for n_texts in ("1", "10", "100"):
-            subprocess.run([sys.executable, "-c", code, n_texts, cache], check=True)
+ENCODE = """
+import json, resource, sys, time
+from pathlib import Path
+from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
+docs = [TextDoc("BENCH", "1", text) for text in json.loads(Path(sys.argv[1]).read_bytes())]
+model = OnnxTextEmbeddingModel(sys.argv[2], long_text="mean", cache_dir=sys.argv[3])
+begun = time.process_time()
+vectors = model.embed_batch(docs)
+took = time.process_time() - begun
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([peak / 1024, took, vectors.tobytes().hex()]))
+"""
+"""What one measured process does; the texts are handed over, so that reading Parquet counts for nothing."""
 
 
-def encode_and_report() -> None:
-    texts = central_bank_texts(int(sys.argv[1]))
-    our_encoder("mean", Path(sys.argv[2]))(texts)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of a process that encodes {len(texts)} central-bank documents: {peak:.0f} MiB", flush=True)
+def peak_memory(before: Path | None) -> None:
+    """Encode in processes of their own, in turn with those of another version; the first builds the graph."""
+    versions: dict[str, Path | None] = {"this": None} | ({} if before is None else {"before": before})
+    with tempfile.TemporaryDirectory() as folder:
+        for n_texts, n_runs, what in (
+            (1, 1, "and builds the graph"),
+            (10, 3, "that is built"),
+            (100, 1, "that is built"),
+        ):
+            texts = Path(folder, "texts.json")
+            texts.write_text(json.dumps(central_bank_texts(n_texts)))
+            found: dict[str, list[tuple[float, float, str]]] = {version: [] for version in versions}
+            for _ in range(n_runs):
+                for version, source in versions.items():
+                    found[version].append(encode_alone(texts, Path(folder, version), source))
+            if len({vectors for each in found.values() for _, _, vectors in each}) != 1:
+                sys.exit("the versions give other vectors")
+            for version, each in found.items():
+                print(
+                    f"{version}: a process that encodes {n_texts} central-bank documents ({what}) peaks at "
+                    f"{statistics.median(peak for peak, _, _ in each):.0f} MiB, "
+                    f"{min(took for _, took, _ in each):.2f} processor seconds for the texts",
+                    flush=True,
+                )
+
+
+def encode_alone(texts: Path, cache: Path, source: Path | None) -> tuple[float, float, str]:
+    """Return the peak in MiB, processor seconds of the texts alone, and the vectors."""
+    environment = os.environ if source is None else os.environ | {"PYTHONPATH": str(source)}
+    command = [sys.executable, "-c", ENCODE, str(texts), str(find_text_folder(NAME)), str(cache)]
+    done = subprocess.run(command, check=True, capture_output=True, env=environment)
+    peak, took, vectors = json.loads(done.stdout)
+    return peak, took, vectors
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--articles", type=int, default=2000)
+    parser.add_argument("--before", type=Path, help="src of another checkout, whose memory is measured beside")
+    parser.add_argument("--memory", action="store_true", help="measure memory alone")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there; the benchmark reads real texts from it")
+    peak_memory(arguments.before)
+    if arguments.memory:
+        return
     chunks = chunk_strings(central_bank_texts(arguments.documents))
     articles = chunk_strings(news_texts(arguments.articles))
     ours = our_encoder()
     share_of_peak(chunks[:300], ours)
-    peak_memory()
     if importlib.util.find_spec("sentence_transformers") is None:
         print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
         return

@@ -81,6 +81,8 @@ async def measure(
     figures: dict[str, float] = {"memory at start, MiB": memory_mib(process.pid)}
     unbounded = httpx.Limits(max_connections=400, max_keepalive_connections=400)
     async with httpx.AsyncClient(base_url=address, timeout=30, limits=unbounded) as client:
+        await ask(client, "texts", ROUTES["texts, 35 searched"])
+        figures["memory with the text model, MiB"] = memory_mib(process.pid)
         for name, path in ROUTES.items():
             await ask(client, name, path)
             found = await latencies(client, name, path, rate, int(rate * seconds))

@@ -55,7 +55,7 @@ class MissingWindows:
 def _lost(windows: WindowBatch, stored: NDArray[Any], *, is_rest: bool) -> dict[str, DateVector]:
     """Return by instrument the stored dates that have no window any more; of the rest of a range, all such dates."""
     found: dict[str, DateVector] = {}
-    for index in np.unique(stored["entity_index"]).tolist():
+    for index in sorted(set(stored["entity_index"].tolist())):
         wanted = windows.as_of_dates[windows.entity_index == index]
         if len(wanted):
             dates = stored["as_of_date"][stored["entity_index"] == index]

@@ -314,7 +314,7 @@ def rewritten_entities(missing: WindowBatch, stored: NDArray[Any]) -> tuple[str,
     """Return the entities of missing windows with a stored row of another input; `stored` as above."""
     stored_keys = _keys(stored["entity_index"].astype(np.int64), stored["as_of_date"])
     is_stored = np.isin(_keys(missing.entity_index, missing.as_of_dates), stored_keys)
-    return tuple(missing.entity_ids[index] for index in np.unique(missing.entity_index[is_stored]).tolist())
+    return tuple(missing.entity_ids[index] for index in sorted(set(missing.entity_index[is_stored].tolist())))
 
 
 def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

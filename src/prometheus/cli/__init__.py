@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from collections.abc import Sequence
 from prometheus import __version__
 from prometheus.spelling import nearest
 
-# A command is born importing modules, all of which stay: looking through them for garbage is a tenth of its start.
-gc.set_threshold(50_000)
+# A command is born importing modules, all of which stay: looking through them for garbage is a tenth of its start,
+# and looking once more as it ends is another.
+gc.set_threshold(200_000)
+atexit.register(gc.freeze)
 
 COMMANDS = {
     "quick": ("quick", "bring files of prices to regimes, pictures and a page in one go"),

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from prometheus.arrays import DateVector, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.errors import InputRefusedError
-from prometheus.market.frame_texts import dates_of_texts, numbers_of_texts, stamp_of
-from prometheus.market.written import is_ticker
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoSeries
@@ -215,6 +213,9 @@ def _series_column(series: Any) -> _Column:
 
 
 def _instruments(table: _Table) -> Iterator[InstrumentRows]:
+    from prometheus.market.frame_texts import numbers_of_texts  # noqa: PLC0415 -- only those with frames need it
+    from prometheus.market.written import is_ticker  # noqa: PLC0415 -- as above
+
     found = _find_fields(table)
     others = table.columns.keys() - found.values()
     if others and found.keys() <= {"trade_date"} and all(map(is_ticker, others)):
@@ -308,6 +309,8 @@ def _days(name: str, label: str, column: _Column) -> DateVector:
 
 def _parsed(name: str, label: str, values: NDArray[Any]) -> NDArray[np.datetime64]:
     """Read texts, numbers such as 20240102, and dates as Python has them."""
+    from prometheus.market.frame_texts import dates_of_texts, stamp_of  # noqa: PLC0415 -- only those with frames need it
+
     values = dates_of_texts(name, label, values)
     days = np.empty(len(values), dtype="M8[D]")
     for row, value in enumerate(values.tolist()):

@@ -153,7 +153,8 @@ def judge(bars: PriceBars, n_missing: Int64Vector) -> Judgement:
     on_day = _spans(bars, n_missing)
     trial = _Trial(facts, on_day, on_day.copy(), np.diff(facts.log_close, prepend=np.nan), np.zeros(len(on_day)))
     heard = 0
-    for row in np.union1d(facts.rows_that_jump(), np.flatnonzero(facts.decision[1:]) + 1).tolist():
+    decided = np.flatnonzero(facts.decision[1:]) + 1
+    for row in sorted({*facts.rows_that_jump().tolist(), *decided.tolist()}):
         if row > heard:
             heard = trial.hear_from(row)
     return Judgement(trial.on_day, trial.settled, trial.log_returns, trial.z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 from tests.fixtures.text_models import CONFIG, write_folder, write_graph, write_json
 
 from prometheus.encoders.texts.documents import TextDoc
+from prometheus.encoders.texts.graph_file import GRAPH, WEIGHTS
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -36,16 +38,55 @@ def test_a_built_graph_is_cached_and_found_again_without_building(
     assert second.config == first.config
 
 
-@pytest.mark.parametrize("content", [b"", b"damaged"])
-def test_a_damaged_graph_is_built_again(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("damaged", [GRAPH, WEIGHTS])
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_a_damaged_graph_is_built_again(
+    tmp_path: Path, damaged: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
     folder, cache = write_folder(tmp_path / "m"), tmp_path / "cache"
     wanted = OnnxTextEmbeddingModel(folder, cache_dir=cache).embed_batch([DOC]).tobytes()
-    (file,) = cached_files(cache)
-    whole = file.read_bytes()
-    file.write_bytes(content)
+    (kept,) = cached_files(cache)
+    whole = {path.name: path.read_bytes() for path in kept.iterdir()}
+    if content is None:
+        (kept / damaged).unlink()
+    else:
+        (kept / damaged).write_bytes(content)
     assert OnnxTextEmbeddingModel(folder, cache_dir=cache).embed_batch([DOC]).tobytes() == wanted
     assert "is damaged" in caplog.text
-    assert [path.read_bytes() for path in cached_files(cache)] == [whole]
+    assert cached_files(cache) == [kept]
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == whole
+
+
+def test_a_graph_that_is_built_again_does_not_disturb_a_model_that_has_it_open(tmp_path: Path) -> None:
+    folder, cache = write_folder(tmp_path / "m"), tmp_path / "cache"
+    first = OnnxTextEmbeddingModel(folder, cache_dir=cache)
+    wanted = first.embed_batch([DOC]).tobytes()
+    (kept,) = cached_files(cache)
+    (kept / "strange").touch()  # no longer the content that the name states
+    OnnxTextEmbeddingModel(folder, cache_dir=cache)
+    shutil.rmtree(cache)
+    assert first.embed_batch([DOC]).tobytes() == wanted
+
+
+def test_the_one_file_that_was_kept_before_goes(tmp_path: Path) -> None:
+    folder, cache = write_folder(tmp_path / "m"), tmp_path / "cache"
+    OnnxTextEmbeddingModel(folder, cache_dir=cache)
+    (kept,) = cached_files(cache)
+    former, other = cache / f"{kept.name[:-32]}{'0' * 32}.onnx", cache / f"bert-v1-{'1' * 32}-{'0' * 32}.onnx"
+    shutil.rmtree(kept)
+    former.touch()
+    other.touch()
+    OnnxTextEmbeddingModel(folder, cache_dir=cache)
+    assert set(cached_files(cache)) == {kept, other}
+
+
+def test_the_package_onnx_is_not_needed(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnx'] = None\n"
+        "from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel as M\n"
+        "M(sys.argv[1], cache_dir=sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", code, write_folder(tmp_path / "m"), tmp_path / "cache"], check=True)
 
 
 def test_other_weights_or_settings_have_a_graph_of_their_own(tmp_path: Path) -> None:

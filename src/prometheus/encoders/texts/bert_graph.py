@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prometheus.encoders.texts.graph_file import FLOAT, INT32, WEIGHTS, GraphFile, tensor_info
 from prometheus.encoders.texts.sources import Pooling, TextModelFolder
 from prometheus.errors import InputRefusedError
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 GRAPH_VERSION = 1  # raised whenever the same weights and tokens could give other bytes; part of every fingerprint
 
 OPSET = 18
-IR_VERSION = 8
 FUSED = "com.microsoft"
 SMALLEST_LENGTH = 1e-12
 
@@ -63,38 +61,30 @@ def bert_shape(folder: TextModelFolder) -> BertShape:
     return BertShape(dim, n_layers, n_heads, epsilon, folder.max_length, folder.pooling, folder.normalize)
 
 
-def build_bert_graph(weights: Weights, shape: BertShape, source: str) -> bytes:
-    """Return the serialised graph of a checkpoint's weights: ``input_ids`` in, ``sentence_embedding`` (n, dim) out."""
-    return bytes(_GraphBuilder(weights, shape, source).build().SerializeToString())
+def build_bert_graph(weights: Weights, shape: BertShape, source: str, folder: Path) -> None:
+    """Write the graph of a checkpoint's weights to a folder: ``input_ids`` in, ``sentence_embedding`` (n, dim) out."""
+    with (folder / WEIGHTS).open("wb") as file:
+        _GraphBuilder(weights, shape, source, GraphFile(folder, file)).build()
 
 
 class _GraphBuilder:
-    """Collects nodes and weights; each method adds one part and returns the name of its result."""
+    """Puts nodes and weights together; each method adds one part and returns the name of its result."""
 
-    def __init__(self, weights: Weights, shape: BertShape, source: str) -> None:
+    def __init__(self, weights: Weights, shape: BertShape, source: str, file: GraphFile) -> None:
         self._weights = weights
         self._shape = shape
         self._source = source
         self._prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self._file = file
 
-    def build(self) -> ModelProto:
-        from onnx import TensorProto, helper  # noqa: PLC0415 -- needed only until the graph is cached
-
+    def build(self) -> None:
         hidden = self._embed("input_ids")
         for layer in range(self._shape.n_layers):
             hidden = self._layer(hidden, f"encoder.layer.{layer}")
         self._pool(hidden, "sentence_embedding")
-        graph = helper.make_graph(
-            self._nodes,
-            "bert",
-            [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["n", "length"])],
-            [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["n", self._shape.dim])],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="prometheus")
+        inputs = [tensor_info("input_ids", INT32, ["n", "length"])]
+        outputs = [tensor_info("sentence_embedding", FLOAT, ["n", self._shape.dim])]
+        self._file.finish("bert", inputs, outputs, {"": OPSET, FUSED: 1})
 
     def _embed(self, input_ids: str) -> str:
         """Word and position, normalised; the token type is always the first and thus part of the position."""
@@ -103,7 +93,7 @@ class _GraphBuilder:
         token_type = self._weight("embeddings.token_type_embeddings.weight", (None, dim))[0]
         words = self._weight("embeddings.word_embeddings.weight", (None, dim))
         inputs = [
-            input_ids, "", self._constant("words", words), self._constant("positions", position + token_type), "",
+            input_ids, "", self._stored("words", words), self._stored("positions", position + token_type), "",
             *self._vectors("embeddings.LayerNorm"),
         ]  # fmt: skip
         return self._node("EmbedLayerNormalization", inputs, n_outputs=2, domain=FUSED, epsilon=self._shape.epsilon)
@@ -123,7 +113,7 @@ class _GraphBuilder:
         parts = [f"{name}.{part}" for part in ("query", "key", "value")]
         weight = np.concatenate([self._weight(f"{part}.weight", (dim, dim)).T for part in parts], axis=1)
         bias = np.concatenate([self._weight(f"{part}.bias", (dim,)) for part in parts])
-        inputs = [hidden, self._constant(f"{name}.weight", weight), self._constant(f"{name}.bias", bias)]
+        inputs = [hidden, self._stored(f"{name}.weight", weight), self._stored(f"{name}.bias", bias)]
         return self._node("Attention", inputs, domain=FUSED, num_heads=self._shape.n_heads)
 
     def _add_and_normalise(self, branch: str, hidden: str, name: str, shape: tuple[int, int]) -> str:
@@ -146,13 +136,13 @@ class _GraphBuilder:
         self._node("Identity", [pooled], output=output)
 
     def _multiply(self, hidden: str, name: str, shape: tuple[int, int]) -> str:
-        return self._node("MatMul", [hidden, self._constant(name, self._weight(name, shape).T)])
+        return self._node("MatMul", [hidden, self._stored(name, self._weight(name, shape).T)])
 
     def _vectors(self, name: str) -> list[str]:
         return [self._named(f"{name}.{part}", (self._shape.dim,)) for part in ("weight", "bias")]
 
     def _named(self, name: str, shape: tuple[int | None, ...]) -> str:
-        return self._constant(name, self._weight(name, shape))
+        return self._stored(name, self._weight(name, shape))
 
     def _weight(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
         try:
@@ -165,18 +155,18 @@ class _GraphBuilder:
             raise InputRefusedError(f"{self._source}: the weight {name} has shape {weight.shape}, expected {shape}")
         return weight
 
-    def _constant(self, name: str, values: NDArray[Any]) -> str:
-        from onnx import numpy_helper  # noqa: PLC0415
+    def _stored(self, name: str, values: NDArray[np.float32]) -> str:
+        self._file.add_weights(name, values)
+        return name
 
-        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        self._file.add_constant(name, values)
         return name
 
     def _node(
-        self, kind: str, inputs: list[str], *, n_outputs: int = 1, domain: str = "", output: str = "", **settings: Any
+        self, kind: str, inputs: list[str], *, n_outputs: int = 1, domain: str = "", output: str = "", **settings: float
     ) -> str:
-        from onnx import helper  # noqa: PLC0415
-
-        name = output or f"{len(self._nodes)}.{kind}"
+        name = output or f"{self._file.n_nodes}.{kind}"
         outputs = [name, *(f"{name}.{position}" for position in range(1, n_outputs))]
-        self._nodes.append(helper.make_node(kind, inputs, outputs, name=name, domain=domain, **settings))
+        self._file.add_node(kind, inputs, outputs, domain, settings)
         return name

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from prometheus.arrays import Float32Matrix, Float32Vector, Int64Matrix, Int64Vector
 from prometheus.encoders.texts.bert_graph import GRAPH_VERSION, bert_shape, build_bert_graph
-from prometheus.encoders.texts.built_files import digest_of, load_or_build
+from prometheus.encoders.texts.built_files import digest_of, folder_of_files
 from prometheus.encoders.texts.chunks import (
     Chunk,
     ChunkedTextModel,
@@ -27,6 +28,7 @@ from prometheus.encoders.texts.chunks import (
     available_cores,
     unit_length,
 )
+from prometheus.encoders.texts.graph_file import GRAPH
 from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, read_text_folder, readable
 from prometheus.errors import InputRefusedError, UsageError
 
@@ -71,8 +73,8 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
         self._tokenizer_sha256 = file_sha256(self._folder.tokenizer)
         self._weights_sha256 = file_sha256(self._folder.weights)
         self._source = str(self._folder.weights)
-        graph = _load_or_build(self._folder, self._weights_sha256, None if cache_dir is None else Path(cache_dir))
-        self._session = _open_session(graph, is_ours=not self._folder.is_graph, source=self._source)
+        kept_in = None if cache_dir is None else Path(cache_dir)
+        self._session = _open_folder(self._folder, self._weights_sha256, kept_in)
         self._inputs = self._read_inputs()
         self._output = self._choose_output()
         self._dim = self._prove_usable()
@@ -159,26 +161,52 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise InputRefusedError(f"{path}: is no tokenizer: {error}") from error
 
 
-def _load_or_build(folder: TextModelFolder, weights_sha256: str, cache_dir: Path | None) -> bytes:
+def _open_folder(folder: TextModelFolder, weights_sha256: str, cache_dir: Path | None) -> InferenceSession:
     if folder.is_graph:
         with readable(folder.weights):
-            return folder.weights.read_bytes()
-    shape = bert_shape(folder)
+            return _open_session(folder.weights.read_bytes(), is_ours=False, source=str(folder.weights))
+    shape, source = bert_shape(folder), str(folder.weights)
     built_from = json.dumps([weights_sha256, asdict(shape), GRAPH_VERSION], sort_keys=True)
     key = f"bert-v{GRAPH_VERSION}-{digest_of(built_from.encode())}"
-    return load_or_build(
-        cache_dir, key, "onnx",
-        lambda: build_bert_graph(_read_safetensors(folder.weights), shape, str(folder.weights)),
-    )  # fmt: skip
+
+    def build(target: Path) -> None:
+        with _open_safetensors(folder.weights) as weights:
+            build_bert_graph(weights, shape, source, target)
+        for former in () if cache_dir is None else cache_dir.glob(f"{key}-*.onnx"):
+            with suppress(OSError):  # one file, weights and all, was kept before; nothing reads it any more
+                former.unlink()
+
+    with folder_of_files(cache_dir, key, build) as built:
+        return _open_session(str(built / GRAPH), is_ours=True, source=source)
 
 
-def _read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
+class _Checkpoint(Mapping[str, NDArray[np.float32]]):
+    """Weights of a safetensors file, each read when it is asked for: the whole is never in memory."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file = file
+        self._names = [name for name in file.keys() if _is_float(file.get_slice(name).get_dtype(), path)]  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        if name not in self._names:
+            raise KeyError(name)
+        weights: NDArray[np.float32] = self._file.get_tensor(name).astype(np.float32, copy=False)
+        return weights
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[_Checkpoint]:
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 -- needed only until the graph is cached
 
     try:
         with safe_open(path, framework="np") as file:
-            names = [name for name in file.keys() if _is_float(file.get_slice(name).get_dtype(), path)]  # noqa: SIM118
-            return {name: file.get_tensor(name).astype(np.float32) for name in names}
+            yield _Checkpoint(file, path)
     except SafetensorError as error:
         raise InputRefusedError(f"{path}: is no valid safetensors file: {_one_line(error)}") from error
 
@@ -191,7 +219,7 @@ def _is_float(dtype: str, path: Path) -> bool:
     return True
 
 
-def _open_session(graph: bytes, *, is_ours: bool, source: str) -> InferenceSession:
+def _open_session(graph: str | bytes, *, is_ours: bool, source: str) -> InferenceSession:
     import onnxruntime  # noqa: PLC0415 -- slow to import
 
     options = onnxruntime.SessionOptions()
