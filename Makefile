@@ -96,6 +96,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.storage
 	@$(BIN)/python -m benchmarks.analog_search
 	@$(BIN)/python -m benchmarks.web_api
+	@$(BIN)/python -m benchmarks.summary
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock

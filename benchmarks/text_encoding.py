@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.recording import write_result
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, read_tokenizer
@@ -89,7 +90,8 @@ def seconds(encode: Encode, texts: list[str]) -> tuple[float, Float32Matrix]:
     return time.perf_counter() - begin, vectors
 
 
-def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> None:
+def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> float:
+    """Print the median of how many times as long the reference takes, and return it."""
     ratios, ours_s = [], []
     ours(texts[:64])
     reference(texts[:64])
@@ -105,6 +107,7 @@ def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> No
         f"largest difference {np.abs(vectors - expected).max():.1e}, smallest cosine 1 - {max(0.0, 1 - cosine):.1e}",
         flush=True,
     )
+    return statistics.median(ratios)
 
 
 def unit_rows(vectors: Float32Matrix) -> Float64Matrix:
@@ -129,7 +132,7 @@ def matrix_product_rate() -> float:
     return float(2 * 2048**3 / best)
 
 
-def share_of_peak(texts: list[str], ours: Encode) -> None:
+def share_of_peak(texts: list[str], ours: Encode) -> float:
     flops = model_flops(texts)
     rates = [(flops / seconds(ours, texts)[0], matrix_product_rate()) for _ in range(N_PAIRS)]
     ours_rate, product_rate = (statistics.median(each) for each in zip(*rates, strict=True))
@@ -138,21 +141,26 @@ def share_of_peak(texts: list[str], ours: Encode) -> None:
         f"matrix product, share {ours_rate / product_rate:.2f}",
         flush=True,
     )
+    return float(ours_rate / product_rate)
 
 
-def peak_memory() -> None:
+def peak_memory() -> dict[str, float]:
     """Encode in a process of its own, so that nothing else counts; the graph is built in the first and then cached."""
+    found = {}
     code = "from benchmarks import text_encoding as b; b.encode_and_report()"
     with tempfile.TemporaryDirectory() as cache:
         for n_texts in ("1", "10", "100"):
-            subprocess.run([sys.executable, "-c", code, n_texts, cache], check=True)
+            done = subprocess.run([sys.executable, "-c", code, n_texts, cache], check=True, stdout=subprocess.PIPE)
+            peak = float(done.stdout)
+            print(f"peak memory of a process that encodes {n_texts} central-bank documents: {peak:.0f} MiB", flush=True)
+            found[f"peak MiB, {n_texts} documents"] = peak
+    return found
 
 
 def encode_and_report() -> None:
     texts = central_bank_texts(int(sys.argv[1]))
     our_encoder("mean", Path(sys.argv[2]))(texts)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of a process that encodes {len(texts)} central-bank documents: {peak:.0f} MiB", flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -165,14 +173,23 @@ def main() -> None:
     chunks = chunk_strings(central_bank_texts(arguments.documents))
     articles = chunk_strings(news_texts(arguments.articles))
     ours = our_encoder()
-    share_of_peak(chunks[:300], ours)
-    peak_memory()
+    figures = {"share of the matrix product's operations a second": share_of_peak(chunks[:300], ours), **peak_memory()}
     if importlib.util.find_spec("sentence_transformers") is None:
         print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
-        return
+    else:
+        figures |= compared(arguments, chunks, articles, ours)
+    write_result("text_encoding", {"documents": arguments.documents, "articles": arguments.articles}, figures)
+
+
+def compared(arguments: argparse.Namespace, chunks: list[str], articles: list[str], ours: Encode) -> dict[str, float]:
+    """Return how many times as long sentence-transformers takes."""
     reference = reference_encoder()
-    compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
-    compare(f"{arguments.articles} news articles", articles, ours, reference)
+    documents = compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
+    news = compare(f"{arguments.articles} news articles", articles, ours, reference)
+    return {
+        "documents, times as fast as sentence-transformers": documents,
+        "news, times as fast as sentence-transformers": news,
+    }
 
 
 if __name__ == "__main__":
