@@ -59,7 +59,7 @@ test-deep: $(READY)
 # Ray is large: only this target installs it
 test-ray: $(READY)
 	@$(LOCKED) -r requirements-ray.lock
-	@$(BIN)/python -m pytest -q tests/ray
+	@$(BIN)/python -m pytest -q $(DEEP) tests/ray
 
 test-faults: $(READY)
 	@$(BIN)/python -m pytest -q $(DEEP) tests/faults
