@@ -47,7 +47,8 @@ def a_model_in_a_folder_that_the_head_alone_has(cluster: FaultyCluster) -> str:
 
 def a_node_with_another_version(cluster: FaultyCluster) -> str:
     cluster.query("TRUNCATE numeric_window_embeddings")
-    edited = f"sed -i 's/^Version: .*/Version: 0.0.9/' /opt/{cluster.node.name}/{PACKAGES}/prometheus_regime-*/METADATA"
+    place = f"/opt/{cluster.node.name}/{PACKAGES}/prometheus/__init__.py"
+    edited = f"sed -i 's/^__version__ = .*/__version__ = \"0.0.9\"/' {place}"
     cluster.node.run("bash", "-c", edited)
     said = refused(cluster, cluster.words_of_ray("numeric"))
     cluster.replace_node()
