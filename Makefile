@@ -59,7 +59,7 @@ test-deep: $(READY)
 # Ray is large: only this target installs it
 test-ray: $(READY)
 	@$(LOCKED) -r requirements-ray.lock
-	@$(BIN)/python -m pytest -q tests/ray
+	@$(BIN)/python -m pytest -q $(DEEP) tests/ray
 
 test-faults: $(READY)
 	@$(BIN)/python -m pytest -q $(DEEP) tests/faults
@@ -96,6 +96,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.storage
 	@$(BIN)/python -m benchmarks.analog_search
 	@$(BIN)/python -m benchmarks.web_api
+	@$(BIN)/python -m benchmarks.summary
 
 lock:
 	$(EXPORT) pyproject.toml -o requirements.lock

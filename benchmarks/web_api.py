@@ -140,7 +140,11 @@ async def ask_many(client: httpx.AsyncClient, n_requests: int) -> None:
 
 async def ask(client: httpx.AsyncClient, name: str, path: str) -> bool:
     """Ask once; return whether there was an answer, not a refusal of too many. Anything else ends the benchmark."""
-    response = await client.get(path, headers=ARROW if "Arrow" in name else {})
+    headers = ARROW if "Arrow" in name else {}
+    try:
+        response = await client.get(path, headers=headers)
+    except httpx.RemoteProtocolError:  # the server closed an idle connection just as it was used; browsers ask again
+        response = await client.get(path, headers=headers)
     if response.status_code != 503:
         response.raise_for_status()
     return response.status_code == 200

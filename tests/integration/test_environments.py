@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from prometheus.encoders.texts.documents import TextDoc
 from prometheus.errors import DatabaseError, PrometheusError
 from prometheus.ingest.prices import PriceIngest
 from prometheus.ingest.report import IngestOptions, TextIngestOptions
+from prometheus.ingest.sample import PRICES
 from prometheus.ingest.texts import TextIngest
 
 pytest_plugins = ["tests.fixtures.own_server"]
@@ -121,6 +123,47 @@ def loads_and_reads(manager: DatabaseManager, folder: Path) -> None:
     store.save_embeddings([TextDoc("NEWS", str(key.source_id), TEXT)], "m@1", vectors)
     (found,) = store.load_many("NEWS", [str(key.source_id)], "m@1").values()
     assert found.vector.tobytes() == vectors[0].tobytes()
+
+
+def test_the_server_soon_notices_that_a_client_is_gone(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+        with manager.get_historical_connection() as connection:
+            found = [connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in names]
+        assert found == [("30",), ("10",), ("3",)]
+
+
+def test_a_database_that_only_reads_ends_a_backfill_with_one_line_and_the_next_run_goes_on(
+    own_server: OwnServer, fresh_dsn: FreshDsn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = fresh_dsn()
+    name = conninfo_to_dict(dsn)["dbname"]
+    backfill = (
+        "-m",
+        "prometheus",
+        "backfill_numeric_embeddings",
+        "--instrument-id",
+        "AAPL.US",
+        "--as-of",
+        "2025-01-31",
+    )
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        PriceIngest(manager).ingest_prices([PRICES], IngestOptions(today=date(2025, 8, 1)))
+    for database in ("HISTORICAL", "RUNTIME"):
+        monkeypatch.setenv(f"PROMETHEUS_{database}_DSN", dsn)
+    own_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    refused = run_process(*backfill)
+    assert refused.exit_code == 4
+    assert refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("error: historical database: cannot execute ")
+    assert "in a read-only transaction; is it a replica? the DSN must name a server and a role that may write" in line
+    own_server.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    done = run_process(*backfill, "--json")
+    assert json.loads(done.stdout)["written"] == 1
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

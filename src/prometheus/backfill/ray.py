@@ -27,7 +27,15 @@ from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.config import LIBPQ_TARGET_VARIABLES
 from prometheus.core.runs import configure_logging
-from prometheus.errors import MissingExtraError, UsageError, cluster_error
+from prometheus.errors import (
+    DatabaseError,
+    InputRefusedError,
+    MissingExtraError,
+    PrometheusError,
+    RetryableError,
+    UsageError,
+    cluster_error,
+)
 
 ANSWER_PATIENCE_S = 10.0
 SILENCE_S = 60.0
@@ -38,6 +46,8 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "
 """No usage statistics, and no advice about a variable that is not ours."""
 
 logger = logging.getLogger(__name__)
+
+BRANCHES = (DatabaseError, UsageError, InputRefusedError, RetryableError, PrometheusError)
 
 Node = Mapping[str, Any]
 
@@ -357,8 +367,18 @@ class ChunkWorker:
             for name in LIBPQ_TARGET_VARIABLES:  # the driver says where the databases are, not this node
                 os.environ.pop(name, None)
             factory: WorkFactory = pickle.loads(self._factory)  # noqa: S301 -- made by the driver of this very job
-            self._opened = self._scope.enter_context(factory.open(self._n_processes))
+            try:
+                self._opened = self._scope.enter_context(factory.open(self._n_processes))
+            except PrometheusError as error:
+                raise refused_on(socket.gethostname(), error) from error
         return self._opened
+
+
+def refused_on(node: str, error: PrometheusError) -> PrometheusError:
+    """Return an error of the same branch and code that says on which node the work cannot be opened."""
+    branch = next(each for each in BRANCHES if isinstance(error, each))
+    way_out = "every node needs the files, models and packages of the run, and a way to the databases"
+    return branch(f"on node {node}: {error}; {way_out}", code=error.code)
 
 
 def _portable(error: Exception) -> Exception:

@@ -23,7 +23,17 @@ from prometheus.backfill.ray import (
     require_listening,
 )
 from prometheus.backfill.work import NoClaims, OpenedWork
-from prometheus.errors import MissingExtraError, PrometheusError, PrototypeError, UsageError
+from prometheus.errors import (
+    DatabaseError,
+    DatabaseUnreachableError,
+    FileAccessError,
+    InputRefusedError,
+    MissingExtraError,
+    PrometheusError,
+    PrototypeError,
+    RetryableError,
+    UsageError,
+)
 
 HERE = "trader"
 OWN = {"10.0.0.7", "127.0.0.1"}
@@ -99,9 +109,12 @@ class Factory:
 
     error: str = ""
     is_busy: bool = False
+    unopened: PrometheusError | None = None
 
     @contextmanager
     def open(self, _n_processes: int, /) -> Iterator[OpenedWork]:
+        if self.unopened is not None:
+            raise self.unopened
         yield OpenedWork(Steps(self.error), Busy() if self.is_busy else NoClaims())
 
 
@@ -159,6 +172,24 @@ def test_a_node_of_another_version_says_so_in_one_line() -> None:
     assert isinstance(error, PrometheusError)
     assert "install 9.9.9" in str(error)
     assert socket.gethostname() in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "branch"),
+    [
+        (FileAccessError("/models/own", "no such folder"), InputRefusedError),
+        (DatabaseUnreachableError("historical", "no route to host"), DatabaseError),
+        (MissingExtraError("--runtime torch", "torch"), PrometheusError),
+        (RetryableError("the hub cannot be reached"), RetryableError),
+    ],
+)
+def test_work_that_a_node_cannot_open_is_refused_with_the_name_of_the_node(
+    error: PrometheusError, branch: type[PrometheusError]
+) -> None:
+    found = answer_to(Factory(unopened=error)).error
+    assert type(found) is branch
+    assert (found.code, found.exit_code) == (error.code, error.exit_code)
+    assert str(found).startswith(f"on node {socket.gethostname()}: {error}; every node needs the files, models")
 
 
 def test_a_worker_shows_no_secrets() -> None:

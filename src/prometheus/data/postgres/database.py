@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Protocol
@@ -293,7 +293,9 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, 
         raise _invalid_dsn(database) from None
     options = (
         f"-c statement_timeout={config.statement_timeout_s}s "
-        r"-c default_transaction_isolation=read\ committed"  # after waiting for a lock, see what its holder did
+        r"-c default_transaction_isolation=read\ committed "  # after waiting for a lock, see what its holder did
+        # else a machine that lost its power in a transaction would block others that write its rows for two hours
+        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     )
     last = ["-c default_transaction_read_only=on"] if read_only else []
     return make_conninfo(
@@ -356,6 +358,12 @@ def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -
     return DatabaseUnreachableError(database, text)
 
 
+_WAYS_OUT: Mapping[type[psycopg.Error], str] = {
+    psycopg.errors.ReadOnlySqlTransaction: "is it a replica? the DSN must name a server and a role that may write",
+    psycopg.errors.DiskFull: "make room on the server's disk, then run it again",
+}
+
+
 def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: bool) -> PrometheusError | None:
     """Return what an error inside a transaction means to the user, None where it is a defect of ours."""
     if isinstance(error, psycopg.OperationalError) and was_lost:
@@ -365,7 +373,8 @@ def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: 
     if isinstance(error, psycopg.errors.QueryCanceled):
         return DatabaseRefusedError(database, "a statement outran PROMETHEUS_STATEMENT_TIMEOUT_S")
     if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
-        return DatabaseRefusedError(database, _one_line(error))
+        way_out = next((f"; {words}" for kind, words in _WAYS_OUT.items() if isinstance(error, kind)), "")
+        return DatabaseRefusedError(database, _one_line(error) + way_out)
     return None
 
 

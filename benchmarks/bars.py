@@ -1,0 +1,60 @@
+"""What the figures of the benchmarks have to reach; ``python -m benchmarks.summary`` prints them beside each other.
+
+A benchmark records its figures by ``recording.record(NAME, settings, figures)``, and each figure that has to reach
+something has a line here. The names of nested figures are joined by ``": "``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bound of one figure, in the figure's own unit."""
+
+    benchmark: str
+    """Of ``benchmarks/results/NAME.json``."""
+    figure: str
+    side: Literal["at most", "at least"]
+    bound: float
+
+    def is_met(self, value: float) -> bool:
+        """Whether a figure is on the right side; one equal to the bound is."""
+        return value <= self.bound if self.side == "at most" else value >= self.bound
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.side == 'at most' else '>='} {self.bound:g}"
+
+
+BARS = (
+    Bar("numeric_backfill", "second run / first", "at most", 0.03),
+    Bar("numeric_backfill", "second run of 4 M windows, seconds", "at most", 1.0),
+    Bar("numeric_backfill", "one new day of 500 instruments, seconds", "at most", 2.5),
+    Bar("numeric_backfill", "bare COPY / one worker", "at least", 1.0),
+    Bar("storage", "GB per million rows after the run", "at most", 2.0),
+    Bar("storage", "WAL kept, MB", "at most", 512),
+    Bar("text_backfill", "second_run_share", "at most", 0.02),
+    Bar("joint_backfill", "second run / first", "at most", 0.03),
+    Bar("idle_night", "whole process, processor seconds", "at most", 0.8),
+    Bar("regime_labels", "fit of 3,000 sessions, ms", "at most", 6),
+    Bar("regime_labels", "evening, ms", "at most", 0.1),
+    Bar("market_members", "206 stocks, processor seconds", "at most", 20),
+    Bar("analog_search", "ms, ten analogs of a new date, warm", "at most", 10),
+    Bar("analog_search", "seconds, nearest of 1.46 M windows without the index", "at most", 8),
+    Bar("analog_search", "seconds to build it", "at most", 150),
+    Bar("analog_search", "recall@10", "at least", 0.99),
+    Bar("text_encoding", "documents, times as fast as sentence-transformers", "at least", 2.3),
+    Bar("text_encoding", "news, times as fast as sentence-transformers", "at least", 3),
+    Bar("text_encoding", "peak MiB, 100 documents", "at most", 450),
+    Bar("startup", "one date / import numpy, psycopg", "at most", 1.9),
+    Bar("startup", "MB of the base installation", "at most", 560),
+    Bar("web_api", "memory after a text search, MiB", "at most", 300),
+    Bar("cluster_of_namespaces", "rows that differ", "at most", 0),
+)
+
+
+def bar_of(benchmark: str, figure: str) -> Bar | None:
+    """Return what a figure has to reach; None if nothing was set."""
+    return next((bar for bar in BARS if (bar.benchmark, bar.figure) == (benchmark, figure)), None)
