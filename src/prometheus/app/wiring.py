@@ -123,11 +123,11 @@ class Wiring:
 
         return TextVectorReader(self.db_manager)
 
-    def numeric_backfill(self, model_id: str) -> NumericBackfill:
-        """Return the steps of a numeric backfill, for instruments of any market."""
+    def numeric_backfill(self, model_id: str, store: NumericEmbeddingStore | None = None) -> NumericBackfill:
+        """Return the steps of a numeric backfill, for instruments of any market, into a `store` of its own if given."""
         model = create_numeric_model(model_id)
         builder_of = cache(partial(self._builder, model))
-        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader)
+        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id, store), self.reader)
 
     def sync_window_index(self, model_id: str) -> None:
         """Bring the index of similar windows, where there is one, in step with a model's vectors."""
@@ -167,9 +167,12 @@ class Wiring:
     def _builder(self, model: NumericEmbeddingModel, market: str) -> NumericWindowBuilder:
         return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
 
-    def _encoder(self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str) -> NumericWindowEncoder:
+    def _encoder(
+        self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str,
+        store: NumericEmbeddingStore | None = None,
+    ) -> NumericWindowEncoder:  # fmt: skip
         model_id = stored_model_id(name)
-        return NumericWindowEncoder(builder=builder, model=model, store=self.vectors, model_id=model_id)
+        return NumericWindowEncoder(builder=builder, model=model, store=store or self.vectors, model_id=model_id)
 
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market, model = self._market_of(instrument_id), create_numeric_model(chosen)

@@ -16,16 +16,24 @@ from psycopg.types.json import Jsonb
 from prometheus.arrays import DateVector, Float32Vector, decode_vector
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_blocks_in, copy_in
+from prometheus.data.postgres.connections import OwnedDatabase
 from prometheus.data.postgres.row_copy import JSONB_VERSION
 from prometheus.encoders.identity import repeated_key
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
+
+HASHED_KEY = [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")]
 
 logger = logging.getLogger(__name__)
 
 
 class NumericEmbeddingStore(VectorTable):
     """The table ``numeric_window_embeddings``; every write is an upsert on the natural key."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether new rows are written as settled ones, which takes a table that this transaction emptied."""
+        return False
 
     def save_embedding(self, spec: NumericWindowSpec, as_of_date: date, model_id: str, vector: Float32Vector) -> None:
         """Store one vector; an equal stored one is left alone."""
@@ -41,7 +49,7 @@ class NumericEmbeddingStore(VectorTable):
             return 0
         if is_new and batch.input_hashes is not None:
             try:
-                return self._db.write(lambda cursor: copy_new_rows(cursor, batch))
+                return self._db.write(lambda cursor: copy_new_rows(cursor, batch, is_frozen=self.is_frozen))
             except psycopg.errors.UniqueViolation:  # another run was here first, or the rows have no input hash
                 logger.debug("%s: some rows were stored meanwhile", batch.model_id)
         try:
@@ -78,7 +86,7 @@ class NumericEmbeddingStore(VectorTable):
             ids=list(entity_ids), entity_type=entity_type, model_id=model_id, window_days=window_days,
             first=dates.min().item(), last=dates.max().item(),
         )  # fmt: skip
-        return self._db.packed(query, [("entity_index", "i4"), ("as_of_date", "M8[D]"), ("input_hash", "i8")])
+        return self._db.packed(query, HASHED_KEY)
 
     def drop(self, entity_type: str, entity_id: str, model_id: str, window_days: int, dates: DateVector) -> int:
         """Delete the vectors of some dates; return how many there were."""
@@ -88,6 +96,10 @@ class NumericEmbeddingStore(VectorTable):
         """
         key = (entity_type, entity_id, model_id, window_days, dates.tolist())
         return self._db.write(lambda cursor: cursor.execute(query, key).rowcount)
+
+    def is_empty(self) -> bool:
+        """Return whether there is no row at all."""
+        return self._db.row("SELECT FROM numeric_window_embeddings LIMIT 1") is None
 
     def tidy(self, *, analyze: bool) -> None:
         """Do at once what the server does by itself some minutes after a large load: mark rows settled, count them.
@@ -105,9 +117,15 @@ class NumericEmbeddingStore(VectorTable):
                 connection.autocommit = False
 
 
-def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
+def checkpoint(databases: OwnedDatabase) -> None:
+    """Have a server of our own write out all it holds, so that it keeps no WAL of what was stored until now."""
+    with databases.get_owner_connection("historical") as connection:
+        connection.execute("CHECKPOINT")
+
+
+def copy_new_rows(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch, *, is_frozen: bool = False) -> int:
     """Append rows in one COPY straight into the table; `psycopg.errors.UniqueViolation` if one is stored already."""
-    copy_blocks_in(cursor, "numeric_window_embeddings", _blocks(batch))
+    copy_blocks_in(cursor, "numeric_window_embeddings", _blocks(batch), is_frozen=is_frozen)
     return len(batch)
 
 
