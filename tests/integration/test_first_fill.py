@@ -69,7 +69,7 @@ def save_all(store: NumericEmbeddingStore) -> list[int]:
 
 
 def test_it_stores_what_the_ordinary_store_stores(db_manager: DatabaseManager) -> None:
-    counts = save_all(NumericEmbeddingStore(db_manager))
+    counts = [NumericEmbeddingStore(db_manager).save_batch(batch) for batch in BATCHES]
     expected = stored(db_manager)
     empty_databases(db_manager)
     with first_fill(db_manager, FOR_LONG) as store:

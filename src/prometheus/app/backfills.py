@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 ENGINES = ("local", "ray")
 MAX_WORKERS = 1_024
 LARGE_LOAD_ROWS = 100_000
-FIRST_FILL_S = 30.0
+FIRST_FILL_S = 60.0
 """How long others may wait for a table that is filled for the first time, and what a killed run may lose."""
 FIRST_FILL_CORES = 2
 RequestT = TypeVar("RequestT")
