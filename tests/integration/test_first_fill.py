@@ -11,7 +11,7 @@ from itertools import chain, repeat
 import numpy as np
 import psycopg
 import pytest
-from tests.fixtures.database import empty_databases
+from tests.fixtures.database import as_owner, empty_databases
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
 
 from prometheus.app import App, backfills
@@ -21,12 +21,16 @@ from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.data.vectors.first_fill import FirstFill, first_fill
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
-from prometheus.errors import DatabaseError
+from prometheus.errors import DatabaseError, DatabaseUnreachableError
 
 TABLE = "numeric_window_embeddings"
 MODEL, WINDOW_DAYS, DIM, N_DATES = "m-v1", 63, 384, 300
 DATES = np.datetime64("2025-01-31", "D") - np.arange(N_DATES)
 FOR_LONG = 1e9
+END_HOLDERS = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_locks
+    WHERE relation = 'numeric_window_embeddings'::regclass AND mode = 'AccessExclusiveLock'
+"""
 
 
 def batch_of(*names: str) -> EmbeddingBatch:
@@ -156,6 +160,30 @@ def test_a_batch_that_fails_takes_all_with_it_and_the_next_run_does_it_again(db_
     with first_fill(db_manager, FOR_LONG) as store:
         assert save_all(store) == [2 * N_DATES, N_DATES, N_DATES]
     assert n_stored(db_manager) == 4 * N_DATES
+
+
+def test_a_lost_connection_ends_the_run_in_one_line(db_manager: DatabaseManager) -> None:
+    def fill() -> None:
+        with first_fill(db_manager, FOR_LONG) as store:
+            store.save_batch(BATCHES[0], is_new=True)
+            with as_owner(db_manager, "historical") as owner:
+                assert owner.execute(END_HOLDERS).fetchone() == (True,)
+            store.save_batch(BATCHES[1], is_new=True)
+
+    with pytest.raises(DatabaseUnreachableError, match="historical database"):
+        fill()
+    assert n_stored(db_manager) == 0
+
+
+def test_a_large_load_ends_with_a_checkpoint(
+    db_manager: DatabaseManager, request_of: Callable[..., NumericRequest], fills: list[object]
+) -> None:
+    query = "SELECT redo_lsn::text FROM pg_control_checkpoint()"
+    with as_owner(db_manager, "historical") as owner:
+        before = owner.execute(query).fetchone()
+        App(db_manager).embeddings.backfill(request_of("A", "B"), EngineChoice(workers=1))
+        assert fills == [FirstFill]
+        assert owner.execute(query).fetchone() != before
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class FirstFill(NumericEmbeddingStore):
 
     @property
     def is_frozen(self) -> bool:
-        """Whether rows go into a table that nobody has seen yet."""
+        """Whether the table is held, so that rows are written as settled ones."""
         return self._held is not None
 
     def save_batch(self, batch: EmbeddingBatch, *, is_new: bool = False) -> int:
@@ -73,7 +73,7 @@ class FirstFill(NumericEmbeddingStore):
 def first_fill(
     databases: OwnedDatabase, longest_s: float, clock: Clock = time.monotonic
 ) -> Iterator[NumericEmbeddingStore]:
-    """Yield a `FirstFill` if the table is empty and nobody uses it, else the ordinary store; committed at the end.
+    """Yield a `FirstFill` if the table is empty and not in use, else the ordinary store; committed at the end.
 
     The transaction that fills the table has emptied it, so rows are written as settled ones, and no VACUUM has to write
     their pages again; with ``wal_level = minimal`` they are not in the WAL either, and the files are flushed at the
