@@ -70,11 +70,16 @@ class Backfill:
         self._databases = DatabaseManager(PrometheusConfig(home=server.settings.home))
         self._names = load_random_walks(self._databases, n_instruments, N_DATES + WINDOW_DAYS - 1)
         self._databases.close_all()
+        self._program = command
+        self.use_workers(2)
+        self.n_rows = n_instruments * N_DATES
+
+    def use_workers(self, n_workers: int) -> None:
+        """Begin later runs with so many."""
         self._command = [
-            *command, "--workers", "2", "--date-range", "2000-01-01", "2025-01-31", "--json",
+            *self._program, "--workers", str(n_workers), "--date-range", "2000-01-01", "2025-01-31", "--json",
             *(word for name in self._names for word in ("--instrument-id", name)),
         ]  # fmt: skip
-        self.n_rows = n_instruments * N_DATES
 
     def start(self) -> subprocess.Popen[str]:
         """Begin a run."""

@@ -15,7 +15,7 @@ import pytest
 from tests.fixtures.embedded_homes import Driver, Playground, needs_linux, needs_root, wait_until
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, process
+from prometheus.server import APPLICATION_ROLE, HISTORICAL_DATABASE, OWNER_ROLE, RUNTIME_DATABASE, cluster, process
 
 pytest_plugins = ["tests.fixtures.embedded"]
 
@@ -45,7 +45,8 @@ def test_a_first_start_leaves_what_is_promised(playground: Playground) -> None:
     assert server.query("SHOW server_version_num")[:2] == "18"
     expected = {
         "listen_addresses": "", "unix_socket_permissions": "0700", "data_checksums": "on", "synchronous_commit": "on",
-        "fsync": "on", "TimeZone": "UTC", "shared_buffers": "128MB", "max_connections": "60", "server_encoding": "UTF8",
+        "fsync": "on", "full_page_writes": "on", "wal_level": "minimal", "wal_recycle": "off",
+        "TimeZone": "UTC", "shared_buffers": "128MB", "max_connections": "60", "server_encoding": "UTF8",
     }  # fmt: skip
     for database in (HISTORICAL_DATABASE, RUNTIME_DATABASE):
         assert {name: server.query(f"SHOW {name}", database) for name in expected} == expected
@@ -56,6 +57,22 @@ def test_a_first_start_leaves_what_is_promised(playground: Playground) -> None:
     vectors = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
     assert server.query(vectors) >= "0.8.4"
     assert server.query(vectors, RUNTIME_DATABASE) is None
+
+
+def test_a_home_whose_server_logged_more_recovers_and_logs_less(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = playground.server()
+    with monkeypatch.context() as earlier:
+        changed = {"wal_level": "replica", "max_wal_senders": "10", "wal_recycle": "on"}
+        earlier.setattr(cluster, "_SETTINGS", cluster._SETTINGS | changed)
+        server.ensure_running()
+        assert server.query("SHOW wal_level") == "replica"
+        server.query("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
+    server.kill()
+    server.ensure_running()
+    assert server.query("SHOW wal_level") == "minimal"
+    assert server.query("SELECT sum(number) FROM kept") == 500_500
 
 
 def test_the_application_role_uses_tables_and_defines_none(running: Driver) -> None:

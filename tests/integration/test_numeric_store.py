@@ -261,9 +261,9 @@ def test_a_save_survives_the_loss_of_its_connection(
 
     write, calls = getattr(numeric, writer), []
 
-    def killed_once(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch) -> int:
+    def killed_once(cursor: psycopg.Cursor[Any], batch: EmbeddingBatch, **options: bool) -> int:
         calls.append(cursor.connection.info.backend_pid)
-        n_written: int = write(cursor, batch)
+        n_written: int = write(cursor, batch, **options)
         if len(calls) == 1:
             with db_manager.get_historical_connection() as other:
                 other.execute("SELECT pg_terminate_backend(%s, 5000)", (calls[0],))

@@ -17,7 +17,7 @@ from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import UseCase, Wiring, warn_of_cut_windows
 from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.local import InProcess, LocalWorkers, ReadyWork
-from prometheus.backfill.plan import BackfillReport, Chunk, NumericRequest, Skipped
+from prometheus.backfill.plan import CHUNK_WINDOWS, BackfillReport, Chunk, NumericRequest, Skipped
 from prometheus.backfill.work import (
     BackfillRun,
     ChunkWork,
@@ -32,8 +32,10 @@ from prometheus.backfill.work import (
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
 from prometheus.data.models import LoggedRun
+from prometheus.data.postgres.connections import OwnedDatabase
 from prometheus.data.postgres.locks import open_claims
-from prometheus.data.vectors.numeric import NumericEmbeddingStore
+from prometheus.data.vectors.first_fill import first_fill
+from prometheus.data.vectors.numeric import NumericEmbeddingStore, checkpoint
 from prometheus.encoders.catalogue import create_numeric_model, stored_model_id
 from prometheus.errors import DatabaseError, InsufficientHistoryError, PrometheusError, UsageError
 from prometheus.market.calendar import US_EQ
@@ -44,6 +46,9 @@ logger = logging.getLogger(__name__)
 ENGINES = ("local", "ray")
 MAX_WORKERS = 1_024
 LARGE_LOAD_ROWS = 100_000
+FIRST_FILL_S = 60.0
+"""How long others may wait for a table that is filled for the first time, and what a killed run may lose."""
+FIRST_FILL_CORES = 2
 RequestT = TypeVar("RequestT")
 
 
@@ -149,8 +154,25 @@ class DatabaseWorkFactory(ABC, Generic[RequestT]):
         """Return the steps over some databases."""
 
 
+@dataclass(frozen=True)
 class NumericWorkFactory(DatabaseWorkFactory[str]):
-    """Opens backfills of the numeric encoder of a model id."""
+    """Opens backfills of the numeric encoder of a model id.
+
+    `is_large`: a single process is to write many rows, so it fills an empty table in one go. Not pickled: several
+    processes cannot share that.
+    """
+
+    is_large: bool = False
+
+    @contextmanager
+    def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
+        """Yield the work, for one of `n_processes` that share this machine's cores."""
+        if not self.is_large or self.databases is None:
+            with super().open(n_processes) as opened:
+                yield opened
+            return
+        with open_claims(self.databases) as claims, first_fill(self.databases, FIRST_FILL_S) as store:
+            yield OpenedWork(Wiring(self.databases).numeric_backfill(self.request, store), claims)
 
     def work(self, databases: DatabaseManager, n_processes: int) -> NumericBackfill:  # noqa: ARG002 -- one thread each
         """Return the steps over some databases."""
@@ -184,12 +206,14 @@ class EmbedWindows(BackfillCase):
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
         work = self._wired.numeric_backfill(request.model_id)
         work.encoder.require_same()
-        factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager)
         model_id = stored_model_id(request.model_id)
         left = [work.remaining(part, market) for market, part, _ in parts]
         chunks = [chunk for each in left for chunk in each.chunks]
         nothing = BackfillReport(planned=sum(each.n_covered for each in left))
-        done = self._run(model_id, factory, chunks, nothing, chosen, _tidying(self._wired.vectors))
+        is_large = len(chunks) * CHUNK_WINDOWS >= LARGE_LOAD_ROWS
+        chosen, is_first = self._for_first_fill(chosen) if is_large else (chosen, False)
+        factory = NumericWorkFactory(self._wired.config, request.model_id, self._wired.db_manager, is_first)
+        done = self._run(model_id, factory, chunks, nothing, chosen, self._tidying())
         if request.members:
             done = self._without_young(done, parts)
         self._record(model_id, done)
@@ -209,6 +233,20 @@ class EmbedWindows(BackfillCase):
         if not listed and not instrument_ids:
             raise UsageError(f"market {market_id} has no instruments from offset {offset} on")
         return tuple(dict.fromkeys([*instrument_ids, *listed]))
+
+    def _for_first_fill(self, chosen: EngineChoice) -> tuple[EngineChoice, bool]:
+        """Return the engine for a large load, and whether it may fill an empty table in one go.
+
+        It may on the embedded server alone: users of another one need not wait for us. Of its own accord a run takes
+        one process for that where several are no faster, on up to two cores.
+        """
+        may_be_first = (
+            self._wired.config.uses_embedded_server and chosen.name == "local" and not chosen.dry_run
+            and chosen.workers in (None, 1) and self._wired.vectors.is_empty()
+        )  # fmt: skip
+        if not may_be_first or (chosen.workers is None and _one_per_core() > FIRST_FILL_CORES):
+            return chosen, False
+        return replace(chosen, workers=1), True
 
     def _by_market(self, request: NumericRequest) -> Iterator[tuple[str, NumericRequest]]:
         """Yield the part of a request in each market, its date moved to a session of it."""
@@ -252,10 +290,17 @@ class EmbedWindows(BackfillCase):
                 instrument_id, region, regime_model_id, region, instrument_id,
             )  # fmt: skip
 
+    def _tidying(self) -> ReportListener[BackfillReport]:
+        manager = self._wired.db_manager
+        return _tidying(self._wired.vectors, manager if self._wired.config.uses_embedded_server else None)
+
 
 @contextmanager
-def _tidying(store: NumericEmbeddingStore) -> Iterator[Callable[[BackfillReport], None]]:
-    """Tidy a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end."""
+def _tidying(store: NumericEmbeddingStore, ours: OwnedDatabase | None) -> Iterator[Callable[[BackfillReport], None]]:
+    """Tidy a table in another thread while it is filled: after every `LARGE_LOAD_ROWS` new rows, and at the end.
+
+    In the end a server of ours gives back its WAL.
+    """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-tidying")
     running: Future[None] | None = None
     n_new = 0
@@ -263,6 +308,8 @@ def _tidying(store: NumericEmbeddingStore) -> Iterator[Callable[[BackfillReport]
     def tidy(*, is_last: bool) -> None:
         try:
             store.tidy(analyze=is_last)
+            if is_last and ours is not None:
+                checkpoint(ours)
         except DatabaseError as error:  # the rows are stored: what is left is the server's to do
             logger.warning("the table was not tidied, the server will do it later: %s", error)
 

@@ -17,7 +17,7 @@ from prometheus.backfill.embeddings import NumericBackfill
 from prometheus.backfill.plan import DateSpan
 from prometheus.backfill.work import NamedProgress, no_progress
 from prometheus.core.config import RegionDefinition
-from prometheus.data.coverage import NumericCoverage
+from prometheus.data.coverage import NumericCoverage, UnfilledCoverage
 from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
@@ -131,12 +131,14 @@ class Wiring:
 
         return TextVectorReader(self.db_manager)
 
-    def numeric_backfill(self, model_id: str) -> NumericBackfill:
-        """Return the steps of a numeric backfill, for instruments of any market."""
+    def numeric_backfill(self, model_id: str, store: NumericEmbeddingStore | None = None) -> NumericBackfill:
+        """Return the steps of a numeric backfill, for instruments of any market, into a `store` of its own if given."""
         model = create_numeric_model(model_id)
         builder_of, makers = cache(partial(self._builder, model)), cache(partial(digest_of_maker, model))
-        coverage = None if self.coverage is None else Coverage(self.coverage, makers)
-        return NumericBackfill(builder_of, self._encoder(builder_of(US_EQ), model, model_id), self.reader, coverage)
+        known = self.coverage if store is None else UnfilledCoverage(self.db_manager)
+        coverage = None if known is None else Coverage(known, makers)
+        encoder = self._encoder(builder_of(US_EQ), model, model_id, store)
+        return NumericBackfill(builder_of, encoder, self.reader, coverage)
 
     def sync_window_index(self, model_id: str) -> None:
         """Bring the index of similar windows, where there is one, in step with a model's vectors."""
@@ -176,9 +178,12 @@ class Wiring:
     def _builder(self, model: NumericEmbeddingModel, market: str) -> NumericWindowBuilder:
         return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
 
-    def _encoder(self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str) -> NumericWindowEncoder:
+    def _encoder(
+        self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str,
+        store: NumericEmbeddingStore | None = None,
+    ) -> NumericWindowEncoder:  # fmt: skip
         model_id = stored_model_id(name)
-        return NumericWindowEncoder(builder=builder, model=model, store=self.vectors, model_id=model_id)
+        return NumericWindowEncoder(builder=builder, model=model, store=store or self.vectors, model_id=model_id)
 
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
         market, model = self._market_of(instrument_id), create_numeric_model(chosen)

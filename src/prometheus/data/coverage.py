@@ -7,9 +7,10 @@ settings make the windows, and no other program wrote into ``numeric_window_embe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, LiteralString, NamedTuple
 
 import numpy as np
 import psycopg
@@ -44,20 +45,7 @@ _SOURCES_UNTIL = """(
 _STATES = """
     SELECT wanted.id, now.sources, now.newest, outside.n_writes, stored.xmin::text::int8, stored.first_date,
            stored.last_date, stored.sources, stored.n_rows, stored.digest, stored.is_true,
-           CASE WHEN NOT stored.is_true OR stored.first_date > {first} THEN 0
-                WHEN stored.first_date = {first} AND stored.last_date <= {last} THEN stored.n_rows
-                ELSE (
-                    SELECT count(*) FROM numeric_window_embeddings
-                    WHERE entity_type = {entity_type} AND entity_id = wanted.id AND model_id = {model_id}
-                      AND window_days = {window_days} AND as_of_date BETWEEN {first} AND least({last}, stored.last_date)
-                      AND input_hash IS NOT NULL
-                ) END,
-           stored.is_true AND stored.last_date < {last} AND (
-               EXISTS (SELECT FROM prices_daily WHERE instrument_id = wanted.id
-                       AND trade_date > stored.last_date AND trade_date <= {last})
-               OR EXISTS (SELECT FROM numeric_window_embeddings
-                          WHERE entity_type = {entity_type} AND entity_id = wanted.id AND model_id = {model_id}
-                            AND window_days = {window_days} AND as_of_date > stored.last_date AND as_of_date <= {last}))
+           {n_stored}, {has_tail}
     FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(id, place)
     CROSS JOIN (
         SELECT coalesce(sum(n_writes), 0)::bigint AS n_writes FROM outside_writes
@@ -76,6 +64,24 @@ _STATES = """
           AND c.window_days = {window_days}
     ) AS stored ON true
     ORDER BY wanted.place
+"""
+_N_STORED = """
+    CASE WHEN NOT stored.is_true OR stored.first_date > {first} THEN 0
+         WHEN stored.first_date = {first} AND stored.last_date <= {last} THEN stored.n_rows
+         ELSE (
+             SELECT count(*) FROM numeric_window_embeddings
+             WHERE entity_type = {entity_type} AND entity_id = wanted.id AND model_id = {model_id}
+               AND window_days = {window_days} AND as_of_date BETWEEN {first} AND least({last}, stored.last_date)
+               AND input_hash IS NOT NULL
+         ) END
+"""
+_HAS_TAIL = """
+    stored.is_true AND stored.last_date < {last} AND (
+        EXISTS (SELECT FROM prices_daily WHERE instrument_id = wanted.id
+                AND trade_date > stored.last_date AND trade_date <= {last})
+        OR EXISTS (SELECT FROM numeric_window_embeddings
+                   WHERE entity_type = {entity_type} AND entity_id = wanted.id AND model_id = {model_id}
+                     AND window_days = {window_days} AND as_of_date > stored.last_date AND as_of_date <= {last}))
 """
 _REPLACE = """
     DELETE FROM numeric_coverage AS c USING unnest(%(ids)s::text[], %(replaced)s::int8[]) AS known(id, transaction)
@@ -168,13 +174,20 @@ def record_spans(
 class NumericCoverage(HistoricalTables):
     """Reads and writes ``numeric_coverage`` of instruments; a `prometheus.backfill.coverage.WindowCoverage`."""
 
+    _n_stored: ClassVar[LiteralString] = _N_STORED
+    _has_tail: ClassVar[LiteralString] = _HAS_TAIL
+
     def states(
         self, instrument_ids: Sequence[str], model_id: str, window_days: int, made_by: int, first: date, last: date
     ) -> list[SpanState]:
         """Return what is known of each instrument, in order, for a span: all of one moment."""
+        key: dict[str, Any] = {
+            "entity_type": INSTRUMENT, "model_id": model_id, "window_days": window_days,
+            "first": sql.SQL("{}::date").format(first), "last": sql.SQL("{}::date").format(last),
+        }  # fmt: skip
         query = sql.SQL(_STATES).format(
-            ids=list(instrument_ids), entity_type=INSTRUMENT, model_id=model_id, window_days=window_days,
-            made_by=made_by, first=sql.SQL("{}::date").format(first), last=sql.SQL("{}::date").format(last),
+            ids=list(instrument_ids), made_by=made_by, **key,
+            n_stored=sql.SQL(self._n_stored).format(**key), has_tail=sql.SQL(self._has_tail).format(**key),
             until_last=sql.SQL(_SOURCES_UNTIL).format(day=sql.SQL("{}::date").format(last)),
             until_covered=sql.SQL(_SOURCES_UNTIL).format(day=sql.SQL("c.last_date")),
         )  # fmt: skip
@@ -219,6 +232,20 @@ class NumericCoverage(HistoricalTables):
         bounds = np.searchsorted(rows["place"], np.arange(len(spans) + 1)).tolist()
         parts = [rows[begin:end] for begin, end in pairwise(bounds)]
         return [(len(part), digest_of_keys(part["as_of_date"], part["input_hash"])) for part in parts]
+
+
+class UnfilledCoverage(NumericCoverage):
+    """That of a table that was empty when a run began to fill it: it asks the table nothing, as the run may hold it."""
+
+    _n_stored = "0"
+    _has_tail = "false"
+
+    def states(
+        self, instrument_ids: Sequence[str], model_id: str, window_days: int, made_by: int, first: date, last: date
+    ) -> list[SpanState]:
+        """Return what is known of each instrument, in order: nothing of it is covered."""
+        found = super().states(instrument_ids, model_id, window_days, made_by, first, last)
+        return [replace(state, covered=None) for state in found]
 
 
 class _Row(NamedTuple):

@@ -39,12 +39,18 @@ def copy_in(cursor: psycopg.Cursor[Any], table: str, columns: Mapping[str, NDArr
     copy_blocks_in(cursor, table, [columns])
 
 
-def copy_blocks_in(cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-    """Append one or more blocks of rows, each as in `copy_in` and of the same columns, to a table in one COPY."""
+def copy_blocks_in(
+    cursor: psycopg.Cursor[Any], table: str, blocks: Iterable[Mapping[str, NDArray[Any]]], *, is_frozen: bool = False
+) -> None:
+    """Append one or more blocks of rows, each as in `copy_in` and of the same columns, to a table in one COPY.
+
+    Rows are written as VACUUM would leave them if `is_frozen`: only into a table that this transaction emptied.
+    """
     parts = iter(blocks)
     first = next(parts)
     names = sql.SQL(", ").join(map(sql.Identifier, first))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table), names)
+    options = sql.SQL("FORMAT BINARY, FREEZE" if is_frozen else "FORMAT BINARY")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(sql.Identifier(table), names, options)
     with cursor.copy(statement) as copy:
         copy.write(HEADER)
         for columns in chain([first], parts):

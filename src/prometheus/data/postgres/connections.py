@@ -17,6 +17,7 @@ from psycopg import sql
 
 from prometheus.arrays import DateVector, Float32Matrix
 from prometheus.core.runs import retry_lost_connection
+from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
 
 T = TypeVar("T")
@@ -38,6 +39,13 @@ class HistoricalDatabase(Protocol):
 
     def get_historical_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield a connection; committed at the end, rolled back on an error."""
+
+
+class OwnedDatabase(HistoricalDatabase, Protocol):
+    """A historical database in which tables may be made and emptied."""
+
+    def get_owner_connection(self, database: DatabaseName, /) -> AbstractContextManager[psycopg.Connection]:
+        """Yield a connection of the owner of the tables; committed at the end, rolled back on an error."""
 
 
 class RuntimeDatabase(Protocol):

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
 
 import numpy as np
 import psycopg
@@ -23,9 +21,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix, decode_vector
-from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase, Transactions
+from prometheus.data.postgres.connections import HistoricalDatabase, OwnedDatabase, Transactions
 from prometheus.errors import VectorError, missing_index, missing_vector_extension, no_embedding
 
 MINIMUM_PGVECTOR = (0, 8)
@@ -36,13 +33,6 @@ _GRAPH_BYTES_PER_ROW = 1_400
 _LARGEST_BUILD_MEMORY = 4 << 30
 _SPARE_ROWS = 8
 """Found beside those wanted: distances are first taken in float32, whose last digits may misplace a row."""
-
-
-class OwnedDatabase(HistoricalDatabase, Protocol):
-    """A historical database in which tables may be made."""
-
-    def get_owner_connection(self, database: DatabaseName, /) -> AbstractContextManager[psycopg.Connection]:
-        """Yield a connection of the owner of the tables."""
 
 
 @dataclass(frozen=True, slots=True)
