@@ -17,11 +17,13 @@ from tests.fixtures.market import LoadPrices, random_walk, weekdays
 from prometheus.app import App, backfills
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.wiring import Wiring
 from prometheus.backfill.plan import DateSpan, NumericRequest
 from prometheus.data.vectors.first_fill import FirstFill, first_fill
 from prometheus.encoders import EmbeddingBatch, NumericEmbeddingStore
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import DatabaseError, DatabaseUnreachableError
+from prometheus.market.calendar import US_EQ
 
 TABLE = "numeric_window_embeddings"
 MODEL, WINDOW_DAYS, DIM, N_DATES = "m-v1", 63, 384, 300
@@ -220,6 +222,8 @@ def test_a_backfill_fills_once_and_changes_nothing_the_second_time(
     assert embeddings.backfill(request_of("A", "B")).report.written == 196
     assert fills == [FirstFill]
     first = stored(db_manager)
+    left = Wiring(db_manager).numeric_backfill(NUM_REGIME_CORE_V1).remaining(request_of("A", "B"), US_EQ)
+    assert (left.chunks, left.n_covered) == ((), 196), "the run that filled the table keeps what it covered"
     assert embeddings.backfill(request_of("A", "B")).report.written == 0
     assert fills == [FirstFill]
     empty_databases_of_vectors(db_manager)
