@@ -135,7 +135,7 @@ class BearForecast:
         high, bear = self._last_turn(path, max(-float(raw[_HIGH]), 0.0))
         moved = float(np.expm1(-high)) / self.fall
         odds = min(max(1.0 - moved if bear else -moved, 0.0), 1.0)
-        return sigmoid_of(INTERCEPT + SLOPE * float(log_odds(np.array([odds]))[0]))
+        return sigmoid_of(INTERCEPT + SLOPE * float(np.log((odds + _EDGE) / (1.0 + _EDGE - odds))))
 
     def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
         """Return what is said of each date after the first ``n_back - 1``, on which the states look back.

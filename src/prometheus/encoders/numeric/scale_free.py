@@ -111,10 +111,10 @@ def in_own_units(scores: Float64Matrix, names: Sequence[str]) -> Float64Matrix:
     return raw
 
 
-def scores_and_units(vector: Float32Vector) -> tuple[Float64Vector, Float64Vector]:
+def scores_and_units(vector: Float32Vector | Float64Vector) -> tuple[Float64Vector, Float64Vector]:
     """Return all of one vector, as `standard_scores` and as `raw_descriptors` give it, shape (384,) each, float64."""
     _, roots = _columns(descriptors.NAMES)
-    scores: Float64Vector = vector.astype(np.float64) / roots
+    scores: Float64Vector = np.divide(vector, roots, dtype=np.float64)
     return scores, in_own_units(scores, descriptors.NAMES)
 
 
@@ -173,8 +173,7 @@ class ScaleFreeNumericEmbeddingModel:
         vectors = np.empty((len(ends), descriptors.DIM), dtype=np.float32)
         for first, stop in pairwise(_chunk_bounds(ends)):
             some = vectors[first:stop]
-            for windows, described in descriptors.described_blocks(features, ends[first:stop]):
-                np.multiply(described, self._factors[:, np.newaxis], out=described)
+            for windows, described in descriptors.described_blocks(features, ends[first:stop], self._factors):
                 narrow = _turnable(*described.shape)
                 np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
                 some[windows] = narrow.T
