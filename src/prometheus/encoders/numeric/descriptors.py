@@ -151,7 +151,8 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
     """
     wanted = (*MOVES, *SQUARES, *RETURNS)
     stacked = np.stack([series[kind] for kind, _ in wanted])
-    means = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)[:, newest]
+    every = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)
+    means = every[:, _as_slice(newest)]
     moves = np.log(means[: len(MOVES)] + SMALLEST_MOVE)
     deviations = 0.5 * np.log(means[len(MOVES) : -len(RETURNS)] + SMALLEST_MOVE**2)
     norm = moves[MOVES.index(("range", NORM_HALF_LIFE))] - moves[MOVES.index(("move", NORM_HALF_LIFE))]

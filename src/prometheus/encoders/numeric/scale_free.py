@@ -113,9 +113,15 @@ def in_own_units(scores: Float64Matrix, names: Sequence[str]) -> Float64Matrix:
 
 def scores_and_units(vector: Float32Vector | Float64Vector) -> tuple[Float64Vector, Float64Vector]:
     """Return all of one vector, as `standard_scores` and as `raw_descriptors` give it, shape (384,) each, float64."""
-    _, roots = _columns(descriptors.NAMES)
+    roots, deviations, means = _all_units()
     scores: Float64Vector = np.divide(vector, roots, dtype=np.float64)
-    return scores, in_own_units(scores, descriptors.NAMES)
+    return scores, scores * deviations + means
+
+
+@cache
+def _all_units() -> tuple[Float64Vector, Float64Vector, Float64Vector]:
+    """Return the roots of the weights, the deviations and the means of all descriptors: no name needs looking up."""
+    return _columns(descriptors.NAMES)[1], *_units(descriptors.NAMES)
 
 
 class ScaleFreeNumericEmbeddingModel:
