@@ -34,6 +34,8 @@ _EDGE = 0.05
 _SESSIONS_PER_YEAR = 252
 _HALF_LIFE = 128
 _FEW_DATES = 16
+_DATES_AT_ONCE = 512
+"""As many as a core's cache holds the paths of."""
 _PATH = tuple(f"price_path_{lag}" for lag in PATH_LAGS)
 _ROOTS = np.sqrt(np.array(PATH_LAGS, dtype=np.float64))
 _PRICE_PATH = slice(NAMES.index(_PATH[0]), NAMES.index(_PATH[-1]) + 1)
@@ -135,7 +137,7 @@ class BearForecast:
         high, bear = self._last_turn(path, max(-float(raw[_HIGH]), 0.0))
         moved = float(np.expm1(-high)) / self.fall
         odds = min(max(1.0 - moved if bear else -moved, 0.0), 1.0)
-        return sigmoid_of(INTERCEPT + SLOPE * float(log_odds(np.array([odds]))[0]))
+        return sigmoid_of(INTERCEPT + SLOPE * float(np.log((odds + _EDGE) / (1.0 + _EDGE - odds))))
 
     def chances(self, vectors: Float32Matrix, n_back: int) -> BearChances:
         """Return what is said of each date after the first ``n_back - 1``, on which the states look back.
@@ -201,8 +203,11 @@ def _turns(probabilities: Float64Vector) -> NDArray[np.int64]:
 
 def _path_and_high(vectors: Float32Matrix) -> tuple[Float64Matrix, Float64Vector]:
     """Return log prices less today's, oldest first, shape (n_lags + 1, n), and the highest of 512 sessions, (n,)."""
-    columns = raw_descriptors(vectors, (*_PATH, "volatility_64", "drawdown_512"))
-    moves = columns[:, : len(_PATH)] * _ROOTS * np.exp(columns[:, len(_PATH)])[:, np.newaxis]
-    path = np.zeros((len(_PATH) + 1, len(vectors)))
-    path[:-1] = -moves[:, ::-1].T
-    return path, np.maximum(-columns[:, -1], 0.0)
+    path, high = np.zeros((len(_PATH) + 1, len(vectors))), np.empty(len(vectors))
+    for first in range(0, len(vectors), _DATES_AT_ONCE):
+        rows = slice(first, first + _DATES_AT_ONCE)
+        columns = raw_descriptors(vectors[rows], (*_PATH, "volatility_64", "drawdown_512"))
+        moves = columns[:, : len(_PATH)] * _ROOTS * np.exp(columns[:, len(_PATH)])[:, np.newaxis]
+        np.negative(moves[:, ::-1].T, out=path[:-1, rows])
+        np.maximum(-columns[:, -1], 0.0, out=high[rows])
+    return path, high

@@ -67,9 +67,8 @@ class BoostedTrees:
     def log_odds_of(self, features: Float64Vector) -> float:
         """Return the log odds of one row of features, shape (n_names,)."""
         columns, limits, starts = _questions(self)
-        first, second, third = (features[columns] > limits).view(np.uint8).reshape(SPLITS, -1)
-        places = starts + (first + 2 * second + 4 * third)
-        return (self.base + int(self.outcomes.ravel()[places].sum())) * _UNIT
+        answers = np.packbits((features[columns] > limits).reshape(SPLITS, -1), axis=0, bitorder="little")[0]
+        return (self.base + int(np.add.reduce(self.outcomes.ravel()[starts + answers]))) * _UNIT
 
     def to_json(self) -> str:
         """Return the file's text; equal trees give equal text."""

@@ -19,7 +19,8 @@ from prometheus.regime.types import RegimePrototype
 
 _FEW_SESSIONS = 3
 """At most this number of sessions is decoded in plain floats."""
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 128
+"""As many as a core's cache holds."""
 
 
 def euclidean_distances(
@@ -31,14 +32,17 @@ def euclidean_distances(
     """
     distances = np.empty((len(vectors), len(centers)))
     wide_centers = centers.astype(np.float64)
-    for first in range(0, len(vectors), _ROWS_AT_ONCE):  # as many as a core's cache holds
-        rows = slice(first, first + _ROWS_AT_ONCE)
-        wide = np.ascontiguousarray(vectors[rows], dtype=np.float64)  # a sum's order follows the layout in memory
+    wide = np.empty((min(_ROWS_AT_ONCE, len(vectors)), centers.shape[1]))  # a sum's order follows the layout in memory
+    apart = np.empty_like(wide)
+    for first in range(0, len(vectors), _ROWS_AT_ONCE):
+        rows = slice(first, min(first + _ROWS_AT_ONCE, len(vectors)))
+        some, differences = wide[: rows.stop - first], apart[: rows.stop - first]
+        some[:] = vectors[rows]
         for column, center in enumerate(wide_centers):
-            differences = wide - center
+            np.subtract(some, center, out=differences)
             differences *= differences
-            distances[rows, column] = np.sqrt(differences.sum(axis=1))
-    return distances
+            np.add.reduce(differences, axis=1, out=distances[rows, column])
+    return np.sqrt(distances, out=distances)
 
 
 def prototype_distances(vectors: Float32Matrix, prototypes: Sequence[RegimePrototype]) -> Float64Matrix:

@@ -47,10 +47,11 @@ class RollingDecoder:
         self._prototypes, self._calibration = tuple(prototypes), calibration
         self._labels = tuple(prototype.label for prototype in prototypes)
         self._centers = np.stack([prototype.center for prototype in prototypes]).astype(np.float64)
-        self._values = np.zeros((len(prototypes), n_back))
-        self._nearest = np.full(n_back, -1)
-        self._ages = np.zeros(n_back, dtype=np.int64)
-        self._at = -1
+        n_aging = min(_OLDEST, n_back)
+        self._values = np.zeros((len(prototypes), n_back))  # the first decoding ends next, the last one begins next
+        self._spare = np.zeros_like(self._values)
+        self._nearest = np.full(n_aging + 1, -1)
+        self._ages = np.zeros(n_aging + 1, dtype=np.int64)
         self._hazards: dict[tuple[int, int], Mapping[str, Any]] = {}
         self._bear: deque[float] = deque(maxlen=n_back)
         first = len(vectors) - n_back + 1
@@ -64,16 +65,15 @@ class RollingDecoder:
         self, vector: Float32Vector, *, is_held: bool = False, seen: IndexRises | None = None
     ) -> DecodedAssignment:
         """Return what is said of one more session, by its vector, shape (384,); see `decode`."""
-        vectors = vector[np.newaxis]
-        distances = self._distances(vector)
-        ended = self._step(distances, is_held=is_held)
+        wide = vector.astype(np.float64)
+        distances = self._distances(wide)
+        self._step(distances, is_held=is_held)
         calibration, index = self._calibration, self._calibration.market_index
-        values = self._values[:, ended][np.newaxis]
-        posteriors = posterior(values, calibration.temperature)
-        nearest, age = int(self._nearest[ended]), min(int(self._ages[ended]), _OLDEST)
+        posteriors = posterior(self._values[:, 0][np.newaxis], calibration.temperature)
+        nearest, age = int(self._nearest[0]), int(self._ages[0])
         seen = None if index is None else seen or IndexRises.nothing(1)
-        added = 0.0 if index is None or seen is None else float(index.log_odds(vectors, seen)[0])
-        scores, raw = scores_and_units(vector)
+        added = 0.0 if index is None or seen is None else float(index.log_odds(vector[np.newaxis], seen)[0])
+        scores, raw = scores_and_units(wide)
         return DecodedAssignment(
             labels=self._labels,
             nearest=np.array([nearest]),
@@ -90,27 +90,24 @@ class RollingDecoder:
             index_rises=seen,
         )
 
-    def _distances(self, vector: Float32Vector) -> Float64Vector:
-        differences = vector.astype(np.float64) - self._centers
+    def _distances(self, wide: Float64Vector) -> Float64Vector:
+        differences = wide - self._centers
         differences *= differences
-        distances: Float64Vector = np.sqrt(differences.sum(axis=1))
+        distances: Float64Vector = np.sqrt(np.add.reduce(differences, axis=1))
         return distances
 
-    def _step(self, distances: Float64Vector, *, is_held: bool) -> int:
-        """Begin a decoding, take all one session on, and return which one has ended."""
-        values, n_back = self._values, len(self._ages)
-        self._at = (self._at + 1) % n_back
-        values[:, self._at] = 0.0
-        self._nearest[self._at] = -1
-        np.minimum(values, self._calibration.penalty, out=values)
+    def _step(self, distances: Float64Vector, *, is_held: bool) -> None:
+        """Take all decodings one session on, a new one among them; the one that has ended comes first."""
+        values, self._spare = self._spare, self._values
+        np.minimum(self._spare[:, 1:], self._calibration.penalty, out=values[:, :-1])
+        values[:, -1] = 0.0
         if not is_held:
             values += distances[:, np.newaxis]
-        values -= values.min(axis=0)
-        nearest = values.argmin(axis=0)
-        self._ages += 1
-        self._ages[nearest != self._nearest] = 1
-        self._nearest = nearest
-        return (self._at + 1) % n_back
+        values -= np.minimum.reduce(values, axis=0)
+        nearest = values[:, : len(self._ages) - 1].argmin(axis=0)
+        self._ages[:-1] = self._ages[1:] * (nearest == self._nearest[1:]) + 1
+        self._nearest[:-1] = nearest
+        self._values = values
 
     def _exit_hazards(self, nearest: int, age: int) -> Mapping[str, Any]:
         if (nearest, age) not in self._hazards:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.reference.windows import bar_walk, bars_of_histories
 
-from prometheus.arrays import FeatureTable, Float64Matrix, Int64Vector
+from prometheus.arrays import FeatureTable, Float64Matrix, Float64Vector, Int64Vector
 from prometheus.encoders.identity import fingerprint
 from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric import scale_free as models_scale_free
@@ -93,7 +93,9 @@ def test_the_size_of_a_chunk_changes_no_byte(chunk_windows: int, monkeypatch: py
 def test_windows_that_share_nothing_are_not_described_together(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[tuple[int, int]] = []
 
-    def spied(features: FeatureTable, ends: Int64Vector) -> Iterator[tuple[slice, Float64Matrix]]:
+    def spied(
+        features: FeatureTable, ends: Int64Vector, _factors: Float64Vector
+    ) -> Iterator[tuple[slice, Float64Matrix]]:
         spans.append((int(ends.min()), int(ends.max())))
         yield slice(0, len(ends)), np.zeros((DIM, len(ends)))
 

@@ -140,7 +140,7 @@ class Evenings:
         self.at = stop
 
 
-@bounded(14)
+@bounded(30)
 @given(start=st.integers(1, 300), brought=st.lists(events, min_size=4, max_size=12))
 def test_whatever_evenings_bring_the_row_is_that_of_all_prices(start: int, brought: list[tuple[str, float]]) -> None:
     evenings = Evenings(followed(start), FITTED + start)

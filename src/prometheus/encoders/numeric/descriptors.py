@@ -95,15 +95,17 @@ def describe(features: FeatureTable, ends: Int64Vector) -> Float64Matrix:
     `ends`, shape (n_windows,), n_windows > 0, are one past the newest row of each; `WINDOW_DAYS` rows lie before it.
     """
     described = np.empty((DIM, len(ends)))
-    for windows, block in described_blocks(features, ends):
+    for windows, block in described_blocks(features, ends, np.ones(DIM)):
         described[:, windows] = block
     return described
 
 
-def described_blocks(features: FeatureTable, ends: Int64Vector) -> Iterator[tuple[slice, Float64Matrix]]:
-    """Yield some windows after others, and their descriptors: those of `describe`, as few as a core's cache holds.
+def described_blocks(
+    features: FeatureTable, ends: Int64Vector, factors: Float64Vector
+) -> Iterator[tuple[slice, Float64Matrix]]:
+    """Yield some windows after others, and the descriptors of `describe` times their factors, shape (DIM,).
 
-    A block has the shape (DIM, n), is the caller's until the next one, and may be overwritten.
+    A block has the shape (DIM, n), as few windows as a core's cache holds; it is the caller's until the next one.
     """
     first, stop = int(ends.min()), int(ends.max())
     if first < WINDOW_DAYS or stop > len(features):
@@ -116,14 +118,14 @@ def described_blocks(features: FeatureTable, ends: Int64Vector) -> Iterator[tupl
     unit = np.exp(columns["volatility_64"])
     columns |= _place(log_price, unit, newest)
     paths = _Paths.of(log_price, unit, series, newest)
-    n_single = DIM - 3 * len(PATH_LAGS)
+    n_single, scale = DIM - 3 * len(PATH_LAGS), factors[:, np.newaxis]
     singles = np.stack([columns[name] for name in NAMES[:n_single]])
     buffer = np.empty((DIM, min(_BLOCK_WINDOWS, len(ends))))
     for begin in range(0, len(ends), _BLOCK_WINDOWS):
         windows = slice(begin, min(begin + _BLOCK_WINDOWS, len(ends)))
         block = buffer[:, : windows.stop - begin]
-        block[:n_single] = singles[:, windows]
-        paths.fill(windows, block[n_single:].reshape(3, len(PATH_LAGS), -1))
+        np.multiply(singles[:, windows], scale[:n_single], out=block[:n_single])
+        paths.fill(windows, block[n_single:].reshape(3, len(PATH_LAGS), -1), scale[n_single:].reshape(3, -1, 1))
         yield windows, block
 
 
@@ -149,7 +151,8 @@ def _risk_and_trend(series: Mapping[str, Float64Vector], newest: Int64Vector) ->
     """
     wanted = (*MOVES, *SQUARES, *RETURNS)
     stacked = np.stack([series[kind] for kind, _ in wanted])
-    means = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)[:, newest]
+    every = trailing_means(stacked, [h for _, h in wanted], N_RETURNS, int(newest.max()) + 1)
+    means = every[:, _as_slice(newest)]
     moves = np.log(means[: len(MOVES)] + SMALLEST_MOVE)
     deviations = 0.5 * np.log(means[len(MOVES) : -len(RETURNS)] + SMALLEST_MOVE**2)
     norm = moves[MOVES.index(("range", NORM_HALF_LIFE))] - moves[MOVES.index(("move", NORM_HALF_LIFE))]
@@ -217,10 +220,11 @@ class _Paths:
         risk, trend = np.log(falls + SMALLEST_MOVE), means / np.sqrt(squares + SMALLEST_MOVE**2)
         return cls(_Lagged.of(price), _Lagged.of(risk), _Lagged.of(trend), newest, unit)
 
-    def fill(self, windows: slice, paths: Float64Matrix) -> None:
-        """Fill in the paths of price, risk and trend of some windows; `paths` has shape (3, n_lags, n_windows).
+    def fill(self, windows: slice, paths: Float64Matrix, scale: Float64Matrix) -> None:
+        """Fill in the paths of price, risk and trend of some windows, times `scale`, shape (3, n_lags, 1).
 
-        Risk is how much greater the mean fall is now than at each lag, in logs; trend is the Sortino ratio at each lag.
+        `paths` has the shape (3, n_lags, n_windows). Risk is how much greater the mean fall is now than at each lag, in
+        logs; trend is the Sortino ratio at each lag.
         """
         rows = _as_slice(self.rows[windows])
         np.multiply(self.unit[windows], _ROOTS, out=paths[1])
@@ -229,8 +233,9 @@ class _Paths:
         np.divide(paths[0], paths[1], out=paths[0])
         for lags, risk in self.risk.before:
             np.subtract(self.risk.now[rows], risk[:, rows], out=paths[1, lags])
+        np.multiply(paths[:2], scale[:2], out=paths[:2])
         for lags, trend in self.trend.before:
-            paths[2, lags] = trend[:, rows]
+            np.multiply(trend[:, rows], scale[2, lags], out=paths[2, lags])
 
 
 def _as_slice(rows: Int64Vector) -> Int64Vector | slice:

@@ -57,7 +57,7 @@ _LONG_ROOTS = np.sqrt(np.array([*MOMENTUM_LENGTHS, *AVERAGE_LENGTHS], dtype=np.f
 _AVERAGE_LEVELS = np.array([length.bit_length() - 1 for length in AVERAGE_LENGTHS])
 _AVERAGED = np.array(AVERAGE_LENGTHS, dtype=np.float64)
 _EXTREMES = sorted({*DRAWDOWN_LENGTHS, *RISE_LENGTHS})
-_STRETCHES = [0, *_EXTREMES[:-1]]
+_STRETCHES = np.array([0, *_EXTREMES[:-1]])
 _DRAWDOWNS = [_EXTREMES.index(length) for length in DRAWDOWN_LENGTHS]
 _RISES = [_EXTREMES.index(length) for length in RISE_LENGTHS]
 _N_DECAYING = len(MOVES) + len(SQUARES)
@@ -191,8 +191,8 @@ class RollingEncoder:
         recent = prices[now : now + N_RETURNS]
         highs = list(accumulate(np.maximum.reduceat(recent, _STRETCHES).tolist(), max))
         lows = list(accumulate(np.minimum.reduceat(recent, _STRETCHES).tolist(), min))
-        extremes = [highs[at] for at in _DRAWDOWNS] + [lows[at] for at in _RISES]
-        np.subtract(self._price, extremes, out=told[_EXTREMES_AT:-1])
+        price = self._price
+        told[_EXTREMES_AT:-1] = [price - highs[at] for at in _DRAWDOWNS] + [price - lows[at] for at in _RISES]
 
     def _fill_paths(self, paths: Float64Matrix, unit: float) -> None:
         """Fill in the paths of price, risk and trend, shape (3, n_lags)."""

@@ -111,11 +111,17 @@ def in_own_units(scores: Float64Matrix, names: Sequence[str]) -> Float64Matrix:
     return raw
 
 
-def scores_and_units(vector: Float32Vector) -> tuple[Float64Vector, Float64Vector]:
+def scores_and_units(vector: Float32Vector | Float64Vector) -> tuple[Float64Vector, Float64Vector]:
     """Return all of one vector, as `standard_scores` and as `raw_descriptors` give it, shape (384,) each, float64."""
-    _, roots = _columns(descriptors.NAMES)
-    scores: Float64Vector = vector.astype(np.float64) / roots
-    return scores, in_own_units(scores, descriptors.NAMES)
+    roots, deviations, means = _all_units()
+    scores: Float64Vector = np.divide(vector, roots, dtype=np.float64)
+    return scores, scores * deviations + means
+
+
+@cache
+def _all_units() -> tuple[Float64Vector, Float64Vector, Float64Vector]:
+    """Return the roots of the weights, the deviations and the means of all descriptors: no name needs looking up."""
+    return _columns(descriptors.NAMES)[1], *_units(descriptors.NAMES)
 
 
 class ScaleFreeNumericEmbeddingModel:
@@ -173,8 +179,7 @@ class ScaleFreeNumericEmbeddingModel:
         vectors = np.empty((len(ends), descriptors.DIM), dtype=np.float32)
         for first, stop in pairwise(_chunk_bounds(ends)):
             some = vectors[first:stop]
-            for windows, described in descriptors.described_blocks(features, ends[first:stop]):
-                np.multiply(described, self._factors[:, np.newaxis], out=described)
+            for windows, described in descriptors.described_blocks(features, ends[first:stop], self._factors):
                 narrow = _turnable(*described.shape)
                 np.subtract(described, self._offsets[:, np.newaxis], out=narrow, casting="same_kind")
                 some[windows] = narrow.T
