@@ -26,9 +26,11 @@ def own_server() -> Iterator[App]:
     with tempfile.TemporaryDirectory(prefix="prometheus-bench-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         os.environ["PROMETHEUS_HOME"] = f"{folder}/home"
-        with open_app(PrometheusConfig()) as app:
-            yield app
-        run_named("db", ["stop"])
+        try:
+            with open_app(PrometheusConfig()) as app:
+                yield app
+        finally:
+            run_named("db", ["stop"])
 
 
 def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int) -> tuple[str, ...]:

@@ -25,6 +25,10 @@ from prometheus.encoders.identity import NUM_REGIME_CORE_V1
 from prometheus.errors import DatabaseError, DatabaseUnreachableError
 from prometheus.market.calendar import US_EQ
 
+pytestmark = pytest.mark.timeout(
+    120
+)  # a step of a run that asks for the table while the run holds it would wait for ever
+
 TABLE = "numeric_window_embeddings"
 MODEL, WINDOW_DAYS, DIM, N_DATES = "m-v1", 63, 384, 300
 DATES = np.datetime64("2025-01-31", "D") - np.arange(N_DATES)

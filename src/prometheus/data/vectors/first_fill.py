@@ -25,7 +25,8 @@ class FirstFill(NumericEmbeddingStore):
     """Appends batches in one transaction that holds the whole table; an ordinary store once that has ended.
 
     Used by one thread that writes and one that reads ahead of it: what is stored is told without a query, as the
-    connection is the writer's, and any other one would wait for the table.
+    connection is the writer's, and any other one would wait for the table. So no step of the run may ask for the table
+    by a connection of its own.
     """
 
     def __init__(self, databases: OwnedDatabase, held: psycopg.Connection, longest_s: float, clock: Clock) -> None:
