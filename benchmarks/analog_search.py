@@ -21,7 +21,8 @@ from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.window_search import WindowRequest
 from prometheus.backfill.plan import DateSpan, NumericRequest
-from prometheus.data.vectors.index import WindowIndex, WindowScan
+from prometheus.data.vectors.index import WindowIndex
+from prometheus.data.vectors.scan import WindowScan
 from prometheus.encoders.catalogue import default_window_days
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 
