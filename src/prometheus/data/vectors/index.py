@@ -39,7 +39,7 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 Connect: TypeAlias = Callable[[], AbstractContextManager[psycopg.Connection]]
 _WATCHED_EVERY_S = 1.0
 MINIMUM_PGVECTOR = (0, 8)
-LINKS, CANDIDATES = 12, 32
+LINKS, CANDIDATES = 8, 32
 """Of each window in the graph, and those looked at to find them: pgvector's m and ef_construction (ADR 0015)."""
 EF_SEARCH = 200
 MAX_SCANNED = 200_000
@@ -119,8 +119,8 @@ class WindowIndex:
         n_copied = self._copy_missing(
             lambda: nullcontext(connection), dim, lambda done, total: progress(done, total and 2 * total)
         )
-        memory = min(_LARGEST_BUILD_MEMORY, max(64 << 20, n_copied * _GRAPH_BYTES_PER_ROW))
-        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(f"{memory >> 10}kB"))
+        memory = f"{build_memory(n_copied) >> 10}kB"
+        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(memory))
         with self._watched(connection.info.backend_pid, lambda done: progress(n_copied + done, 2 * n_copied)):
             connection.execute(
                 self._compose(_CREATE_GRAPH, links=sql.Literal(LINKS), candidates=sql.Literal(CANDIDATES))
@@ -250,6 +250,11 @@ class WindowIndex:
                 "model such as num-regime-core-v2",
             )
         return halves
+
+
+def build_memory(n_rows: int) -> int:
+    """Return how many bytes the graph of a number of vectors may take while it is built; a larger one goes to disk."""
+    return min(_LARGEST_BUILD_MEMORY, max(64 << 20, n_rows * _GRAPH_BYTES_PER_ROW))
 
 
 def _end_with_the_client(connection: psycopg.Connection) -> None:
