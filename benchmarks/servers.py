@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -33,16 +33,17 @@ def own_server() -> Iterator[App]:
             run_named("db", ["stop"])
 
 
-def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int) -> tuple[str, ...]:
-    """Store bars of seeded random walks up to `LAST` and return the names of the instruments."""
-    names = tuple(f"B{number:04d}" for number in range(n_instruments))
+def load_random_walks(db_manager: DatabaseManager, n_instruments: int, n_rows: int, first: int = 0) -> tuple[str, ...]:
+    """Store bars of seeded random walks up to `LAST` and return the names of the instruments, numbered from `first`."""
+    numbers = range(first, first + n_instruments)
+    names = tuple(f"B{number:04d}" for number in numbers)
     days = np.busday_offset(np.datetime64(LAST, "D"), np.arange(1 - n_rows, 1)).astype("M8[D]")
     generator = np.random.default_rng(1)
     with db_manager.get_historical_connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE walk (number int4, trade_date date, close float8, volume float8) ON COMMIT DROP"
         )
-        for number in range(n_instruments):
+        for number in numbers:
             columns = {
                 "number": np.full(n_rows, number, np.int32),
                 "trade_date": days,
@@ -66,3 +67,19 @@ def empty_table(db_manager: DatabaseManager, table: str) -> None:
         connection.commit()
         connection.autocommit = True
         connection.execute("CHECKPOINT")
+
+
+def server_cpu_s(home: str | Path) -> float:
+    """Return the processor seconds that an embedded server has used so far, its ended processes included."""
+    postmaster = int((Path(home) / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+    ticks = 0
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                parent, times = int(fields[1]), [int(each) for each in fields[11:15]]
+                if int(process.name) == postmaster:
+                    ticks += sum(times)
+                elif parent == postmaster:
+                    ticks += sum(times[:2])
+    return ticks / os.sysconf("SC_CLK_TCK")

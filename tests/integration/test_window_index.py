@@ -8,12 +8,16 @@ from datetime import date
 
 import numpy as np
 import pytest
+from psycopg import sql
 from tests.fixtures.market import LoadPrices, weekdays
 
+from prometheus.analogs.window_rows import NearWindow, WindowQuery
 from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.window_search import WindowReport, WindowRequest
+from prometheus.arrays import encode_vector
 from prometheus.data.vectors.index import WindowIndex
+from prometheus.data.vectors.scan import WindowScan, WindowSpace
 from prometheus.encoders import NumericEmbeddingStore
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import INSTRUMENT
@@ -140,6 +144,88 @@ def test_a_search_the_index_cannot_fill_compares_every_window(db_manager: Databa
         connection.execute("UPDATE numeric_window_embeddings SET created_at = created_at + interval '1 second'")
 
     assert find(db_manager, k=5) == exact  # every copy is out of step, so the index finds nothing
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_build_that_is_interrupted_leaves_nothing(db_manager: DatabaseManager) -> None:
+    index, told = WindowIndex(db_manager, MODEL), list[tuple[int, int | None]]()
+
+    def interrupt(done: int, total: int | None) -> None:
+        told.append((done, total))
+        if len(told) == len(NAMES):  # all is copied, the graph comes next
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.build(interrupt)
+
+    assert told == [(300, 2_400), (600, 2_400), (900, 2_400), (1_200, 2_400)]  # each is copied and put into the graph
+    assert not index.drop()
+    assert index.build(lambda _done, _total: None) == 1_200
+
+
+@pytest.mark.usefixtures("windows")
+def test_two_builds_at_once_make_one_index(db_manager: DatabaseManager) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        copied = list(pool.map(lambda _: WindowIndex(db_manager, MODEL).build(lambda *_: None), range(2)))
+
+    assert sorted(copied) == [0, 1_200]
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_build_tells_how_far_the_graph_is(db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prometheus.data.vectors.index._WATCHED_EVERY_S", 0.002)
+    for seed in range(4):  # more of them, so that the graph takes longer than to look
+        save(db_manager, tuple(f"{name}{seed}" for name in NAMES), seed=10 + seed)
+    told: list[int] = []
+
+    n_copied = WindowIndex(db_manager, MODEL).build(lambda done, _total: told.append(done))
+
+    assert told == sorted(told)
+    assert n_copied == 6_000 < told[-1] <= 12_000
+
+
+@pytest.mark.usefixtures("windows")
+def test_kept_windows_answer_as_those_read_anew_whatever_is_written_between(db_manager: DatabaseManager) -> None:
+    app, numbers = App(db_manager), np.random.default_rng(4)
+    edits = (
+        "UPDATE numeric_window_embeddings SET vector = {vector} WHERE entity_id = {name} AND as_of_date = {day}",
+        "DELETE FROM numeric_window_embeddings WHERE entity_id = {name} AND as_of_date < {day}",
+        "UPDATE numeric_window_embeddings SET entity_id = 'Z' WHERE entity_id = {name} AND as_of_date = {day}",
+    )
+    for turn in range(12):
+        if turn % 2:
+            vector = encode_vector(numbers.normal(size=12))
+            values = {"vector": vector, "name": NAMES[1 + turn % 3], "day": DAYS[numbers.integers(290)].item()}
+            with db_manager.get_historical_connection() as connection:
+                connection.execute(sql.SQL(edits[turn // 2 % 3]).format(**values))
+        request = WindowRequest("A", DAYS[numbers.integers(150, 300)].item(), 6, 10, MODEL, window_days=63)
+        assert app.window_search.find(request) == App(db_manager).window_search.find(request)
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize("n_few", [10_000, 500])
+def test_every_way_of_reading_finds_what_measuring_all_finds(
+    db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch, n_few: int
+) -> None:
+    monkeypatch.setattr("prometheus.data.vectors.scan.FEW_WINDOWS", n_few)
+    monkeypatch.setattr("prometheus.app.window_memory.FEW_WINDOWS", n_few)
+    monkeypatch.setattr("prometheus.data.vectors.scan._PAGES", 2)
+    save(db_manager, ("C's",), seed=1)  # as A
+    scan = WindowScan(db_manager, WindowSpace(MODEL, INSTRUMENT, 63))
+    stored = [scan.load(name) for name in NAMES]
+    vector, before = stored[0].vectors[-1], DAYS[286].item()
+    wanted = sorted(
+        NearWindow(float(np.sqrt(((row.astype(float) - vector.astype(float)) ** 2).sum())), each.entity_id, day)
+        for each in stored
+        for row, day in zip(each.vectors, each.dates.tolist(), strict=True)
+        if day < before
+    )
+
+    for n_rows in (1, 7, 400, 5_000):
+        found = App(db_manager).window_search._nearest_of_all(
+            WindowSpace(MODEL, INSTRUMENT, 63), [WindowQuery(vector, before), WindowQuery(-vector, date.min)], n_rows
+        )
+        assert found == [wanted[:n_rows], []]
 
 
 @pytest.mark.usefixtures("windows")

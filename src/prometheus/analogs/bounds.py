@@ -43,18 +43,31 @@ class BoundedRows:
 
     def at_least(self, vector: Float32Matrix | Float64Matrix) -> Float64Vector:
         """Return what the squared distance of each row to a vector is at least; -inf where that is not known."""
-        return self._bound(vector, -1.0)
+        return self._bounds(vector[np.newaxis], -1.0)[:, 0]
 
     def at_most(self, vector: Float32Matrix | Float64Matrix) -> Float64Vector:
         """Return what the squared distance of each row to a vector is at most; inf where that is not known."""
-        return self._bound(vector, 1.0)
+        return self._bounds(vector[np.newaxis], 1.0)[:, 0]
 
-    def _bound(self, vector: Float32Matrix | Float64Matrix, sign: float) -> Float64Vector:
+    def all_at_least(self, vectors: Float32Matrix | Float64Matrix) -> Float64Matrix:
+        """Return what `at_least` does for each of some vectors, shape (n, n_vectors)."""
+        return self._bounds(vectors, -1.0)
+
+    def _bounds(self, vectors: Float32Matrix | Float64Matrix, sign: float) -> Float64Matrix:
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = self.squares + float(np.einsum("i,i->", vector, vector))
-            bounds: Float64Vector = (1.0 + sign * error_share(vector)) * sums - 2.0 * (self.vectors @ vector)
+            sums = self.squares[:, np.newaxis] + np.einsum("ij,ij->i", vectors, vectors)
+            sums *= 1.0 + sign * error_share(vectors)
+            bounds: Float64Matrix = sums - 2.0 * self._products(vectors)
         bounds[~np.isfinite(bounds)] = sign * np.inf
         return bounds
+
+    def _products(self, vectors: Float32Matrix | Float64Matrix) -> Float32Matrix | Float64Matrix:
+        products: Float32Matrix | Float64Matrix
+        if len(vectors) > 1:
+            products = self.vectors @ vectors.T
+        else:  # memory is the limit of one: threads that BLAS starts would wait for each other
+            products = np.einsum("ij,j->i", self.vectors, vectors[0])[:, np.newaxis]
+        return products
 
 
 def error_share(vectors: Float32Matrix | Float64Matrix) -> float:

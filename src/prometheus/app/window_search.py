@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
+from prometheus.analogs.window_rows import NearestWindows, NearWindow, WindowQuery
 from prometheus.app.histories import Histories, newest_position
-from prometheus.app.wiring import UseCase
+from prometheus.app.window_memory import KeptWindows
+from prometheus.app.wiring import UseCase, Wiring
 from prometheus.arrays import Float32Vector
-from prometheus.data.vectors import index as vector_index
-from prometheus.data.vectors.index import StoredWindow, WindowIndex, WindowQuery, WindowScan, WindowSpace
+from prometheus.data.vectors.index import IndexStatus, WindowIndex
+from prometheus.data.vectors.scan import WindowScan, WindowSpace
 from prometheus.encoders.catalogue import default_window_days, stored_model_id
 from prometheus.encoders.numeric.windows import INSTRUMENT
 from prometheus.errors import UsageError, no_embedding
@@ -114,6 +116,10 @@ class RecallReport:
 class SearchWindows(UseCase):
     """Searches the stored windows of instruments."""
 
+    def __init__(self, wired: Wiring) -> None:
+        super().__init__(wired)
+        self._memory = KeptWindows(wired)
+
     def find(self, request: WindowRequest) -> WindowReport:
         """Return the windows nearest to an instrument's, by the model's index, or by comparing all without one.
 
@@ -124,17 +130,18 @@ class SearchWindows(UseCase):
         Histories(self._wired).require_known(request.model_id, request.as_of)
         as_of_date, vector = self._asked(request)
         index = WindowIndex(self._wired.db_manager, request.model_id)
-        chosen: list[tuple[float, StoredWindow]] = []
+        chosen: list[NearWindow] = []
         if index.exists():
-            chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), vector, request)
+            chosen = _grow(lambda n: index.nearest(request.space, vector, request.before, n), request)
         is_exact = len(chosen) < request.k
         if is_exact:  # no index, or one that gave up before it had seen enough windows as old as that
             logger.info("comparing every window of %s; similar_index build makes an index", request.model_id)
-            scan = WindowScan(self._wired.db_manager, request.space)
-            chosen = _grow(lambda n: scan.nearest([WindowQuery(vector, request.before)], n)[0], vector, request)
+            query = WindowQuery(vector, request.before)
+            (nearest,) = self._nearest_of_all(request.space, [query], _row_counts(request)[-1])
+            chosen = _spread_out(nearest, request)
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
-    def build_index(self, model_id: str) -> tuple[int, vector_index.IndexStatus]:
+    def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
         """Build or update a model's index; return the number of vectors copied, and its status."""
         index = WindowIndex(self._wired.db_manager, stored_model_id(model_id))
         n_copied = index.build(self._wired.progress)
@@ -144,7 +151,7 @@ class SearchWindows(UseCase):
         """Remove a model's index; return whether it existed."""
         return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).drop()
 
-    def index_status(self, model_id: str) -> vector_index.IndexStatus:
+    def index_status(self, model_id: str) -> IndexStatus:
         """Return the size of a model's index, and its lag."""
         return WindowIndex(self._wired.db_manager, stored_model_id(model_id)).status()
 
@@ -162,7 +169,7 @@ class SearchWindows(UseCase):
             raise no_embedding(f"{model_id} with {days} sessions", None, None)
         queries = _spread_queries(scan, n_queries, n_windows)
         found = [index.nearest(space, query.vector, query.before, k) for query in queries]
-        truth = scan.nearest(queries, k)
+        truth = self._nearest_of_all(space, queries, k)
         pairs = [({*map(_key, hits)}, {*map(_key, exact)}) for hits, exact in zip(found, truth, strict=True) if exact]
         shares = [len(hits & exact) / len(exact) for hits, exact in pairs]
         return RecallReport(model_id, len(shares), k, n_windows, float(np.mean(shares)), float(min(shares)))
@@ -175,64 +182,72 @@ class SearchWindows(UseCase):
             logger.warning("%s has no embedding on %s; using that of %s", request.instrument_id, request.as_of, found)
         return found, windows.vectors[at]
 
-    def _with_outcomes(
-        self, chosen: Sequence[tuple[float, StoredWindow]], as_of_date: date
-    ) -> tuple[SimilarWindow, ...]:
-        ids = list(dict.fromkeys(window.entity_id for _, window in chosen))
+    def _nearest_of_all(
+        self, space: WindowSpace, queries: Sequence[WindowQuery], n_rows: int
+    ) -> list[list[NearWindow]]:
+        """Return for each query the nearest windows dated before its date, by comparing every one."""
+        nearest = NearestWindows(queries, n_rows)
+        for windows in self._memory.blocks(space, max(query.before for query in queries)):
+            nearest.offer(windows)
+        return nearest.found()
+
+    def _with_outcomes(self, chosen: Sequence[NearWindow], as_of_date: date) -> tuple[SimilarWindow, ...]:
+        ids = list(dict.fromkeys(window.entity_id for window in chosen))
         bars = self._wired.reader.load_bars(ids, date.min, as_of_date, 1, ["adjusted_close"])
         closes = bars.column("adjusted_close")
         spans = {name: slice(bars.offsets[at], bars.offsets[at + 1]) for at, name in enumerate(ids)}
         followed = {name: ForwardReturns(bars.dates[span], closes[span]) for name, span in spans.items()}
         return tuple(
-            SimilarWindow(*_key(window), distance, followed[window.entity_id].outcomes(window.as_of_date))
-            for distance, window in chosen
+            SimilarWindow(*_key(window), window.distance, followed[window.entity_id].outcomes(window.as_of_date))
+            for window in chosen
         )
 
 
-_Candidates = Callable[[int], list[StoredWindow]]
+def _row_counts(request: WindowRequest) -> list[int]:
+    """Return how many of the nearest windows are looked at, at first and each time that too few of them are apart."""
+    counts = [max(FIRST_ROWS, request.k)]
+    while counts[-1] < MOST_ROWS:
+        counts.append(4 * counts[-1])
+    return counts
 
 
-def _grow(candidates: _Candidates, vector: Float32Vector, request: WindowRequest) -> list[tuple[float, StoredWindow]]:
+def _grow(candidates: Callable[[int], list[NearWindow]], request: WindowRequest) -> list[NearWindow]:
     """Ask for more rows until enough windows keep the minimum gap, or all were seen."""
-    n_rows = max(FIRST_ROWS, request.k)
-    while True:
+    chosen: list[NearWindow] = []
+    for n_rows in _row_counts(request):
         found = candidates(n_rows)
-        chosen = _spread_out(found, vector, request)
-        if len(chosen) == request.k or len(found) < n_rows or n_rows >= MOST_ROWS:
-            return chosen
-        n_rows *= 4
+        chosen = _spread_out(found, request)
+        if len(chosen) == request.k or len(found) < n_rows:
+            break
+    return chosen
 
 
-def _spread_out(
-    found: Sequence[StoredWindow], vector: Float32Vector, request: WindowRequest
-) -> list[tuple[float, StoredWindow]]:
-    """Return the nearest windows by exact distance, a minimum gap apart within each instrument."""
-    measured = sorted(
-        ((vector_index.exact_distance(window.vector, vector), window) for window in found),
-        key=lambda each: (each[0], _key(each[1])),
-    )
-    chosen: list[tuple[float, StoredWindow]] = []
+def _spread_out(found: Sequence[NearWindow], request: WindowRequest) -> list[NearWindow]:
+    """Return the first windows that are a minimum gap apart within each instrument."""
+    chosen: list[NearWindow] = []
     days_of: dict[str, list[date]] = {}
-    for distance, window in measured:
+    for window in found:
         if len(chosen) == request.k:
             break
         taken = days_of.setdefault(window.entity_id, [])
         gaps = np.abs(np.busday_count(taken, window.as_of_date)) if taken else np.empty(0)
         if (gaps > request.exclude_sessions).all():
             taken.append(window.as_of_date)
-            chosen.append((distance, window))
+            chosen.append(window)
     return chosen
 
 
 def _spread_queries(scan: WindowScan, n_queries: int, n_windows: int) -> list[WindowQuery]:
     wanted = np.unique(np.linspace(0, n_windows - 1, n_queries).astype(np.int64))
     queries, n_before = [], 0
-    for windows in map(scan.load, scan.entities()):
-        rows = wanted[(wanted >= n_before) & (wanted < n_before + len(windows.dates))] - n_before
-        queries += [WindowQuery(windows.vectors[row], windows.dates[row].item()) for row in rows.tolist()]
-        n_before += len(windows.dates)
+    for entity_id, n_rows in scan.n_by_entity().items():
+        rows = wanted[(wanted >= n_before) & (wanted < n_before + n_rows)] - n_before
+        n_before += n_rows
+        if len(rows):
+            windows = scan.load(entity_id)
+            queries += [WindowQuery(windows.vectors[row], windows.dates[row].item()) for row in rows.tolist()]
     return queries
 
 
-def _key(window: StoredWindow) -> tuple[str, date]:
+def _key(window: NearWindow) -> tuple[str, date]:
     return window.entity_id, window.as_of_date

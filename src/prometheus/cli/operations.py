@@ -271,6 +271,7 @@ def mcp() -> int:
 
     Programs for language models start it themselves; nothing is written to the databases.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `serve` does
     from prometheus.core.config import load_config
     from prometheus.mcp.server import run_stdio
     from prometheus.web.server import open_reading_app

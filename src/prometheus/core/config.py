@@ -143,8 +143,8 @@ class PrometheusConfig(BaseSettings):
     search_memory_mib: int = Field(
         default=1_024,
         ge=0,
-        description="MiB of vectors of texts that one process keeps for [searches](../how-to/analogs.md), of each kind "
-        "of text and model; what does not fit is read for each search",
+        description="MiB of vectors that one process keeps for [searches](../how-to/analogs.md), of each kind of text "
+        "and model, and of windows; what does not fit is read for each search",
     )
     regions: Annotated[Regions, NoDecode] = Field(
         default_factory=dict, description="[regions](../how-to/regions.md) as a JSON object"

@@ -1,6 +1,6 @@
-"""The search for near window vectors: exact, over all that are stored, or by an index.
+"""The index of near window vectors.
 
-The index is pgvector's HNSW over half-precision copies, one table per model. It is derived: the truth stays in
+It is pgvector's HNSW over half-precision copies, one table per model. It is derived: the truth stays in
 ``numeric_window_embeddings``, from where a search reads the vectors of what it finds; it leaves out what was rewritten
 since it was copied, and `sync` brings the copies in step.
 
@@ -11,28 +11,40 @@ navigable small world graphs", 2016.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeAlias
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from prometheus.arrays import DateVector, Float32Matrix, Float32Vector, Float64Matrix, decode_vector
+from prometheus.analogs.window_rows import NearWindow
+from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
-from prometheus.data.postgres.connections import HistoricalDatabase, OwnedDatabase, Transactions
-from prometheus.errors import VectorError, missing_index, missing_vector_extension, no_embedding
+from prometheus.data.postgres.connections import OwnedDatabase, Transactions
+from prometheus.data.vectors.scan import WindowSpace
+from prometheus.errors import PrometheusError, VectorError, missing_index, missing_vector_extension, no_embedding
+from prometheus.regime.decoding import euclidean_distances
 
+logger = logging.getLogger(__name__)
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+Connect: TypeAlias = Callable[[], AbstractContextManager[psycopg.Connection]]
+_WATCHED_EVERY_S = 1.0
 MINIMUM_PGVECTOR = (0, 8)
+LINKS, CANDIDATES = 8, 32
+"""Of each window in the graph, and those looked at to find them: pgvector's m and ef_construction (ADR 0015)."""
 EF_SEARCH = 200
 MAX_SCANNED = 200_000
 """Rows that one search may look at before it gives up; pgvector counts them itself."""
 _GRAPH_BYTES_PER_ROW = 1_400
 _LARGEST_BUILD_MEMORY = 4 << 30
-_SPARE_ROWS = 8
-"""Found beside those wanted: distances are first taken in float32, whose last digits may misplace a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +55,6 @@ class IndexStatus:
     n_indexed: int
     n_missing: int
     n_bytes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredWindow:
-    """One stored window vector, shape (dim,), float32."""
-
-    entity_id: str
-    as_of_date: date
-    vector: Float32Vector
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSpace:
-    """Vectors that may be compared."""
-
-    model_id: str
-    entity_type: str
-    window_days: int
 
 
 class WindowIndex:
@@ -84,36 +78,75 @@ class WindowIndex:
         """Return whether the index is there, graph and all."""
         return bool(self._db.value("SELECT to_regclass(%s) IS NOT NULL", (self._graph,)))
 
-    def build(self, progress: Callable[[int, int | None], None]) -> int:
+    def build(self, progress: Progress) -> int:
         """Make the index, or bring it in step where it is there; return how many vectors were copied.
 
-        An interrupted build is taken up where it ended. `NotFoundError` where the model has no vectors, `DatabaseError`
+        It is made in one transaction: a build that is interrupted leaves nothing. `progress` counts each window twice,
+        as it is copied and as it is put into the graph. `NotFoundError` where the model has no vectors, `DatabaseError`
         where the server has no pgvector or one too old, `VectorError` where vectors do not fit into half precision.
         """
         dim = self._dim()
         with self._own("historical") as connection:
-            _require_extension(connection)
-            connection.execute(self._compose(_CREATE_TABLE, dim=sql.Literal(dim)))
-            connection.execute(self._compose("COMMENT ON TABLE {table} IS {model}"))
-        try:
-            n_copied = self._copy_missing(dim, progress)
-        except VectorError:
-            self.drop()
-            raise
-        with self._own("historical") as connection:
-            n_rows = connection.execute(self._compose("SELECT count(*) FROM {table}")).fetchall()[0][0]
-            memory = min(_LARGEST_BUILD_MEMORY, max(64 << 20, n_rows * _GRAPH_BYTES_PER_ROW))
-            connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory >> 10}kB")))
-            connection.execute(self._compose(_CREATE_GRAPH))
+            # of two builds at once the second waits, and finds the index made
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (self._table,))
+            n_made = None if self.exists() else self._make(connection, dim, progress)
+        n_copied = self._bring_in_step(dim, progress) if n_made is None else n_made
         with self._own("historical") as connection:
             connection.execute(self._compose("ANALYZE {table}"))
         return n_copied
+
+    def _bring_in_step(self, dim: int, progress: Progress) -> int:
+        try:
+            return self._copy_missing(self._db.connect, dim, progress)
+        except VectorError:
+            self.drop()
+            raise
+
+    def _make(self, connection: psycopg.Connection, dim: int, progress: Progress) -> int:
+        _require_extension(connection)
+        _end_with_the_client(connection)
+        connection.execute(self._compose("DROP TABLE IF EXISTS {table}"))  # earlier versions left one half made
+        connection.execute(self._compose(_CREATE_TABLE, dim=sql.Literal(dim)))
+        connection.execute(self._compose("COMMENT ON TABLE {table} IS {model}"))
+        n_copied = self._copy_missing(
+            lambda: nullcontext(connection), dim, lambda done, total: progress(done, total and 2 * total)
+        )
+        memory = f"{build_memory(n_copied) >> 10}kB"
+        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(memory))
+        with self._watched(connection.info.backend_pid, lambda done: progress(n_copied + done, 2 * n_copied)):
+            connection.execute(
+                self._compose(_CREATE_GRAPH, links=sql.Literal(LINKS), candidates=sql.Literal(CANDIDATES))
+            )
+        return n_copied
+
+    @contextmanager
+    def _watched(self, pid: int, progress: Callable[[int], None]) -> Iterator[None]:
+        """Tell once a second how many windows are in the graph that a server process builds."""
+        is_built = threading.Event()
+
+        def watch() -> None:
+            try:
+                while not is_built.wait(_WATCHED_EVERY_S):
+                    with self._own("historical") as connection:
+                        row = connection.execute(_GRAPH_PROGRESS, (pid,)).fetchone()
+                    if row is not None and row[0]:
+                        progress(row[0])
+            except (psycopg.Error, PrometheusError) as error:
+                logger.debug("how far the graph is cannot be told: %s", error)
+
+        watcher = threading.Thread(target=watch, name="prometheus-index-progress", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_built.set()
+            watcher.join()
 
     def sync(self) -> int:
         """Bring an index that is there in step with the rows; return how many vectors were copied, 0 without one."""
         if not self.exists():
             return 0
-        return self._copy_missing(self._dim(), lambda _done, _total: None)
+        return self._copy_missing(self._db.connect, self._dim(), lambda _done, _total: None)
 
     def drop(self) -> bool:
         """Remove the index; return whether there was one. No embedding is touched."""
@@ -128,8 +161,8 @@ class WindowIndex:
             raise missing_index(self.model_id)
         return IndexStatus(self.model_id, *self._db.rows(self._compose(_STATUS))[0])
 
-    def nearest(self, space: WindowSpace, vector: Float32Vector, before: date, n_rows: int) -> list[StoredWindow]:
-        """Return about the nearest vectors of a space dated before a date, by Euclidean distance, nearest first.
+    def nearest(self, space: WindowSpace, vector: Float32Vector, before: date, n_rows: int) -> list[NearWindow]:
+        """Return about the nearest windows of a space dated before a date, by exact distance, nearest first.
 
         pgvector goes on looking until enough rows pass the filter (iterative scan).
         """
@@ -149,10 +182,11 @@ class WindowIndex:
                 found = connection.execute(self._compose(_NEAREST), parameters, binary=True).fetchall()
         except psycopg.errors.UndefinedTable as error:
             raise missing_index(self.model_id) from error
-        return [
-            StoredWindow(name, day, decode_vector(stored, dim, f"{self.model_id} {name} {day}"))
-            for name, day, stored, dim in found
-        ]
+        vectors = [decode_vector(stored, dim, f"{self.model_id} {name} {day}") for name, day, stored, dim in found]
+        distances = euclidean_distances(np.array(vectors).reshape(len(found), len(vector)), vector[np.newaxis])[
+            :, 0
+        ].tolist()
+        return sorted(NearWindow(distance, *row[:2]) for distance, row in zip(distances, found, strict=True))
 
     def _compose(self, statement: str, **more: sql.Composable) -> sql.Composed:
         return sql.SQL(statement).format(**self._names, **more)
@@ -164,15 +198,15 @@ class WindowIndex:
             raise no_embedding(self.model_id, None, None)
         return dim
 
-    def _copy_missing(self, dim: int, progress: Callable[[int, int | None], None]) -> int:
+    def _copy_missing(self, connect: Connect, dim: int, progress: Progress) -> int:
         """Copy what is missing or was rewritten, remove what was deleted."""
-        with self._db.connect() as connection:
+        with connect() as connection:
             connection.execute(self._compose(_DELETE_GONE))
             entities = connection.execute(self._compose(_ENTITIES_BEHIND)).fetchall()
         total = sum(row[2] for row in entities)
         n_copied = 0
         for entity_type, entity_id, _ in entities:
-            with self._db.connect() as connection:
+            with connect() as connection:
                 n_copied += self._copy_entity(connection, entity_type, entity_id, dim)
             progress(n_copied, total)
         return n_copied
@@ -210,6 +244,20 @@ class WindowIndex:
         return halves
 
 
+def build_memory(n_rows: int) -> int:
+    """Return how many bytes the graph of a number of vectors may take while it is built; a larger one goes to disk."""
+    return min(_LARGEST_BUILD_MEMORY, max(64 << 20, n_rows * _GRAPH_BYTES_PER_ROW))
+
+
+def _end_with_the_client(connection: psycopg.Connection) -> None:
+    """Let the server look whether this program is still there, so that it does not go on for one that was killed."""
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL client_connection_check_interval = '1s'")
+    except psycopg.Error as error:  # a server's system may not be able to
+        logger.debug("the server cannot look for its client: %s", error)
+
+
 def _require_extension(connection: psycopg.Connection) -> None:
     """Make pgvector available in this database, or say what is missing."""
     try:
@@ -220,94 +268,6 @@ def _require_extension(connection: psycopg.Connection) -> None:
     version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchall()[0][0]
     if tuple(int(part) for part in version.split(".")[:2]) < MINIMUM_PGVECTOR:
         raise missing_vector_extension(f"pgvector {version} is too old, 0.8 or newer is needed")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EntityWindows:
-    """The vectors of one entity, by date; shapes (n,) and (n, dim)."""
-
-    entity_id: str
-    dates: DateVector
-    vectors: Float32Matrix
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WindowQuery:
-    """A vector, shape (dim,), and the date before which like ones are wanted."""
-
-    vector: Float32Matrix
-    before: date
-
-
-class WindowScan:
-    """Reads the vectors of a space, entity by entity: the exact search that an index is checked against."""
-
-    def __init__(self, db_manager: HistoricalDatabase, space: WindowSpace) -> None:
-        self._db = Transactions(db_manager.get_historical_connection)
-        self._where = sql.SQL(
-            "model_id = {model_id} AND entity_type = {entity_type} AND window_days = {window_days}"
-        ).format(model_id=space.model_id, entity_type=space.entity_type, window_days=space.window_days)
-
-    def n_windows(self) -> int:
-        """Return how many vectors there are."""
-        query = sql.SQL("SELECT count(*) FROM numeric_window_embeddings WHERE {}")
-        return int(self._db.value(query.format(self._where)))
-
-    def entities(self) -> list[str]:
-        """Return the entities that have vectors, by id."""
-        query = sql.SQL("SELECT DISTINCT entity_id FROM numeric_window_embeddings WHERE {} ORDER BY 1")
-        return self._db.column(query.format(self._where))
-
-    def load(self, entity_id: str) -> EntityWindows:
-        """Return all vectors of an entity."""
-        probe = sql.SQL("SELECT dim FROM numeric_window_embeddings WHERE {} AND entity_id = {} LIMIT 1")
-        dim = self._db.value(probe.format(self._where, entity_id)) or 0
-        query = sql.SQL("SELECT as_of_date, vector FROM numeric_window_embeddings WHERE {} AND entity_id = {}")
-        return EntityWindows(entity_id, *self._db.vectors(query.format(self._where, entity_id), dim))
-
-    def nearest(self, queries: Sequence[WindowQuery], n_rows: int) -> list[list[StoredWindow]]:
-        """Return for each query the nearest vectors dated before its date, by Euclidean distance, nearest first."""
-        kept: list[list[tuple[float, StoredWindow]]] = [[] for _ in queries]
-        asked = np.stack([query.vector for query in queries])
-        for windows in map(self.load, self.entities()):
-            squares = _squared_distances(windows.vectors, asked)
-            for number, query in enumerate(queries):
-                n_past = int(np.searchsorted(windows.dates, np.datetime64(query.before, "D")))
-                found = _nearest_of(windows, squares[:n_past, number], query, n_rows)
-                kept[number] = sorted(kept[number] + found, key=_by_distance)[:n_rows]
-        return [[window for _, window in found] for found in kept]
-
-
-def exact_distance(first: Float32Matrix, second: Float32Matrix) -> float:
-    """Return the Euclidean distance of two vectors, in float64."""
-    difference = first.astype(np.float64) - second.astype(np.float64)
-    return float(np.sqrt((difference * difference).sum()))
-
-
-def _by_distance(found: tuple[float, StoredWindow]) -> tuple[float, str, date]:
-    distance, window = found
-    return distance, window.entity_id, window.as_of_date
-
-
-def _squared_distances(vectors: Float32Matrix, asked: Float32Matrix) -> Float64Matrix:
-    lengths = np.einsum("ij,ij->i", vectors, vectors)[:, np.newaxis] + np.einsum("ij,ij->i", asked, asked)
-    squares: Float64Matrix = (lengths - 2.0 * (vectors @ asked.T)).astype(np.float64)
-    return squares
-
-
-def _nearest_of(
-    windows: EntityWindows, squares: Float64Matrix, query: WindowQuery, n_rows: int
-) -> list[tuple[float, StoredWindow]]:
-    n_kept = min(len(squares), n_rows + _SPARE_ROWS)
-    rows = np.argpartition(squares, n_kept - 1)[:n_kept].tolist() if n_kept else []
-    found = [
-        (
-            exact_distance(windows.vectors[row], query.vector),
-            StoredWindow(windows.entity_id, windows.dates[row].item(), windows.vectors[row]),
-        )
-        for row in rows
-    ]
-    return sorted(found, key=_by_distance)[:n_rows]
 
 
 _CREATE_TABLE = """
@@ -321,7 +281,11 @@ _CREATE_TABLE = """
         PRIMARY KEY (entity_id, window_days, as_of_date, entity_type)
     )
 """
-_CREATE_GRAPH = "CREATE INDEX IF NOT EXISTS {graph} ON {table} USING hnsw (vector halfvec_l2_ops)"
+_GRAPH_PROGRESS = "SELECT tuples_done FROM pg_stat_progress_create_index WHERE pid = %s"
+_CREATE_GRAPH = """
+    CREATE INDEX IF NOT EXISTS {graph} ON {table} USING hnsw (vector halfvec_l2_ops)
+    WITH (m = {links}, ef_construction = {candidates})
+"""
 _SAME_ROW = """
     copied.entity_id = stored.entity_id AND copied.window_days = stored.window_days
     AND copied.as_of_date = stored.as_of_date AND copied.entity_type = stored.entity_type
