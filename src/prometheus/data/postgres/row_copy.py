@@ -7,7 +7,6 @@ write them. Columns of fixed width go faster through `prometheus.data.postgres.b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, groupby, repeat
@@ -63,9 +62,11 @@ def copy_pieces_in(
 
 
 def _one_ahead(write: Callable[[PieceT], bytes], pieces: Sequence[PieceT]) -> Iterator[bytes]:
-    if len(pieces) == 1:  # one date, say, needs no second thread
+    if len(pieces) == 1:
         yield write(pieces[0])
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- one date needs no second thread
+
     with ThreadPoolExecutor(1, "prometheus-encoding") as pool:
         following = [pool.submit(write, piece) for piece in pieces[:1]]
         for number in range(len(pieces)):
