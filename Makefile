@@ -92,6 +92,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.numeric_reruns
 	@$(BIN)/python -m benchmarks.one_date
 	@$(BIN)/python -m benchmarks.market_members
+	@$(BIN)/python -m benchmarks.state_rows
 	@$(BIN)/python -m benchmarks.joint_backfill
 	@$(BIN)/python -m benchmarks.text_backfill
 	@$(BIN)/python -m benchmarks.storage

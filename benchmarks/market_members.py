@@ -58,6 +58,8 @@ def measure(app: App) -> dict[str, float]:
     figures = {f"{part}, {what} s": value for part, took in parts.items() for what, value in took.items()}
     processor = {part: took["client"] + took["server"] for part, took in parts.items()}
     return figures | {
+        "both, clock s": calibrated["clock"] + labelled["clock"],
+        "both, processor s": sum(processor.values()),
         "stocks": n_stocks,
         "labels": n_rows,
         "calibrate, processor ms a stock": 1e3 * processor["calibrate"] / n_stocks,

@@ -29,7 +29,7 @@ class NamedProgress(Protocol):
 
 
 def no_progress(_done: int, _total: int | None, _name: str = "", /) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class _Report(Protocol):

@@ -5,7 +5,7 @@ What is said for the first time goes into the forward record in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any, TypeAlias
@@ -17,11 +17,11 @@ from psycopg import sql
 
 from prometheus.arrays import VECTOR_DTYPE, Coded, DateVector, Int64Vector, as_float32, decode_vector, encode_vector
 from prometheus.data.postgres.connections import RuntimeDatabase, Transactions
-from prometheus.data.postgres.row_copy import JSONB_VERSION, Column, copy_pieces_in, encoded_rows, write_numbers
+from prometheus.data.postgres.row_copy import JSONB_VERSION, Column, copy_pieces_in, write_numbers
 from prometheus.data.record import History, append
 from prometheus.errors import ambiguous_model
 from prometheus.regime.history import StoredEmbeddings, StoredVector, join_embeddings
-from prometheus.regime.states import RegimeStates
+from prometheus.regime.states import RegimeStates, WriteNumbers
 from prometheus.regime.transitions import TransitionMatrix, transition_counts, transition_matrix
 from prometheus.regime.types import RegimeLabel, RegimeState, metadata_text
 
@@ -209,8 +209,8 @@ def _save_histories(cursor: psycopg.Cursor[Any], histories: Sequence[History], o
     return n_written
 
 
-def _columns(history: History) -> dict[str, Column]:
-    """Return the values of `_COLUMNS`."""
+def state_columns(history: History, write: WriteNumbers) -> dict[str, Column]:
+    """Return the values of `_COLUMNS`, as text in metadata; `write` as in `json_texts`."""
     states, n = history.states, len(history.states)
     if isinstance(states, RegimeStates):
         vectors = as_float32(states.vectors).astype(VECTOR_DTYPE, order="C", copy=False)
@@ -218,7 +218,7 @@ def _columns(history: History) -> dict[str, Column]:
         values: tuple[Column, ...] = (
             states.dates, states.confidences, Coded.of_one(states.encoder_model_id, n), np.full(n, dim, np.int32),
             vectors.view(f"V{vectors.itemsize * dim}").ravel(), history.input_hashes,
-            Coded([label.value for label in states.names], states.labels), states.metadata_texts(write_numbers),
+            Coded([label.value for label in states.names], states.labels), states.metadata_texts(write),
         )  # fmt: skip
     else:
         values = (
@@ -245,19 +245,19 @@ def _lock_history(cursor: psycopg.Cursor[Any], region: str, model_id: str) -> No
 
 def _copy_states(cursor: psycopg.Cursor[Any], pieces: Sequence[History]) -> int:
     """Append states of which none is stored; the lock of their history keeps it so."""
-    copy_pieces_in(cursor, _COPY, len(_COLUMNS), _encoded, pieces)
+    copy_pieces_in(cursor, _COPY, _stored_columns, pieces)
     return sum(len(piece.states) for piece in pieces)
 
 
-def _encoded(history: History) -> Iterator[bytes]:
-    """Return the fields of each row."""
-    columns = _columns(history)
+def _stored_columns(history: History) -> list[Column]:
+    """Return the values of `_COLUMNS` as COPY reads them."""
+    columns = state_columns(history, write_numbers)
     texts = [JSONB_VERSION + text.encode() for text in columns["metadata"]]
-    return encoded_rows({**columns, "metadata": texts}.values())
+    return [*({**columns, "metadata": texts}).values()]
 
 
 def _upsert_states(cursor: psycopg.Cursor[Any], history: History) -> int:
-    columns = _columns(history)
+    columns = state_columns(history, write_numbers)
     cursor.execute(
         """
         INSERT INTO regimes AS stored (region, model_id, as_of_date, regime_label, confidence, encoder_model_id, dim,

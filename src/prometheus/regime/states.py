@@ -78,6 +78,11 @@ def _constant(value: object) -> str:
     return json.dumps(value, allow_nan=False).replace("%", "%%")
 
 
+def _opened(values: Mapping[str, Any]) -> str:
+    """Return JSON values, at least one, as text that more of them follow."""
+    return f"{json.dumps(values, allow_nan=False)[:-1]}, "
+
+
 def _texts(column: NDArray[Any] | list[Any], write_numbers: WriteNumbers = as_they_are) -> Sequence[Any]:
     """Return values whose ``str`` is their JSON; what rows share is written once."""
     values: list[Any] = column.tolist() if isinstance(column, np.ndarray) else column
@@ -147,13 +152,13 @@ class RegimeStates(Sequence[RegimeState]):
         See `json_texts` for `write_numbers`.
         """
         try:
-            heads = _texts(self.sources)
-            tails = json_texts(self.details, len(self), write_numbers)
+            written: list[Sequence[Any]] = [made_once(self.sources, _opened)]
+            template = f"%s{_template(self.details, written, write_numbers)[1:]}"
         except (TypeError, ValueError):
             for state in self:
                 metadata_text(state)  # names the state
             raise
-        return [f"{head[:-1]}, {tail[1:]}" for head, tail in zip(heads, tails, strict=True)]
+        return [template % row for row in zip(*written, strict=True)]
 
 
 def _taken(column: Any, rows: slice) -> Any:

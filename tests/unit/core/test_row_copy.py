@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.property.strategies import bounded
 
 from prometheus.arrays import Coded
-from prometheus.data.postgres.row_copy import encode_column, encoded_rows, write_numbers
+from prometheus.data.postgres.row_copy import encode_column, encoded_block, encoded_rows, write_numbers
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=5), st.binary(max_size=3),
@@ -64,6 +64,7 @@ def slow_rows(wanted: Sequence[Any]) -> list[bytes]:
 @given(wanted=columns())
 def test_columns_written_together_are_their_fields_written_alone(wanted: list[Any]) -> None:
     assert list(encoded_rows(wanted)) == slow_rows(wanted)
+    assert encoded_block(wanted) == b"".join(len(wanted).to_bytes(2) + row for row in slow_rows(wanted))
 
 
 def test_a_constant_of_every_type_may_stand_between_arrays() -> None:

@@ -7,10 +7,9 @@ write them. Columns of fixed width go faster through `prometheus.data.postgres.b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby, repeat
 from struct import Struct
 from typing import Any, TypeAlias, TypeVar
 
@@ -40,36 +39,34 @@ _NULL = _LENGTH.pack(-1)
 
 def copy_rows_in(cursor: psycopg.Cursor[Any], statement: sql.Composed, n_fields: int, rows: Iterable[bytes]) -> None:
     """Append rows, each the bytes of its fields, by a ``COPY … FROM STDIN (FORMAT BINARY)``."""
-    copy_pieces_in(cursor, statement, n_fields, iter, [rows])
+    count = _COUNT.pack(n_fields)
+    with cursor.copy(statement) as copy:
+        copy.write(HEADER + count.join([b"", *rows]) + TRAILER)
 
 
 def copy_pieces_in(
     cursor: psycopg.Cursor[Any],
     statement: sql.Composed,
-    n_fields: int,
-    encode: Callable[[PieceT], Iterable[bytes]],
+    columns_of: Callable[[PieceT], Sequence[Column]],
     pieces: Sequence[PieceT],
 ) -> None:
-    """Append the rows that `encode` gives of each piece, by one COPY; a piece is encoded while the one before is sent.
+    """Append the rows whose columns a function gives of each piece, by one COPY.
 
-    An error of `encode` ends the COPY and its transaction.
+    A piece is encoded while the one before is sent. An error of the function ends the COPY and its transaction.
     """
-    count = _COUNT.pack(n_fields)
-
-    def written(piece: PieceT) -> bytes:
-        return count.join([b"", *encode(piece)])
-
     with cursor.copy(statement) as copy:
         copy.write(HEADER)
-        for raw in _one_ahead(written, pieces):
+        for raw in _one_ahead(lambda piece: encoded_block(columns_of(piece)), pieces):
             copy.write(raw)
         copy.write(TRAILER)
 
 
 def _one_ahead(write: Callable[[PieceT], bytes], pieces: Sequence[PieceT]) -> Iterator[bytes]:
-    if len(pieces) == 1:  # one date, say, needs no second thread
+    if len(pieces) == 1:
         yield write(pieces[0])
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- one date needs no second thread
+
     with ThreadPoolExecutor(1, "prometheus-encoding") as pool:
         following = [pool.submit(write, piece) for piece in pieces[:1]]
         for number in range(len(pieces)):
@@ -118,11 +115,22 @@ def encoded_rows(columns: Iterable[Column]) -> Iterator[bytes]:
 
     Neighbours of fixed width are written together, so a row costs a few objects instead of one for each field.
     """
+    return map(b"".join, zip(*_encoded_parts(columns), strict=True))
+
+
+def encoded_block(columns: Sequence[Column]) -> bytes:
+    """Return rows as a COPY has them, each behind its number of fields."""
+    counts = repeat(_COUNT.pack(len(columns)), len(columns[0]))
+    return b"".join(chain.from_iterable(zip(counts, *_encoded_parts(columns), strict=True)))
+
+
+def _encoded_parts(columns: Iterable[Column]) -> list[list[bytes]]:
+    """Return what follows on each other in each row."""
     parts: list[list[bytes]] = []
     for is_fixed, group in groupby(columns, key=_is_fixed):
         run = list(group)
         parts += [_encode_run(run)] if is_fixed else map(encode_column, run)
-    return map(b"".join, zip(*parts, strict=True))
+    return parts
 
 
 def _is_fixed(column: Column) -> bool:
