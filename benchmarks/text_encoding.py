@@ -28,6 +28,7 @@ from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel, read_tokenizer
 from prometheus.encoders.texts.sources import find_text_folder
+from prometheus.encoders.texts.word_vectors import StaticTextModel
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -71,8 +72,8 @@ def chunk_cuts(texts: Sequence[str], folder: Path | None = None) -> list[list[tu
     return found
 
 
-def our_encoder(long_text: str = "truncate", cache_dir: Path | None = None) -> Encode:
-    model = OnnxTextEmbeddingModel(find_text_folder(NAME), long_text=long_text, cache_dir=cache_dir)
+def our_encoder(threads: int | None = None) -> Encode:
+    model = OnnxTextEmbeddingModel(find_text_folder(NAME), long_text="truncate", threads=threads)
     return lambda texts: model.embed_batch([TextDoc("BENCH", "1", text) for text in texts])
 
 
@@ -91,23 +92,41 @@ def seconds(encode: Encode, texts: list[str]) -> tuple[float, Float32Matrix]:
 
 
 def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> float:
-    """Print the median of how many times as long the reference takes, and return it."""
-    ratios, ours_s = [], []
+    """Print the medians of how many times as long the reference takes, and return that of processor time."""
+    ratios, used = [], []
     ours(texts[:64])
     reference(texts[:64])
     for _ in range(N_PAIRS):
+        begun = time.process_time()
         mine, vectors = seconds(ours, texts)
+        between = time.process_time()
         theirs, expected = seconds(reference, texts)
         ratios.append(theirs / mine)
-        ours_s.append(mine)
+        used.append((time.process_time() - between) / (between - begun))
     cosine = float((unit_rows(vectors) * unit_rows(expected)).sum(axis=1).min())
     print(
-        f"{title}: {len(texts)} chunks, {statistics.median(ours_s):.1f} s; sentence-transformers takes "
-        f"{statistics.median(ratios):.2f} times as long (of {N_PAIRS}: {min(ratios):.2f} to {max(ratios):.2f}); "
-        f"largest difference {np.abs(vectors - expected).max():.1e}, smallest cosine 1 - {max(0.0, 1 - cosine):.1e}",
+        f"{title}: {len(texts)} chunks; sentence-transformers takes {statistics.median(used):.2f} times the processor "
+        f"time (of {N_PAIRS}: {min(used):.2f} to {max(used):.2f}), {statistics.median(ratios):.2f} times that of the "
+        f"clock; largest difference {np.abs(vectors - expected).max():.1e}, smallest cosine 1 - "
+        f"{max(0.0, 1 - cosine):.1e}",
         flush=True,
     )
-    return statistics.median(ratios)
+    return statistics.median(used)
+
+
+def compare_static(texts: list[str], ours: Encode, cache_dir: Path) -> None:
+    """Tell how much faster the model of words alone is; it gives vectors of another kind."""
+    model = StaticTextModel(find_text_folder(NAME), cache_dir)
+    docs = [TextDoc("BENCH", "1", text) for text in texts]
+    begun = time.process_time()
+    model.embed_batch(docs)
+    between = time.process_time()
+    ours(texts[: len(texts) // 10])
+    took, ours_took = between - begun, 10 * (time.process_time() - between)
+    print(
+        f"static model: {len(texts) / took:,.0f} chunks of news a processor second, "
+        f"{ours_took / took:.0f} times as many"
+    )
 
 
 def unit_rows(vectors: Float32Matrix) -> Float64Matrix:
@@ -125,20 +144,27 @@ def model_flops(texts: list[str]) -> float:
 
 
 def matrix_product_rate() -> float:
-    """Return the float32 operations per second of numpy's best of several products, all cores."""
+    """Return the float32 operations a processor second of numpy's best of several products."""
     generator = np.random.default_rng(1)
     left, right = (generator.standard_normal((2048, 2048), dtype=np.float32) for _ in range(2))
-    best = min(seconds(lambda _: left @ right, [])[0] for _ in range(12))
+    best = min(processor_seconds(lambda: left @ right) for _ in range(6))
     return float(2 * 2048**3 / best)
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
 def share_of_peak(texts: list[str], ours: Encode) -> float:
+    """Compare the arithmetic of one core; of the clock's seconds others take theirs."""
     flops = model_flops(texts)
-    rates = [(flops / seconds(ours, texts)[0], matrix_product_rate()) for _ in range(N_PAIRS)]
+    rates = [(flops / processor_seconds(lambda: ours(texts)), matrix_product_rate()) for _ in range(N_PAIRS)]
     ours_rate, product_rate = (statistics.median(each) for each in zip(*rates, strict=True))
     print(
-        f"arithmetic: {ours_rate / 1e9:.0f} GFLOP/s in the model, {product_rate / 1e9:.0f} GFLOP/s in numpy's float32 "
-        f"matrix product, share {ours_rate / product_rate:.2f}",
+        f"arithmetic of one core: {ours_rate / 1e9:.0f} GFLOP/s in the model, {product_rate / 1e9:.0f} GFLOP/s in "
+        f"numpy's float32 matrix product, share {ours_rate / product_rate:.2f}",
         flush=True,
     )
     return float(ours_rate / product_rate)
@@ -204,17 +230,24 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--articles", type=int, default=2000)
     parser.add_argument("--before", type=Path, help="src of another checkout, whose memory is measured beside")
+    parser.add_argument("--one-thread", action="store_true", help="one thread each, as waiting threads of torch count")
+    parser.add_argument("--cache", type=Path, help="folder that keeps what is built of the models")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--memory", action="store_true", help="measure memory alone")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there; the benchmark reads real texts from it")
-    figures = peak_memory(arguments.before)
+    figures = {} if arguments.no_memory else peak_memory(arguments.before)
     if arguments.memory:
         return
     chunks = chunk_strings(central_bank_texts(arguments.documents))
     articles = chunk_strings(news_texts(arguments.articles))
-    ours = our_encoder()
-    figures["share of the matrix product's operations a second"] = share_of_peak(chunks[:300], ours)
+    if arguments.one_thread:
+        os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+    ours = our_encoder(threads=1 if arguments.one_thread else None)
+    figures["share of the matrix product's operations a second"] = share_of_peak(chunks[:100], ours)
+    with tempfile.TemporaryDirectory() as scratch:
+        compare_static(articles, ours, arguments.cache or Path(scratch))
     if importlib.util.find_spec("sentence_transformers") is None:
         print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.fixtures.commands import US, Prepare, Run, run_all, run_process
 from tests.fixtures.database import TableDigest
-from tests.fixtures.text_models import write_folder
+from tests.fixtures.text_models import MINILM, write_folder
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.ingest.sample.macro_events import write_sample_macro_events
@@ -225,6 +225,23 @@ def test_bad_input_gets_one_line_and_no_change(
     for text in named:
         assert text in outcome.stderr
     assert table_digests() == before
+
+
+@pytest.mark.usefixtures("macro")
+def test_without_what_runs_text_models_the_extra_is_named_and_nothing_changes(table_digests: TableDigest) -> None:
+    before = table_digests()
+    for module in ("onnxruntime", "tokenizers", "huggingface_hub"):
+        code = (
+            f"import sys; sys.modules[{module!r}] = None; from prometheus.cli import main\n"
+            "sys.exit(main(['backfill_macro_text_embeddings', '--date-range', '2025-01-01', '2025-01-31', "
+            f"'--hf-model-name', 'some/model' if {module!r} == 'huggingface_hub' else {MINILM!r}]))"
+        )
+        outcome = run_process("-c", code)
+        (line,) = outcome.stderr.splitlines()
+        assert outcome.exit_code == 1
+        assert line.startswith("error: a text model needs an optional package")
+        assert line.endswith("pip install 'prometheus-regime[texts]'")
+        assert table_digests() == before
 
 
 @pytest.mark.usefixtures("macro")

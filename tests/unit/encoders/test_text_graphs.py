@@ -15,10 +15,20 @@ from tests.fixtures.text_models import CONFIG, write_folder, write_graph, write_
 from prometheus.encoders.texts.documents import TextDoc
 from prometheus.encoders.texts.graph_file import GRAPH, WEIGHTS
 from prometheus.encoders.texts.onnx_model import OnnxTextEmbeddingModel
-from prometheus.errors import InputRefusedError, UsageError
+from prometheus.errors import InputRefusedError, MissingExtraError, UsageError
 
 DOC = TextDoc("A", "1", "the policy rate rose.")
 RATE, BANK = 4, 7
+
+
+@pytest.mark.parametrize("library", ["tokenizers", "safetensors", "onnxruntime"])
+def test_what_is_not_installed_is_named_with_its_extra(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "m")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=r"a text model .* pip install 'prometheus-regime\[texts\]'"):
+        OnnxTextEmbeddingModel(folder)
 
 
 def cached_files(cache: Path) -> list[Path]:

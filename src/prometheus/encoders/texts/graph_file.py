@@ -1,7 +1,7 @@
 """An ONNX graph as two files: the graph, some kilobytes, and beside it the weights, which are mapped and not read.
 
 Only the records that `bert_graph` needs are written, in the encoding of Protocol Buffers (protobuf.dev, Encoding) with
-the field numbers of ``onnx.proto``. The package `onnx` writes the same bytes; it is 35 MB of an installation, and it
+the field numbers of ``onnx.proto``. The package `onnx` writes the same bytes; it is 34 MB of an installation, and it
 holds the whole model in memory three times while it does.
 """
 

@@ -29,7 +29,7 @@ from prometheus.encoders.texts.chunks import (
     unit_length,
 )
 from prometheus.encoders.texts.graph_file import GRAPH
-from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, read_text_folder, readable
+from prometheus.encoders.texts.sources import TextModelFolder, file_sha256, read_text_folder, readable, text_runtime
 from prometheus.errors import InputRefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
     """A sentence encoder in a folder, see `read_text_folder`; texts of any length in, vectors of unit length out.
 
     `threads` chunks are computed at once, by default one per core; it changes no vector. A graph built from the weights
-    is kept in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run.
+    is kept in `cache_dir`. `InputRefusedError` if the folder holds no model that can be run, `MissingExtraError` where
+    the libraries that run it are missing.
     """
 
     _code_version = str(GRAPH_VERSION)
@@ -153,7 +154,8 @@ class OnnxTextEmbeddingModel(ChunkedTextModel):
 
 def read_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a ``tokenizer.json``."""
-    from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
+    with text_runtime():
+        from tokenizers import Tokenizer  # noqa: PLC0415 -- slow to import
 
     try:
         return Tokenizer.from_file(str(path))
@@ -202,7 +204,8 @@ class _Checkpoint(Mapping[str, NDArray[np.float32]]):
 
 @contextmanager
 def _open_safetensors(path: Path) -> Iterator[_Checkpoint]:
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 -- needed only until the graph is cached
+    with text_runtime():
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 -- needed only until the graph is cached
 
     try:
         with safe_open(path, framework="np") as file:
@@ -220,7 +223,8 @@ def _is_float(dtype: str, path: Path) -> bool:
 
 
 def _open_session(graph: str | bytes, *, is_ours: bool, source: str) -> InferenceSession:
-    import onnxruntime  # noqa: PLC0415 -- slow to import
+    with text_runtime():
+        import onnxruntime  # noqa: PLC0415 -- slow to import
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from prometheus.errors import FileAccessError, InputRefusedError, RetryableError
+from prometheus.errors import FileAccessError, InputRefusedError, MissingExtraError, RetryableError
 
 Pooling: TypeAlias = Literal["mean", "cls"]
 
@@ -48,7 +48,8 @@ ANSWER_WITHIN_S = 8.0
 def find_text_folder(name: str) -> Path:
     """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
-    `RetryableError`, within ten seconds, if the hub would have to be asked and cannot be reached.
+    `RetryableError`, within ten seconds, if the hub would have to be asked and cannot be reached; `MissingExtraError`
+    where its library is not installed.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -75,7 +76,8 @@ def _packaged_folder(name: str) -> Path | None:
 
 def _hub_folder(name: str) -> Path:
     """Return the folder of a hub model; ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_TOKEN`` are honoured."""
-    from huggingface_hub import constants  # noqa: PLC0415 -- slow to import
+    with text_runtime():
+        from huggingface_hub import constants  # noqa: PLC0415 -- slow to import
 
     cached = _cached_folder(name)
     if cached is not None:
@@ -196,6 +198,15 @@ def find_weights(path: Path) -> Path | None:
 def is_bert(path: Path) -> bool:
     """Return whether the folder's weights are those of a BERT encoder."""
     return _read_json(path / "config.json").get("model_type") == "bert"
+
+
+@contextmanager
+def text_runtime() -> Iterator[None]:
+    """Raise `MissingExtraError` where a library of text models cannot be imported: they are an extra, ``texts``."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a text model", "texts") from error
 
 
 @contextmanager
