@@ -91,7 +91,7 @@ def seconds(encode: Encode, texts: list[str]) -> tuple[float, Float32Matrix]:
 
 
 def compare(title: str, texts: list[str], ours: Encode, reference: Encode) -> float:
-    """Print the median of how many times as long the reference takes, and return it."""
+    """Print how many times as long the reference takes, and return the median."""
     ratios, ours_s = [], []
     ours(texts[:64])
     reference(texts[:64])
@@ -132,7 +132,7 @@ def matrix_product_rate() -> float:
     return float(2 * 2048**3 / best)
 
 
-def share_of_peak(texts: list[str], ours: Encode) -> float:
+def share_of_peak(texts: list[str], ours: Encode) -> None:
     flops = model_flops(texts)
     rates = [(flops / seconds(ours, texts)[0], matrix_product_rate()) for _ in range(N_PAIRS)]
     ours_rate, product_rate = (statistics.median(each) for each in zip(*rates, strict=True))
@@ -141,26 +141,21 @@ def share_of_peak(texts: list[str], ours: Encode) -> float:
         f"matrix product, share {ours_rate / product_rate:.2f}",
         flush=True,
     )
-    return float(ours_rate / product_rate)
 
 
-def peak_memory() -> dict[str, float]:
+def peak_memory() -> None:
     """Encode in a process of its own, so that nothing else counts; the graph is built in the first and then cached."""
-    found = {}
     code = "from benchmarks import text_encoding as b; b.encode_and_report()"
     with tempfile.TemporaryDirectory() as cache:
         for n_texts in ("1", "10", "100"):
-            done = subprocess.run([sys.executable, "-c", code, n_texts, cache], check=True, stdout=subprocess.PIPE)
-            peak = float(done.stdout)
-            print(f"peak memory of a process that encodes {n_texts} central-bank documents: {peak:.0f} MiB", flush=True)
-            found[f"peak MiB, {n_texts} documents"] = peak
-    return found
+            subprocess.run([sys.executable, "-c", code, n_texts, cache], check=True)
 
 
 def encode_and_report() -> None:
     texts = central_bank_texts(int(sys.argv[1]))
     our_encoder("mean", Path(sys.argv[2]))(texts)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of a process that encodes {len(texts)} central-bank documents: {peak:.0f} MiB", flush=True)
 
 
 def main() -> None:
@@ -173,23 +168,18 @@ def main() -> None:
     chunks = chunk_strings(central_bank_texts(arguments.documents))
     articles = chunk_strings(news_texts(arguments.articles))
     ours = our_encoder()
-    figures = {"share of the matrix product's operations a second": share_of_peak(chunks[:300], ours), **peak_memory()}
+    share_of_peak(chunks[:300], ours)
+    peak_memory()
     if importlib.util.find_spec("sentence_transformers") is None:
         print("for the comparison install sentence-transformers, best in a venv of its own: pip install '.[torch]'")
-    else:
-        figures |= compared(arguments, chunks, articles, ours)
-    write_result("text_encoding", {"documents": arguments.documents, "articles": arguments.articles}, figures)
-
-
-def compared(arguments: argparse.Namespace, chunks: list[str], articles: list[str], ours: Encode) -> dict[str, float]:
-    """Return how many times as long sentence-transformers takes."""
+        return
     reference = reference_encoder()
-    documents = compare(f"{arguments.documents} central-bank documents", chunks, ours, reference)
-    news = compare(f"{arguments.articles} news articles", articles, ours, reference)
-    return {
-        "documents, times as fast as sentence-transformers": documents,
-        "news, times as fast as sentence-transformers": news,
+    peer = "times as fast as sentence-transformers"
+    figures = {
+        f"documents, {peer}": compare(f"{arguments.documents} central-bank documents", chunks, ours, reference),
+        f"news, {peer}": compare(f"{arguments.articles} news articles", articles, ours, reference),
     }
+    write_result("text_encoding", {"documents": arguments.documents, "articles": arguments.articles}, figures)
 
 
 if __name__ == "__main__":
