@@ -84,15 +84,16 @@ def main() -> None:
         write_prices(prices, arguments.instruments, arguments.sessions + 62)
         write_news(news, arguments.texts)
         with Network(folder) as network:
-            figures = measure(network, environment, prices, news)
-    settings = {"instruments": arguments.instruments, "sessions": arguments.sessions, "texts": arguments.texts}
-    record("cluster_of_namespaces", settings, figures, keep=not arguments.is_trial)
+            cluster = Cluster.start(network, environment)
+            cluster.load(prices, news)
+            settings = {"instruments": arguments.instruments, "sessions": arguments.sessions, "texts": arguments.texts}
+            record("cluster_of_namespaces", settings, measure(cluster), keep=not arguments.is_trial)
+            for fault in FAULTS:
+                print(f"{fault.__name__.replace('_', ' ')}: {fault(cluster)}", flush=True)
 
 
-def measure(network: Network, environment: Path, prices: Path, news: Path) -> dict[str, float]:
-    """Return seconds and rows; print what each fault said."""
-    cluster = Cluster.start(network, environment)
-    cluster.load(prices, news)
+def measure(cluster: Cluster) -> dict[str, float]:
+    """Return seconds and rows; print what the disturbed runs said."""
     figures = {f"local, {kind}, seconds": cluster.local(kind) for kind in KINDS}
     figures["Ray, numeric, a node loses its power, seconds"] = cluster.disturbed("numeric", cluster.lose_power)
     cluster.replace_node()
@@ -101,9 +102,6 @@ def measure(network: Network, environment: Path, prices: Path, news: Path) -> di
     local, by_ray = (cluster.digests(dsn) for dsn in (cluster.local_dsn(), cluster.dsn("historical")))
     figures["rows"] = len(by_ray)
     figures["rows that differ"] = len(local ^ by_ray)
-    print(f"{len(by_ray):,} rows, of which {len(local ^ by_ray)} differ from those of local runs", flush=True)
-    for fault in FAULTS:
-        print(f"{fault.__name__.replace('_', ' ')}: {fault(cluster)}", flush=True)
     return figures
 
 

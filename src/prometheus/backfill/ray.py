@@ -111,7 +111,7 @@ class _ClusterPool(WorkerPool):
         actor = cluster.ray.remote(ChunkWorker)
         actor = actor.options(num_cpus=1, num_gpus=int(has_gpu), max_restarts=-1, max_task_retries=0)
         packed = pickle.dumps(factory)
-        self._actors = [actor.remote(packed, per_node) for _ in range(n_at_once)]
+        self._actors = [actor.remote(packed, per_node, __version__) for _ in range(n_at_once)]
         self._idle: list[int] = []
         self._calls: dict[Any, tuple[int, Ticket | None]] = {}
         """The actor of each call, and the ticket it has, if any."""
@@ -344,7 +344,7 @@ class ChunkWorker:
     `factory` is pickled and holds secrets, which no log may show; `version` is the driver's.
     """
 
-    def __init__(self, factory: bytes, n_processes: int, version: str = __version__) -> None:
+    def __init__(self, factory: bytes, n_processes: int, version: str) -> None:
         self._factory, self._n_processes, self._version = factory, n_processes, version
         self._scope = ExitStack()
         self._opened: OpenedWork | None = None
