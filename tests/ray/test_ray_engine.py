@@ -141,7 +141,14 @@ def test_a_chunk_that_another_run_is_at_comes_last(
     chunks = chunks_of(*NAMES)
     with open_claims(db_manager) as other_run:
         assert other_run.try_claim(chunks[0].key)
-        release = threading.Timer(4.0, other_run.release, [chunks[0].key])
+
+        def release_when_the_others_are_stored() -> None:
+            deadline = time.monotonic() + 120
+            while len({row[1] for row in rows_of(db_manager)}) < len(NAMES) - 1 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            other_run.release(chunks[0].key)
+
+        release = threading.Thread(target=release_when_the_others_are_stored)
         release.start()
         outcomes = list(RayEngine(ray_address, None, is_local_database=True).run(factory, chunks))
         release.join()

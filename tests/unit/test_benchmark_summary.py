@@ -48,9 +48,12 @@ def test_what_a_benchmark_records_is_what_the_summary_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recording, "RESULTS", tmp_path)
-    recording.record("joint_backfill", {}, {"second run / first": 0.02, "dates": 6525.0})
+    recording.record("joint_backfill", {}, {"second run / first, CPU": 0.02, "dates": 6525.0})
     assert "0.020  (bar: <= 0.03)" in capsys.readouterr().out
-    assert figures_of(read_result(tmp_path / "joint_backfill.json")) == {"second run / first": 0.02, "dates": 6525.0}
+    assert figures_of(read_result(tmp_path / "joint_backfill.json")) == {
+        "second run / first, CPU": 0.02,
+        "dates": 6525.0,
+    }
     assert read_result(tmp_path / "idle_night.json") == {}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import signal
 import socket
 import sys
@@ -110,7 +111,7 @@ class _ClusterPool(WorkerPool):
         actor = cluster.ray.remote(ChunkWorker)
         actor = actor.options(num_cpus=1, num_gpus=int(has_gpu), max_restarts=-1, max_task_retries=0)
         packed = pickle.dumps(factory)
-        self._actors = [actor.remote(packed, per_node) for _ in range(n_at_once)]
+        self._actors = [actor.remote(packed, per_node, __version__) for _ in range(n_at_once)]
         self._idle: list[int] = []
         self._calls: dict[Any, tuple[int, Ticket | None]] = {}
         """The actor of each call, and the ticket it has, if any."""
@@ -143,12 +144,14 @@ class _ClusterPool(WorkerPool):
         for reference in ended:
             number, ticket = self._calls.pop(reference)
             try:
-                answer: Answer | None = self._cluster.result(reference)
+                answer: Answer = self._cluster.result(reference)
             except self._cluster.losses as loss:
                 yield from self._lose(number, ticket, loss)
                 continue
+            if answer.error is not None:
+                raise answer.error
             self._idle.append(number)
-            if ticket is not None and answer is not None:
+            if ticket is not None:
                 yield from self._receive(ticket, answer)
 
     def _lose(self, number: int, ticket: Ticket | None, loss: Exception) -> Outcomes:
@@ -163,8 +166,6 @@ class _ClusterPool(WorkerPool):
             yield from self._requeue(ticket, None)
 
     def _receive(self, ticket: Ticket, answer: Answer) -> Outcomes:
-        if answer.error is not None:
-            raise answer.error
         if answer.is_busy:
             self._busy.append(ticket)
         else:
@@ -201,8 +202,10 @@ class Cluster:
         except self.ray.exceptions.RayError as error:
             if "No module named 'prometheus" not in str(error):
                 raise
+            place = re.search(r"\bip=([^,)\s]+)", str(error))
             raise cluster_error(
-                "a node", "has no prometheus-regime of this version; install it on every node"
+                f"the node at {place[1]}" if place else "a node",
+                f"has no prometheus-regime of this version; install {__version__} on every node",
             ) from error
 
 
@@ -341,13 +344,17 @@ class ChunkWorker:
     `factory` is pickled and holds secrets, which no log may show; `version` is the driver's.
     """
 
-    def __init__(self, factory: bytes, n_processes: int, version: str = __version__) -> None:
+    def __init__(self, factory: bytes, n_processes: int, version: str) -> None:
         self._factory, self._n_processes, self._version = factory, n_processes, version
         self._scope = ExitStack()
         self._opened: OpenedWork | None = None
 
-    def ready(self) -> None:
-        """Return once the actor has started."""
+    def ready(self) -> Answer:
+        """Return once the actor has started; with an error if this node has another version."""
+        if self._version == __version__:
+            return Answer()
+        other = f"has prometheus-regime {__version__}; install {self._version}, as here, on every node"
+        return Answer(error=cluster_error(socket.gethostname(), other))
 
     def do(self, chunk: Chunk, *, may_wait: bool) -> Answer:
         """Run a chunk; errors are returned as they are, with this process's traceback as a note."""
@@ -358,11 +365,8 @@ class ChunkWorker:
 
     def _open(self) -> OpenedWork:
         if self._opened is None:
-            if self._version != __version__:
-                raise cluster_error(
-                    socket.gethostname(),
-                    f"has prometheus-regime {__version__}; install {self._version}, as here, on every node",
-                )
+            if (refusal := self.ready().error) is not None:
+                raise refusal
             configure_logging()
             for name in LIBPQ_TARGET_VARIABLES:  # the driver says where the databases are, not this node
                 os.environ.pop(name, None)

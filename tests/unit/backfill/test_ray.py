@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from prometheus import __version__
 from prometheus.backfill.plan import DateSpan, NumericChunk
 from prometheus.backfill.ray import (
     Answer,
@@ -139,8 +140,8 @@ class Steps:
         return f"did {encoded.key}"
 
 
-def answer_to(factory: Factory, *, may_wait: bool = False, **changes: str) -> Answer:
-    answer = ChunkWorker(pickle.dumps(factory), 1, **changes).do(CHUNK, may_wait=may_wait)
+def answer_to(factory: Factory, *, may_wait: bool = False, version: str = __version__) -> Answer:
+    answer = ChunkWorker(pickle.dumps(factory), 1, version).do(CHUNK, may_wait=may_wait)
     copy: Answer = pickle.loads(pickle.dumps(answer))
     return copy
 
@@ -193,4 +194,4 @@ def test_work_that_a_node_cannot_open_is_refused_with_the_name_of_the_node(
 
 
 def test_a_worker_shows_no_secrets() -> None:
-    assert "hunter2" not in repr(ChunkWorker(b"password=hunter2", 1))
+    assert "hunter2" not in repr(ChunkWorker(b"password=hunter2", 1, __version__))
