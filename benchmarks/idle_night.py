@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.recording import record
-from benchmarks.servers import LAST, load_random_walks
+from benchmarks.servers import LAST, load_random_walks, server_cpu
 from prometheus.app import open_app
 from prometheus.app.databases import DatabaseManager
 from prometheus.cli.runner import run_named
@@ -150,23 +150,6 @@ def children_cpu() -> float:
     """Return the processor seconds of this process's children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def server_cpu() -> float:
-    """Return the processor seconds of this home's server: of its first process, the others and those that ended."""
-    pid_file = next(Path(os.environ["PROMETHEUS_HOME"]).rglob("postmaster.pid"), None)
-    if pid_file is None:
-        return 0.0
-    first = int(pid_file.read_text().split()[0])
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
-            continue
-        if first in (int(stat.parent.name), int(fields[1])):
-            ticks += sum(map(int, fields[11:15] if int(stat.parent.name) == first else fields[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
