@@ -141,3 +141,12 @@ def test_nobody_else_can_make_a_trigger_that_runs_expressions_as_the_owner(db_ma
     query = "SELECT has_function_privilege('public', 'keep_source_digests()', 'EXECUTE')"
     with db_manager.get_historical_connection() as connection:
         assert connection.execute(query).fetchone() == (False,)
+    with db_manager.get_owner_connection("historical") as connection:
+        connection.execute("CREATE TEMP TABLE own (key text)")
+        connection.execute(
+            "CREATE TRIGGER mine AFTER INSERT ON own REFERENCING NEW TABLE AS new_rows"
+            " FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests('key', '0', '1')"
+        )
+        with pytest.raises(psycopg.errors.RaiseException, match="own is no table whose rows are digested"):
+            connection.execute("INSERT INTO own VALUES ('x')")
+        connection.rollback()

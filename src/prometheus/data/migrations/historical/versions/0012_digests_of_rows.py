@@ -30,6 +30,9 @@ STATEMENTS = (
         added CONSTANT text := rows || '1 AS n FROM new_rows';
         removed CONSTANT text := rows || '-1 AS n FROM old_rows';
     BEGIN
+        IF TG_TABLE_SCHEMA <> current_schema() THEN
+            RAISE EXCEPTION '% is no table whose rows are digested', TG_RELID::regclass;
+        END IF;
         IF TG_OP = 'TRUNCATE' THEN
             DELETE FROM source_digests WHERE source = TG_TABLE_NAME;
             RETURN NULL;
@@ -47,7 +50,8 @@ STATEMENTS = (
         RETURN NULL;
     END $$
     """,
-    # another role that could make a trigger of it would have expressions evaluated with the rights of the owner
+    # Another role that could make a trigger of it would have expressions evaluated with the rights of the owner. A dump
+    # may be restored without privileges, so the function looks at the schema, too: only the owner makes tables there.
     "REVOKE EXECUTE ON FUNCTION keep_source_digests() FROM PUBLIC",
     f"""
     CREATE FUNCTION digest_of_bar(
