@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from tests.integration.test_joint import FIRST, SPAN, V1, SaveText, at, request_of, save_macro, save_regimes, weekdays
 
@@ -138,6 +139,21 @@ def test_another_write_during_a_run_settles_nothing(joined: App, monkeypatch: py
     backfill(joined, "v1")
     with joined.db_manager.get_historical_connection() as connection:
         assert connection.execute("SELECT count(*) FROM settled_work").fetchone() == (0,)
+
+
+def test_nobody_else_can_make_a_trigger_of_the_digests_of_states(db_manager: DatabaseManager) -> None:
+    with db_manager.get_runtime_connection() as connection:
+        query = "SELECT has_function_privilege('public', 'keep_state_digests()', 'EXECUTE')"
+        assert connection.execute(query).fetchone() == (False,)
+    with db_manager.get_owner_connection("runtime") as connection:
+        connection.execute("CREATE TEMP TABLE own (key text)")
+        connection.execute(
+            "CREATE TRIGGER mine AFTER INSERT ON own REFERENCING NEW TABLE AS new_rows"
+            " FOR EACH STATEMENT EXECUTE FUNCTION keep_state_digests('key', '0', '1')"
+        )
+        with pytest.raises(psycopg.errors.RaiseException, match="own is no table whose rows are digested"):
+            connection.execute("INSERT INTO own VALUES ('x')")
+        connection.rollback()
 
 
 def test_texts_that_a_head_has_read_are_not_looked_for_again(
