@@ -89,6 +89,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.text_encoding
 	@$(BIN)/python -m benchmarks.text_gpu
 	@$(BIN)/python -m benchmarks.numeric_backfill
+	@$(BIN)/python -m benchmarks.numeric_reruns
 	@$(BIN)/python -m benchmarks.one_date
 	@$(BIN)/python -m benchmarks.market_members
 	@$(BIN)/python -m benchmarks.joint_backfill
