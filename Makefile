@@ -95,6 +95,8 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.state_rows
 	@$(BIN)/python -m benchmarks.joint_backfill
 	@$(BIN)/python -m benchmarks.text_backfill
+	@$(BIN)/python -m benchmarks.text_backfill --reruns 100000
+	@$(BIN)/python -m benchmarks.idle_night
 	@$(BIN)/python -m benchmarks.storage
 	@$(BIN)/python -m benchmarks.analog_search
 	@$(BIN)/python -m benchmarks.web_api

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.servers import server_cpu_s
 from prometheus.app.databases import DatabaseManager
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +29,10 @@ class Cost:
 
 def cost_of(databases: DatabaseManager, work: Callable[[], object]) -> Cost:
     """Do the work and return what it cost."""
-    wal, client, server, clock = wal_position(databases), _client_seconds(), server_seconds(databases), time.monotonic()
+    wal, client, server, clock = wal_position(databases), _client_seconds(), server_cpu_s(), time.monotonic()
     work()
     return Cost(
-        time.monotonic() - clock, _client_seconds() - client, server_seconds(databases) - server,
+        time.monotonic() - clock, _client_seconds() - client, server_cpu_s() - server,
         wal_position(databases) - wal,
     )  # fmt: skip
 
@@ -48,14 +46,6 @@ def disk_bytes(databases: DatabaseManager, table: str) -> tuple[int, int, int]:
     """Return the bytes of a table's rows, of its indexes, and of all files of the WAL."""
     rows, indexes = (_asked(databases, f"SELECT pg_{kind}_size('{table}')") for kind in ("table", "indexes"))
     return rows, indexes, _asked(databases, "SELECT sum(size)::int8 FROM pg_ls_waldir()")
-
-
-def server_seconds(databases: DatabaseManager) -> float:
-    """Return the seconds of processors that all processes of the server have used, those that ended included."""
-    postmaster = _postmaster(databases)
-    own = _fields(postmaster)
-    ended = own[2] + own[3]
-    return (sum(sum(_fields(pid)[:2]) for pid in (postmaster, *_children(postmaster))) + ended) / _TICKS
 
 
 def server_peak_mib(databases: DatabaseManager) -> float:
@@ -87,21 +77,11 @@ def _children(parent: int) -> list[int]:
     return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(int(path.name)) == parent]
 
 
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
 def _parent(pid: int) -> int:
-    found = _stat(pid)
-    return int(found[1]) if found else 0
-
-
-def _fields(pid: int) -> list[int]:
-    """Return ticks of a process in user and in system mode, and the same of its children that ended."""
-    return [int(each) for each in _stat(pid)[11:15]] or [0, 0, 0, 0]
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _asked(databases: DatabaseManager, query: str) -> int:

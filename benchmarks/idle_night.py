@@ -2,8 +2,9 @@
 
 Run ``python -m benchmarks.idle_night``. Regions of seeded walks, each with a calibration of its own, and short texts
 are stored in an embedded server of its own; the first night embeds all texts by their words, labels all sessions and
-joins both. The nights after it have nothing to do. Each is a process of its own; its processor seconds are counted
-with those that the server spends on it, as the clock tells more of the machine's other work than of the night.
+joins both. The nights after it have nothing to do; the first of them looks at every region once more. Each is a process
+of its own; its processor seconds are counted with those that the server spends on it, as the clock tells more of the
+machine's other work than of the night.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.recording import record
-from benchmarks.servers import LAST, load_random_walks
+from benchmarks.servers import LAST, load_random_walks, server_cpu_s
 from prometheus.app import open_app
 from prometheus.app.databases import DatabaseManager
 from prometheus.cli.runner import run_named
@@ -124,49 +125,36 @@ def load_texts(db_manager: DatabaseManager, n_texts: int) -> None:
 
 def measure(n_rounds: int, first: Spent | None) -> dict[str, float]:
     """Return the seconds of nights with nothing to do, and their share of the first night's."""
-    night()
+    second = night()
     idle = [night() for _ in range(n_rounds)]
     clock, process, server, cpu = (
         statistics.median(getattr(each, name) for each in idle) for name in ("clock", "process", "server", "cpu")
     )
     figures = {"clock, s": clock, "process, CPU s": process, "server, CPU s": server, "both, CPU s": cpu}
     if first is not None:
-        figures |= {"first night, CPU s": first.cpu, "idle / first": cpu / first.cpu}
+        figures |= {
+            "first night, CPU s": first.cpu,
+            "the night after it, CPU s": second.cpu,
+            "idle / first": cpu / first.cpu,
+        }
     return figures
 
 
 def night() -> Spent:
     """Run a night in a process of its own."""
     command = [sys.executable, "-m", "prometheus", "nightly", "--as-of", str(LAST), "--json"]
-    own, server, begin = children_cpu(), server_cpu(), time.perf_counter()
+    own, server, begin = children_cpu(), server_cpu_s(), time.perf_counter()
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     clock = time.perf_counter() - begin
     if done.returncode not in (0, 3):
         raise SystemExit(done.stderr)
-    return Spent(clock, children_cpu() - own, server_cpu() - server)
+    return Spent(clock, children_cpu() - own, server_cpu_s() - server)
 
 
 def children_cpu() -> float:
     """Return the processor seconds of this process's children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def server_cpu() -> float:
-    """Return the processor seconds of this home's server: of its first process, the others and those that ended."""
-    pid_file = next(Path(os.environ["PROMETHEUS_HOME"]).rglob("postmaster.pid"), None)
-    if pid_file is None:
-        return 0.0
-    first = int(pid_file.read_text().split()[0])
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
-            continue
-        if first in (int(stat.parent.name), int(fields[1])):
-            ticks += sum(map(int, fields[11:15] if int(stat.parent.name) == first else fields[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

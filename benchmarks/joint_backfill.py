@@ -18,7 +18,7 @@ import numpy as np
 from tests.reference.loops import join_one_by_one
 
 from benchmarks.recording import record
-from benchmarks.servers import LAST, empty_table, own_server
+from benchmarks.servers import LAST, empty_table, own_server, server_cpu_s
 from prometheus.app import App
 from prometheus.app.joint import JointModelChoice
 from prometheus.arrays import encode_vector
@@ -51,11 +51,14 @@ def measure(app: App, days: list[date], n_rounds: int, n_looped: int) -> dict[st
     """Return seconds and ratios."""
     request = JointRequest(REGIME_MACRO, "US", DateSpan.of_range(days[0], days[-1]), MODELS[0], MODELS[1], {})
     choice = JointModelChoice(*MODELS)
-    rounds = []
+    rounds, shares = [], list[float]()
     for _ in range(n_rounds):
         empty_table(app.db_manager, "joint_embeddings")
+        begin = cpu()
         ours = seconds(lambda: app.joint.backfill([request], choice))
+        first = cpu() - begin
         again = seconds(lambda: app.joint.backfill([request], choice))
+        shares.append((cpu() - begin - first) / first)
         loop = seconds(lambda: run_loop(app, days[-n_looped:])) * len(days) / n_looped
         prove_equal(app, n_looped)
         rounds.append((ours, again, loop))
@@ -65,6 +68,7 @@ def measure(app: App, days: list[date], n_rounds: int, n_looped: int) -> dict[st
         "the loop, seconds": statistics.median(loop for _, _, loop in rounds),
         "times the loop": statistics.median(loop / ours for ours, _, loop in rounds),
         "second run / first": statistics.median(again / ours for ours, again, _ in rounds),
+        "second run / first, CPU": statistics.median(shares),
         "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -118,6 +122,11 @@ def store_branches(app: App, n_days: int, n_texts: int) -> list[date]:
     with app.db_manager.get_historical_connection() as connection:
         connection.execute("ANALYZE macro_events, text_embeddings")
     return days
+
+
+def cpu() -> float:
+    """Return the processor seconds of this process and the server."""
+    return time.process_time() + server_cpu_s()
 
 
 def seconds(work: Callable[[], Any]) -> float:

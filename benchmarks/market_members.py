@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.one_date import list_in_market
 from benchmarks.recording import record
-from benchmarks.servers import LAST, load_random_walks, own_server
+from benchmarks.servers import LAST, load_random_walks, own_server, server_cpu_s
 from prometheus.app import App
 from prometheus.cli.runner import run_named
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
@@ -74,31 +74,16 @@ def measure(app: App) -> dict[str, float]:
 
 def spent(command: Sequence[str]) -> dict[str, float]:
     """Return the seconds that a command took: on the clock, and of processors in its process and in the server."""
-    server, client, clock = server_seconds(), client_seconds(), time.monotonic()
+    server, client, clock = server_cpu_s(), client_seconds(), time.monotonic()
     subprocess.run([sys.executable, "-m", "prometheus", *command], check=True, capture_output=True)
     took = time.monotonic() - clock
-    return {"clock": took, "client": client_seconds() - client, "server": server_seconds() - server}
+    return {"clock": took, "client": client_seconds() - client, "server": server_cpu_s() - server}
 
 
 def client_seconds() -> float:
     """Return the processor time of the processes that ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def server_seconds() -> float:
-    """Return the processor time of the embedded server and its processes, those that ended included (Linux)."""
-    file = Path(os.environ["PROMETHEUS_HOME"]) / "postgresql" / "data" / "postmaster.pid"
-    postmaster = file.read_text().split()[0]
-    ticks = 0
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = place.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if postmaster in (place.parent.name, fields[1]):
-            ticks += sum(map(int, fields[11 : 15 if place.parent.name == postmaster else 13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from benchmarks.market_members import server_seconds
 from benchmarks.recording import record
-from benchmarks.servers import LAST, load_random_walks, own_server
+from benchmarks.servers import LAST, load_random_walks, own_server, server_cpu_s
 from prometheus.app import App
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
@@ -71,9 +70,9 @@ class Spent:
 
 def spent(work: Callable[[], Any]) -> Spent:
     """Return what some work took, of this process and the server."""
-    begun = server_seconds() + time.process_time(), time.perf_counter()
+    begun = server_cpu_s() + time.process_time(), time.perf_counter()
     work()
-    return Spent(server_seconds() + time.process_time() - begun[0], time.perf_counter() - begun[1])
+    return Spent(server_cpu_s() + time.process_time() - begun[0], time.perf_counter() - begun[1])
 
 
 def measure(app: App, model_id: str, n_instruments: int, n_dates: int, n_rounds: int) -> dict[str, float]:

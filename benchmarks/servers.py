@@ -69,10 +69,15 @@ def empty_table(db_manager: DatabaseManager, table: str) -> None:
         connection.execute("CHECKPOINT")
 
 
-def server_cpu_s(home: str | Path) -> float:
-    """Return the processor seconds that an embedded server has used so far, its ended processes included."""
-    postmaster = int((Path(home) / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-    ticks = 0
+def server_cpu_s(home: str | Path | None = None) -> float:
+    """Return the processor seconds that an embedded server, of this home if none is named, has used so far.
+
+    Those of its ended processes are included; 0.0 if it has not been started.
+    """
+    pid_file = Path(home or os.environ["PROMETHEUS_HOME"]) / "postgresql" / "data" / "postmaster.pid"
+    if not pid_file.exists():
+        return 0.0
+    postmaster, ticks = int(pid_file.read_text().split("\n", 1)[0]), 0
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             with suppress(OSError):

@@ -10,6 +10,9 @@ Processor seconds, which others on the machine hardly change, stand beside. Comp
 * ``two``: two processes of one thread each,
 * ``default``: what a command does without ``--workers``: a process per core,
 * ``threads``: ``--workers 1``: one process with a thread per core.
+
+``--reruns N`` measures something else: N short texts embedded by their words, then twice more, with nothing to do; as
+processor seconds of client and server. The last figure is what a settled rerun costs of the first run.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.recording import write_result
-from benchmarks.servers import own_server
+from benchmarks.idle_night import load_texts
+from benchmarks.recording import record, write_result
+from benchmarks.servers import own_server, server_cpu_s
 from prometheus.app import App, open_app
 from prometheus.app.backfills import EngineChoice
 from prometheus.app.databases import DatabaseManager
@@ -76,11 +80,18 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=120, help="central-bank documents of it")
     parser.add_argument("--articles", type=int, default=300, help="news articles of it")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--reruns", type=int, metavar="N", help="measure reruns of N short texts")
+    parser.add_argument("--try", dest="is_trial", action="store_true", help="keep no result of reruns")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         print(json.dumps(run_one_way(arguments.way)))
+        return
+    if arguments.reruns:
+        record(
+            "text_reruns", {"texts": arguments.reruns}, measure_reruns(arguments.reruns), keep=not arguments.is_trial
+        )
         return
     found = measure(arguments.data, arguments.documents, arguments.articles, arguments.rounds)
     lines = [f"{name:<28}{value:>14,.3f}" for name, value in found.items()]
@@ -109,6 +120,31 @@ def measure(data: Path | None, n_documents: int, n_articles: int, n_rounds: int)
         each["default"]["encoded"] - each["one"]["encoded"] for each in rounds
     )
     return found
+
+
+def measure_reruns(n_texts: int) -> dict[str, float]:
+    """Return the processor seconds of a first run over short texts, and of reruns: all, a text more, none settled."""
+    spent = {}
+    with own_server() as app:
+        load_texts(app.db_manager, 2 * n_texts)
+        spent["first run"] = cpu_of(app)
+        spent["rerun"] = statistics.median(cpu_of(app) for _ in range(5))
+        with app.db_manager.get_historical_connection() as connection:
+            connection.execute("INSERT INTO news_articles (published_at, headline) VALUES ('2020-01-01', 'One more.')")
+        spent["one text more"] = cpu_of(app)
+        with app.db_manager.get_historical_connection() as connection:
+            connection.execute("DELETE FROM settled_work")
+        spent["rerun with nothing settled"] = cpu_of(app)
+    shares = {f"{name} / first run": spent[name] / spent["first run"] for name in list(spent)[1:]}
+    return {f"{name}, CPU s": seconds for name, seconds in spent.items()} | shares
+
+
+def cpu_of(app: App) -> float:
+    """Return the processor seconds of one backfill of news by their words, of this process and the server."""
+    begin, server = time.process_time(), server_cpu_s()
+    request = TextRequest(EVERYTHING, "text-static-v1", HF_NAME, runtime="static")
+    app.texts.embed("NEWS", request, EngineChoice(workers=1))
+    return time.process_time() - begin + server_cpu_s() - server
 
 
 def sample_texts() -> list[str]:

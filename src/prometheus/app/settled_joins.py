@@ -62,7 +62,7 @@ class SettledJoins:
         })  # fmt: skip
 
     def _digest(self, request: JointRequest, marks: Marks) -> bytes:
-        stored = (marks.of("models"), marks.of("joint_embeddings", request.region))
+        stored = (marks.of("models", self._choice.joint_model_id), marks.of("joint_embeddings", request.region))
         return digest_of(asdict(self._choice), request.key, _read(request, marks), stored)
 
 

@@ -28,7 +28,7 @@ SOURCES = {
         "joint_type, as_of_date, model_id, entity_scope, vector, numeric_model_id, text_model_id, created_at",
     ),
     "series_values": ("series_id", "extract(year FROM observation_date)::integer", "observation_date, known_at, value"),
-    "models": ("''", "0", "model_id, kind, fingerprint, config"),
+    "models": ("model_id", "0", "kind, fingerprint, config"),
 }  # fmt: skip
 """Of each table that is digested: the expressions of key and period of a row, and the fields that count."""
 DIGEST = "hashtextextended(hash_record_extended(ROW({}), 0)::text, 0)"

@@ -25,6 +25,9 @@ STATEMENTS = (
         added CONSTANT text := rows || '1 AS n FROM new_rows';
         removed CONSTANT text := rows || '-1 AS n FROM old_rows';
     BEGIN
+        IF TG_TABLE_SCHEMA <> current_schema() THEN
+            RAISE EXCEPTION '% is no table whose rows are digested', TG_RELID::regclass;
+        END IF;
         IF TG_OP = 'TRUNCATE' THEN
             DELETE FROM state_digests WHERE source = TG_TABLE_NAME;
             RETURN NULL;
@@ -42,6 +45,7 @@ STATEMENTS = (
         RETURN NULL;
     END $$
     """,
+    # as of `keep_source_digests`: expressions would be evaluated with the rights of the owner
     "REVOKE EXECUTE ON FUNCTION keep_state_digests() FROM PUBLIC",
 )
 OF_STATE = """
