@@ -151,7 +151,8 @@ def test_a_change_behind_resting_triggers_is_named_by_a_check_and_made_good_by_i
             connection.execute(statement)
     found = run("db", "check")
     assert found.exit_code == 3
-    assert found.stdout.splitlines() == [
+    blocks = re.compile(r"(?<=text-static-v1) \d+")  # of identifiers, which go on from test to test
+    assert [blocks.sub("", line) for line in found.stdout.splitlines()] == [
         "joint_embeddings: US_INDEX 2023 has rows that its digest does not tell [digest_disagrees]",
         "joint_embeddings: US_MIX 2023 has rows that its digest does not tell [digest_disagrees]",
         "text_embeddings: MACRO text-static-v1 has rows that its digest does not tell [digest_disagrees]",

@@ -128,6 +128,9 @@ def test_an_older_database_keeps_its_copies_and_gets_no_more(fresh_dsn: FreshDsn
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN identity_hash")
                 connection.execute(f"DROP FUNCTION count_words_of_{table} CASCADE")
             connection.execute("DROP FUNCTION text_configuration, count_stems")
+            connection.execute("DROP FUNCTION keep_source_digests, count_outside_write CASCADE")
+            connection.execute("DROP FUNCTION digest_of_bar, digest_of_decision")
+            connection.execute("DROP TABLE source_digests, outside_writes, numeric_coverage, settled_work")
             dropped = "text_passages, text_stances, stance_heads, text_words, text_instruments"
             connection.execute(f"DROP TABLE series_values, {dropped}")
             connection.execute("UPDATE alembic_version_historical SET version_num = '0005'")

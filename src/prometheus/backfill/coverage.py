@@ -74,13 +74,15 @@ class Remaining:
 
 
 def completed_spans(
-    first_date: date, windows: WindowBatch, stored: NDArray[Any], states: Iterable[SpanState]
+    first_date: date, windows: WindowBatch, stored: NDArray[Any], states: Sequence[SpanState]
 ) -> tuple[CoveredSpan, ...]:
     """Return what will be covered once the missing windows from a date on are stored.
 
     `windows` are all that there are, `stored` the rows of those dates, and `states` what was known of each instrument
     before either was read. An instrument with a row on a date without a window is left out.
     """
+    if not states:  # of single dates none are asked for
+        return ()
     strays = {windows.entity_ids[index] for index in _stray_entities(windows, stored)}
     bounds = np.searchsorted(windows.entity_index, np.arange(len(windows.entity_ids) + 1)).tolist()
     spans = []

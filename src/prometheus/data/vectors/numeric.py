@@ -141,7 +141,7 @@ def _covering(
     n_rows = store(cursor, batch)
     key = (batch.model_id, batch.window_days)
     recorded = record_spans(cursor, batch.entity_type, *key, batch.completes) if batch.completes else set()
-    others = {batch.entity_ids[index] for index in np.unique(batch.entity_index).tolist()} - recorded
+    others = {batch.entity_ids[index] for index in set(batch.entity_index.tolist())} - recorded
     if others and n_rows:
         forget_dates(cursor, batch.entity_type, others, *key, batch.as_of_dates)
     return n_rows
@@ -169,7 +169,7 @@ def _blocks(batch: EmbeddingBatch) -> Iterator[Mapping[str, NDArray[Any]]]:
     ranks = np.argsort(np.lexsort((ids, lengths)))
     order = np.lexsort((batch.as_of_dates, ranks[batch.entity_index]))
     cuts = np.flatnonzero(np.diff(lengths[batch.entity_index[order]])) + 1
-    for rows in np.split(order, np.union1d(cuts, np.arange(ROWS_AT_ONCE, len(batch), ROWS_AT_ONCE))):
+    for rows in np.split(order, sorted({*cuts.tolist(), *range(ROWS_AT_ONCE, len(batch), ROWS_AT_ONCE)})):
         n_rows, named = len(rows), batch.entity_index[rows]
         yield {
             "entity_type": constant_bytes(batch.entity_type.encode(), n_rows),
