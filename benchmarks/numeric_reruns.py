@@ -28,6 +28,8 @@ from prometheus.encoders.catalogue import default_window_days
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
 
 FRIDAY = 5
+FOUR_MILLION = 4_000_000
+"""Windows of a result that is kept beside that of fewer."""
 TRIGGER = "digest_new_rows"
 LOAD = """
     INSERT INTO prices_daily (instrument_id, trade_date, close, adjusted_close, volume, currency)
@@ -57,7 +59,8 @@ def main() -> None:
         else:
             figures = measure(app, model_id, arguments.instruments, arguments.dates, arguments.rounds)
     settings = {"model": model_id, "instruments": arguments.instruments, "dates": arguments.dates}
-    record("numeric_reruns", settings, figures, keep=not (arguments.is_trial or arguments.ingest))
+    name = "numeric_reruns_4m" if figures.get("windows", 0) >= FOUR_MILLION else "numeric_reruns"
+    record(name, settings, figures, keep=not (arguments.is_trial or arguments.ingest))
 
 
 @dataclass(frozen=True, slots=True)

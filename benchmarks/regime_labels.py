@@ -20,6 +20,7 @@ from itertools import cycle
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.recording import record
 from prometheus.arrays import Float32Matrix, Float64Matrix
 from prometheus.encoders.numeric import descriptors
 from prometheus.encoders.numeric.features import log_prices
@@ -68,6 +69,7 @@ def main() -> None:
         quick, slow = side_by_side(*works)
         said = f"{slow:>15.3f}{slow / quick:>8.1f}" if len(works) > 1 else ""
         print(f"{stage:<40}{quick:>10.3f}{said}")
+    record("regime_labels", {}, {"fit of 3,000 sessions, ms": fits[own], "evening, ms": evenings[own]})
 
 
 def sample_history() -> MarketHistory:
