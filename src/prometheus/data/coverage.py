@@ -43,7 +43,7 @@ _SOURCES_UNTIL = """(
     ) AS decided
 )"""
 _STATES = """
-    SELECT wanted.id, now.sources, now.newest, outside.n_writes, stored.xmin::text::int8, stored.first_date,
+    SELECT wanted.id, now.sources, now.newest, outside.n_writes, stored.transaction::text::int8, stored.first_date,
            stored.last_date, stored.sources, stored.n_rows, stored.digest, stored.is_true,
            {n_stored}, {has_tail}
     FROM unnest({ids}::text[]) WITH ORDINALITY AS wanted(id, place)
@@ -57,11 +57,15 @@ _STATES = """
         FROM {until_last} AS sources
     ) AS now
     LEFT JOIN LATERAL (
-        SELECT c.xmin, c.first_date, c.last_date, c.sources, c.n_rows, c.digest,
-               c.made_by = {made_by} AND c.n_outside_writes = outside.n_writes AND c.sources = before.sources AS is_true
-        FROM numeric_coverage AS c CROSS JOIN LATERAL {until_covered} AS before
-        WHERE c.entity_type = {entity_type} AND c.entity_id = wanted.id AND c.model_id = {model_id}
-          AND c.window_days = {window_days}
+        SELECT c.*, c.made_by = {made_by} AND c.n_outside_writes = outside.n_writes AND c.sources = before.sources
+               AS is_true
+        FROM (
+            SELECT xmin AS transaction, first_date, last_date, sources, made_by, n_outside_writes, n_rows, digest
+            FROM numeric_coverage
+            WHERE entity_type = {entity_type} AND entity_id = wanted.id AND model_id = {model_id}
+              AND window_days = {window_days}
+            OFFSET 0  -- without statistics the planner would compare every covered span with every instrument
+        ) AS c CROSS JOIN LATERAL {until_covered} AS before
     ) AS stored ON true
     ORDER BY wanted.place
 """
