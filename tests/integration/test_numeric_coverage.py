@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 from tests.fixtures.database import TableDigest, as_owner, empty_databases
 from tests.fixtures.examples import share_of
 from tests.fixtures.market import LoadPrices, random_walk, weekdays
@@ -24,6 +25,7 @@ from prometheus.backfill.plan import BackfillReport, DateSpan, NumericRequest
 from prometheus.data.coverage import NumericCoverage
 from prometheus.data.reader import DataReader
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2, NUMERIC_SIMPLE_V1
+from prometheus.encoders.numeric.coverage import CoveredSpan
 from prometheus.encoders.numeric.encoder import EmbeddingBatch
 from prometheus.encoders.numeric.windows import NumericWindowSpec
 from prometheus.errors import NotFoundError
@@ -368,3 +370,24 @@ def test_coverage_that_disagrees_with_its_rows_is_named_and_forgotten(
     assert set(covered(db_manager)) == {"A"}
     assert run(db_manager, everything()) == (108, 47, 0, [])
     assert coverage.check() == []
+
+
+def test_what_is_covered_is_one_look_at_an_index_per_instrument(
+    db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"N{number:03d}" for number in range(500)]
+    coverage = NumericCoverage(db_manager)
+    spans = [CoveredSpan(name, date(2020, 1, 1), LAST, 0, 0, 0, 1, 0) for name in names]
+    assert coverage.record(NUM_REGIME_CORE_V1, 63, spans) == set(names)  # no statistics yet
+    plans: list[str] = []
+
+    def explained(_self: object, query: sql.Composed) -> list[tuple[Any, ...]]:
+        with db_manager.get_historical_connection() as connection:
+            plans.extend(line for (line,) in connection.execute(sql.SQL("EXPLAIN {}").format(query)).fetchall())
+        return []
+
+    monkeypatch.setattr(type(coverage._db), "rows", explained)
+    coverage.states(names, NUM_REGIME_CORE_V1, 63, 0, date(2020, 1, 1), LAST)
+    plan = "\n".join(plans)
+    assert "(entity_id = wanted.id)" in plan
+    assert "Join Filter" not in plan
