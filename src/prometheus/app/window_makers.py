@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 
+from prometheus.core.code import digest_of_code
 from prometheus.encoders.identity import fingerprint, model_config
 from prometheus.encoders.numeric.features import feature_set_of
 from prometheus.protocols import NumericEmbeddingModel
 
-_CODE = ("prometheus.market", "prometheus.encoders.numeric")
 _LIBRARIES = ("numpy", "exchange_calendars")
 
 
 def digest_of_maker(model: NumericEmbeddingModel, market: str) -> int:
     """Return a digest, of 64 bits and signed, of all that decides the windows of a model in a market but the bars.
 
-    Of the code that judges bars and cuts windows every byte counts: a version number could be forgotten.
+    Of the code that judges bars and cuts windows every byte counts.
     """
     seen = feature_set_of(model)
     facts = (_code(), fingerprint(model_config(model)), seen.names, seen.bar_fields, seen.is_judged, market)
@@ -27,11 +26,4 @@ def digest_of_maker(model: NumericEmbeddingModel, market: str) -> int:
 
 @cache
 def _code() -> str:
-    digest = hashlib.sha256()
-    for package in _CODE:
-        for file in sorted(files(package).iterdir(), key=lambda each: each.name):
-            if file.name.endswith((".py", ".json")):
-                digest.update(file.read_bytes())
-    for library in _LIBRARIES:
-        digest.update(version(library).encode())
-    return digest.hexdigest()
+    return " ".join([digest_of_code("market", "encoders/numeric"), *map(version, _LIBRARIES)])

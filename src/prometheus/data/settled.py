@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
-from prometheus import __version__
+from prometheus.core.code import digest_of_code
 from prometheus.data.postgres.connections import Databases, HistoricalTables, Transactions
 
 EVERY_PERIOD = 0
@@ -65,14 +65,14 @@ class Marks:
 
 
 def digest_of(*facts: Any) -> bytes:
-    """Return a digest, 16 bytes, of facts that can be written as JSON, and of this version of the program.
+    """Return a digest, 16 bytes, of facts that can be written as JSON, and of the code of this program.
 
     Examples
     --------
     >>> digest_of("US", [1, None]) == digest_of("US", [1, None]), digest_of("US", [1]) == digest_of("US", 1)
     (True, False)
     """
-    text = json.dumps([__version__, *facts], sort_keys=True, default=str)
+    text = json.dumps([digest_of_code(), *facts], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
