@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from prometheus.arrays import encode_vector
 from prometheus.backfill.joint import JointRequest, JointRun
 from prometheus.backfill.plan import DateSpan
 from prometheus.data.vectors.joint import JointEmbeddingStore
-from prometheus.data.vectors.texts import TextVectorReader
+from prometheus.data.vectors.texts import DailyTextsOfOneRun, TextVectorReader
 from prometheus.encoders.joint.examples import REGIME_MACRO, REGIME_NEWS
 from prometheus.encoders.texts.documents import TextSelection
 from prometheus.errors import InputRefusedError, ModelFingerprintError, NoRegimesError, UsageError, VectorError
@@ -198,6 +199,24 @@ def test_the_session_time_zone_changes_nothing(
 
     assert found.dates.tolist() == expected.dates.tolist() == [FIRST]
     assert found.vectors.tobytes() == expected.vectors.tobytes()
+
+
+def test_means_that_are_kept_for_a_run_are_those_that_are_read(
+    db_manager: DatabaseManager, save_macro: SaveText
+) -> None:
+    for number, hour in enumerate((0, 3, 3, 12, 23, 5, 7)):
+        save_macro(at(FIRST + timedelta(days=number % 5), hour))
+    wanted = TextSelection("MACRO", "text-macro-v1", {})
+    other = TextSelection("MACRO", "text-macro-v1", {"country": "JP"})
+    kept, reader = DailyTextsOfOneRun(db_manager), TextVectorReader(db_manager)
+    days = [date.min, *(FIRST + timedelta(days=number) for number in range(-1, 7)), date.max]
+    spans = [(first, last) for first in days for last in days if first <= last]
+    for number, (first, last) in enumerate(random.Random(3).sample(spans, len(spans))):
+        selection = wanted if number % 4 else other
+        found, expected = kept.load(selection, first, last), reader.load(selection, first, last)
+        assert found.dates.tolist() == expected.dates.tolist()
+        assert found.n_texts.tolist() == expected.n_texts.tolist()
+        assert found.vectors.tobytes() == expected.vectors.tobytes()
 
 
 def test_a_named_time_zone_moves_texts_to_its_dates_and_stands_in_the_scope(

@@ -60,6 +60,8 @@ class BringUp:
     ) -> None:  # fmt: skip
         self._app, self._planner, self._told = app, planner, told
         self._joinable, self._request = joinable, request
+        self._wired = app.wired.reading_texts_once()  # those of this night are embedded
+        self._joint = JoinTexts(self._wired)
 
     def region(self, plan: RegionPlan, notes: NightNotes) -> RegionNight:
         """Compute what one region lacks; a failure is noted and stops no other region."""
@@ -117,7 +119,7 @@ class BringUp:
         encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
         prototypes = plan.definition.prototypes
         request = RegimeRequest(plan.region, instrument_id, wanted.span, None, encoder_model_id, prototypes)
-        wired = self._app.wired.storing_in(self._told.storage(plan.region, model_id, end))
+        wired = self._wired.storing_in(self._told.storage(plan.region, model_id, end))
         done = LabelRegimes(wired).run(request, dry_run=dry_run)
         report = done.report
         notes.runs.append((LabelRegimes.kind, model_id, report.planned))
@@ -146,19 +148,19 @@ class BringUp:
         of_texts = text_branches(self._app.wired.config, wanted.plan.region, wanted.plan.definition)
         branches = [each for each in of_texts if each.space.text_source in self._joinable]
         named = {each.joint_model_id for each in branches}
-        numbers = self._app.joint.with_numbers(wanted.plan.region, wanted.encoder_model_id, wanted.span.end)
+        numbers = self._joint.with_numbers(wanted.plan.region, wanted.encoder_model_id, wanted.span.end)
         return [*branches, *(each for each in numbers if each.joint_model_id not in named)]
 
     def _join(self, night: RegionNight, wanted: _WantedRegion, branch: TextBranch, notes: NightNotes) -> RegionNight:
         dry_run = self._request.dry_run
-        span = self._app.joint.joinable(wanted.span, branch.joint_model_id)
+        span = self._joint.joinable(wanted.span, branch.joint_model_id)
         if span is None:
             return night
         request = JointRequest(
             branch.space, wanted.plan.region, span, wanted.encoder_model_id, branch.text_model_id, branch.filters
         )
         models = JointModelChoice(wanted.encoder_model_id, branch.text_model_id, branch.joint_model_id)
-        done = self._app.joint.backfill([request], models, dry_run=dry_run)
+        done = self._joint.backfill([request], models, dry_run=dry_run)
         notes.runs.append((JoinTexts.kind, branch.joint_model_id, done.report.planned))
         night = replace(night, n_joint_rows=night.n_joint_rows + done.report.written)
         return night if dry_run else replace(night, run_ids=(*night.run_ids, done.run_id))

@@ -96,6 +96,14 @@ class Wiring:
         other.storage = storage
         return other
 
+    def reading_texts_once(self) -> Wiring:
+        """Return a wiring that keeps the daily means of texts it reads: for one run that writes no text."""
+        from prometheus.data.vectors.texts import DailyTextsOfOneRun  # noqa: PLC0415 -- only where texts are joined
+
+        other = copy(self)
+        vars(other)["daily_texts"] = DailyTextsOfOneRun(self.db_manager)
+        return other
+
     @cached_property
     def timelines(self) -> RegimeTimelines:
         """Stored regimes as columns."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any, Literal, TypeAlias
 
@@ -14,7 +16,7 @@ from psycopg import sql
 
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
 from prometheus.data.models import VectorTable
-from prometheus.data.postgres.connections import HistoricalTables
+from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables
 from prometheus.data.text_reader import compose_text_query, newest_version
 from prometheus.encoders.texts.daily import DailyTexts, daily_means
 from prometheus.encoders.texts.documents import (
@@ -286,6 +288,29 @@ class TextVectorReader(HistoricalTables):
         except psycopg.DataError as error:
             fault = f"vectors of one model differ in length, {dim} values expected"
             raise VectorError("text_embeddings", fault) from error
+
+
+class DailyTextsOfOneRun(TextVectorReader):
+    """Keeps the means it has read, so that regions that are joined one after the other read their texts once.
+
+    What is written into the tables later is not seen.
+    """
+
+    def __init__(self, db_manager: HistoricalDatabase) -> None:
+        super().__init__(db_manager)
+        self._kept: dict[str, tuple[date, date, DailyTexts | None]] = {}
+
+    def load(self, wanted: TextSelection, start: date, end: date) -> DailyTexts:
+        """Return the mean of each date's texts; see `TextVectorReader`. A date's mean is the same in every span."""
+        key = json.dumps(asdict(wanted), sort_keys=True, default=str)
+        first, last, means = self._kept.get(key, (date.max, date.min, None))
+        if means is None or start < first or end > last:
+            first, last = min(start, first), max(end, last)
+            means = super().load(wanted, first, last)
+            self._kept[key] = (first, last, means)
+        days = means.dates
+        rows = slice(days.searchsorted(np.datetime64(start)), days.searchsorted(np.datetime64(end), "right"))
+        return DailyTexts(means.dates[rows], means.vectors[rows], means.n_texts[rows])
 
 
 def _spans(start: date, end: date) -> list[tuple[date, date]]:
