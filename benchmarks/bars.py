@@ -41,7 +41,7 @@ BARS = (
     Bar("idle_night", "both, CPU s", "at most", 0.8),
     Bar("regime_labels", "fit of 3,000 sessions, ms", "at most", 6),
     Bar("regime_labels", "evening, ms", "at most", 0.1),
-    Bar("market_members", "206 stocks, processor seconds", "at most", 20),
+    Bar("market_members", "206 stocks, s of clock", "at most", 20),
     Bar("analog_search", "a new date of 8,564, ms of clock, median", "at most", 10),
     Bar("analog_search", "no index, s of clock, median", "at most", 8),
     Bar("analog_search", "index of 100%, s of clock", "at most", 150),

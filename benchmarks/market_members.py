@@ -59,8 +59,8 @@ def measure(app: App) -> dict[str, float]:
     parts = {"calibrate": calibrated, "label": labelled}
     figures = {f"{part}, {what} s": value for part, took in parts.items() for what, value in took.items()}
     processor = {part: took["client"] + took["server"] for part, took in parts.items()}
-    if n_stocks == N_MEASURED:
-        figures[f"{N_MEASURED} stocks, processor seconds"] = sum(processor.values())
+    if len(app.wired.catalog.list_instruments("US_EQ", None, 0)) == N_MEASURED:
+        figures[f"{N_MEASURED} stocks, s of clock"] = calibrated["clock"] + labelled["clock"]
     return figures | {
         "both, clock s": calibrated["clock"] + labelled["clock"],
         "both, processor s": sum(processor.values()),
