@@ -2,57 +2,15 @@
 
 from alembic import op
 
+from prometheus.data.migrations.row_digests import HASH_OF_ROW, digest_rows, digest_table
+
 revision = "0012"
 down_revision = "0011"
 
-# Field by field in PostgreSQL's own hash of a record, then once more: that hash is a sum over the fields, so two rows
-# that exchange a value would leave the combined digest as it was. The hash takes -0.0 for 0.0, an input hash does not.
-HASH = "SELECT hashtextextended(hash_record_extended(ROW({fields}), 0)::text, 0)"
+HASH = f"SELECT {HASH_OF_ROW}"
 
 STATEMENTS = (
-    """
-    CREATE TABLE source_digests (
-        source text    NOT NULL,
-        key    text    NOT NULL,
-        period integer NOT NULL,
-        n_rows bigint  NOT NULL,
-        digest bigint  NOT NULL,
-        PRIMARY KEY (source, key, period)
-    )
-    """,
-    # Rows of one key and period in any order: their digests are combined by exclusive or, so that what a statement
-    # takes away or adds is one more operand. The arguments are the expressions of key, period and digest of a row.
-    """
-    CREATE FUNCTION keep_source_digests() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    DECLARE
-        rows CONSTANT text := format('SELECT %s AS key, %s AS period, %s AS digest, ', VARIADIC TG_ARGV);
-        added CONSTANT text := rows || '1 AS n FROM new_rows';
-        removed CONSTANT text := rows || '-1 AS n FROM old_rows';
-    BEGIN
-        IF TG_TABLE_SCHEMA <> current_schema() THEN
-            RAISE EXCEPTION '% is no table whose rows are digested', TG_RELID::regclass;
-        END IF;
-        IF TG_OP = 'TRUNCATE' THEN
-            DELETE FROM source_digests WHERE source = TG_TABLE_NAME;
-            RETURN NULL;
-        END IF;
-        EXECUTE format(
-            'INSERT INTO source_digests AS stored (source, key, period, n_rows, digest)
-             SELECT %L, key, period, sum(n), bit_xor(digest) FROM (%s) AS changed
-             GROUP BY key, period ORDER BY key COLLATE "C", period
-             ON CONFLICT (source, key, period) DO UPDATE
-             SET n_rows = stored.n_rows + excluded.n_rows, digest = stored.digest # excluded.digest
-             WHERE excluded.n_rows <> 0 OR excluded.digest <> 0',
-            TG_TABLE_NAME,
-            CASE TG_OP WHEN 'INSERT' THEN added WHEN 'DELETE' THEN removed ELSE added || ' UNION ALL ' || removed END
-        );
-        RETURN NULL;
-    END $$
-    """,
-    # Another role that could make a trigger of it would have expressions evaluated with the rights of the owner. A dump
-    # may be restored without privileges, so the function looks at the schema, too: only the owner makes tables there.
-    "REVOKE EXECUTE ON FUNCTION keep_source_digests() FROM PUBLIC",
+    *digest_table("source"),
     f"""
     CREATE FUNCTION digest_of_bar(
         trade_date date, open double precision, high double precision, low double precision, close double precision,
@@ -60,7 +18,7 @@ STATEMENTS = (
     ) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         {
         HASH.format(
-            fields="trade_date, open, high, low, close, adjusted_close, volume, "
+            "trade_date, open, high, low, close, adjusted_close, volume, "
             "CASE WHEN volume = 0 THEN float8send(volume) END, currency"
         )
     }
@@ -70,7 +28,7 @@ STATEMENTS = (
     CREATE FUNCTION digest_of_decision(
         trade_date date, decided_at timestamptz, verdict text, close double precision, is_in_force boolean
     ) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-        {HASH.format(fields="trade_date, decided_at, verdict, close, is_in_force")}
+        {HASH.format("trade_date, decided_at, verdict, close, is_in_force")}
     $$
     """,
     # Statements that write vectors and keep no coverage themselves; each ends the coverage of the whole table. A
@@ -128,35 +86,10 @@ SOURCES = {
 }
 """Of each table that is digested: the expressions of key, period and digest of a row."""
 
-TRIGGERS = (
-    """
-    CREATE TRIGGER digest_new_rows AFTER INSERT ON {table}
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_changed_rows AFTER UPDATE ON {table}
-    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_removed_rows AFTER DELETE ON {table}
-    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_no_rows AFTER TRUNCATE ON {table}
-    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    INSERT INTO source_digests (source, key, period, n_rows, digest)
-    SELECT '{table}', {key}, {period}, count(*), bit_xor({digest}) FROM {table} GROUP BY 2, 3
-    """,
-)
-
 
 def upgrade() -> None:
     for statement in STATEMENTS:
         op.execute(statement)
-    for table, (key, period, digest) in SOURCES.items():
-        arguments = ", ".join(f"'{expression}'" for expression in (key, period, digest))
-        for statement in TRIGGERS:
-            op.execute(statement.format(table=table, key=key, period=period, digest=digest, arguments=arguments))
+    for table, expressions in SOURCES.items():
+        for statement in digest_rows("source", table, *expressions):
+            op.execute(statement)

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from prometheus.data.migrations.row_digests import HASH_OF_ROW, digest_rows
+
 revision = "0013"
 down_revision = "0012"
 
@@ -31,31 +33,6 @@ SOURCES = {
     "models": ("model_id", "0", "kind, fingerprint, config"),
 }  # fmt: skip
 """Of each table that is digested: the expressions of key and period of a row, and the fields that count."""
-DIGEST = "hashtextextended(hash_record_extended(ROW({}), 0)::text, 0)"
-
-TRIGGERS = (
-    """
-    CREATE TRIGGER digest_new_rows AFTER INSERT ON {table}
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_changed_rows AFTER UPDATE ON {table}
-    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_removed_rows AFTER DELETE ON {table}
-    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    CREATE TRIGGER digest_no_rows AFTER TRUNCATE ON {table}
-    FOR EACH STATEMENT EXECUTE FUNCTION keep_source_digests({arguments})
-    """,
-    """
-    INSERT INTO source_digests (source, key, period, n_rows, digest)
-    SELECT '{table}', {key}, {period}, count(*), bit_xor({digest}) FROM {table} GROUP BY 2, 3
-    """,
-)
 STATEMENTS = (
     # `sources` is a digest of all that the work reads and of the rows it wants; `account` is what it said
     """
@@ -83,7 +60,5 @@ def upgrade() -> None:
     for statement in STATEMENTS:
         op.execute(statement)
     for table, (key, period, fields) in SOURCES.items():
-        digest = DIGEST.format(fields)
-        arguments = ", ".join("'{}'".format(each.replace("'", "''")) for each in (key, period, digest))
-        for trigger in TRIGGERS:
-            op.execute(trigger.format(table=table, key=key, period=period, digest=digest, arguments=arguments))
+        for statement in digest_rows("source", table, key, period, HASH_OF_ROW.format(fields)):
+            op.execute(statement)
