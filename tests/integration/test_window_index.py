@@ -106,7 +106,8 @@ def test_the_index_keeps_in_step_with_the_rows(db_manager: DatabaseManager) -> N
     assert (status.n_indexed, status.n_missing) == (1_200, 0)
     assert WindowIndex(db_manager, MODEL).sync() == 0
     report = tasks.check_index(MODEL, 40, 10, window_days=63)
-    assert (report.n_queries, report.n_windows, report.recall) == (39, 1_200, 1.0)  # the first day has no past
+    assert (report.n_queries, report.n_windows) == (39, 1_200)  # the first day has no past
+    assert report.recall > 0.95  # the graph begins with numbers drawn by the server, so it is not always 1
 
 
 @pytest.mark.usefixtures("windows")
