@@ -11,7 +11,9 @@ from benchmarks.cluster_faults import FAULTS
 from benchmarks.namespaces import Network, why_not
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no machines of namespaces here: {why_not()}")
+LACKS = why_not()
+"""Namespaces want root and some tools of Linux; nothing else can stand in for a machine that loses its power."""
+pytestmark = pytest.mark.skipif(LACKS is not None, reason=f"no machines of namespaces here: {LACKS}")
 
 
 def test_machines_see_each_other_by_network_and_nothing_else(tmp_path: Path) -> None:
