@@ -35,6 +35,7 @@ ROOT_PAGES = {
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
 }
 PLACES = {**ROOT_PAGES, "README.md": "index.md", "docs/adr": "adr/README.md"}
 DECISIONS = "Decisions"

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -115,11 +116,34 @@ def demo_home() -> Iterator[DemoHome]:
 def reader(demo_home: DemoHome, own_server: OwnServer) -> Iterator[Shell]:
     """A shell in a folder where the demo was run, with files of the reader's own and a server nobody has used."""
     demo_home.reset()
-    own_server.execute("CREATE ROLE postgres LOGIN SUPERUSER PASSWORD 'admin-secret'")
     place = Path(tempfile.mkdtemp(prefix="page-", dir=demo_home.home.parent))
+    with reader_of(place, demo_home, own_server) as shell:
+        yield shell
+
+
+@pytest.fixture(scope="session")
+def new_home() -> Iterator[DemoHome]:
+    """A home that nothing was written to, as a reader has one before the first command."""
+    with tempfile.TemporaryDirectory(prefix="prometheus-read-", dir=SCRATCH, ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        (folder / "files").mkdir()
+        with quick_python(folder) as python:
+            home = DemoHome(folder / "home", folder / "files", python.programs)
+            python.wait()
+            try:
+                yield home
+            finally:
+                home.stop()
+
+
+@contextmanager
+def reader_of(place: Path, home: DemoHome, own_server: OwnServer) -> Iterator[Shell]:
+    """Yield a shell below ``place``; what was made on the own server is removed at the end."""
+    own_server.execute("CREATE ROLE postgres LOGIN SUPERUSER PASSWORD 'admin-secret'")
     place.chmod(0o755)  # a home below it must be reachable by the account that embedded servers run as
     folder = place / "reader"
-    shutil.copytree(demo_home.folder, folder)
+    shutil.copytree(home.folder, folder)
     shutil.copy(PRICES, folder / "prices.parquet")
     for name, text in (("more.csv", MORE_PRICES), ("events.jsonl", MACRO), ("articles.jsonl", NEWS)):
         (folder / name).write_text(text, encoding="utf-8")
@@ -132,7 +156,7 @@ def reader(demo_home: DemoHome, own_server: OwnServer) -> Iterator[Shell]:
         f"db.example:*:*:postgres:admin-secret\ndb.example:*:*:prometheus:{parts['password']}\n", encoding="utf-8"
     )
     passwords.chmod(0o600)
-    shell = Shell(folder, {**demo_home.environment(), "PGPASSFILE": str(passwords)}, own)
+    shell = Shell(folder, {**home.environment(), "PGPASSFILE": str(passwords)}, own)
     yield shell
     shell.close()
     if shell.has_used_own_server:

@@ -7,7 +7,6 @@ comment                       meaning
 ``<!-- needs: MODULE -->``    it is run where that optional package is installed
 ``<!-- deep: reason -->``     it takes too long for every day; ``make test-deep`` runs it
 ``<!-- exit: 5 -->``          the block ends with that exit code; ``0 5``: its commands do, one after the other
-``<!-- before: COMMAND -->``  what the reader is taken to have typed before
 ``<!-- own server -->``       ``db.example`` in it is a PostgreSQL of the reader's own
 ``<!-- file: NAME -->``       the block is a file; it is written before anything of the page is run
 ``<!-- shown -->``            the block before printed these lines, in this order; ``…`` stands for others
@@ -26,7 +25,7 @@ SCRIPTS = ("bash", "python")
 _BLOCK = re.compile(
     r"(?P<marks>(?:^[ ]*<!--[^>]*-->\n)*)^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_MARK = re.compile(r"<!-- (?P<name>not run|needs|deep|exit|before|own server|file|shown)(?:: (?P<value>[^>]*?))? -->")
+_MARK = re.compile(r"<!-- (?P<name>not run|needs|deep|exit|own server|file|shown)(?:: (?P<value>[^>]*?))? -->")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class Shell:
         self._own_server = dict(own_server)
         self._port = _free_port()
         self.has_used_own_server = False
-        (self._state / "variables").write_text(f"cd {folder}\n")
+        self.open_terminal()
 
     def run(self, block: Block) -> Ended:
         """Run a block; bash stops at the first command that fails, unless several exit codes are wanted."""
@@ -134,11 +134,24 @@ class Shell:
             f"trap '{KEEP_VARIABLES} > {self._state}/variables' EXIT",
             *(f"export {name}={value}" for name, value in self._own_server.items() if "own server" in block.marks),
             *(f"unset {name}" for name in self._own_server if "own server" not in block.marks),
-            block.marks.get("before", ""),
             "set +e" if is_each else "set -e -o pipefail",
             SERVE.sub(self._in_background, text),
         ]
         return self._bash("\n".join(lines), is_each=is_each)
+
+    def write_files(self, blocks: Iterable[Block]) -> None:
+        """Write the files among these blocks, as a reader saves them."""
+        for block in blocks:
+            if "file" in block.marks:
+                (self.folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
+
+    def type(self, command: str) -> Ended:
+        """Run a command that stands on no page by itself."""
+        return self._bash(f". {self._state}/variables\nset -e\n{command}\n", is_each=False)
+
+    def open_terminal(self) -> None:
+        """Begin anew in the same folder: nothing that was exported is left."""
+        (self._state / "variables").write_text(f"cd {self.folder}\n")
 
     def close(self) -> int:
         """End a server that runs in the background as Ctrl-C's cousin would; return its exit code, 0 without one."""

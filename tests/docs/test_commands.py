@@ -1,10 +1,11 @@
-"""Every command and snippet that the documents show is run, page by page, in the order a reader meets them."""
+"""Each page by itself does what it says, for a reader who begins there; `test_reading_order` reads all in one go."""
 
 from __future__ import annotations
 
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -34,24 +35,29 @@ def is_installed(module: str | None) -> bool:
 
 def follow(page: Path, shell: Shell, *, is_deep: bool) -> None:
     """Write the files of a page, run its blocks and compare what they print with what is shown."""
-    blocks = blocks_of(page)
-    for block in [*chain.from_iterable(map(blocks_of, PAGES)), *blocks]:  # those of this page last
-        if "file" in block.marks:
-            (shell.folder / block.marks["file"]).write_text(block.text, encoding="utf-8")
+    shell.write_files([*chain.from_iterable(map(blocks_of, PAGES)), *blocks_of(page)])  # those of this page last
+    for departure in departures(page, shell, is_deep=is_deep):
+        raise AssertionError(departure)
+    assert shell.close() == 0
+
+
+def departures(page: Path, shell: Shell, *, is_deep: bool) -> Iterator[str]:
+    """Run the blocks of a page in their order; yield where one ends or prints otherwise than the page says."""
     printed = ""
-    for block in blocks:
+    for block in blocks_of(page):
         if ("deep" in block.marks and not is_deep) or not is_installed(block.marks.get("needs")):
             continue
         if "shown" in block.marks:
             missing = not_printed(block.text, printed)
-            assert missing is None, f"{block}: {missing!r} was not printed; this was:\n{printed}"
+            if missing is not None:
+                yield f"{block}: {missing!r} was not printed; this was:\n{printed}"
         if not block.is_script or "not run" in block.marks or lacks_program(block):
             continue
         ended = shell.run(block)
         wanted = tuple(map(int, block.marks.get("exit", "0").split()))
-        assert ended.exit_codes == wanted, f"{block}: {ended.exit_codes}, not {wanted}\n{block.text}\n{ended.output}"
+        if ended.exit_codes != wanted:
+            yield f"{block}: {ended.exit_codes}, not {wanted}\n{block.text}\n{ended.output}"
         printed = ended.output
-    assert shell.close() == 0
 
 
 def lacks_program(block: Block) -> bool:
@@ -71,6 +77,7 @@ def is_slow(page: Path) -> bool:
     return any("deep" in block.marks for block in blocks_of(page))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_do_what_it_says(page: Path, reader: Shell) -> None:
     follow(page, reader, is_deep=False)
