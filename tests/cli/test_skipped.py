@@ -109,6 +109,19 @@ def test_a_history_that_has_not_begun_is_skipped_with_its_first_bar(run: Run, db
     assert (named.exit_code, "found 14" in named.stderr) == (3, True), named.stderr
 
 
+def test_a_life_shorter_than_a_window_is_skipped_also_where_the_range_holds_it_whole(
+    run: Run, db_manager: DatabaseManager
+) -> None:
+    copy_bars(db_manager, "SHORT.US", "trade_date BETWEEN '2024-01-02' AND '2024-02-01'")
+    copy_bars(db_manager, "GAPS.US", "trade_date BETWEEN '2023-01-03' AND '2023-01-20' OR trade_date = '2024-06-03'")
+    for start in ("2023-12-01", "2024-01-16"):
+        done = run(*MARKET, "--date-range", start, AS_OF, "--json")
+        found = json.loads(done.stdout)
+        assert found["skipped"]["ended"].get("SHORT.US") == "2024-02-01"
+        failures = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("failed: ")]
+        assert failures == ["GAPS.US:"], done.stderr
+
+
 def test_a_gap_a_hole_and_an_unknown_instrument_stay_failures(run: Run, db_manager: DatabaseManager) -> None:
     copy_bars(db_manager, "LIVE.US", "trade_date >= '2020-01-02'")
     copy_bars(db_manager, "HOLE.US", "trade_date BETWEEN '2023-01-03' AND '2023-01-31' OR trade_date > '2025-01-13'")

@@ -188,7 +188,7 @@ class Shell:
         return (
             f"( python -m prometheus serve{options}{port} > {state}/serve.log 2>&1 & echo $! > {state}/serve.pid\n"
             f"  wait $! && echo 0 > {state}/serve.exit || echo $? > {state}/serve.exit ) > /dev/null 2>&1 &\n"
-            f"for attempt in $(seq 300); do grep -qs 'Prometheus is at' {state}/serve.log && break; sleep 0.1; done\n"
+            f"for attempt in $(seq 600); do grep -qs 'Prometheus is at' {state}/serve.log && break; sleep 0.1; done\n"
             f"cat {state}/serve.log; grep -q 'Prometheus is at' {state}/serve.log"
         )
 

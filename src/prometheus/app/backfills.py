@@ -275,7 +275,7 @@ class EmbedWindows(BackfillCase):
                 for each in done.report.failures
                 if isinstance(each, InsufficientHistoryError) and each.instrument_id in members
             }
-            skipped += left_out + PriceHistories(self._wired).young(short, market)
+            skipped += left_out + PriceHistories(self._wired).too_short(short, market)
         failures = [each for each in done.report.failures if getattr(each, "instrument_id", None) not in skipped]
         return replace(done, report=replace(done.report, failures=tuple(failures)), skipped=skipped)
 

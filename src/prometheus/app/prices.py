@@ -69,15 +69,23 @@ class PriceHistories(UseCase):
             ended = {}
         return Skipped(ended, not_begun)
 
-    def young(self, needed: Mapping[str, tuple[date, int]], market: str) -> Skipped:
-        """Return the instruments that began too late for a window of a day and length, by first bar."""
-        not_begun = {}
+    def too_short(self, needed: Mapping[str, tuple[date, int]], market: str) -> Skipped:
+        """Return the instruments whose life, up to a day, is shorter than a window: begun too late, or ended too soon."""
+        not_begun, ended = {}, {}
         for day in {day for day, _ in needed.values()}:
-            for name, extent in self._extents([name for name in needed if needed[name][0] == day], day).items():
-                n_after = _n_sessions(market, extent.first, day)
-                if n_after is not None and n_after + 1 < needed[name][1]:
+            extents = self._extents([name for name in needed if needed[name][0] == day], day)
+            over = {name for name, extent in extents.items() if self._is_over(extent, market, day, day)}
+            if over and not self._goes_on(market, extents.values(), day):
+                over = set()
+            for name, extent in extents.items():
+                n_after = _n_sessions(market, extent.first, extent.newest if name in over else day)
+                if n_after is None or n_after + 1 >= needed[name][1]:
+                    continue
+                if name in over:
+                    ended[name] = extent.newest
+                else:
                     not_begun[name] = extent.first
-        return Skipped({}, not_begun)
+        return Skipped(ended, not_begun)
 
     def _is_over(self, extent: BarExtent, market: str, start: date, end: date) -> bool:
         return extent.newest < start and (_n_sessions(market, extent.newest, end) or 0) > MAX_AGE_SESSIONS

@@ -83,7 +83,7 @@ class BringUp:
             except (InsufficientHistoryError, RegionMembersError) as error:
                 needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
                 begun = dict.fromkeys(plan.skipped.rest(plan.definition.members), (plan.as_of_date, needed))
-                skipped = plan.skipped + self._planner.young(begun, plan.market)
+                skipped = plan.skipped + self._planner.too_short(begun, plan.market)
                 if not plan.stands_on(skipped):
                     raise
                 night = replace(night, skipped=skipped, is_skipped=True)
