@@ -21,7 +21,7 @@ DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
 # Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-deep test-ray test-faults check docs format bench lock clean
+.PHONY: setup demo test test-deep test-ray test-faults check docs docs-version dist format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -77,6 +77,16 @@ check: $(READY)
 # Into site/; a broken link or anchor, a page in no menu, or anything loaded from another host ends it
 docs: $(READY)
 	@said=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict 2>&1) || { echo "$$said"; exit 1; }
+
+# Of this version, beside those of older ones, as a commit on the branch `gh-pages`; the menu of the site lists all
+docs-version: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --branch gh-pages --update-aliases "$$($(BIN)/python -c 'import prometheus; print(prometheus.__version__)')" latest
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mike set-default --branch gh-pages latest
+
+# The wheel and the source with its tests, into dist/
+dist: $(READY)
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
 
 format: $(READY)
 	@$(BIN)/ruff format .
