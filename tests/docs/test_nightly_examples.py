@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -45,6 +48,21 @@ def test_the_service_tries_again_but_not_after_what_a_try_does_not_mend() -> Non
     unit.read(FOLDER / "prometheus-nightly.service")
     assert unit["Service"]["RestartPreventExitStatus"] == "2 3"
     assert unit["Service"]["Type"] == "oneshot"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_takes_the_units_and_finds_little_exposed(tmp_path: Path) -> None:
+    units = [path for path in FOLDER.iterdir() if path.suffix in {".service", ".timer"}]
+    for unit in units:
+        text = unit.read_text(encoding="utf-8").replace("/opt/prometheus/.venv/bin/python", sys.executable)
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    verify = ["systemd-analyze", "verify", *(tmp_path / unit.name for unit in units)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if str(tmp_path) in line]) == (0, [])
+    for unit in units:
+        if unit.suffix == ".service":
+            judge = ["systemd-analyze", "security", "--offline=true", "--threshold=25", tmp_path / unit.name]
+            assert subprocess.run(judge, capture_output=True, check=False).returncode == 0, unit.name
 
 
 def test_the_regions_can_be_read() -> None:
