@@ -1,4 +1,4 @@
-"""The container files: what they copy and call is there, nothing runs as root, and linters that are there are content."""
+"""The container files: what they copy and call is there, nothing is root, and linters that are there are content."""
 
 from __future__ import annotations
 

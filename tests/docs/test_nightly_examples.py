@@ -56,12 +56,12 @@ def test_systemd_takes_the_units_and_finds_little_exposed(tmp_path: Path) -> Non
     for unit in units:
         text = unit.read_text(encoding="utf-8").replace("/opt/prometheus/.venv/bin/python", sys.executable)
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
-    verify = ["systemd-analyze", "verify", *(tmp_path / unit.name for unit in units)]
+    verify = ["systemd-analyze", "verify", *(str(tmp_path / unit.name) for unit in units)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if str(tmp_path) in line]) == (0, [])
     for unit in units:
         if unit.suffix == ".service":
-            judge = ["systemd-analyze", "security", "--offline=true", "--threshold=25", tmp_path / unit.name]
+            judge = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(tmp_path / unit.name)]
             assert subprocess.run(judge, capture_output=True, check=False).returncode == 0, unit.name
 
 
