@@ -85,7 +85,9 @@ def prototype_files(cli_environment: dict[str, str]) -> None:
     """Prototype files in the working directory, one good and several not."""
 
     def write(name: str, center: str, label: str = "CRISIS", extra: str = "") -> None:
-        Path(name).write_text(f'{{"region": "US"{extra}, "prototypes": {{"{label}": {{"center": {center}}}}}}}')
+        known = f'"region": "US", "embedding_dim": {center.count(",") + 1}{extra}'
+        window = '"window": {"start_date": "2020-03-01", "end_date": "2020-04-30"}'
+        Path(name).write_text(f'{{{known}, "prototypes": {{"{label}": {{"center": {center}, {window}}}}}}}')
 
     write("good.json", json.dumps([0.0] * 384))
     write("short.json", "[1.0, 2.0]")

@@ -35,12 +35,14 @@ def set_of(seed: int = 1, dim: int = 5, **space: Any) -> PrototypeSet:
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    return {
+    """Return a file's document with some keys changed, or left out where the change is an ellipsis."""
+    whole = {
         "embedding_dim": 2,
         "prototypes": {"NEUTRAL": {"center": [0.5, 1]}, "CRISIS": {"center": [3, -4.25]}},
         "region": "US",
         **changes,
     }
+    return {key: value for key, value in whole.items() if value is not ...}
 
 
 def refusal(path: Path, text: str) -> str:
@@ -88,10 +90,11 @@ def test_a_written_file_is_readable_by_others_and_leaves_nothing_beside_it(path:
 
 
 def test_the_minimal_file_of_another_tool_is_read(path: Path) -> None:
-    path.write_text(json.dumps({"prototypes": {"NEUTRAL": {"center": [1, 2.5]}}, "note": "by hand"}), encoding="utf-8")
+    minimal = {"embedding_dim": 2, "region": "US", "prototypes": {"NEUTRAL": {"center": [1, 2.5]}}, "note": "by hand"}
+    path.write_text(json.dumps(minimal), encoding="utf-8")
     read = read_prototypes(path)
     assert read.prototypes[0].center.tolist() == [1, 2.5]
-    assert (read.region, read.windows, read.encoder_model_id, read.calibration) == ("", {}, None, None)
+    assert (read.region, read.windows, read.encoder_model_id, read.calibration) == ("US", {}, None, None)
     assert read.regime_model_id("x") == default_regime_model_id("x", read.prototypes)
 
 
@@ -145,6 +148,13 @@ def test_a_file_that_cannot_classify_is_refused_with_the_reason(path: Path, text
     [
         ({"embedding_dim": 384}, "embedding_dim is 384, the centres have 2 values"),
         ({"embedding_dim": "2"}, "embedding_dim is"),
+        ({"embedding_dim": None}, "embedding_dim is null, which is no int"),
+        ({"embedding_dim": ...}, "has no 'embedding_dim'"),
+        ({"region": None}, "region is null, which is no str"),
+        ({"region": 5}, "region is 5, which is no str"),
+        ({"region": ...}, "has no 'region'"),
+        ({"calibration": None}, "calibration is null, which is no dict"),
+        ({"model_id": "num-regime-core-v2"}, "has neither a 'calibration' nor windows of its prototypes"),
         ({"prototypes": {"NEUTRAL": {"center": [1]}, "CRISIS": {"center": [1, 2]}}}, "different dimension"),
         ({"schema_version": 2}, "schema_version 2 is not known, this version reads 1"),
         ({"window_days": "many"}, "window_days"),
@@ -179,14 +189,14 @@ def test_a_calibration_window_that_is_none_is_refused(path: Path, window: object
 
 def test_bytes_that_are_no_text_are_refused(path: Path) -> None:
     path.write_bytes(b"\xff\xfe{}")
-    with pytest.raises(PrototypeError, match="is not a JSON file"):
+    with pytest.raises(FileAccessError, match=r"is no text in UTF-8 \(line 1\)"):
         read_prototypes(path)
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(path: Path) -> None:
     with pytest.raises(FileAccessError, match=r"regime_prototypes_US.json: cannot be read \(no such file"):
         read_prototypes(path)
-    with pytest.raises(FileAccessError, match=r"cannot be read \(is a directory"):
+    with pytest.raises(FileAccessError, match="is a folder, not a regular file"):
         read_prototypes(path.parent)
 
 
@@ -197,7 +207,7 @@ def test_a_folder_that_is_missing_or_is_the_target_is_refused_before_any_work(pa
     with pytest.raises(FileAccessError, match="its folder does not exist"):
         require_writable(path.parent / "missing" / "p.json")
     for refused in (path.parent, path.parent / "missing" / "p.json"):
-        with pytest.raises(FileAccessError, match="cannot be written"):
+        with pytest.raises(FileAccessError, match=r"choose another --output|name a file with --output"):
             write_prototypes(set_of(), refused)
 
 
@@ -236,14 +246,14 @@ def unwritable_folder() -> Iterator[Path]:
 
 def test_an_unwritable_folder_is_refused_and_its_old_file_kept(unwritable_folder: Path) -> None:
     target = unwritable_folder / "p.json"
-    with pytest.raises(FileAccessError, match=r"cannot be written \(permission denied\); choose another --output"):
+    with pytest.raises(FileAccessError, match="its folder cannot be written; choose another --output"):
         write_prototypes(set_of(), target)
     assert target.read_text(encoding="utf-8") == "old"
 
 
 def test_a_file_that_is_no_text_is_not_overwritten(path: Path) -> None:
     path.write_bytes(b"\xff\xfe a picture")
-    with pytest.raises(FileAccessError, match="cannot be written"):
+    with pytest.raises(FileAccessError, match="is there and is not a prototype file; choose another --output"):
         write_prototypes(set_of(), path)
     assert path.read_bytes() == b"\xff\xfe a picture"
 

@@ -15,7 +15,7 @@ from prometheus.app.judged_markets import SetAside, load_judged_market
 from prometheus.app.wiring import Subject, UseCase, Wiring, warn_of_sessions_left_out
 from prometheus.arrays import Float64Vector
 from prometheus.backfill.embeddings import name_unknown
-from prometheus.core.files import require_writable, write_if_changed
+from prometheus.core.files import FileKind, require_writable, write_if_changed
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.descriptors import describe
 from prometheus.encoders.numeric.regions import RegionWindowBatch
@@ -24,7 +24,7 @@ from prometheus.encoders.numeric.windows import WindowBatch
 from prometheus.encoders.numeric.without import without_bar
 from prometheus.errors import InputRefusedError, UsageError
 from prometheus.evaluation.bears import find_bear_markets
-from prometheus.files.prototypes import read_prototypes, write_prototypes
+from prometheus.files.prototypes import PROTOTYPE_FILE, read_prototypes, write_prototypes
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.calibration import (
     CalibrationSettings,
@@ -44,13 +44,15 @@ from prometheus.regime.types import RegimeState, require_region_name
 
 logger = logging.getLogger(__name__)
 
+CONSTANTS_FILE = FileKind("a file of constants", lambda content: b'"mean_and_deviation"' in content)
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
     """Prototypes wanted of a market's own past: its last `span` sessions up to `until`.
 
     Without `instrument_id` the region's configured members are meant; `align_to` is an earlier prototype file whose
-    labels the new ones keep.
+    labels the new ones keep. A file at `output` that is no prototype file is replaced only by `force`.
     """
 
     region: str
@@ -61,6 +63,7 @@ class CalibrationRequest:
     settings: CalibrationSettings
     align_to: Path | None = None
     model_id: str | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         require_region_name(self.region)
@@ -124,7 +127,7 @@ class Calibrate(UseCase):
 
     def learn(self, request: CalibrationRequest) -> tuple[Subject, Learned]:
         """Do as `calibrate` does without a warning; return of whom and what was learned."""
-        require_writable(request.output)
+        require_writable(request.output, PROTOTYPE_FILE, force=request.force)
         earlier = None
         if request.align_to is not None:
             earlier = PrototypeSource(read_prototypes(request.align_to).prototypes, str(request.align_to))
@@ -144,7 +147,7 @@ class Calibrate(UseCase):
             region=request.region, prototypes=ordered, windows={}, encoder_model_id=subject.encoder.model_id,
             window_days=subject.window_days, calibration=calibration,
         )  # fmt: skip
-        is_changed = write_prototypes(prototype_set, request.output)
+        is_changed = write_prototypes(prototype_set, request.output, force=request.force)
         return subject, Learned(prototype_set, calibration, is_changed, warnings, _count_bears(windows, calibration))
 
     def _require_index(self, instrument_id: str, subject: Subject, last: date) -> None:
@@ -183,13 +186,13 @@ class Calibrate(UseCase):
         return explainer.compare(before.regime_embedding, now.regime_embedding, *_decided(now))
 
     def fit_constants(
-        self, instrument_id: str, start: date, end: date, output: Path
+        self, instrument_id: str, start: date, end: date, output: Path, *, force: bool = False
     ) -> tuple[ScaleFreeConstants, dict[str, float], bool]:
         """Recompute the scale-free encoder's frozen constants and the volatility score's weights.
 
         Return the constants, the weights, and whether the file changed.
         """
-        require_writable(output)
+        require_writable(output, CONSTANTS_FILE, force=force)
         subject = self._wired.subject_of("", instrument_id, NUM_REGIME_CORE_V2, None, NUM_REGIME_CORE_V2)
         windows = all_windows(self._wired, subject, start, end)
         source = {

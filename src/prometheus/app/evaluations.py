@@ -44,9 +44,9 @@ from prometheus.evaluation.report import (
 )
 from prometheus.evaluation.rules import CEILING
 from prometheus.evaluation.spans import first_start, require_unseen
+from prometheus.files.pictures import require_picture_folder, save_figure
 from prometheus.market.outcomes import forward_log_volatility
 from prometheus.regime.history import RegimeHistory
-from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class EvaluationTasks(UseCase):
         if request.start is not None:
             require_unseen(request.start, choice.of())
         if output_dir is not None:
-            output_dir.mkdir(parents=True, exist_ok=True)
+            require_picture_folder(output_dir)
         market = load_judged_market(self._wired, request.instrument_id, request.warm_up_instrument_id)
         plan = _plan(request, market.bars.dates, choice)
         history = market.known_on(np.datetime64(plan.end, "D"))

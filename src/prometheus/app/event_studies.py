@@ -14,7 +14,7 @@ from prometheus.encoders.catalogue import knowledge_end
 from prometheus.errors import InputRefusedError, NoRegimesError
 from prometheus.evaluation.event_report import draw_events
 from prometheus.evaluation.events import Event, EventStudy, EventWindow, StatedSessions, study_events
-from prometheus.regime.picture import save_figure
+from prometheus.files.pictures import PICTURE, save_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class EventsRequest:
 class StudyEvents(UseCase):
     """Looks at stored statements around dates."""
 
-    def study(self, request: EventsRequest, picture: Path | None = None) -> EventStudy:
-        """Return the paths around the events, drawn into a file too if one is given.
+    def study(self, request: EventsRequest, picture: Path | None = None, *, force: bool = False) -> EventStudy:
+        """Return the paths around the events, drawn into a file too if one is given, which replaces a picture of ours.
 
         A session counts that its model did not learn from. NoRegimesError for a region without regimes, or where no
         such session is left of any; InputRefusedError if no event lies in what is stored, or no member has regimes.
         """
         if picture is not None:
-            require_writable(picture)
+            require_writable(picture, PICTURE, force=force)
         asked = Histories(self._wired)
         stated = [self._stated(asked, name, request.model_id) for name in self._names(asked, request)]
         known = [each for each in stated if len(each.dates)]
@@ -49,7 +49,7 @@ class StudyEvents(UseCase):
             raise NoRegimesError(stated[0].region, "of dates that its model did not learn from")
         study = study_events(known, request.events, request.window, self._wired.progress)
         if picture is not None:
-            save_figure(draw_events(study), picture)
+            save_figure(draw_events(study), picture, force=force)
         return study
 
     def _names(self, asked: Histories, request: EventsRequest) -> Sequence[str]:

@@ -281,11 +281,15 @@ class ReadRegimes(UseCase):
             raise NoRegimesError(region, f"of {model_id}" if model_id else "at all")
         return reports
 
-    def plot(self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path) -> int:
+    def plot(
+        self, region: str, instrument_id: str, start: date, end: date, model_id: str | None, output: Path,
+        *, force: bool = False,
+    ) -> int:  # fmt: skip
         """Write a PNG of an instrument's adjusted closes over a region's regimes; return the number of dates."""
-        from prometheus.regime.picture import draw_regimes, save_figure  # noqa: PLC0415 -- no other reader draws
+        from prometheus.files.pictures import PICTURE, save_figure  # noqa: PLC0415 -- no other reader draws
+        from prometheus.regime.picture import draw_regimes  # noqa: PLC0415 -- no other reader draws
 
-        require_writable(output)
+        require_writable(output, PICTURE, force=force)
         models = [model_id] if model_id else self._wired.storage.list_models(region)
         if len(models) > 1:
             raise ambiguous_model(region, models)
@@ -298,7 +302,7 @@ class ReadRegimes(UseCase):
         if not len(closes.dates):
             raise unknown_instrument(instrument_id)
         title = f"{instrument_id}, regimes of {region} by {timeline.model_id}"
-        save_figure(draw_regimes(title, closes.dates, closes.values, timeline.labelled_dates()), output)
+        save_figure(draw_regimes(title, closes.dates, closes.values, timeline.labelled_dates()), output, force=force)
         return len(timeline.dates)
 
 

@@ -23,11 +23,11 @@ from prometheus.evaluation.protocol import EvaluationPlan, Event
 from prometheus.evaluation.report import draw_reliability
 from prometheus.evaluation.spans import LEAST_SESSIONS, first_start, require_unseen
 from prometheus.evaluation.v2 import VectorsByDate
+from prometheus.files.pictures import save_figure
 from prometheus.files.price_bars import read_price_bars
 from prometheus.files.sources import find_sources
 from prometheus.market.bars import PriceBars
 from prometheus.market.calendar import US_EQ
-from prometheus.regime.picture import save_figure
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from prometheus.app.members import CALIBRATION, calibration_file, for_each, make
 from prometheus.app.regimes import RegimeRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.plan import DateSpan
-from prometheus.core.files import require_writable, write_if_changed
+from prometheus.core.files import read_small_text, require_writable, write_if_changed
 from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
-from prometheus.errors import InputRefusedError, MissingExtraError, PrometheusError
+from prometheus.errors import FileAccessError, InputRefusedError, MissingExtraError, PrometheusError
 from prometheus.files.prototypes import read_prototypes
 from prometheus.market.findings import Finding
 from prometheus.regime.calibration import MIN_SESSIONS, SPAN_SESSIONS, CalibrationSettings
@@ -175,6 +175,8 @@ class AnswerQuickly:
             self._app.regimes.plot(name, name, date.min, date.max, region.model_id, picture)
         except MissingExtraError:
             return region
+        except FileAccessError as error:
+            return QuickRegion(instrument_id=name, failure=str(error))
         return replace(region, picture=picture)
 
     def _label(self, name: str, dates: DateVector, until: date, prototypes: Path) -> QuickRegion:
@@ -241,7 +243,7 @@ def _named(files: Sequence[Path]) -> str:
 
 def _write_regions(path: Path) -> None:
     """Write the regions of all prototypes in the folder, unless the file is the user's own."""
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(OURS):
+    if path.exists() and not read_small_text(path).startswith(OURS):
         return
     names = sorted(unquote(each.stem.removeprefix(CALIBRATION)) for each in path.parent.glob(f"{CALIBRATION}*.json"))
     write_if_changed(path, "\n".join([OURS, *map(_region_table, names)]))

@@ -21,7 +21,7 @@ from prometheus.encoders.catalogue import is_numeric_model, stored_model_id
 from prometheus.encoders.identity import NUM_REGIME_CORE_V1, NUM_REGIME_CORE_V2
 from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.errors import NotFoundError, PrototypeError, UsageError
-from prometheus.files.prototypes import read_prototypes, write_prototypes
+from prometheus.files.prototypes import PROTOTYPE_FILE, read_prototypes, write_prototypes
 from prometheus.regime.model_numeric import (
     EncodingRegimeModel,
     NumericRegimeModel,
@@ -182,13 +182,19 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             )
 
     def compute_prototypes(
-        self, region: str, windows: Sequence[CalibrationWindow], encoder_model_id: str, output: Path
+        self,
+        region: str,
+        windows: Sequence[CalibrationWindow],
+        encoder_model_id: str,
+        output: Path,
+        *,
+        force: bool = False,
     ) -> tuple[PrototypeSet, dict[RegimeLabel, int], bool]:
         """Write the mean embedding of each calibration window to a prototype file.
 
         Return the set, the number of dates per label, and whether the file changed.
         """
-        require_writable(output)
+        require_writable(output, PROTOTYPE_FILE, force=force)
         encoder_model_id = stored_model_id(encoder_model_id)
         prototypes, n_dates, window_days = [], {}, set()
         for window in windows:
@@ -206,7 +212,7 @@ class LabelRegimes(BackfillCase, ReadRegimes):
             encoder_model_id=encoder_model_id,
             window_days=next(iter(window_days))[1],
         )
-        return prototype_set, n_dates, write_prototypes(prototype_set, output)
+        return prototype_set, n_dates, write_prototypes(prototype_set, output, force=force)
 
     def _regime_model(
         self, request: RegimeRequest, subject: Subject, prototype_set: PrototypeSet | None

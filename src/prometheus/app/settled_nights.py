@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from prometheus.app.night_reports import NewestLabel, RegionNight
 from prometheus.app.saying import Said, say_again
 from prometheus.core.config import PrometheusConfig, RegionDefinition
+from prometheus.core.files import read_small
 from prometheus.data.models import LoggedRun
 from prometheus.data.settled import EVERY_PERIOD, Marks, Settled, SettledWork, digest_of
+from prometheus.errors import FileAccessError
 from prometheus.market.findings import Finding
 from prometheus.regime.drift import Drift, DriftNorm, WatchedFigure
 
@@ -112,8 +114,8 @@ class SettledNights:
         if path is None:
             return ""
         try:
-            return hashlib.blake2b(path.read_bytes()).hexdigest()
-        except OSError:  # the work that reads it says so
+            return hashlib.blake2b(read_small(path)).hexdigest()
+        except FileAccessError:  # the work that reads it says so
             return ""
 
 

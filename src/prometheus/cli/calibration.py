@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus.cli.options import REGIMES_FOLDER, MembersOf, StandsForRegion, file_of, require_no, wrote
+from prometheus.cli.options import REGIMES_FOLDER, Force, MembersOf, StandsForRegion, file_of, require_no, wrote
 from prometheus.cli.parameters import ONLY_REGION, LabelledRegion, date_option, option
 from prometheus.cli.runner import Answer, command, command_app
 
@@ -46,6 +46,7 @@ def calibrate(
     market_index: Annotated[
         str | None, option("Index of the instrument's market; its rising ranges enter the chance of high volatility.")
     ] = None,
+    force: Force = False,
 ) -> Answer:
     """Write prototypes of CARRY, NEUTRAL, RISK_OFF and CRISIS found in the sessions up to a date."""
     from prometheus.app.calibrations import CalibrationRequest
@@ -56,13 +57,13 @@ def calibrate(
     settings = CalibrationSettings(penalty=penalty, decode_sessions=decode_sessions, market_index=index)
     if market_id is not None:
         require_no("--market-id", region=region, instrument_id=instrument_id, align_to=align_to, model_id=model_id)
-        request = CalibrationRequest("members", None, until, output or REGIMES_FOLDER, span, settings)
+        request = CalibrationRequest("members", None, until, output or REGIMES_FOLDER, span, settings, force=force)
         with command_app("members") as app:
             members = app.members.calibrate(market_id, request)
         return Answer(members.to_dict, members.to_text)
     output = output or file_of(region, "prototypes", "json")
     request = CalibrationRequest(
-        region, instrument_id, until, output, span, settings, align_to=align_to, model_id=model_id
+        region, instrument_id, until, output, span, settings, align_to=align_to, model_id=model_id, force=force
     )
     with command_app() as app:
         result = app.calibrations.calibrate(request)
@@ -122,13 +123,14 @@ def fit_scale_free_constants(
     start: Annotated[date, date_option("First session described.")],
     end: Annotated[date, date_option("Last one; before everything the constants will judge.")],
     output: Annotated[Path, option("JSON file to write.")] = Path("scale_free_constants.json"),
+    force: Force = False,
 ) -> Answer:
     """Write mean and deviation of every descriptor, and print the weights of the volatility score.
 
     The packaged file is made by this command; another file is another encoder and needs another model id.
     """
     with command_app() as app:
-        constants, weights, is_changed = app.calibrations.fit_constants(instrument_id, start, end, output)
+        constants, weights, is_changed = app.calibrations.fit_constants(instrument_id, start, end, output, force=force)
     return Answer(
         lambda: {"output": str(output), "is_changed": is_changed, "weights": weights},
         lambda: (

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from prometheus.cli.options import END, TextSource, require_order
+from prometheus.cli.options import END, Force, TextSource, require_order
 from prometheus.cli.parameters import date_option, option
 from prometheus.cli.runner import Answer, command, command_app, progress, table
 from prometheus.errors import InputRefusedError, UsageError
@@ -89,10 +89,11 @@ def _many(
 ) -> Answer:
     from prometheus.app.market_evaluations import draw_pooled, evaluate_files
     from prometheus.evaluation.market_tables import markets_text
+    from prometheus.files.pictures import require_picture_folder
 
     panel: PanelResult | None = None
     if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
+        require_picture_folder(output_dir)
     if markets is not None:
         with progress("markets") as report_progress:
             report = evaluate_files(markets, request, report_progress)
@@ -141,6 +142,7 @@ def evaluate_events(
     after: Annotated[int, option("Sessions after the event.", min=0)] = 63,
     model_id: Annotated[str | None, option("Regime model; the one that answers for each region without it.")] = None,
     output: Annotated[Path | None, option("PNG file to write.")] = None,
+    force: Force = False,
 ) -> Answer:
     """See what was stated around given dates, session by session, against dates drawn at random from the same span.
 
@@ -157,7 +159,7 @@ def evaluate_events(
     regions = tuple(name.strip() for name in (region or "").split(","))
     request = EventsRequest(regions, read_event_dates(dates), EventWindow(before, after), market_id, model_id)
     with command_app("measures") as app:
-        study = app.events.study(request, output)
+        study = app.events.study(request, output, force=force)
     return Answer(study.to_dict, lambda: events_text(study))
 
 

@@ -42,6 +42,7 @@ HfModelName = Annotated[str, option("A model of the Hugging Face hub, or a local
 RayAddress = Annotated[
     str | None, option("Of a Ray cluster; RAY_ADDRESS without it, or a cluster of this machine alone.")
 ]
+Force = Annotated[bool, option("Replace a file that is there, whatever it is.", "--force")]
 DryRun = Annotated[bool, option("Say what would be written: rows, bytes, time; write nothing.", "--dry-run", "--plan")]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from prometheus.cli.options import END, START, AsOf, First, Last, file_of, require_order, wrote
+from prometheus.cli.options import END, START, AsOf, First, Force, Last, file_of, require_order, wrote
 from prometheus.cli.parameters import (
     ONLY_REGION,
     OnlyRegion,
@@ -200,12 +200,13 @@ def plot_regimes(
     start: First = START,
     end: Last = END,
     model_id: Annotated[str | None, option("Regime model; may be left out if there is one only.")] = None,
+    force: Force = False,
 ) -> Answer:
     """Write a PNG of adjusted closes over bands that show the regime of each date."""
     require_order(start, end)
     path = output or file_of(region, "regimes", "png")
     with command_app() as app:
-        n_dates = app.regimes.plot(region, instrument_id, start, end, model_id, path)
+        n_dates = app.regimes.plot(region, instrument_id, start, end, model_id, path, force=force)
         notes = note_only_model(model_id, _models_of(app, region))
     return Answer(
         lambda: {"output": str(path), "region": region, "n_dates": n_dates}, lambda: f"wrote {path}: {n_dates} dates",
@@ -223,15 +224,16 @@ def report(
     as_of: AsOf = None,
     output: Annotated[Path | None, option("HTML file to write; REGION_DATE.html without it.")] = None,
     model_id: Annotated[str | None, option("Regime model; that of the region without it.")] = None,
+    force: Force = False,
 ) -> Answer:
     """Write the page of a region and date as one HTML file that loads nothing, fit to be sent."""
-    from prometheus.web.report import write_report
+    from prometheus.web.report import PAGE_FILE, write_report
 
     with command_app() as app:
         shown, text = write_report(app, region, as_of, model_id)
         notes = note_only_model(model_id, _models_of(app, region))
     path = output or Path(f"{quote(region, safe='')}_{shown}.html")
-    require_writable(path)
+    require_writable(path, PAGE_FILE, force=force)
     is_changed = write_if_changed(path, text)
     return Answer(
         lambda: {"output": str(path), "is_changed": is_changed, "region": region, "as_of_date": shown},
@@ -256,6 +258,7 @@ def compute_regime_prototypes(
         list[str] | None, option("A window for any label; may be repeated.", metavar="LABEL=START:END")
     ] = None,
     model_id: Annotated[str, option("Encoder whose embeddings are averaged.")] = "num-regime-core-v1",
+    force: Force = False,
 ) -> Answer:
     """Write the mean regime embedding of each calibration window to a JSON file."""
     windows: list[CalibrationWindow] = []
@@ -268,7 +271,7 @@ def compute_regime_prototypes(
     if not windows:
         raise UsageError("name a window: --neutral-start/--neutral-end, --crisis-start/--crisis-end or --window")
     with command_app() as app:
-        prototypes, n_dates, is_changed = app.regimes.compute_prototypes(region, windows, model_id, output)
+        prototypes, n_dates, is_changed = app.regimes.compute_prototypes(region, windows, model_id, output, force=force)
     counted = ", ".join(f"{label.name} of {n} dates" for label, n in sorted(n_dates.items()))
     return Answer(
         lambda: {

@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prometheus.core import MINILM
-from prometheus.core.files import absolute_path, reason_of
-from prometheus.errors import UsageError
+from prometheus.core.files import absolute_path, read_small_text
+from prometheus.errors import FileAccessError, UsageError
 
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
 """Any of these set means: the user has a server of their own and tells libpq where it is."""
@@ -275,9 +275,9 @@ def read_regions(path: Path) -> Regions:
 def read_settings_file(path: Path) -> str:
     """Return the text of a file; `ValueError` says why it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({reason_of(error)})") from error
+        return read_small_text(path)
+    except FileAccessError as error:
+        raise ValueError(f"{path} {error.reason}") from error
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

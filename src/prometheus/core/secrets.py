@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
-from prometheus.core.files import absolute_path
+from prometheus.core.files import absolute_path, open_regular
 from prometheus.errors import FileAccessError
 
 MAX_SECRET_BYTES = 4_096
@@ -19,12 +19,9 @@ def read_private_file(path: Path) -> bytes:
 
     `FileAccessError` for one that cannot be read, or that others may use.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise FileAccessError(str(path), error.strerror or str(error)) from error
+    with open_regular(path) as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        content = file.read(MAX_SECRET_BYTES + 1)
     if mode & 0o077:
         raise FileAccessError(str(path), f"others may use it (mode {mode:04o}); run: chmod 600 {path}")
     return content

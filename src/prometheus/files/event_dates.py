@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from datetime import date
 from pathlib import Path
 
-from prometheus.errors import FileAccessError, InputRefusedError
+from prometheus.core.files import read_small_text
+from prometheus.errors import InputRefusedError
 from prometheus.evaluation.events import Event
 
 
@@ -17,11 +19,9 @@ def read_event_dates(path: Path) -> tuple[Event, ...]:
     InputRefusedError, which names the line, for what is no date, or without any.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
-    except OSError as error:
-        raise FileAccessError(str(path), f"cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(read_small_text(path).removeprefix("\ufeff"), newline="")
+        lines = [(number, row) for number, row in enumerate(csv.reader(text), 1) if any(row)]
+    except csv.Error as error:
         raise InputRefusedError(f"{path} is no text of dates ({error}); save it as UTF-8") from error
     events = dict.fromkeys(
         event for place, (number, row) in enumerate(lines) if (event := _event(path, number, row, is_first=not place))

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prometheus.arrays import Float32Matrix, Float64Matrix
-from prometheus.core.files import reason_of, sync_folder
+from prometheus.core.files import open_regular, read_small, reason_of, sync_folder
 from prometheus.errors import FileAccessError
 from prometheus.market.bars import PriceBars
 from prometheus.memory.series import Meaning, Place, Row, Rows, SeriesKey, SeriesWrite
@@ -36,6 +36,8 @@ from prometheus.regime.types import RegimeLabel
 
 INDEX, LOCK, FORMAT = "prometheus.json", ".lock", 1
 _BEGINNING = ".new-"
+MAX_INDEX_BYTES = 1 << 30
+_LOCKING = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 20
 _OURS = re.compile(r"_[0-9a-f]{16}_[0-9a-f]{16}\.parquet$")
 
@@ -95,8 +97,10 @@ class Folder(Place):
         """Return what the folder holds now."""
         path = self.path / INDEX
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+            content = read_small(path, MAX_INDEX_BYTES)
+        except FileAccessError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             others = [each.name for each in self.path.iterdir() if not each.name.startswith(".")]
             if INDEX in others:  # begun a moment ago
                 return self.index()
@@ -105,8 +109,6 @@ class Folder(Place):
                     str(self.path), f"holds {min(others)} and no {INDEX}; name an empty folder, or one of Prometheus"
                 ) from None
             return Index()
-        except OSError as error:
-            raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
         return Index.of_bytes(content, path)
 
     def keys(self, kind: str) -> list[SeriesKey]:
@@ -160,7 +162,7 @@ class Folder(Place):
     @contextmanager
     def _writing(self) -> Iterator[Index]:
         try:
-            with (self.path / LOCK).open("ab") as lock:
+            with os.fdopen(os.open(self.path / LOCK, _LOCKING, 0o666), "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not (self.path / INDEX).exists():
                     self.index()
@@ -195,11 +197,12 @@ class Folder(Place):
             return known
         path = self.path / name
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+            with open_regular(path) as file:
+                content = file.read()
+        except FileAccessError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise error.__cause__ from None
             raise
-        except OSError as error:
-            raise FileAccessError(str(path), f"cannot be read ({reason_of(error)})") from error
         if not name.endswith(f"_{_digest(content)}.parquet"):
             raise FileAccessError(str(path), "is truncated or was changed; restore it from a copy")
         # without threads: one that still let go of `content` while the interpreter ends would abort the process
@@ -232,7 +235,8 @@ class Folder(Place):
 
     def _put(self, name: str, content: bytes) -> None:
         beginning = self.path / f"{_BEGINNING}{name}"
-        with beginning.open("wb") as stream:
+        beginning.unlink(missing_ok=True)  # left by a writer that was killed
+        with beginning.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

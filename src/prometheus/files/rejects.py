@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from prometheus.arrays import Int64Vector
-from prometheus.errors import DataCheckError, FileAccessError, UsageError
+from prometheus.core.files import FileKind, OutputFile, require_writable
+from prometheus.errors import DataCheckError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, cells_as_text
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.files.written_times import formats_of
@@ -25,6 +25,9 @@ _FORMATS = ("%d/%m/%Y", "%m/%d/%Y")
 MAX_SHARE_TO_SET_ASIDE = 0.1
 """Where more of the rows are at fault it is the reading of the file that is; of `FEW_ROWS` that cannot be told."""
 FEW_ROWS = 5
+OPTION = "--quarantine-path"
+OWN_COLUMNS = ("file", "row", "column", "reason")
+QUARANTINE = FileKind("a file of rows set aside", lambda content: content.startswith(",".join(OWN_COLUMNS).encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,49 +57,39 @@ def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
 class QuarantineFile(AbstractContextManager["QuarantineFile"]):
     """A CSV of refused rows that appears complete, by `publish`, or not at all.
 
-    An ingest ignores the columns file, row, column and reason, so a corrected file can be loaded as it is.
+    An ingest ignores the columns file, row, column and reason, so a corrected file can be loaded as it is. A file that
+    is there is replaced if it is such a CSV; `FileAccessError` for any other.
     """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         self.path, self._fields = path, tuple(fields)
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._file: IO[str] | None = None
-        self._writer: Any = None
+        self._output: OutputFile | None = None
+        self._text = io.StringIO(newline="")
+        self._writer = csv.writer(self._text, lineterminator="\n")
 
-    def __exit__(self, *_exception: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
+    def __exit__(self, *exception: object) -> None:
+        if self._output is not None:
+            self._output.__exit__(*exception)
 
     def add(self, rejections: Iterable[Rejection]) -> None:
         """Append rows."""
-        with self._writing():
-            if self._file is None:
-                self._file = self._temporary.open("w", encoding="utf-8", newline="")
-                self._writer = csv.writer(self._file, lineterminator="\n")
-                self._writer.writerow(("file", "row", "column", "reason", *self._fields, "line"))
-            self._writer.writerows(
-                (item.file, item.row, item.column, item.reason.label, *item.values, item.line) for item in rejections
-            )
+        if self._output is None:
+            require_writable(self.path, QUARANTINE, option=OPTION)
+            self._output = OutputFile(self.path, OPTION)
+            self._writer.writerow((*OWN_COLUMNS, *self._fields, "line"))
+        self._writer.writerows(
+            (item.file, item.row, item.column, item.reason.label, *item.values, item.line) for item in rejections
+        )
+        self._output.write(self._text.getvalue().encode("utf-8"))
+        self._text.seek(0)
+        self._text.truncate()
 
     def publish(self) -> Path | None:
         """Move the finished file into place; return its path, or None where no row was added."""
-        if self._file is None:
+        if self._output is None:
             return None
-        with self._writing():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._temporary.replace(self.path)
+        self._output.publish()
         return self.path
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FileAccessError(str(self.path), f"cannot be written ({error.strerror or error})") from error
 
 
 class RejectLog:

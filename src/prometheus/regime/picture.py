@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from prometheus.arrays import DateVector, Float64Vector
-from prometheus.errors import FileAccessError, MissingExtraError
+from prometheus.errors import MissingExtraError
 from prometheus.regime.colours import BAND_OPACITY, LOOKS
 from prometheus.regime.types import RegimeLabel
 
@@ -109,11 +108,3 @@ def open_frame(axes: Any) -> None:
     """Take away the upper and the right edge."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG whose bytes depend on the picture only; `FileAccessError` if it cannot be written."""
-    try:
-        figure.savefig(path, dpi=130, metadata={"Software": None})
-    except OSError as error:
-        raise FileAccessError(str(path), f"cannot be written ({error.strerror}); choose another --output") from error

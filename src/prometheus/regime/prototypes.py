@@ -176,16 +176,18 @@ def _parse(document: object, source: str) -> PrototypeSet:
     require_prototypes(prototypes, source)
     calibration = _optional(document, "calibration", dict, source)
     parsed = PrototypeSet(
-        region=str(document.get("region", "")),
+        region=_stated(document, "region", str, source),
         prototypes=prototypes,
         windows=windows,
         encoder_model_id=_optional(document, "model_id", str, source),
         window_days=_optional(document, "window_days", int, source),
         calibration=None if calibration is None else _read_calibration(calibration, source),
     )
-    stated = document.get("embedding_dim", parsed.dim)
+    stated = _stated(document, "embedding_dim", int, source)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
+    if parsed.encoder_model_id is not None and parsed.calibration is None and not windows:
+        raise PrototypeError(source, "has neither a 'calibration' nor windows of its prototypes; it lost one of them")
     return parsed
 
 
@@ -196,9 +198,16 @@ def _read_calibration(document: Mapping[str, Any], source: str) -> RegimeCalibra
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T | None:
-    value = document.get(key)
-    if value is not None and type(value) is not kind:  # True is no int here
-        raise PrototypeError(source, f"{key} is {value!r}, which is no {kind.__name__}")
+    return _stated(document, key, kind, source) if key in document else None
+
+
+def _stated(document: Mapping[str, Any], key: str, kind: type[T], source: str) -> T:
+    if key not in document:
+        raise PrototypeError(source, f"has no {key!r}; write such a file with calibrate or compute_regime_prototypes")
+    value = document[key]
+    if type(value) is not kind:  # True is no int here
+        said = "null" if value is None else repr(value)
+        raise PrototypeError(source, f"{key} is {said}, which is no {kind.__name__}")
     return value
 
 

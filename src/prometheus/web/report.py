@@ -9,10 +9,15 @@ from markupsafe import Markup
 
 from prometheus import __version__
 from prometheus.app import App
+from prometheus.core.files import FileKind
 from prometheus.web.assets import STATIC
 from prometheus.web.page import region_values
 from prometheus.web.rendering import written
 from prometheus.web.svg import ChartParameters, chart_values
+
+PAGE_FILE = FileKind(
+    "a page that report wrote", lambda content: b'<meta name="generator" content="Prometheus ' in content
+)
 
 _LINK = re.compile(r'<a [^>]*href="/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 _SCRIPTED = re.compile(r'<(\w+)[^>]*class="[^"]*\bscripts\b[^"]*"[^>]*>.*?</\1>', re.DOTALL)

@@ -14,7 +14,8 @@ from prometheus.errors import MissingExtraError, WindowShapeError
 from prometheus.evaluation.figures import reliability_bins
 from prometheus.evaluation.labeller import Predictions
 from prometheus.evaluation.report import RISK_OFF_ONLY, draw_labels, draw_reliability, draw_spread
-from prometheus.regime.picture import BAND_COLOURS, save_figure
+from prometheus.files.pictures import save_figure
+from prometheus.regime.picture import BAND_COLOURS
 
 HISTORY = sample_history().last(400)
 NAMES = ("CARRY", "NEUTRAL", "RISK_OFF", "CRISIS")

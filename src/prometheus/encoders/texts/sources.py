@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ SETTINGS = ("config.json", "*/config.json", "modules.json", "sentence_bert_confi
 ONNX = ("model.onnx", "onnx/model.onnx")
 CONNECT_TIMEOUT_S = 4.0
 ANSWER_WITHIN_S = 8.0
+_MAX_JSON_BYTES = 64 << 20
 
 
 def find_text_folder(name: str) -> Path:
@@ -211,11 +213,15 @@ def text_runtime() -> Iterator[None]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raise `FileAccessError` where a file cannot be read."""
+    """Raise `FileAccessError` where a file cannot be read, at once where it is a pipe or a device."""
     try:
-        yield
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        if is_regular:
+            yield
     except OSError as error:
         raise FileAccessError(str(path), error.strerror or "cannot be read") from error
+    if not is_regular:
+        raise FileAccessError(str(path), "is no regular file")
 
 
 def file_sha256(path: Path) -> str:
@@ -225,14 +231,24 @@ def file_sha256(path: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
     try:
         with readable(path):
-            found = json.loads(path.read_bytes()) if path.exists() else {}
-    except ValueError as error:
+            found = json.loads(_read_small(path))
+    except (ValueError, RecursionError) as error:
         raise FileAccessError(str(path), "is no valid JSON") from error
     if not isinstance(found, dict):
         raise FileAccessError(str(path), "holds no JSON object")
     return found
+
+
+def _read_small(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise FileAccessError(str(path), f"is larger than settings of a model may be, {_MAX_JSON_BYTES:,} bytes")
+    return content
 
 
 def _why_no_weights(path: Path, config: Mapping[str, Any]) -> str:
@@ -273,9 +289,9 @@ def _read_modules(path: Path) -> tuple[Pooling, bool]:
         return "mean", False
     try:
         listed = [
-            (str(entry["type"]).rpartition(".")[2], str(entry["path"])) for entry in json.loads(modules.read_bytes())
+            (str(entry["type"]).rpartition(".")[2], str(entry["path"])) for entry in json.loads(_read_small(modules))
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileAccessError(str(modules), "is no list of modules") from error
     kinds = [kind for kind, _ in listed]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
