@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from psycopg.conninfo import conninfo_to_dict
@@ -31,6 +32,7 @@ from prometheus.backfill.work import (
 )
 from prometheus.core.config import PrometheusConfig
 from prometheus.core.provenance import self_contained
+from prometheus.core.runs import retry_lost_connection
 from prometheus.data.models import LoggedRun
 from prometheus.data.postgres.connections import OwnedDatabase
 from prometheus.data.postgres.locks import open_claims
@@ -141,7 +143,7 @@ class DatabaseWorkFactory(ABC, Generic[RequestT]):
     @contextmanager
     def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work, for one of `n_processes` that share this machine's cores."""
-        databases = self.databases or DatabaseManager(self.config, announce=logger.info)
+        databases = self.databases or DatabaseManager(self.config, announce=logger.info, is_known=True)
         try:
             with open_claims(databases) as claims:
                 yield OpenedWork(self.work(databases, n_processes), claims)
@@ -200,8 +202,13 @@ class EmbedWindows(BackfillCase):
     kind = "numeric"
 
     def backfill(self, request: NumericRequest, choice: EngineChoice | None = None) -> BackfillRun[BackfillReport]:
-        """Compute and store the embeddings of a request; a dry run reports as ``written`` what would be."""
-        chosen = choice or EngineChoice(workers=1)
+        """Compute and store the embeddings of a request; a dry run reports as ``written`` what would be.
+
+        A first fill that loses its server has stored nothing of its last minute: it is planned and done again.
+        """
+        return retry_lost_connection(partial(self._backfill, request, choice or EngineChoice(workers=1)))
+
+    def _backfill(self, request: NumericRequest, chosen: EngineChoice) -> BackfillRun[BackfillReport]:
         warn_of_cut_windows(create_numeric_model(request.model_id), request.window_days)
         parts = [self._without_ended(part, market) for market, part in self._by_market(request)]
         work = self._wired.numeric_backfill(request.model_id)

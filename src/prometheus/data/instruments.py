@@ -155,13 +155,13 @@ class InstrumentCatalog:
 
     def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
         """Return instrument ids of a market in order, delisted ones too: they existed on past dates."""
-        with self._db.connect() as connection:
+        query = "SELECT instrument_id FROM instruments WHERE market_id = %s ORDER BY instrument_id LIMIT %s OFFSET %s"
+
+        def read(connection: psycopg.Connection) -> list[str]:
             require_market(connection, market_id)
-            rows = connection.execute(
-                "SELECT instrument_id FROM instruments WHERE market_id = %s ORDER BY instrument_id LIMIT %s OFFSET %s",
-                (market_id, limit, offset),
-            )
-            return [row[0] for row in rows]
+            return [row[0] for row in connection.execute(query, (market_id, limit, offset))]
+
+        return self._db.read(read)
 
     def markets_of(self, instrument_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the market of each instrument that has a row."""

@@ -97,8 +97,7 @@ class RunLog(HistoricalTables):
             INSERT INTO backfill_runs (run_id, kind, model_id, planned, written, failed, n_bytes, seconds, version)
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run_id) DO NOTHING
         """
-        with self._db.connect() as connection:
-            connection.execute(query, (*astuple(run), __version__))
+        self._db.write(lambda cursor: cursor.execute(query, (*astuple(run), __version__)))
 
     def record_all(self, runs: Sequence[LoggedRun]) -> None:
         """Keep several runs in one statement."""

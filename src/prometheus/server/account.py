@@ -112,6 +112,14 @@ def socket_directory(data_directory: Path, account: Account) -> Path:
     return _SOCKETS / f"prometheus-{account.uid}-{hashlib.sha256(identity).hexdigest()[:16]}"
 
 
+def is_anothers(path: Path, account: Account) -> bool:
+    """Whether another user has put something at the place of a socket directory; only that user may remove it."""
+    try:
+        return path.lstat().st_uid not in {account.uid, os.geteuid()}
+    except FileNotFoundError:
+        return False
+
+
 def create_socket_directory(path: Path, account: Account) -> None:
     """Make the directory, private to the server's account, or check that what is there already is exactly that."""
     if account.is_other and _is_our_unfinished(path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import account
+from prometheus.server import account, process
 from prometheus.server.account import Account
 from prometheus.server.cluster import APPLICATION_ROLE, OWNER_ROLE, READER_ROLE, Layout
-from prometheus.server.supervisor import Record
+from prometheus.server.supervisor import Record, remove_socket_directory
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,8 +52,26 @@ class Place:
 
     @property
     def socket_directory(self) -> Path:
-        """The private directory of the server's socket."""
-        return account.socket_directory(self.layout.data, self.account)
+        """The private directory of the server's socket; under another name if the usual one is taken."""
+        usual = account.socket_directory(self.layout.data, self.account)
+        try:
+            chosen = self.layout.socket.read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):
+            return usual
+        return Path(chosen) if re.fullmatch(re.escape(f"{usual}-") + r"[0-9a-f]{16}", chosen) else usual
+
+    def make_socket_directory(self) -> None:
+        """Make the socket's directory anew; if another user has taken its name, take one that cannot be foreseen."""
+        self.remove_socket_directory()
+        self.layout.socket.unlink(missing_ok=True)
+        usual = self.socket_directory
+        if account.is_anothers(usual, self.account):
+            self.layout.socket.write_text(f"{usual}-{secrets.token_hex(8)}", encoding="utf-8")
+        account.create_socket_directory(self.socket_directory, self.account)
+
+    def remove_socket_directory(self) -> None:
+        """Remove the socket's directory with what a dead server left in it, if it is ours."""
+        remove_socket_directory(str(self.socket_directory), {os.geteuid(), self.account.uid})
 
     def conninfo(self, database: str, role: str = OWNER_ROLE) -> str:
         """Return the connection string of a database."""
@@ -99,7 +119,12 @@ class Place:
                 f"the data is in use as {record.data_directory}; use that path, "
                 "or stop the server: python -m prometheus db stop"
             )
-        if record.is_ready and not self.socket_directory.exists():
+        if not record.is_ready or self.socket_directory.exists():
+            return
+        again = process.supervisor_of(
+            self.layout
+        )  # it may just be ending; then it says so before it removes the directory
+        if again == record and not process.shares_files(record.supervisor_pid):
             raise EmbeddedServerError(
                 f"the server runs (process {record.postmaster_pid}), but its socket directory {self.socket_directory} "
                 "cannot be seen from here (another container, or a private /tmp?); stop it where it was started"

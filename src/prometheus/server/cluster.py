@@ -61,7 +61,8 @@ class Layout:
 
     `lock` is held shared to look, exclusively to start or stop, and its modification time is the last use;
     `supervisor_lock` is held by the supervisor as long as it lives, and says which process that is. `copies` is for
-    the programs, where the account cannot reach the installed ones.
+    the programs, where the account cannot reach the installed ones. `socket` holds the name of the socket directory
+    if the usual one is taken.
     """
 
     home: Path
@@ -74,6 +75,7 @@ class Layout:
     authentication: Path
     identities: Path
     copies: Path
+    socket: Path
 
 
 def layout_of(home: Path) -> Layout:
@@ -88,6 +90,7 @@ def layout_of(home: Path) -> Layout:
     root = Path(real, "postgresql")
     names = (
         "data", "lock", "supervisor.lock", "server.log", "postgresql.conf", "pg_hba.conf", "pg_ident.conf", "binaries",
+        "socket",
     )  # fmt: skip
     return Layout(Path(real), root, *(root / name for name in names))
 
@@ -150,6 +153,9 @@ def has_cluster(layout: Layout, account: Account) -> bool:
             f"{layout.data} belongs to user {user_name(info.st_uid)}, the server runs as {account.name}; "
             "run as that user, or as root set PROMETHEUS_EMBEDDED_ACCOUNT to it, or set PROMETHEUS_HOME elsewhere"
         )
+    if (info.st_mode & stat.S_IRWXU) != stat.S_IRWXU:
+        mode = stat.S_IMODE(info.st_mode)
+        raise EmbeddedServerError(f"{layout.data} has mode {mode:04o}; give it back: chmod 0700 {layout.data}")
     found = data_version(layout)
     if found != MAJOR_VERSION:
         what = f"was made by PostgreSQL {found}" if found else "holds no PostgreSQL cluster"

@@ -68,6 +68,26 @@ def supervisor_of(layout: Layout) -> Record | None:
     return record
 
 
+def has_lost_its_server(record: Record) -> bool:
+    """Whether a supervisor's server is dead; a supervisor that is stopped itself takes no note of that."""
+    return record.postmaster_pid != 0 and process_start(record.postmaster_pid) is None
+
+
+def shares_files(pid: int) -> bool:
+    """Whether a process sees the same files as we do: it is in no other container, and has no ``/tmp`` of its own."""
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return False
+
+
+def end_supervisor(record: Record) -> None:
+    """End a supervisor without use: its server is dead, or the way to it was removed."""
+    is_alone = has_lost_its_server(record)
+    for number in (signal.SIGKILL,) if is_alone else (signal.SIGTERM, signal.SIGCONT):
+        signal_process(record.supervisor_pid, record.supervisor_start, number)
+
+
 def stale_pid(layout: Layout) -> int | None:
     """Return the process id that the data's ``postmaster.pid`` names, whatever process has that id by now."""
     try:

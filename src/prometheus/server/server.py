@@ -13,15 +13,20 @@ from pathlib import Path
 from signal import Signals
 from typing import Literal
 
+from prometheus.core.runs import EmbeddedServerDownError
 from prometheus.errors import EmbeddedServerError
-from prometheus.server import bootstrap, cluster, process
-from prometheus.server.account import create_socket_directory, resolve_account
+from prometheus.server import bootstrap, cluster, faults, process
+from prometheus.server.account import resolve_account
 from prometheus.server.binaries import find_installation, server_environment
 from prometheus.server.bootstrap import Place
 from prometheus.server.cluster import APPLICATION_ROLE, Layout, layout_of
 from prometheus.server.process import ProgressWait
-from prometheus.server.supervisor import Task, open_lock, process_start, remove_socket_directory, rotate_log, try_lock
+from prometheus.server.supervisor import Record, Task, open_lock, process_start, rotate_log, try_lock
 
+ENDING_S = 1.0
+"""Far longer than a supervisor takes to follow its server, or to end after it said that it does."""
+NAMELESS_S = 10.0
+"""Far longer than a supervisor takes from its lock to its record; one of another container is never seen."""
 State = Literal["absent", "stopped", "starting", "running"]
 
 
@@ -75,11 +80,18 @@ class EmbeddedServer:
         with self._one_line_errors():
             return self._place().conninfo(database, role)
 
+    def full_disk(self) -> str | None:
+        """Return what the server's log says if it ended for a full disk, with the way out; else None."""
+        with self._one_line_errors():
+            return faults.full_disk(self._place().layout)
+
     def status(self) -> EmbeddedStatus:
         """Look, and start nothing."""
         with self._one_line_errors():
             place = self._place()
             record, idle_minutes = process.supervisor_of(place.layout), self.settings.idle_minutes
+            if record is not None and process.has_lost_its_server(record):
+                record = None
             pid = record.postmaster_pid or None if record else process.postmaster_of(place.layout)
             if record is not None and record.idle_s:
                 idle_minutes = record.idle_s / 60
@@ -101,10 +113,11 @@ class EmbeddedServer:
             was_running = False
             with _open_lock(place.layout) as lock:
                 while True:
+                    is_alone = try_lock(lock)  # then no run can start it again meanwhile
                     was_running |= _stop_supervised(place, deadline)
-                    if try_lock(lock) and process.supervisor_of(place.layout) is None:
+                    if (is_alone or try_lock(lock)) and process.supervisor_of(place.layout) is None:
                         was_running |= _stop_orphan(place, deadline)
-                        remove_socket_directory(str(place.socket_directory), {os.geteuid(), place.account.uid})
+                        place.remove_socket_directory()
                         return was_running
                     _pause(deadline, "another process is just starting the server")
 
@@ -119,11 +132,15 @@ class EmbeddedServer:
         try:
             yield
         except OSError as error:
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            way_out = "make room on that disk" if is_full else "set PROMETHEUS_HOME to a directory of yours"
-            raise EmbeddedServerError(
-                f"{error.filename or self.settings.home}: {error.strerror or error}; {way_out}"
-            ) from error
+            place = f"{error.filename or self.settings.home}: {error.strerror or error}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise EmbeddedServerDownError(f"{place}; make room on that disk") from error
+            closed = (
+                faults.who_forbids(Path(error.filename)) if error.errno == errno.EACCES and error.filename else None
+            )
+            if closed is not None:
+                place += f" ({closed})"
+            raise EmbeddedServerError(f"{place}; set PROMETHEUS_HOME to a directory of yours") from error
 
     def _attach(self, place: Place) -> bool:
         """Use a server that is up; False if there is no such server, or it needs care."""
@@ -157,7 +174,7 @@ class EmbeddedServer:
             bootstrap.bootstrap(place.conninfo)
         except psycopg.Error as error:
             reason = str(error).strip().partition("\n")[0]
-            raise EmbeddedServerError(
+            raise EmbeddedServerDownError(
                 f"the databases could not be created: {reason}; see {place.layout.log}, then try again"
             ) from error
 
@@ -185,7 +202,8 @@ class EmbeddedServer:
                 return answer
             failure = process.failure_in(process.last_lines(place.layout.log, offset))
             if is_fresh and not process.will_pass(failure):
-                raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {failure}; see {place.layout.log}")
+                reason = faults.explain(failure, place.layout)
+                raise EmbeddedServerDownError(f"the embedded PostgreSQL did not start: {reason}")
             users = process.users_of(place.layout.data)
             names = f" (process {', '.join(map(str, users))})" if users else ""
             waiting.wait(f"waiting for what is left of an earlier server{names} to end; see {place.layout.log}", users)
@@ -202,6 +220,13 @@ class EmbeddedServer:
                 return place.ask()
             except ConnectionError as error:
                 reason = str(error)
+            if _is_beyond_use(place, record):
+                process.end_supervisor(record)
+            if record.supervisor_pid == 0 and time.monotonic() - waiting.started > NAMELESS_S:
+                raise EmbeddedServerError(
+                    f"the data in {place.layout.data} is in use by a server that cannot be seen from here (another "
+                    "container?); stop it where it was started"
+                )
             words = process.progress_in(process.last_lines(place.layout.log, offset))
             waiting.wait(f"starting the embedded PostgreSQL: {words[-1] if words else reason}", words)
 
@@ -212,10 +237,11 @@ class EmbeddedServer:
         if not cluster.has_cluster(layout, account):
             self._announce(f"creating the embedded PostgreSQL in {layout.data}")
             cluster.create_cluster(layout, account, installation)
-        elif process.stale_pid(layout) is not None:
-            self._announce("the embedded PostgreSQL was not shut down cleanly, it recovers now")
-        remove_socket_directory(str(place.socket_directory), {os.geteuid(), account.uid})
-        create_socket_directory(place.socket_directory, account)
+        else:
+            faults.check_permissions(layout, account)
+            if faults.clear_pid_file(layout) or process.stale_pid(layout) is not None:
+                self._announce("the embedded PostgreSQL was not shut down cleanly, it recovers now")
+        place.make_socket_directory()
         cluster.write_configuration(layout, place.socket_directory, account)
         rotate_log(str(layout.log), limit=1024 * 1024)
         offset = process.log_size(layout.log)
@@ -261,6 +287,18 @@ class EmbeddedServer:
         return ("stopped" if version else "absent"), version
 
 
+def _is_beyond_use(place: Place, record: Record) -> bool:
+    """Whether a supervisor is left without its server, or without the way to it, for longer than an end takes."""
+    if not process.has_lost_its_server(record) and (not record.is_ready or place.socket_directory.exists()):
+        return False
+    deadline = time.monotonic() + ENDING_S
+    while process.supervisor_of(place.layout) == record:
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 @contextmanager
 def _open_lock(layout: Layout) -> Iterator[int]:
     """Open the lock file; whatever lock is taken on it ends with the block."""
@@ -278,7 +316,8 @@ def _stop_supervised(place: Place, deadline: float) -> bool:
         if record.supervisor_pid not in (0, asked):
             asked = record.supervisor_pid
             servers.add((record.postmaster_pid, process_start(record.postmaster_pid)))
-            process.signal_process(asked, record.supervisor_start, Signals.SIGTERM)
+            for number in (Signals.SIGTERM, Signals.SIGCONT):
+                process.signal_process(asked, record.supervisor_start, number)
         elif not asked and time.monotonic() - started > 2:  # it never said who it is; it ends with its server
             asked = -int(_stop_orphan(place, deadline))
         _pause(deadline, f"the server is still shutting down, see {place.layout.log}")

@@ -183,6 +183,14 @@ class Supervisor:
         directories = (task.data_directory, task.socket_directory)
         write_record(self._own_lock, Record(me, process_start(me), self.pid, *directories, task.idle_s, self.is_ready))
 
+    def retire(self) -> None:
+        """Say that the server is gone before its directory is: who looks in between is not misled."""
+        self.is_ready = False
+        with suppress(OSError):
+            self.record()
+        task = self.task
+        remove_socket_directory(task.socket_directory, {os.geteuid(), task.uid or os.geteuid()})
+
     def is_postgres_alive(self) -> bool:
         """Whether the postmaster still runs."""
         if self.child is not None:
@@ -315,7 +323,7 @@ def main() -> int:
     os.write(pipe, b"1")
     os.close(pipe)
     supervisor.watch()
-    remove_socket_directory(task.socket_directory, {os.geteuid(), task.uid or os.geteuid()})
+    supervisor.retire()
     return 0
 
 

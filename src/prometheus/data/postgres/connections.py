@@ -19,6 +19,7 @@ from prometheus.arrays import DateVector, Float32Matrix
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
+from prometheus.errors import DatabaseError
 
 T = TypeVar("T")
 Query: TypeAlias = LiteralString | sql.Composed
@@ -74,15 +75,22 @@ class Transactions:
 
         return retry_lost_connection(once)
 
+    def read(self, work: Callable[[psycopg.Connection], T]) -> T:
+        """Return what `work`, which only reads, returns; done again if the connection is lost."""
+
+        def once() -> T:
+            with self.connect() as connection:
+                return work(connection)
+
+        return retry_lost_connection(once)
+
     def rows(self, query: Query, parameters: Any = None, *, binary: bool = False) -> list[tuple[Any, ...]]:
         """Return all rows; in PostgreSQL's binary form, which is faster for ``bytea``, if `binary`."""
-        with self.connect() as connection:
-            return connection.execute(query, parameters, binary=binary).fetchall()
+        return self.read(lambda connection: connection.execute(query, parameters, binary=binary).fetchall())
 
     def row(self, query: Query, parameters: Any = None, *, binary: bool = False) -> tuple[Any, ...] | None:
         """Return the first row, or None."""
-        with self.connect() as connection:
-            return connection.execute(query, parameters, binary=binary).fetchone()
+        return self.read(lambda connection: connection.execute(query, parameters, binary=binary).fetchone())
 
     def value(self, query: Query, parameters: Any = None) -> Any:
         """Return the first value of the first row; None without a row."""
@@ -95,8 +103,7 @@ class Transactions:
 
     def packed(self, query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> NDArray[Any]:
         """Return the rows of a query of fixed-width columns as `fetch_packed` does."""
-        with self.connect() as connection, connection.cursor() as cursor:
-            return fetch_packed(cursor, query, dtypes)
+        return self.write(lambda cursor: fetch_packed(cursor, query, dtypes))
 
     def iter_copied(self, query: sql.Composable, dtypes: Sequence[tuple[str, str]]) -> Iterator[NDArray[Any]]:
         """Yield the rows of a query of fixed-width columns, block by block, as `binary_copy.iter_copied` does."""
@@ -174,3 +181,29 @@ def require_answer(connection: psycopg.Connection[Any], timeout_s: float) -> Non
                 link.consume_input()
             if link.get_result() is None:
                 return
+
+
+def require_utf8(database: DatabaseName, connection: psycopg.Connection) -> None:
+    """Refuse, and close, a connection to a database that cannot hold every text."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "UTF8":
+        return
+    name = connection.info.dbname
+    connection.close()
+    way_out = "create one with ENCODING 'UTF8' TEMPLATE template0"
+    raise DatabaseError(
+        f"{database} database: {name} is in {encoding}, not UTF8, and cannot hold every text; {way_out}"
+    )
+
+
+_GUESSES = ("Is the server running", "This probably means", "before or while processing")
+"""What libpq adds to a fault."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what the server says is wrong, or the last line of libpq's message, which lists each address it tried."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    said = (line.strip() for line in str(error).splitlines())
+    lines = [line for line in said if line and not any(guess in line for guess in _GUESSES)]
+    return lines[-1] if lines else type(error).__name__

@@ -18,7 +18,8 @@ from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
+from prometheus.data.postgres.connections import SharedAttempt, fix_forms, one_line, require_answer, require_utf8
+from prometheus.data.postgres.reconnecting import Outages, borrow
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -52,7 +53,8 @@ class PostgresDatabases(ABC):
 
     If `read_only`, every transaction only reads, on the embedded server as a role without other rights, and no call
     waits for a server longer than ``connect_timeout_s``: what takes longer (a start, a recovery) goes on in the
-    background. Of `n_processes` readers each has its part of the connections.
+    background. Of `n_processes` readers each has its part of the connections. Others wait for a server that went away
+    (`Outage`); `is_known` says that it has answered another process of this run.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class PostgresDatabases(ABC):
         *,
         read_only: bool = False,
         n_processes: int = 1,
+        is_known: bool = False,
     ) -> None:
         self._most_connections = MAX_OF_READERS // n_processes if read_only else MAX_CONNECTIONS_PER_DATABASE
         self.config = config
         self.is_read_only = read_only
         self.announce = announce or (lambda _message: None)
+        self._outages = Outages(config, is_patient=not read_only, is_known=is_known)
         self._begin()
         _MANAGERS.add(self)
 
@@ -109,13 +113,14 @@ class PostgresDatabases(ABC):
         """Yield a connection that may create tables and indexes, without a deadline; committed at the end."""
         if self.is_read_only:
             raise DatabaseRefusedError(database, "this process may only read")
-        self._pool(database)  # proves that the server answers and that the schema is there
-        with self._connect(database, owner=True) as connection, _explained(database, connection):
+        opened = self._outages.of(database).wait_out(partial(self._open_own, database))
+        with opened as connection, _explained(database, connection):
             connection.execute("SET statement_timeout = 0")
             yield connection
 
     def close_all(self) -> None:
         """Close every pool; the next connection opens a new one."""
+        self._outages.stop_waiting()
         has_lock = self._lock.acquire(timeout=self.config.connect_timeout_s if self.is_read_only else -1)
         try:
             pools, self._pools = list(self._pools.values()), {}
@@ -150,12 +155,7 @@ class PostgresDatabases(ABC):
 
     @contextmanager
     def _connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
-        pool = self._pool(database)
-        try:
-            connection = pool.getconn(timeout=self.config.connect_timeout_s)
-        except psycopg.OperationalError as error:
-            self._embedded_check_due = 0.0
-            raise _connection_error(database, error) from error
+        pool, connection = self._outages.of(database).wait_out(partial(self._borrow, database))
         try:
             with _explained(database, connection), connection:
                 yield connection
@@ -163,6 +163,27 @@ class PostgresDatabases(ABC):
             if connection.closed:  # the next one starts an embedded server again
                 self._embedded_check_due = 0.0
             pool.putconn(connection)
+
+    def _borrow(self, database: DatabaseName) -> tuple[ConnectionPool, psycopg.Connection]:
+        try:
+            return borrow(partial(self._pool, database), partial(self._look, database), self.config.connect_timeout_s)
+        except psycopg.OperationalError as error:
+            raise _connection_error(database, error) from error
+
+    def _look(self, database: DatabaseName, pool: ConnectionPool) -> None:
+        """Say why a pool gives no connection, and drop one that leads to a dead server; no effect on a busy one."""
+        self._embedded_check_due, leads_to_it = 0.0, False
+        try:
+            if not self.is_read_only:
+                self._connect(database).close()
+            leads_to_it = pool.conninfo == self._conninfo(database)
+        finally:
+            if not leads_to_it:
+                self._pools.pop(database, pool).close(timeout=0)
+
+    def _open_own(self, database: DatabaseName) -> psycopg.Connection:
+        self._pool(database)  # proves that the server answers and that the schema is there
+        return self._connect(database, owner=True)
 
     def _pool(self, database: DatabaseName) -> ConnectionPool:
         if not self.is_read_only:
@@ -185,23 +206,21 @@ class PostgresDatabases(ABC):
             return self._pools[database]
 
     def _open_pool(self, database: DatabaseName) -> ConnectionPool:
-        silence_s = self.config.connect_timeout_s
-        is_alive = partial(require_answer, timeout_s=silence_s / 2)  # so that another connection can be had in time
+        half_s = self.config.connect_timeout_s / 2  # so that another connection can be had in time
         return ConnectionPool(
             self._conninfo(database),
             min_size=0,
             max_size=self._most_connections,
             open=True,
             configure=fix_forms,
-            check=is_alive if self.is_read_only else ConnectionPool.check_connection,
+            check=partial(require_answer, timeout_s=half_s) if self.is_read_only else ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
         )
 
     def _prove_ready(self, database: DatabaseName) -> None:
         with self._connect(database) as connection:
-            found = _read_revision(connection, database)
-        wanted = head_revision(database)
+            found, wanted = _read_revision(connection, database), head_revision(database)
         if found == wanted:
             return
         if not self.config.uses_embedded_server or (found is not None and found > wanted):
@@ -210,8 +229,7 @@ class PostgresDatabases(ABC):
         self._upgrade(database)
 
     def _upgrade(self, database: DatabaseName) -> tuple[str | None, str]:
-        wanted = head_revision(database)
-        connection = self._connect(database, owner=True)
+        wanted, connection = head_revision(database), self._connect(database, owner=True)
         found = _read_revision(connection, database)
         if found == wanted:
             connection.close()
@@ -219,7 +237,7 @@ class PostgresDatabases(ABC):
         if found is not None and found > wanted:
             connection.close()
             raise NotMigratedError(database, found, wanted)
-        _require_utf8(database, connection)
+        require_utf8(database, connection)
         connection.rollback()
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- slow to import, as is Alembic
 
@@ -309,18 +327,6 @@ def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, 
     )
 
 
-def _require_utf8(database: DatabaseName, connection: psycopg.Connection) -> None:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding == "UTF8":
-        return
-    name = connection.info.dbname
-    connection.close()
-    way_out = "create one with ENCODING 'UTF8' TEMPLATE template0"
-    raise DatabaseError(
-        f"{database} database: {name} is in {encoding}, not UTF8, and cannot hold every text; {way_out}"
-    )
-
-
 def _begin_in_child() -> None:
     for manager in list(_MANAGERS):
         manager.begin_in_child()
@@ -346,7 +352,7 @@ def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> st
 
 
 def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -> PrometheusError:
-    text = _one_line(error)
+    text = one_line(error)
     if any(
         sign in text
         for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
@@ -367,28 +373,20 @@ _WAYS_OUT: Mapping[type[psycopg.Error], str] = {
 def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: bool) -> PrometheusError | None:
     """Return what an error inside a transaction means to the user, None where it is a defect of ours."""
     if isinstance(error, psycopg.OperationalError) and was_lost:
-        return DatabaseUnreachableError(database, _one_line(error), was_connected=True)
+        return DatabaseUnreachableError(database, one_line(error), was_connected=True)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return DatabaseAuthenticationError(database, _one_line(error))
+        return DatabaseAuthenticationError(database, one_line(error))
     if isinstance(error, psycopg.errors.QueryCanceled):
         return DatabaseRefusedError(database, "a statement outran PROMETHEUS_STATEMENT_TIMEOUT_S")
     if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
         way_out = next((f"; {words}" for kind, words in _WAYS_OUT.items() if isinstance(error, kind)), "")
-        return DatabaseRefusedError(database, _one_line(error) + way_out)
+        return DatabaseRefusedError(database, one_line(error) + way_out)
     return None
 
 
 def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return DatabaseAuthenticationError(database, _one_line(error))
+        return DatabaseAuthenticationError(database, one_line(error))
     if isinstance(error, psycopg.OperationalError):
         return _connection_error(database, error)
-    return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    """Return what the server says is wrong, or the last line of libpq's message, which lists each address it tried."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return error.diag.message_primary
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Is the server running" not in line]
-    return lines[-1] if lines else type(error).__name__
+    return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {one_line(error)}")
