@@ -1,13 +1,12 @@
-"""What every run does alike: logging to standard error, and work done again after a lost connection."""
+"""Work done again after a lost connection, as every run does it."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from prometheus.errors import DatabaseUnreachableError, EmbeddedServerError, RetryableError
 
@@ -40,30 +39,6 @@ class _OneWarning:
 
 
 _outage_warning = _OneWarning()
-
-
-class _StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stderr` is at the time, so that redirecting it later works."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        """The current standard error."""
-        return sys.stderr
-
-
-def configure_logging(*, verbose: bool = False) -> None:
-    """Send the package's log to standard error; calling it again only changes the level."""
-    ours = logging.getLogger("prometheus")
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # each attempt to reconnect: `warn_of_outage` says it once
-    if not any(isinstance(handler, _StandardErrorHandler) for handler in ours.handlers):
-        handler = _StandardErrorHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-        ours.addHandler(handler)
-        ours.propagate = False
 
 
 def warn_of_outage(error: Exception) -> None:
