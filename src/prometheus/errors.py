@@ -294,7 +294,7 @@ unknown_market = _case(NotFoundError, "unknown_market", (
     "unknown market {market!r}; known: {markets}, or an ISO 10383 code such as XLON"
 ))  # fmt: skip
 unknown_run = _case(NotFoundError, "unknown_run", (
-    "unknown run {run_id!r}; take the cursor from the field 'next' of a page"
+    "unknown run {run_id!r}; name one that a list of runs shows, or the cursor from the field 'next' of a page"
 ))  # fmt: skip
 no_regime_on_date = _case(NotFoundError, "no_regime_on_date", (
     "region {region!r} has no regime of {model_id} on {asked}; its dates are sessions from {first} to {last}"

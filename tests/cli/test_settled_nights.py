@@ -72,7 +72,7 @@ def night(run: Run, *arguments: str) -> tuple[Any, ...]:
     done = run(*NIGHT, *arguments, "--json")
     assert done.stdout, done.stderr
     report = json.loads(done.stdout, object_hook=_lasting)
-    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in done.stderr.splitlines()]
+    lines = [re.sub(r"^\S+ [0-9a-f]{16} ", "", line) for line in done.stderr.splitlines()]
     return done.exit_code, report, [line for line in lines if not line.startswith("INFO runs")]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prometheus.app import quick as _quick
     from prometheus.app import record as _record
     from prometheus.app import regimes as _regimes
+    from prometheus.app import run_log as _run_log
     from prometheus.app import stance as _stance
     from prometheus.app import stored as _stored
     from prometheus.app import text_evaluations as _text_evaluations
@@ -78,6 +79,7 @@ class App:
     drift: _drift.WatchDrift
     alerts: _alerts.SendAlerts
     nightly: _nightly.RunNight
+    runs: _run_log.KeepRuns
     quick: _quick.AnswerQuickly
 
     def __init__(self, db_manager: DatabaseManager, progress: NamedProgress | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
@@ -27,6 +26,7 @@ from prometheus.encoders.texts.documents import TextSourceType
 if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.region_nights import BringUp
+    from prometheus.app.run_log import RecordedRun
 
 KIND = "nightly"
 
@@ -50,14 +50,24 @@ class RunNight:
             raise errors.no_regions()
         begin = time.monotonic()
         told = NightAlerts(self._app.alerts, request)
-        with told.of_failure():
-            with nullcontext() if request.dry_run else only_run(self._app.db_manager, KIND, request.now_utc):
-                report = self._run(told, request)
-            told.failed(report.failures)
-        return replace(report, alerts=told.send(), seconds=time.monotonic() - begin)
+        if request.dry_run:
+            return replace(self._run(told, request, None), alerts=told.send(), seconds=time.monotonic() - begin)
+        with self._app.runs.recording() as run:
+            with told.of_failure():
+                with only_run(self._app.db_manager, KIND, request.now_utc):
+                    run.begin(request.as_of_date)
+                    report = self._run(told, request, run)
+                    run.end(report)
+                told.failed(report.failures)
+            report = replace(report, alerts=told.send(), seconds=time.monotonic() - begin)
+            if report.alerts.failures:
+                run.end(report)
+        return report
 
-    def _run(self, told: NightAlerts, request: NightlyRequest) -> NightlyReport:
+    def _run(self, told: NightAlerts, request: NightlyRequest, run: RecordedRun | None) -> NightlyReport:
         plans = self._planner.plan(self._config.regions, request)
+        if run is not None:
+            run.planned(plans)
         told.late(plans)
         stale = [str(plan) for plan in plans if plan.stale]
         if stale and not request.skip_stale:

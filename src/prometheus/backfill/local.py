@@ -24,7 +24,8 @@ from typing import Any
 
 from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import ChunkWork, NoClaims, OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
-from prometheus.core.runs import configure_logging, retry_lost_connection
+from prometheus.core.logs import configure_logging
+from prometheus.core.runs import retry_lost_connection
 from prometheus.errors import worker_not_started
 
 AHEAD = 3

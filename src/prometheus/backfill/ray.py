@@ -27,7 +27,7 @@ from prometheus.backfill.local import InProcess, do_chunk
 from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.config import LIBPQ_TARGET_VARIABLES
-from prometheus.core.runs import configure_logging
+from prometheus.core.logs import configure_logging
 from prometheus.errors import (
     DatabaseError,
     InputRefusedError,

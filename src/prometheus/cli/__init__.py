@@ -43,6 +43,8 @@ COMMANDS = {
     "backfill_stance": ("stance", "read the stance of stored texts with a fitted head"),
     "show_stance": ("stance", "print the stance of texts known by a date"),
     "nightly": ("operations", "bring every configured region up to date"),
+    "runs": ("runs", "list the last nights: how each ended, what it wrote and what it left out"),
+    "runs_show": ("runs", "tell all of one night: rows by table, and what was left out and why"),
     "alerts": ("alerts", "send, test and list alerts of the nightly run"),
     "evaluate": ("evaluation", "judge labellers under one causal protocol"),
     "evaluate_events": ("evaluation", "see what was stated around given dates"),

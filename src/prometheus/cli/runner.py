@@ -30,7 +30,7 @@ from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
 from prometheus.cli.parameters import expand, option, settle
-from prometheus.core.runs import configure_logging
+from prometheus.core.logs import begin_run, configure_logging, is_json
 from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ Json = Annotated[bool, option("Print JSON for machines.", "--json")]
 class Terminated(KeyboardInterrupt):
     """The process received SIGTERM; it ends as on Ctrl-C."""
 
+    exit_code = EXIT_TERMINATED
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -66,7 +68,8 @@ class Answer:
     def show(self, *, as_json: bool) -> int:
         """Print one form and the notes, and return the exit code."""
         print_line(json.dumps(self.facts(), default=str) if as_json else self.text())
-        sys.stderr.write("".join(f"{note}\n" for note in self.notes))
+        for note in self.notes:
+            _say(note, logging.WARNING)
         return self.exit_code
 
 
@@ -187,6 +190,7 @@ def application_of(name: str) -> typer.Typer:
 def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: str | None = None) -> int:
     """Run a command and return its exit code; every error becomes one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    begin_run()
     configure_logging()
     _replace_unknown_letters(sys.stdout)
     try:
@@ -297,8 +301,16 @@ def _has_foreign_package() -> bool:
 
 def _fail(message: str, exit_code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    _say(f"error: {message}", logging.ERROR)
     return exit_code
+
+
+def _say(line: str, level: int) -> None:
+    """Write a line for people to standard error; where the log is made of JSON objects, as one of them."""
+    if is_json():
+        logger.log(level, "%s", line)
+    else:
+        sys.stderr.write(f"{line}\n")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prometheus.core import MINILM
 from prometheus.core.files import absolute_path, reason_of
+from prometheus.core.logs import LogFormat
 from prometheus.errors import UsageError
 
 LIBPQ_TARGET_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
@@ -170,6 +171,10 @@ class PrometheusConfig(BaseSettings):
     )
     page_address: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = Field(
         default=None, description="where people find the [page](../how-to/page.md); alerts link to it"
+    )
+
+    log_format: LogFormat = Field(
+        default="text", description="form of the [log](../how-to/watching.md#the-log): `text`, or `json` for machines"
     )
 
     @field_validator("historical_dsn", "runtime_dsn", mode="before")

@@ -1,11 +1,10 @@
-"""What every run does alike: logging to standard error, and work done again after a lost connection."""
+"""Work done again after a lost connection, as every run does it."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from prometheus.errors import DatabaseUnreachableError
 
@@ -15,29 +14,6 @@ ATTEMPTS = 5
 TIMEOUT_S = 60.0
 
 logger = logging.getLogger(__name__)
-
-
-class _StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stderr` is at the time, so that redirecting it later works."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        """The current standard error."""
-        return sys.stderr
-
-
-def configure_logging(*, verbose: bool = False) -> None:
-    """Send the package's log to standard error; calling it again only changes the level."""
-    ours = logging.getLogger("prometheus")
-    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    if not any(isinstance(handler, _StandardErrorHandler) for handler in ours.handlers):
-        handler = _StandardErrorHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-        ours.addHandler(handler)
-        ours.propagate = False
 
 
 def retry_lost_connection(work: Callable[[], T]) -> T:

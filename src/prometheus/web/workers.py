@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from prometheus.app import App
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.runs import configure_logging
+from prometheus.core.logs import configure_logging
 from prometheus.errors import server_process_ended
 from prometheus.web import server
 from prometheus.web.middleware import FIGURES_FOLDER

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prometheus.core.runs import configure_logging
+from prometheus.core.logs import configure_logging
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,16 @@ _HOLDER = """
 """
 
 
+_IS_HELD = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND objsubid = 2
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND classid = hashtext('prometheus run')::oid AND objid = hashtext(%s)::oid
+    ), clock_timestamp()
+"""
+
+
 class SessionClaims:
     """Claims of one worker, on a connection of their own; not for use by several threads.
 
@@ -121,6 +131,14 @@ def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterat
         finally:
             with suppress(psycopg.Error):
                 connection.autocommit = False
+
+
+def holds_run(connection: psycopg.Connection, kind: str) -> tuple[bool, datetime]:
+    """Return whether any session holds the lock of a kind of run, and when that was seen, by the server's clock."""
+    row = connection.execute(_IS_HELD, (kind,)).fetchone()
+    if row is None:
+        raise AssertionError("a query without FROM has a row")
+    return row[0], row[1]
 
 
 def _acquire(connection: psycopg.Connection, kind: str, now_utc: datetime) -> None:
