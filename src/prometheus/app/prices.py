@@ -70,7 +70,7 @@ class PriceHistories(UseCase):
         return Skipped(ended, not_begun)
 
     def too_short(self, needed: Mapping[str, tuple[date, int]], market: str) -> Skipped:
-        """Return the instruments whose life, up to a day, is shorter than a window: begun too late, or ended too soon."""
+        """Return the instruments whose life up to a day is shorter than a window: begun too late, or ended too soon."""
         not_begun, ended = {}, {}
         for day in {day for day, _ in needed.values()}:
             extents = self._extents([name for name in needed if needed[name][0] == day], day)
