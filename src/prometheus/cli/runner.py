@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import importlib
 import inspect
 import io
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -30,8 +28,10 @@ from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
 from prometheus.cli.parameters import expand, option, settle
+from prometheus.cli.streams import complain, is_fault_of_output, until_shown
 from prometheus.core.runs import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
+from prometheus.spelling import shortened, shown
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -56,18 +56,26 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The output of a command: `facts` for ``--json`` or `text` for people, and `notes` for standard error."""
+    """The output of a command: `facts` for ``--json`` or `text` for people, and `notes` for standard error.
+
+    What steers a terminal is escaped in the text, unless it `is_styled`: then it has been in the names it holds.
+    """
 
     facts: Callable[[], Any]
     text: Callable[[], str]
     exit_code: int = 0
     notes: Sequence[str] = ()
+    is_styled: bool = False
 
     def show(self, *, as_json: bool) -> int:
         """Print one form and the notes, and return the exit code."""
-        print_line(json.dumps(self.facts(), default=str) if as_json else self.text())
-        sys.stderr.write("".join(f"{note}\n" for note in self.notes))
+        print_line(json.dumps(self.facts(), default=str) if as_json else self._plain())
+        for note in self.notes:
+            complain(shortened(shown(note)))
         return self.exit_code
+
+    def _plain(self) -> str:
+        return self.text() if self.is_styled else shown(self.text(), lines=True)
 
 
 Function: TypeAlias = Callable[..., Answer] | Callable[..., int]
@@ -188,14 +196,13 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
     """Run a command and return its exit code; every error becomes one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     configure_logging()
-    _replace_unknown_letters(sys.stdout)
+    return until_shown(lambda: _run(application, arguments, prog_name))
+
+
+def _run(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> int:
     try:
         result = _call(application, arguments, prog_name)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # the reader of our output went away, as `head` does; Typer, too, exits with 1 then
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (KeyboardInterrupt, typer.Abort) as interruption:
         exit_code = EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
         return _fail("interrupted; nothing is half-written, run it again to go on", exit_code)
@@ -204,9 +211,9 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
             raise
         return _fail(_message(error), error.exit_code)
     except Exception as error:
-        if "--debug" in arguments:
+        if "--debug" in arguments or (isinstance(error, OSError) and is_fault_of_output(error)):
             raise
-        text = " ".join(str(error).split())
+        text = _on_one_line(str(error))
         if _has_foreign_package():
             text = f"{text} ({ForeignPackageError(FOREIGN_DISTRIBUTION)})"
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
@@ -241,17 +248,12 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 def table(rows: Sequence[Sequence[str]], *, numbers_right: bool = False) -> list[str]:
     """Return equally long rows as lines of columns, aligned left, or right if the last row has a number there."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     to_right = [numbers_right and column[-1].replace(",", "").isdigit() for column in columns]
     aligns = [f"{'>' if is_right else '<'}{width}" for is_right, width in zip(to_right, widths, strict=True)]
     return ["  ".join(map(format, row, aligns)).rstrip() for row in rows]
-
-
-def _replace_unknown_letters(stream: TextIO) -> None:
-    """Write ``?`` for what a terminal without UTF-8 cannot show."""
-    if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-        stream.reconfigure(errors="replace")
 
 
 def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:
@@ -282,7 +284,11 @@ def _ends_on_sigterm() -> Iterator[threading.Event]:
 
 def _message(error: PrometheusError | TyperException) -> str:
     text = error.format_message() if isinstance(error, TyperException) else str(error)
-    return " ".join(text.split())
+    return _on_one_line(text)
+
+
+def _on_one_line(text: str) -> str:
+    return shortened(shown(" ".join(text.split())))
 
 
 def _has_foreign_package() -> bool:
@@ -297,7 +303,7 @@ def _has_foreign_package() -> bool:
 
 def _fail(message: str, exit_code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    complain(f"error: {message}")
     return exit_code
 
 
@@ -342,7 +348,7 @@ class _LazyBar:
                 return
             self._open()
         rate = done / (time.monotonic() - self._begin)
-        said = f"{self._label}: {name}" if name else self._label
+        said = f"{self._label}: {shown(name)}" if name else self._label
         self._bar.update(self._task, description=said, completed=done, total=total, rate=f"{rate:,.1f}/s")
 
     def close(self) -> None:
@@ -354,8 +360,8 @@ class _LazyBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task(self._label, total=None, rate="")
         self._bar.start()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TextIO, TypeVar
 
 from prometheus.errors import DatabaseUnreachableError
+from prometheus.spelling import shown
 
 T = TypeVar("T")
 
@@ -29,13 +30,21 @@ class _StandardErrorHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+class OneLineFormatter(logging.Formatter):
+    """Formats a record so that no name or text in its message can steer a terminal or begin a line of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the name that logging calls
+        """Return the line of a record; a traceback follows on lines of its own."""
+        return shown(super().formatMessage(record))
+
+
 def configure_logging(*, verbose: bool = False) -> None:
     """Send the package's log to standard error; calling it again only changes the level."""
     ours = logging.getLogger("prometheus")
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
     if not any(isinstance(handler, _StandardErrorHandler) for handler in ours.handlers):
         handler = _StandardErrorHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)
         ours.propagate = False
 
