@@ -12,6 +12,8 @@ _STEERING = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f"
 )
+_BEGINS_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9,]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?%?")
 _STEERS, _STEERS_OR_ENDS = re.compile(f"[{_STEERING}]"), re.compile(f"[\t\n{_STEERING}]")
 
 
@@ -70,6 +72,24 @@ def shown(text: str, *, lines: bool = False) -> str:
     '\\x1b[31mno room\\n\\u202e'
     """
     return (_STEERS if lines else _STEERS_OR_ENDS).sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def guarded(cell: str) -> str:
+    """Return a cell of a CSV that a spreadsheet takes for a text: an apostrophe stands before what it would compute.
+
+    A number stays a number, whatever its sign. `is_computed` is the rule.
+
+    Examples
+    --------
+    >>> [guarded(cell) for cell in ("=1+1", "-0.5", "-1e-05", "@SUM(A1)", "AAPL.US")]
+    ["'=1+1", '-0.5', '-1e-05', "'@SUM(A1)", 'AAPL.US']
+    """
+    return f"'{cell}" if is_computed(cell) else cell
+
+
+def is_computed(cell: str) -> bool:
+    """Return whether a spreadsheet would run a cell of a CSV: it begins with = + - @ or a tab, and is no number."""
+    return cell[:1] in _BEGINS_FORMULAS and _NUMBER.fullmatch(cell) is None
 
 
 def shortened(text: str, longest: int = 256) -> str:

@@ -31,7 +31,7 @@ from prometheus.cli.parameters import expand, option, settle
 from prometheus.cli.streams import complain, is_fault_of_output, until_shown
 from prometheus.core.runs import configure_logging
 from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
-from prometheus.spelling import shortened, shown
+from prometheus.spelling import guarded, shortened, shown
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -240,9 +240,10 @@ def print_line(text: str) -> None:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as CSV, the last line unended."""
+    """Return rows as CSV, the last line unended; no text among them is a formula, see `guarded`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    guarded_rows = ([guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(guarded_rows)
     return text.getvalue().removesuffix("\n")
 
 
