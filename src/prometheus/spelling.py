@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
 MOST_NAMED = 3
+_STEERING = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f"
+)
+_BEGINS_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9,]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?%?")
+_STEERS, _STEERS_OR_ENDS = re.compile(f"[{_STEERING}]"), re.compile(f"[\t\n{_STEERING}]")
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
@@ -50,6 +58,50 @@ def printable(text: str) -> str:
     'no  room '
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    r"""Return a text of others as it may be shown: what steers a terminal, a log or the way of reading is escaped.
+
+    That is: control characters, line ends (kept in `lines`), signs that turn the way of writing, and halves of letters,
+    which stand for bytes of file names that are no text.
+
+    Examples
+    --------
+    >>> shown("\x1b[31mno room\n\u202e")
+    '\\x1b[31mno room\\n\\u202e'
+    """
+    return (_STEERS if lines else _STEERS_OR_ENDS).sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def guarded(cell: str) -> str:
+    """Return a cell of a CSV that a spreadsheet takes for a text: an apostrophe stands before what it would compute.
+
+    A number stays a number, whatever its sign. `is_computed` is the rule.
+
+    Examples
+    --------
+    >>> [guarded(cell) for cell in ("=1+1", "-0.5", "-1e-05", "@SUM(A1)", "AAPL.US")]
+    ["'=1+1", '-0.5', '-1e-05', "'@SUM(A1)", 'AAPL.US']
+    """
+    return f"'{cell}" if is_computed(cell) else cell
+
+
+def is_computed(cell: str) -> bool:
+    """Return whether a spreadsheet would run a cell of a CSV: it begins with = + - @ or a tab, and is no number."""
+    return cell[:1] in _BEGINS_FORMULAS and _NUMBER.fullmatch(cell) is None
+
+
+def shortened(text: str, longest: int = 256) -> str:
+    """Return a message with the middle of each overlong word left out.
+
+    Examples
+    --------
+    >>> shortened("no " + "x" * 12, longest=9)
+    'no xxxxx…xxx'
+    """
+    head, tail = longest - longest // 3 - 1, longest // 3
+    return re.sub(rf"\S{{{longest + 1},}}", lambda found: f"{found[0][:head]}…{found[0][-tail:]}", text)
 
 
 def spell_chance(probability: float, digits: int = 0, unit: str = "%") -> str:

@@ -133,6 +133,7 @@ def test_prices_without_a_range_show_what_is_held_back(run: Run, tmp_path: Path)
 
     assert done.exit_code == 0
     assert f"finding: SPIKE {rows[at][0]}: error" in done.stdout
+    assert "note: SPIKE" not in done.stderr  # told once
 
 
 def test_a_dry_run_leaves_nothing(run: Run, short: str, table_digests: TableDigest) -> None:

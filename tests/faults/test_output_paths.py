@@ -270,7 +270,6 @@ ROOMS = {
     "encoders/texts/built_files.py": "the cache of text models",
     "encoders/texts/bert_graph.py": "the cache of text models",
     "encoders/texts/graph_file.py": "the cache of text models",
-    "ingest/sample/macro_events.py": "makes the packaged sample",
     "server/cluster.py": "the embedded server's own folder",
 }
 

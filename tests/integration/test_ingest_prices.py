@@ -139,7 +139,7 @@ def test_a_quarantine_file_that_cannot_be_written_stops_the_run(
     ingest: Ingest, table_digests: Callable[[], object]
 ) -> None:
     before = table_digests()
-    with pytest.raises(FileAccessError, match=r"no/where\.csv: cannot be written"):
+    with pytest.raises(FileAccessError, match=r"no/where\.csv: its folder does not exist"):
         ingest(GOOD, "B,1", on_error="quarantine", quarantine_path=Path("no/where.csv"))
     with pytest.raises(UsageError, match="is one of the files to read"):
         ingest(GOOD, "B,1", on_error="quarantine", quarantine_path=Path("../" + Path.cwd().name + "/prices.csv"))

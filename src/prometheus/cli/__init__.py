@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from prometheus import __version__
-from prometheus.spelling import nearest
+from prometheus.cli import streams
+from prometheus.spelling import nearest, shortened
 
 # A command is born importing modules, all of which stay: looking through them for garbage is a tenth of its start,
 # and looking once more as it ends is another.
@@ -63,6 +64,10 @@ EXAMPLES = ("quick prices.csv", "show_regimes --region AAPL.US --explain", "serv
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first and return its exit code."""
+    return streams.until_shown(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_help())
@@ -76,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         near = ", ".join(nearest(name, COMMANDS))
         way_out = f"the nearest: {near}" if near else "python -m prometheus --help lists all"
-        sys.stderr.write(f"error: unknown command {arguments[0]!r}; {way_out}\n")
+        streams.complain(shortened(f"error: unknown command {arguments[0]!r}; {way_out}"))
         return 2
     from prometheus.cli.runner import run_named
 

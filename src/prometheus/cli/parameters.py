@@ -44,6 +44,7 @@ def parse_known_date(text: str) -> date:
     if text == TODAY:
         return datetime.now(UTC).date()
     try:
+        text.encode("ascii")  # strptime takes digits of any script
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 -- a calendar date has no zone
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD, {TODAY} or {LATEST}") from None
@@ -94,12 +95,13 @@ def _takes_dates(parameter: Parameter) -> bool:
 
 
 def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Rows | None) -> None:
-    """Put dates for texts, the newest date of some rows for ``latest``, and the only region for a missing one.
+    """Refuse empty texts; put dates for texts, the newest of some rows for ``latest``, the only region.
 
     The databases are opened only where they are needed, and what they put in is logged. UsageError where a command
     cannot know the newest date, there are several regions, or an instrument comes without the region it stands for;
     NotFoundError where nothing is stored.
     """
+    _require_texts(given, parameters)
     for name in filter(lambda each: _takes_dates(parameters[each]), parameters):
         value = given[name]
         given[name] = tuple(map(parse_date, value)) if isinstance(value, tuple) else value and parse_date(value)
@@ -122,6 +124,19 @@ def settle(given: dict[str, Any], parameters: Mapping[str, Parameter], rows: Row
     for name in waiting:
         value = given[name]
         given[name] = newest if value is NEWEST else tuple(newest if each is NEWEST else each for each in value)
+
+
+def _require_texts(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    for name, value in given.items():
+        option_name = f"--{name.replace('_', '-')}"
+        for each in _several(value):
+            if not isinstance(each, str):
+                continue
+            if not each and name in parameters and parameters[name].default != "":
+                what = "a region" if name == "region" else "one"
+                raise UsageError(f"{option_name} is empty; name {what}, or leave the option out")
+            if not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
+                raise UsageError(f"{option_name} {each!r} is no text here; use a UTF-8 locale, such as LC_ALL=C.UTF-8")
 
 
 def _lacks_region(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> bool:

@@ -45,8 +45,9 @@ def quick(
     request = QuickRequest(sources.paths, form.options(checks), folder, until)
     with command_app("instruments") as app:
         report = app.quick.run(request)
+    found = {f"note: {finding}" for each in report.labelled for finding in each.findings}  # they stand in the answer
     notes = [
-        *notes_of(report.loaded, sources.remarks),
+        *(note for note in notes_of(report.loaded, sources.remarks) if note not in found),
         *(f"failed: {each.failure}" for each in report.failures),
         *(f"{each.instrument_id}: {warning}" for each in report.labelled for warning in each.warnings),
     ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import importlib
 import inspect
 import io
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -30,8 +28,10 @@ from typer.exceptions import TyperException
 
 from prometheus.cli import COMMANDS
 from prometheus.cli.parameters import expand, option, settle
+from prometheus.cli.streams import complain, is_fault_of_output, until_shown
 from prometheus.core.logs import begin_run, configure_logging, is_json
 from prometheus.errors import ForeignPackageError, PrometheusError, UsageError
+from prometheus.spelling import guarded, shortened, shown
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -58,19 +58,26 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The output of a command: `facts` for ``--json`` or `text` for people, and `notes` for standard error."""
+    """The output of a command: `facts` for ``--json`` or `text` for people, and `notes` for standard error.
+
+    What steers a terminal is escaped in the text, unless it `is_styled`: then it has been in the names it holds.
+    """
 
     facts: Callable[[], Any]
     text: Callable[[], str]
     exit_code: int = 0
     notes: Sequence[str] = ()
+    is_styled: bool = False
 
     def show(self, *, as_json: bool) -> int:
         """Print one form and the notes, and return the exit code."""
-        print_line(json.dumps(self.facts(), default=str) if as_json else self.text())
+        print_line(json.dumps(self.facts(), default=str) if as_json else self._plain())
         for note in self.notes:
-            _say(note, logging.WARNING)
+            _say(shortened(shown(note)), logging.WARNING)
         return self.exit_code
+
+    def _plain(self) -> str:
+        return self.text() if self.is_styled else shown(self.text(), lines=True)
 
 
 Function: TypeAlias = Callable[..., Answer] | Callable[..., int]
@@ -192,14 +199,13 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
     arguments = list(sys.argv[1:] if argv is None else argv)
     begin_run()
     configure_logging()
-    _replace_unknown_letters(sys.stdout)
+    return until_shown(lambda: _run(application, arguments, prog_name))
+
+
+def _run(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> int:
     try:
         result = _call(application, arguments, prog_name)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # the reader of our output went away, as `head` does; Typer, too, exits with 1 then
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (KeyboardInterrupt, typer.Abort) as interruption:
         exit_code = EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
         return _fail("interrupted; nothing is half-written, run it again to go on", exit_code)
@@ -208,9 +214,9 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
             raise
         return _fail(_message(error), error.exit_code)
     except Exception as error:
-        if "--debug" in arguments:
+        if "--debug" in arguments or (isinstance(error, OSError) and is_fault_of_output(error)):
             raise
-        text = " ".join(str(error).split())
+        text = _on_one_line(str(error))
         if _has_foreign_package():
             text = f"{text} ({ForeignPackageError(FOREIGN_DISTRIBUTION)})"
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
@@ -237,25 +243,21 @@ def print_line(text: str) -> None:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as CSV, the last line unended."""
+    """Return rows as CSV, the last line unended; no text among them is a formula, see `guarded`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    guarded_rows = ([guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(guarded_rows)
     return text.getvalue().removesuffix("\n")
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers_right: bool = False) -> list[str]:
     """Return equally long rows as lines of columns, aligned left, or right if the last row has a number there."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     to_right = [numbers_right and column[-1].replace(",", "").isdigit() for column in columns]
     aligns = [f"{'>' if is_right else '<'}{width}" for is_right, width in zip(to_right, widths, strict=True)]
     return ["  ".join(map(format, row, aligns)).rstrip() for row in rows]
-
-
-def _replace_unknown_letters(stream: TextIO) -> None:
-    """Write ``?`` for what a terminal without UTF-8 cannot show."""
-    if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-        stream.reconfigure(errors="replace")
 
 
 def _call(application: typer.Typer, arguments: Sequence[str], prog_name: str | None) -> Any:
@@ -286,7 +288,11 @@ def _ends_on_sigterm() -> Iterator[threading.Event]:
 
 def _message(error: PrometheusError | TyperException) -> str:
     text = error.format_message() if isinstance(error, TyperException) else str(error)
-    return " ".join(text.split())
+    return _on_one_line(text)
+
+
+def _on_one_line(text: str) -> str:
+    return shortened(shown(" ".join(text.split())))
 
 
 def _has_foreign_package() -> bool:
@@ -310,7 +316,7 @@ def _say(line: str, level: int) -> None:
     if is_json():
         logger.log(level, "%s", line)
     else:
-        sys.stderr.write(f"{line}\n")
+        complain(line)
 
 
 @contextmanager
@@ -354,7 +360,7 @@ class _LazyBar:
                 return
             self._open()
         rate = done / (time.monotonic() - self._begin)
-        said = f"{self._label}: {name}" if name else self._label
+        said = f"{self._label}: {shown(name)}" if name else self._label
         self._bar.update(self._task, description=said, completed=done, total=total, rate=f"{rate:,.1f}/s")
 
     def close(self) -> None:
@@ -366,8 +372,8 @@ class _LazyBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task(self._label, total=None, rate="")
         self._bar.start()

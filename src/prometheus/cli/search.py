@@ -15,7 +15,7 @@ from prometheus.cli.parameters import ONLY_REGION, SearchedRegion, date_option, 
 from prometheus.cli.runner import Answer, command, command_app, new_group, subcommand, table
 from prometheus.core import MINILM
 from prometheus.errors import UsageError
-from prometheus.spelling import spell_chance, spell_instant
+from prometheus.spelling import shown, spell_chance, spell_instant
 
 if TYPE_CHECKING:
     from prometheus.analogs.search import Analog, AnalogReport
@@ -181,7 +181,8 @@ def similar_texts(
         *note_only_model(model_id, filter(None, [report.model_id]), as_of),
         *([f"note: {remark}"] if remark else []),
     ]
-    return Answer(report.to_dict, lambda: "\n".join(_text_lines(report, marks=sys.stdout.isatty())), notes=notes)
+    lines = lambda: "\n".join(_text_lines(report, marks=sys.stdout.isatty()))  # noqa: E731
+    return Answer(report.to_dict, lines, notes=notes, is_styled=True)
 
 
 def _text_lines(report: TextSearchReport, *, marks: bool) -> Iterator[str]:
@@ -198,8 +199,8 @@ def hit_text(hit: TextHit, *, marks: bool) -> str:
     known = "" if text.known_at is None else f", known {spell_instant(text.known_at)}"
     way = f"(tells: {hit.way})" if hit.way else ""
     name = f"{text.source_type}:{text.source_id}"
-    labels = " ".join(filter(None, (name, text.kind, text.place, text.origin, hit.copies, way)))
-    parts = hit.excerpt(SHOWN_CHARACTERS)
+    labels = shown(" ".join(filter(None, (name, text.kind, text.place, text.origin, hit.copies, way))))
+    parts = [(shown(part), is_word) for part, is_word in hit.excerpt(SHOWN_CHARACTERS)]
     body = "".join(typer.style(part, bold=True) if is_word and marks else part for part, is_word in parts)
     return f"{hit.score:5.2f}  {spell_instant(text.timestamp)}{known}  {labels}\n       {body}"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
+
+from prometheus.spelling import shown
 
 LogFormat = Literal["text", "json"]
 FORMAT_VARIABLE = "PROMETHEUS_LOG_FORMAT"
@@ -18,8 +19,6 @@ RUN_VARIABLE = "_PROMETHEUS_RUN"
 _OTHERS = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING, "psycopg": logging.ERROR}
 """Loggers of libraries that look like ours, from which level on; `uvicorn` holds its access log, too, and what psycopg
 warns of, each attempt to reconnect, is told once by `prometheus.core.runs.warn_of_outage`."""
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls, line separators, marks that turn the direction of writing, and halves of surrogate pairs."""
 
 
 class _RunId:
@@ -55,17 +54,6 @@ def take_run_id() -> str:
     return _RUN.value
 
 
-def on_one_line(text: str) -> str:
-    r"""Return a text with everything escaped that could end its line, move the cursor or turn the writing around.
-
-    Examples
-    --------
-    >>> on_one_line("a\nb \x1b[31mred")
-    'a\\nb \\x1b[31mred'
-    """
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 class OneLineFormatter(logging.Formatter):
     """Makes a record one line of text, or one JSON object if it `is_json`; a traceback is part of the line."""
 
@@ -81,7 +69,7 @@ class OneLineFormatter(logging.Formatter):
             trace = self.formatException(record.exc_info)
         if not self.is_json:
             told = message if trace is None else f"{message} | {trace}"
-            return f"{instant} {run_id()} {record.levelname} {on_one_line(told)}"
+            return f"{instant} {run_id()} {record.levelname} {shown(told)}"
         facts = {
             "time": instant, "level": record.levelname, "run_id": run_id(), "logger": record.name, "message": message,
         }  # fmt: skip

@@ -18,6 +18,7 @@ from prometheus.errors import DataCheckError, UsageError
 from prometheus.files.columns import MAX_CELL_LENGTH, cells_as_text
 from prometheus.files.tables import Faults, RawBatch, Reason, TableFile
 from prometheus.files.written_times import formats_of
+from prometheus.spelling import guarded
 
 _OF_FORMATS = (Reason.NOT_A_DATE, Reason.AMBIGUOUS_DATE, Reason.DATE_IN_ANOTHER_FORMAT)
 _FORMATS = ("%d/%m/%Y", "%m/%d/%Y")
@@ -57,7 +58,8 @@ def choose_quarantine_path(paths: Sequence[Path], chosen: Path | None) -> Path:
 class QuarantineFile(AbstractContextManager["QuarantineFile"]):
     """A CSV of refused rows that appears complete, by `publish`, or not at all.
 
-    An ingest ignores the columns file, row, column and reason, so a corrected file can be loaded as it is. A file that
+    An ingest ignores the columns file, row, column and reason, so a corrected file can be loaded as it is, less the
+    apostrophe before what a spreadsheet would compute. A file that
     is there is replaced if it is such a CSV; `FileAccessError` for any other.
     """
 
@@ -78,7 +80,15 @@ class QuarantineFile(AbstractContextManager["QuarantineFile"]):
             self._output = OutputFile(self.path, OPTION)
             self._writer.writerow((*OWN_COLUMNS, *self._fields, "line"))
         self._writer.writerows(
-            (item.file, item.row, item.column, item.reason.label, *item.values, item.line) for item in rejections
+            (
+                guarded(item.file),
+                item.row,
+                item.column,
+                item.reason.label,
+                *map(guarded, item.values),
+                guarded(item.line),
+            )
+            for item in rejections
         )
         self._output.write(self._text.getvalue().encode("utf-8"))
         self._text.seek(0)

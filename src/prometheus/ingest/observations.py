@@ -231,7 +231,7 @@ class SeriesTable(TableFile):
             pa.array(named, pa.large_string()).take(pa.array(places)) if named != [None] else
             batch.columns[SERIES].take(pa.array(rows))
         )  # fmt: skip
-        return RawBatch(batch.rows[rows] * len(self.values) + places, columns, batch.malformed)
+        return RawBatch(batch.rows[rows] * len(self.values) + places, columns, batch.malformed, remarks=batch.remarks)
 
     def _which(self, cells: Sequence[pa.Array]) -> list[NDArray[np.bool_]]:
         """Return of each column which cells hold a value, and one that the vintage before did not have."""

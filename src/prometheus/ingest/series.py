@@ -136,14 +136,15 @@ class _SeriesRun(IngestRun):
 
     def compare(self) -> None:
         """Refuse the values of one key that contradict each other."""
-        first: dict[tuple[object, ...], Observation] = {}
+        first: dict[tuple[object, ...], tuple[Observation, int, int]] = {}
         contradicting = set()
-        for item, _, _ in self._read_items:
-            other = first.setdefault(_key(item), item)
-            if other.value != item.value:
+        for each in self._read_items:
+            item, other = each[0], first.setdefault(_key(each[0]), each)
+            if other[0].value != item.value:
                 contradicting.add(_key(item))
                 if self._options.on_error == "abort":
-                    raise DataCheckError(_describe_two(other, item))
+                    places = [self._place(file_no, row) for _, file_no, row in (other, each)]
+                    raise DataCheckError(f"{' and '.join(places)}: {_describe_two(other[0], item)}")
         if not contradicting:
             return
         for number, file in enumerate(self.files):
@@ -152,11 +153,15 @@ class _SeriesRun(IngestRun):
                 self.rejects.take_rows(file, np.array(rows, np.int64), VALUE)
         self._read_items = [each for each in self._read_items if _key(each[0]) not in contradicting]
 
+    def _place(self, file_no: int, row: int) -> str:
+        file = self.files[file_no]
+        return f"{file.path} {file.row_word} {file.row_of(row)}, column {VALUE}"
+
     def store(self) -> dict[str, Any]:
         options, connection = self._options, self._connection
         read = [item for item, _, _ in self._read_items]
         stored = versions_of(load_series(connection, sorted({item.series for item in read})))
-        lag = _choose_lag(read, stored, options)
+        lag = _choose_lag(read, stored, options, ", ".join(str(file.path) for file in self.files[:3]))
         known = [item for item in read if known_at(item, lag) <= options.now]
         distinct = sorted({_key(item): item for item in known}.values(), key=_key)
         changes = find_changes(stored, distinct, lag, options.now, replace=options.replace)
@@ -220,7 +225,9 @@ def _record(number: int, fact: Fact, options: SeriesOptions) -> tuple[Any, ...]:
     return number, fact.event_type, fact.instant, None, options.country, options.source, fact.description, metadata
 
 
-def _choose_lag(read: Sequence[Observation], stored: Mapping[Key, Versions], options: SeriesOptions) -> timedelta:
+def _choose_lag(
+    read: Sequence[Observation], stored: Mapping[Key, Versions], options: SeriesOptions, files: str
+) -> timedelta:
     if options.release_lag is not None:
         return timedelta(days=options.release_lag)
     undated = {item.series for item in read if item.released is None}
@@ -231,7 +238,7 @@ def _choose_lag(read: Sequence[Observation], stored: Mapping[Key, Versions], opt
     for name, of_series in days.items():
         if not is_daily(of_series):
             raise InputRefusedError(
-                f"{name} is not daily, so its values became known later than their dates; say how many days with "
-                "--release-lag, such as 45, or add a column release_date (realtime_start of ALFRED)"
+                f"{files}: {name} is not daily, so its values became known later than their dates; say how many days "
+                "with --release-lag, such as 45, or add a column release_date (realtime_start of ALFRED)"
             )
     return timedelta(0)

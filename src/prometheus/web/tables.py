@@ -21,6 +21,7 @@ from prometheus.errors import UsageError
 from prometheus.regime.explanation import EVIDENCE_LABELS
 from prometheus.regime.exposure import exposures_of
 from prometheus.regime.history import RegimeTimeline
+from prometheus.spelling import guarded, is_computed
 from prometheus.web.api import TABLE, AppOf
 from prometheus.web.middleware import MEDIA_TYPES, Middleware
 from prometheus.web.questions import RegionPath, SpanParameters
@@ -134,8 +135,20 @@ def _as_csv(table: pa.Table) -> bytes:
     import pyarrow.csv  # noqa: PLC0415 -- as above
 
     sink = BytesIO()
-    pyarrow.csv.write_csv(table, sink)
+    pyarrow.csv.write_csv(_without_formulas(table), sink)
     return sink.getvalue()
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    import pyarrow as pa  # noqa: PLC0415 -- as above
+
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            names = {each: guarded(each) for each in table[at].unique().to_pylist() if each is not None}
+            if any(is_computed(each) for each in names):
+                texts = [None if each is None else names[each] for each in table[at].to_pylist()]
+                table = table.set_column(at, field, pa.array(texts, field.type))
+    return table
 
 
 def _as_arrow(table: pa.Table) -> bytes:

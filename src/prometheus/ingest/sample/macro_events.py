@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from prometheus.errors import FileAccessError
+from prometheus.core.files import write_if_changed
 from prometheus.ingest.sample import MACRO_LEVELS
 
 COUNTRY = "US"
@@ -142,10 +142,7 @@ def sample_macro_events() -> Iterator[MacroEvent]:
 def write_sample_macro_events(path: Path) -> int:
     """Write the macro events of the sample as JSON lines for ``ingest macro``; return how many."""
     lines = [json.dumps(asdict(event), default=datetime.isoformat) for event in sample_macro_events()]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileAccessError(str(path), f"cannot be written ({error.strerror or error})") from error
+    write_if_changed(path, "\n".join(lines) + "\n", option="--folder")
     return len(lines)
 
 
