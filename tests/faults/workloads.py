@@ -30,8 +30,8 @@ CALM, LATER = "2008-08-29", "2009-03-31"
 INDEX = "GSPC.INDX"
 REGIONS = {name: {"instrument_id": INDEX, "prototypes": "p.json"} for name in ("A", "B")}
 ENCODER = "num-regime-core-v2"
-N_INSTRUMENTS, N_DATES, N_LARGE = 14, 2_500, 46
-N_TEXTS = 150
+N_INSTRUMENTS, N_DATES, N_LARGE = 8, 2_500, 46
+N_TEXTS = 270
 NEWS_WORDS = [
     "rates",
     "bank",
@@ -48,7 +48,11 @@ NEWS_WORDS = [
 ]
 _VOLATILE = ["created_at", "updated_at", "tried_at", "sequence", "attempts", "known_from", "known_at"]
 """Columns that say when a row was written, or how often that was tried."""
-_ROWS = "SELECT md5((to_jsonb(t) - %s::text[])::text) FROM {} AS t"
+_COLUMNS = """
+    SELECT string_agg(CASE WHEN data_type = 'bytea' THEN format('md5(%%I)', column_name)
+                           ELSE quote_ident(column_name) END, ', ' ORDER BY column_name)
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s AND column_name <> ALL (%s)
+"""
 _ALERTS = """
     [channels.desk]
     type = "webhook"
@@ -209,7 +213,8 @@ class Ground:
         for database, tables in workload.tables.items():
             with self.server.connect(DATABASES[database]) as connection:
                 for table in tables:
-                    rows = connection.execute(_ROWS.format(table).encode(), (_VOLATILE,)).fetchall()
+                    columns = connection.execute(_COLUMNS, (table, _VOLATILE)).fetchall()[0][0]
+                    rows = connection.execute(f"SELECT md5(row({columns})::text) FROM {table}".encode()).fetchall()
                     found[table] = Counter(row[0] for row in rows)
         return found
 
@@ -224,7 +229,7 @@ def write_bars(path: Path) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["instrument_id", "date", "close", "volume"])
-        for number in range(10):
+        for number in range(6):
             close = 100.0
             for offset in range(4_000):
                 day = date(2000, 1, 3) + timedelta(days=offset)
@@ -240,5 +245,5 @@ def write_news(path: Path) -> None:
         rows = csv.writer(file)
         rows.writerow(["published_at", "headline", "body"])
         for number in range(N_TEXTS):
-            at = datetime(2005, 1, 3, 12, tzinfo=UTC) + timedelta(days=9 * number)
-            rows.writerow([at.isoformat(), " ".join(chance.choices(words, k=8)), " ".join(chance.choices(words, k=50))])
+            at = datetime(2005, 1, 3, 12, tzinfo=UTC) + timedelta(days=5 * number)
+            rows.writerow([at.isoformat(), " ".join(chance.choices(words, k=8)), " ".join(chance.choices(words, k=4))])

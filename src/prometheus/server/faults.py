@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus.errors import EmbeddedServerError
@@ -19,6 +20,7 @@ from prometheus.server.cluster import Layout, read_foreign
 FULL = ("No space left on device", "Disk quota exceeded")
 _FULL_BYTES = 1024 * 1024
 """With less free than this the server cannot even write into its log why it ended."""
+RECENT_S = 60.0
 _OWN = re.compile("base|global|pg_")
 
 
@@ -27,18 +29,27 @@ def explain(failure: str, layout: Layout) -> str:
     if any(sign in failure for sign in FULL):
         return f"{failure}; the disk that holds {layout.data} is full, make room on it"
     if shutil.disk_usage(layout.root).free < _FULL_BYTES:
-        return f"the disk that holds {layout.data} is full, make room on it; the server's last word was: {failure}"
+        return f"the disk that holds {layout.data} is full, make room on it; its log ends with: {failure}"
     if "postgresql.auto.conf" in failure:
         file = layout.data / "postgresql.auto.conf"
         return f"{failure}; empty {file}, Prometheus keeps no setting there (see {layout.log})"
     return f"{failure}; see {layout.log}"
 
 
-def full_disk(layout: Layout) -> str | None:
-    """Return why a server that ran has ended, if it found its disk full; None if it was something else."""
-    failure = process.failure_in(process.last_lines(layout.log))
-    is_full = any(sign in failure for sign in FULL) or shutil.disk_usage(layout.root).free < _FULL_BYTES
-    return explain(failure, layout) if is_full else None
+def full_disk(layout: Layout, now_utc: datetime) -> str | None:
+    """Return what the server has said of a full disk in the last minute, with the way out; None if nothing."""
+    for line in reversed(process.last_lines(layout.log)):
+        if any(sign in line for sign in FULL) and _age_s(line, now_utc) < RECENT_S:
+            return explain(line.rpartition(":  ")[2], layout)
+    is_full = shutil.disk_usage(layout.root).free < _FULL_BYTES
+    return f"the disk that holds {layout.data} is full, make room on it" if is_full else None
+
+
+def _age_s(line: str, now_utc: datetime) -> float:
+    try:
+        return (now_utc - datetime.fromisoformat(line[:19]).replace(tzinfo=UTC)).total_seconds()
+    except ValueError:
+        return float("inf")
 
 
 def check_permissions(layout: Layout, account: Account) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
 from typing import Literal
@@ -81,9 +82,9 @@ class EmbeddedServer:
             return self._place().conninfo(database, role)
 
     def full_disk(self) -> str | None:
-        """Return what the server's log says if it ended for a full disk, with the way out; else None."""
+        """Return what the server's log says of a full disk, if it does just now, with the way out; else None."""
         with self._one_line_errors():
-            return faults.full_disk(self._place().layout)
+            return faults.full_disk(self._place().layout, datetime.now(UTC))
 
     def status(self) -> EmbeddedStatus:
         """Look, and start nothing."""

@@ -42,6 +42,9 @@ class EmbeddedPostgres(Protocol):
     def ensure_running(self) -> None:
         """Start it, or tell it that it is in use."""
 
+    def full_disk(self) -> str | None:
+        """Return that its disk is full, if it has said so just now."""
+
 
 class PostgresDatabases(ABC):
     """Pools of connections to the historical and the runtime database.
@@ -159,6 +162,11 @@ class PostgresDatabases(ABC):
         try:
             with _explained(database, connection), connection:
                 yield connection
+        except DatabaseUnreachableError as error:
+            full = self.embedded_server.full_disk() if self.config.uses_embedded_server else None
+            if full is None:
+                raise
+            raise DatabaseUnreachableError(database, full, error.was_connected) from error
         finally:
             if connection.closed:  # the next one starts an embedded server again
                 self._embedded_check_due = 0.0

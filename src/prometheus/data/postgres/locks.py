@@ -14,6 +14,7 @@ from datetime import datetime
 
 import psycopg
 
+from prometheus.core.runs import retry_lost_connection
 from prometheus.data.postgres.connections import HistoricalDatabase, RuntimeDatabase
 from prometheus.errors import DatabaseError, run_under_way
 
@@ -117,20 +118,35 @@ def open_claims(databases: HistoricalDatabase) -> closing[SessionClaims]:
 
 @contextmanager
 def only_run(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> Iterator[None]:
-    """Hold the lock of a kind of run; `RetryableError` at once, with since when, if another session holds it."""
-    with databases.get_runtime_connection() as connection:
-        connection.autocommit = True  # an hour of work is no transaction
-        try:
-            _acquire(connection, kind, now_utc)
-            try:
-                yield
-            finally:
-                with suppress(psycopg.Error):
-                    connection.execute(_RELEASE_RUN, (kind,))
-                    connection.execute("RESET application_name")
-        finally:
-            with suppress(psycopg.Error):
-                connection.autocommit = False
+    """Hold the lock of a kind of run; `RetryableError` at once, with since when, if another session holds it.
+
+    If the server dies meanwhile, the lock is gone and the run goes on without it.
+    """
+    with ExitStack() as held:
+        retry_lost_connection(lambda: held.push(_locked(databases, kind, now_utc)))
+        yield
+
+
+def _locked(databases: RuntimeDatabase, kind: str, now_utc: datetime) -> ExitStack:
+    """Take the lock; the stack returned holds its connection and releases both."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(databases.get_runtime_connection())
+        stack.callback(_set_autocommit, connection, value=False)
+        _set_autocommit(connection, value=True)  # an hour of work is no transaction
+        _acquire(connection, kind, now_utc)
+        stack.callback(_release, connection, kind)
+        return stack.pop_all()
+
+
+def _set_autocommit(connection: psycopg.Connection, *, value: bool) -> None:
+    with suppress(psycopg.Error):
+        connection.autocommit = value
+
+
+def _release(connection: psycopg.Connection, kind: str) -> None:
+    with suppress(psycopg.Error):
+        connection.execute(_RELEASE_RUN, (kind,))
+        connection.execute("RESET application_name")
 
 
 def holds_run(connection: psycopg.Connection, kind: str) -> tuple[bool, datetime]:
