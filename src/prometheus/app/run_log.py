@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from prometheus.app.night_reports import NightlyReport
     from prometheus.app.prices import RegionPlan
 
+__all__ = ["KeepRuns", "NightlyRun", "RecordedRun", "RunResult"]
+
 logger = logging.getLogger(__name__)
 
 COMMAND = "nightly"

@@ -24,13 +24,13 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page, record, reference, tables
+from prometheus.web import middleware, operations, overview, page, record, reference, tables
 from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.clients import ClientRate
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
-from prometheus.web.figures import RegimeFigures
+from prometheus.web.figures import StoredFigures
 from prometheus.web.load import KeptAnswers, Limiter, Limits
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _DESCRIPTION = (
 
 def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = middleware.WebMetrics(RegimeFigures(app))
+    metrics = middleware.WebMetrics(StoredFigures(app))
     api = FastAPI(
         title="Prometheus", version=__version__, description=_DESCRIPTION, openapi_url="/v1/openapi.json",
         docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
@@ -56,7 +56,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api, tables.tables, record.router, reference.router):
+    for router in (*ROUTERS, operations.router, overview.api, tables.tables, record.router, reference.router):
         api.include_router(router, dependencies=needs)
     for pages in (overview.page, record.page, page.router):
         api.include_router(pages)
