@@ -11,6 +11,7 @@ from prometheus.app.alerts import AlertReport
 from prometheus.backfill.plan import Skipped
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.market.findings import Finding
+from prometheus.market.standings import Standing, Stands, count
 from prometheus.regime.alerts import RegimeChange
 from prometheus.regime.record import Head
 
@@ -59,7 +60,8 @@ class RegionNight:
     depends on one of them it `is_skipped`, and nothing was computed. `findings` are the open ones in the prices of its
     instruments, `new_findings` those of sessions that the night came to first. `changes` are those of label since the
     last night that ended, oldest first; the first night of a model has none. `drift` is that of its last sessions away
-    from the calibration span, None where it is not watched.
+    from the calibration span, None where it is not watched. `members` say where its instruments stand; `stood` where the
+    region stands if it was not computed.
     """
 
     region: str
@@ -79,11 +81,22 @@ class RegionNight:
     new_findings: tuple[Finding, ...] = ()
     changes: tuple[RegimeChange, ...] = ()
     drift: Drift | None = None
+    members: tuple[Stands, ...] = ()
+    stood: Stands | None = None
 
     @property
     def n_written(self) -> int:
         """Rows of all tables."""
         return self.n_embeddings + self.n_added + self.n_rewritten + self.n_joint_rows
+
+    @property
+    def stands(self) -> Stands:
+        """Where the region stands after the night."""
+        if self.stood is not None:
+            return self.stood
+        if self.failures:
+            return Stands(self.region, Standing.FAILED, self.as_of_date, self.failures[0])
+        return Stands(self.region, Standing.WRITTEN if self.n_written else Standing.SETTLED, self.as_of_date)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -96,6 +109,7 @@ class RegionNight:
             "run_ids": list(self.run_ids), "failures": list(self.failures), "skipped": self.is_skipped,
             "open_findings": len(self.findings), "new_findings": [each.to_dict() for each in self.new_findings],
             "drift": None if self.drift is None else self.drift.to_dict(),
+            "standing": self.stands.to_dict(), "members": [each.to_dict() for each in self.members],
         }  # fmt: skip
 
 
@@ -163,6 +177,17 @@ class NightlyReport:
         return sum((night.skipped for night in self.regions if not night.is_skipped), Skipped())
 
     @property
+    def region_standings(self) -> tuple[Stands, ...]:
+        """Where each region stands, in order."""
+        return tuple(night.stands for night in self.regions)
+
+    @property
+    def instrument_standings(self) -> tuple[Stands, ...]:
+        """Where each instrument of the regions stands, each once, in order of their ids."""
+        found = {each.name: each for night in self.regions for each in night.members}
+        return tuple(found[name] for name in sorted(found))
+
+    @property
     def run_ids(self) -> tuple[str, ...]:
         """Of every backfill, in order."""
         of_texts = [run_id for night in self.texts for run_id in night.run_ids]
@@ -193,6 +218,9 @@ class NightlyReport:
             "failed": len(self.failures),
             "skipped": {
                 "regions": self.skipped_regions.to_dict(), "instruments": self.skipped_instruments.to_dict(),
+            },
+            "standings": {
+                "regions": dict(count(self.region_standings)), "instruments": dict(count(self.instrument_standings)),
             },
             "changes": [change.to_dict() for change in self.changes],
             "alerts": self.alerts.to_dict(),
