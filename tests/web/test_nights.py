@@ -74,7 +74,7 @@ def note_night(log: NightlyRuns, name: str, n_sessions_ago: int, **facts: Any) -
     outcome: dict[str, Any] = {
         "result": RunResult.COMPLETED, "exit_code": 0, "seconds": 4.5, "as_of_date": day,
         "sessions": {"US_EQ": str(day)}, "rows_written": {"regimes": 7}, "skipped": (SKIPPED,),
-        "findings": {"open": 2, "new": 0}, "standings": {"US_EQ current": 1},
+        "findings": {"open": 2, "new": 0}, "standings": {"regions": {"written": 1}},
     } | facts  # fmt: skip
     log.begin(name, "nightly", None)
     log.end(name, "nightly", RunOutcome(**outcome))
@@ -132,6 +132,7 @@ def test_the_figures_say_what_the_log_says(client: TestClient, log: NightlyRuns)
     ):  # fmt: skip
         assert found[f"prometheus_{name}"] == {(): value}, name
     assert found["prometheus_night_rows_written"] == {(("table", "regimes"),): 7}
+    assert found["prometheus_night_standings"] == {(("kind", "regions"), ("standing", "written")): 1}
     (sessions,) = found["prometheus_regime_session_age_sessions"].values()
     (days,) = found["prometheus_regime_session_age_days"].values()
     assert 0.6 < sessions / days < 0.75, "of seven days five are sessions, holidays aside"

@@ -160,13 +160,19 @@ def gauges_of_nights(
     yield _one("prometheus_findings_open", "Faults of prices that were open at its end.", ended.findings.get("open", 0))
     for name, told, of_each, label in (
         ("rows_written", "Rows it wrote.", ended.rows_written.items(), "table"),
-        ("standings", "How many regions and members stood in which way.", ended.standings.items(), "standing"),
         ("age_sessions", "Sessions that have closed since those it was asked for.", ages, "market"),
     ):
         gauge = GaugeMetricFamily(f"prometheus_night_{name}", told, labels=(label,))
         for key, value in of_each:
             gauge.add_metric((key,), value)
         yield gauge
+    stands = GaugeMetricFamily(
+        "prometheus_night_standings", "Regions and instruments by where they stood.", labels=("kind", "standing")
+    )
+    for kind, counts in ended.standings.items():
+        for standing, number in counts.items():
+            stands.add_metric((kind, standing), number)
+    yield stands
 
 
 def _one(name: str, told: str, value: float) -> GaugeMetricFamily:

@@ -59,7 +59,7 @@ class NightRow(Answer):
     seconds: float | None
     written: int = Field(description="Rows of all tables.")
     rows_written: dict[str, int] = Field(description="Rows by table.")
-    standings: dict[str, Any] = Field(description="How many regions and members stand in which way.")
+    standings: dict[str, dict[str, int]] = Field(description="How many `regions` and `instruments` have each standing.")
     skipped: list[LeftOut]
     failures: list[Failed]
     findings: dict[str, int] = Field(description="Faults in prices: `open`, and `new`.")
