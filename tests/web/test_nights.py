@@ -27,8 +27,11 @@ from tests.fixtures.embedded_homes import Driver
 from tests.web.serving import client_of, config_of, serving, wait_for
 from tests.web.test_outages import let_go_on
 
+import prometheus
 from prometheus.app import open_app
 from prometheus.data.nightly_runs import NightlyRuns, RunOutcome, RunResult
+from prometheus.data.postgres.locks import only_run
+from prometheus.errors import UsageError
 from prometheus.market.calendar import last_closed_session, trading_days_between
 from prometheus.regime.history import NewestState
 from prometheus.regime.types import RegimeLabel
@@ -339,3 +342,48 @@ def test_a_server_that_never_had_a_database_answers_for_health_and_figures(tmp_p
             wait_for(lambda: "regime_database_ready 0.0" in served.get("/metrics", timeout_s=BOUND_S).text)
             assert served.get("/readyz", timeout_s=BOUND_S).status_code == 503
             assert served.get("/healthz", timeout_s=BOUND_S).status_code == 200
+
+
+def test_the_page_shows_the_last_nights_with_what_was_left_out_and_why(client: TestClient, log: NightlyRuns) -> None:
+    assert "Last nights" not in client.get("/").text
+    failures = ({"name": "<US>", "why": "a & b"},)
+    for number in range(6):
+        note_night(log, f"night{number}", 0, result=RunResult.INCOMPLETE, exit_code=3, failures=failures)
+    shown = client.get("/").text
+    assert shown.count('<strong class="bad">incomplete</strong>') == 5
+    assert "<li>&lt;US&gt;: a &amp; b</li>" in shown
+    assert f"<li>OLD: {SKIPPED['why']}</li>" in shown
+    assert "1 failed, 1 skipped" in shown
+    assert "Last nights" not in client.get("/?as_of=2020-03-16").text, "a date of the past tells of no later night"
+
+
+def test_a_night_that_is_killed_is_not_shown_as_running_for_ever(client: TestClient, log: NightlyRuns) -> None:
+    manager = client_manager(log)
+    with only_run(manager, "nightly", datetime.now(UTC)):
+        log.begin("night", "nightly", None)
+        assert client.get("/v1/nights/night").json()["result"] == "running"
+        assert client.get("/v1/nights").json()["items"][0]["result"] == "running"
+        assert "<strong>running</strong>" in client.get("/").text
+    # nothing was written when the lock went, as with a kill
+    assert client.get("/v1/nights/night").json()["result"] == "did not end"
+    assert client.get("/v1/nights").json()["items"][0]["result"] == "did not end"
+    assert '<strong class="bad">did not end</strong>' in client.get("/").text
+
+
+def client_manager(log: NightlyRuns) -> Any:
+    return log._db.connect.__self__  # type: ignore[attr-defined]
+
+
+def test_python_lists_the_same_nights(changeable_home: Path, log: NightlyRuns) -> None:
+    with prometheus.open(config_of(changeable_home)) as opened:
+        assert len(opened.runs()) == 0
+        note_night(log, "first", 1)
+        note_night(log, "second", 0, result=RunResult.INCOMPLETE, failures=({"name": "US", "why": "x"},))
+        found = opened.runs(n=5)
+        second, first = found
+        assert (second.run_id, first.run_id) == ("second", "first")
+        assert (second.result, second.failed, second.skipped, second.why) == ("incomplete", 1, 1, "US: x")
+        assert (first.written, first.findings) == (7, 2)
+        assert found.to_pandas()["seconds"].tolist() == [4.5, 4.5]
+        with pytest.raises(UsageError, match="from 1 on"):
+            opened.runs(n=0)

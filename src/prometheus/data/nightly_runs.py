@@ -139,6 +139,11 @@ class NightlyRun:
     version: str
 
     @property
+    def needs_a_look(self) -> bool:
+        """Whether it neither runs nor has done all its work."""
+        return self.result not in (RunResult.RUNNING, RunResult.COMPLETED)
+
+    @property
     def n_written(self) -> int:
         """Rows of all tables."""
         return sum(self.rows_written.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
-from prometheus.app.run_log import RunResult
+from prometheus.app.run_log import NightlyRun, RunResult
 from prometheus.web import questions, schemas
 from prometheus.web.api import AppOf, MetricsOf, next_page
 from prometheus.web.questions import Nothing, OptionalName, Parameters
@@ -74,6 +75,11 @@ class NightPage(Answer):
     next: str | None = Field(description="Address of the next page; null on the last one.")
 
 
+def headers_of(nights: Sequence[NightlyRun]) -> dict[str, str]:
+    """Return the headers of an answer about nights: that one runs ends without a trace where it is killed."""
+    return {"Cache-Control": "no-store"} if any(each.result is RunResult.RUNNING for each in nights) else {}
+
+
 @router.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
 def list_runs(request: Request, app: AppOf, query: questions.RunPageQuery) -> Any:
     """Return a page of the log of backfills, newest first."""
@@ -84,17 +90,22 @@ def list_runs(request: Request, app: AppOf, query: questions.RunPageQuery) -> An
 
 
 @router.get("/v1/nights", response_model=NightPage, summary="Nights, and how they ended")
-def list_nights(request: Request, app: AppOf, query: Annotated[NightPageParameters, Query()]) -> Any:
+def list_nights(
+    request: Request, response: Response, app: AppOf, query: Annotated[NightPageParameters, Query()]
+) -> Any:
     """Return a page of the log of nights, newest first, as `runs` prints it."""
     found = app.runs.newest(query.limit + 1, query.cursor)
+    response.headers.update(headers_of(found))
     page = [each.to_dict() for each in found[: query.limit]]
     return {"items": page, "next": next_page(request, page[-1]["run_id"]) if len(found) > query.limit else None}
 
 
 @router.get("/v1/nights/{run_id}", response_model=NightRow, summary="One night")
-def get_night(run_id: str, app: AppOf, _: Nothing) -> Any:
+def get_night(run_id: str, response: Response, app: AppOf, _: Nothing) -> Any:
     """Return a night by its id, or an unmistakable beginning of it."""
-    return app.runs.find(run_id).to_dict()
+    found = app.runs.find(run_id)
+    response.headers.update(headers_of([found]))
+    return found.to_dict()
 
 
 @router.get("/healthz", response_model=schemas.State, summary="Whether the process lives")
