@@ -56,7 +56,7 @@ class RecordedRun:
 
     def end(self, report: NightlyReport) -> None:
         """Note what it did; again once alerts are sent, if they failed."""
-        result = RunResult.INCOMPLETE if report.failures else RunResult.COMPLETED
+        result = RunResult.INCOMPLETE if report.failures or report.waiting else RunResult.COMPLETED
         self._end(
             RunOutcome(
                 result, report.exit_code, self._seconds(), None, self._as_of, self._sessions,

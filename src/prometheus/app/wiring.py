@@ -22,6 +22,7 @@ from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
 from prometheus.data.regimes import RegimeStorage
+from prometheus.data.told import ToldFacts
 from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model, stored_model_id
@@ -68,7 +69,7 @@ class Wiring:
         self.config = db_manager.config
         self.progress: NamedProgress = progress or no_progress
         self.reader = DataReader(db_manager=db_manager)
-        self.catalog = InstrumentCatalog(db_manager)
+        self.catalog, self.told = InstrumentCatalog(db_manager), ToldFacts(db_manager)
         self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)
         self.storage = RegimeStorage(db_manager=db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
