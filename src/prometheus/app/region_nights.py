@@ -114,8 +114,7 @@ class BringUp:
     def _label(self, night: RegionNight, wanted: _WantedRegion, notes: NightNotes) -> RegionNight:
         dry_run = self._request.dry_run
         plan, model_id, end = wanted.plan, wanted.model_id, wanted.span.end
-        stated = plan.definition.instrument_id
-        instrument_id = None if stated is None else plan.present.get(stated, stated)
+        instrument_id = plan.definition.instrument_id
         encoder_model_id = None if instrument_id is None else wanted.encoder_model_id
         prototypes = plan.definition.prototypes
         request = RegimeRequest(plan.region, instrument_id, wanted.span, None, encoder_model_id, prototypes)

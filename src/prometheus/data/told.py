@@ -96,10 +96,6 @@ class ToldFacts:
             {(row[0], row[1]): Closure(*row) for row in self._db.rows(_CLOSURES)},
         )
 
-    def renames(self) -> Told:
-        """Return the renames alone."""
-        return Told({row[0]: Rename(*row) for row in self._db.rows(_RENAMES)})
-
     def rename(self, old: str, new: str, from_date: date, carried_until: date | None, told_by: str) -> int:
         """Note a rename, and give the new id the reference row of the old one unless it has one."""
         query = """
