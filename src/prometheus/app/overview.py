@@ -13,6 +13,7 @@ import numpy as np
 from prometheus.app.histories import Histories
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector, Float64Matrix
+from prometheus.core.config import PrometheusConfig
 from prometheus.data.instruments import StoredInstrument
 from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS, LabelChange, NewestState, RegimeHistory, RegimeTimeline, preferred_history
@@ -211,15 +212,7 @@ class ViewRegions(UseCase):
         return [preferred_history(list(histories)) for _, histories in by_region]
 
     def _instrument_of(self, state: NewestState) -> str | None:
-        """Return the instrument whose closes a region follows: its own, its anchor, or its heaviest member."""
-        own = state.metadata.get("instrument_id")
-        if own is not None:
-            return str(own)
-        members: Mapping[str, float] = state.metadata.get("members") or {}
-        configured = self._wired.config.regions.get(state.region)
-        if configured is not None and configured.anchor in members:
-            return configured.anchor
-        return max(sorted(members), key=lambda name: members[name], default=None)
+        return instrument_of(self._wired.config, state.region, state.metadata)
 
     def _behind(self, state: NewestState) -> set[str]:
         named = {self._instrument_of(state), *(state.metadata.get("members") or ())}
@@ -234,6 +227,18 @@ class ViewRegions(UseCase):
             move = float(adjusted[-1] / adjusted[-2] - 1.0) if len(adjusted) > 1 else None
             found[each.instrument_ids[0]] = each.dates[-1].item(), float(each.column("close")[-1]), move
         return found
+
+
+def instrument_of(config: PrometheusConfig, region: str, metadata: Mapping[str, Any]) -> str | None:
+    """Return the instrument whose closes a region follows: its own, its anchor, or its heaviest member."""
+    own = metadata.get("instrument_id")
+    if own is not None:
+        return str(own)
+    members: Mapping[str, float] = metadata.get("members") or {}
+    configured = config.regions.get(region)
+    if configured is not None and configured.anchor in members:
+        return configured.anchor
+    return max(sorted(members), key=lambda name: members[name], default=None)
 
 
 def _row(
