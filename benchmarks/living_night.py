@@ -56,7 +56,7 @@ def fill(folder: Path, prices: Path | None) -> list[str]:
     copies, names = [], list[str]()
     for number in range(-(-N_INSTRUMENTS // len(own))):
         chosen = own[: N_INSTRUMENTS - len(names)]
-        renamed = pc.binary_join_element_wise(bars["instrument_id"], str(number), ".")
+        renamed = pc.binary_join_element_wise(pc.cast(bars["instrument_id"], pa.string()), str(number), ".")
         copies.append(
             bars.set_column(0, "instrument_id", renamed).filter(pc.is_in(bars["instrument_id"], pa.array(chosen)))
         )

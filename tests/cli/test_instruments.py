@@ -110,6 +110,17 @@ def test_a_rename_is_done_once_and_can_be_taken_back(
     assert (twice.exit_code, len(twice.errors)) == (5, 1), twice.stderr
 
 
+def test_an_id_without_bars_of_its_own_takes_all_and_leaves_nothing_behind(
+    run: Run, table_digests: TableDigest
+) -> None:
+    before = table_digests()
+    assert run("instruments", "rename", "AAPL.US", "APPLE.US").exit_code == 0
+    assert "goes_on_as: APPLE.US" in run("instruments", "show", "AAPL.US").stdout
+    assert run("instruments", "rename", "AAPL.US", "APPLE.US", "--undo").exit_code == 0
+    changed = {name for name, found in table_digests().items() if found != before[name]}
+    assert changed <= {"historical.source_digests", "runtime.state_digests"}
+
+
 def test_a_market_has_a_renamed_instrument_once(run: Run, renamed: None) -> None:
     listed = json.loads(run("instruments", "list", "--json").stdout)
     assert {each["instrument_id"] for each in listed} == {"AAPL.US", "GSPC.INDX", "NEW", "OLD"}

@@ -90,7 +90,10 @@ class KeepInstruments(UseCase):
         return self._wired.told.load().renames[old], counts
 
     def take_rename_back(self, old: str, new: str) -> dict[str, int]:
-        """Undo a rename: take the carried bars of `new` out with all that stands on them; return rows by table."""
+        """Undo a rename: take the carried bars of `new` out with all that stands on them; return rows by table.
+
+        Without a bar of its own, `new` loses its reference row, too. NotFoundError for a rename that was not told.
+        """
         rename = self._wired.told.load().renames.get(old)
         if rename is None or rename.new_id != new:
             raise NotFoundError(f"{old} was not renamed to {new}; list what was: python -m prometheus instruments list")
@@ -101,7 +104,8 @@ class KeepInstruments(UseCase):
             for model_id in sorted(removal.touched_models):
                 WindowIndex(self._wired.db_manager, model_id).sync()
             CarriedHistories(self._wired.db_manager).forget(new, rename.carried_until)
-        self._wired.told.take_rename_back(old)
+        is_empty = CarriedHistories(self._wired.db_manager).reach(new).first is None
+        self._wired.told.take_rename_back(old, new if is_empty else None)
         return counts
 
     def end(self, instrument_id: str, last_date: date | None, reason: str, by: str) -> tuple[date, bool]:

@@ -115,12 +115,12 @@ class KeepRuns(UseCase):
         return self._log.newest_that_ended()
 
     def told_by(self, day: date) -> NightlyRun | None:
-        """Return the newest night that did its work, None if that began after a date, in UTC, or there is none."""
+        """Return the newest night that did its work, None without one or if that began after a date, in UTC."""
         night = self._log.newest_that_ended()
         return night if night is not None and night.started_at.astimezone(UTC).date() <= day else None
 
     def why_left_out(self, region: str) -> str:
-        """Return why the newest night did not simply bring a region up to date; empty if it did, or there is none."""
+        """Return why the newest night did not simply bring a region up to date; empty if it did, or without a night."""
         night = self._log.newest_that_ended()
         told = () if night is None else (*night.failures, *(each for each in night.skipped if each["kind"] == "region"))
         return next((each["why"] for each in told if each["name"] == region), "")

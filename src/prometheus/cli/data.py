@@ -195,7 +195,7 @@ def remove(
 
 
 def named_by(by: str | None) -> str:
-    """Return who decides, by default the user who runs this; UsageError for nobody."""
+    """Return who decides, by default the user who runs this; UsageError for an empty name."""
     with suppress(KeyError, OSError):  # an account without a name
         by = getpass.getuser() if by is None else by
     if not by or not by.strip():

@@ -110,10 +110,14 @@ class ToldFacts:
 
         return self._db.write(store)
 
-    def take_rename_back(self, old: str) -> int:
-        """Forget a rename; the reference row of the new id stays."""
-        query = "DELETE FROM instrument_renames WHERE old_id = %s"
-        return self._db.write(lambda cursor: cursor.execute(query, (old,)).rowcount)
+    def take_rename_back(self, old: str, without_row: str | None) -> int:
+        """Forget a rename, and the reference row of an id if one is given."""
+
+        def remove(cursor: psycopg.Cursor) -> int:
+            cursor.execute("DELETE FROM instruments WHERE instrument_id = %s", (without_row,))
+            return cursor.execute("DELETE FROM instrument_renames WHERE old_id = %s", (old,)).rowcount
+
+        return self._db.write(remove)
 
     def end(self, instrument_id: str, last_date: date, reason: str, told_by: str) -> int:
         """Note the last date of an instrument."""

@@ -69,7 +69,7 @@ class Stands:
 
 
 def count(stands: Iterable[Stands]) -> Mapping[Standing, int]:
-    """Return how many have each standing, in the order of `Standing`; those that nobody has are left out."""
+    """Return how many have each standing, in the order of `Standing`; those without any are left out."""
     found = Counter(each.standing for each in stands)
     return {standing: found[standing] for standing in Standing if found[standing]}
 
@@ -83,7 +83,7 @@ class Seen:
     first, newest
         Its first bar of all, and its newest one up to the session; None without one.
     n_missing
-        Sessions after `newest` whose bars it owes; days on which its market was closed are none.
+        Sessions after `newest` whose bars it owes; days on which its market was closed do not count.
     n_known
         Sessions from `first` to the session, both included.
     ended_on
