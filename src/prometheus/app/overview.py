@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from prometheus.app.histories import Histories
+from prometheus.app.run_log import KeepRuns
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector, Float64Matrix
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.instruments import StoredInstrument
+from prometheus.data.nightly_runs import NightlyRun
 from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS, LabelChange, NewestState, RegimeHistory, RegimeTimeline, preferred_history
 
@@ -130,13 +132,18 @@ class ListedInstrument:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overview:
-    """Every region on a date, the changes of the month up to it, and the instruments that no region stands on."""
+    """Every region on a date, the changes of the month up to it, and the instruments that no region stands on.
+
+    `night` is the newest one that ended, None where that began after the date; it says where regions and instruments
+    stand.
+    """
 
     as_of: date
     rows: tuple[RegionRow, ...]
     changes: tuple[LabelChange, ...]
     markets: tuple[MarketShares, ...]
     without_region: tuple[StoredInstrument, ...]
+    night: NightlyRun | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -151,6 +158,8 @@ class Overview:
             "changes": [each.to_dict() for each in self.changes],
             "markets": [each.to_dict() for each in self.markets],
             "without_region": [{name: getattr(each, name) for name in names} for each in self.without_region],
+            "standings": {} if self.night is None else {kind: dict(n) for kind, n in self.night.standings.items()},
+            "left_out": [] if self.night is None else [dict(each) for each in self.night.skipped],
         }  # fmt: skip
 
 
@@ -178,7 +187,7 @@ class ViewRegions(UseCase):
         behind = {name for state in states for name in self._behind(state)}
         return Overview(
             until, tuple(rows), tuple(changes), tuple(_markets(rows, of_region)),
-            tuple(each for name, each in known.items() if name not in behind),
+            tuple(each for name, each in known.items() if name not in behind), KeepRuns(self._wired).told_by(until),
         )  # fmt: skip
 
     def changes(self, since: date, until: date, *, is_strict: bool = False) -> list[LabelChange]:

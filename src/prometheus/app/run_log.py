@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from typing import TYPE_CHECKING
 
 from prometheus.app.wiring import UseCase
@@ -61,7 +61,7 @@ class RecordedRun:
 
     def end(self, report: NightlyReport) -> None:
         """Note what it did; again once alerts are sent, if they failed."""
-        result = RunResult.INCOMPLETE if report.failures else RunResult.COMPLETED
+        result = RunResult.INCOMPLETE if report.failures or report.waiting else RunResult.COMPLETED
         self._end(
             RunOutcome(
                 result, report.exit_code, self._seconds(), None, self._as_of, self._sessions,
@@ -113,6 +113,17 @@ class KeepRuns(UseCase):
     def newest_that_ended(self) -> NightlyRun | None:
         """Return the newest night that did its work, in whole or in part."""
         return self._log.newest_that_ended()
+
+    def told_by(self, day: date) -> NightlyRun | None:
+        """Return the newest night that did its work, None without one or if that began after a date, in UTC."""
+        night = self._log.newest_that_ended()
+        return night if night is not None and night.started_at.astimezone(UTC).date() <= day else None
+
+    def why_left_out(self, region: str) -> str:
+        """Return why the newest night did not simply bring a region up to date; empty if it did, or without a night."""
+        night = self._log.newest_that_ended()
+        told = () if night is None else (*night.failures, *(each for each in night.skipped if each["kind"] == "region"))
+        return next((each["why"] for each in told if each["name"] == region), "")
 
     @property
     def _log(self) -> NightlyRuns:

@@ -16,7 +16,7 @@ from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf
-from prometheus.web.operations import headers_of
+from prometheus.web.operations import LeftOut, headers_of
 from prometheus.web.questions import IsoDate, OptionalDate, Parameters
 from prometheus.web.rendering import render
 from prometheus.web.schemas import Answer, Share
@@ -107,6 +107,10 @@ class OverviewAnswer(Answer):
     changes: list[ChangeRow] = Field(description="Of the month before, newest first.")
     markets: list[MarketOverview]
     without_region: list[UnwatchedInstrument]
+    standings: dict[str, dict[str, int]] = Field(
+        description="How many `regions` and `instruments` stood in which way in the newest night, if by the date."
+    )
+    left_out: list[LeftOut] = Field(description="Those of them that are not simply up to date, and why.")
 
 
 class ChangeList(Answer):
