@@ -34,7 +34,7 @@ def offered(line: str) -> list[str]:
     ("line", "words"),
     [
         (MODULE, list(COMMANDS)),
-        (f"{MODULE}cal", ["calibrate"]),
+        (f"{MODULE}calib", ["calibrate"]),
         ("cd x; PROMETHEUS_HOME=/x /opt/bin/python3 -m prometheus serv", ["serve"]),
         ("prometheus-regime compl", ["completion"]),
         (f"{MODULE}data re", ["report", "reject", "reopen", "revisions", "remove"]),

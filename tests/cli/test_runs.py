@@ -72,6 +72,7 @@ def test_a_night_is_listed_with_what_it_did_and_its_id_is_in_every_line_of_its_l
     assert night["sessions"] == {"US_EQ": "2023-12-28"}
     assert night["rows_written"]["regimes"] == 19
     assert night["written"] == sum(night["rows_written"].values())
+    assert night["standings"]["regions"] == {"written": 1}
     assert began <= datetime.fromisoformat(night["started_at"]) <= datetime.fromisoformat(night["ended_at"])
     stamped = [line.split() for line in first.stderr.splitlines()]
     assert {words[1] for words in stamped} == {night["run_id"]}
@@ -81,6 +82,7 @@ def test_a_night_is_listed_with_what_it_did_and_its_id_is_in_every_line_of_its_l
     second, still_first = listed(run)
     assert still_first == night
     assert (second["rows_written"], second["result"]) == ({}, "completed")
+    assert second["standings"]["regions"] == {"settled": 1}
     assert listed(run, "--n", "1") == [second]
     shown = run("runs", "show", night["run_id"][:10])
     assert "result: completed, exit code 0" in shown.stdout
@@ -108,14 +110,16 @@ def test_a_night_without_new_prices_is_listed_with_its_reason(run: Run, db_manag
     done = run(*NIGHT)
     (night,) = listed(run)
     assert (night["exit_code"], night["sessions"]) == (done.exit_code, {"US_EQ": "2023-12-28"})
-    told = [night["message"] or "", *(each["why"] for each in night["failures"]), *map(str, night["standings"])]
-    assert any("GSPC.INDX (last bar 2023-12-27" in each for each in told) or night["standings"]
+    told = [night["message"], *(each["why"] for each in (*night["failures"], *night["skipped"]))]
+    assert any("2023-12-27" in each for each in told if each is not None), night
 
 
 def test_a_region_that_is_skipped_is_named_with_its_reason(run: Run) -> None:
     assert run("nightly", "--as-of", "2024-06-03").exit_code == 0
     (night,) = listed(run)
-    assert night["skipped"] == [{"name": "US", "kind": "region", "why": "its history ended on 2023-12-28"}]
+    told = {(each["kind"], each["name"]): each["why"] for each in night["skipped"]}
+    assert "ended on 2023-12-28" in told["region", "US"]
+    assert night["standings"]["regions"] == {"ended": 1}
 
 
 def test_a_defect_is_listed_with_its_message(run: Run, db_manager: DatabaseManager) -> None:

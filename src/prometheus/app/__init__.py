@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus.app import evaluations as _evaluations
     from prometheus.app import event_studies as _event_studies
     from prometheus.app import face as _face
+    from prometheus.app import instruments as _instruments
     from prometheus.app import joint as _joint
     from prometheus.app import market_evaluations as _market_evaluations
     from prometheus.app import members as _members
@@ -58,6 +59,7 @@ class App:
     embeddings: _backfills.EmbedWindows
     regimes: _regimes.LabelRegimes
     members: _members.LabelMembers
+    instruments: _instruments.KeepInstruments
     statements: _record.ReadRecord
     calibrations: _calibrations.Calibrate
     joint: _joint.JoinTexts

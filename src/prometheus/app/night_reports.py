@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus.app.alerts import AlertReport
 from prometheus.backfill.plan import Skipped
 from prometheus.encoders.texts.documents import TextSourceType
+from prometheus.errors import InputRefusedError
 from prometheus.market.findings import Finding
 from prometheus.market.standings import Standing, Stands, count
 from prometheus.regime.alerts import RegimeChange
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
     from prometheus.regime.drift import Drift
     from prometheus.regime.types import RegimeState
 
+WAITING = InputRefusedError("").exit_code
+"""The exit code of a night that should be run again later."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewestLabel:
-    """A region's newest state and the label before it, None for a first state."""
+    """A region's newest state and the label before it, None for a first state; `held` is why it is that, if it is."""
 
     as_of_date: date
     label: str
     confidence: float
     previous_label: str | None
+    held: str | None = None
 
     @classmethod
     def of_history(cls, states: list[RegimeState]) -> NewestLabel | None:
@@ -36,7 +41,8 @@ class NewestLabel:
         if not states:
             return None
         newest, previous = states[-1], states[-2].regime_label.name if len(states) > 1 else None
-        return cls(newest.as_of_date, newest.regime_label.name, newest.confidence, previous)
+        held = newest.metadata.get("held")
+        return cls(newest.as_of_date, newest.regime_label.name, newest.confidence, previous, held)
 
     @property
     def is_changed(self) -> bool:
@@ -47,7 +53,7 @@ class NewestLabel:
         """Return JSON values."""
         return {
             "as_of_date": str(self.as_of_date), "regime_label": self.label, "confidence": self.confidence,
-            "previous_label": self.previous_label, "is_changed": self.is_changed,
+            "previous_label": self.previous_label, "is_changed": self.is_changed, "held": self.held,
         }  # fmt: skip
 
 
@@ -60,8 +66,9 @@ class RegionNight:
     depends on one of them it `is_skipped`, and nothing was computed. `findings` are the open ones in the prices of its
     instruments, `new_findings` those of sessions that the night came to first. `changes` are those of label since the
     last night that ended, oldest first; the first night of a model has none. `drift` is that of its last sessions away
-    from the calibration span, None where it is not watched. `members` say where its instruments stand; `stood` where the
-    region stands if it was not computed.
+    from the calibration span, None where it is not watched. `members` say where its instruments
+    stand, `stood` where the region stands if it was not computed, `closed` if its market had no session on the day
+    asked for.
     """
 
     region: str
@@ -83,6 +90,7 @@ class RegionNight:
     drift: Drift | None = None
     members: tuple[Stands, ...] = ()
     stood: Stands | None = None
+    closed: Stands | None = None
 
     @property
     def n_written(self) -> int:
@@ -96,6 +104,11 @@ class RegionNight:
             return self.stood
         if self.failures:
             return Stands(self.region, Standing.FAILED, self.as_of_date, self.failures[0])
+        if self.closed is not None:
+            return self.closed
+        if self.newest is not None and self.newest.held is not None:
+            why = f"its label is that of the session before, {self.newest.held}"
+            return Stands(self.region, Standing.HELD, self.newest.as_of_date, why)
         return Stands(self.region, Standing.WRITTEN if self.n_written else Standing.SETTLED, self.as_of_date)
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,6 +163,7 @@ class NightlyReport:
     record: Head
     alerts: AlertReport = field(default_factory=AlertReport)
     stances: tuple[StanceNight, ...] = ()
+    is_strict: bool = False
 
     @property
     def n_written(self) -> int:
@@ -204,9 +218,22 @@ class NightlyReport:
         return tuple(change for night in self.regions for change in night.changes)
 
     @property
+    def waiting(self) -> tuple[RegionNight, ...]:
+        """The regions that wait for their prices; a night after these have come brings them up to date."""
+        return tuple(night for night in self.regions if night.stands.standing is Standing.LATE and not night.failures)
+
+    @property
+    def unusual(self) -> tuple[Stands, ...]:
+        """Every region and instrument of which more is to be said than that it is up to date, each once."""
+        found = (*self.region_standings, *self.instrument_standings)
+        return tuple(each for each in found if not each.standing.is_usual)
+
+    @property
     def exit_code(self) -> int:
-        """0, or 3 if there are failures or new findings."""
-        return 3 if self.failures or self.new_findings else 0
+        """0; 5 if a region waits for its prices; else 3 for failures, new findings and, if strict, what is unusual."""
+        if self.waiting:
+            return WAITING
+        return 3 if self.failures or self.new_findings or (self.is_strict and self.unusual) else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -221,6 +248,7 @@ class NightlyReport:
             },
             "standings": {
                 "regions": dict(count(self.region_standings)), "instruments": dict(count(self.instrument_standings)),
+                "named": [each.to_dict() for each in self.unusual],
             },
             "changes": [change.to_dict() for change in self.changes],
             "alerts": self.alerts.to_dict(),

@@ -43,7 +43,7 @@ class RunNight:
         """Bring every configured region and every text up to date; a dry run reports the expected writes.
 
         UsageError without a configured region; RetryableError while another nightly run holds the lock;
-        InputRefusedError, before anything is written, if prices lack the newest bars; DatabaseError if the database
+        InputRefusedError, before anything is written, if no region has its newest bars; DatabaseError if the database
         cannot be used, rows stored before remain.
         """
         if not self._config.regions:
@@ -70,7 +70,7 @@ class RunNight:
             run.planned(plans)
         told.late(plans)
         stale = [str(plan) for plan in plans if plan.stale]
-        if stale and not request.skip_stale:
+        if stale and not request.skip_stale and all(plan.stood is not None for plan in plans):
             raise errors.stale_prices(stale)
         end = max(plan.as_of_date for plan in plans)
         settled = SettledNights(self._app.wired, request, plans)
@@ -86,8 +86,9 @@ class RunNight:
         settled.end()
         told.end()
         return NightlyReport(
-            regions, texts, 0.0, request.dry_run, ForwardRecord(self._app.db_manager).head(), stances=stances
-        )
+            regions, texts, 0.0, request.dry_run, ForwardRecord(self._app.db_manager).head(), stances=stances,
+            is_strict=request.is_strict,
+        )  # fmt: skip
 
     def _embed(self, source_type: TextSourceType, end: date, request: NightlyRequest, marks: Marks) -> TextNight:
         """Embed the texts up to a date that lack an embedding; if all have one, no model is opened."""

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from prometheus.app.histories import Histories
+from prometheus.app.run_log import KeepRuns
 from prometheus.app.wiring import UseCase
 from prometheus.arrays import DateVector, Float64Matrix
+from prometheus.core.config import PrometheusConfig
 from prometheus.data.instruments import StoredInstrument
+from prometheus.data.nightly_runs import NightlyRun
 from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS, LabelChange, NewestState, RegimeHistory, RegimeTimeline, preferred_history
 
@@ -129,13 +132,18 @@ class ListedInstrument:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overview:
-    """Every region on a date, the changes of the month up to it, and the instruments that no region stands on."""
+    """Every region on a date, the changes of the month up to it, and the instruments that no region stands on.
+
+    `night` is the newest one that ended, None where that began after the date; it says where regions and instruments
+    stand.
+    """
 
     as_of: date
     rows: tuple[RegionRow, ...]
     changes: tuple[LabelChange, ...]
     markets: tuple[MarketShares, ...]
     without_region: tuple[StoredInstrument, ...]
+    night: NightlyRun | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -150,6 +158,8 @@ class Overview:
             "changes": [each.to_dict() for each in self.changes],
             "markets": [each.to_dict() for each in self.markets],
             "without_region": [{name: getattr(each, name) for name in names} for each in self.without_region],
+            "standings": {} if self.night is None else {kind: dict(n) for kind, n in self.night.standings.items()},
+            "left_out": [] if self.night is None else [dict(each) for each in self.night.skipped],
         }  # fmt: skip
 
 
@@ -177,7 +187,7 @@ class ViewRegions(UseCase):
         behind = {name for state in states for name in self._behind(state)}
         return Overview(
             until, tuple(rows), tuple(changes), tuple(_markets(rows, of_region)),
-            tuple(each for name, each in known.items() if name not in behind),
+            tuple(each for name, each in known.items() if name not in behind), KeepRuns(self._wired).told_by(until),
         )  # fmt: skip
 
     def changes(self, since: date, until: date, *, is_strict: bool = False) -> list[LabelChange]:
@@ -211,15 +221,7 @@ class ViewRegions(UseCase):
         return [preferred_history(list(histories)) for _, histories in by_region]
 
     def _instrument_of(self, state: NewestState) -> str | None:
-        """Return the instrument whose closes a region follows: its own, its anchor, or its heaviest member."""
-        own = state.metadata.get("instrument_id")
-        if own is not None:
-            return str(own)
-        members: Mapping[str, float] = state.metadata.get("members") or {}
-        configured = self._wired.config.regions.get(state.region)
-        if configured is not None and configured.anchor in members:
-            return configured.anchor
-        return max(sorted(members), key=lambda name: members[name], default=None)
+        return instrument_of(self._wired.config, state.region, state.metadata)
 
     def _behind(self, state: NewestState) -> set[str]:
         named = {self._instrument_of(state), *(state.metadata.get("members") or ())}
@@ -234,6 +236,18 @@ class ViewRegions(UseCase):
             move = float(adjusted[-1] / adjusted[-2] - 1.0) if len(adjusted) > 1 else None
             found[each.instrument_ids[0]] = each.dates[-1].item(), float(each.column("close")[-1]), move
         return found
+
+
+def instrument_of(config: PrometheusConfig, region: str, metadata: Mapping[str, Any]) -> str | None:
+    """Return the instrument whose closes a region follows: its own, its anchor, or its heaviest member."""
+    own = metadata.get("instrument_id")
+    if own is not None:
+        return str(own)
+    members: Mapping[str, float] = metadata.get("members") or {}
+    configured = config.regions.get(region)
+    if configured is not None and configured.anchor in members:
+        return configured.anchor
+    return max(sorted(members), key=lambda name: members[name], default=None)
 
 
 def _row(

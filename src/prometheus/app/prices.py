@@ -9,14 +9,17 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus.app.standings import NightBars, NightStandings
 from prometheus.app.wiring import UseCase, calendar_of
 from prometheus.backfill.plan import Skipped
 from prometheus.core.config import RegionDefinition
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.reader import BarExtent, load_bar_extents
+from prometheus.encoders.numeric.descriptors import WINDOW_DAYS
 from prometheus.encoders.numeric.windows import MAX_AGE_SESSIONS
 from prometheus.errors import CalendarRangeError, NotFoundError, UsageError
 from prometheus.market.calendar import US_EQ, last_closed_session
+from prometheus.market.standings import Standing, Stands
 
 if TYPE_CHECKING:
     from prometheus.data.report import InstrumentReport
@@ -120,8 +123,9 @@ class NightlyRequest:
     """The request of a nightly run; `now_utc` has a time zone.
 
     By default it goes on to each region's last session whose close has passed, from the first date stored or, without
-    any, the first after the prototypes' calibration, else the first bar. Prices are stale if more than
-    `max_age_sessions` are missing; with `skip_stale` such a region is left out, otherwise the run is refused.
+    any, the first after the prototypes' calibration, else the first bar. Prices are late if more than
+    `max_age_sessions` are missing; with `skip_stale` such a region is left out for good, otherwise the night waits for
+    it. If it `is_strict`, someone should act on every standing that is not usual.
     """
 
     now_utc: datetime
@@ -130,6 +134,7 @@ class NightlyRequest:
     max_age_sessions: int = 0
     skip_stale: bool = False
     dry_run: bool = False
+    is_strict: bool = False
 
     def __post_init__(self) -> None:
         if self.max_age_sessions < 0:
@@ -141,7 +146,12 @@ class NightlyRequest:
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """One region, its last session, a phrase for each `stale` instrument, and those that have ended or not begun."""
+    """One region, its last session, where its instruments stand, and the region itself if it is not to be computed.
+
+    `stale` has a phrase for each late instrument, `skipped` those that have ended or not begun. `present` has the id
+    of each member under which its history goes on; `skipped` and `members` name that. `closed` is the standing of a
+    region whose market had no session on the day asked for.
+    """
 
     region: str
     definition: RegionDefinition
@@ -150,32 +160,62 @@ class RegionPlan:
     first_bar: date | None
     stale: tuple[str, ...]
     skipped: Skipped = field(default_factory=Skipped)
+    members: tuple[Stands, ...] = ()
+    present: Mapping[str, str] = field(default_factory=dict)
+    closed: Stands | None = None
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The present ids of its members, each once."""
+        return tuple(dict.fromkeys(self.present.get(name, name) for name in self.definition.members))
+
+    @property
+    def stood(self) -> Stands | None:
+        """Where the region stands if nothing is to be computed: ended, young, missing or late; else None."""
+        if self.stands_on(self.skipped):
+            return stands_skipped(self.region, self.skipped)
+        missing = [str(each) for each in self.members if each.standing is Standing.MISSING]
+        if missing:
+            return Stands(self.region, Standing.MISSING, None, f"it lacks {', '.join(missing)}")
+        if self.stale:
+            return Stands(self.region, Standing.LATE, self.as_of_date, f"it lacks {', '.join(self.stale)}")
+        return None
 
     def stands_on(self, skipped: Skipped) -> bool:
         """Return whether the region depends on these instruments: its anchor, or most of its weight."""
         from prometheus.encoders.numeric.regions import LEAST_SHARE  # noqa: PLC0415 -- slow, and for regions alone
 
-        members = self.definition.members
-        share = sum(members[name] for name in skipped.rest(members)) / sum(members.values())
-        return self.definition.anchor in skipped or share < LEAST_SHARE
+        if not skipped:
+            return False
+        members, present = self.definition.members, self.present
+        share = sum(weight for name, weight in members.items() if present.get(name, name) not in skipped)
+        anchor = present.get(self.definition.anchor, self.definition.anchor)
+        return anchor in skipped or share / sum(members.values()) < LEAST_SHARE
 
     def __str__(self) -> str:
         return f"{self.region} as of {self.as_of_date} lacks {', '.join(self.stale)}"
 
 
+def stands_skipped(region: str, skipped: Skipped) -> Stands:
+    """Return the standing of a region that depends on instruments that have ended, else on those that are young."""
+    if skipped.ended:
+        day = max(skipped.ended.values())
+        return Stands(region, Standing.ENDED, day, f"the history of what it stands on ended on {day}")
+    day = max(skipped.not_begun.values())
+    return Stands(region, Standing.YOUNG, day, f"the history of what it stands on begins on {day}")
+
+
 class NightlyPlanner(PriceHistories):
-    """Chooses each region's last session, and checks its prices."""
+    """Chooses each region's last session, and judges where its instruments stand."""
 
     def plan(self, regions: Mapping[str, RegionDefinition], request: NightlyRequest) -> list[RegionPlan]:
         """Return one plan per region, in order."""
-        names = sorted({name for definition in regions.values() for name in definition.members})
+        told = self._wired.told.load()
+        stated = {name for definition in regions.values() for name in definition.members}
+        names = sorted({told.follow(name) for name in stated})
         markets = {**dict.fromkeys(names, US_EQ), **self._wired.catalog.markets_of(names)}
-        asked = {region: self._asked(region, markets[each.anchor], request) for region, each in regions.items()}
-        extents = {day: self._extents(names, day) for day in dict.fromkeys(asked.values())}
-        return [
-            self._plan_region(region, definition, markets, asked[region], extents[asked[region]], request)
-            for region, definition in regions.items()
-        ]
+        night = NightStandings(NightBars(self._wired, markets), markets, told, request)
+        return [self._plan_region(region, each, night, request) for region, each in regions.items()]
 
     def _asked(self, region: str, market: str, request: NightlyRequest) -> date:
         """Return up to which date a region is asked for: without one, its last session whose close has passed."""
@@ -186,49 +226,24 @@ class NightlyPlanner(PriceHistories):
         return asked
 
     def _plan_region(
-        self, region: str, definition: RegionDefinition, markets: Mapping[str, str], asked: date,
-        extents: Mapping[str, BarExtent], request: NightlyRequest,
-    ) -> RegionPlan:  # fmt: skip
-        market = markets[definition.anchor]
-        anchor = extents.get(definition.anchor)
-        # a bar proves a session; the whole calendar, slow to load, is not needed then
-        is_session = anchor is not None and anchor.newest == asked
-        session = asked if is_session else calendar_of(market).last_session(asked)
-        if session != asked:
-            logger.warning("%s: %s is no session of %s; using the last one, %s", region, asked, market, session)
-        lacking, skipped = {}, Skipped()
-        for name in definition.members:
-            phrase = describe_staleness(name, extents.get(name), markets[name], session, request)
-            if phrase is not None:
-                lacking[name] = phrase
-                skipped += self.skipped([name], markets[name], session, session)
-        first_bar = None if anchor is None else anchor.first
-        plan = RegionPlan(region, definition, market, session, first_bar, (), skipped)
-        if plan.stands_on(skipped):  # what else it lacks makes no difference
+        self, region: str, definition: RegionDefinition, night: NightStandings, request: NightlyRequest
+    ) -> RegionPlan:
+        present = night.told.followed(definition.members)
+        anchor = present.get(definition.anchor, definition.anchor)
+        market = night.markets[anchor]
+        asked = self._asked(region, market, request)
+        session, closed = night.session(region, anchor, asked)
+        ids = dict.fromkeys(present.get(name, name) for name in definition.members)
+        stands = [night.of(name, session) for name in ids]
+        ended = {each.name: each.since for each in stands if each.standing is Standing.ENDED and each.since}
+        not_begun = {each.name: each.since for each in stands if each.n_sessions == WINDOW_DAYS and each.since}
+        plan = RegionPlan(
+            region, definition, market, session, night.first_bar(anchor, session), (), Skipped(ended, not_begun),
+            tuple(night.with_old_ids(stands, present)), present, closed,
+        )  # fmt: skip
+        if plan.stands_on(plan.skipped):  # what else it lacks makes no difference
             return plan
-        return replace(plan, stale=tuple(phrase for name, phrase in lacking.items() if name not in skipped))
-
-
-def describe_staleness(
-    instrument_id: str, extent: BarExtent | None, market: str, as_of_date: date, request: NightlyRequest
-) -> str | None:
-    """Return what an instrument lacks for a session of its region; None if its bars are new enough.
-
-    A market closed on that date, or still open at `NightlyRequest.now_utc`, needs only the bar of its session before.
-    """
-    if extent is None:
-        return f"{instrument_id} (no bars)"
-    if extent.newest >= as_of_date:
-        return None
-    calendar = calendar_of(market)
-    owed = calendar.last_session(as_of_date)
-    if request.as_of_date is None:
-        owed = min(owed, last_closed_session(market, request.now_utc))
-    n_missing = calendar.n_sessions_after(extent.newest, owed)
-    if n_missing <= request.max_age_sessions:
-        return None
-    sessions = "session" if n_missing == 1 else "sessions"
-    return f"{instrument_id} (last bar {extent.newest}, {n_missing} {sessions} missing)"
+        return replace(plan, stale=tuple(str(each) for each in stands if each.standing is Standing.LATE))
 
 
 def first_date_wanted(

@@ -14,7 +14,7 @@ from prometheus import errors
 from prometheus.app.backfills import noting
 from prometheus.app.joint import JoinTexts, JointModelChoice, TextBranch, text_branches
 from prometheus.app.night_reports import NewestLabel, RegionNight
-from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted
+from prometheus.app.prices import NightlyPlanner, NightlyRequest, RegionPlan, first_date_wanted, stands_skipped
 from prometheus.app.regimes import LabelRegimes, RegimeRequest
 from prometheus.arrays import DateVector
 from prometheus.backfill.joint import JointRequest
@@ -23,6 +23,7 @@ from prometheus.encoders.identity import NUM_REGIME_CORE_V2
 from prometheus.encoders.texts.documents import TextSourceType
 from prometheus.errors import InsufficientHistoryError, RegionMembersError
 from prometheus.files.prototypes import read_prototypes
+from prometheus.market.standings import Standing
 
 if TYPE_CHECKING:
     from prometheus.app import App
@@ -65,15 +66,13 @@ class BringUp:
 
     def region(self, plan: RegionPlan, notes: NightNotes) -> RegionNight:
         """Compute what one region lacks; a failure is noted and stops no other region."""
-        night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped)
-        if plan.stale:
-            return replace(night, failures=(f"left out, it lacks {', '.join(plan.stale)}",))
-        if plan.stands_on(plan.skipped):
-            return replace(night, is_skipped=True)
+        night = RegionNight(plan.region, plan.as_of_date, skipped=plan.skipped, members=plan.members)
+        if plan.stood is not None:
+            return _left_out(night, plan, self._request)
         begin, failures = time.monotonic(), list[str]()
         with noting(failures):
             wanted = self._wanted(plan, notes)
-            checked = self._app.findings.check_known(list(plan.definition.members), until=plan.as_of_date)
+            checked = self._app.findings.check_known(plan.instruments, until=plan.as_of_date)
             failures += [f"{name}: {reason}" for name, reason in checked.failures.items()]
             news = tuple(each for each in checked.findings if each.last >= wanted.first_new)
             night = replace(night, findings=tuple(checked.findings), new_findings=news)
@@ -82,11 +81,11 @@ class BringUp:
                 night = self._label(night, wanted, notes)
             except (InsufficientHistoryError, RegionMembersError) as error:
                 needed = error.needed if isinstance(error, InsufficientHistoryError) else wanted.n_sessions
-                begun = dict.fromkeys(plan.skipped.rest(plan.definition.members), (plan.as_of_date, needed))
+                begun = dict.fromkeys(plan.skipped.rest(plan.instruments), (plan.as_of_date, needed))
                 skipped = plan.skipped + self._planner.too_short(begun, plan.market)
                 if not plan.stands_on(skipped):
                     raise
-                night = replace(night, skipped=skipped, is_skipped=True)
+                night = replace(night, skipped=skipped, is_skipped=True, stood=stands_skipped(plan.region, skipped))
             for branch in self._branches(wanted) if night.newest is not None else ():
                 with noting(failures):
                     night = self._join(night, wanted, branch, notes)
@@ -141,6 +140,7 @@ class BringUp:
             run_ids=() if dry_run else (done.run_id,),  # of a dry run the log knows nothing
             changes=self._told.changes(plan.region, model_id),
             drift=self._app.drift.on(plan.region, end, model_id) if newest else None,
+            closed=plan.closed,
         )
 
     def _branches(self, wanted: _WantedRegion) -> list[TextBranch]:
@@ -169,3 +169,15 @@ class BringUp:
         reach = np.array([date.min, plan.as_of_date], dtype="M8[D]")
         stored = self._app.wired.storage.load_input_hashes(plan.region, model_id, reach)
         return np.sort(stored["as_of_date"])
+
+
+def _left_out(night: RegionNight, plan: RegionPlan, request: NightlyRequest) -> RegionNight:
+    """Return the night of a region of which nothing is computed: it failed, is skipped, or waits for its prices."""
+    night = replace(night, stood=plan.stood)
+    if plan.stands_on(plan.skipped):
+        return replace(night, is_skipped=True)
+    if plan.stale and request.skip_stale:
+        return replace(night, failures=(f"left out, it lacks {', '.join(plan.stale)}",))
+    if plan.stood is not None and plan.stood.standing is Standing.MISSING:
+        return replace(night, failures=(f"left out, {plan.stood.why}; load them, or correct the region",))
+    return night

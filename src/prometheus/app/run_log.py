@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from typing import TYPE_CHECKING
 
 from prometheus.app.wiring import UseCase
@@ -22,15 +22,20 @@ from prometheus.errors import (
     RetryableError,
     UsageError,
 )
+from prometheus.market.standings import Standing, count
 
 if TYPE_CHECKING:
     from prometheus.app.night_reports import NightlyReport
     from prometheus.app.prices import RegionPlan
 
+__all__ = ["KeepRuns", "NightlyRun", "RecordedRun", "RunResult"]
+
 logger = logging.getLogger(__name__)
 
 COMMAND = "nightly"
 UNEXPECTED, INTERRUPTED = 1, 130
+MOST_TOLD = 200
+"""Of what is skipped, and of failures, in one row; a market may have thousands of members."""
 REFUSALS = (InputRefusedError, UsageError, RetryableError)
 
 
@@ -56,12 +61,12 @@ class RecordedRun:
 
     def end(self, report: NightlyReport) -> None:
         """Note what it did; again once alerts are sent, if they failed."""
-        result = RunResult.INCOMPLETE if report.failures else RunResult.COMPLETED
+        result = RunResult.INCOMPLETE if report.failures or report.waiting else RunResult.COMPLETED
         self._end(
             RunOutcome(
                 result, report.exit_code, self._seconds(), None, self._as_of, self._sessions,
-                _rows_of(report), {}, tuple(_skipped_of(report)), tuple(_failures_of(report.failures)),
-                _findings_of(report), report.run_ids,
+                _rows_of(report), _standings_of(report), _bounded(_skipped_of(report)),
+                _bounded(_failures_of(report.failures)), _findings_of(report), report.run_ids,
             )
         )  # fmt: skip
 
@@ -109,6 +114,17 @@ class KeepRuns(UseCase):
         """Return the newest night that did its work, in whole or in part."""
         return self._log.newest_that_ended()
 
+    def told_by(self, day: date) -> NightlyRun | None:
+        """Return the newest night that did its work, None without one or if that began after a date, in UTC."""
+        night = self._log.newest_that_ended()
+        return night if night is not None and night.started_at.astimezone(UTC).date() <= day else None
+
+    def why_left_out(self, region: str) -> str:
+        """Return why the newest night did not simply bring a region up to date; empty if it did, or without a night."""
+        night = self._log.newest_that_ended()
+        told = () if night is None else (*night.failures, *(each for each in night.skipped if each["kind"] == "region"))
+        return next((each["why"] for each in told if each["name"] == region), "")
+
     @property
     def _log(self) -> NightlyRuns:
         return NightlyRuns(self._wired.db_manager)
@@ -134,17 +150,40 @@ def _rows_of(report: NightlyReport) -> dict[str, int]:
     return {table: count for table, count in rows.items() if count}
 
 
+def _standings_of(report: NightlyReport) -> dict[str, dict[str, int]]:
+    of_each = {"regions": report.region_standings, "instruments": report.instrument_standings}
+    return {kind: {each.value: n for each, n in count(stands).items()} for kind, stands in of_each.items()}
+
+
 def _skipped_of(report: NightlyReport) -> Iterator[Mapping[str, str]]:
-    for skipped, kind in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
-        for name, day in sorted(skipped.ended.items()):
-            yield {"name": name, "kind": kind, "why": f"its history ended on {day}"}
-        for name, day in sorted(skipped.not_begun.items()):
-            yield {"name": name, "kind": kind, "why": f"its history begins on {day}, too late for a window"}
+    """Yield what was left out: by where it stands, and of what says nothing of that, by the end of its history."""
+    told = set()
+    for kind, stands in (("region", report.region_standings), ("instrument", report.instrument_standings)):
+        for each in stands:
+            if not each.standing.is_usual and each.standing is not Standing.FAILED:
+                told.add((kind, each.name))
+                yield {"name": each.name, "kind": kind, "why": each.why or each.standing.value}
+    for kind, skipped in (("region", report.skipped_regions), ("instrument", report.skipped_instruments)):
+        ended = ((name, f"its history ended on {day}") for name, day in sorted(skipped.ended.items()))
+        not_begun = sorted(skipped.not_begun.items())
+        begun = ((name, f"its history begins on {day}, too late for a window") for name, day in not_begun)
+        for name, why in (*ended, *begun):
+            if (kind, name) not in told:
+                yield {"name": name, "kind": kind, "why": why}
 
 
 def _failures_of(failures: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, str]]:
     for name, reasons in failures.items():
         yield from ({"name": name, "why": reason} for reason in reasons)
+
+
+def _bounded(told: Iterable[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
+    """Return the first of what is told, and how many more there are; the standings count all."""
+    found = tuple(told)
+    if len(found) <= MOST_TOLD:
+        return found
+    more = {**dict.fromkeys(found[-1], "…"), "why": f"and {len(found) - MOST_TOLD:,} more"}
+    return (*found[:MOST_TOLD], more)
 
 
 def _findings_of(report: NightlyReport) -> dict[str, int]:

@@ -45,7 +45,7 @@ class SettledNights:
         self._work = SettledWork(wired.db_manager)
         regions = [] if request.dry_run else [plan.region for plan in plans]
         self._known = self._work.load(KIND, regions)
-        self.instruments = {name for plan in plans for name in plan.definition.members}.union(
+        self.instruments = {name for plan in plans for name in plan.instruments}.union(
             *(each.account["instruments"] for each in self._known.values())
         )
         self._files: dict[str, str] = {}
@@ -59,7 +59,7 @@ class SettledNights:
     def find(self, plan: RegionPlan, told: NightAlerts) -> RegionNight | None:
         """Return the night of a region that has nothing to do, and say what it said; None of another one."""
         found = self._known.get((plan.region, EVERY_PERIOD))
-        if found is None or (plan.region, found.account["model_id"]) not in self._told:
+        if found is None or plan.stood is not None or (plan.region, found.account["model_id"]) not in self._told:
             return None
         begin = time.monotonic()
         if self._digest(plan, found.account["instruments"]) != found.sources:
@@ -93,7 +93,7 @@ class SettledNights:
     def _digest(self, plan: RegionPlan, instruments: Collection[str]) -> bytes:
         """Return the digest of all that the night of a region reads, and of the rows that it wants."""
         config, marks = self._wired.config, self._marks
-        names = {*plan.definition.members, *instruments}
+        names = {*plan.instruments, *instruments}
         stands_on = [
             *marks.of_sources(_OF_ALL),
             *((name, marks.of("prices_daily", name), marks.of("price_decisions", name)) for name in sorted(names)),
@@ -103,8 +103,8 @@ class SettledNights:
         ]  # fmt: skip
         wanted = [
             plan.region, plan.definition.model_dump(mode="json"), plan.market, plan.as_of_date, plan.first_bar,
-            plan.stale, plan.skipped.to_dict(), self._request.since, self._joinable, _models_of(config),
-            self._file(plan.definition),
+            plan.stale, plan.skipped.to_dict(), dict(plan.present), self._request.since, self._joinable,
+            _models_of(config), self._file(plan.definition),
         ]  # fmt: skip
         return digest_of(wanted, stands_on)
 
@@ -140,7 +140,7 @@ def _night_of(plan: RegionPlan, account: Mapping[str, Any]) -> RegionNight:
     return RegionNight(
         plan.region, plan.as_of_date, model_id=account["model_id"], skipped=plan.skipped,
         newest=NewestLabel(**_with_dates(newest, "as_of_date")), findings=findings,
-        new_findings=tuple(findings[at] for at in account["new_findings"]),
+        new_findings=tuple(findings[at] for at in account["new_findings"]), members=plan.members, closed=plan.closed,
         drift=None if drift is None else _drift_of(drift),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -22,6 +22,7 @@ from prometheus.data.instruments import InstrumentCatalog
 from prometheus.data.models import ModelRegistry, RunLog
 from prometheus.data.reader import DataReader
 from prometheus.data.regimes import RegimeStorage
+from prometheus.data.told import ToldFacts
 from prometheus.data.vectors.joint import JointEmbeddingStore
 from prometheus.data.vectors.numeric import NumericEmbeddingStore
 from prometheus.encoders.catalogue import DEFAULT_WINDOW_DAYS, create_numeric_model, stored_model_id
@@ -31,7 +32,8 @@ from prometheus.encoders.numeric.features import CLOSE_VOLUME, feature_set_of
 from prometheus.encoders.numeric.windows import NumericWindowBuilder
 from prometheus.errors import PrometheusError, RegionMembersError, UsageError, unconfigured_region
 from prometheus.market.calendar import US_EQ, TradingCalendar, TradingCalendarConfig
-from prometheus.protocols import NumericEmbeddingModel
+from prometheus.market.renamed import RenamedBars
+from prometheus.protocols import BarSource, NumericEmbeddingModel
 
 if TYPE_CHECKING:
     from prometheus.data.concerned_texts import ConcernedTexts
@@ -48,7 +50,7 @@ logger = logging.getLogger(__name__)
 class Subject:
     """The instrument that stands for a region, or the region itself, its encoder, and whose sessions are the dates.
 
-    `members` are the instruments whose bars it is made of.
+    `members` are the instruments whose bars it is made of, and `anchor` one of them, by their present ids.
     """
 
     entity_id: str
@@ -68,7 +70,7 @@ class Wiring:
         self.config = db_manager.config
         self.progress: NamedProgress = progress or no_progress
         self.reader = DataReader(db_manager=db_manager)
-        self.catalog = InstrumentCatalog(db_manager)
+        self.catalog, self.told = InstrumentCatalog(db_manager), ToldFacts(db_manager)
         self.registry, self.runs = ModelRegistry(db_manager), RunLog(db_manager)
         self.storage = RegimeStorage(db_manager=db_manager)
         self.vectors = NumericEmbeddingStore(db_manager=db_manager)
@@ -180,11 +182,25 @@ class Wiring:
             return self._instrument_subject(definition.instrument_id, model_id or NUM_REGIME_CORE_V2, window_days)
         return self._region_subject(region, definition, model_id, window_days)
 
-    def _market_of(self, instrument_id: str) -> str:
-        return self.catalog.markets_of([instrument_id]).get(instrument_id, US_EQ)
+    def _present(self, names: Collection[str]) -> Mapping[str, tuple[str, str]]:
+        """Return the present id and the market of each instrument; UsageError if two are one by now."""
+        found = {name: (now, market or US_EQ) for name, (now, market) in self.catalog.present(names).items()}
+        ids = [now for now, _ in found.values()]
+        for name, (now, _) in found.items():
+            if name != now and ids.count(now) > 1:
+                raise UsageError(f"{name} goes on as {now}, which is named, too; keep one of them")
+            if name != now:
+                logger.info("%s goes on as %s, whose bars are read in its place", name, now)
+        return found
 
-    def _builder(self, model: NumericEmbeddingModel, market: str) -> NumericWindowBuilder:
-        return NumericWindowBuilder(self.reader, calendar_of(market), feature_set_of(model))
+    def _reading(self, present: Mapping[str, tuple[str, str]]) -> BarSource:
+        renamed = {name: now for name, (now, _) in present.items() if name != now}
+        return RenamedBars(self.reader, renamed) if renamed else self.reader
+
+    def _builder(
+        self, model: NumericEmbeddingModel, market: str, reader: BarSource | None = None
+    ) -> NumericWindowBuilder:
+        return NumericWindowBuilder(reader or self.reader, calendar_of(market), feature_set_of(model))
 
     def _encoder(
         self, builder: NumericWindowBuilder, model: NumericEmbeddingModel, name: str,
@@ -194,12 +210,13 @@ class Wiring:
         return NumericWindowEncoder(builder=builder, model=model, store=store or self.vectors, model_id=model_id)
 
     def _instrument_subject(self, instrument_id: str, chosen: str, window_days: int | None) -> Subject:
-        market, model = self._market_of(instrument_id), create_numeric_model(chosen)
+        present, model = self._present([instrument_id]), create_numeric_model(chosen)
+        own, market = present[instrument_id]
         n_sessions = int(getattr(model, "window_days", DEFAULT_WINDOW_DAYS)) if window_days is None else window_days
-        builder = self._builder(model, market)
+        builder = self._builder(model, market, self._reading(present))
         warn_of_cut_windows(model, n_sessions)
         encoder = self._encoder(builder, model, chosen)
-        return Subject(instrument_id, (instrument_id,), instrument_id, market, builder, encoder, n_sessions)
+        return Subject(instrument_id, (own,), own, market, builder, encoder, n_sessions)
 
     def _region_subject(
         self, region: str, definition: RegionDefinition, model_id: str | None, window_days: int | None
@@ -222,13 +239,14 @@ class Wiring:
             raise UsageError(
                 f"{own_id} reads {model.window_days} sessions, not {window_days}; leave --window-days away"
             )
-        market = self._market_of(definition.anchor)
-        builder = RegionWindowBuilder(self.reader, calendar_of(market), {region: definition})
+        present = self._present(definition.members)
+        anchor, market = present[definition.anchor]
+        builder = RegionWindowBuilder(self._reading(present), calendar_of(market), {region: definition})
         encoder = NumericWindowEncoder(
             builder=builder, model=model, store=self.vectors, model_id=own_id, entity_type=REGION
         )
-        members = tuple(definition.members)
-        return Subject(region, members, definition.anchor, market, builder, encoder, model.window_days)
+        members = tuple(present[name][0] for name in definition.members)
+        return Subject(region, members, anchor, market, builder, encoder, model.window_days)
 
 
 class UseCase:

@@ -21,6 +21,8 @@ COMMANDS = {
     "demo": ("demo", "run the whole pipeline on the packaged sample"),
     "ingest": ("ingest", "load prices, instruments, series, macro events or news from files"),
     "data": ("data", "report on what is loaded, decide of faults, take it out again"),
+    "instruments": ("instruments", "list instruments; tell which were renamed or ended"),
+    "calendar": ("instruments", "tell on which days a market was closed"),
     "backfill_numeric_embeddings": ("embeddings", "embed the windows of many instruments"),
     "run_numeric_regime": ("embeddings", "compute the regime of a region"),
     "compute_regime_prototypes": ("regimes", "average embeddings over calibration windows"),

@@ -108,7 +108,7 @@ def _decision_row(made: PriceDecision) -> tuple[str, ...]:
 def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> Answer:
     """Declare a finding real: its bars are believed, and labels are given."""
     with command_app() as application:
-        finding, n_bars = application.findings.accept(instrument, day, _named(by), _reason(why))
+        finding, n_bars = application.findings.accept(instrument, day, named_by(by), reason_of(why))
     return _decided(instrument, "accepted", n_bars, f"accepted: {finding} ({_counted(n_bars, 'bar')})")
 
 
@@ -116,7 +116,7 @@ def accept(instrument: InstrumentId, day: Day, why: Why, by: By = None) -> Answe
 def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> Answer:
     """Leave a finding's bars, or any bar or span, out of every window; the stored prices stay."""
     with command_app() as application:
-        n_bars = application.findings.reject(instrument, *_span(day, until), _named(by), _reason(why))
+        n_bars = application.findings.reject(instrument, *_span(day, until), named_by(by), reason_of(why))
     return _decided(instrument, "rejected", n_bars, f"rejected: {_counted(n_bars, 'bar')} of {instrument}")
 
 
@@ -124,7 +124,7 @@ def reject(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by
 def reopen(instrument: InstrumentId, day: Day, why: Why, until: Until = None, by: By = None) -> Answer:
     """Take decisions back; they stay on record."""
     with command_app() as application:
-        n_bars = application.findings.reopen(instrument, *_span(day, until), _named(by), _reason(why))
+        n_bars = application.findings.reopen(instrument, *_span(day, until), named_by(by), reason_of(why))
     return _decided(instrument, "taken back", n_bars, f"taken back: {_counted(n_bars, 'decision')} on {instrument}")
 
 
@@ -194,7 +194,8 @@ def remove(
     return Answer(lambda: {"plan": plan, "removed": removed}, lambda: "\n".join(lines))
 
 
-def _named(by: str | None) -> str:
+def named_by(by: str | None) -> str:
+    """Return who decides, by default the user who runs this; UsageError for an empty name."""
     with suppress(KeyError, OSError):  # an account without a name
         by = getpass.getuser() if by is None else by
     if not by or not by.strip():
@@ -202,7 +203,8 @@ def _named(by: str | None) -> str:
     return by.strip()
 
 
-def _reason(why: str) -> str:
+def reason_of(why: str) -> str:
+    """Return a reason without spaces around it; UsageError for none."""
     if not why.strip():
         raise UsageError("--why '': say why")
     return why.strip()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from prometheus.cli.parameters import date_option, option
 from prometheus.cli.runner import Answer, command, command_app, logger, new_group, print_line, subcommand, table
 from prometheus.errors import DatabaseError, UsageError
+from prometheus.market.standings import Standing, count
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
 DEFAULT_PORT = 8321
+NAMED = 10
+"""Names in a line; `--json` has all."""
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- named to be recognised
 
 db = new_group("Migrate, inspect, check and stop the databases.")
@@ -136,7 +139,10 @@ def nightly(
     ] = None,
     max_age_sessions: Annotated[int, option("Sessions that prices may lack.", min=0)] = 0,
     skip_stale: Annotated[
-        bool, option("Leave regions with older prices out instead of doing nothing.", "--skip-stale")
+        bool, option("Leave regions with older prices out for good instead of waiting for them.", "--skip-stale")
+    ] = False,
+    strict: Annotated[
+        bool, option("Exit code 3 for every region or instrument that is not simply up to date.", "--strict")
     ] = False,
     exit_code_if_noop: Annotated[
         int, option("Exit code when there was nothing to write.", min=0, max=255, metavar="N")
@@ -146,7 +152,7 @@ def nightly(
     """Compute and store what is missing of every configured region: embeddings, regimes, texts and joint rows."""
     from prometheus.app.prices import NightlyRequest
 
-    request = NightlyRequest(datetime.now(UTC), as_of, since, max_age_sessions, skip_stale, dry_run)
+    request = NightlyRequest(datetime.now(UTC), as_of, since, max_age_sessions, skip_stale, dry_run, strict)
     with command_app("nightly") as application:
         report = application.nightly.run(request)
     is_noop = report.exit_code == 0 and report.n_written == 0
@@ -157,6 +163,7 @@ def nightly(
         [
             *(f"failed: {name}: {failure}" for name, failures in report.failures.items() for failure in failures),
             *(f"finding: {each}" for each in report.new_findings),
+            *(f"waiting: {night.region} as of {night.as_of_date}: {night.stands.why}" for night in report.waiting),
         ],
     )
 
@@ -170,6 +177,7 @@ def _night_lines(report: NightlyReport) -> Iterator[str]:
     if texts:
         yield from table([TEXT_COLUMNS, *texts], numbers_right=True)
     yield from (f"stance of {each.source_type} texts by {each.model_id}: {each.n_written:,}" for each in report.stances)
+    yield from _standing_lines(report)
     for skipped, noun in ((report.skipped_regions, "region"), (report.skipped_instruments, "instrument")):
         if skipped:
             yield f"skipped: {skipped.describe(noun)}"
@@ -182,6 +190,19 @@ def _night_lines(report: NightlyReport) -> Iterator[str]:
         yield f"alerts: {alerts.n_sent} sent, {alerts.n_pending} pending, {len(alerts.failed)} channels failed"
     verb = "to write" if report.is_dry else "written"
     yield f"{report.n_written:,} rows {verb}, {len(report.failures)} failed, {report.seconds:.1f} s"
+
+
+def _standing_lines(report: NightlyReport) -> Iterator[str]:
+    """Yield how many regions and instruments stand in which way, and name what is unusual and not skipped."""
+    if not report.unusual:
+        return
+    for noun, stands in (("regions", report.region_standings), ("instruments", report.instrument_standings)):
+        yield f"{noun}: {', '.join(f'{n:,} {standing}' for standing, n in count(stands).items())}"
+    for standing in (Standing.YOUNG, Standing.RENAMED, Standing.CLOSED, Standing.HELD):
+        named = [str(each) for each in report.unusual if each.standing is standing]
+        more = f", and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        if named:
+            yield f"{standing}: {', '.join(named[:NAMED])}{more}"
 
 
 def _region_row(night: RegionNight) -> tuple[str, ...]:

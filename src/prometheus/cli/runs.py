@@ -58,7 +58,8 @@ def _lines(run: NightlyRun) -> Iterator[str]:
     yield f"result: {run.result.words}{code}{'' if run.message is None else f': {run.message}'}"
     yield f"as of: {', '.join(f'{day} of {market}' for market, day in run.sessions.items()) or run.as_of_date or '-'}"
     yield f"rows: {', '.join(f'{count:,} of {name}' for name, count in run.rows_written.items()) or 'none'}"
-    yield from (f"{count:,} {name}" for name, count in run.standings.items())
+    for kind, counts in run.standings.items():
+        yield f"{kind}: {', '.join(f'{count:,} {name}' for name, count in counts.items()) or 'none'}"
     yield f"findings: {run.findings.get('open', 0)} open, {run.findings.get('new', 0)} new"
     yield from (f"skipped: {each['kind']} {each['name']}: {each['why']}" for each in run.skipped)
     yield from (f"failed: {each['name']}: {each['why']}" for each in run.failures)

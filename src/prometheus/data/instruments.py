@@ -55,6 +55,14 @@ _UPSERT = """
           (excluded.market_id, excluded.asset_class, excluded.symbol, excluded.name, excluded.currency, excluded.status)
 """
 
+_PRESENT = """
+    WITH RECURSIVE present (name, id) AS (
+        SELECT name, name FROM unnest(%s::text[]) AS name
+        UNION ALL SELECT p.name, r.new_id FROM present p JOIN instrument_renames r ON r.old_id = p.id
+    )
+    SELECT p.name, p.id, i.market_id FROM present p LEFT JOIN instruments i ON i.instrument_id = p.id
+    WHERE NOT EXISTS (SELECT FROM instrument_renames r WHERE r.old_id = p.id)
+"""
 _DESCRIBE = "SELECT instrument_id, market_id, asset_class, symbol, name, currency, status FROM instruments"
 
 
@@ -154,8 +162,15 @@ class InstrumentCatalog:
         self._db = Transactions(db_manager.get_runtime_connection)
 
     def list_instruments(self, market_id: str, limit: int | None = None, offset: int = 0) -> list[str]:
-        """Return instrument ids of a market in order, delisted ones too: they existed on past dates."""
-        query = "SELECT instrument_id FROM instruments WHERE market_id = %s ORDER BY instrument_id LIMIT %s OFFSET %s"
+        """Return instrument ids of a market in order, delisted ones too: they existed on past dates.
+
+        Of a renamed one the present id has the whole history; the old one is left out.
+        """
+        query = (
+            "SELECT instrument_id FROM instruments WHERE market_id = %s"
+            " AND instrument_id NOT IN (SELECT old_id FROM instrument_renames)"
+            " ORDER BY instrument_id LIMIT %s OFFSET %s"
+        )
 
         def read(connection: psycopg.Connection) -> list[str]:
             require_market(connection, market_id)
@@ -167,6 +182,10 @@ class InstrumentCatalog:
         """Return the market of each instrument that has a row."""
         query = "SELECT instrument_id, market_id FROM instruments WHERE instrument_id = ANY(%s)"
         return dict(self._db.rows(query, (list(instrument_ids),)))
+
+    def present(self, instrument_ids: Collection[str]) -> Mapping[str, tuple[str, str | None]]:
+        """Return the id under which each instrument goes on, and the market of that; None where it has no row."""
+        return {name: (now, market) for name, now, market in self._db.rows(_PRESENT, (list(instrument_ids),))}
 
     def describe(self) -> list[StoredInstrument]:
         """Return the rows of all instruments, in order of id."""

@@ -91,7 +91,7 @@ class RunOutcome:
     rows_written
         Rows by table.
     standings
-        How many regions, or members, stand in which way.
+        How many ``regions`` and ``instruments`` have each standing.
     skipped
         What was left out: ``name``, ``kind`` and ``why`` of each.
     failures
@@ -109,7 +109,7 @@ class RunOutcome:
     as_of_date: date | None = None
     sessions: Mapping[str, str] = field(default_factory=dict)
     rows_written: Mapping[str, int] = field(default_factory=dict)
-    standings: Mapping[str, Any] = field(default_factory=dict)
+    standings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     skipped: tuple[Mapping[str, str], ...] = ()
     failures: tuple[Mapping[str, str], ...] = ()
     findings: Mapping[str, int] = field(default_factory=dict)
@@ -131,12 +131,17 @@ class NightlyRun:
     exit_code: int | None
     message: str | None
     rows_written: Mapping[str, int]
-    standings: Mapping[str, Any]
+    standings: Mapping[str, Mapping[str, int]]
     skipped: tuple[Mapping[str, str], ...]
     failures: tuple[Mapping[str, str], ...]
     findings: Mapping[str, int]
     backfills: tuple[str, ...]
     version: str
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether it neither runs nor has done all its work."""
+        return self.result not in (RunResult.RUNNING, RunResult.COMPLETED)
 
     @property
     def n_written(self) -> int:

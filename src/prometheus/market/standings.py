@@ -60,8 +60,8 @@ class Stands:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "name": self.name, "standing": self.standing.value, "since": None if self.since is None else str(self.since),
-            "why": self.why, "sessions": self.n_sessions,
+            "name": self.name, "standing": self.standing.value,
+            "since": None if self.since is None else str(self.since), "why": self.why, "sessions": self.n_sessions,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -69,6 +69,60 @@ class Stands:
 
 
 def count(stands: Iterable[Stands]) -> Mapping[Standing, int]:
-    """Return how many have each standing, in the order of `Standing`; those that nobody has are left out."""
+    """Return how many have each standing, in the order of `Standing`; those without any are left out."""
     found = Counter(each.standing for each in stands)
     return {standing: found[standing] for standing in Standing if found[standing]}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of an instrument's bars for one session, from bars up to it.
+
+    Attributes
+    ----------
+    first, newest
+        Its first bar of all, and its newest one up to the session; None without one.
+    n_missing
+        Sessions after `newest` whose bars it owes; days on which its market was closed do not count.
+    n_known
+        Sessions from `first` to the session, both included.
+    ended_on
+        Its last date, if somebody has told one that is not after the session.
+    market_goes_on
+        Whether its market has new bars, and at least half of the instruments there that had bars as long as it did
+        went on for more than some sessions: a file that lacks most of a market is no end of it.
+    """
+
+    first: date | None
+    newest: date | None
+    n_missing: int
+    n_known: int
+    ended_on: date | None
+    market_goes_on: bool
+
+
+def standing_of(name: str, seen: Seen, window_days: int, max_age_sessions: int, ended_after: int) -> Stands:
+    """Return where an instrument stands on a session: open, missing, young, ended or late.
+
+    It is young with fewer than `window_days` sessions; it may lack `max_age_sessions` bars; with more than
+    `ended_after` missing it has ended if its market goes on, and with fewer it is late.
+    """
+    if seen.first is None:
+        return Stands(name, Standing.MISSING, None, "no bars")
+    if seen.newest is None:
+        return Stands(name, Standing.YOUNG, seen.first, f"its bars begin on {seen.first}", window_days)
+    lacking = f"last bar {seen.newest}, {seen.n_missing} session{'' if seen.n_missing == 1 else 's'} missing"
+    if seen.ended_on is not None and seen.newest <= seen.ended_on:
+        return Stands(name, Standing.ENDED, seen.newest, f"ended on {seen.ended_on}, as was told")
+    is_behind = seen.n_missing > max_age_sessions
+    if is_behind and seen.n_missing > ended_after and seen.market_goes_on:
+        return Stands(name, Standing.ENDED, seen.newest, f"{lacking} while its market goes on")
+    if seen.n_known < window_days:
+        return _young(name, seen.first, window_days - seen.n_known)
+    late = Stands(name, Standing.LATE, seen.newest, lacking, seen.n_missing)
+    return late if is_behind else Stands(name, Standing.OPEN, seen.newest)
+
+
+def _young(name: str, first: date, n_more: int) -> Stands:
+    why = f"its bars begin on {first}, {n_more} more session{'' if n_more == 1 else 's'} to its first label"
+    return Stands(name, Standing.YOUNG, first, why, n_more)

@@ -67,7 +67,8 @@ def _list_regions(app: App, asked: RegionsParameters, day: date) -> Mapping[str,
         for row in found.rows
         if asked.market in (None, row.market) and asked.label in (None, row.label)
     ]
-    return {"counts": found.counts, **_some(rows, asked.limit, asked.offset)}
+    of_night = {name: value for name, value in found.to_dict().items() if name in ("standings", "left_out")}
+    return {"counts": found.counts, **of_night, **_some(rows, asked.limit, asked.offset)}
 
 
 def _get_regime(app: App, asked: RegionParameters, day: date) -> Mapping[str, Any]:
@@ -198,7 +199,8 @@ TOOLS: Mapping[str, Tool[Any]] = {
         "Every region (a market or an instrument that is watched) with its regime as it was known on a date. Regimes: "
         "CARRY (calm, rising), NEUTRAL, RISK_OFF (nervous), CRISIS. Start here: other tools take these names. "
         "`confidence` is a probability where `is_calibrated`; `change_risk` the chance of another regime within 21 "
-        "sessions; `since` the first session of the present regime.",
+        "sessions; `since` the first session of the present regime. `standings` counts where regions and instruments "
+        "stood in the newest night, `left_out` names those that are not simply up to date (ended, young, late).",
         RegionsParameters, _list_regions,
     ),
     "get_regime": Tool(

@@ -31,7 +31,7 @@ from prometheus.regime.history import DatedVectors, preferred_history
 from prometheus.results import figures
 from prometheus.results.analogs import Analogs
 from prometheus.results.regimes import DateLike, Regimes, as_date
-from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, Stances, Texts, Transitions
+from prometheus.results.stored import DriftRow, Embeddings, Prices, Regions, RunRow, Stances, Texts, Transitions
 from prometheus.results.table import Listing
 
 if TYPE_CHECKING:
@@ -254,6 +254,13 @@ class Prometheus:
         """Return the number of bars of each instrument, and what looks wrong with them: gaps, jumps, dead volume."""
         rows = tuple(self._app.prices.report(instrument_ids, market_id))
         return Listing(InstrumentReport, rows, f"Prices of {len(rows):,} instruments")
+
+    def runs(self, n: int = 10) -> Listing[RunRow]:
+        """Return the last `n` nights, newest first: how each ended, what it wrote and what it left out."""
+        if n < 1:
+            raise UsageError(f"n={n}: name a number from 1 on")
+        rows = tuple(map(RunRow.of, self._app.runs.newest(n)))
+        return Listing(RunRow, rows, f"The last {len(rows):,} nights" if rows else "No night has run yet")
 
     def save(self, regimes: Regimes, *, region: str, instrument_id: str | None = None) -> Listing[Saved]:
         """Store the regimes that a `RegimeClassifier` gave: embeddings, states and transitions, no prices.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from prometheus.app.histories import TransitionReport
+    from prometheus.app.run_log import NightlyRun
     from prometheus.app.stance import StanceSeries
     from prometheus.app.text_search import TextHit, TextSearchReport
     from prometheus.regime.drift import WatchedFigure
@@ -222,6 +223,34 @@ class DriftRow(NamedTuple):
         return cls(
             norm.figure, norm.n_sessions, watched.value, norm.mean, norm.deviation, norm.low, norm.high,
             watched.is_out, watched.text,
+        )  # fmt: skip
+
+
+class RunRow(NamedTuple):
+    """One night: how it ended, and how much it wrote, failed at, skipped, and left of open faults in prices.
+
+    `result` is one of ``running``, ``completed``, ``incomplete``, ``refused``, ``failed``, ``interrupted`` and
+    ``did not end``; `why` the first reason of what failed or was skipped, or the error that ended it.
+    """
+
+    run_id: str
+    started_at: datetime
+    result: str
+    as_of_date: date | None
+    seconds: float | None
+    written: int
+    failed: int
+    skipped: int
+    findings: int
+    why: str | None
+
+    @classmethod
+    def of(cls, run: NightlyRun) -> RunRow:
+        """Return the row of a night."""
+        reasons = [f"{each['name']}: {each['why']}" for each in (*run.failures, *run.skipped)]
+        return cls(
+            run.run_id, run.started_at, run.result.words, run.as_of_date, run.seconds, run.n_written,
+            len(run.failures), len(run.skipped), run.findings.get("open", 0), run.message or next(iter(reasons), None),
         )  # fmt: skip
 
 

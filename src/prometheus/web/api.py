@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request
-from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App
@@ -57,8 +56,7 @@ MetricsOf = Annotated[WebMetrics, _state("metrics")]
 regimes = APIRouter(prefix="/v1", tags=["regimes"])
 embeddings = APIRouter(prefix="/v1", tags=["embeddings"])
 search = APIRouter(prefix="/v1", tags=["search"])
-operations = APIRouter(tags=["operations"])
-ROUTERS = (regimes, embeddings, search, operations)
+ROUTERS = (regimes, embeddings, search)
 
 
 @regimes.get("/regions", response_model=schemas.RegionList, summary="All regions and the models that labelled them")
@@ -166,36 +164,6 @@ def list_stances(app: AppOf, query: questions.StanceQuery) -> Any:
     """Return how hawkish or dovish each text known by a date is; it describes and does not forecast."""
     kind = questions.TEXT_KINDS[query.source]
     return app.stance.series(query.as_of, kind, query.filters(), query.model_id).to_dict()
-
-
-@operations.get("/v1/runs", response_model=schemas.RunPage, summary="Backfills that ended")
-def list_runs(request: Request, app: AppOf, query: questions.RunPageQuery) -> Any:
-    """Return a page of the log of backfills, newest first."""
-    found = app.wired.runs.newest(query.limit + 1, query.kind, query.cursor)
-    items = [{**asdict(each.run), "finished_at": each.finished_at, "version": each.version} for each in found]
-    page = items[: query.limit]
-    return {"items": page, "next": next_page(request, page[-1]["run_id"]) if len(items) > query.limit else None}
-
-
-@operations.get("/healthz", response_model=schemas.State, summary="Whether the process lives")
-async def get_health(_: Nothing) -> Any:
-    """Answer, without looking at anything."""
-    return {"status": "ok"}
-
-
-@operations.get("/readyz", response_model=schemas.State, summary="Whether both databases answer")
-def get_readiness(app: AppOf, metrics: MetricsOf, _: Nothing) -> Any:
-    """Open a connection to each database; 503 where one cannot be had."""
-    with app.db_manager.get_historical_connection(), app.db_manager.get_runtime_connection():
-        metrics.database_answered()
-    return {"status": "ok"}
-
-
-@operations.get("/metrics", summary="Figures about this server and the regimes", response_class=PlainTextResponse)
-async def get_metrics(metrics: MetricsOf, _: Nothing) -> Response:
-    """Return requests, latencies and newest regimes in the text format of the monitoring system Prometheus."""
-    await metrics.regimes.refresh()
-    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
 def next_page(request: Request, cursor: object) -> str:

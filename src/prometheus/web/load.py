@@ -223,6 +223,8 @@ class _Kept:
 class KeptAnswers(Middleware):
     """Gives an answer again as long as no transaction has ended since and the day is the same; the oldest go first.
 
+    An answer that says ``no-store`` is not kept.
+
     `state` returns a mark of what a question would see: see `PostgresDatabases.visible_state`. Where the databases do
     not answer that, they are asked nothing else, and `failed` is told.
     """
@@ -267,7 +269,8 @@ class KeptAnswers(Middleware):
                 start = {**message, "headers": list(message["headers"])}
             elif start is not None:
                 is_whole = start["status"] == 200 and not message.get("more_body", False)
-                if is_whole and len(body := message.get("body", b"")) <= KEPT_ANSWER_BYTES:
+                may_keep = "no-store" not in Headers(raw=start["headers"]).get("cache-control", "")
+                if is_whole and may_keep and len(body := message.get("body", b"")) <= KEPT_ANSWER_BYTES:
                     self._keep(key, _Kept(state, start, body, scope.get("route")))
                 start = None
             await send(message)

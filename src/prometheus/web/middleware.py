@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prometheus.errors import DatabaseError, DatabaseRefusedError
-from prometheus.web.figures import RegimeFigures
+from prometheus.web.figures import StoredFigures
 from prometheus.web.questions import HELD_SLASH
 
 logger = logging.getLogger(__name__)
@@ -168,9 +168,9 @@ def _accepts_gzip(request: Headers) -> bool:
 
 
 class WebMetrics:
-    """Requests by route, how long they took, whether the databases answered when last asked, and the newest regimes."""
+    """Requests by route, how long they took, whether the databases answered when last asked, and what they hold."""
 
-    def __init__(self, regimes: RegimeFigures) -> None:
+    def __init__(self, stored: StoredFigures) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter("regime_http_requests", "Requests answered.", labels, registry=self.registry)
@@ -190,8 +190,13 @@ class WebMetrics:
         self._is_ready = Gauge("regime_database_ready", ready, registry=self.registry, multiprocess_mode="min")
         self._was_lost: bool | None = None
         ProcessCollector(registry=self.registry)
-        self.regimes = regimes
-        self.registry.register(regimes)
+        self._stored = stored
+        stored.tell(self.database_answered, self.database_failed)
+        self.registry.register(stored)
+
+    async def refresh(self) -> None:
+        """Ask the databases for figures, seldom and not for long, and note whether they answered."""
+        await self._stored.refresh()
 
     def text(self) -> bytes:
         """Return all figures in the text format of Prometheus, the monitoring system.
@@ -203,7 +208,7 @@ class WebMetrics:
             registry = CollectorRegistry()
             collect: Any = MultiProcessCollector  # without types
             collect(registry, folder)
-            registry.register(self.regimes)
+            registry.register(self._stored)
         return generate_latest(registry)
 
     def begin(self) -> None:

@@ -16,6 +16,7 @@ from prometheus.regime.colours import LOOKS
 from prometheus.regime.history import LABELS
 from prometheus.regime.types import RegimeLabel
 from prometheus.web.api import AppOf
+from prometheus.web.operations import LeftOut, headers_of
 from prometheus.web.questions import IsoDate, OptionalDate, Parameters
 from prometheus.web.rendering import render
 from prometheus.web.schemas import Answer, Share
@@ -23,6 +24,8 @@ from prometheus.web.schemas import Answer, Share
 api = APIRouter(prefix="/v1", tags=["regimes"])
 page = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 SHARES_HEIGHT = 60
+N_NIGHTS, N_TOLD = 5, 10
+"""Nights that are shown, and of each how many reasons."""
 BY_SEVERITY = (RegimeLabel.CARRY, RegimeLabel.NEUTRAL, RegimeLabel.RISK_OFF, RegimeLabel.CRISIS)
 
 
@@ -104,6 +107,10 @@ class OverviewAnswer(Answer):
     changes: list[ChangeRow] = Field(description="Of the month before, newest first.")
     markets: list[MarketOverview]
     without_region: list[UnwatchedInstrument]
+    standings: dict[str, dict[str, int]] = Field(
+        description="How many `regions` and `instruments` stood in which way in the newest night, if by the date."
+    )
+    left_out: list[LeftOut] = Field(description="Those of them that are not simply up to date, and why.")
 
 
 class ChangeList(Answer):
@@ -127,9 +134,11 @@ def list_changes(app: AppOf, query: Annotated[ChangesParameters, Query()]) -> An
 
 @page.get("/")
 def overview(request: Request, app: AppOf, query: Annotated[OverviewParameters, Query()]) -> Response:
-    """Show every region, what changed, and each market."""
+    """Show every region, what changed, each market, and without a date the last nights."""
     found = app.overview.on(query.as_of)
+    nights = [] if query.as_of else app.runs.newest(N_NIGHTS)
     values = {
+        "nights": nights, "n_told": N_TOLD,
         "overview": found, "asked": query.as_of, "regions": sorted(row.region for row in found.rows),
         "has_bear": any(row.bear is not None for row in found.rows), "n_strip": N_STRIP,
         "heights": {LOOKS[label].letter: 4 + 2 * at for at, label in enumerate(BY_SEVERITY)},
@@ -137,7 +146,9 @@ def overview(request: Request, app: AppOf, query: Annotated[OverviewParameters, 
         "areas": {each.market: list(_areas(each)) for each in found.markets},
         "severity": {label.name: at for at, label in enumerate(BY_SEVERITY)},
     }  # fmt: skip
-    return render(request, "overview.html", values)
+    response = render(request, "overview.html", values)
+    response.headers.update(headers_of(nights))
+    return response
 
 
 def _areas(market: MarketShares) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,10 @@ def go(region: str = "", day: str = "") -> Response:
 @router.get("/regions/{region}")
 def latest(request: Request, app: AppOf, region: RegionPath, query: OfModel) -> Response:
     """Show a region on its newest date."""
-    return _show(request, app.briefings.of(region, None, query.model_id), query.model_id)
+    briefing = app.briefings.of(region, None, query.model_id)
+    return render(
+        request, "region.html", region_values(briefing, query.model_id, stood=app.runs.why_left_out(region))
+    )  # fmt: skip
 
 
 @router.get("/regions/{region}/newest.json")
@@ -55,7 +58,8 @@ def newest(app: AppOf, region: RegionPath, query: OfModel) -> Response:
 @router.get("/regions/{region}/{day}")
 def on_date(request: Request, app: AppOf, region: RegionPath, day: DatePath, query: OfModel) -> Response:
     """Show a region as it was known on a date."""
-    return _show(request, app.briefings.of(region, day, query.model_id), query.model_id, day)
+    briefing = app.briefings.of(region, day, query.model_id)
+    return render(request, "region.html", region_values(briefing, query.model_id, day))
 
 
 @router.get("/regions/{region}/{day}/series.json")
@@ -139,18 +143,16 @@ def paths_document(report: AnalogReport) -> dict[str, Any]:
     return {"today": today, "analogs": analogs}
 
 
-def _show(request: Request, briefing: Briefing, model_id: str | None, asked: date | None = None) -> Response:
-    return render(request, "region.html", region_values(briefing, model_id, asked))
-
-
-def region_values(briefing: Briefing, model_id: str | None, asked: date | None = None) -> dict[str, Any]:
-    """Return what the page of a region shows."""
+def region_values(
+    briefing: Briefing, model_id: str | None, asked: date | None = None, stood: str = ""
+) -> dict[str, Any]:
+    """Return what the page of a region shows; `stood` is why the newest night did not simply bring it up to date."""
     region = quote(briefing.region, safe="")
     suffix = f"?model_id={quote(model_id, safe='')}" if model_id else ""
     shown = quote(briefing.history.model_id, safe="")
     report = briefing.analogs
     return {
-        "briefing": briefing, "asked": asked, "model_suffix": suffix, "base": f"/regions/{region}",
+        "briefing": briefing, "asked": asked, "stood": stood, "model_suffix": suffix, "base": f"/regions/{region}",
         "regions": sorted({history.region for history in briefing.histories}),
         "models": [history for history in briefing.histories if history.region == briefing.region],
         "layout": "base.html", "drawing": None, "exposure": EXPOSURES[briefing.state.regime_label],

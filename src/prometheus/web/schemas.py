@@ -34,6 +34,14 @@ class State(Answer):
     status: Literal["ok"]
 
 
+class Readiness(State):
+    """Whether questions are answered, and how the newest night ended."""
+
+    historical: Literal["ok"] = Field(description="The database of prices, texts and embeddings.")
+    runtime: Literal["ok"] = Field(description="The database of instruments and regimes.")
+    night: str | None = Field(description="Result of the newest night; null before the first.", examples=["completed"])
+
+
 class ModelHistory(Answer):
     """What one regime model said of a region."""
 

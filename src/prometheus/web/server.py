@@ -24,13 +24,14 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.core.config import PrometheusConfig
 from prometheus.errors import DatabaseUnreachableError, UsageError, unusable_address
-from prometheus.web import middleware, overview, page, record, reference, tables
+from prometheus.web import middleware, operations, overview, page, record, reference, tables
 from prometheus.web.access import AccessControl, AccessRules
 from prometheus.web.api import ROUTERS, StrictJson
 from prometheus.web.assets import Assets
 from prometheus.web.clients import ClientRate
+from prometheus.web.connections import Connections
 from prometheus.web.errors import PROBLEMS, Problem, add_error_handlers, show
-from prometheus.web.figures import RegimeFigures
+from prometheus.web.figures import StoredFigures
 from prometheus.web.load import KeptAnswers, Limiter, Limits
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 1
 STATEMENT_TIMEOUT_S = 5
 SHUTDOWN_S = 5
-MAX_CONNECTIONS = 500
+TICKS_A_SECOND = 10
+"""Of uvicorn's main loop."""
 _M_ARENA_MAX = -8  # malloc.h of glibc
 _DESCRIPTION = (
     "Which regime each market is in, how sure that is, and which past days and texts were like it. Read only."
@@ -47,7 +49,7 @@ _DESCRIPTION = (
 
 def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> ASGIApp:
     """Return the ASGI application over an open app."""
-    metrics = middleware.WebMetrics(RegimeFigures(app))
+    metrics = middleware.WebMetrics(StoredFigures(app))
     api = FastAPI(
         title="Prometheus", version=__version__, description=_DESCRIPTION, openapi_url="/v1/openapi.json",
         docs_url=None, redoc_url=None, redirect_slashes=False, default_response_class=StrictJson, responses=PROBLEMS,
@@ -56,7 +58,7 @@ def create_app(app: App, rules: AccessRules, limits: Limits | None = None) -> AS
     api.state.assets, api.state.error_page = Assets(), page.error_page
     add_error_handlers(api, metrics.database_failed)
     needs = [] if rules.token is None else [Security(HTTPBearer(auto_error=False))]  # checked by `rules`, told here
-    for router in (*ROUTERS, overview.api, tables.tables, record.router, reference.router):
+    for router in (*ROUTERS, operations.router, overview.api, tables.tables, record.router, reference.router):
         api.include_router(router, dependencies=needs)
     for pages in (overview.page, record.page, page.router):
         api.include_router(pages)
@@ -140,13 +142,14 @@ def address_of(listener: socket.socket) -> str:
 def run(application: ASGIApp, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are given a few seconds to end."""
     _share_arenas()
+    connections = Connections()
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # one line of ours says it, not one for each attempt
     config = uvicorn.Config(
         application, log_config=None, server_header=False, proxy_headers=False, ws="none",
         access_log=False,  # addresses may hold what was searched for
-        limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=SHUTDOWN_S,
+        http=connections.protocol, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip
-    asyncio.run(_Server(config).serve(sockets=[listener]))
+    asyncio.run(_Server(config, connections).serve(sockets=[listener]))
 
 
 def _share_arenas() -> None:
@@ -156,7 +159,16 @@ def _share_arenas() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that a signal ends without an error."""
+    """A server that a signal ends without an error, and that waits for no client for ever."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SECOND == 0:
+            self._connections.end_overdue()
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,40 +6,45 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from prometheus.app.prices import NightlyRequest, describe_staleness, first_date_wanted
-from prometheus.data.reader import BarExtent
+from prometheus.app.prices import NightlyRequest, first_date_wanted
+from prometheus.app.standings import n_sessions_owed
+from prometheus.data.told import Closure, Told
 from prometheus.errors import UsageError
 
 FIRST = date(1990, 1, 2)
 EVENING = datetime(2025, 1, 31, 22, 0, tzinfo=UTC)
 
 
-def lacks(newest: date, *, market: str = "US_EQ", as_of: date = date(2025, 1, 31), **wanted: object) -> str | None:
+def owed(newest: date, *, market: str = "US_EQ", as_of: date = date(2025, 1, 31), **wanted: object) -> int:
     request = NightlyRequest(**{"now_utc": EVENING, **wanted})  # type: ignore[arg-type]
-    return describe_staleness("X", BarExtent(FIRST, newest), market, as_of, request)
+    return n_sessions_owed(newest, market, as_of, request, Told())
 
 
-def test_the_bar_of_the_session_is_wanted_and_sessions_are_counted() -> None:
-    assert lacks(date(2025, 1, 31)) is None
-    assert lacks(date(2025, 1, 30)) == "X (last bar 2025-01-30, 1 session missing)"
-    assert lacks(date(2025, 1, 17)) == "X (last bar 2025-01-17, 9 sessions missing)"  # the 20th was a holiday
-    assert describe_staleness("X", None, "US_EQ", EVENING.date(), NightlyRequest(EVENING)) == "X (no bars)"
+def test_the_bar_of_the_session_is_owed_and_sessions_are_counted() -> None:
+    assert owed(date(2025, 1, 31)) == 0
+    assert owed(date(2025, 1, 30)) == 1
+    assert owed(date(2025, 1, 17)) == 9, "the 20th was a holiday"
 
 
-def test_some_sessions_may_be_missing_where_that_is_said() -> None:
-    assert lacks(date(2025, 1, 29), max_age_sessions=2) is None
-    assert lacks(date(2025, 1, 28), max_age_sessions=2) == "X (last bar 2025-01-28, 3 sessions missing)"
+def test_a_day_that_was_told_to_be_closed_is_not_owed() -> None:
+    days = [date(2025, 1, 8), date(2025, 1, 9)]  # of these the 9th is no session anyway
+    told = Told(closures={("US_EQ", day): Closure("US_EQ", day, "mourning", "x", EVENING) for day in days})
+    request = NightlyRequest(EVENING, date(2025, 1, 10))
+    assert n_sessions_owed(date(2025, 1, 7), "US_EQ", date(2025, 1, 10), request, told) == 1
+    assert n_sessions_owed(date(2025, 1, 7), "US_EQ", date(2025, 1, 10), request, Told()) == 2
+    assert n_sessions_owed(date(2025, 1, 7), "US_EQ", date(2025, 1, 8), request, told) == 0
+    assert n_sessions_owed(date(2025, 1, 7), "XNYS", date(2025, 1, 8), request, told) == 1, "of another market"
 
 
 def test_a_member_owes_no_bar_of_its_own_holiday() -> None:
-    assert lacks(date(2025, 5, 2), market="UK_EQ", as_of=date(2025, 5, 5), as_of_date=date(2025, 5, 5)) is None
+    assert owed(date(2025, 5, 2), market="UK_EQ", as_of=date(2025, 5, 5), as_of_date=date(2025, 5, 5)) == 0
 
 
 def test_a_member_owes_no_bar_of_a_session_that_goes_on() -> None:
     morning = datetime(2025, 1, 31, 7, 0, tzinfo=UTC)  # Tokyo has closed, New York has not opened
-    assert lacks(date(2025, 1, 30), now_utc=morning) is None
-    assert lacks(date(2025, 1, 29), now_utc=morning) == "X (last bar 2025-01-29, 1 session missing)"
-    assert lacks(date(2025, 1, 30), now_utc=morning, as_of_date=date(2025, 1, 31)) is not None, "the date was asked for"
+    assert owed(date(2025, 1, 30), now_utc=morning) == 0
+    assert owed(date(2025, 1, 29), now_utc=morning) == 1
+    assert owed(date(2025, 1, 30), now_utc=morning, as_of_date=date(2025, 1, 31)) == 1, "the date was asked for"
 
 
 @pytest.mark.parametrize(
