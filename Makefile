@@ -21,7 +21,7 @@ DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
 # Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-deep test-ray test-faults check docs format bench lock clean
+.PHONY: setup demo test test-deep test-ray test-faults wheel-check check docs format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -60,6 +60,11 @@ test-deep: $(READY)
 test-ray: $(READY)
 	@$(LOCKED) -r requirements-ray.lock
 	@$(BIN)/python -m pytest -q $(DEEP) tests/ray
+
+# The wheel in empty environments of some interpreters, and its demo, outside the checkout
+PYTHONS ?= $(BIN)/python
+wheel-check: $(READY)
+	@$(BIN)/python -m tests.install.wheel_check $(PYTHONS)
 
 test-faults: $(READY)
 	@$(BIN)/python -m pytest -q $(DEEP) tests/faults
