@@ -55,9 +55,7 @@ def test_verify_and_list_say_what_is_there(run: Run, home: Path, monkeypatch: py
     assert "modules.json: 2 bytes, where that of sentence-transformers/all-MiniLM-L6-v2 has 349" in damaged.stderr
 
 
-def test_the_demo_goes_on_without_pictures_and_texts(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_goes_on_without_pictures_and_texts(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in ("matplotlib", "matplotlib.figure", "onnxruntime", "tokenizers"):  # as where no extra is installed
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.chdir(tmp_path)

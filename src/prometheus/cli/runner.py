@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 LOG_EVERY_S, PROGRESS_AFTER_S = 60.0, 0.5
-FOREIGN_DISTRIBUTION = "prometheus"
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -207,8 +206,9 @@ def run(application: typer.Typer, argv: Sequence[str] | None = None, prog_name: 
         if "--debug" in arguments:
             raise
         text = " ".join(str(error).split())
-        if _has_foreign_package():
-            text = f"{text} ({ForeignPackageError(FOREIGN_DISTRIBUTION)})"
+        foreign = _foreign_fault()
+        if foreign is not None:
+            text = f"{text} ({foreign})"
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
 
 
@@ -285,14 +285,11 @@ def _message(error: PrometheusError | TyperException) -> str:
     return " ".join(text.split())
 
 
-def _has_foreign_package() -> bool:
-    from importlib.metadata import PackageNotFoundError, distribution
+def _foreign_fault() -> str | None:
+    from prometheus_regime import other_owners, overwritten_files
 
-    try:
-        distribution(FOREIGN_DISTRIBUTION)
-    except PackageNotFoundError:
-        return False
-    return True
+    owners = other_owners()
+    return str(ForeignPackageError(" ".join(owners))) if owners else overwritten_files()
 
 
 def _fail(message: str, exit_code: int) -> int:
