@@ -7,6 +7,7 @@ within ours could say so: this module stands beside it, and imports the standard
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,10 +75,13 @@ def overwritten_files() -> str | None:
 
 
 def other_owners() -> list[str]:
-    """Return the other distributions with files in a package of our name, sorted."""
-    from importlib.metadata import packages_distributions  # noqa: PLC0415 -- reads the records of all distributions
+    """Return the other distributions with files in a package of our name, or named like it without a record, sorted."""
+    from importlib.metadata import PackageNotFoundError, distribution, packages_distributions  # noqa: PLC0415 -- slow
 
-    return sorted(set(packages_distributions().get(PACKAGE, [])) - {DISTRIBUTION})
+    owners = {*packages_distributions().get(PACKAGE, [])} - {DISTRIBUTION}
+    with suppress(PackageNotFoundError):
+        owners.add(distribution(PACKAGE).name)
+    return sorted(owners)
 
 
 def _found() -> ModuleSpec | None:
