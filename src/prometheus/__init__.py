@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus.results.stored import Embeddings, Prices, Regions, Texts, Transitions
 
 __version__ = "0.1.0"
+__distribution__ = "prometheus-regime"
 _HOMES = {
     "Analogs": "results.analogs", "Embeddings": "results.stored", "PriceBars": "market.bars",
     "Prices": "results.stored", "Prometheus": "results.opened", "PrometheusError": "errors",

@@ -2,6 +2,6 @@
 
 import sys
 
-from prometheus.cli import main
+from prometheus_regime import main
 
 sys.exit(main())

@@ -81,6 +81,7 @@ def test_lock_files_pin_and_hash_everything_and_name_no_host() -> None:
         ("requirements-demo.lock", 20),
         ("requirements-dev.lock", 20),
         ("requirements-ray.lock", 10),
+        ("requirements-lowest.lock", 100),
     ):
         text = (ROOT / name).read_text(encoding="utf-8")
         pins = PIN.findall(text)

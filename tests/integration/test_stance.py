@@ -142,7 +142,7 @@ def test_a_night_goes_on_without_the_text_model_of_a_head(
     first = counted(db_manager)[0][0]
     with db_manager.get_historical_connection() as connection:
         connection.execute("UPDATE macro_events SET description = %s WHERE event_id = %s", (HAWKISH, first))
-    monkeypatch.setattr("prometheus.encoders.texts.sources.PACKAGED", {})
+    monkeypatch.setattr("prometheus.encoders.texts.sources.PINNED", {})
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (night,) = filled.stance.nightly(date.max, dry_run=False)
     assert (night.n_written, len(night.failures)) == (0, 1)

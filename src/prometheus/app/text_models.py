@@ -20,7 +20,14 @@ from prometheus.encoders.texts.chunks import FLOAT32, checked_long_text
 from prometheus.encoders.texts.documents import QUESTION, TextDoc, TextSelection, TextSourceType
 from prometheus.encoders.texts.languages import ENGLISH, MULTILINGUAL_FAMILY, languages_read
 from prometheus.encoders.texts.service import KIND
-from prometheus.errors import MissingExtraError, ModelFingerprintError, UsageError, VectorError, no_text_embeddings
+from prometheus.errors import (
+    MissingExtraError,
+    ModelFingerprintError,
+    PrometheusError,
+    UsageError,
+    VectorError,
+    no_text_embeddings,
+)
 from prometheus.plugins import is_reference
 from prometheus.protocols import TextEmbeddingModel
 
@@ -198,6 +205,18 @@ def is_own(name: str) -> bool:
     return not Path(name).expanduser().is_dir() and is_own_text_model(name)
 
 
+def why_not_read(name: str, cache_dir: Path) -> PrometheusError | None:
+    """Return why texts cannot be read with a model of the hub, None where they can; it is fetched if it has to be."""
+    from prometheus.encoders.texts.sources import find_text_folder, require_text_runtime  # noqa: PLC0415 -- slow
+
+    try:
+        require_text_runtime()
+        find_text_folder(name, cache_dir)
+    except PrometheusError as error:
+        return error
+    return None
+
+
 def open_text_model(
     name: str, runtime: str, long_text: str, cache_dir: Path, threads: int = 1, precision: str = FLOAT32
 ) -> TextEmbeddingModel:
@@ -228,5 +247,6 @@ def open_text_model(
     if runtime == STATIC:
         from prometheus.encoders.texts.word_vectors import StaticTextModel  # noqa: PLC0415 -- slow to import
 
-        return StaticTextModel(find_text_folder(name), cache_dir)
-    return OnnxTextEmbeddingModel(find_text_folder(name), long_text=long_text, cache_dir=cache_dir, threads=threads)
+        return StaticTextModel(find_text_folder(name, cache_dir), cache_dir)
+    folder = find_text_folder(name, cache_dir)
+    return OnnxTextEmbeddingModel(folder, long_text=long_text, cache_dir=cache_dir, threads=threads)

@@ -57,6 +57,7 @@ COMMANDS = {
     "config": ("operations", "print every setting and where it came from"),
     "serve": ("operations", "show the page and answer the API"),
     "mcp": ("operations", "answer language models over standard input and output"),
+    "models": ("models", "install, list and verify the files of text models"),
     "completion": ("completion", "print a script that completes commands in bash, zsh or fish"),
     "db": ("operations", "migrate, inspect, check and stop the databases"),
 }

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from prometheus.cli.parameters import option
 from prometheus.cli.runner import command, run_named
-from prometheus.errors import UsageError
+from prometheus.errors import MissingExtraError, UsageError
 from prometheus.ingest.sample import PRICES
 
 ENCODER = "num-regime-core-v1"
@@ -47,7 +47,10 @@ def demo(
         bool, option("Write the sample into the databases your DSNs name.", "--allow-own-server")
     ] = False,
 ) -> int:
-    """Load the packaged prices, compute regimes, prototypes and transitions, and draw them."""
+    """Load the packaged prices, compute regimes, prototypes and transitions, and draw them.
+
+    Without the extras `plots` and `texts`, or the files of the text model, the steps that need them are left out.
+    """
     from prometheus.core.config import load_config
 
     if not load_config().uses_embedded_server and not allow_own_server:
@@ -56,20 +59,53 @@ def demo(
             "or pass --allow-own-server to write the sample there"
         )
     begin = time.monotonic()
+    no_pictures, no_texts = _why_no_pictures(), _why_no_texts()
     of_stock, of_index = folder / "regimes_US.png", folder / "regimes_US_INDEX.png"
-    steps = (_load_steps(), _index_steps(folder, of_index), _first_version_steps(folder, of_stock), _text_steps(folder))
+    steps = (
+        _load_steps(), _index_steps(folder, of_index), _first_version_steps(folder, of_stock),
+        _text_steps(folder), () if no_texts else _meaning_steps(),
+    )  # fmt: skip
     for title, line in chain(*steps):
-        _say(f"\n{title}\n$ python -m prometheus {line}")
         name, *arguments = shlex.split(line)
+        if name == "plot_regimes" and no_pictures:
+            continue
+        _say(f"\n{title}\n$ python -m prometheus {line}")
         exit_code = run_named(name, arguments)
         if exit_code:
             return exit_code
-    _say(f"\nDone in {time.monotonic() - begin:.0f} s. Look at {of_stock} and {of_index}.")
+    _say(
+        f"\nDone in {time.monotonic() - begin:.0f} s." + ("" if no_pictures else f" Look at {of_stock} and {of_index}.")
+    )
+    if no_pictures:
+        _say(f"Left out, pictures: {no_pictures}")
+    if no_texts:
+        _say(f"Left out, what texts mean: {no_texts}")
     _say("num-regime-core-v1 compares raw windows, in which volume outweighs all else; use num-regime-core-v2.")
     _say("Open the page of each region, until Ctrl-C: python -m prometheus serve --open")
     _say("Everything is stored; run the same commands again and nothing is written twice.")
     _say("The embedded server stops by itself when idle, or now with: python -m prometheus db stop")
     return 0
+
+
+def _why_no_pictures() -> str | None:
+    from prometheus.regime.picture import new_figure
+
+    try:
+        new_figure(1, 1)
+    except MissingExtraError as error:
+        return str(error)
+    return None
+
+
+def _why_no_texts() -> str | None:
+    from prometheus.app.text_models import why_not_read
+    from prometheus.core import MINILM
+    from prometheus.core.config import load_config
+
+    error = why_not_read(MINILM, load_config().home / "models")
+    if isinstance(error, MissingExtraError):
+        return f"{error}, and its files with: python -m prometheus models install"
+    return None if error is None else str(error)
 
 
 def _load_steps() -> Iterator[tuple[str, str]]:
@@ -112,6 +148,9 @@ def _text_steps(folder: Path) -> Iterator[tuple[str, str]]:
     events = folder / "macro_events_sample.jsonl"
     write_sample_macro_events(events)
     yield "Weekly facts on US rates, spreads and volatility, in sentences:", f"ingest macro {shlex.quote(str(events))}"
+
+
+def _meaning_steps() -> Iterator[tuple[str, str]]:
     yield "Their meaning as vectors, by a model that runs here:", EMBED_TEXTS
     yield "Regime and texts of the same evenings, joined:", JOIN
     yield "The joint rows:", SHOW_JOINT

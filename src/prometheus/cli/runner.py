@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 LOG_EVERY_S, PROGRESS_AFTER_S = 60.0, 0.5
-FOREIGN_DISTRIBUTION = "prometheus"
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -217,8 +216,9 @@ def _run(application: typer.Typer, arguments: Sequence[str], prog_name: str | No
         if "--debug" in arguments or (isinstance(error, OSError) and is_fault_of_output(error)):
             raise
         text = _on_one_line(str(error))
-        if _has_foreign_package():
-            text = f"{text} ({ForeignPackageError(FOREIGN_DISTRIBUTION)})"
+        foreign = _foreign_fault()
+        if foreign is not None:
+            text = f"{text} ({foreign})"
         return _fail(f"unexpected {type(error).__name__}: {text}; run again with --debug for the traceback", 1)
 
 
@@ -295,14 +295,11 @@ def _on_one_line(text: str) -> str:
     return shortened(shown(" ".join(text.split())))
 
 
-def _has_foreign_package() -> bool:
-    from importlib.metadata import PackageNotFoundError, distribution
+def _foreign_fault() -> str | None:
+    from prometheus_regime import other_owners, overwritten_files
 
-    try:
-        distribution(FOREIGN_DISTRIBUTION)
-    except PackageNotFoundError:
-        return False
-    return True
+    owners = other_owners()
+    return str(ForeignPackageError(" ".join(owners))) if owners else overwritten_files()
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -13,14 +13,14 @@ from prometheus.collaborators import offers
 from prometheus.encoders.identity import NUMERIC_IDS, PLUGIN, model_config
 from prometheus.encoders.numeric.features import CLOSE_VOLUME, FeatureSet
 from prometheus.encoders.texts.documents import TextDoc, TextEncoding, no_vectors
-from prometheus.encoders.texts.sources import PACKAGED
+from prometheus.encoders.texts.pinned import PINNED
 from prometheus.errors import PrometheusError, UsageError, VectorError
 from prometheus.plugins import PluginKind, find_plugin, is_reference, open_plugin, reason_of
 
 T = TypeVar("T")
 
 ENCODER = PluginKind("encoder", "class", "prometheus.encoders", ("encode",), NUMERIC_IDS)
-TEXT_MODEL = PluginKind("text model", "class", "prometheus.text_models", ("embed_batch",), frozenset(PACKAGED))
+TEXT_MODEL = PluginKind("text model", "class", "prometheus.text_models", ("embed_batch",), frozenset(PINNED))
 
 
 class _Own:

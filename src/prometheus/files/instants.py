@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from prometheus.arrays import Int64Vector
 from prometheus.files.columns import TextColumn, is_text, plain_type, read_texts
 from prometheus.files.tables import Reason
-from prometheus.files.written_times import ZONE, read_epoch, read_rfc_822, split_clock, zone_offset
+from prometheus.files.written_times import ZONE, fixed_offset, read_epoch, read_rfc_822, split_clock, zone_offset
 from prometheus.market.written import DateStyle
 
 _CLOCK = (
@@ -51,7 +51,7 @@ _MIDNIGHT, _NOON = time(), 12
 _MICROSECOND = timedelta(microseconds=1)
 _LARGEST_OFFSET = timedelta(hours=16)
 _MAX_REMEMBERED = 200_000
-_LONGEST_DATE = len("2024-01-31")
+_LONGEST_DATE, _MINUTES_PER_DAY = len("2024-01-31"), 1440
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,13 +150,12 @@ class DateReader(_TimeReader):
         return TimeColumn(np.where(reasons == Reason.NONE, days, 0), reasons)
 
     def _local_days(self, column: pa.Array, per_day: int) -> Int64Vector:
-        ticks, _ = _read_ticks(pc.local_timestamp(column))
-        days: Int64Vector = ticks // per_day
-        is_within_day = ticks % per_day != 0
+        days, within_day = _local_ticks(column, per_day)
+        is_within_day = within_day != 0
         if self._zone is None or not is_within_day.any():
             return days
         at_market = column.cast(pa.timestamp(column.type.unit, self._zone.key))
-        market_days = np.where(is_within_day, _read_ticks(pc.local_timestamp(at_market))[0] // per_day, days)
+        market_days = np.where(is_within_day, _local_ticks(at_market, per_day)[0], days)
         self.n_dated_by_zone += int((market_days != days).sum())
         return market_days
 
@@ -369,6 +368,18 @@ def from_microseconds(microseconds: int) -> datetime:
 def _as_microseconds(ticks: Int64Vector, per_day: int) -> Int64Vector:
     per_day_wanted = _UNITS_PER_DAY["us"]
     return ticks * (per_day_wanted // per_day) if per_day <= per_day_wanted else ticks // (per_day // per_day_wanted)
+
+
+def _local_ticks(column: pa.Array, per_day: int) -> tuple[Int64Vector, Int64Vector]:
+    """Return days and ticks within them by the clock of the zone of a column, shape (n,) each; nulls as `_read_ticks`.
+
+    Offsets such as +08:00 are added here: pyarrow 18 knows zones by their names alone.
+    """
+    offset = fixed_offset(column.type.tz)
+    ticks, _ = _read_ticks(pc.local_timestamp(column) if offset is None else column)
+    ahead = 0 if offset is None else offset // timedelta(minutes=1) * (per_day // _MINUTES_PER_DAY)
+    within_day = ticks % per_day + ahead
+    return ticks // per_day + within_day // per_day, within_day % per_day
 
 
 def _read_ticks(column: pa.Array) -> tuple[Int64Vector, int]:

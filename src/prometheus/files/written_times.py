@@ -30,6 +30,7 @@ _DAYS = [
 ]  # fmt: skip
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p")
 _MOST_FORMATS = 2
+_OFFSET = re.compile(r"[+-]\d{2}:?\d{2}", re.ASCII)
 _BEFORE_CLOCK = re.compile(r"(?:[T ,]+| at )(?=\d{1,2}:\d{2})")
 
 
@@ -94,6 +95,17 @@ def zone_offset(zone: str) -> timedelta:
     digits = zone[1:].replace(":", "")
     offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
     return -offset if zone[0] == "-" else offset
+
+
+def fixed_offset(zone: str) -> timedelta | None:
+    """Return how far ahead of UTC a zone such as +08:00 is; None for one with a name.
+
+    Examples
+    --------
+    >>> fixed_offset("-05:30"), fixed_offset("Asia/Shanghai")
+    (datetime.timedelta(days=-1, seconds=66600), None)
+    """
+    return zone_offset(zone) if _OFFSET.fullmatch(zone) else None
 
 
 def formats_of(text: str) -> list[str]:

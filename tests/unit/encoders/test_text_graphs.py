@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from prometheus.errors import InputRefusedError, MissingExtraError, UsageError
 
 DOC = TextDoc("A", "1", "the policy rate rose.")
 RATE, BANK = 4, 7
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let warnings reach `caplog`: a command that ran before in this process keeps them for itself."""
+    monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)
 
 
 @pytest.mark.parametrize("library", ["tokenizers", "safetensors", "onnxruntime"])

@@ -4,6 +4,8 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prometheus.files.columns import read_numbers, read_texts
 from prometheus.files.instants import DateReader, parse_date
@@ -115,6 +117,19 @@ def test_a_null_inside_a_dictionary_is_a_missing_text() -> None:
 )
 def test_dates_come_in_many_types(column: pa.Array) -> None:
     assert read_dates(column) == [date(2024, 2, 29)]
+
+
+@given(
+    ticks=st.integers(-(2**62), 2**62), unit=st.sampled_from(["s", "ms", "us", "ns"]),
+    minutes=st.integers(-14 * 60, 14 * 60),
+)  # fmt: skip
+def test_a_stamp_with_an_offset_has_the_date_of_its_own_clock(ticks: int, unit: str, minutes: int) -> None:
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    seconds = ticks // per_second % (200 * 366 * 86_400)
+    offset = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+    column = pa.array([seconds * per_second, None]).cast(pa.timestamp(unit, offset))
+    twin = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, minutes=minutes)).date()
+    assert read_dates(column) == [twin, Reason.MISSING_VALUE]
 
 
 @pytest.mark.parametrize("column", [pa.array(["", None]), pa.array([None, None]), pa.array([None, None], pa.date32())])

