@@ -146,7 +146,7 @@ def forget(server: OwnServer) -> None:
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     for name in ("historical", "runtime"):
         server.execute(f"CREATE DATABASE {name}")
-    for name in ("prometheus_owner", "prometheus_app"):
+    for name in ("prometheus_owner", "prometheus_app", "prometheus_reader"):
         server.execute(f"DROP ROLE IF EXISTS {name}")
 
 

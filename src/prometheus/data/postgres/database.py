@@ -381,6 +381,8 @@ def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: 
 def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return DatabaseAuthenticationError(database, _one_line(error))
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(database, f"{_one_line(error)}; {_WAYS_OUT[type(error)]}")
     if isinstance(error, psycopg.OperationalError):
         return _connection_error(database, error)
     return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {_one_line(error)}")
