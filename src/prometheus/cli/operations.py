@@ -52,7 +52,8 @@ def status() -> Answer:
     """Say which server is used, whether it runs, and which schema the databases have; starts nothing."""
     with command_app() as application:
         facts = _facts(application.db_manager)
-    return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in facts.items()))
+    shown = {name: ", ".join(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in shown.items()))
 
 
 @subcommand(db, "", "--repair")
@@ -99,6 +100,8 @@ def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
         wanted = db_manager.newest_revision(database)
         facts[f"{database}_schema"] = found or "none"
         facts[f"{database}_is_current"] = found == wanted
+    if db_manager.durability.off:
+        facts["safeguards_off"] = db_manager.durability.off
     return facts
 
 

@@ -18,7 +18,8 @@ from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
+from prometheus.data.postgres.connections import SharedAttempt, ask_and_fix_forms, fix_forms, require_answer
+from prometheus.data.postgres.durability import DurabilityWatch
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -66,6 +67,7 @@ class PostgresDatabases(ABC):
         self._most_connections = MAX_OF_READERS // n_processes if read_only else MAX_CONNECTIONS_PER_DATABASE
         self.config = config
         self.is_read_only = read_only
+        self.durability = DurabilityWatch()
         self.announce = announce or (lambda _message: None)
         self._begin()
         _MANAGERS.add(self)
@@ -234,7 +236,7 @@ class PostgresDatabases(ABC):
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
             connection = psycopg.connect(self._conninfo(database, owner=owner))
-            fix_forms(connection)
+            self.durability.look(connection, ask_and_fix_forms(connection))
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
