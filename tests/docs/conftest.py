@@ -142,7 +142,8 @@ def reader(demo_home: DemoHome, own_server: OwnServer) -> Iterator[Shell]:
 
 def forget(server: OwnServer) -> None:
     """Remove what a page made on the server, and make the databases that it began with."""
-    for name in ("prometheus_historical", "prometheus_runtime", "historical", "runtime"):
+    made = (f"{prefix}_{name}" for prefix in ("prometheus", "moved") for name in ("historical", "runtime"))
+    for name in (*made, "historical", "runtime"):
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     for name in ("historical", "runtime"):
         server.execute(f"CREATE DATABASE {name}")

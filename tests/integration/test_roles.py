@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
 from tests.fixtures.commands import Outcome
 from tests.fixtures.database import set_environment
+from tests.fixtures.prototypes import write_two_prototypes
 from tests.fixtures.roles import ROLES_SQL, Role, Roled
 from tests.web.serving import client_of
 
-from prometheus.arrays import as_float32
 from prometheus.cli import main
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES
-from prometheus.encoders.identity import NUM_REGIME_CORE_V2
-from prometheus.files.prototypes import write_prototypes
 from prometheus.ingest.sample import PRICES
-from prometheus.regime import RegimeLabel, RegimePrototype
-from prometheus.regime.prototypes import PrototypeSet
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app, open_reading_app
 
@@ -100,12 +95,7 @@ def test_both_databases_may_be_one_of_another_name(roled: Roled) -> None:
 
 def test_the_writer_does_what_a_night_needs_and_the_reader_answers(run_as: As) -> None:
     Path("events.jsonl").write_text(json.dumps(EVENT) + "\n")
-    axis = np.linspace(-1, 1, 384)
-    prototypes = (
-        RegimePrototype(RegimeLabel.CARRY, as_float32(axis)),
-        RegimePrototype(RegimeLabel.CRISIS, as_float32(-axis)),
-    )
-    write_prototypes(PrototypeSet("US_INDEX", prototypes, {}, NUM_REGIME_CORE_V2, 513), Path("prototypes.json"))
+    write_two_prototypes("US_INDEX", Path("prototypes.json"))
     written = (
         ["ingest", "prices", str(PRICES)],
         ["ingest", "macro", "events.jsonl"],

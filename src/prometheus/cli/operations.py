@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from prometheus.cli.parameters import date_option, option
 from prometheus.cli.runner import Answer, command, command_app, logger, new_group, print_line, subcommand, table
 from prometheus.errors import DatabaseError, UsageError
@@ -82,6 +84,31 @@ def stop() -> Answer:
 
     was_running = DatabaseManager(loaded, announce=logger.info).embedded_server.stop()
     return _stopped("stopped" if was_running else "was not running", was_running=was_running)
+
+
+FOLDER = typer.Argument(metavar="FOLDER", help="With a dump of each database.")
+
+
+@subcommand(db, "backup-of-monday")
+def backup(folder: Annotated[Path, FOLDER]) -> Answer:
+    """Dump both databases into a new folder, while commands may go on."""
+    with command_app() as application:
+        written = application.backups.write(folder)
+    lines = [f"{name}: schema {each.schema}, {each.bytes:,} bytes" for name, each in written.dumps.items()]
+    return Answer(written.to_dict, lambda: "\n".join([*lines, f"written to {folder}"]))
+
+
+@subcommand(db, "backup-of-monday")
+def restore(folder: Annotated[Path, FOLDER]) -> Answer:
+    """Make databases without rows what they were when a folder was written by `db backup`."""
+    with command_app() as application:
+        done = application.backups.restore(folder)
+    lines = [
+        *(f"{name}: restored" for name in done.restored),
+        *(f"{name}: was restored from it before, nothing changed" for name in done.unchanged),
+        *(f"{name}: the schema is older; run: python -m prometheus db upgrade" for name in done.behind),
+    ]
+    return Answer(done.to_dict, lambda: "\n".join(lines))
 
 
 def _stopped(line: str, *, was_running: bool = False) -> Answer:

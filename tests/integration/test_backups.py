@@ -1,0 +1,234 @@
+"""`db backup` and `db restore`: the same rows come back, on the embedded server and on those of a user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from tests.fixtures.commands import Outcome
+from tests.fixtures.database import set_environment
+from tests.fixtures.embedded_homes import SCRATCH
+from tests.fixtures.own_databases import OwnServer
+from tests.fixtures.prototypes import write_two_prototypes
+
+from prometheus.app.databases import DatabaseManager
+from prometheus.cli import main
+from prometheus.core.config import PrometheusConfig
+from prometheus.data.migrations import DATABASE_NAMES
+from prometheus.ingest.sample import PRICES
+
+pytest_plugins = ["tests.fixtures.own_server"]
+
+NIGHT = ["nightly", "--since", "2023-12-01", "--as-of"]
+EVENT = {"event_type": "NOTE", "timestamp": "2023-12-27T12:00:00Z", "country": "US", "description": "Spreads narrowed."}
+Rows = dict[str, str]
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the account of embedded servers can reach; their servers are stopped at the end."""
+    folder = Path(os.path.realpath(subprocess.check_output(["mktemp", "-d", "-p", SCRATCH], text=True).strip()))
+    folder.chmod(0o755)
+    yield folder
+    for home in folder.iterdir():
+        if (home / "postgresql").is_dir():
+            DatabaseManager(PrometheusConfig(home=home)).embedded_server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def command(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs commands over a home, or over the databases of some DSNs."""
+    write_two_prototypes("US_INDEX", place / "prototypes.json")
+    region = {"US_INDEX": {"instrument_id": "GSPC.INDX", "prototypes": str(place / "prototypes.json")}}
+
+    def run(where: dict[str, str], *arguments: str) -> Outcome:
+        set_environment(monkeypatch, where | {"PROMETHEUS_REGIONS": json.dumps(region)})
+        capsys.readouterr()
+        code = main(list(arguments))
+        said = capsys.readouterr()
+        return Outcome(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def filled(place: Path, command: Command) -> dict[str, str]:
+    """A home with a night's rows and a text."""
+    where = {"PROMETHEUS_HOME": str(place / "home")}
+    (place / "events.jsonl").write_text(json.dumps(EVENT) + "\n")
+    for arguments in (
+        ["ingest", "prices", str(PRICES)],
+        ["ingest", "macro", str(place / "events.jsonl")],
+        [*NIGHT, "2023-12-20"],
+    ):
+        done = command(where, *arguments)
+        assert done.exit_code == 0, done.stderr
+    return where
+
+
+def rows_of(where: dict[str, str]) -> Rows:
+    """Digest of every row of every table, instants of writing included."""
+    found: Rows = {}
+    with opened(where) as manager:
+        for database in DATABASE_NAMES:
+            with manager.connect_as_owner(database) as connection:
+                tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+                for (name,) in tables:
+                    query = sql.SQL("SELECT md5(string_agg(t::text, '|' ORDER BY t::text COLLATE \"C\")) FROM {} AS t")
+                    row = connection.execute(query.format(sql.Identifier("public", name))).fetchone()
+                    found[f"{database}.{name}"] = str(row)
+    return found
+
+
+@contextmanager
+def opened(where: dict[str, str]) -> Iterator[DatabaseManager]:
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, where)
+        manager = DatabaseManager(PrometheusConfig())
+    try:
+        manager.start_embedded_server()
+        yield manager
+    finally:
+        manager.close_all()
+
+
+def own_databases(server: OwnServer, prefix: str) -> dict[str, str]:
+    """Make two empty databases in the encoding that all need."""
+    for name in DATABASE_NAMES:
+        server.execute(f"DROP DATABASE IF EXISTS {prefix}_{name} WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {prefix}_{name}")
+    return {f"PROMETHEUS_{name.upper()}_DSN": server.dsn(f"{prefix}_{name}") for name in DATABASE_NAMES}
+
+
+def test_every_row_comes_back_in_another_home_and_the_next_night_has_nothing_to_do(
+    place: Path, command: Command, filled: dict[str, str]
+) -> None:
+    before, backup = rows_of(filled), str(place / "backup")
+    assert command(filled, "db", "backup", backup).exit_code == 0
+    assert rows_of(filled) == before
+    other = {"PROMETHEUS_HOME": str(place / "other")}
+
+    assert command(other, "db", "restore", backup).exit_code == 0
+
+    assert rows_of(other) == before
+    again = command(other, "db", "restore", backup)
+    assert (again.exit_code, again.stdout.count("was restored from it before")) == (0, 2)
+    assert rows_of(other) == before
+    night = command(other, *NIGHT, "2023-12-20", "--json")
+    assert (night.exit_code, json.loads(night.stdout)["written"]) == (0, 0)
+    assert command(other, "db", "check").exit_code == 0
+    assert command(other, "record", "verify").exit_code == 0
+    refused = command(filled, "db", "restore", backup)
+    assert (refused.exit_code, len(refused.errors)) == (4, 1)
+    assert "historical database has rows" in refused.stderr
+
+
+@pytest.mark.parametrize("own", ["own_server", "plain_server"])
+def test_they_come_back_on_a_server_of_ones_own_and_from_there_on_the_embedded_one(
+    place: Path, command: Command, filled: dict[str, str], own: str, request: pytest.FixtureRequest
+) -> None:
+    server: OwnServer = request.getfixturevalue(own)
+    before, where = rows_of(filled), own_databases(server, "moved")
+    try:
+        assert command(filled, "db", "backup", str(place / "there")).exit_code == 0
+        done = command(where, "db", "restore", str(place / "there"))
+        assert done.exit_code == 0, done.stderr
+        assert rows_of(where) == before
+        assert command(where, "db", "check").exit_code == 0
+        night = command(where, *NIGHT, "2023-12-20", "--json")
+        assert (night.exit_code, json.loads(night.stdout)["written"]) == (0, 0)
+        stored = rows_of(where)
+
+        assert command(where, "db", "backup", str(place / "back")).exit_code == 0
+        back = {"PROMETHEUS_HOME": str(place / "back-home")}
+        assert command(back, "db", "restore", str(place / "back")).exit_code == 0
+        assert rows_of(back) == stored
+    finally:
+        for name in DATABASE_NAMES:
+            server.execute(f"DROP DATABASE IF EXISTS moved_{name} WITH (FORCE)")
+
+
+def test_a_backup_is_taken_while_nights_run_and_a_rerun_completes_what_it_holds(
+    place: Path, command: Command, filled: dict[str, str]
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PROMETHEUS_", "PG"))}
+    night = subprocess.Popen(
+        [sys.executable, "-m", "prometheus", *NIGHT, "2023-12-28"],
+        env=environment | filled | {"PROMETHEUS_REGIONS": os.environ["PROMETHEUS_REGIONS"]},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    taken: list[Path] = []
+    while night.poll() is None or not taken:
+        taken.append(place / f"backup-{len(taken)}")
+        assert command(filled, "db", "backup", str(taken[-1])).exit_code == 0
+    assert night.returncode == 0
+    told = command(filled, "show_regimes", "--region", "US_INDEX").stdout
+
+    for number, backup in {0: taken[0], len(taken) // 2: taken[len(taken) // 2]}.items():
+        where = {"PROMETHEUS_HOME": str(place / f"restored-{number}")}
+        assert command(where, "db", "restore", str(backup)).exit_code == 0
+        assert command(where, "db", "check").exit_code == 0
+        assert command(where, *NIGHT, "2023-12-28").exit_code == 0
+        assert command(where, "show_regimes", "--region", "US_INDEX").stdout == told
+        assert command(where, "record", "verify").exit_code == 0
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def cut_and_sign(backup: Path) -> None:
+    """Cut a dump, and make the manifest agree with what the dumps are now."""
+    cut(backup / "historical.dump")
+    told = json.loads((backup / "backup.json").read_text())
+    for name, each in told["dumps"].items():
+        each["sha256"] = sha256((backup / f"{name}.dump").read_bytes()).hexdigest()
+    (backup / "backup.json").write_text(json.dumps(told))
+
+
+def test_a_backup_that_was_damaged_is_refused_and_nothing_is_changed(
+    place: Path, command: Command, filled: dict[str, str]
+) -> None:
+    assert command(filled, "db", "backup", str(place / "whole")).exit_code == 0
+    where = {"PROMETHEUS_HOME": str(place / "empty")}
+    assert command(where, "db", "upgrade").exit_code == 0
+    before = rows_of(where)
+    harms: dict[str, tuple[Callable[[Path], object], str]] = {
+        "cut": (lambda backup: cut(backup / "historical.dump"), "was changed since it was written"),
+        "gone": (lambda backup: (backup / "runtime.dump").unlink(), "cannot be read"),
+        "signed": (cut_and_sign, "nothing in it was changed"),
+        "other": (lambda backup: (backup / "backup.json").write_text("[1]"), "is not what db backup wrote"),
+        "no": (shutil.rmtree, "name a folder of db backup"),
+    }
+    for name, (harm, message) in harms.items():
+        backup = place / f"damaged-{name}"
+        shutil.copytree(place / "whole", backup)
+        harm(backup)
+        refused = command(where, "db", "restore", str(backup))
+        assert refused.exit_code != 0, name
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert message in refused.stderr
+        assert rows_of(where) == before, name
+    assert command(where, "db", "restore", str(place / "whole")).exit_code == 0
+    assert rows_of(where) == rows_of(filled)
+
+
+def test_a_folder_that_is_there_is_left_alone(place: Path, command: Command, filled: dict[str, str]) -> None:
+    (place / "mine").mkdir()
+    for folder, message in ((place / "mine", "exists"), (place / "no" / "such", "is no folder")):
+        refused = command(filled, "db", "backup", str(folder))
+        assert refused.exit_code != 0
+        assert message in refused.stderr
+    assert sorted(path.name for path in (place / "mine").iterdir()) == []
+    assert not [path for path in place.iterdir() if path.name.startswith(".")]
