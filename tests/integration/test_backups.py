@@ -7,23 +7,27 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
 from tests.fixtures.commands import Outcome
 from tests.fixtures.database import set_environment
 from tests.fixtures.embedded_homes import SCRATCH
-from tests.fixtures.own_databases import OwnServer
+from tests.fixtures.own_databases import FreshDsn, OwnServer
 from tests.fixtures.prototypes import write_two_prototypes
+from tests.integration.test_migrations import upgrade_to
 
 from prometheus.app.databases import DatabaseManager
 from prometheus.cli import main
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES
+from prometheus.data.postgres import dumps
 from prometheus.ingest.sample import PRICES
 
 pytest_plugins = ["tests.fixtures.own_server"]
@@ -222,6 +226,86 @@ def test_a_backup_that_was_damaged_is_refused_and_nothing_is_changed(
         assert rows_of(where) == before, name
     assert command(where, "db", "restore", str(place / "whole")).exit_code == 0
     assert rows_of(where) == rows_of(filled)
+
+
+def test_an_older_schema_is_migrated_at_home_and_named_elsewhere(
+    place: Path, command: Command, fresh_dsn: FreshDsn
+) -> None:
+    old, new = ({f"PROMETHEUS_{name.upper()}_DSN": fresh_dsn() for name in DATABASE_NAMES} for _ in range(2))
+    upgrade_to(old["PROMETHEUS_HISTORICAL_DSN"], "historical", "0011")
+    empty = command(old, "db", "backup", str(place / "none"))
+    assert (empty.exit_code, len(empty.errors)) == (4, 1), empty.stderr
+    assert not (place / "none").exists()
+    upgrade_to(old["PROMETHEUS_RUNTIME_DSN"], "runtime", "0005")
+    with psycopg.connect(old["PROMETHEUS_HISTORICAL_DSN"]) as connection:
+        connection.execute("INSERT INTO macro_events (event_type, timestamp, description) VALUES ('X', now(), 'oil')")
+    assert command(old, "db", "backup", str(place / "old")).exit_code == 0
+
+    home = {"PROMETHEUS_HOME": str(place / "home")}
+    assert command(home, "db", "restore", str(place / "old")).exit_code == 0
+    status = command(home, "db", "status").stdout
+    assert status.count("is_current: True") == 2
+    assert command(home, "db", "check").exit_code == 0
+    done = command(new, "db", "restore", str(place / "old"))
+    assert (done.exit_code, done.stdout.count("the schema is older; run: python -m prometheus db upgrade")) == (0, 2)
+    assert command(new, "db", "upgrade").exit_code == 0
+    assert command(new, "db", "check").exit_code == 0
+
+
+def test_a_schema_from_the_future_and_one_database_for_two_are_refused(
+    place: Path, command: Command, fresh_dsn: FreshDsn
+) -> None:
+    one = dict.fromkeys((f"PROMETHEUS_{name.upper()}_DSN" for name in DATABASE_NAMES), fresh_dsn())
+    assert command(one, "db", "upgrade").exit_code == 0
+    assert command(one, "db", "backup", str(place / "one")).exit_code == 0
+    refused = command({"PROMETHEUS_HOME": str(place / "home")}, "db", "restore", str(place / "one"))
+    assert len(refused.errors) == 1
+    assert "name one database for both DSNs" in refused.stderr
+    other = dict.fromkeys(one, fresh_dsn())
+    assert command(other, "db", "restore", str(place / "one")).exit_code == 0
+
+    with psycopg.connect(one["PROMETHEUS_HISTORICAL_DSN"]) as connection:
+        connection.execute("UPDATE alembic_version_historical SET version_num = '9999'")
+    assert command(one, "db", "backup", str(place / "newer")).exit_code == 0
+    refused = command(dict.fromkeys(one, fresh_dsn()), "db", "restore", str(place / "newer"))
+    assert (refused.exit_code, len(refused.errors)) == (4, 1)
+    assert "9999" in refused.stderr
+
+
+def test_a_killed_restore_leaves_what_was_there_and_can_be_run_again(
+    place: Path, command: Command, filled: dict[str, str]
+) -> None:
+    assert command(filled, "db", "backup", str(place / "backup")).exit_code == 0
+    where = {"PROMETHEUS_HOME": str(place / "other")}
+    assert command(where, "db", "upgrade").exit_code == 0
+    before = rows_of(where)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PROMETHEUS_", "PG"))}
+    restoring = [sys.executable, "-m", "prometheus", "db", "restore", str(place / "backup")]
+    with opened(where) as manager, manager.connect_as_owner("historical") as reader:
+        reader.execute("SELECT FROM text_words")  # the restore waits for the end of this transaction
+        process = subprocess.Popen(restoring, env=environment | where)
+        with manager.connect_as_owner("historical") as watch:
+            watch.autocommit = True
+            while not waits(watch):
+                assert process.poll() is None
+                time.sleep(0.05)
+        process.kill()
+        process.wait()
+        reader.rollback()
+    assert rows_of(where) == before
+    assert command(where, "db", "restore", str(place / "backup")).exit_code == 0
+    assert rows_of(where) == rows_of(filled)
+
+
+def waits(connection: psycopg.Connection) -> bool:
+    """Whether somebody waits for a lock."""
+    return connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+
+def test_a_password_is_given_to_programs_by_the_environment_alone() -> None:
+    address, environment = dumps._address("host=h dbname=d password='a b@c'")
+    assert "a b@c" not in address
+    assert environment["PGPASSWORD"] == "a b@c"
 
 
 def test_a_folder_that_is_there_is_left_alone(place: Path, command: Command, filled: dict[str, str]) -> None:

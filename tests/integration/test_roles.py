@@ -116,7 +116,8 @@ def test_the_writer_does_what_a_night_needs_and_the_reader_answers(run_as: As) -
         read = run_as("reader", *command)
         assert (read.exit_code, read.errors) == (0, []), (command, read.stderr)
         assert read.stdout
-    for command in written[:2]:
+    assert run_as("app", "db", "backup", "backup").exit_code == 0
+    for command in (*written[:2], ["db", "backup", "another"], ["db", "restore", "backup"]):
         refused = run_as("reader", *command)
         assert (refused.exit_code, len(refused.errors)) == (4, 1), refused.stderr
     with open_reading_app(PrometheusConfig()) as app, client_of(create_app(app, AccessRules(LOOPBACK_HOSTS))) as client:

@@ -32,7 +32,7 @@ NEWEST_SERVER = 18
 class Dump:
     """The dump of one database: the schema's revision, and the file's size and digest."""
 
-    schema: str | None
+    schema: str
     bytes: int
     sha256: str
 
@@ -128,8 +128,11 @@ class BackUp:
         return DATABASE_NAMES[:1] if first == second else DATABASE_NAMES
 
     def _dump(self, name: DatabaseName, target: Path) -> Dump:
+        schema = self._databases.schema_revisions()[name]
+        if schema is None:
+            raise NotMigratedError(name, None, self._databases.newest_revision(name))
         dumps.dump(self._programs(name), self._databases.owner_conninfo(name), name, target)
-        return Dump(self._databases.schema_revisions()[name], target.stat().st_size, _digest(target))
+        return Dump(schema, target.stat().st_size, _digest(target))
 
     def _is_restored(self, name: DatabaseName, backup: Backup) -> bool:
         """Whether a database was made of this backup; refuse what cannot be."""
@@ -137,7 +140,7 @@ class BackUp:
             there = ", ".join(backup.dumps)
             raise FileAccessError(str(backup.folder), f"has a dump of {there} alone; name one database for both DSNs")
         wanted, known = backup.dumps[name].schema, self._databases.newest_revision(name)
-        if wanted is not None and wanted > known:
+        if wanted > known:
             raise NotMigratedError(name, wanted, known)
         with self._databases.connect_as_owner(name) as connection:
             if dumps.restored_from(connection, name) == backup.dumps[name].sha256:
