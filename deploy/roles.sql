@@ -26,6 +26,9 @@ FROM (VALUES ('prometheus_owner', :'owner_password'), ('prometheus_app', :'app_p
 WHERE password <> '' \gexec
 ALTER ROLE prometheus_reader SET default_transaction_read_only = on;
 
+-- an administrator who is no superuser makes databases for, and grants rights of, roles that he is a member of
+SELECT 'GRANT prometheus_owner TO CURRENT_USER' WHERE NOT pg_has_role('prometheus_owner', 'USAGE') \gexec
+
 SELECT format('CREATE DATABASE %I OWNER prometheus_owner ENCODING ''UTF8'' TEMPLATE template0', name)
 FROM (SELECT DISTINCT unnest(ARRAY[:'historical', :'runtime'])) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec
@@ -35,8 +38,10 @@ GRANT CONNECT ON DATABASE :"historical", :"runtime" TO prometheus_reader;
 
 \connect :"historical"
 SET client_min_messages = warning;
--- only similar_index needs pgvector; a server without it does everything else
-SELECT 'CREATE EXTENSION IF NOT EXISTS vector' FROM pg_available_extensions WHERE name = 'vector' \gexec
+-- only similar_index needs pgvector; where a superuser must create it, similar_index says so
+SELECT 'CREATE EXTENSION IF NOT EXISTS vector'
+WHERE EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'vector'
+              AND (trusted OR NOT superuser OR current_setting('is_superuser') = 'on')) \gexec
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO prometheus_owner;
 GRANT USAGE ON SCHEMA public TO prometheus_app, prometheus_reader;

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import sql
 from tests.fixtures.commands import Outcome
 from tests.fixtures.database import set_environment
 from tests.fixtures.prototypes import write_two_prototypes
-from tests.fixtures.roles import ROLES_SQL, Role, Roled
+from tests.fixtures.roles import ROLES_SQL, Role, Roled, refuses
 from tests.web.serving import client_of
 
 from prometheus.cli import main
@@ -142,16 +141,6 @@ def test_only_the_owner_migrates(run_as: As, roled: Roled) -> None:
         with roled.connect("owner", "runtime") as connection:
             connection.execute("CREATE TABLE alembic_version_runtime (version_num varchar(32) PRIMARY KEY)")
             connection.execute("INSERT INTO alembic_version_runtime VALUES ('0006')")
-
-
-def refuses(connection: psycopg.Connection, statement: sql.Composed | sql.SQL) -> bool:
-    """Whether PostgreSQL itself refuses a statement for want of a right."""
-    try:
-        with connection.transaction(force_rollback=True):
-            connection.execute(statement)
-    except psycopg.errors.InsufficientPrivilege:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("database", DATABASE_NAMES)
