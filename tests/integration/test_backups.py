@@ -302,6 +302,20 @@ def waits(connection: psycopg.Connection) -> bool:
     return connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None
 
 
+def test_a_full_disk_is_named_and_nothing_is_left_on_it(place: Path, command: Command, filled: dict[str, str]) -> None:
+    small = place / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        refused = command(filled, "db", "backup", str(small / "backup"))
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (4, 1), refused.stderr
+        assert "No space left on device" in refused.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def test_a_password_is_given_to_programs_by_the_environment_alone() -> None:
     address, environment = dumps._address("host=h dbname=d password='a b@c'")
     assert "a b@c" not in address
@@ -310,9 +324,15 @@ def test_a_password_is_given_to_programs_by_the_environment_alone() -> None:
 
 def test_a_folder_that_is_there_is_left_alone(place: Path, command: Command, filled: dict[str, str]) -> None:
     (place / "mine").mkdir()
-    for folder, message in ((place / "mine", "exists"), (place / "no" / "such", "is no folder")):
+    wrong = (
+        (place / "mine", "exists"),
+        (place / "no" / "such", "is no folder"),
+        (Path("/proc/a"), "cannot be written"),
+    )
+    for folder, message in wrong:
         refused = command(filled, "db", "backup", str(folder))
         assert refused.exit_code != 0
+        assert (len(refused.stderr.splitlines()), len(refused.errors)) == (1, 1), refused.stderr
         assert message in refused.stderr
     assert sorted(path.name for path in (place / "mine").iterdir()) == []
     assert not [path for path in place.iterdir() if path.name.startswith(".")]

@@ -84,10 +84,10 @@ def test_run_again_the_script_changes_nothing_and_mends_what_was_taken_away(role
 
 
 def test_both_databases_may_be_one_of_another_name(roled: Roled) -> None:
-    names = {"historical": 'a "name"', "runtime": 'a "name"'}
+    name = 'a "name"'
     try:
-        roled.run_script(**names)
-        roled.run_script(**names)
+        roled.run_script(historical=name, runtime=name)
+        roled.run_script(historical=name, runtime=name)
     finally:
         roled.server.execute('DROP DATABASE IF EXISTS "a ""name""" WITH (FORCE)')
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,20 +77,12 @@ class BackUp:
         """
         _require_new(folder)
         self._databases.start_embedded_server()
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with _appearing(folder) as scratch:
             written = {name: self._dump(name, scratch / f"{name}.dump") for name in self._distinct()}
-            backup = Backup(folder, written)
-            told = {"prometheus": prometheus.__version__, "made_at": datetime.now(UTC).isoformat(), **backup.to_dict()}
-            del told["folder"]
+            made = {"prometheus": prometheus.__version__, "made_at": datetime.now(UTC).isoformat()}
+            told = {**made, "dumps": {name: asdict(each) for name, each in written.items()}}
             (scratch / MANIFEST).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-            sync_folder(scratch)
-            scratch.rename(folder)
-        except OSError as error:
-            raise FileAccessError(str(folder), f"cannot be written ({reason_of(error)})") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return backup
+        return Backup(folder, written)
 
     def restore(self, folder: Path) -> Restored:
         """Make both databases what they were; a second time nothing.
@@ -179,6 +172,22 @@ def read_backup(folder: Path) -> Backup:
         if digest != found[name].sha256:
             raise FileAccessError(str(folder / f"{name}.dump"), "was changed since it was written; take another backup")
     return Backup(folder, found)
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Yield a folder for its owner alone, which takes its name at the end; after an error nothing is left of it."""
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            yield scratch
+            sync_folder(scratch)
+            scratch.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise FileAccessError(str(folder), f"cannot be written ({reason_of(error)}); name another folder") from error
 
 
 def _require_new(folder: Path) -> None:
