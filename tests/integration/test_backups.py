@@ -163,6 +163,25 @@ def test_they_come_back_on_a_server_of_ones_own_and_from_there_on_the_embedded_o
             server.execute(f"DROP DATABASE IF EXISTS moved_{name} WITH (FORCE)")
 
 
+def test_an_index_comes_back_where_pgvector_is_and_its_absence_is_named_elsewhere(
+    place: Path, command: Command, filled: dict[str, str], plain_server: OwnServer
+) -> None:
+    index = ["--model-id", "num-regime-core-v2"]
+    assert command(filled, "similar_index", "build", *index).exit_code == 0
+    assert command(filled, "db", "backup", str(place / "backup")).exit_code == 0
+    home, plain = {"PROMETHEUS_HOME": str(place / "other")}, own_databases(plain_server, "indexed")
+    try:
+        refused = command(plain, "db", "restore", str(place / "backup"))
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (4, 1), refused.stderr
+        assert "needs pgvector (or leave it out: similar_index drop before the backup)" in refused.stderr
+    finally:
+        for name in DATABASE_NAMES:
+            plain_server.execute(f"DROP DATABASE indexed_{name} WITH (FORCE)")
+    assert command(home, "db", "restore", str(place / "backup")).exit_code == 0
+    status = ["similar_index", "status", *index]
+    assert command(home, *status).stdout == command(filled, *status).stdout
+
+
 def test_a_backup_is_taken_while_nights_run_and_a_rerun_completes_what_it_holds(
     place: Path, command: Command, filled: dict[str, str]
 ) -> None:

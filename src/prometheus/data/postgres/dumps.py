@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from prometheus.data.migrations import DatabaseName, version_table
-from prometheus.errors import DatabaseError
+from prometheus.errors import DatabaseError, missing_vector_extension
 
 NEVER_EMPTY = ("alembic_version_historical", "alembic_version_runtime", "forward_record_head")
 """Tables in which a migration leaves a row."""
@@ -42,6 +42,8 @@ _EMPTY = f"""
 """  # noqa: S608 -- of constants
 _NOT_TAKEN = (b"SET transaction_timeout", b"CREATE EXTENSION ")
 """What PostgreSQL 16 and older do not know, and what the owner of a database need not be allowed to do."""
+
+_OF_PGVECTOR = 'type "public.halfvec" does not exist'
 
 
 def filled_tables(connection: psycopg.Connection) -> list[str]:
@@ -90,6 +92,9 @@ def restore(programs: Path, conninfo: str, database: DatabaseName, source: Path,
         if reader.returncode or writer.returncode:
             # a reader that lost its writer is ended by a signal, without a word
             reason = _reason(_text(of_reader if reader.returncode > 0 else of_writer))
+            if _OF_PGVECTOR in reason:
+                fault = "cannot be restored, nothing in it was changed: the index of similar windows needs pgvector"
+                raise missing_vector_extension(f"{fault} (or leave it out: similar_index drop before the backup)")
             raise DatabaseError(f"{database} database cannot be restored, nothing in it was changed: {reason}")
 
 
