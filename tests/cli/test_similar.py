@@ -44,6 +44,15 @@ def test_similar_prints_the_same_for_people_and_for_machines(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("history")
+def test_a_date_with_none_far_enough_before_it_has_no_analogs(run: Run) -> None:
+    asked = ("similar", "--region", "US", "--as-of", "2018-06-04")
+    found, text = run(*asked, "--json"), run(*asked)
+    assert json.loads(found.stdout)["analogs"] == []
+    assert text.exit_code == 0
+    assert text.stdout.splitlines()[1:] == ["none"]
+
+
+@pytest.mark.usefixtures("history")
 def test_the_dates_least_alike_are_printed_too(run: Run) -> None:
     asked = ("similar", "--region", "US", "--as-of", "2020-06-30", "--k", "3")
 

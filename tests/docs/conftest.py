@@ -166,11 +166,12 @@ def reader_of(place: Path, home: DemoHome, own_server: OwnServer) -> Iterator[Sh
 
 def forget(server: OwnServer) -> None:
     """Remove what a page made on the server, and make the databases that it began with."""
-    for name in ("prometheus_historical", "prometheus_runtime", "historical", "runtime"):
+    made = (f"{prefix}_{name}" for prefix in ("prometheus", "moved") for name in ("historical", "runtime"))
+    for name in (*made, "historical", "runtime"):
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     for name in ("historical", "runtime"):
         server.execute(f"CREATE DATABASE {name}")
-    for name in ("prometheus_owner", "prometheus_app"):
+    for name in ("prometheus_owner", "prometheus_app", "prometheus_reader"):
         server.execute(f"DROP ROLE IF EXISTS {name}")
 
 

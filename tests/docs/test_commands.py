@@ -18,7 +18,7 @@ pytest_plugins = ["tests.fixtures.own_server"]
 
 PAGES = [page for page in documents() if any(block.is_script for block in blocks_of(page))]
 NOT_RUN = {
-    "docs/how-to/api.md": 2,  # a name in the DNS; a role made by hand
+    "docs/how-to/api.md": 1,  # a name in the DNS
     "docs/explanation/evaluation.md": 1,  # files of others, and an hour
     "docs/how-to/cluster.md": 1,  # a cluster
 }

@@ -15,7 +15,7 @@ from alembic import command
 from psycopg.conninfo import make_conninfo
 from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of, schema
 
-from prometheus.data.migrations import DATABASE_NAMES, head_revision
+from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision
 from prometheus.data.migrations.environment import alembic_config
 from prometheus.errors import DatabaseAuthenticationError, DatabaseError, NotMigratedError
 
@@ -124,7 +124,11 @@ def test_a_role_that_may_not_create_tables_is_told_so(fresh_dsn: FreshDsn, own_s
 
 
 def upgrade_historical_to(dsn: str, revision: str) -> None:
-    config = alembic_config("historical")
+    upgrade_to(dsn, "historical", revision)
+
+
+def upgrade_to(dsn: str, database: DatabaseName, revision: str) -> None:
+    config = alembic_config(database)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
     with engine.begin() as transaction:
         config.attributes["connection"] = transaction

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prometheus.app import alerts as _alerts
     from prometheus.app import analogs as _analogs
     from prometheus.app import backfills as _backfills
+    from prometheus.app import backups as _backups
     from prometheus.app import briefings as _briefings
     from prometheus.app import calibrations as _calibrations
     from prometheus.app import decisions as _decisions
@@ -76,6 +77,7 @@ class App:
     text_evaluations: _text_evaluations.EvaluateTexts
     overview: _overview.ViewRegions
     briefings: _briefings.BriefRegion
+    backups: _backups.BackUp
     definitions: _definitions.Define
     digests: _digests.CheckDigests
     drift: _drift.WatchDrift

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+import psycopg
 from pydantic import SecretStr
 
 from prometheus.core.config import PrometheusConfig, get_config
@@ -37,6 +40,20 @@ class DatabaseManager(PostgresDatabases):
         names = {"historical": server.HISTORICAL_DATABASE, "runtime": server.RUNTIME_DATABASE}
         user = server.READER_ROLE if self.is_read_only else server.APPLICATION_ROLE
         return self.embedded_server.conninfo(names[database], role=server.OWNER_ROLE if owner else user)
+
+    def start_embedded_server(self) -> None:
+        """Start the embedded server without migrating it; nothing on a server of the user's own."""
+        self._keep_embedded_server()
+
+    def owner_conninfo(self, database: DatabaseName) -> str:
+        """Return the connection string of the role that owns the tables."""
+        return self._conninfo(database, owner=True)
+
+    @contextmanager
+    def connect_as_owner(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
+        """Yield a connection to a database that needs no schema yet; closed at the end."""
+        with self._connect(database, owner=True) as connection:
+            yield connection
 
 
 def find_running_databases(config: PrometheusConfig, timeout_s: int) -> DatabaseManager | None:

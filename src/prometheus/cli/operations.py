@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from prometheus.cli.parameters import date_option, option
 from prometheus.cli.runner import Answer, command, command_app, logger, new_group, print_line, subcommand, table
 from prometheus.errors import DatabaseError, UsageError
@@ -55,7 +57,8 @@ def status() -> Answer:
     """Say which server is used, whether it runs, and which schema the databases have; starts nothing."""
     with command_app() as application:
         facts = _facts(application.db_manager)
-    return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in facts.items()))
+    shown = {name: ", ".join(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return Answer(lambda: facts, lambda: "\n".join(f"{name}: {value}" for name, value in shown.items()))
 
 
 @subcommand(db, "", "--repair")
@@ -86,6 +89,31 @@ def stop() -> Answer:
     return _stopped("stopped" if was_running else "was not running", was_running=was_running)
 
 
+FOLDER = typer.Argument(metavar="FOLDER", help="With a dump of each database.")
+
+
+@subcommand(db, "backup-of-monday")
+def backup(folder: Annotated[Path, FOLDER]) -> Answer:
+    """Dump both databases into a new folder, while commands may go on."""
+    with command_app() as application:
+        written = application.backups.write(folder)
+    lines = [f"{name}: schema {each.schema}, {each.bytes:,} bytes" for name, each in written.dumps.items()]
+    return Answer(written.to_dict, lambda: "\n".join([*lines, f"written to {folder}"]))
+
+
+@subcommand(db, "backup-of-monday")
+def restore(folder: Annotated[Path, FOLDER]) -> Answer:
+    """Make databases without rows what they were when a folder was written by `db backup`."""
+    with command_app() as application:
+        done = application.backups.restore(folder)
+    lines = [
+        *(f"{name}: restored" for name in done.restored),
+        *(f"{name}: was restored from it before, nothing changed" for name in done.unchanged),
+        *(f"{name}: the schema is older; run: python -m prometheus db upgrade" for name in done.behind),
+    ]
+    return Answer(done.to_dict, lambda: "\n".join(lines))
+
+
 def _stopped(line: str, *, was_running: bool = False) -> Answer:
     return Answer(lambda: {"stopped": was_running}, lambda: line)
 
@@ -102,6 +130,8 @@ def _facts(db_manager: DatabaseManager) -> dict[str, Any]:
         wanted = db_manager.newest_revision(database)
         facts[f"{database}_schema"] = found or "none"
         facts[f"{database}_is_current"] = found == wanted
+    if db_manager.durability.off:
+        facts["safeguards_off"] = db_manager.durability.off
     return facts
 
 

@@ -96,6 +96,9 @@ def _report_lines(report: AnalogReport) -> Iterator[str]:
     )
     if report.parts is not None:
         yield str(report.parts)
+    if not report.analogs:
+        yield "none"
+        return
     header = ["date", "distance", "nearer pairs", "regime", "sure", *_outcome_header(report.analogs[0].outcomes)]
     yield from table([header, *(_analog_row(analog) for analog in report.analogs)])
     yield from (f"{each.as_of_date}  {each.nearness}" for each in report.analogs if each.nearness is not None)

@@ -16,7 +16,8 @@ from psycopg import sql
 from prometheus.data.postgres.connections import Databases, Transactions
 
 _SOURCES = """
-    SELECT tgrelid::regclass::text, min(tgargs), array_agg(tgname::text ORDER BY tgname) FILTER (WHERE tgenabled = 'D')
+    SELECT tgrelid::regclass::text, (array_agg(tgargs ORDER BY tgname))[1],
+           array_agg(tgname::text ORDER BY tgname) FILTER (WHERE tgenabled = 'D')
     FROM pg_trigger WHERE tgfoid = %s::regproc GROUP BY tgrelid ORDER BY 1
 """
 _FOUND = """

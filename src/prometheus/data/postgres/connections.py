@@ -19,6 +19,7 @@ from prometheus.arrays import DateVector, Float32Matrix
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
+from prometheus.data.postgres.durability import SAFEGUARDS
 from prometheus.errors import DatabaseError
 
 T = TypeVar("T")
@@ -154,12 +155,17 @@ class SharedAttempt(Generic[T]):
 
 def fix_forms(connection: psycopg.Connection[Any]) -> None:
     """Make an idle connection write and read values in `FORMS`; done after the login, where PGTZ and the like win."""
-    settings = sql.SQL(", ").join(
-        sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in FORMS.items()
-    )
+    ask_and_fix_forms(connection)
+
+
+def ask_and_fix_forms(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """Do what `fix_forms` does, and return the server's `SAFEGUARDS`, all by one query."""
+    settings = [sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in FORMS.items()]
+    asked = [sql.SQL("current_setting({})").format(name) for name in SAFEGUARDS]
     connection.autocommit = True
-    connection.execute(sql.SQL("SELECT {}").format(settings))
+    row = connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join([*asked, *settings]))).fetchone()
     connection.autocommit = False
+    return () if row is None else row[: len(SAFEGUARDS)]
 
 
 def require_answer(connection: psycopg.Connection[Any], timeout_s: float) -> None:

@@ -18,7 +18,15 @@ from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.connections import SharedAttempt, fix_forms, one_line, require_answer, require_utf8
+from prometheus.data.postgres.connections import (
+    SharedAttempt,
+    ask_and_fix_forms,
+    fix_forms,
+    one_line,
+    require_answer,
+    require_utf8,
+)
+from prometheus.data.postgres.durability import DurabilityWatch
 from prometheus.data.postgres.reconnecting import Outages, borrow
 from prometheus.errors import (
     DatabaseAuthenticationError,
@@ -72,6 +80,7 @@ class PostgresDatabases(ABC):
         self._most_connections = MAX_OF_READERS // n_processes if read_only else MAX_CONNECTIONS_PER_DATABASE
         self.config = config
         self.is_read_only = read_only
+        self.durability = DurabilityWatch()
         self.announce = announce or (lambda _message: None)
         self._outages = Outages(config, is_patient=not read_only, is_known=is_known)
         self._begin()
@@ -260,7 +269,7 @@ class PostgresDatabases(ABC):
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
             connection = psycopg.connect(self._conninfo(database, owner=owner))
-            fix_forms(connection)
+            self.durability.look(connection, ask_and_fix_forms(connection))
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
@@ -395,6 +404,8 @@ def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: 
 def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return DatabaseAuthenticationError(database, one_line(error))
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(database, f"{one_line(error)}; {_WAYS_OUT[type(error)]}")
     if isinstance(error, psycopg.OperationalError):
         return _connection_error(database, error)
     return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {one_line(error)}")
