@@ -264,6 +264,7 @@ def test_every_command_replaces_its_own_file_and_no_other(name: str, run: Run) -
 WRITING = {"write_text", "write_bytes", "NamedTemporaryFile", "mkstemp", "savefig", "to_csv", "to_parquet"}
 ROOMS = {
     "core/files.py": "the one writer",
+    "cli/streams.py": "the null device, in place of a closed stream",
     "files/pictures.py": "draws into memory",
     "results/figures.py": "draws into memory",
     "files/folder_stores.py": "a store's own folder",
