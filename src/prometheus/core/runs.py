@@ -58,7 +58,8 @@ def configure_logging(*, verbose: bool = False) -> None:
     """Send the package's log to standard error; calling it again only changes the level."""
     ours = logging.getLogger("prometheus")
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # each attempt to reconnect: `warn_of_outage` says it once
+    for name in ("psycopg", "stamina"):  # each attempt to reconnect: `warn_of_outage` says it once
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not any(isinstance(handler, _StandardErrorHandler) for handler in ours.handlers):
         handler = _StandardErrorHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
