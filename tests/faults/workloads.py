@@ -79,6 +79,8 @@ class Workload:
     tables: Mapping[DatabaseName, tuple[str, ...]]
     has_workers: bool = False
     sends: bool = False
+    entity: str = "%"
+    """Of `numeric_window_embeddings`, which several workloads write, the rows that are this one's."""
 
 
 def workloads() -> dict[str, Workload]:
@@ -91,11 +93,12 @@ def workloads() -> dict[str, Workload]:
     found = (
         Workload(
             "numeric", ("backfill_numeric_embeddings", "--workers", "2", *span, *small),
-            {"historical": "TRUNCATE numeric_window_embeddings"}, {"historical": vectors}, has_workers=True,
+            {"historical": "TRUNCATE numeric_window_embeddings"}, {"historical": vectors}, entity="B%",
+            has_workers=True,
         ),
         Workload(
             "first fill", ("backfill_numeric_embeddings", "--workers", "1", *span, *large),
-            {"historical": "TRUNCATE numeric_window_embeddings"}, {"historical": vectors},
+            {"historical": "TRUNCATE numeric_window_embeddings"}, {"historical": vectors}, entity="B%",
         ),
         Workload(
             "text", ("backfill_text_embeddings", "--workers", "2", *years),
@@ -109,7 +112,7 @@ def workloads() -> dict[str, Workload]:
                 "runtime": "DELETE FROM regimes WHERE region = 'R'; "
                 "DELETE FROM regime_transitions WHERE region = 'R'",
             },
-            {"historical": vectors, "runtime": ("regimes", "regime_transitions")},
+            {"historical": vectors, "runtime": ("regimes", "regime_transitions")}, entity=INDEX,
         ),
         Workload(
             "joint", ("backfill_joint_regime_context", *region, *years, "--numeric-model-id", ENCODER),
@@ -128,7 +131,7 @@ def workloads() -> dict[str, Workload]:
                 f"DELETE FROM regimes WHERE region <> 'R' AND as_of_date > '{CALM}'; "
                 f"DELETE FROM regime_transitions WHERE region <> 'R' AND as_of_date > '{CALM}'",
             },
-            {"historical": vectors, "runtime": told}, sends=True,
+            {"historical": vectors, "runtime": told}, sends=True, entity=INDEX,
         ),
         Workload(
             "alerts", ("alerts", "send"),
@@ -214,7 +217,10 @@ class Ground:
             with self.server.connect(DATABASES[database]) as connection:
                 for table in tables:
                     columns = connection.execute(_COLUMNS, (table, _VOLATILE)).fetchall()[0][0]
-                    rows = connection.execute(f"SELECT md5(row({columns})::text) FROM {table}".encode()).fetchall()
+                    query = f"SELECT md5(row({columns})::text) FROM {table}"
+                    if table == "numeric_window_embeddings":
+                        query += f" WHERE entity_id LIKE '{workload.entity}'"
+                    rows = connection.execute(query.encode()).fetchall()
                     found[table] = Counter(row[0] for row in rows)
         return found
 

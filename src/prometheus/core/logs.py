@@ -16,9 +16,9 @@ FORMAT_VARIABLE = "PROMETHEUS_LOG_FORMAT"
 RUN_VARIABLE = "_PROMETHEUS_RUN"
 """Variable by which the processes that a command starts have its run id."""
 
-_OTHERS = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING, "psycopg": logging.ERROR}
+_OTHERS = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING, "psycopg": logging.ERROR, "stamina": logging.ERROR}
 """Loggers of libraries that look like ours, from which level on; `uvicorn` holds its access log, too, and what psycopg
-warns of, each attempt to reconnect, is told once by `prometheus.core.runs.warn_of_outage`."""
+and stamina warn of, each attempt to reconnect, is told once by `prometheus.core.runs.warn_of_outage`."""
 
 
 class _RunId:

@@ -290,7 +290,8 @@ class EmbeddedServer:
 
 def _is_beyond_use(place: Place, record: Record) -> bool:
     """Whether a supervisor is left without its server, or without the way to it, for longer than an end takes."""
-    if not process.has_lost_its_server(record) and (not record.is_ready or place.socket_directory.exists()):
+    is_hidden = not place.socket_directory.exists() and process.shares_files(record.supervisor_pid)
+    if not process.has_lost_its_server(record) and not is_hidden:
         return False
     deadline = time.monotonic() + ENDING_S
     while process.supervisor_of(place.layout) == record:

@@ -30,12 +30,13 @@ class Outage:
     """The absence of one server, as all threads of a process see it.
 
     A server that was never reached is not waited for, but for one that is just starting; `is_known` says that another
-    process has reached it a moment ago. With a `patience_s` of zero nothing is waited for.
+    process has reached it a moment ago, `is_ours` that each attempt starts it first. Without patience, nothing is
+    waited for.
     """
 
-    def __init__(self, patience_s: float = TIMEOUT_S, *, is_known: bool = False) -> None:
+    def __init__(self, patience_s: float = TIMEOUT_S, *, is_known: bool = False, is_ours: bool = False) -> None:
         self._patience_s = patience_s
-        self._is_known = is_known
+        self._is_known, self._is_ours = is_known, is_ours
         self._since: float | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -76,7 +77,8 @@ class Outage:
             return self._is_known  # a server of ours that did not start
         if _BETWEEN_TWO_LIVES in error.reason:
             return True
-        return self._is_known and not any(sign in error.reason for sign in _REFUSED)
+        was_there = self._is_known or self._is_ours or error.was_connected
+        return was_there and not any(sign in error.reason for sign in _REFUSED)
 
 
 class Outages:
@@ -87,7 +89,10 @@ class Outages:
 
     def __init__(self, config: PrometheusConfig, *, is_patient: bool, is_known: bool) -> None:
         n_servers = 1 if config.uses_embedded_server else len(DATABASE_NAMES)
-        self._all = [Outage(TIMEOUT_S if is_patient else 0.0, is_known=is_known) for _ in range(n_servers)]
+        self._all = [
+            Outage(TIMEOUT_S if is_patient else 0.0, is_known=is_known, is_ours=config.uses_embedded_server)
+            for _ in range(n_servers)
+        ]
 
     def of(self, database: DatabaseName) -> Outage:
         """Return that of the server which holds a database."""
