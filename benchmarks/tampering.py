@@ -1,7 +1,7 @@
 """Stored rows edited by hand, at random, and what `db verify` makes of them: found, healed, and named without cause.
 
-Run ``python -m benchmarks.tampering --n 1000 --seed 7``. The demo's rows (bars, vectors, regimes, transitions, texts,
-joint rows) are stored in an embedded server of its own and edited by SQL, one row at a time; then `db verify` compares
+Run ``python -m benchmarks.tampering --n 1000 --seed 7``. The demo's bars, vectors, regimes, transitions and texts
+are stored in an embedded server of its own and edited by SQL, one row at a time; then `db verify` compares
 them, `--repair` puts them back, and a digest of every table tells whether all is as it was. The cost of comparing is
 told beside that of making the same rows for the first time, in processor seconds of process and server.
 """
@@ -74,8 +74,6 @@ TABLES = (
              lambda source, number, model: f"{source} {number} ({model})"),
     Editable("historical", "text_passages", ("source_type", "source_id", "model_id", "position"),
              lambda source, number, model, _position: f"{source} {number} ({model})"),
-    Editable("historical", "joint_embeddings", ("joint_type", "as_of_date", "model_id", "entity_scope"),
-             lambda kind, day, model, scope: f"{kind} of {scope['region']} ({model}) {day}"),
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.verification import VerifyReport, VerifyRequest
 from prometheus.app.verified import Sample
+from prometheus.data.settled import load_marks
 from prometheus.ingest.sample import PRICES
 
 INDEX = ["--region", "US_INDEX", "--instrument-id", "GSPC.INDX"]
@@ -186,6 +187,25 @@ def test_a_repair_that_is_ended_midway_leaves_whole_rows_and_is_finished_by_the_
     assert len(verify(home).wrong) == len(edits) - 5
     assert verify(home, repair=True).exit_code == 0
     assert digests(home) == before
+
+
+def test_transitions_that_were_edited_are_made_anew_by_the_next_run(
+    home: App, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, marks = digests(home), load_marks(home.db_manager, ())
+    execute(home, "DELETE FROM regime_transitions WHERE to_label = 'CRISIS'", database="runtime")
+    execute(home, "UPDATE regime_transitions SET previous_date = previous_date - 1", database="runtime")
+    edited = load_marks(home.db_manager, ())
+    assert edited.of("regime_transitions", "US_INDEX") != marks.of("regime_transitions", "US_INDEX")
+    assert edited.of("regimes", "US_INDEX") == marks.of("regimes", "US_INDEX")
+    run_all(run, [*LABEL, *CRASH])
+    assert "did not say what its labels say; mended" in caplog.text
+    assert digests(home) == before
+    caplog.clear()
+    run_all(run, [*LABEL, *CRASH])
+    assert "mended" not in caplog.text
+    again = load_marks(home.db_manager, ())
+    assert again.of("regime_transitions", "US_INDEX") == marks.of("regime_transitions", "US_INDEX")
 
 
 def test_a_table_refuses_vectors_of_texts_that_are_not_finite(db_manager: DatabaseManager) -> None:
