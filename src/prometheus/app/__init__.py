@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from prometheus.app import text_evaluations as _text_evaluations
     from prometheus.app import text_likeness as _text_likeness
     from prometheus.app import texts as _texts
+    from prometheus.app import verification as _verification
     from prometheus.app import window_search as _window_search
     from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import NamedProgress
@@ -80,6 +81,7 @@ class App:
     backups: _backups.BackUp
     definitions: _definitions.Define
     digests: _digests.CheckDigests
+    verification: _verification.VerifyRows
     drift: _drift.WatchDrift
     alerts: _alerts.SendAlerts
     nightly: _nightly.RunNight

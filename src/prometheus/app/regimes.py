@@ -96,7 +96,10 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         _warn_without_index([model], done.report)
         market = subject.market if subject.members == (subject.anchor,) else None
         self._tell_findings(subject.members, subject.window_days, span, market)
-        return done if dry_run else self._bring_in_step(done, [request.region], model.encoder.model_id, span)
+        if dry_run:
+            return done
+        self._mend_transitions([(request.region, model.model_id)])
+        return self._bring_in_step(done, [request.region], model.encoder.model_id, span)
 
     def run_members(self, request: MembersRequest, *, dry_run: bool = False) -> BackfillRun[RegimeReport]:
         """Compute and store the regimes of instruments of one market, each a region of its own name.
@@ -125,7 +128,19 @@ class LabelRegimes(BackfillCase, ReadRegimes):
         _warn_in_sample(span, models)
         _warn_without_index(models, done.report)
         self._tell_findings(names, WINDOW_DAYS, span, request.market_id)
-        return done if dry_run else self._bring_in_step(done, names, NUM_REGIME_CORE_V2, span)
+        if dry_run:
+            return done
+        self._mend_transitions([(name, model.model_id) for name, model in opened.items()])
+        return self._bring_in_step(done, names, NUM_REGIME_CORE_V2, span)
+
+    def _mend_transitions(self, histories: Sequence[tuple[str, str]]) -> None:
+        """Make transitions anew that another program removed or changed, and name the history."""
+        for region, model_id in histories:
+            n_wrong = self._wired.storage.mend_transitions(region, model_id)
+            if n_wrong:
+                logger.warning(
+                    "%s: %d transitions of %s did not say what its labels say; mended", region, n_wrong, model_id
+                )
 
     def _bring_in_step(
         self, done: BackfillRun[RegimeReport], regions: Sequence[str], encoder_model_id: str, span: DateSpan

@@ -97,7 +97,8 @@ class SettledNights:
         stands_on = [
             *marks.of_sources(_OF_ALL),
             *((name, marks.of("prices_daily", name), marks.of("price_decisions", name)) for name in sorted(names)),
-            marks.of("regimes", plan.region), marks.of("joint_embeddings", plan.region),
+            marks.of("regimes", plan.region), marks.of("regime_transitions", plan.region),
+            marks.of("joint_embeddings", plan.region),
             marks.of("text_embeddings", f"MACRO {config.text_model_id}"),
             marks.of("text_embeddings", f"NEWS {config.news_text_model_id}"),
         ]  # fmt: skip

@@ -159,6 +159,11 @@ class TextModels:
         """Return a model's stored vector of a text, shape (dim,); None if not found."""
         return self._store.load_embedding(source_type, str(source_id), model_id)
 
+    def open(self, model_id: str, hf_model_name: str) -> TextEmbeddingModel:
+        """Return the model of a recorded id; ModelFingerprintError if the two names mean other models."""
+        with self._lock:
+            return self._model(model_id, hf_model_name)
+
     def encode(self, text: str, model_id: str, hf_model_name: str, source_type: str = QUESTION) -> Float32Vector:
         """Return a model's vector of a question, or of a text of another source, shape (dim,).
 

@@ -92,6 +92,12 @@ class Wiring:
         )  # fmt: skip
         return then
 
+    def reading_bars(self, reader: DataReader) -> Wiring:
+        """Return a wiring that reads bars from a reader of the caller's."""
+        other = copy(self)
+        other.reader = reader
+        return other
+
     def storing_in(self, storage: RegimeStorage) -> Wiring:
         """Return a wiring that keeps states in a storage of the caller's."""
         other = copy(self)

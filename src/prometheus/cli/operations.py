@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from prometheus.app import App
     from prometheus.app.databases import DatabaseManager
     from prometheus.app.night_reports import NightlyReport, RegionNight
+    from prometheus.app.verification import VerifyReport
     from prometheus.web.access import AccessRules
 
 REGION_COLUMNS = ("region", "as of", "label", "sure", "before", "added", "rewritten", "joint rows", "findings")
 TEXT_COLUMNS = ("texts", "model", "stored", "embedded")
+VERIFY_COLUMNS = ("table", "rows", "compared", "stale", "unknown", "unread", "wrong", "healed")
 DEFAULT_PORT = 8321
 NAMED = 10
 """Names in a line; `--json` has all."""
@@ -73,6 +75,53 @@ def check(
     lines = [*map(str, report.found), f"{len(report.found)} digests disagree, {len(report.left)} are left"]
     facts = {"found": [asdict(each) for each in report.found], "left": len(report.left)}
     return Answer(lambda: facts, lambda: "\n".join(lines), report.exit_code)
+
+
+@subcommand(db, "", "--share 0.05 --seed 7", "--region US_INDEX --repair")
+def verify(
+    sample: Annotated[
+        int | None, option("Compare at most this number of rows of each kind, drawn at random.", min=1, metavar="N")
+    ] = None,
+    share: Annotated[float | None, option("Compare this share of the rows of each kind.", metavar="P")] = None,
+    seed: Annotated[int, option("Which rows are drawn.", min=0)] = 0,
+    region: Annotated[list[str] | None, option("Only the rows of a region; repeatable.")] = None,
+    instrument: Annotated[
+        list[str] | None, option("Only the bars and vectors of an instrument; repeatable.", metavar="ID")
+    ] = None,
+    prototypes: Annotated[
+        list[Path] | None, option("File of the prototypes of a model that was not calibrated; repeatable.")
+    ] = None,
+    all_texts: Annotated[
+        bool,
+        option("Embed all texts again, not a thousand of them; this takes as long as the first time.", "--all-texts"),
+    ] = False,
+    repair: Annotated[bool, option("Put back what each wrong row should be.", "--repair")] = False,
+) -> Answer:
+    """Make stored rows again from their inputs, and name those that differ; exit code 3 while there are any."""
+    from prometheus.app.verification import VerifyRequest
+    from prometheus.app.verified import Sample
+
+    chosen = Sample(sample, share, seed)
+    request = VerifyRequest(
+        chosen, tuple(region or ()), tuple(instrument or ()), tuple(prototypes or ()), all_texts, repair
+    )
+    with command_app("verified rows") as application:
+        report = application.verification.verify(request)
+    return Answer(report.to_dict, lambda: "\n".join(_verified_lines(report)), report.exit_code)
+
+
+def _verified_lines(report: VerifyReport) -> Iterator[str]:
+    yield from map(str, report.wrong)
+    yield from (f"not compared: {reason}" for each in report.tables for reason in each.unread)
+    rows = [
+        (each.table, *(f"{n:,}" for n in (each.n_rows, each.n_compared, each.n_stale, each.n_unknown, each.n_unread)),
+         f"{len(each.wrong):,}", f"{each.n_healed:,}")
+        for each in report.tables
+    ]  # fmt: skip
+    yield from table([VERIFY_COLUMNS, *rows], numbers_right=True)
+    for each in filter(lambda each: each.n_adopted, report.tables):
+        yield f"{each.table}: {each.n_adopted:,} rows of earlier versions are held to what they are from now on"
+    yield f"{len(report.wrong):,} rows are wrong, {len(report.left):,} are left"
 
 
 @subcommand(db, "")

@@ -87,6 +87,15 @@ class RegimeStorage:
 
         return self._db.write(drop)
 
+    def mend_transitions(self, region: str, model_id: str) -> int:
+        """Make all transitions of a history say what its labels say; return how many were wrong or missing."""
+
+        def mend(cursor: psycopg.Cursor[Any]) -> int:
+            _lock_history(cursor, region, model_id)
+            return rebuild_transitions(cursor, region, model_id, date.min, date.max)
+
+        return self._db.write(mend)
+
     def load_input_hashes(self, region: str, model_id: str, dates: DateVector) -> NDArray[Any]:
         """Return ``as_of_date``, ``input_hash`` of the states of known inputs between the first and last of `dates`."""
         query = sql.SQL("""
@@ -282,8 +291,11 @@ def _upsert_states(cursor: psycopg.Cursor[Any], history: History) -> int:
     return cursor.rowcount
 
 
-def rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str, first: date, last: date) -> None:
-    """Make the transitions from `first` to the first row after `last` say what the regime rows say."""
+def rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str, first: date, last: date) -> int:
+    """Make the transitions from `first` to the first row after `last` say what the regime rows say.
+
+    Return how many were added, changed or removed.
+    """
     parameters = {"region": region, "model_id": model_id, "first": first, "last": last}
     cursor.execute(
         """
@@ -306,7 +318,8 @@ def rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str,
             WHERE region = %(region)s AND model_id = %(model_id)s
               AND as_of_date BETWEEN %(first)s AND coalesce(after, %(last)s)
               AND NOT EXISTS (SELECT FROM wanted WHERE wanted.as_of_date = stored.as_of_date)
-        )
+            RETURNING stored.as_of_date
+        ), written AS (
         INSERT INTO regime_transitions AS stored (region, model_id, as_of_date, previous_date, from_label, to_label)
         SELECT %(region)s, %(model_id)s, as_of_date, previous_date, from_label, to_label
         FROM wanted ORDER BY as_of_date
@@ -315,6 +328,10 @@ def rebuild_transitions(cursor: psycopg.Cursor[Any], region: str, model_id: str,
             created_at = now()
         WHERE (stored.previous_date, stored.from_label, stored.to_label)
               IS DISTINCT FROM (excluded.previous_date, excluded.from_label, excluded.to_label)
+        RETURNING stored.as_of_date
+        )
+        SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written)
         """,
         parameters,
     )
+    return int(cursor.fetchall()[0][0])

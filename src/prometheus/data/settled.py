@@ -1,7 +1,8 @@
 """Digests of what work reads, and the table ``settled_work``: work that was found to have nothing left to do.
 
-Triggers keep the digests (``source_digests``, ``state_digests``) in step with every row, however it is changed. Work is
-settled while the digest of all it reads, and of the rows it wants, is the one it was found with.
+Triggers keep the digests (``source_digests``, ``state_digests``) in step with every row, however it is changed; the few
+transitions are digested when they are asked for. Work is settled while the digest of all it reads, and of the rows it
+wants, is the one it was found with.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _SOURCES = """
 _STATES = """
     SELECT source, key, bit_xor(hash_record_extended(ROW(period, n_rows, digest), 0)) FROM state_digests
     WHERE n_rows <> 0 GROUP BY 1, 2
+    UNION ALL SELECT 'regime_transitions', region, bit_xor(hash_record_extended(
+        ROW(model_id, as_of_date, previous_date, from_label, to_label), 0))
+    FROM regime_transitions GROUP BY 2
 """
 _SAVE = """
     INSERT INTO settled_work AS stored (kind, key, period, sources, account)

@@ -135,10 +135,13 @@ _IS_STORED = """
 # the order of the keys is that of Python's sort in every run, so that two runs at once wait instead of deadlocking
 _UPSERT = """
     INSERT INTO prices_daily AS p
-           (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency)
+           (instrument_id, trade_date, open, high, low, close, adjusted_close, volume, currency, known_from,
+            written_digest)
     SELECT {distinct}
            i.id, s.trade_date, nullif(s.open, 'NaN'), nullif(s.high, 'NaN'), nullif(s.low, 'NaN'), s.close,
-           s.adjusted_close, s.volume, c.code
+           s.adjusted_close, s.volume, c.code, now(),
+           digest_of_written_bar(i.id, s.trade_date, nullif(s.open, 'NaN'), nullif(s.high, 'NaN'),
+                                 nullif(s.low, 'NaN'), s.close, s.adjusted_close, s.volume, c.code, now())
     FROM staged_prices s
     JOIN staged_instruments i ON i.ordinal = s.instrument
     JOIN unnest(%(currencies)s::text[]) WITH ORDINALITY AS c(code, ordinal) ON c.ordinal = s.currency
@@ -147,7 +150,7 @@ _UPSERT = """
     ON CONFLICT (instrument_id, trade_date) DO UPDATE
     SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
         adjusted_close = excluded.adjusted_close, volume = excluded.volume, currency = excluded.currency,
-        known_from = now()
+        known_from = excluded.known_from, written_digest = excluded.written_digest
     WHERE (p.open, p.high, p.low, p.close, p.adjusted_close, p.volume, p.currency)
           IS DISTINCT FROM
           (excluded.open, excluded.high, excluded.low, excluded.close, excluded.adjusted_close, excluded.volume,
