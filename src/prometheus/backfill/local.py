@@ -1,8 +1,8 @@
 """Chunks run on this machine: in this process, or in several that receive chunks and send reports by pipe.
 
 A process reads and encodes the next chunk while it writes this one. The driver of several touches no data. Each worker
-has its own connections and models; if one dies, its chunk goes to another. A chunk that kills worker after worker is
-halved until the item at fault is alone; that item is a failure of the run.
+has its own connections and models; if one dies, ready or not, its chunks go to another. A chunk that kills worker after
+worker is halved until the item at fault is alone; that item is a failure of the run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from prometheus.backfill.deaths import Starts, how_killed
 from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import ChunkWork, NoClaims, OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.runs import configure_logging, retry_lost_connection
-from prometheus.errors import worker_not_started
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more."""
@@ -180,6 +180,7 @@ class _ProcessPool(WorkerPool):
         self._n_workers = n_workers
         self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
         self._workers: list[_Worker] = []
+        self._starts = Starts()
 
     def run(self) -> Outcomes:
         try:
@@ -225,6 +226,7 @@ class _ProcessPool(WorkerPool):
                     raise outcome
                 if outcome == READY:
                     worker.is_ready = True
+                    self._starts.note_ready()
                 elif outcome == BUSY:
                     self._queue.append(worker.tickets.pop(key))
                 else:
@@ -238,14 +240,15 @@ class _ProcessPool(WorkerPool):
         self._workers.remove(worker)
         worker.process.join()
         worker.pipe.close()
+        code = worker.process.exitcode
         if not worker.is_ready:
-            raise worker_not_started(worker.process.exitcode)
-        logger.warning(
-            "a worker ended with exit code %s; %d chunks go to another one",
-            worker.process.exitcode, len(worker.tickets),
-        )  # fmt: skip
-        for ticket in worker.tickets.values():
-            yield from self._requeue(ticket, worker.process.exitcode)
+            self._starts.note_end(code)
+        end = f"ended with exit code {code}" if code is None or code >= 0 else f"was {how_killed(code)}"
+        logger.warning("a worker %s; %d chunks go to another one", end, len(worker.tickets))
+        if not worker.is_ready:
+            self._queue.extend(worker.tickets.values())  # it had not touched them
+        for ticket in worker.tickets.values() if worker.is_ready else ():
+            yield from self._requeue(ticket, code)
         if self._queue:
             self._workers.append(self._start())
 
