@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict
-
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import UseCase, Wiring, warn_of_cut_windows
@@ -30,6 +28,7 @@ from prometheus.backfill.work import (
     run_backfill,
 )
 from prometheus.core.config import PrometheusConfig
+from prometheus.core.dsn import read_dsn
 from prometheus.core.provenance import self_contained
 from prometheus.data.models import LoggedRun
 from prometheus.data.postgres.connections import OwnedDatabase
@@ -189,8 +188,8 @@ def is_local_database(config: PrometheusConfig) -> bool:
 
 
 def _is_loopback(dsn: str) -> bool:
-    given = conninfo_to_dict(dsn)
-    host = str(given.get("hostaddr") or given.get("host") or "")
+    given = read_dsn(dsn, "a DSN")
+    host = given.get("hostaddr") or given.get("host") or ""
     return not host or host.startswith(("/", "@", "127.", "localhost", "::1"))
 
 

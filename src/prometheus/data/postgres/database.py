@@ -13,10 +13,11 @@ from typing import Protocol
 from weakref import WeakSet
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
+from prometheus.core.dsn import read_dsn
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
 from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
 from prometheus.errors import (
@@ -287,10 +288,7 @@ def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterat
 
 def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
     """Add deadlines and a name to a DSN; what the user wrote wins, but for the right to write and `fix_forms`."""
-    try:
-        given = conninfo_to_dict(base)
-    except psycopg.ProgrammingError:
-        raise _invalid_dsn(database) from None
+    given = read_dsn(base, f"PROMETHEUS_{database.upper()}_DSN")
     options = (
         f"-c statement_timeout={config.statement_timeout_s}s "
         r"-c default_transaction_isolation=read\ committed "  # after waiting for a lock, see what its holder did
