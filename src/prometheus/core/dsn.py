@@ -30,7 +30,7 @@ def read_dsn(dsn: str, name: str) -> dict[str, str]:
         parts = None
     if parts is None or not _is_cut_for_sure(dsn, parts):
         way_out = f"; in an address, {ESCAPES}" if _SCHEME.match(dsn) else ""
-        raise UsageError(f"{name} is no valid connection string (its value is not shown){way_out}")
+        raise UsageError(f"{name} is no valid connection string (its value is not shown){way_out}") from None
     return parts
 
 

@@ -20,6 +20,7 @@ from prometheus.core.config import PrometheusConfig
 from prometheus.core.dsn import read_dsn
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
 from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
+from prometheus.data.postgres.pooler import REFUSED_PARAMETER, PooledConnection, open_connection
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -74,6 +75,7 @@ class PostgresDatabases(ABC):
     def _begin(self) -> None:
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
+        self._pooled: set[DatabaseName] = set()
         self._embedded_check_due = 0.0
         self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
 
@@ -112,7 +114,7 @@ class PostgresDatabases(ABC):
             raise DatabaseRefusedError(database, "this process may only read")
         self._pool(database)  # proves that the server answers and that the schema is there
         with self._connect(database, owner=True) as connection, _explained(database, connection):
-            connection.execute("SET statement_timeout = 0")
+            connection.execute("SET LOCAL statement_timeout = 0")
             yield connection
 
     def close_all(self) -> None:
@@ -190,10 +192,11 @@ class PostgresDatabases(ABC):
         is_alive = partial(require_answer, timeout_s=silence_s / 2)  # so that another connection can be had in time
         return ConnectionPool(
             self._conninfo(database),
+            connection_class=PooledConnection if database in self._pooled else psycopg.Connection,
             min_size=0,
             max_size=self._most_connections,
             open=True,
-            configure=fix_forms,
+            configure=None if database in self._pooled else fix_forms,
             check=is_alive if self.is_read_only else ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
@@ -234,12 +237,13 @@ class PostgresDatabases(ABC):
 
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
-            connection = psycopg.connect(self._conninfo(database, owner=owner))
-            fix_forms(connection)
+            connection = open_connection(self._conninfo(database, owner=owner))
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
             raise _invalid_dsn(database) from None
+        if isinstance(connection, PooledConnection):
+            self._pooled.add(database)
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             version = connection.info.server_version // 10_000
             connection.close()
@@ -350,8 +354,8 @@ def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -
         for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
     ):
         return DatabaseAuthenticationError(database, text)
-    if "unsupported startup parameter" in text:
-        way_out = "add ignore_startup_parameters = options to pgbouncer.ini"
+    if REFUSED_PARAMETER in text:
+        way_out = f"add ignore_startup_parameters = {text.rpartition(':')[2].strip()} to pgbouncer.ini"
         return DatabaseError(f"{database} database: the pooler refuses what connections are set to ({text}); {way_out}")
     return DatabaseUnreachableError(database, text)
 
