@@ -101,6 +101,8 @@ class BackfillCase(UseCase):
         chosen = choice.engine(self._wired.config)
         engine = chosen if chunks else InProcess(dry_run=choice.dry_run)  # no cluster is started for nothing
         listener = None if choice.dry_run else reports_to
+        if isinstance(engine, LocalWorkers):
+            self._wired.db_manager.close_all()  # the workers may need what lies idle here
         done = run_backfill(engine, factory, chunks, nothing, progress or self._wired.progress, listener)
         if not choice.dry_run:
             return done
@@ -140,7 +142,7 @@ class DatabaseWorkFactory(ABC, Generic[RequestT]):
     @contextmanager
     def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work, for one of `n_processes` that share this machine's cores."""
-        databases = self.databases or DatabaseManager(self.config, announce=logger.info)
+        databases = self.databases or DatabaseManager(self.config, announce=logger.info, n_processes=n_processes)
         try:
             with open_claims(databases) as claims:
                 yield OpenedWork(self.work(databases, n_processes), claims)

@@ -26,6 +26,7 @@ from prometheus.backfill.deaths import Starts, how_killed
 from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import ChunkWork, NoClaims, OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.runs import configure_logging, retry_lost_connection
+from prometheus.core.scarcity import is_short_of_connections
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more."""
@@ -181,6 +182,7 @@ class _ProcessPool(WorkerPool):
         self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
         self._workers: list[_Worker] = []
         self._starts = Starts()
+        self._n_lanes = n_workers
 
     def run(self) -> Outcomes:
         try:
@@ -193,6 +195,8 @@ class _ProcessPool(WorkerPool):
                     worker.pipe.send(None)
             for worker in self._workers:
                 worker.process.join()
+            if self._queue:  # no worker got a connection; this process waits for one
+                yield from InProcess().run(self._factory, [ticket.chunk for ticket in self._queue])
         except BaseException:
             self._stop()
             raise
@@ -209,7 +213,7 @@ class _ProcessPool(WorkerPool):
     def _hand_out(self) -> None:
         """Give each queued ticket to the worker with fewest, and no worker more than a fair share."""
         n_left = len(self._queue) + sum(len(worker.tickets) for worker in self._workers)
-        n_at_most = min(AHEAD, -(-n_left // self._n_workers))
+        n_at_most = min(AHEAD, -(-n_left // max(1, self._n_lanes)))
         while self._queue:
             takers = [worker for worker in self._workers if worker.takes(self._queue[0], n_at_most)]
             if not takers:
@@ -223,7 +227,8 @@ class _ProcessPool(WorkerPool):
             has_ended = not worker.process.is_alive()  # asked first: what it said before is still in the pipe
             for key, outcome in worker.words():
                 if isinstance(outcome, BaseException):
-                    raise outcome
+                    self._do_without(worker, outcome)
+                    break
                 if outcome == READY:
                     worker.is_ready = True
                     self._starts.note_ready()
@@ -231,9 +236,21 @@ class _ProcessPool(WorkerPool):
                     self._queue.append(worker.tickets.pop(key))
                 else:
                     yield worker.tickets.pop(key).chunk, outcome
-            if has_ended:
+            if has_ended and worker in self._workers:
                 yield from self._bury(worker)
         self._hand_out()
+
+    def _do_without(self, worker: _Worker, error: BaseException) -> None:
+        """Leave the chunks of a worker that gets no connection to the others; raise any other error of a worker."""
+        if not is_short_of_connections(error):
+            raise error
+        if self._n_workers == self._n_lanes:
+            logger.warning("%s; going on with fewer workers", error)
+        self._n_lanes -= 1
+        self._workers.remove(worker)
+        self._queue.extend(worker.tickets.values())
+        worker.pipe.close()
+        worker.process.join()
 
     def _bury(self, worker: _Worker) -> Outcomes:
         """Remove a dead worker and requeue its tickets."""

@@ -29,9 +29,13 @@ def read_dsn(dsn: str, name: str) -> dict[str, str]:
     except psycopg.Error:
         parts = None
     if parts is None or not _is_cut_for_sure(dsn, parts):
-        way_out = f"; in an address, {ESCAPES}" if _SCHEME.match(dsn) else ""
-        raise UsageError(f"{name} is no valid connection string (its value is not shown){way_out}") from None
+        raise invalid_dsn(name, f"; in an address, {ESCAPES}" if _SCHEME.match(dsn) else "") from None
     return parts
+
+
+def invalid_dsn(name: str, way_out: str = "") -> UsageError:
+    """Return the refusal of the connection string of a setting; its value is not shown."""
+    return UsageError(f"{name} is no valid connection string (its value is not shown){way_out}")
 
 
 def _is_cut_for_sure(dsn: str, parts: dict[str, str]) -> bool:

@@ -7,20 +7,21 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 from weakref import WeakSet
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
-from prometheus.core.dsn import read_dsn
+from prometheus.core.dsn import invalid_dsn
+from prometheus.core.scarcity import is_short_of_connections
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
-from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer
+from prometheus.data.postgres.connections import SharedAttempt, fix_forms, require_answer, require_utf8, with_defaults
 from prometheus.data.postgres.pooler import REFUSED_PARAMETER, PooledConnection, open_connection
+from prometheus.data.postgres.shortage import PATIENCE_S, Shortage
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -28,13 +29,14 @@ from prometheus.errors import (
     DatabaseUnreachableError,
     NotMigratedError,
     PrometheusError,
-    UsageError,
 )
 
 MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
 """To one database: of one process that computes, and of the processes of a server that answers many at once."""
 MINIMUM_SERVER_VERSION = 140_000
 EMBEDDED_CHECK_EVERY_S = 5.0
+SUSPICIOUS_S = 1.0
+"""A pool that needs longer than this for a connection is asked whether the server refuses it one."""
 
 
 class EmbeddedPostgres(Protocol):
@@ -68,6 +70,7 @@ class PostgresDatabases(ABC):
         self._most_connections = MAX_OF_READERS // n_processes if read_only else MAX_CONNECTIONS_PER_DATABASE
         self.config = config
         self.is_read_only = read_only
+        self._is_one_of_several = n_processes > 1
         self.announce = announce or (lambda _message: None)
         self._begin()
         _MANAGERS.add(self)
@@ -76,6 +79,9 @@ class PostgresDatabases(ABC):
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
         self._pooled: set[DatabaseName] = set()
+        patience_s = self.config.connect_timeout_s if self.is_read_only else PATIENCE_S
+        is_for_others = self._is_one_of_several and not self.is_read_only  # another worker does its work
+        self.shortage = Shortage(0.0 if is_for_others else patience_s, self._close_pools)
         self._embedded_check_due = 0.0
         self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
 
@@ -121,10 +127,13 @@ class PostgresDatabases(ABC):
         """Close every pool; the next connection opens a new one."""
         has_lock = self._lock.acquire(timeout=self.config.connect_timeout_s if self.is_read_only else -1)
         try:
-            pools, self._pools = list(self._pools.values()), {}
+            self._close_pools()
         finally:
             if has_lock:
                 self._lock.release()
+
+    def _close_pools(self) -> None:
+        pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             pool.close()
 
@@ -153,12 +162,12 @@ class PostgresDatabases(ABC):
 
     @contextmanager
     def _connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
-        pool = self._pool(database)
-        try:
-            connection = pool.getconn(timeout=self.config.connect_timeout_s)
-        except psycopg.OperationalError as error:
-            self._embedded_check_due = 0.0
-            raise _connection_error(database, error) from error
+        lent = None if self.shortage.is_on else self._lend(database)
+        if lent is None:
+            with self._connect(database) as connection, _explained(database, connection):
+                yield connection
+            return
+        pool, connection = lent
         try:
             with _explained(database, connection), connection:
                 yield connection
@@ -166,6 +175,30 @@ class PostgresDatabases(ABC):
             if connection.closed:  # the next one starts an embedded server again
                 self._embedded_check_due = 0.0
             pool.putconn(connection)
+
+    def _lend(self, database: DatabaseName) -> tuple[ConnectionPool, psycopg.Connection] | None:
+        """Return a connection of the pool, None where the server has none for it."""
+        pool, timeout_s = self._pool(database), float(self.config.connect_timeout_s)
+        if self.shortage.is_on:  # since the pool was asked for
+            return None
+        with suppress(psycopg.OperationalError):
+            return pool, pool.getconn(timeout=min(SUSPICIOUS_S, timeout_s))
+        if self.shortage.is_on or (pool.get_stats().get("connections_errors") and self._is_short(database)):
+            return None
+        try:
+            return pool, pool.getconn(timeout=max(0.0, timeout_s - SUSPICIOUS_S))
+        except psycopg.OperationalError as error:
+            self._embedded_check_due = 0.0
+            raise _connection_error(database, error) from error
+
+    def _is_short(self, database: DatabaseName) -> bool:
+        try:
+            self._connect_once(database).close()
+        except PrometheusError as error:
+            if not isinstance(error, DatabaseUnreachableError) or not is_short_of_connections(error):
+                return False
+            self.shortage.begin(error)
+        return self.shortage.is_on
 
     def _pool(self, database: DatabaseName) -> ConnectionPool:
         if not self.is_read_only:
@@ -223,7 +256,7 @@ class PostgresDatabases(ABC):
         if found is not None and found > wanted:
             connection.close()
             raise NotMigratedError(database, found, wanted)
-        _require_utf8(database, connection)
+        require_utf8(database, connection)
         connection.rollback()
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- slow to import, as is Alembic
 
@@ -236,12 +269,15 @@ class PostgresDatabases(ABC):
         return found, wanted
 
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
+        return self.shortage.wait_out(partial(self._connect_once, database, owner=owner))
+
+    def _connect_once(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
             connection = open_connection(self._conninfo(database, owner=owner))
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
-            raise _invalid_dsn(database) from None
+            raise invalid_dsn(f"PROMETHEUS_{database.upper()}_DSN") from None
         if isinstance(connection, PooledConnection):
             self._pooled.add(database)
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
@@ -256,7 +292,7 @@ class PostgresDatabases(ABC):
         else:
             secret = self.config.historical_dsn if database == "historical" else self.config.runtime_dsn
             base = secret.get_secret_value() if secret else ""
-        return _with_defaults(base, database, self.config, read_only=self.is_read_only and not owner)
+        return with_defaults(base, database, self.config, read_only=self.is_read_only and not owner)
 
     @property
     @abstractmethod
@@ -290,39 +326,6 @@ def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterat
         raise known from error
 
 
-def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
-    """Add deadlines and a name to a DSN; what the user wrote wins, but for the right to write and `fix_forms`."""
-    given = read_dsn(base, f"PROMETHEUS_{database.upper()}_DSN")
-    options = (
-        f"-c statement_timeout={config.statement_timeout_s}s "
-        r"-c default_transaction_isolation=read\ committed "  # after waiting for a lock, see what its holder did
-        # else a machine that lost its power in a transaction would block others that write its rows for two hours
-        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-    )
-    last = ["-c default_transaction_read_only=on"] if read_only else []
-    return make_conninfo(
-        base,
-        connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
-        application_name=given.get("application_name", "prometheus"),
-        keepalives_idle=given.get("keepalives_idle", 30),
-        tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
-        client_encoding="UTF8",
-        options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
-    )
-
-
-def _require_utf8(database: DatabaseName, connection: psycopg.Connection) -> None:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding == "UTF8":
-        return
-    name = connection.info.dbname
-    connection.close()
-    way_out = "create one with ENCODING 'UTF8' TEMPLATE template0"
-    raise DatabaseError(
-        f"{database} database: {name} is in {encoding}, not UTF8, and cannot hold every text; {way_out}"
-    )
-
-
 def _begin_in_child() -> None:
     for manager in list(_MANAGERS):
         manager.begin_in_child()
@@ -331,10 +334,6 @@ def _begin_in_child() -> None:
 _MANAGERS: WeakSet[PostgresDatabases] = WeakSet()
 _OF_PARENTS: list[object] = []  # never closed in a child: that would end the sessions of the parent
 os.register_at_fork(after_in_child=_begin_in_child)
-
-
-def _invalid_dsn(database: DatabaseName) -> UsageError:
-    return UsageError(f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)")
 
 
 def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> str | None:

@@ -15,7 +15,8 @@ from typing import LiteralString
 
 import psycopg
 
-from prometheus.data.postgres.connections import HistoricalDatabase, RuntimeDatabase
+from prometheus.data.postgres.connections import RuntimeDatabase
+from prometheus.data.postgres.database import PostgresDatabases
 from prometheus.data.postgres.pooler import PooledConnection
 from prometheus.errors import DatabaseError, PrometheusError, run_under_way
 
@@ -51,11 +52,13 @@ _HOLDER = """
 class SessionClaims:
     """Claims of one worker, on a connection of their own; not for use by several threads.
 
-    Where the connection is lost, work goes on without claims: another run may do the same chunk, with the same result.
+    Where the connection is lost, or the server needs it for rows, work goes on without claims: another run may do the
+    same chunk, with the same result.
     """
 
-    def __init__(self, databases: HistoricalDatabase) -> None:
+    def __init__(self, databases: PostgresDatabases) -> None:
         self._databases = databases
+        databases.shortage.spares.add(self)
         self._scope = ExitStack()
         self._connection: psycopg.Connection | None = None
         self._held: list[str] = []  # behind a pooler, where only the end of the transaction releases a lock
@@ -63,6 +66,8 @@ class SessionClaims:
 
     def try_claim(self, key: str) -> bool:
         """Claim a piece of work; False while another run holds it, `CLAIM_TIMEOUT_S` at most."""
+        if self._databases.shortage.is_on:  # rows come first
+            return True
         try:
             is_free = self._take(self._open(), key)
         except (psycopg.OperationalError, DatabaseError):
@@ -80,10 +85,11 @@ class SessionClaims:
 
     def release(self, key: str) -> None:
         """Release a claim; no effect if already lost."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             return
         try:
-            self._give_back(self._connection, key)
+            self._give_back(connection, key)
         except psycopg.OperationalError:
             self.close()
 
@@ -102,12 +108,14 @@ class SessionClaims:
             self._scope.close()
 
     def _open(self) -> psycopg.Connection:
-        if self._connection is None:
-            self._connection = self._scope.enter_context(self._databases.get_historical_connection())
-            if not isinstance(self._connection, PooledConnection):
-                self._connection.autocommit = True  # a claim is not part of any transaction
-                self._connection.execute(_NOTICE_A_DEAD_CLIENT)
-        return self._connection
+        connection = self._connection
+        if connection is None:
+            connection = self._scope.enter_context(self._databases.get_historical_connection())
+            if not isinstance(connection, PooledConnection):
+                connection.autocommit = True  # a claim is not part of any transaction
+                connection.execute(_NOTICE_A_DEAD_CLIENT)
+            self._connection = connection
+        return connection
 
     def _take(self, connection: psycopg.Connection, key: str) -> bool:
         if not isinstance(connection, PooledConnection):
@@ -133,7 +141,7 @@ class SessionClaims:
                 self._take(connection, each)
 
 
-def open_claims(databases: HistoricalDatabase) -> closing[SessionClaims]:
+def open_claims(databases: PostgresDatabases) -> closing[SessionClaims]:
     """Return claims for a ``with``, at whose end they are released."""
     return closing(SessionClaims(databases))
 
