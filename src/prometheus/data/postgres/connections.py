@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import psycopg
@@ -17,12 +17,14 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from prometheus.arrays import DateVector, Float32Matrix
-from prometheus.core.config import PrometheusConfig
 from prometheus.core.dsn import read_dsn
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
 from prometheus.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from prometheus.core.config import PrometheusConfig
 
 T = TypeVar("T")
 Query: TypeAlias = LiteralString | sql.Composed
