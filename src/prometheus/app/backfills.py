@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict
-
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.prices import PriceHistories
 from prometheus.app.wiring import UseCase, Wiring, warn_of_cut_windows
@@ -31,6 +29,7 @@ from prometheus.backfill.work import (
     run_backfill,
 )
 from prometheus.core.config import PrometheusConfig
+from prometheus.core.dsn import read_dsn
 from prometheus.core.provenance import self_contained
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.models import LoggedRun
@@ -104,6 +103,8 @@ class BackfillCase(UseCase):
         chosen = choice.engine(self._wired.config)
         engine = chosen if chunks else InProcess(dry_run=choice.dry_run)  # no cluster is started for nothing
         listener = None if choice.dry_run else reports_to
+        if isinstance(engine, LocalWorkers):
+            self._wired.db_manager.close_all()  # the workers may need what lies idle here
         done = run_backfill(engine, factory, chunks, nothing, progress or self._wired.progress, listener)
         if not choice.dry_run:
             return done
@@ -143,7 +144,9 @@ class DatabaseWorkFactory(ABC, Generic[RequestT]):
     @contextmanager
     def open(self, n_processes: int, /) -> Iterator[OpenedWork]:
         """Yield the work, for one of `n_processes` that share this machine's cores."""
-        databases = self.databases or DatabaseManager(self.config, announce=logger.info, is_known=True)
+        databases = self.databases or DatabaseManager(
+            self.config, announce=logger.info, n_processes=n_processes, is_known=True
+        )
         try:
             with open_claims(databases) as claims:
                 yield OpenedWork(self.work(databases, n_processes), claims)
@@ -191,8 +194,8 @@ def is_local_database(config: PrometheusConfig) -> bool:
 
 
 def _is_loopback(dsn: str) -> bool:
-    given = conninfo_to_dict(dsn)
-    host = str(given.get("hostaddr") or given.get("host") or "")
+    given = read_dsn(dsn, "a DSN")
+    host = given.get("hostaddr") or given.get("host") or ""
     return not host or host.startswith(("/", "@", "127.", "localhost", "::1"))
 
 

@@ -1,8 +1,8 @@
 """Chunks run on this machine: in this process, or in several that receive chunks and send reports by pipe.
 
 A process reads and encodes the next chunk while it writes this one. The driver of several touches no data. Each worker
-has its own connections and models; if one dies, its chunk goes to another. A chunk that kills worker after worker is
-halved until the item at fault is alone; that item is a failure of the run.
+has its own connections and models; if one dies, ready or not, its chunks go to another. A chunk that kills worker after
+worker is halved until the item at fault is alone; that item is a failure of the run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from prometheus.backfill.deaths import Starts, how_killed
 from prometheus.backfill.plan import Chunk
 from prometheus.backfill.work import ChunkWork, NoClaims, OpenedWork, Outcomes, Ticket, WorkerPool, WorkFactory
 from prometheus.core.logs import configure_logging
 from prometheus.core.runs import retry_lost_connection
-from prometheus.errors import worker_not_started
+from prometheus.core.scarcity import is_short_of_connections
 
 AHEAD = 3
 """Chunks a worker has at once: the one it writes, the one it reads and encodes meanwhile, and one more."""
@@ -181,6 +182,8 @@ class _ProcessPool(WorkerPool):
         self._n_workers = n_workers
         self._context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
         self._workers: list[_Worker] = []
+        self._starts = Starts()
+        self._n_lanes = n_workers
 
     def run(self) -> Outcomes:
         try:
@@ -193,6 +196,8 @@ class _ProcessPool(WorkerPool):
                     worker.pipe.send(None)
             for worker in self._workers:
                 worker.process.join()
+            if self._queue:  # no worker got a connection; this process waits for one
+                yield from InProcess().run(self._factory, [ticket.chunk for ticket in self._queue])
         except BaseException:
             self._stop()
             raise
@@ -209,7 +214,7 @@ class _ProcessPool(WorkerPool):
     def _hand_out(self) -> None:
         """Give each queued ticket to the worker with fewest, and no worker more than a fair share."""
         n_left = len(self._queue) + sum(len(worker.tickets) for worker in self._workers)
-        n_at_most = min(AHEAD, -(-n_left // self._n_workers))
+        n_at_most = min(AHEAD, -(-n_left // max(1, self._n_lanes)))
         while self._queue:
             takers = [worker for worker in self._workers if worker.takes(self._queue[0], n_at_most)]
             if not takers:
@@ -223,30 +228,45 @@ class _ProcessPool(WorkerPool):
             has_ended = not worker.process.is_alive()  # asked first: what it said before is still in the pipe
             for key, outcome in worker.words():
                 if isinstance(outcome, BaseException):
-                    raise outcome
+                    self._do_without(worker, outcome)
+                    break
                 if outcome == READY:
                     worker.is_ready = True
+                    self._starts.note_ready()
                 elif outcome == BUSY:
                     self._queue.append(worker.tickets.pop(key))
                 else:
                     yield worker.tickets.pop(key).chunk, outcome
-            if has_ended:
+            if has_ended and worker in self._workers:
                 yield from self._bury(worker)
         self._hand_out()
+
+    def _do_without(self, worker: _Worker, error: BaseException) -> None:
+        """Leave the chunks of a worker that gets no connection to the others; raise any other error of a worker."""
+        if not is_short_of_connections(error):
+            raise error
+        if self._n_workers == self._n_lanes:
+            logger.warning("%s; going on with fewer workers", error)
+        self._n_lanes -= 1
+        self._workers.remove(worker)
+        self._queue.extend(worker.tickets.values())
+        worker.pipe.close()
+        worker.process.join()
 
     def _bury(self, worker: _Worker) -> Outcomes:
         """Remove a dead worker and requeue its tickets."""
         self._workers.remove(worker)
         worker.process.join()
         worker.pipe.close()
+        code = worker.process.exitcode
         if not worker.is_ready:
-            raise worker_not_started(worker.process.exitcode)
-        logger.warning(
-            "a worker ended with exit code %s; %d chunks go to another one",
-            worker.process.exitcode, len(worker.tickets),
-        )  # fmt: skip
-        for ticket in worker.tickets.values():
-            yield from self._requeue(ticket, worker.process.exitcode)
+            self._starts.note_end(code)
+        end = f"ended with exit code {code}" if code is None or code >= 0 else f"was {how_killed(code)}"
+        logger.warning("a worker %s; %d chunks go to another one", end, len(worker.tickets))
+        if not worker.is_ready:
+            self._queue.extend(worker.tickets.values())  # it had not touched them
+        for ticket in worker.tickets.values() if worker.is_ready else ():
+            yield from self._requeue(ticket, code)
         if self._queue:
             self._workers.append(self._start())
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 from pydantic import BaseModel, SecretStr
 
 from prometheus.core.config import LIBPQ_TARGET_VARIABLES, PrometheusConfig
+from prometheus.core.dsn import read_dsn
+from prometheus.errors import UsageError
 
 PREFIX = "PROMETHEUS_"
 DEFAULT = "default"
@@ -23,12 +24,8 @@ _SHOWN = {
     "connect_timeout", "target_session_attrs",
 }  # fmt: skip
 """Parts of a DSN that are no secrets; all others are masked."""
-_PLAIN = {
-    "port": re.compile(r"[\d,]*"),
-    "host": re.compile(r"@?[^@]*"),
-    "dbname": re.compile(r"[^@=/:]*"),
-}
-"""A DSN with an unescaped ``@`` or ``/`` in its password is cut in the wrong place, and pieces of it end up here."""
+_PLAIN = {"dbname": re.compile(r"[^@=/:]*"), "user": re.compile(r"[^/:]*")}
+"""Another DSN inside a part of this one, or a piece of a password that `read_dsn` cannot tell from it."""
 
 NOT_SENT = {"service", "servicefile", "passfile"}
 """A service is sent as what it stands for; a password file is of no use elsewhere."""
@@ -75,12 +72,12 @@ def mask_dsn(dsn: str) -> str:
     '********'
     """
     try:
-        parts = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
+        parts = read_dsn(dsn, "")
+    except UsageError:
         return MASK
-    if any(not pattern.fullmatch(str(parts.get(name) or "")) for name, pattern in _PLAIN.items()):
+    if any(not pattern.fullmatch(parts.get(name, "")) for name, pattern in _PLAIN.items()):
         return MASK
-    return make_conninfo(**{name: str(value) if name in _SHOWN else MASK for name, value in parts.items()})
+    return make_conninfo(**{name: value if name in _SHOWN else MASK for name, value in parts.items()})
 
 
 def _explain(config: PrometheusConfig, field: str, environment: Mapping[str, str]) -> Setting:
@@ -122,15 +119,15 @@ def self_contained(config: PrometheusConfig) -> PrometheusConfig:
     if config.uses_embedded_server:
         return config
     dsns = {"historical_dsn": config.historical_dsn, "runtime_dsn": config.runtime_dsn}
-    return config.model_copy(update={name: _with_environment(dsn) for name, dsn in dsns.items()})
+    return config.model_copy(update={name: _with_environment(name, dsn) for name, dsn in dsns.items()})
 
 
-def _with_environment(dsn: SecretStr | None) -> SecretStr:
+def _with_environment(field: str, dsn: SecretStr | None) -> SecretStr:
     """Add what libpq takes from its variables, the service they name, and the account's name."""
     inherited = {
         option.keyword.decode(): option.val.decode()
         for option in Conninfo.get_defaults()
         if option.val is not None and option.val != option.compiled and option.keyword.decode() not in NOT_SENT
     }
-    given = conninfo_to_dict(dsn.get_secret_value() if dsn else "")
-    return SecretStr(make_conninfo(**{**inherited, **{name: str(value) for name, value in given.items()}}))
+    given = read_dsn(dsn.get_secret_value() if dsn else "", f"{PREFIX}{field.upper()}")
+    return SecretStr(make_conninfo(**{**inherited, **given}))

@@ -8,19 +8,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from prometheus.arrays import DateVector, Float32Matrix
+from prometheus.core.dsn import read_dsn
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.migrations import DatabaseName
 from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
-from prometheus.data.postgres.durability import SAFEGUARDS
 from prometheus.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from prometheus.core.config import PrometheusConfig
 
 T = TypeVar("T")
 Query: TypeAlias = LiteralString | sql.Composed
@@ -155,17 +159,10 @@ class SharedAttempt(Generic[T]):
 
 def fix_forms(connection: psycopg.Connection[Any]) -> None:
     """Make an idle connection write and read values in `FORMS`; done after the login, where PGTZ and the like win."""
-    ask_and_fix_forms(connection)
-
-
-def ask_and_fix_forms(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """Do what `fix_forms` does, and return the server's `SAFEGUARDS`, all by one query."""
     settings = [sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in FORMS.items()]
-    asked = [sql.SQL("current_setting({})").format(name) for name in SAFEGUARDS]
     connection.autocommit = True
-    row = connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join([*asked, *settings]))).fetchone()
+    connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(settings)))
     connection.autocommit = False
-    return () if row is None else row[: len(SAFEGUARDS)]
 
 
 def require_answer(connection: psycopg.Connection[Any], timeout_s: float) -> None:
@@ -189,8 +186,29 @@ def require_answer(connection: psycopg.Connection[Any], timeout_s: float) -> Non
                 return
 
 
+def with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
+    """Add deadlines and a name to a DSN; what the user wrote wins, but for the right to write and `fix_forms`."""
+    given = read_dsn(base, f"PROMETHEUS_{database.upper()}_DSN")
+    options = (
+        f"-c statement_timeout={config.statement_timeout_s}s "
+        r"-c default_transaction_isolation=read\ committed "  # after waiting for a lock, see what its holder did
+        # else a machine that lost its power in a transaction would block others that write its rows for two hours
+        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+    )
+    last = ["-c default_transaction_read_only=on"] if read_only else []
+    return make_conninfo(
+        base,
+        connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
+        application_name=given.get("application_name", "prometheus"),
+        keepalives_idle=given.get("keepalives_idle", 30),
+        tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
+        client_encoding="UTF8",
+        options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
+    )
+
+
 def require_utf8(database: DatabaseName, connection: psycopg.Connection) -> None:
-    """Refuse, and close, a connection to a database that cannot hold every text."""
+    """Refuse a database, and close the connection to it, that cannot hold every text."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding == "UTF8":
         return

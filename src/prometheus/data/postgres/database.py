@@ -13,21 +13,24 @@ from typing import Protocol
 from weakref import WeakSet
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from prometheus.core.config import PrometheusConfig
+from prometheus.core.dsn import invalid_dsn
+from prometheus.core.scarcity import is_short_of_connections
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision, version_table
 from prometheus.data.postgres.connections import (
     SharedAttempt,
-    ask_and_fix_forms,
     fix_forms,
     one_line,
     require_answer,
     require_utf8,
+    with_defaults,
 )
 from prometheus.data.postgres.durability import DurabilityWatch
+from prometheus.data.postgres.pooler import REFUSED_PARAMETER, PooledConnection, open_connection
 from prometheus.data.postgres.reconnecting import Outages, borrow
+from prometheus.data.postgres.shortage import PATIENCE_S, Shortage
 from prometheus.errors import (
     DatabaseAuthenticationError,
     DatabaseError,
@@ -35,13 +38,14 @@ from prometheus.errors import (
     DatabaseUnreachableError,
     NotMigratedError,
     PrometheusError,
-    UsageError,
 )
 
 MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
 """To one database: of one process that computes, and of the processes of a server that answers many at once."""
 MINIMUM_SERVER_VERSION = 140_000
 EMBEDDED_CHECK_EVERY_S = 5.0
+SUSPICIOUS_S = 1.0
+"""A pool that needs longer than this for a connection is asked whether the server refuses it one."""
 
 
 class EmbeddedPostgres(Protocol):
@@ -81,6 +85,7 @@ class PostgresDatabases(ABC):
         self.config = config
         self.is_read_only = read_only
         self.durability = DurabilityWatch()
+        self._is_one_of_several = n_processes > 1
         self.announce = announce or (lambda _message: None)
         self._outages = Outages(config, is_patient=not read_only, is_known=is_known)
         self._begin()
@@ -89,6 +94,10 @@ class PostgresDatabases(ABC):
     def _begin(self) -> None:
         self._pools: dict[DatabaseName, ConnectionPool] = {}
         self._lock = threading.Lock()
+        self._pooled: set[DatabaseName] = set()
+        patience_s = self.config.connect_timeout_s if self.is_read_only else PATIENCE_S
+        is_for_others = self._is_one_of_several and not self.is_read_only  # another worker does its work
+        self.shortage = Shortage(0.0 if is_for_others else patience_s, self._close_pools)
         self._embedded_check_due = 0.0
         self._openings = {name: SharedAttempt(partial(self._open, name)) for name in DATABASE_NAMES}
 
@@ -127,7 +136,7 @@ class PostgresDatabases(ABC):
             raise DatabaseRefusedError(database, "this process may only read")
         opened = self._outages.of(database).wait_out(partial(self._open_own, database))
         with opened as connection, _explained(database, connection):
-            connection.execute("SET statement_timeout = 0")
+            connection.execute("SET LOCAL statement_timeout = 0")
             yield connection
 
     def close_all(self) -> None:
@@ -135,10 +144,13 @@ class PostgresDatabases(ABC):
         self._outages.stop_waiting()
         has_lock = self._lock.acquire(timeout=self.config.connect_timeout_s if self.is_read_only else -1)
         try:
-            pools, self._pools = list(self._pools.values()), {}
+            self._close_pools()
         finally:
             if has_lock:
                 self._lock.release()
+
+    def _close_pools(self) -> None:
+        pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             pool.close()
 
@@ -167,7 +179,13 @@ class PostgresDatabases(ABC):
 
     @contextmanager
     def _connection(self, database: DatabaseName) -> Iterator[psycopg.Connection]:
-        pool, connection = self._outages.of(database).wait_out(partial(self._borrow, database))
+        lent = self._outages.of(database).wait_out(partial(self._lend, database))
+        if lent is None:
+            alone = self._outages.of(database).wait_out(partial(self._connect, database))
+            with alone as connection, _explained(database, connection):
+                yield connection
+            return
+        pool, connection = lent
         try:
             with _explained(database, connection), connection:
                 yield connection
@@ -181,19 +199,31 @@ class PostgresDatabases(ABC):
                 self._embedded_check_due = 0.0
             pool.putconn(connection)
 
-    def _borrow(self, database: DatabaseName) -> tuple[ConnectionPool, psycopg.Connection]:
+    def _lend(self, database: DatabaseName) -> tuple[ConnectionPool, psycopg.Connection] | None:
+        """Return a connection of the pool, None where the server has none for it."""
+        self._pool(database)  # proves that the server answers and that the schema is there
+        if self.shortage.is_on:
+            return None
         try:
             return borrow(partial(self._pool, database), partial(self._look, database), self.config.connect_timeout_s)
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
+        except DatabaseUnreachableError as error:
+            if not is_short_of_connections(error):
+                raise
+            self.shortage.begin(error)
+            return None
 
     def _look(self, database: DatabaseName, pool: ConnectionPool) -> None:
         """Say why a pool gives no connection, and drop one that leads to a dead server; no effect on a busy one."""
         self._embedded_check_due, leads_to_it = 0.0, False
         try:
-            if not self.is_read_only:
-                self._connect(database).close()
+            if not self.is_read_only or pool.get_stats().get("connections_errors"):
+                self._connect_once(database).close()
             leads_to_it = pool.conninfo == self._conninfo(database)
+        except DatabaseUnreachableError as error:
+            leads_to_it = is_short_of_connections(error)
+            raise
         finally:
             if not leads_to_it:
                 self._pools.pop(database, pool).close(timeout=0)
@@ -226,10 +256,11 @@ class PostgresDatabases(ABC):
         half_s = self.config.connect_timeout_s / 2  # so that another connection can be had in time
         return ConnectionPool(
             self._conninfo(database),
+            connection_class=PooledConnection if database in self._pooled else psycopg.Connection,
             min_size=0,
             max_size=self._most_connections,
             open=True,
-            configure=fix_forms,
+            configure=None if database in self._pooled else fix_forms,
             check=partial(require_answer, timeout_s=half_s) if self.is_read_only else ConnectionPool.check_connection,
             reconnect_timeout=self.config.connect_timeout_s,
             name=f"prometheus-{database}",
@@ -267,13 +298,18 @@ class PostgresDatabases(ABC):
         return found, wanted
 
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
+        return self.shortage.wait_out(partial(self._connect_once, database, owner=owner))
+
+    def _connect_once(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
         try:
-            connection = psycopg.connect(self._conninfo(database, owner=owner))
-            self.durability.look(connection, ask_and_fix_forms(connection))
+            connection, safeguards = open_connection(self._conninfo(database, owner=owner))
+            self.durability.look(connection, safeguards)
         except psycopg.OperationalError as error:
             raise _connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
-            raise _invalid_dsn(database) from None
+            raise invalid_dsn(f"PROMETHEUS_{database.upper()}_DSN") from None
+        if isinstance(connection, PooledConnection):
+            self._pooled.add(database)
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             version = connection.info.server_version // 10_000
             connection.close()
@@ -286,7 +322,7 @@ class PostgresDatabases(ABC):
         else:
             secret = self.config.historical_dsn if database == "historical" else self.config.runtime_dsn
             base = secret.get_secret_value() if secret else ""
-        return _with_defaults(base, database, self.config, read_only=self.is_read_only and not owner)
+        return with_defaults(base, database, self.config, read_only=self.is_read_only and not owner)
 
     @property
     @abstractmethod
@@ -320,30 +356,6 @@ def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterat
         raise known from error
 
 
-def _with_defaults(base: str, database: DatabaseName, config: PrometheusConfig, *, read_only: bool) -> str:
-    """Add deadlines and a name to a DSN; what the user wrote wins, but for the right to write and `fix_forms`."""
-    try:
-        given = conninfo_to_dict(base)
-    except psycopg.ProgrammingError:
-        raise _invalid_dsn(database) from None
-    options = (
-        f"-c statement_timeout={config.statement_timeout_s}s "
-        r"-c default_transaction_isolation=read\ committed "  # after waiting for a lock, see what its holder did
-        # else a machine that lost its power in a transaction would block others that write its rows for two hours
-        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-    )
-    last = ["-c default_transaction_read_only=on"] if read_only else []
-    return make_conninfo(
-        base,
-        connect_timeout=given.get("connect_timeout", config.connect_timeout_s),
-        application_name=given.get("application_name", "prometheus"),
-        keepalives_idle=given.get("keepalives_idle", 30),
-        tcp_user_timeout=given.get("tcp_user_timeout", 30_000),
-        client_encoding="UTF8",
-        options=" ".join([options, *([str(given["options"])] if given.get("options") else []), *last]),
-    )
-
-
 def _begin_in_child() -> None:
     for manager in list(_MANAGERS):
         manager.begin_in_child()
@@ -352,10 +364,6 @@ def _begin_in_child() -> None:
 _MANAGERS: WeakSet[PostgresDatabases] = WeakSet()
 _OF_PARENTS: list[object] = []  # never closed in a child: that would end the sessions of the parent
 os.register_at_fork(after_in_child=_begin_in_child)
-
-
-def _invalid_dsn(database: DatabaseName) -> UsageError:
-    return UsageError(f"PROMETHEUS_{database.upper()}_DSN is no valid connection string (its value is not shown)")
 
 
 def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> str | None:
@@ -375,8 +383,8 @@ def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -
         for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
     ):
         return DatabaseAuthenticationError(database, text)
-    if "unsupported startup parameter" in text:
-        way_out = "add ignore_startup_parameters = options to pgbouncer.ini"
+    if REFUSED_PARAMETER in text:
+        way_out = f"add ignore_startup_parameters = {text.rpartition(':')[2].strip()} to pgbouncer.ini"
         return DatabaseError(f"{database} database: the pooler refuses what connections are set to ({text}); {way_out}")
     return DatabaseUnreachableError(database, text)
 
