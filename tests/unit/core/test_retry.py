@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
+from prometheus.core import runs
 from prometheus.core.runs import ATTEMPTS, retry_lost_connection
 from prometheus.errors import DatabaseRefusedError, DatabaseUnreachableError
 
@@ -30,7 +31,8 @@ class Work:
 
 
 @pytest.fixture(autouse=True)
-def without_waiting() -> Iterator[None]:
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(runs, "_outage_warning", runs._OneWarning())  # what another test said counts for nothing here
     stamina.set_testing(True, attempts=ATTEMPTS)
     yield
     stamina.set_testing(False)
