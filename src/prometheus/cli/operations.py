@@ -121,7 +121,9 @@ def _verified_lines(report: VerifyReport) -> Iterator[str]:
     yield from table([VERIFY_COLUMNS, *rows], numbers_right=True)
     for each in filter(lambda each: each.n_adopted, report.tables):
         yield f"{each.table}: {each.n_adopted:,} rows of earlier versions are held to what they are from now on"
-    yield f"{len(report.wrong):,} rows are wrong, {len(report.left):,} are left"
+    n_unread = sum(each.n_unread for each in report.tables)
+    not_compared = f"; {n_unread:,} could not be compared" if n_unread else ""
+    yield f"{len(report.wrong):,} rows are wrong, {len(report.left):,} are left{not_compared}"
 
 
 @subcommand(db, "")
