@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -174,24 +174,6 @@ def session_closes(market: str, first: date, last: date) -> tuple[DateVector, ND
     except ValueError as error:
         raise CalendarRangeError(market, first, FIRST_DATE, LAST_DATE) from error
     return closes.index.to_numpy().astype("M8[D]"), closes.dt.tz_localize(None).to_numpy().astype("M8[us]")
-
-
-def n_sessions_closed(market: str, since: date, now_utc: datetime) -> int:
-    """Return how many sessions of a market after a date have closed by an instant: how old that date is.
-
-    `NotFoundError` and `CalendarRangeError` as in `TradingCalendar`.
-
-    >>> n_sessions_closed("US_EQ", date(2024, 11, 27), datetime(2024, 11, 29, 18, 0, tzinfo=UTC))  # after a holiday
-    1
-    """
-    now = now_utc.astimezone(UTC)
-    sessions, closes = _closes_of_years(market, since.year, now.date().replace(day=1))
-    return int(((sessions > np.datetime64(since)) & (closes <= np.datetime64(now.replace(tzinfo=None)))).sum())
-
-
-@lru_cache(64)
-def _closes_of_years(market: str, first_year: int, month: date) -> tuple[DateVector, NDArray[np.datetime64]]:
-    return session_closes(market, date(first_year, 1, 1), month)
 
 
 def market_zone(market: str) -> ZoneInfo | None:

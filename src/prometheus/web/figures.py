@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -16,9 +16,10 @@ from prometheus.app import App
 from prometheus.app.overview import instrument_of
 from prometheus.app.run_log import NightlyRun, RunResult
 from prometheus.errors import DatabaseError, PrometheusError
-from prometheus.market.calendar import US_EQ, n_sessions_closed
+from prometheus.market.calendar import US_EQ
 from prometheus.regime.history import NewestState
 from prometheus.regime.types import RegimeLabel
+from prometheus.web.session_closes import SessionAges
 
 KEPT_S = 10.0
 """How old figures may be: the databases are asked once in this time, however often these are."""
@@ -53,6 +54,7 @@ class StoredFigures(Collector):
         self._failed: Callable[[DatabaseError], object] = lambda _error: None
         self._task: asyncio.Task[None] | None = None
         self._due = 0.0
+        self._ages = SessionAges()
 
     def tell(self, answered: Callable[[], object], failed: Callable[[DatabaseError], object]) -> None:
         """Call one of these, on a thread of its own, whenever the databases were asked."""
@@ -91,15 +93,16 @@ class StoredFigures(Collector):
         states = app.wired.timelines.newest()
         instruments = [instrument_of(app.wired.config, each.region, each.metadata) for each in states]
         markets = app.wired.catalog.markets_of(sorted({name for name in instruments if name is not None}))
-        ages = [
-            _age(markets.get(name or "", US_EQ), each.as_of_date.isoformat(), now)
-            for each, name in zip(states, instruments, strict=True)
+        days = [
+            (markets.get(name or "", US_EQ), each.as_of_date) for each, name in zip(states, instruments, strict=True)
         ]
         newest = next(iter(app.runs.newest(1)), None)
         ended = app.runs.newest_that_ended()
-        found = [] if ended is None else [(market, _age(market, day, now)) for market, day in ended.sessions.items()]
-        night_ages = [(market, age) for market, age in found if age is not None]
-        return Reading(states, ages, app.alerts.outbox.n_pending(), newest, ended, night_ages)
+        of_night = [] if ended is None else [(name, date.fromisoformat(day)) for name, day in ended.sessions.items()]
+        ages = self._ages.of([*days, *of_night], now)
+        of_markets = zip((market for market, _ in of_night), ages[len(days) :], strict=True)
+        night_ages = [(market, age) for market, age in of_markets if age is not None]
+        return Reading(states, ages[: len(days)], app.alerts.outbox.n_pending(), newest, ended, night_ages)
 
 
 def gauges_of_regimes(states: Sequence[NewestState], ages: Sequence[int | None]) -> Iterator[GaugeMetricFamily]:
@@ -177,10 +180,3 @@ def gauges_of_nights(
 
 def _one(name: str, told: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, told, value=value)
-
-
-def _age(market: str, day: str, now_utc: datetime) -> int | None:
-    try:
-        return n_sessions_closed(market, datetime.fromisoformat(day).date(), now_utc)
-    except PrometheusError:  # a market of the user's own, without a calendar
-        return None
