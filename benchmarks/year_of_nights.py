@@ -117,7 +117,7 @@ class Year:
         self._first, self._begin = date(year - 9, 1, 1), date(year, 1, 1)
         weekdays = [self._begin + timedelta(days=n) for n in range(366)]
         self._days = [day for day in weekdays if day.weekday() < 5][:n_nights]
-        self._n_sessions = 0
+        self._n_days = self._n_sessions = 0
         self._n_waited = self._n_refused = 0
 
     def prepare(self) -> None:
@@ -164,8 +164,9 @@ class Year:
     def _day(self, day: date, month: Month) -> None:
         own, server, begin = children_cpu(), server_cpu_s(), time.perf_counter()
         if is_trading_day(US_EQ, day):
-            self._n_sessions += 1
-            self._session(day, self._n_sessions)
+            self._n_days += 1
+            self._n_sessions += self._n_days != CLOSED_AT
+            self._session(day, self._n_days)
         done = self._call("nightly", "--as-of", str(day), "--json")
         if done.returncode not in (0, 3):
             self.lost.append(f"{day}: {done.returncode} {done.stderr[-300:]}")
@@ -176,7 +177,6 @@ class Year:
     def _session(self, day: date, number: int) -> None:
         """Bring the bars of a session, with what befalls them."""
         if number == CLOSED_AT:
-            self._n_sessions -= 1
             with open_app(PrometheusConfig()) as app:
                 app.wired.told.close(US_EQ, day, "a storm", "benchmark")
             return

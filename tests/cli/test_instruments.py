@@ -12,7 +12,9 @@ from tests.cli.test_skipped import copy_bars
 from tests.fixtures.commands import Run
 from tests.fixtures.database import TableDigest
 
+from prometheus.app import App
 from prometheus.app.databases import DatabaseManager
+from prometheus.data.renaming import CarriedHistories
 
 AS_OF = "2025-01-31"
 NIGHT = ["nightly", "--as-of", AS_OF, "--since", "2025-01-15"]
@@ -108,6 +110,38 @@ def test_a_rename_is_done_once_and_can_be_taken_back(
     assert rows(db_manager, emptied) == [(0,)], "of years that have no bar any longer"
     twice = run("instruments", "rename", "OLD", "NEW", "--undo")
     assert (twice.exit_code, len(twice.errors)) == (5, 1), twice.stderr
+
+
+def test_the_page_and_the_closes_of_a_region_follow(
+    run: Run, renamed: None, db_manager: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, {"ALONE": FOLLOWED["ALONE"]})
+    assert run("instruments", "rename", "OLD", "NEW").exit_code == 0
+    report_of(run, *NIGHT)
+    app = App(db_manager)
+    (row,) = app.overview.on(date.fromisoformat(AS_OF)).rows
+    assert (row.instrument_id, str(row.close_date)) == ("OLD", AS_OF)
+    assert str(app.regimes.closes(app.regimes.history("ALONE"), date.min, date.max).dates[-1]) == "2025-07-23"
+    listed = {each.instrument.instrument_id: each.close for each in app.overview.instruments(date.fromisoformat(AS_OF))}
+    assert listed["OLD"] == listed["NEW"]
+
+
+def test_a_rename_that_was_killed_between_the_two_databases_is_completed_by_the_next(
+    run: Run, renamed: None, table_digests: TableDigest, db_manager: DatabaseManager
+) -> None:
+    histories = CarriedHistories(db_manager)
+    histories.carry("OLD", "NEW", date.fromisoformat(RENAMED))  # and no name is noted
+    killed = table_digests()
+
+    done = run("instruments", "rename", "OLD", "NEW")
+
+    assert done.exit_code == 0, done.stderr
+    changed = {name for name, found in table_digests().items() if found != killed[name]}
+    assert changed == {"runtime.instrument_renames"}
+    assert run("instruments", "rename", "OLD", "NEW", "--undo").exit_code == 0
+    assert rows(db_manager, "SELECT min(trade_date) FROM prices_daily WHERE instrument_id = 'NEW'") == [
+        (date.fromisoformat(RENAMED),)
+    ]
 
 
 def test_an_id_without_bars_of_its_own_takes_all_and_leaves_nothing_behind(

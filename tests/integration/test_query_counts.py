@@ -117,7 +117,7 @@ def test_an_overview_costs_the_same_however_many_regions_there_are(app: App) -> 
         app.regimes.run(RegimeRequest(region, "X", DateSpan.of_range(DAYS[300].item(), DAYS[-1].item()), 63, None))
     ASKED.clear()
     assert len(app.overview.on(AS_OF).rows) == 4
-    assert len(ASKED) == n_of_one == 8
+    assert len(ASKED) == n_of_one == 9
 
 
 def _kind_of(statement: str) -> str:

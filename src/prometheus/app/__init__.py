@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from prometheus.app import window_search as _window_search
     from prometheus.app.wiring import Wiring
     from prometheus.backfill.work import NamedProgress
+    from prometheus.protocols import BarSource
 
 _IN_A_FOLDER = ("regimes", "analogs", "face")
 _OVER_THE_APP = ("briefings", "definitions", "nightly", "quick")
@@ -132,6 +133,10 @@ class FolderWiring:
         self.reader, self.registry = self.stores.bars, self.stores.registry
         self.storage, self.vectors = self.stores.states, self.stores.numeric
         self.timelines = self.stores.timelines
+
+    def following(self, _names: Collection[str]) -> BarSource:
+        """Return the reader: a folder knows no renames."""
+        return self.reader
 
     def visible_state(self) -> object:
         """Return a mark that equals no other: a folder does not say whether something was written."""

@@ -196,7 +196,7 @@ class Histories:
     def closes_between(self, instrument_id: str | None, start: date, end: date) -> Closes:
         """Return the adjusted closes of an instrument from `start` to `end`; empty for None or without a bar."""
         named = [] if instrument_id is None else [instrument_id]
-        bars = self._wired.reader.load_bars(named, start, end, 1, ["adjusted_close"])
+        bars = self._wired.following(named).load_bars(named, start, end, 1, ["adjusted_close"])
         is_asked = bars.dates >= np.datetime64(start, "D")
         return Closes(instrument_id, bars.dates[is_asked], bars.column("adjusted_close")[is_asked])
 

@@ -70,14 +70,14 @@ class KeepInstruments(UseCase):
         told, histories = self._wired.told.load(), CarriedHistories(self._wired.db_manager)
         known = told.renames.get(old)
         self._require_new_name(told, old, new)
-        theirs, own = histories.reach(old), histories.reach(new)
+        theirs, first_own = histories.reach(old), histories.first_own(new, old)
         if theirs.first is None or theirs.newest is None:
             raise unknown_instrument(old)
         day_after = theirs.newest + timedelta(days=1)
         if known is not None:
             return known, {}
-        since = from_date or own.first or day_after
-        until = min(since, own.first or date.max)
+        since = from_date or first_own or day_after
+        until = min(since, first_own or date.max)
         differing = histories.differing(old, new, until)
         if differing:
             raise InputRefusedError(

@@ -229,7 +229,7 @@ class ViewRegions(UseCase):
 
     def _closes(self, names: Sequence[str], until: date) -> dict[str, tuple[date, float, float | None]]:
         """Return date and close of each instrument's newest bar up to a date, and its adjusted return."""
-        bars = self._wired.reader.load_bars(names, until, until, 2, ["close", "adjusted_close"])
+        bars = self._wired.following(names).load_bars(names, until, until, 2, ["close", "adjusted_close"])
         found: dict[str, tuple[date, float, float | None]] = {}
         for each in (part for part in bars.each() if len(part)):
             adjusted = each.column("adjusted_close")

@@ -162,6 +162,11 @@ class Wiring:
 
         WindowIndex(self.db_manager, model_id).sync()
 
+    def following(self, names: Collection[str]) -> BarSource:
+        """Return a reader of the bars of some instruments, of those that were renamed under their present ids."""
+        present = {name: now for name, (now, _) in self.catalog.present(names).items() if name != now}
+        return RenamedBars(self.reader, present) if present else self.reader
+
     def at_session(self, span: DateSpan, market: str, instrument_ids: Sequence[str]) -> DateSpan:
         """Move a single date that is not a session to the previous one, with a warning."""
         if span.is_range or self.reader.has_bar_on(span.start, instrument_ids):

@@ -20,6 +20,14 @@ _DIFFERING = """
           IS DISTINCT FROM (old.open, old.high, old.low, old.close, old.adjusted_close, old.volume, old.currency)
     ORDER BY 1
 """
+_FIRST_OWN = """
+    SELECT min(new.trade_date) FROM prices_daily new LEFT JOIN prices_daily old
+      ON old.instrument_id = %(old)s AND old.trade_date = new.trade_date
+      AND (old.open, old.high, old.low, old.close, old.adjusted_close, old.volume, old.currency, old.known_from)
+          IS NOT DISTINCT FROM
+          (new.open, new.high, new.low, new.close, new.adjusted_close, new.volume, new.currency, new.known_from)
+    WHERE new.instrument_id = %(new)s AND old.instrument_id IS NULL
+"""
 _COPY = sql.SQL("""
     INSERT INTO {table} (instrument_id, trade_date, {columns}) SELECT %(new)s, trade_date, {columns} FROM {table}
     WHERE instrument_id = %(old)s AND trade_date < %(until)s ORDER BY trade_date ON CONFLICT DO NOTHING
@@ -46,6 +54,11 @@ class CarriedHistories(HistoricalTables):
     def reach(self, instrument_id: str) -> Reach:
         """Return how far the bars of an instrument reach."""
         return Reach(*(self._db.row(_REACH, (instrument_id,)) or (None, None)))
+
+    def first_own(self, new: str, old: str) -> date | None:
+        """Return the first bar of `new` that is no copy of one of `old`: a carrying over that was killed left some."""
+        found: date | None = self._db.value(_FIRST_OWN, {"new": new, "old": old})
+        return found
 
     def differing(self, old: str, new: str, first: date) -> list[date]:
         """Return the dates from `first` on of which `new` lacks the bar of `old` as it is."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
+
 from prometheus.market.bars import PriceBars
 from prometheus.protocols import BarSource
 
@@ -23,7 +25,15 @@ class RenamedBars:
     def load_bars(
         self, instrument_ids: Sequence[str], first: date, last: date, n_before: int, fields: Sequence[str]
     ) -> PriceBars:
-        """Return bars as the source does; no two names may stand for one instrument."""
+        """Return bars as the source does; two names that stand for one instrument have the same bars."""
         names = tuple(dict.fromkeys(instrument_ids))
         ids = [self._present.get(name, name) for name in names]
-        return replace(self._source.load_bars(ids, first, last, n_before, fields), instrument_ids=names)
+        bars = self._source.load_bars(ids, first, last, n_before, fields)
+        if len(bars.instrument_ids) == len(names):
+            return replace(bars, instrument_ids=names)
+        found = dict(zip(bars.instrument_ids, bars.each(), strict=True))
+        parts = [found[each] for each in ids]
+        return PriceBars(
+            names, np.cumsum([0, *map(len, parts)]), np.concatenate([each.dates for each in parts]), bars.fields,
+            np.concatenate([each.values for each in parts], axis=1),
+        )  # fmt: skip
