@@ -129,7 +129,7 @@ def test_a_foreign_package_of_the_same_import_name_is_named_when_something_break
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: prometheus\nVersion: 1.0\n")
     (tmp_path / "broken.py").write_text(
-        "import sys, prometheus.cli.operations as operations\ndel operations._stopped\n"
+        "import sys, prometheus.cli.databases as databases\ndel databases._stopped\n"
         "from prometheus.cli import main\nsys.exit(main(['db', 'stop']))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -59,7 +59,7 @@ COMMANDS = {
     "mcp": ("operations", "answer language models over standard input and output"),
     "models": ("models", "install, list and verify the files of text models"),
     "completion": ("completion", "print a script that completes commands in bash, zsh or fish"),
-    "db": ("operations", "migrate, inspect, check and stop the databases"),
+    "db": ("databases", "migrate, inspect, check and stop the databases"),
 }
 """Name of each command: the module of this package that holds it, and what it does."""
 EXAMPLES = ("quick prices.csv", "show_regimes --region AAPL.US --explain", "serve --open")

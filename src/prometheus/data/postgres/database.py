@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Protocol
@@ -22,22 +22,19 @@ from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revisi
 from prometheus.data.postgres.connections import (
     SharedAttempt,
     fix_forms,
-    one_line,
     require_answer,
     require_utf8,
     with_defaults,
 )
 from prometheus.data.postgres.durability import DurabilityWatch
-from prometheus.data.postgres.pooler import REFUSED_PARAMETER, PooledConnection, open_connection
+from prometheus.data.postgres.faults import connection_error, explained, migration_error
+from prometheus.data.postgres.pooler import PooledConnection, open_connection
 from prometheus.data.postgres.reconnecting import Outages, borrow
 from prometheus.data.postgres.shortage import PATIENCE_S, Shortage
 from prometheus.errors import (
-    DatabaseAuthenticationError,
-    DatabaseError,
     DatabaseRefusedError,
     DatabaseUnreachableError,
     NotMigratedError,
-    PrometheusError,
 )
 
 MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
@@ -135,7 +132,7 @@ class PostgresDatabases(ABC):
         if self.is_read_only:
             raise DatabaseRefusedError(database, "this process may only read")
         opened = self._outages.of(database).wait_out(partial(self._open_own, database))
-        with opened as connection, _explained(database, connection):
+        with opened as connection, explained(database, connection):
             connection.execute("SET LOCAL statement_timeout = 0")
             yield connection
 
@@ -182,12 +179,12 @@ class PostgresDatabases(ABC):
         lent = self._outages.of(database).wait_out(partial(self._lend, database))
         if lent is None:
             alone = self._outages.of(database).wait_out(partial(self._connect, database))
-            with alone as connection, _explained(database, connection):
+            with alone as connection, explained(database, connection):
                 yield connection
             return
         pool, connection = lent
         try:
-            with _explained(database, connection), connection:
+            with explained(database, connection), connection:
                 yield connection
         except DatabaseUnreachableError as error:
             full = self.embedded_server.full_disk() if self.config.uses_embedded_server else None
@@ -207,7 +204,7 @@ class PostgresDatabases(ABC):
         try:
             return borrow(partial(self._pool, database), partial(self._look, database), self.config.connect_timeout_s)
         except psycopg.OperationalError as error:
-            raise _connection_error(database, error) from error
+            raise connection_error(database, error) from error
         except DatabaseUnreachableError as error:
             if not is_short_of_connections(error):
                 raise
@@ -294,7 +291,7 @@ class PostgresDatabases(ABC):
         try:
             upgrade(connection, database)
         except DBAPIError as error:
-            raise _migration_error(database, error.orig or error) from error
+            raise migration_error(database, error.orig or error) from error
         return found, wanted
 
     def _connect(self, database: DatabaseName, *, owner: bool = False) -> psycopg.Connection:
@@ -305,7 +302,7 @@ class PostgresDatabases(ABC):
             connection, safeguards = open_connection(self._conninfo(database, owner=owner))
             self.durability.look(connection, safeguards)
         except psycopg.OperationalError as error:
-            raise _connection_error(database, error) from error
+            raise connection_error(database, error) from error
         except psycopg.ProgrammingError:  # psycopg itself reads some of the options
             raise invalid_dsn(f"PROMETHEUS_{database.upper()}_DSN") from None
         if isinstance(connection, PooledConnection):
@@ -344,18 +341,6 @@ class PostgresDatabases(ABC):
         return self.config.uses_embedded_server and time.monotonic() >= self._embedded_check_due
 
 
-@contextmanager
-def _explained(database: DatabaseName, connection: psycopg.Connection) -> Iterator[None]:
-    """Turn errors of a connection into those that say what to do; a defect of ours is raised as it is."""
-    try:
-        yield
-    except psycopg.Error as error:
-        known = _statement_error(database, error, was_lost=connection.closed)
-        if known is None:
-            raise
-        raise known from error
-
-
 def _begin_in_child() -> None:
     for manager in list(_MANAGERS):
         manager.begin_in_child()
@@ -370,50 +355,7 @@ def _read_revision(connection: psycopg.Connection, database: DatabaseName) -> st
     """Return the stored revision, None where no migration ever ran."""
     table = version_table(database)
     query = psycopg.sql.SQL("SELECT version_num FROM {}").format(psycopg.sql.Identifier(table))
-    with _explained(database, connection):
+    with explained(database, connection):
         exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
         row = connection.execute(query).fetchone() if exists else None
     return None if row is None else str(row[0])
-
-
-def _connection_error(database: DatabaseName, error: psycopg.OperationalError) -> PrometheusError:
-    text = one_line(error)
-    if any(
-        sign in text
-        for sign in ("authentication failed", "no password supplied", "permission denied", "no pg_hba.conf")
-    ):
-        return DatabaseAuthenticationError(database, text)
-    if REFUSED_PARAMETER in text:
-        way_out = f"add ignore_startup_parameters = {text.rpartition(':')[2].strip()} to pgbouncer.ini"
-        return DatabaseError(f"{database} database: the pooler refuses what connections are set to ({text}); {way_out}")
-    return DatabaseUnreachableError(database, text)
-
-
-_WAYS_OUT: Mapping[type[psycopg.Error], str] = {
-    psycopg.errors.ReadOnlySqlTransaction: "is it a replica? the DSN must name a server and a role that may write",
-    psycopg.errors.DiskFull: "make room on the server's disk, then run it again",
-}
-
-
-def _statement_error(database: DatabaseName, error: psycopg.Error, *, was_lost: bool) -> PrometheusError | None:
-    """Return what an error inside a transaction means to the user, None where it is a defect of ours."""
-    if isinstance(error, psycopg.OperationalError) and was_lost:
-        return DatabaseUnreachableError(database, one_line(error), was_connected=True)
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return DatabaseAuthenticationError(database, one_line(error))
-    if isinstance(error, psycopg.errors.QueryCanceled):
-        return DatabaseRefusedError(database, "a statement outran PROMETHEUS_STATEMENT_TIMEOUT_S")
-    if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
-        way_out = next((f"; {words}" for kind, words in _WAYS_OUT.items() if isinstance(error, kind)), "")
-        return DatabaseRefusedError(database, one_line(error) + way_out)
-    return None
-
-
-def _migration_error(database: DatabaseName, error: BaseException) -> PrometheusError:
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return DatabaseAuthenticationError(database, one_line(error))
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return DatabaseRefusedError(database, f"{one_line(error)}; {_WAYS_OUT[type(error)]}")
-    if isinstance(error, psycopg.OperationalError):
-        return _connection_error(database, error)
-    return DatabaseError(f"{database} database cannot be migrated, nothing was changed: {one_line(error)}")
