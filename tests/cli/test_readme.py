@@ -40,7 +40,6 @@ def test_the_demo_runs_and_a_second_time_writes_nothing(
     assert "2019-01-01" in whole
     monkeypatch.setattr(demo, "EMBED_EARLIER_TEXTS", whole.replace("2019-01-01", texts_from))
     monkeypatch.chdir(tmp_path)
-    Path("demo").mkdir()
     first = run("demo", "--allow-own-server", "--folder", "demo")
     assert first.exit_code == 0, first.stderr
     assert "Regime as of 2025-01-31 for region US: label=NEUTRAL, confidence=1.000" in first.stdout

@@ -42,7 +42,7 @@ WINDOWS = "--neutral-start 2018-01-01 --neutral-end 2018-12-31 --crisis-start 20
 
 @command("", "--folder demo")
 def demo(
-    folder: Annotated[Path, option("Where prototype files and pictures go.")] = Path(),
+    folder: Annotated[Path, option("Where prototype files and pictures go; it is made.")] = Path(),
     allow_own_server: Annotated[
         bool, option("Write the sample into the databases your DSNs name.", "--allow-own-server")
     ] = False,
@@ -51,6 +51,7 @@ def demo(
 
     Without the extras `plots` and `texts`, or the files of the text model, the steps that need them are left out.
     """
+    from prometheus.app.members import make_folder
     from prometheus.core.config import load_config
 
     if not load_config().uses_embedded_server and not allow_own_server:
@@ -58,6 +59,7 @@ def demo(
             "your environment names a PostgreSQL server; unset PROMETHEUS_*_DSN and PG* to use the embedded one, "
             "or pass --allow-own-server to write the sample there"
         )
+    make_folder(folder)
     begin = time.monotonic()
     no_pictures, no_texts = _why_no_pictures(), _why_no_texts()
     of_stock, of_index = folder / "regimes_US.png", folder / "regimes_US_INDEX.png"
