@@ -272,6 +272,9 @@ ROOMS = {
     "encoders/texts/bert_graph.py": "the cache of text models",
     "encoders/texts/graph_file.py": "the cache of text models",
     "server/cluster.py": "the embedded server's own folder",
+    "server/bootstrap.py": "the embedded server's own folder",
+    "app/backups.py": "a new folder, which appears when it is whole",
+    "app/model_sources.py": "a new folder beside the models, which appears when it is whole",
 }
 
 
