@@ -72,7 +72,7 @@ def test_what_is_removed_is_planned_first_and_gone_after(run: Run, table_digests
         (("accept", "ACME.US", "2024-03-06", "--why", "x"), 5, "ACME.US has no open finding on 2024-03-06"),
         (("accept", "ACME.US", "2024-03-06"), 2, "--why"),
         (("accept", "ACME.US", "2024-03-06", "--why", " "), 2, "say why"),
-        (("reject", "ACME.US", "2024-03-06", "--why", "x", "--by", ""), 2, "say who decides"),
+        (("reject", "ACME.US", "2024-03-06", "--why", "x", "--by", ""), 2, "--by is empty"),
         (("reject", "ACME.US", "2024-03-06", "--until", "2024-03-01", "--why", "x"), 2, "before it starts"),
         (("reject", "ACME.US", "2024-03-09", "--why", "x"), 5, "ACME.US has no bar from 2024-03-09"),
         (("reject", "ACME.US", "2024-03-01", "--until", "2024-03-12", "--why", "x"), 5, "no bar would be left"),

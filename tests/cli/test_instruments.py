@@ -171,7 +171,7 @@ def test_a_market_has_a_renamed_instrument_once(run: Run, renamed: None) -> None
     [
         (["rename", "NO.SUCH", "NEW"], "NO.SUCH"),
         (["rename", "OLD", "OLD"], "OLD cannot be renamed to 'OLD'"),
-        (["rename", "OLD", ""], "OLD cannot be renamed to ''"),
+        (["rename", "OLD", ""], "is empty; name one"),
         (["rename", "OLD", "GSPC.INDX"], "GSPC.INDX lacks bars that OLD has"),
         (["rename", "AAPL.US", "NEW", "--from", "2024-01-02"], "NEW lacks bars that AAPL.US has from 2024-01-02 on"),
         (["rename", "OLD", "NEW", "--undo"], "OLD was not renamed to NEW"),

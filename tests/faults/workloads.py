@@ -46,8 +46,8 @@ NEWS_WORDS = [
     "strong",
     "outlook",
 ]
-_VOLATILE = ["created_at", "updated_at", "tried_at", "sequence", "attempts", "known_from", "known_at"]
-"""Columns that say when a row was written, or how often that was tried."""
+_VOLATILE = ["created_at", "updated_at", "tried_at", "sequence", "attempts", "known_from", "known_at", "written_digest"]
+"""Columns that say when a row was written, alone or in a digest, or how often that was tried."""
 _COLUMNS = """
     SELECT string_agg(CASE WHEN data_type = 'bytea' THEN format('md5(%%I)', column_name)
                            ELSE quote_ident(column_name) END, ', ' ORDER BY column_name)

@@ -127,6 +127,10 @@ def test_an_older_database_keeps_its_copies_and_gets_no_more(fresh_dsn: FreshDsn
             for table in ("macro_events", "news_articles"):
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN identity_hash")
                 connection.execute(f"DROP FUNCTION count_words_of_{table} CASCADE")
+            connection.execute("ALTER TABLE prices_daily DROP COLUMN written_digest")
+            connection.execute("ALTER TABLE price_decisions DROP CONSTRAINT price_decisions_close_is_finite")
+            connection.execute("ALTER TABLE text_embeddings DROP CONSTRAINT text_embeddings_vector_is_finite")
+            connection.execute("DROP FUNCTION digest_of_written_bar")
             connection.execute("DROP FUNCTION text_configuration, count_stems")
             connection.execute("DROP FUNCTION keep_source_digests, count_outside_write CASCADE")
             connection.execute("DROP FUNCTION digest_of_bar, digest_of_decision")

@@ -71,6 +71,7 @@ class Answer:
     def show(self, *, as_json: bool) -> int:
         """Print one form and the notes, and return the exit code."""
         print_line(json.dumps(self.facts(), default=str) if as_json else self._plain())
+        sys.stdout.flush()  # what is said of an answer comes after it, wherever both go
         for note in self.notes:
             _say(shortened(shown(note)), logging.WARNING)
         return self.exit_code

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CENTRES_ALONE = "centres"
+"""Said by a file of centres that has neither windows nor a calibration, so that none can be lost unseen."""
 SCHEMA_VERSION = 1
 
 
@@ -85,6 +87,8 @@ class PrototypeSet:
         document |= {key: value for key, value in known.items() if value is not None}
         if self.calibration is not None:
             document["calibration"] = self.calibration.to_dict()
+        elif self.encoder_model_id is not None and not self.windows:
+            document["given"] = CENTRES_ALONE
         text = json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n"
         for prototype in self.prototypes:
             text = text.replace(json.dumps(_place(prototype)), _center_text(prototype))
@@ -186,8 +190,10 @@ def _parse(document: object, source: str) -> PrototypeSet:
     stated = _stated(document, "embedding_dim", int, source)
     if stated != parsed.dim:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
-    if parsed.encoder_model_id is not None and parsed.calibration is None and not windows:
-        raise PrototypeError(source, "has neither a 'calibration' nor windows of its prototypes; it lost one of them")
+    is_bare = parsed.encoder_model_id is not None and parsed.calibration is None and not windows
+    if is_bare and document.get("given") != CENTRES_ALONE:
+        way_out = f"it lost one of them, or, where centres are all there is, lacks \"given\": \"{CENTRES_ALONE}\""
+        raise PrototypeError(source, f"has neither a 'calibration' nor windows of its prototypes; {way_out}")
     return parsed
 
 

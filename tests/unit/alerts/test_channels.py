@@ -186,7 +186,7 @@ WRONG = {
     "short key": (PUBLIC.replace("key", "password") + RULES, "is not base64; make one with: openssl"),
     "two places": (PUBLIC.replace('"key"', '"key", variable = "X"') + RULES, "name one place"),
     "empty variable": (PUBLIC.replace('file = "key"', 'variable = "NOT_SET"') + RULES, "NOT_SET holds no secret"),
-    "no such file": (PUBLIC.replace('"key"', '"gone"') + RULES, "gone: No such file"),
+    "no such file": (PUBLIC.replace('"key"', '"gone"') + RULES, "gone: cannot be read (no such file"),
     "open file": (PUBLIC.replace('"key"', '"open"') + RULES, "others may use it (mode 0644); run: chmod 600"),
     "kind": (PUBLIC + RULES.replace("change", "chnage"), "rules.0.kinds.0: Input should be 'change'"),
     "level": (PUBLIC + RULES.replace("change", "probability"), "the kind probability and a level go together"),

@@ -116,7 +116,7 @@ def test_what_a_command_starts_has_its_id() -> None:
     assert done.stdout.strip() == run_id()
 
 
-@pytest.mark.parametrize(("name", "is_shown"), [("uvicorn.error", True), ("asyncio", True), ("psycopg.pool", True)])
+@pytest.mark.parametrize(("name", "is_shown"), [("uvicorn.error", True), ("asyncio", True), ("psycopg.pool", False)])
 def test_warnings_of_servers_and_drivers_look_the_same(
     name: str, is_shown: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from prometheus.data.postgres.connections import FORMS, fix_forms, require_answer
+from prometheus.data.postgres.connections import FORMS, require_answer
 from prometheus.data.postgres.durability import SAFEGUARDS
 
 REFUSED_PARAMETER = "unsupported startup parameter"
@@ -67,22 +67,30 @@ def open_connection(conninfo: str) -> tuple[psycopg.Connection[Any], tuple[str, 
             raise
         connection = PooledConnection.connect(conninfo)
         return connection, _ask(connection)[1]
-    is_lent, safeguards = _ask(connection)
-    if is_lent:
+    pid, safeguards = _ask(connection)
+    if pid != connection.info.backend_pid:
         connection.close()
         return PooledConnection.connect(conninfo), safeguards
-    fix_forms(connection)
     return connection, safeguards
 
 
-def _ask(connection: psycopg.Connection[Any]) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the session behind an idle connection is lent by a pooler, and its server's `SAFEGUARDS`."""
-    asked = sql.SQL(", ").join(sql.SQL("current_setting({})").format(name) for name in SAFEGUARDS)
+def _ask(connection: psycopg.Connection[Any]) -> tuple[object, tuple[str, ...]]:
+    """Return the number of the process behind an idle connection, and its server's `SAFEGUARDS`.
+
+    The same query sets `FORMS`, but on a session that a pooler lends, which others get after us.
+    """
+    is_ours = sql.SQL("pg_backend_pid() = {}").format(connection.info.backend_pid)
+    forms = [
+        sql.SQL("CASE WHEN {} THEN set_config({}, {}, false) END").format(is_ours, name, value)
+        for name, value in FORMS.items()
+    ]
+    asked = [sql.SQL("current_setting({})").format(name) for name in SAFEGUARDS]
+    query = sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join([*asked, *forms]))
     connection.autocommit = True
-    row = connection.execute(sql.SQL("SELECT pg_backend_pid(), {}").format(asked), prepare=False).fetchone()
+    row = connection.execute(query, prepare=False).fetchone()
     connection.autocommit = False
-    pid, *safeguards = row or (None,)
-    return pid != connection.info.backend_pid, tuple(safeguards)
+    pid, *values = row or (None,)
+    return pid, tuple(values[: len(SAFEGUARDS)])
 
 
 def settings_in(options: str) -> dict[str, str]:
