@@ -15,7 +15,7 @@ from tests.web.serving import client_of
 
 from prometheus.cli import main
 from prometheus.core.config import PrometheusConfig
-from prometheus.data.migrations import DATABASE_NAMES
+from prometheus.data.migrations import DATABASE_NAMES, head_revision
 from prometheus.ingest.sample import PRICES
 from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
 from prometheus.web.server import create_app, open_reading_app
@@ -140,7 +140,7 @@ def test_only_the_owner_migrates(run_as: As, roled: Roled) -> None:
     finally:
         with roled.connect("owner", "runtime") as connection:
             connection.execute("CREATE TABLE alembic_version_runtime (version_num varchar(32) PRIMARY KEY)")
-            connection.execute("INSERT INTO alembic_version_runtime VALUES ('0006')")
+            connection.execute("INSERT INTO alembic_version_runtime VALUES (%s)", (head_revision("runtime"),))
 
 
 @pytest.mark.parametrize("database", DATABASE_NAMES)
