@@ -38,8 +38,11 @@ def is_fault_of_output(error: OSError) -> bool:
 
 def complain(message: str) -> None:
     """Write one line to standard error; a command keeps its exit code where that cannot be."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+    except OSError:
+        _lead_nowhere(sys.stderr)
 
 
 def _prepare() -> None:
@@ -54,11 +57,16 @@ def _prepare() -> None:
 
 
 def _end_without_output(error: OSError) -> int:
-    with suppress(OSError):  # what is still waiting goes nowhere, so that the interpreter ends without a word
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+    _lead_nowhere(sys.stdout)
     if not isinstance(error, BrokenPipeError):
         reason = (error.strerror or type(error).__name__).lower()
         complain(f"error: standard output cannot be written ({reason}); what was done stands, the answer is cut")
     return EXIT_FAILED
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Let what still waits in a stream go nowhere, so that the interpreter ends with our exit code and without a word."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

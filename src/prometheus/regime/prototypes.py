@@ -192,7 +192,7 @@ def _parse(document: object, source: str) -> PrototypeSet:
         raise PrototypeError(source, f"embedding_dim is {stated!r}, the centres have {parsed.dim} values")
     is_bare = parsed.encoder_model_id is not None and parsed.calibration is None and not windows
     if is_bare and document.get("given") != CENTRES_ALONE:
-        way_out = f"it lost one of them, or, where centres are all there is, lacks \"given\": \"{CENTRES_ALONE}\""
+        way_out = f'it lost one of them, or, where centres are all there is, lacks "given": "{CENTRES_ALONE}"'
         raise PrototypeError(source, f"has neither a 'calibration' nor windows of its prototypes; {way_out}")
     return parsed
 
