@@ -65,7 +65,7 @@ def _end_without_output(error: OSError) -> int:
 
 
 def _lead_nowhere(stream: TextIO) -> None:
-    """Let what still waits in a stream go nowhere, so that the interpreter ends with our exit code and without a word."""
+    """Let what still waits in a stream go nowhere, so that the interpreter ends with our exit code, without a word."""
     with suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
