@@ -132,7 +132,7 @@ class PostgresDatabases(ABC):
         if self.is_read_only:
             raise DatabaseRefusedError(database, "this process may only read")
         opened = self._outages.of(database).wait_out(partial(self._open_own, database))
-        with opened as connection, explained(database, connection):
+        with explained(database, opened), opened as connection:
             connection.execute("SET LOCAL statement_timeout = 0")
             yield connection
 
@@ -160,8 +160,7 @@ class PostgresDatabases(ABC):
         """Return each database's revision, None if not found; starts nothing."""
         revisions: dict[DatabaseName, str | None] = {}
         for database in DATABASE_NAMES:
-            with self._connect(database) as connection:
-                revisions[database] = _read_revision(connection, database)
+            revisions[database] = self._stored_revision(database)
         return revisions
 
     @staticmethod
@@ -179,7 +178,7 @@ class PostgresDatabases(ABC):
         lent = self._outages.of(database).wait_out(partial(self._lend, database))
         if lent is None:
             alone = self._outages.of(database).wait_out(partial(self._connect, database))
-            with alone as connection, explained(database, connection):
+            with explained(database, alone), alone as connection:
                 yield connection
             return
         pool, connection = lent
@@ -264,14 +263,18 @@ class PostgresDatabases(ABC):
         )
 
     def _prove_ready(self, database: DatabaseName) -> None:
-        with self._connect(database) as connection:
-            found, wanted = _read_revision(connection, database), head_revision(database)
+        found, wanted = self._stored_revision(database), head_revision(database)
         if found == wanted:
             return
         if not self.config.uses_embedded_server or (found is not None and found > wanted):
             raise NotMigratedError(database, found, wanted)
         self.announce(f"migrating the {database} database of the embedded server")
         self._upgrade(database)
+
+    def _stored_revision(self, database: DatabaseName) -> str | None:
+        opened = self._connect(database)
+        with explained(database, opened), opened as connection:  # its COMMIT may be what finds the server dead
+            return _read_revision(connection, database)
 
     def _upgrade(self, database: DatabaseName) -> tuple[str | None, str]:
         wanted, connection = head_revision(database), self._connect(database, owner=True)
