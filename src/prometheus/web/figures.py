@@ -80,7 +80,6 @@ class StoredFigures(Collector):
     def _read(self) -> None:
         try:
             self._reading = self._ask()
-            self._answered()
         except PrometheusError as error:
             self._reading = None
             if isinstance(error, DatabaseError):
@@ -99,6 +98,7 @@ class StoredFigures(Collector):
         newest = next(iter(app.runs.newest(1)), None)
         ended = app.runs.newest_that_ended()
         of_night = [] if ended is None else [(name, date.fromisoformat(day)) for name, day in ended.sessions.items()]
+        self._answered()  # calendars come from elsewhere, and the first time take seconds
         ages = self._ages.of([*days, *of_night], now)
         of_markets = zip((market for market, _ in of_night), ages[len(days) :], strict=True)
         night_ages = [(market, age) for market, age in of_markets if age is not None]
