@@ -1,0 +1,156 @@
+"""Stored vectors that cannot be compared: left out of every search and named, and the answer is that without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from psycopg import sql
+from tests.fixtures.market import LoadPrices
+from tests.integration.test_analogs import AS_OF, BRANCHES, DAYS, DIM, save_joint, save_states
+from tests.integration.test_window_index import MODEL, NAMES
+from tests.integration.test_window_index import save as save_windows
+
+from prometheus.analogs.search import AnalogRequest
+from prometheus.app import App
+from prometheus.app.databases import DatabaseManager
+from prometheus.app.window_search import WindowRequest
+from prometheus.arrays import VECTOR_DTYPE
+from prometheus.data.vectors.index import WindowIndex
+from prometheus.errors import VectorError
+
+KINDS = ("nan", "infinity", "infinities", "short", "long")
+TABLES = {
+    "numeric": ("runtime", "regimes", "regime_embedding"),
+    "joint": ("historical", "joint_embeddings", "vector"),
+    "windows": ("historical", "numeric_window_embeddings", "vector"),
+}
+
+
+def spoiled(kind: str, dim: int, numbers: np.random.Generator) -> bytes:
+    """Return a vector that a table takes and that cannot be compared."""
+    values = numbers.normal(size=dim + {"short": -1, "long": 3}.get(kind, 0)).astype(VECTOR_DTYPE)
+    if kind in ("nan", "infinity"):
+        values[numbers.integers(dim)] = {"nan": np.nan, "infinity": np.inf}[kind]
+    if kind == "infinities":  # their sum is NaN
+        values[:2] = np.inf, -np.inf
+    return values.tobytes()
+
+
+def change(app: App, space: str, day: date, stored: bytes | None, entity: str | None = None) -> None:
+    """Store a vector in the place of that of a date, or remove the row."""
+    database, table, column = TABLES[space]
+    connect = getattr(app.db_manager, f"get_{database}_connection")
+    of_row = sql.SQL("WHERE as_of_date = {} AND {}").format(
+        day, sql.SQL("true") if entity is None else sql.SQL("entity_id = {}").format(entity)
+    )
+    names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
+    query = sql.SQL("DELETE FROM {table} ").format(**names)
+    if stored is not None:
+        query = sql.SQL("UPDATE {table} SET {column} = {stored}, dim = {dim} ").format(
+            stored=stored, dim=len(stored) // VECTOR_DTYPE.itemsize, **names
+        )
+    with connect() as connection:
+        connection.execute(query + of_row)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records if "is left out" in record.getMessage()]
+    caplog.clear()
+    return found
+
+
+@pytest.fixture
+def app(db_manager: DatabaseManager, load_prices: LoadPrices) -> Iterator[App]:
+    """Regimes and joint rows of a region, and windows of four instruments."""
+    save_states(db_manager, DAYS)
+    save_joint(db_manager, DAYS, 4, BRANCHES)
+    save_windows(db_manager, NAMES, seed=1, days=DAYS)
+    closes = 100 * np.exp(np.random.default_rng(2).normal(0, 0.01, len(DAYS)).cumsum())
+    for name in ("X", *NAMES):
+        load_prices(name, DAYS, closes.tolist(), [1e6] * len(DAYS))
+    yield App(db_manager)
+    WindowIndex(db_manager, MODEL).drop()
+
+
+@pytest.mark.parametrize("space", ["numeric", "joint"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_dates_are_found_as_if_the_rows_were_not_there(
+    app: App, space: Any, metric: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = np.random.default_rng(len(space) + len(metric))
+    request = AnalogRequest("US", AS_OF, space, 8, 10, metric)
+    good = app.analogs.find(request).to_dict()
+    assert "left_out" not in good
+    kinds = (*KINDS, "zero") if metric == "cosine" else KINDS
+    places = [*numbers.choice(300, 2 * len(kinds), replace=False), 380]  # the last is later than the date
+    days = [DAYS[at].item() for at in places]
+    days[0] = date.fromisoformat(good["analogs"][0]["as_of_date"])
+    days = list(dict.fromkeys(days))
+    for number, day in enumerate(days):
+        kind = kinds[number % len(kinds)]
+        change(app, space, day, bytes(4 * DIM) if kind == "zero" else spoiled(kind, DIM, numbers))
+
+    found = app.analogs.find(request).to_dict()
+
+    (warning,) = warnings_of(caplog)
+    known = sorted(str(day) for day in days if day <= AS_OF)
+    assert found.pop("left_out") == known
+    assert f"{known[0]} (and {len(known) - 1} more)" in warning
+    assert "db verify --repair" in warning
+    for day in days:
+        change(app, space, day, None)
+    assert app.analogs.find(request).to_dict() == found
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("space", ["numeric", "joint"])
+def test_a_date_whose_own_vector_cannot_be_compared_is_refused_by_name(app: App, space: Any, kind: str) -> None:
+    change(app, space, AS_OF, spoiled(kind, DIM, np.random.default_rng(3)))
+    with pytest.raises(VectorError, match=f"{AS_OF}: the stored vector .*; run: .*db verify --repair") as refusal:
+        app.analogs.find(AnalogRequest("US", AS_OF, space))
+    assert refusal.value.exit_code == 5
+    before = DAYS[348].item()
+    assert app.analogs.find(AnalogRequest("US", before, space)).as_of_date == before
+
+
+@pytest.mark.parametrize("has_index", [False, True])
+def test_windows_are_found_as_if_the_rows_were_not_there(
+    app: App, has_index: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers, request = np.random.default_rng(5), WindowRequest("A", AS_OF, 20, 10, MODEL, 63)
+    if has_index:
+        app.window_search.build_index(MODEL)
+    good = app.window_search.find(request)
+    rows = [(window.instrument_id, window.as_of_date) for window in good.windows[:3]]
+    rows += [(NAMES[numbers.integers(4)], DAYS[at].item()) for at in numbers.choice(300, 7, replace=False)]
+    rows = list(dict.fromkeys(rows))
+    for number, (name, day) in enumerate(rows):
+        change(app, "windows", day, spoiled(KINDS[number % len(KINDS)], 12, numbers), name)
+    change(app, "windows", DAYS[395].item(), spoiled("nan", 12, numbers), "B")
+
+    found = app.window_search.find(request)
+
+    (warning,) = warnings_of(caplog)
+    assert "db verify --repair" in warning
+    assert str(DAYS[395]) not in warning
+    assert {(each.instrument_id, each.as_of_date) for each in found.windows}.isdisjoint(rows)
+    for name, day in rows:
+        change(app, "windows", day, None, name)
+    assert app.window_search.find(request).windows == found.windows
+
+
+def test_an_index_copies_the_other_rows(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    numbers = np.random.default_rng(6)
+    change(app, "windows", DAYS[7].item(), spoiled("nan", 12, numbers), "B")
+    change(app, "windows", DAYS[9].item(), spoiled("short", 12, numbers), "B")
+    n_copied, status = app.window_search.build_index(MODEL)
+    assert (n_copied, status.n_indexed, status.n_missing) == (1_598, 1_598, 2)
+    assert len(warnings_of(caplog)) == 1
+    change(app, "windows", AS_OF, spoiled("infinity", 12, numbers), "A")
+    with pytest.raises(VectorError, match=f"^A {AS_OF} by {MODEL}: .*db verify --repair"):
+        app.window_search.find(WindowRequest("A", AS_OF, 5, 10, MODEL, 63))
