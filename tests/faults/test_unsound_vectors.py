@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
@@ -9,25 +10,35 @@ from typing import Any
 import numpy as np
 import pytest
 from psycopg import sql
+from tests.fixtures.commands import Run
 from tests.fixtures.market import LoadPrices
 from tests.integration.test_analogs import AS_OF, BRANCHES, DAYS, DIM, save_joint, save_states
+from tests.integration.test_text_memory import MODEL as TEXT_MODEL
+from tests.integration.test_text_memory import emptied, write, write_vector
 from tests.integration.test_window_index import MODEL, NAMES
 from tests.integration.test_window_index import save as save_windows
 
 from prometheus.analogs.search import AnalogRequest
-from prometheus.app import App
+from prometheus.app import App, text_vectors
 from prometheus.app.databases import DatabaseManager
+from prometheus.app.text_search import TextQuery
 from prometheus.app.window_search import WindowRequest
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.errors import VectorError
 
+__all__ = ["emptied"]
 KINDS = ("nan", "infinity", "infinities", "short", "long")
 TABLES = {
     "numeric": ("runtime", "regimes", "regime_embedding"),
     "joint": ("historical", "joint_embeddings", "vector"),
     "windows": ("historical", "numeric_window_embeddings", "vector"),
 }
+
+TEXT_RULES = {
+    "text_embeddings_vector_is_finite": "text_embeddings", "text_passages_vector_is_finite": "text_passages",
+}  # fmt: skip
+RULES = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conname ~ '_vector_is_finite$'"
 
 
 def spoiled(kind: str, dim: int, numbers: np.random.Generator) -> bytes:
@@ -154,3 +165,52 @@ def test_an_index_copies_the_other_rows(app: App, caplog: pytest.LogCaptureFixtu
     change(app, "windows", AS_OF, spoiled("infinity", 12, numbers), "A")
     with pytest.raises(VectorError, match=f"^A {AS_OF} by {MODEL}: .*db verify --repair"):
         app.window_search.find(WindowRequest("A", AS_OF, 5, 10, MODEL, 63))
+
+
+def test_the_command_answers_with_a_warning_and_refuses_in_one_line(app: App, run: Run) -> None:
+    asked = ["similar", "--region", "US", "--space", "numeric", "--as-of"]
+    change(app, "numeric", DAYS[100].item(), spoiled("nan", DIM, np.random.default_rng(3)))
+    done = run(*asked, str(AS_OF), "--json")
+    assert (done.exit_code, json.loads(done.stdout)["left_out"]) == (0, [str(DAYS[100])])
+    assert done.stderr.count("is left out; run: python -m prometheus db verify --repair") == 1
+    refused = run(*asked, str(DAYS[100]))
+    assert (refused.exit_code, refused.stdout) == (5, "")
+    (line,) = refused.errors
+    assert line.startswith(f"error: region US in the numeric space {DAYS[100]}: the stored vector is not finite")
+
+
+@pytest.mark.parametrize("most_exact", [100, 4])
+def test_texts_are_found_as_if_the_rows_were_not_there(
+    emptied: DatabaseManager, most_exact: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(text_vectors, "MOST_EXACT", most_exact)
+    numbers, query = np.random.default_rng(8), TextQuery("bank rates fell", date(2024, 1, 31), model_id=TEXT_MODEL)
+    with emptied.get_owner_connection("historical") as connection:
+        rules = dict(connection.execute(RULES).fetchall())
+        for name, table in TEXT_RULES.items():
+            connection.execute(sql.SQL(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
+    try:
+        with emptied.get_historical_connection() as connection:
+            for at in range(12):
+                write(connection, at, ("bank rate", "oil fell")[at % 2])
+                write_vector(connection, at, seed=at, n_pieces=3 if at % 3 == 0 else 0)
+            for at, kind in zip((1, 4, 5, 7, 8), KINDS, strict=True):
+                stored = spoiled(kind, 3, numbers)
+                spoil = "SET vector = %s, dim = %s WHERE source_id = %s"
+                connection.execute(f"UPDATE text_embeddings {spoil}", (stored, len(stored) // 4, str(at)))
+            connection.execute(f"UPDATE text_passages {spoil} AND position = 1", (spoiled("nan", 3, numbers), 3, "9"))
+        found = App(emptied).text_search.find(query).to_dict()
+        assert [("MACRO 1 (and 4 more)" in said, "MACRO 9 is" in said) for said in warnings_of(caplog)] == [
+            (True, False), (False, True)
+        ]  # fmt: skip
+        with emptied.get_historical_connection() as connection:
+            connection.execute("DELETE FROM text_passages WHERE source_id = '9' AND position = 1")
+            for at in (1, 4, 5, 7, 8):
+                connection.execute("DELETE FROM text_embeddings WHERE source_id = %s", (str(at),))
+        assert App(emptied).text_search.find(query).to_dict() == found
+    finally:
+        with emptied.get_historical_connection() as connection:
+            connection.execute("DELETE FROM text_embeddings")
+        with emptied.get_owner_connection("historical") as connection:
+            for name, table in TEXT_RULES.items():
+                connection.execute(sql.SQL(f"ALTER TABLE {table} ADD CONSTRAINT {name} {rules[name]}"))

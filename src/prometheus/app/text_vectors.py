@@ -91,10 +91,14 @@ class VectorsTable:
                 rows[name] = page[name]
             is_bad = unsound_rows(vectors)
             if is_bad is not None:
-                vectors = np.where(is_bad[:, np.newaxis], np.float32(np.nan), vectors)
+                vectors = np.where(is_bad[:, np.newaxis], np.float32(0.0), vectors)
+            units = directions(vectors)
+            if is_bad is not None:
+                units[is_bad] = np.nan
                 left_out += [f"{self.key[0]} {text_id}" for text_id in rows["text_id"][is_bad].tolist()]
-            yield rows, directions(vectors)
-        warn_left_out(f"{self.key[2]} of {self.key[1]}", sorted(left_out))
+            yield rows, units
+        if text_ids is None:  # of some, a search of all has named them
+            warn_left_out(f"{self.key[2]} of {self.key[1]}", sorted(left_out))
 
 
 class _Room:
