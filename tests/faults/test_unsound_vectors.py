@@ -22,6 +22,7 @@ from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App, text_vectors
 from prometheus.app.databases import DatabaseManager
 from prometheus.app.text_search import TextQuery
+from prometheus.app.verification import VerifyRequest
 from prometheus.app.window_search import WindowRequest
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.data.vectors.index import WindowIndex
@@ -214,3 +215,9 @@ def test_texts_are_found_as_if_the_rows_were_not_there(
         with emptied.get_owner_connection("historical") as connection:
             for name, table in TEXT_RULES.items():
                 connection.execute(sql.SQL(f"ALTER TABLE {table} ADD CONSTRAINT {name} {rules[name]}"))
+
+
+def test_verify_names_joint_rows_that_are_not_finite(app: App) -> None:
+    change(app, "joint", DAYS[40].item(), spoiled("nan", DIM, np.random.default_rng(3)))
+    found = [row for row in app.verification.verify(VerifyRequest()).left if row.table == "joint_embeddings"]
+    assert [(row.key, bool(row.way_out)) for row in found] == [(f"US (joint-regime-core-v1) {DAYS[40]}", True)]
