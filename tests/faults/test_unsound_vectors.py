@@ -13,6 +13,8 @@ from psycopg import sql
 from tests.fixtures.commands import Run
 from tests.fixtures.market import LoadPrices
 from tests.integration.test_analogs import AS_OF, BRANCHES, DAYS, DIM, save_joint, save_states
+from tests.integration.test_joint import save_macro
+from tests.integration.test_settled_joins import CHOICES, backfill, joined, rows
 from tests.integration.test_text_memory import MODEL as TEXT_MODEL
 from tests.integration.test_text_memory import emptied, write, write_vector
 from tests.integration.test_window_index import MODEL, NAMES
@@ -28,7 +30,7 @@ from prometheus.arrays import VECTOR_DTYPE
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.errors import VectorError
 
-__all__ = ["emptied"]
+__all__ = ["emptied", "joined", "save_macro"]
 KINDS = ("nan", "infinity", "infinities", "short", "long")
 TABLES = {
     "numeric": ("runtime", "regimes", "regime_embedding"),
@@ -221,3 +223,19 @@ def test_verify_names_joint_rows_that_are_not_finite(app: App) -> None:
     change(app, "joint", DAYS[40].item(), spoiled("nan", DIM, np.random.default_rng(3)))
     found = [row for row in app.verification.verify(VerifyRequest()).left if row.table == "joint_embeddings"]
     assert [(row.key, bool(row.way_out)) for row in found] == [(f"US (joint-regime-core-v1) {DAYS[40]}", True)]
+
+
+@pytest.mark.parametrize("version", CHOICES)
+def test_repair_joins_such_rows_anew_and_no_others(joined: App, version: str) -> None:
+    backfill(joined, version)
+    before, numbers = rows(joined.db_manager), np.random.default_rng(4)
+    days = [before[at][1] for at in numbers.choice(len(before), 3, replace=False)]
+    for day, kind in zip(days, ("nan", "infinity", "infinities"), strict=True):
+        change(joined, "joint", day, spoiled(kind, len(before[0][3]) // 4, numbers))
+
+    done = joined.verification.verify(VerifyRequest(repair=True))
+
+    named = [row.key.split()[-1] for row in done.wrong if row.table == "joint_embeddings"]
+    assert named == sorted(map(str, days))
+    assert [row for row in done.left if row.table == "joint_embeddings"] == []
+    assert rows(joined.db_manager) == before

@@ -96,7 +96,7 @@ class VerifyRows(UseCase):
         if is_whole:
             texts = VerifyTexts(wired, request.of_texts, repair=repair)
             tables += texts.verify(self._telling("texts"))
-            tables += verify_rules(self._wired.db_manager, tables)
+            tables += verify_rules(self._wired, tables, repair=repair)
         if not is_whole and not any(each.n_rows for each in tables):
             raise NotFoundError(f"nothing is stored of {', '.join(entities or ())}; data list names what is")
         return VerifyReport(tuple(tables))

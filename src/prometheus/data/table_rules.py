@@ -9,7 +9,7 @@ from psycopg import sql
 
 from prometheus.data.postgres.connections import Databases, Transactions
 
-# a constraint that holds for every row is validated, so nothing is read where there is none to name
+# a constraint that held for every row is validated: its table is not read
 _UNPROVED = """
     SELECT c.conrelid::regclass::text, c.conname, pg_get_expr(c.conbin, c.conrelid),
            (SELECT array_agg(a.attname ORDER BY place) FROM pg_index AS i
@@ -20,7 +20,7 @@ _UNPROVED = """
     WHERE c.contype = 'c' AND NOT c.convalidated AND c.connamespace = current_schema()::regnamespace ORDER BY 1, 2
 """
 _BROKEN = "SELECT {key} FROM {table} WHERE NOT ({rule}) ORDER BY {key}"
-_JOINT_KEY = ("entity_scope->>'region'", "model_id", "as_of_date")
+_JOINT_KEY = ("entity_scope->>'region'", "model_id", "as_of_date", "numeric_model_id")
 _FINITE = "encode(vector, 'hex') !~ '^(.{8})*.{4}[89a-f].[7f]f' AND octet_length(vector) > 0"
 
 
@@ -56,7 +56,10 @@ class TableRules:
         return list(found)
 
     def unsound_joint_rows(self) -> list[BrokenRow]:
-        """Return the joint rows whose vectors are not finite, by region, model and date; no constraint forbids them."""
+        """Return the joint rows whose vectors are not finite, which no constraint forbids.
+
+        Their keys are region, model, date and numeric model, None where that is unknown.
+        """
         query = sql.SQL(_BROKEN).format(
             key=sql.SQL(", ").join(map(sql.SQL, _JOINT_KEY)), table=sql.Identifier("joint_embeddings"),
             rule=sql.SQL(_FINITE),
