@@ -19,6 +19,7 @@ from tests.integration.test_text_memory import MODEL as TEXT_MODEL
 from tests.integration.test_text_memory import emptied, write, write_vector
 from tests.integration.test_window_index import MODEL, NAMES
 from tests.integration.test_window_index import save as save_windows
+from tests.web.serving import client_of
 
 from prometheus.analogs.search import AnalogRequest
 from prometheus.app import App, text_vectors
@@ -29,6 +30,8 @@ from prometheus.app.window_search import WindowRequest
 from prometheus.arrays import VECTOR_DTYPE
 from prometheus.data.vectors.index import WindowIndex
 from prometheus.errors import VectorError
+from prometheus.web.access import LOOPBACK_HOSTS, AccessRules
+from prometheus.web.server import create_app
 
 __all__ = ["emptied", "joined", "save_macro"]
 KINDS = ("nan", "infinity", "infinities", "short", "long")
@@ -239,3 +242,16 @@ def test_repair_joins_such_rows_anew_and_no_others(joined: App, version: str) ->
     assert named == sorted(map(str, days))
     assert [row for row in done.left if row.table == "joint_embeddings"] == []
     assert rows(joined.db_manager) == before
+
+
+def test_http_and_the_page_answer_too(app: App) -> None:
+    change(app, "numeric", DAYS[100].item(), spoiled("infinities", DIM, np.random.default_rng(3)))
+    with client_of(create_app(app, AccessRules(LOOPBACK_HOSTS))) as client:
+        found = client.get(f"/v1/regions/US/analogs?as_of={AS_OF}&space=numeric")
+        assert (found.status_code, found.json()["left_out"]) == (200, [str(DAYS[100])])
+        refused = client.get(f"/v1/regions/US/analogs?as_of={DAYS[100]}&space=numeric")
+        assert 400 <= refused.status_code < 500
+        assert f"{DAYS[100]}: the stored vector is not finite" in refused.text
+        for day in (AS_OF, DAYS[101]):
+            assert client.get(f"/regions/US/{day}").status_code == 200
+        assert "the stored vector is not finite" in client.get(f"/regions/US/{DAYS[100]}").text
