@@ -15,6 +15,8 @@ from alembic import command
 from psycopg.conninfo import make_conninfo
 from tests.fixtures.own_databases import FreshDsn, OwnServer, manager_of, schema
 
+from prometheus.app import App
+from prometheus.app.verification import VerifyRequest
 from prometheus.data.migrations import DATABASE_NAMES, DatabaseName, head_revision
 from prometheus.data.migrations.environment import alembic_config
 from prometheus.errors import DatabaseAuthenticationError, DatabaseError, NotMigratedError
@@ -193,3 +195,38 @@ def test_texts_stored_before_have_their_words_counted_and_so_have_those_of_a_wri
         assert counted.fetchall() == [
             ("NEWS", "german", ["bank"]), ("MACRO", "english", ["bank", "rais", "rate"]), ("MACRO", "english", ["oil"]),
         ]  # fmt: skip
+
+
+OLDER_THAN_THE_RULES = """
+    INSERT INTO series_values (series_id, observation_date, known_at, value)
+    VALUES ('S', '2024-01-02', '2024-01-03', 'NaN'), ('S', '2024-01-03', '2024-01-04', 1), ('S', '2024-01-04',
+            '2024-01-05', 'Infinity');
+    INSERT INTO price_decisions (instrument_id, trade_date, verdict, close, decided_by, reason)
+    VALUES ('X', '2024-01-02', 'ACCEPTED', 'NaN', 'me', 'a reason');
+    INSERT INTO text_embeddings (source_type, source_id, model_id, dim, vector)
+    VALUES ('MACRO', '1', 'm', 1, '\\x0000c07f'), ('MACRO', '2', 'm', 1, '\\x0000803f')
+"""
+
+
+def test_rows_that_break_a_later_rule_stay_and_db_verify_names_them(fresh_dsn: FreshDsn) -> None:
+    dsn = fresh_dsn()
+    upgrade_historical_to(dsn, "0013")
+    with psycopg.connect(dsn) as connection:
+        connection.execute(OLDER_THAN_THE_RULES)
+    with manager_of(dsn, dsn) as manager:
+        manager.upgrade()
+        report = App(manager).verification.verify(VerifyRequest())
+        named = [row for row in report.left if row.code == "rule_broken" or row.table == "text_embeddings"]
+        assert [(row.table, row.key.split(" 2024-")[0]) for row in named] == [
+            ("text_embeddings", "MACRO 1 (m)"), ("price_decisions", "X"), ("series_values", "S"), ("series_values", "S")
+        ]  # fmt: skip
+        assert {row.key[:12] for row in named if row.table == "series_values"} == {"S 2024-01-02", "S 2024-01-04"}
+        assert (report.exit_code, all(row.way_out for row in named)) == (3, True)
+        with manager.get_historical_connection() as connection:
+            assert connection.execute("SELECT count(*) FROM series_values").fetchall() == [(3,)]
+            with pytest.raises(psycopg.errors.CheckViolation), connection.transaction():
+                connection.execute("INSERT INTO series_values VALUES ('S', '2025-01-02', '2025-01-03', 'NaN')")
+            connection.execute("DELETE FROM series_values WHERE NOT value < 'Infinity'")
+            connection.execute("DELETE FROM price_decisions")
+            connection.execute("DELETE FROM text_embeddings WHERE source_id = '1'")
+        assert App(manager).verification.verify(VerifyRequest()).left == []

@@ -124,7 +124,7 @@ def _kind_of(statement: str) -> str:
     marks = {
         "histories": "SELECT region, model_id, newest.encoder_model_id",
         "timeline": "metadata->'high_volatility'",
-        "source": "metadata->>'instrument_id', (metadata->>'window_days')::int, dim",
+        "source": "metadata->>'instrument_id', (metadata->>'window_days')::int, (",
         "vectors": "DISTINCT ON (as_of_date)",
         "closes": "FROM prices_daily",
     }

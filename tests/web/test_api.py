@@ -179,7 +179,7 @@ def test_analogs_are_what_the_app_says_field_by_field(client: TestClient, readin
     found = answer(client, f"/v1/regions/{REGION}/analogs?as_of=2020-03-16&k=3&exclude_sessions=21&metric=cosine")
     request = AnalogRequest(REGION, date(2020, 3, 16), k=3, exclude_sessions=21, metric="cosine")
     assert found == reading_app.analogs.find(request).to_dict()
-    assert set(found) == set(AnalogList.model_fields)
+    assert set(found) == set(AnalogList.model_fields) - {"left_out"}  # only where a vector cannot be compared
 
 
 def test_texts_are_what_the_app_says(client: TestClient, reading_app: App) -> None:

@@ -230,7 +230,8 @@ class AnalogReport:
 
     `as_of_date` is the date whose vector was compared: the one asked about, or the last before it that has one. `parts`
     say how much prices and macro numbers hold of the distances between the dates that could be chosen, where both are
-    compared; `prices_alone` is why the numbers are not, where the space was left open.
+    compared; `prices_alone` is why the numbers are not, where the space was left open. `left_out` are dates up to then
+    whose stored vectors cannot be compared.
     """
 
     request: AnalogRequest
@@ -246,6 +247,7 @@ class AnalogReport:
     path: Float64Vector
     parts: SpaceParts | None = None
     prices_alone: str = ""
+    left_out: tuple[date, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the paths."""
@@ -257,6 +259,7 @@ class AnalogReport:
             "metric": asked.metric,
             "exclude_sessions": asked.exclude_sessions,
             **({"least": True} if asked.least else {}),
+            **({"left_out": [str(day) for day in self.left_out]} if self.left_out else {}),
             "model_id": self.model_id,
             "parts": None if self.parts is None else self.parts.to_dict(),
             "regime_model_id": self.regime_model_id,

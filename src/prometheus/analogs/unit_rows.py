@@ -91,13 +91,14 @@ class CompactRows:
         return cls(np.empty((n_rows, dim), np.int8), np.empty(n_rows, np.float32))
 
     def put(self, first: int, vectors: Float32Matrix) -> None:
-        """Put vectors of unit length, shape (n, dim), in from a place on; zeros stay zeros."""
+        """Put vectors of unit length, shape (n, dim), in from a place on; zeros stay zeros, and NaN NaN."""
         for start in range(0, len(vectors), ROWS_IN_CACHE):
             part = vectors[start : start + ROWS_IN_CACHE]
             place = slice(first + start, first + start + len(part))
             largest = np.abs(part).max(axis=1, initial=0.0)
             factors = np.divide(_LARGEST, largest, out=np.zeros_like(largest), where=largest > 0)
-            self.codes[place] = np.rint(part * factors[:, np.newaxis])
+            with np.errstate(invalid="ignore"):  # of NaN, which the scale keeps
+                self.codes[place] = np.rint(part * factors[:, np.newaxis])
             self.scales[place] = largest / _LARGEST
 
     def __len__(self) -> int:

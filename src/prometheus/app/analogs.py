@@ -13,6 +13,7 @@ import numpy as np
 
 from prometheus.analogs.nearness import nearness, space_parts
 from prometheus.analogs.search import (
+    MAX_DAYS_BACK,
     AnalogReport,
     AnalogRequest,
     AnalogSearch,
@@ -22,6 +23,7 @@ from prometheus.analogs.search import (
     find_nearest,
     nearest_of,
 )
+from prometheus.analogs.sound import SoundVectors, warn_left_out
 from prometheus.app.caches import Cache
 from prometheus.app.histories import Histories
 from prometheus.app.text_models import TextModels
@@ -55,7 +57,7 @@ class _Searched:
     """The vectors of a space, their owner, and their instrument, if any; `key` is equal for equal rows."""
 
     model_id: str
-    rows: DatedVectors
+    rows: SoundVectors
     instrument_id: str | None = None
     key: Hashable = None
 
@@ -66,7 +68,7 @@ class FindAnalogs:
     def __init__(self, wired: Wiring) -> None:
         self._wired = wired
         self._read = lru_cache(1)(lambda _state: Histories(wired))
-        self._kept_rows: Cache[DatedVectors] = Cache(_SPACES_KEPT)
+        self._kept_rows: Cache[SoundVectors] = Cache(_SPACES_KEPT)
         self._kept_closes: Cache[ForwardReturns] = Cache(_SPACES_KEPT)
         self._kept_searches: Cache[AnalogSearch] = Cache(_SPACES_KEPT)
         self._kept_answers: Cache[Nearest] = Cache(_ANSWERS_KEPT)
@@ -84,6 +86,7 @@ class FindAnalogs:
         request, prices_alone = self._in_a_space(request, histories, asked)
         searched = self._searched(request, histories, asked)
         asked.require_known(searched.model_id, request.as_of)
+        searched = _comparable(request, searched)
         as_of_date = date_with_vector(request, searched.rows.dates)
         named = request.instrument_id or searched.instrument_id
         instrument_id = named or asked.instrument_of(request.region, request.as_of)
@@ -96,7 +99,8 @@ class FindAnalogs:
             as_of_date=as_of_date, model_id=searched.model_id, regime_model_id=regime_model_id,
             instrument_id=instrument_id, dates=searched.rows.dates, nearest=nearest, labels=labels, followed=followed,
         )  # fmt: skip
-        return replace(_explained(report, searched, asked), prices_alone=prices_alone)
+        left_out = searched.rows.left_out_until(as_of_date)
+        return replace(_explained(report, searched, asked), prices_alone=prices_alone, left_out=left_out)
 
     def has_numbers(self, request: AnalogRequest) -> bool:
         """Return whether a request that leaves the space open is answered by prices and macro numbers."""
@@ -153,7 +157,8 @@ class FindAnalogs:
             encoders = ", ".join(sorted({each.encoder_model_id for each in histories}))
             raise NoRegimesError(region, f"of {wanted} (encoders that have: {encoders})")
         key = (region, encoder, source, asked.written(region, encoder))
-        rows = self._kept_rows.get(key, lambda: self._wired.timelines.load_vectors(region, encoder, source))
+        load = self._wired.timelines.load_vectors
+        rows = self._kept_rows.get(key, lambda: _sound(load(region, encoder, source)))
         return _Searched(encoder, rows, source.instrument_id, key)
 
     def _joined(self, request: AnalogRequest, asked: Histories) -> _Searched:
@@ -176,7 +181,7 @@ class FindAnalogs:
             asked.require_known(branch or "", request.as_of)
         branches = (first.numeric_model_id, first.text_model_id, first.dim)
         key = (asked.state, first.joint_type, first.model_id, scope_text(first.entity_scope), branches)
-        rows = self._kept_rows.get(key, lambda: DatedVectors(*self._wired.joint_vectors.load_vectors(first)))
+        rows = self._kept_rows.get(key, lambda: SoundVectors.of(*self._wired.joint_vectors.load_vectors(first)))
         return _Searched(first.model_id, rows, key=key)
 
     def _texts(self, request: AnalogRequest) -> _Searched:
@@ -188,7 +193,7 @@ class FindAnalogs:
         texts = self._wired.daily_texts.load(TextSelection(kind, model_id, filters), date.min, request.as_of)
         if not len(texts.dates):
             raise no_embedding(f"the {request.source} texts of {model_id}", request.as_of, None)
-        return _Searched(model_id, DatedVectors(texts.dates, texts.vectors))
+        return _Searched(model_id, SoundVectors.of(texts.dates, texts.vectors))
 
     def _labels(
         self, request: AnalogRequest, histories: Sequence[RegimeHistory], as_of_date: date, dates: DateVector,
@@ -232,6 +237,21 @@ class FindAnalogs:
             return nearest_of(fitted, as_of_date, k)
 
         return self._kept_answers.get((key, as_of_date, k), measure)
+
+
+def _sound(rows: DatedVectors) -> SoundVectors:
+    return SoundVectors.of(rows.dates, rows.vectors)
+
+
+def _comparable(request: AnalogRequest, searched: _Searched) -> _Searched:
+    """Return the vectors that the metric can compare; VectorError if it cannot compare that of the date asked about."""
+    rows, owner = searched.rows, f"region {request.region} in the {request.space} space"
+    if request.metric == "cosine" and len(rows.zeros):
+        rows = rows.directions()
+        searched = replace(searched, rows=rows)
+    rows.require_own(request.as_of, MAX_DAYS_BACK, owner)
+    warn_left_out(owner, rows.left_out_until(request.as_of))
+    return searched
 
 
 def _histories(request: AnalogRequest, asked: Histories) -> list[RegimeHistory]:

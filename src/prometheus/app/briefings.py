@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from prometheus.analogs.search import AnalogReport, AnalogRequest
+from prometheus.analogs.sound import unsound_vector
 from prometheus.app.histories import Histories, TransitionReport, newest_position, transition_report
 from prometheus.app.stance import DayStance
 from prometheus.app.text_likeness import LikeText, SaidThen
 from prometheus.app.text_search import ToldText, tell_once
 from prometheus.arrays import DateVector
-from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, no_regime_on_date
+from prometheus.errors import InputRefusedError, NoRegimesError, UsageError, VectorError, no_regime_on_date
 from prometheus.market.bars import Closes
 from prometheus.market.findings import Finding
 from prometheus.regime.drift import Drift
@@ -144,7 +145,7 @@ class BriefRegion:
         instrument_id = asked.instrument_of(region, day)
         bars = asked.closes(instrument_id, as_of or date.max).dates
         previous: date | None = dates[at - 1].item() if at else None
-        *earlier, state = self._app.regimes.states(region, previous or day, day, history.model_id)
+        *earlier, state = self._states(history, previous or day, day)
         reasons, no_reasons = _said_or_why(lambda: tuple(self._app.calibrations.explain([state], asked)[0]))
         movements, _ = _said_or_why(lambda: self._movements(earlier, state, asked))
         changes, transitions = _changes(timeline), transition_report(timeline)
@@ -177,6 +178,17 @@ class BriefRegion:
             next_session=dates[at + 1].item() if at + 1 < len(dates) else None,
             drift=self._app.drift.on(region, day, history.model_id, asked),
         )  # fmt: skip
+
+    def _states(self, history: RegimeHistory, previous: date, day: date) -> list[RegimeState]:
+        """Return the state of a date after that of the session before, if it can be read."""
+        read = self._app.regimes.states
+        try:
+            return read(history.region, previous, day, history.model_id)
+        except VectorError:
+            try:
+                return read(history.region, day, day, history.model_id)
+            except VectorError as error:
+                raise unsound_vector(f"{history.region} {day}") from error
 
     def detail(self, history: RegimeHistory, as_of: date | None = None) -> dict[str, Any]:
         """Return as JSON values the state of a date, by default the newest, or of the week before it, and its reasons.

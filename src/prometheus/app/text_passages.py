@@ -77,7 +77,7 @@ class ShownPassages:
         for reading in vectors:
             read = [text for (text, _), is_read in zip(found, reading.reads(configurations), strict=True) if is_read]
             own = {str(text.source_id): text for text in read if text.source_type == reading.kind}
-            for name, row in self._store.load_many(reading.kind, list(own), reading.model_id).items():
+            for name, row in self._store.load_many(reading.kind, list(own), reading.model_id, is_search=True).items():
                 doc = TextDoc(reading.kind, name, own[name].text)
                 if row.passages is not None and row.text_hash == doc.text_hash:
                     stored[reading.kind, int(name)] = row.passages, reading.vector

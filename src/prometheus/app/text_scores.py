@@ -194,13 +194,16 @@ class MeaningScores:
 
 
 def _put_best(found: Float64Vector, compared: Sequence[Compared], known: KnownTexts, reading: Reading) -> None:
-    """Put the highest cosine of each text that a reading is compared with in the place of what was found before."""
+    """Put the highest cosine of each text that a reading is compared with in the place of what was found before.
+
+    NaN is the cosine of no vector.
+    """
     best = np.full(len(found), -np.inf)
     for each in compared:
         if each.is_one_each:
             best[each.places] = each.cosines
         else:
-            np.maximum.at(best, each.places, each.cosines)
+            np.fmax.at(best, each.places, each.cosines)
     np.copyto(found, best, where=(best > -np.inf) & reading.reads(known.configurations))
 
 

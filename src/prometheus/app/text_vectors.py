@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prometheus.analogs.ranking import cosines, directions
+from prometheus.analogs.sound import unsound_rows, warn_left_out
 from prometheus.analogs.unit_rows import CompactRows, ExactRows, UnitRows
 from prometheus.app.caches import Cache
 from prometheus.app.text_known import KnownTexts
@@ -78,13 +79,26 @@ class VectorsTable:
         return np.concatenate(rows), room.closed()
 
     def pages(self, text_ids: Sequence[int] | None = None) -> Iterator[tuple[NDArray[Any], Float32Matrix]]:
-        """Yield vectors at unit length and whose they are, block by block, read now."""
+        """Yield vectors at unit length and whose they are, block by block, read now.
+
+        One that cannot be compared is NaN, which no search counts; one warning names them after the last block.
+        """
+        left_out: list[str] = []
         for page in self._stored.pages(*self.key, text_ids):
             vectors = unpack_vectors(page["vector"], page["vector"].dtype.itemsize // 4)
             rows = np.empty(len(page), WRITTEN)  # a selection of columns would keep the whole page
             for name, _ in WRITTEN:
                 rows[name] = page[name]
-            yield rows, directions(vectors)
+            is_bad = unsound_rows(vectors)
+            if is_bad is not None:
+                vectors = np.where(is_bad[:, np.newaxis], np.float32(0.0), vectors)
+            units = directions(vectors)
+            if is_bad is not None:
+                units[is_bad] = np.nan
+                left_out += [f"{self.key[0]} {text_id}" for text_id in rows["text_id"][is_bad].tolist()]
+            yield rows, units
+        if text_ids is None:  # of some, a search of all has named them
+            warn_left_out(f"{self.key[2]} of {self.key[1]}", sorted(left_out))
 
 
 class _Room:

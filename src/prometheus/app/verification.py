@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus.app.verified import Sample, TableReport, WrongRow, shorten
+from prometheus.app.verified_rules import verify_rules
 from prometheus.app.verified_states import VerifyStates
 from prometheus.app.verified_texts import VerifyTexts
 from prometheus.app.verified_windows import VerifyWindows
@@ -95,6 +96,7 @@ class VerifyRows(UseCase):
         if is_whole:
             texts = VerifyTexts(wired, request.of_texts, repair=repair)
             tables += texts.verify(self._telling("texts"))
+            tables += verify_rules(self._wired, tables, repair=repair)
         if not is_whole and not any(each.n_rows for each in tables):
             raise NotFoundError(f"nothing is stored of {', '.join(entities or ())}; data list names what is")
         return VerifyReport(tuple(tables))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from prometheus.analogs.search import MAX_ANALOGS, MAX_EXCLUDED_SESSIONS
+from prometheus.analogs.sound import unsound_rows, unsound_vector, warn_left_out
 from prometheus.analogs.window_rows import NearestWindows, NearWindow, WindowQuery
 from prometheus.app.histories import Histories, newest_position
 from prometheus.app.window_memory import KeptWindows
@@ -124,6 +125,7 @@ class SearchWindows(UseCase):
         """Return the windows nearest to an instrument's, by the model's index, or by comparing all without one.
 
         NotFoundError without a vector on the date or in the week before, or if the model learned from later data.
+        VectorError if that vector cannot be compared; other such ones are left out, with a warning.
         """
         space = request.space
         request = replace(request, model_id=space.model_id, window_days=space.window_days)
@@ -139,6 +141,8 @@ class SearchWindows(UseCase):
             query = WindowQuery(vector, request.before)
             (nearest,) = self._nearest_of_all(request.space, [query], _row_counts(request)[-1])
             chosen = _spread_out(nearest, request)
+        else:
+            warn_left_out(f"windows of {space.model_id}", [f"{name} {day}" for name, day in sorted(index.left_out)])
         return WindowReport(request, as_of_date, is_exact, self._with_outcomes(chosen, as_of_date))
 
     def build_index(self, model_id: str) -> tuple[int, IndexStatus]:
@@ -178,6 +182,8 @@ class SearchWindows(UseCase):
         windows = WindowScan(self._wired.db_manager, request.space).load(request.instrument_id)
         at = newest_position(windows.dates, request.as_of, f"{request.instrument_id} by {request.model_id}")
         found: date = windows.dates[at].item()
+        if unsound_rows(windows.vectors[at : at + 1]) is not None:
+            raise unsound_vector(f"{request.instrument_id} {found} by {request.model_id}")
         if found != request.as_of:
             logger.warning("%s has no embedding on %s; using that of %s", request.instrument_id, request.as_of, found)
         return found, windows.vectors[at]
@@ -245,6 +251,8 @@ def _spread_queries(scan: WindowScan, n_queries: int, n_windows: int) -> list[Wi
         n_before += n_rows
         if len(rows):
             windows = scan.load(entity_id)
+            is_bad = unsound_rows(windows.vectors)
+            rows = rows if is_bad is None else rows[~is_bad[rows]]
             queries += [WindowQuery(windows.vectors[row], windows.dates[row].item()) for row in rows.tolist()]
     return queries
 

@@ -62,14 +62,21 @@ _MODELS = """
     )
 """
 _NEWEST_VECTOR = """
-    SELECT metadata->>'instrument_id', (metadata->>'window_days')::int, dim
+    SELECT metadata->>'instrument_id', (metadata->>'window_days')::int, (
+        SELECT mode() WITHIN GROUP (ORDER BY dim) FROM (
+            SELECT dim FROM regimes AS r
+            WHERE region = %(region)s AND r.model_id = newest.model_id AND encoder_model_id = %(encoder)s
+              AND r.as_of_date <= %(until)s
+            ORDER BY r.as_of_date DESC LIMIT 9
+        ) AS few
+    )
     FROM named CROSS JOIN LATERAL (
-        SELECT metadata, dim, as_of_date, created_at FROM regimes
+        SELECT model_id, metadata, as_of_date, created_at FROM regimes
         WHERE region = %(region)s AND model_id = named.model_id AND encoder_model_id = %(encoder)s
           AND as_of_date <= %(until)s
         ORDER BY as_of_date DESC LIMIT 1
     ) AS newest
-    ORDER BY as_of_date DESC, created_at DESC, model_id LIMIT 1
+    ORDER BY as_of_date DESC, created_at DESC, newest.model_id LIMIT 1
 """
 
 _NEWEST_STATES = """
@@ -247,16 +254,19 @@ class RegimeTimelines:
         return n_states, digest
 
     def load_vectors(self, region: str, encoder_model_id: str, source: VectorSource) -> DatedVectors:
-        """Return the vectors of one source; of several regime models' for a date the one written last."""
+        """Return the vectors of one source; of several regime models' for a date the one written last.
+
+        A vector of another length is NaN.
+        """
         query = sql.SQL("""
-            SELECT DISTINCT ON (as_of_date) as_of_date, regime_embedding FROM regimes
-            WHERE region = {region} AND encoder_model_id = {encoder} AND dim = {dim}
+            SELECT DISTINCT ON (as_of_date) as_of_date, regime_embedding AS vector FROM regimes
+            WHERE region = {region} AND encoder_model_id = {encoder}
               AND metadata->>'instrument_id' IS NOT DISTINCT FROM {instrument}
               AND (metadata->>'window_days')::int IS NOT DISTINCT FROM {window_days}
             ORDER BY as_of_date, created_at DESC, model_id
         """).format(
-            region=region, encoder=encoder_model_id, dim=source.dim,
-            instrument=sql.Literal(source.instrument_id), window_days=sql.Literal(source.window_days),
+            region=region, encoder=encoder_model_id, instrument=sql.Literal(source.instrument_id),
+            window_days=sql.Literal(source.window_days),
         )  # fmt: skip
         return DatedVectors(*self._db.vectors(query, source.dim))
 

@@ -146,7 +146,10 @@ def list_embeddings(request: Request, app: AppOf, region: RegionPath, query: que
     return response
 
 
-@search.get("/regions/{region}/analogs", response_model=schemas.AnalogList, summary="Past dates that looked like one")
+@search.get(
+    "/regions/{region}/analogs", response_model=schemas.AnalogList, response_model_exclude_unset=True,
+    summary="Past dates that looked like one",
+)  # fmt: skip
 def find_analogs(app: AppOf, region: RegionPath, query: questions.AnalogQuery) -> Any:
     """Return the nearest past dates, and what followed them against what followed all dates."""
     return app.analogs.find(AnalogRequest(region=region, **query.model_dump())).to_dict()

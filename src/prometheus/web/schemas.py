@@ -282,6 +282,9 @@ class AnalogList(Answer):
     space: Literal["numeric", "joint", "text"]
     metric: Literal["euclidean", "cosine"]
     exclude_sessions: int
+    left_out: list[date] = Field(
+        default=[], description="Only where there are any: dates whose stored vector cannot be compared."
+    )
     model_id: str
     parts: PartsRow | None = Field(description="Only where prices and macro numbers are compared.")
     regime_model_id: str | None

@@ -140,6 +140,14 @@ def unpack_vectors(stored: NDArray[np.void], dim: int) -> Float32Matrix:
     return np.ascontiguousarray(stored).view("<f4").reshape(len(stored), dim)
 
 
+def same_length(column: str, dim: int) -> sql.Composed:
+    """Return what reads a column of vectors of `dim` values: one of another length becomes NaN."""
+    unread = sql.Literal(np.full(dim, np.nan, "<f4").tobytes())
+    return sql.SQL("CASE octet_length({0}) WHEN {1} THEN {0} ELSE {2} END").format(
+        sql.Identifier(column), sql.Literal(4 * dim), unread
+    )
+
+
 def _packed(name: sql.Identifier, dtype: np.dtype[Any]) -> sql.Composed:
     if dtype.kind == "V":
         return sql.SQL("CASE octet_length({0}) WHEN {1} THEN {0} END").format(name, sql.Literal(dtype.itemsize))

@@ -20,7 +20,7 @@ from prometheus.arrays import DateVector, Float32Matrix
 from prometheus.core.dsn import read_dsn
 from prometheus.core.runs import retry_lost_connection
 from prometheus.data.migrations import DatabaseName
-from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, unpack_vectors
+from prometheus.data.postgres.binary_copy import fetch_packed, iter_copied, same_length, unpack_vectors
 from prometheus.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -116,8 +116,12 @@ class Transactions:
             yield from iter_copied(cursor, query, dtypes)
 
     def vectors(self, query: sql.Composable, dim: int) -> tuple[DateVector, Float32Matrix]:
-        """Return the dates, ascending, and the vectors, shape (n, dim), of a query of both columns."""
-        rows = self.packed(query, [("as_of_date", "M8[D]"), ("vector", f"V{4 * dim}")])
+        """Return the dates, ascending, and the vectors, shape (n, dim), of a query of ``as_of_date`` and ``vector``.
+
+        A vector of another length is NaN.
+        """
+        even = sql.SQL("SELECT as_of_date, {} FROM ({}) AS stored").format(same_length("vector", dim), query)
+        rows = self.packed(even, [("as_of_date", "M8[D]"), ("vector", f"V{4 * dim}")])
         rows = rows[np.argsort(rows["as_of_date"])]
         return np.ascontiguousarray(rows["as_of_date"]), unpack_vectors(rows["vector"], dim)
 

@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
+from prometheus.analogs.sound import unsound_rows, warn_left_out
 from prometheus.analogs.window_rows import NearWindow
-from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector
+from prometheus.arrays import VECTOR_DTYPE, Float32Matrix, Float32Vector
 from prometheus.data.postgres.binary_copy import constant_bytes, copy_in
 from prometheus.data.postgres.connections import OwnedDatabase, Transactions
 from prometheus.data.vectors.scan import WindowSpace
@@ -64,6 +65,7 @@ class WindowIndex:
         self._db = Transactions(db_manager.get_historical_connection)
         self._own = db_manager.get_owner_connection
         self.model_id = model_id
+        self.left_out: set[tuple[str, date]] = set()
         self._table = f"window_index_{hashlib.sha256(model_id.encode()).hexdigest()[:16]}"
         self._graph = f"{self._table}_hnsw"
         self._names = {
@@ -182,17 +184,19 @@ class WindowIndex:
                 found = connection.execute(self._compose(_NEAREST), parameters, binary=True).fetchall()
         except psycopg.errors.UndefinedTable as error:
             raise missing_index(self.model_id) from error
-        vectors = [decode_vector(stored, dim, f"{self.model_id} {name} {day}") for name, day, stored, dim in found]
-        distances = euclidean_distances(np.array(vectors).reshape(len(found), len(vector)), vector[np.newaxis])[
-            :, 0
-        ].tolist()
-        return sorted(NearWindow(distance, *row[:2]) for distance, row in zip(distances, found, strict=True))
+        rows, vectors = _sound(found, len(vector))
+        self.left_out |= {row[:2] for row in found} - {row[:2] for row in rows}
+        distances = euclidean_distances(vectors, vector[np.newaxis])[:, 0].tolist()
+        return sorted(NearWindow(distance, *row[:2]) for distance, row in zip(distances, rows, strict=True))
 
     def _compose(self, statement: str, **more: sql.Composable) -> sql.Composed:
         return sql.SQL(statement).format(**self._names, **more)
 
     def _dim(self) -> int:
-        query = "SELECT dim FROM numeric_window_embeddings WHERE model_id = %s LIMIT 1"
+        query = """
+            SELECT mode() WITHIN GROUP (ORDER BY dim)
+            FROM (SELECT dim FROM numeric_window_embeddings WHERE model_id = %s LIMIT 9) AS few
+        """
         dim: int | None = self._db.value(query, (self.model_id,))
         if dim is None:
             raise no_embedding(self.model_id, None, None)
@@ -215,10 +219,13 @@ class WindowIndex:
         parameters = {"entity_type": entity_type, "entity_id": entity_id, "dim": dim}
         # another run may copy the same rows; the second one finds them there
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self._table,))
-        rows = connection.execute(self._compose(_MISSING_ROWS), parameters, binary=True).fetchall()
+        found = connection.execute(self._compose(_MISSING_ROWS), parameters, binary=True).fetchall()
+        rows, vectors = _sound(found, dim)
+        if len(rows) < len(found):  # they stay missing, and a later run copies them once they are put right
+            left_out = sorted({row[1] for row in found} - {row[1] for row in rows})
+            warn_left_out(f"index of {self.model_id}", [f"{entity_id} {day}" for day in left_out])
         if not rows:
             return 0
-        vectors = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4").reshape(len(rows), dim)
         columns = {
             "entity_type": constant_bytes(entity_type.encode(), len(rows)),
             "entity_id": constant_bytes(entity_id.encode(), len(rows)),
@@ -242,6 +249,17 @@ class WindowIndex:
                 "model such as num-regime-core-v2",
             )
         return halves
+
+
+def _sound(found: list[tuple[Any, ...]], dim: int) -> tuple[list[tuple[Any, ...]], Float32Matrix]:
+    """Return the rows whose third value is a vector that can be compared, and these vectors."""
+    rows = [row for row in found if len(row[2]) == dim * VECTOR_DTYPE.itemsize]
+    vectors = np.frombuffer(b"".join(row[2] for row in rows), VECTOR_DTYPE).reshape(len(rows), dim)
+    is_bad = unsound_rows(vectors)
+    if is_bad is not None:
+        rows = [row for row, bad in zip(rows, is_bad.tolist(), strict=True) if not bad]
+        vectors = vectors[~is_bad]
+    return rows, vectors
 
 
 def build_memory(n_rows: int) -> int:
@@ -316,7 +334,7 @@ _STATUS = """
            pg_total_relation_size({name}::regclass)
 """
 _NEAREST = """
-    SELECT stored.entity_id, stored.as_of_date, stored.vector, stored.dim
+    SELECT stored.entity_id, stored.as_of_date, stored.vector
     FROM (
         SELECT entity_id, window_days, as_of_date, entity_type, written, vector <-> %(query)s::halfvec AS distance
         FROM {table}

@@ -82,25 +82,26 @@ class JointEmbeddingStore(VectorTable):
         ]
 
     def stored_rows(self, region: str, until: date) -> list[JointRows]:
-        """Return what is stored of a region's dates up to one, the most rows first."""
+        """Return what is stored of a region's dates up to one, the most rows first; `dim` is that of most of them."""
         query = """
-            SELECT joint_type, model_id, entity_scope, numeric_model_id, text_model_id, dim, count(*),
+            SELECT joint_type, model_id, entity_scope, numeric_model_id, text_model_id,
+                   mode() WITHIN GROUP (ORDER BY dim), count(*),
                    min(as_of_date), max(as_of_date)
             FROM joint_embeddings WHERE entity_scope->>'region' = %s AND as_of_date <= %s
-            GROUP BY 1, 2, 3, 4, 5, 6
+            GROUP BY 1, 2, 3, 4, 5
             ORDER BY 7 DESC, 1, 2, entity_scope::text COLLATE "C", 4, 5
         """
         return [JointRows(*row) for row in self._db.rows(query, (region, until))]
 
     def load_vectors(self, rows: JointRows) -> tuple[DateVector, Float32Matrix]:
-        """Return the dates of rows, ascending, and their vectors, shape (n, dim)."""
+        """Return the dates of rows, ascending, and their vectors, shape (n, dim); one of another length is NaN."""
         query = sql.SQL("""
             SELECT as_of_date, vector FROM joint_embeddings
-            WHERE joint_type = {joint_type} AND model_id = {model_id} AND entity_scope = {scope} AND dim = {dim}
+            WHERE joint_type = {joint_type} AND model_id = {model_id} AND entity_scope = {scope}
               AND numeric_model_id IS NOT DISTINCT FROM {numeric} AND text_model_id IS NOT DISTINCT FROM {text}
         """).format(
             joint_type=rows.joint_type, model_id=rows.model_id, scope=sql.Literal(Jsonb(dict(rows.entity_scope))),
-            dim=rows.dim, numeric=sql.Literal(rows.numeric_model_id), text=sql.Literal(rows.text_model_id),
+            numeric=sql.Literal(rows.numeric_model_id), text=sql.Literal(rows.text_model_id),
         )  # fmt: skip
         return self._db.vectors(query, rows.dim)
 

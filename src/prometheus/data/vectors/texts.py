@@ -14,6 +14,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
+from prometheus.analogs.sound import unsound_rows
 from prometheus.arrays import Float32Matrix, Float32Vector, decode_vector, encode_vector
 from prometheus.data.models import VectorTable
 from prometheus.data.postgres.connections import HistoricalDatabase, HistoricalTables
@@ -104,11 +105,19 @@ class TextEmbeddingStore(VectorTable):
         """
         return self._db.column(query, (source_type,))
 
-    def load_many(self, source_type: str, source_ids: Sequence[str], model_id: str) -> dict[str, StoredText]:
-        """Return what is stored for these sources, by source id."""
+    def load_many(
+        self, source_type: str, source_ids: Sequence[str], model_id: str, *, is_search: bool = False
+    ) -> dict[str, StoredText]:
+        """Return what is stored for these sources, by source id; for a search without passages it cannot compare.
+
+        VectorError otherwise, for such a passage.
+        """
         query = f"{_LOAD} WHERE source_type = %s AND source_id = ANY(%s) AND model_id = %s"
         rows = self._db.rows(query, (source_type, list(source_ids), model_id), binary=True)
-        return {row[1]: _stored(row[2:], f"{model_id} vector of {source_type} {row[1]}") for row in rows}
+        return {
+            row[1]: _stored(row[2:], f"{model_id} vector of {source_type} {row[1]}", is_search=is_search)
+            for row in rows
+        }
 
     def load_same_texts(self, text_hashes: Sequence[str], model_id: str) -> dict[str, StoredText]:
         """Return what is stored for these texts, whatever their source, by text hash."""
@@ -120,12 +129,16 @@ class TextEmbeddingStore(VectorTable):
         return {row[2]: _stored(row[2:], f"{model_id} vector of text {row[2]}") for row in rows}
 
 
-def _stored(row: Sequence[Any], name: str) -> StoredText:
+def _stored(row: Sequence[Any], name: str, *, is_search: bool = False) -> StoredText:
     text_hash, vector, dim, n_chunks, flags, firsts, lasts, vectors = row
     passages = None
-    if vectors is not None:
+    if vectors is not None and not (is_search and len(vectors) != 4 * len(firsts) * dim):
         spans = np.array([firsts, lasts], dtype=np.int64).T
-        passages = Passages(spans, decode_vector(vectors, len(spans) * dim, f"passages, {name}").reshape(-1, dim))
+        rows = decode_vector(vectors, len(spans) * dim, f"passages, {name}").reshape(-1, dim)
+        is_bad = unsound_rows(rows) if is_search else None
+        if is_bad is not None:
+            spans, rows = spans[~is_bad], rows[~is_bad]
+        passages = Passages(spans, rows) if len(rows) else None
     return StoredText(text_hash, decode_vector(vector, dim, name), n_chunks, tuple(flags), passages)
 
 
