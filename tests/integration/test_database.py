@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -162,6 +163,20 @@ def test_a_commit_on_a_lost_connection_is_not_reported_as_done(db_manager: Datab
     with pytest.raises(DatabaseUnreachableError):
         work()
     assert model_ids(db_manager) == []
+
+
+@pytest.mark.parametrize("database", DATABASE_NAMES)
+def test_what_an_owners_commit_finds_is_explained_as_well(db_manager: DatabaseManager, database: DatabaseName) -> None:
+    connect = partial(db_manager.get_owner_connection, database)
+
+    def work() -> None:
+        with connect() as connection:
+            connection.execute("CREATE TABLE lost (n integer)")
+            kill(connect, connection)
+
+    with pytest.raises(DatabaseUnreachableError, match=f"{database} database: ") as caught:
+        work()
+    assert caught.value.was_connected
 
 
 def test_a_closed_manager_opens_again_on_the_next_call(db_manager: DatabaseManager) -> None:
