@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from itertools import chain
 
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from prometheus.app.saying import listening
 from prometheus.arrays import Float32Matrix, Float32Vector, Int64Vector
 from prometheus.encoders.texts import batches
 from prometheus.encoders.texts.batches import Pending, ShapedBatches, shape_length
@@ -124,21 +124,18 @@ def test_where_the_place_in_a_batch_matters_a_model_is_refused() -> None:
         opened(PlaceMatters())
 
 
-def test_out_of_memory_on_the_way_gives_smaller_batches_and_is_said_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("prometheus"), "propagate", True)  # a command run before may have ended it
+def test_out_of_memory_on_the_way_gives_smaller_batches_and_is_said_once() -> None:
     processor = Processor()
     model = opened(processor)
     chunks = chunks_of([3] * 150)
     found = model.embed(iter(chunks))
-    with caplog.at_level(logging.WARNING):
+    with listening() as said:
         first = next(found)
         processor.room = 400
         check(chain([first], found), chunks)
         processor.room = 200
         check(model.embed(iter(chunks)), chunks)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [message for _name, _level, message in said] == [
         "tiny: the GPU's memory ran out; going on with smaller batches, same vectors"
     ]
     assert processor.shapes[-1] == (10, 16)
