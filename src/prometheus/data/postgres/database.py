@@ -41,8 +41,6 @@ MAX_CONNECTIONS_PER_DATABASE, MAX_OF_READERS = 8, 20
 """To one database: of one process that computes, and of the processes of a server that answers many at once."""
 MINIMUM_SERVER_VERSION = 140_000
 EMBEDDED_CHECK_EVERY_S = 5.0
-SUSPICIOUS_S = 1.0
-"""A pool that needs longer than this for a connection is asked whether the server refuses it one."""
 
 
 class EmbeddedPostgres(Protocol):
